@@ -1,0 +1,404 @@
+"""Entity: the typed base of the eight entities, on PynamoDB's Model.
+
+An entity class says its kind, its attributes and the four keys made of them; constructor, codec and keys follow::
+
+    class Domain(Entity, kind="Domain"):
+        domain_id: Attr[str] = identifier("DMN")
+        name: Attr[str] = text("DomainNM")
+
+        partition = key(keys.DOMAIN, domain_id)
+        sort = key(keys.METADATA)
+        index_partition = key(keys.DOMAINS)
+        index_sort = key(keys.TEXT, name)
+
+Keys are made when they are asked for, from the attributes as they are then: they cannot go stale. Attributes that a
+class does not know are kept and written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    overload,
+)
+
+from pynamodb.attributes import Attribute, UnicodeAttribute
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
+from pynamodb.models import MetaModel, Model
+
+from agentmodel.dynamo.attributes import (
+    Attr,
+    Field,
+    choice,
+    epoch,
+    flag,
+    identifier,
+    json,
+    key_count,
+    key_text,
+    moment,
+    number,
+    rating,
+    text,
+)
+from agentmodel.exceptions import CorruptItem, ValidationError
+from agentmodel.keys import KeyFormat
+
+__all__ = ["Entity", "Item", "Key", "ItemKey", "entity_of", "key", "lookup"]
+
+Item = dict[str, dict[str, Any]]
+"""An item as DynamoDB's API has it: ``{"PK": {"S": "DMN001"}, …}``."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E", bound="Entity")
+E_co = TypeVar("E_co", bound="Entity", covariant=True)
+P = ParamSpec("P")
+
+KEY_NAMES = ("PK", "SK", "GSI1_PK", "GSI1_SK")
+_ENTITY_TYPE = "EntityType"
+_SCHEMA = "SchemaVer"
+_MISSING: Any = object()
+
+
+class Key:
+    """A key of an entity: its format and the attributes it is made of."""
+
+    def __init__(self, format: KeyFormat[Any], attributes: tuple[Any, ...]) -> None:
+        self.format = format
+        self.attributes: tuple[Field, ...] = attributes
+
+    def build(self, values: Mapping[str, Any]) -> str | None:
+        """The key of these attribute values; None when one of them is not set (a sparse index)."""
+        parts = [values.get(attribute.name) for attribute in self.attributes]
+        return None if None in parts else self.format.build(*parts)
+
+
+@overload
+def key(format: KeyFormat[()], /) -> Key: ...
+@overload
+def key(format: KeyFormat[A], one: Attr[A], /) -> Key: ...
+@overload
+def key(format: KeyFormat[A], one: Attr[A | None], /) -> Key: ...
+@overload
+def key(format: KeyFormat[A, B], one: Attr[A], two: Attr[B], /) -> Key: ...
+@overload
+def key(format: KeyFormat[A, B, C, D], one: Attr[A], two: Attr[B], three: Attr[C], four: Attr[D], /) -> Key: ...
+def key(format: Any, /, *attributes: Any) -> Key:
+    """A key made of these attributes, in the order of the format's parts."""
+    return Key(format, attributes)
+
+
+class ItemKey(Generic[E_co]):
+    """The primary key of one item, and the class that reads it; made by an entity's ``at``.
+
+    Attributes:
+        entity: The entity class.
+        pk: Partition key.
+        sk: Sort key.
+    """
+
+    __slots__ = ("entity", "pk", "sk")
+
+    def __init__(self, entity: type[E_co], pk: str, sk: str) -> None:
+        self.entity = entity
+        self.pk = pk
+        self.sk = sk
+
+    def __repr__(self) -> str:
+        return f"{self.entity.__name__} {self.pk} / {self.sk}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ItemKey) and (self.pk, self.sk) == (other.pk, other.sk)
+
+    def __hash__(self) -> int:
+        return hash((self.pk, self.sk))
+
+    def item(self) -> Item:
+        """The key as DynamoDB's API has it."""
+        return {"PK": {"S": self.pk}, "SK": {"S": self.sk}}
+
+
+class Lookup(Generic[P]):
+    """Makes item keys of one entity: ``Agent.at("AGT001")``."""
+
+    def __init__(self, attributes: tuple[Field, ...]) -> None:
+        self.attributes = attributes
+
+    @overload
+    def __get__(self, instance: None, owner: type[E]) -> Callable[P, ItemKey[E]]: ...
+    @overload
+    def __get__(self, instance: E, owner: type[E]) -> Callable[P, ItemKey[E]]: ...
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        def at(*values: Any) -> ItemKey[Any]:
+            if len(values) != len(self.attributes):
+                names = ", ".join(attribute.name for attribute in self.attributes)
+                raise TypeError(f"{owner.__name__}.at() takes {names}")
+            given = {a.name: a.accept(v) for a, v in zip(self.attributes, values, strict=True)}
+            return ItemKey(owner, owner.partition.build(given), owner.sort.build(given))
+
+        return at
+
+
+@overload
+def lookup(one: Attr[A], /) -> Lookup[[A]]: ...
+@overload
+def lookup(one: Attr[A], two: Attr[B], /) -> Lookup[[A, B]]: ...
+@overload
+def lookup(one: Attr[A], two: Attr[B], three: Attr[C], /) -> Lookup[[A, B, C]]: ...
+@overload
+def lookup(
+    one: Attr[str], two: Attr[str], three: Attr[str], four: Attr[str], five: Attr[str], six: Attr[int], /
+) -> Lookup[[str, str, str, str, str, int]]: ...
+def lookup(*attributes: Any) -> Any:
+    """The attributes an item of the class is found by, in order."""
+    return Lookup(attributes)
+
+
+class _IndexKey(UnicodeAttribute):
+    """A key as PynamoDB's expressions need it; its value is made of the entity's attributes."""
+
+    def __init__(self, name: str, slot: str, **options: Any) -> None:
+        super().__init__(attr_name=name, **options)
+        self._slot = slot
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is None:
+            return self
+        made: Key | None = getattr(owner, self._slot)
+        return None if made is None else made.build(instance.attribute_values)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        raise ValidationError(self.attr_name, value, "keys are made of the entity's attributes: set those")
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        pass  # the stored name is given; PynamoDB would keep it too
+
+
+_KINDS: dict[str, type[Any]] = {}
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    field_specifiers=(text, number, rating, flag, moment, epoch, json, choice, identifier, key_text, key_count),
+)
+class EntityMeta(MetaModel):
+    if not TYPE_CHECKING:  # the checkers see a plain class keyword, the run time builds PynamoDB's Meta
+
+        def __new__(mcs, name, bases, namespace, kind=None, reads=()):
+            namespace.setdefault("Meta", type("Meta", (), {"table_name": "AgentTable", "region": None, "host": None}))
+            return super().__new__(mcs, name, bases, namespace)
+
+        def __init__(cls, name, bases, namespace, kind=None, reads=()):
+            super().__init__(name, bases, namespace)
+            cls.kind = kind
+            if kind is not None:
+                cls._prepare()
+                for stored in (kind, *reads):
+                    _KINDS[stored] = cls
+
+
+class _GSI1(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # PynamoDB leaves __init_subclass__ untyped
+    class Meta:
+        index_name = "GSI1"
+        projection = AllProjection()
+        read_capacity_units = None
+        write_capacity_units = None
+
+    GSI1_PK = UnicodeAttribute(hash_key=True)
+    GSI1_SK = UnicodeAttribute(range_key=True)
+
+
+class Entity(Model, metaclass=EntityMeta):
+    """Base of every entity: keys from attributes, strict loading, unknown attributes kept.
+
+    Attributes:
+        kind: What the ``EntityType`` attribute holds.
+        version: Set by whoever writes through the journal; a newer version is never overwritten by an older.
+        expires_at: When DynamoDB may delete the item; every read drops it from then on.
+    """
+
+    kind: ClassVar[str]
+    partition: ClassVar[Key]
+    sort: ClassVar[Key]
+    index_partition: ClassVar[Key | None] = None
+    index_sort: ClassVar[Key | None] = None
+
+    version: Attr[int | None] = number("Version", default=None)
+    expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
+
+    if TYPE_CHECKING:
+        extra: Item
+
+        def __init_subclass__(cls, *, kind: str | None = None, reads: tuple[str, ...] = ()) -> None: ...
+        @property
+        def pk(self) -> str: ...
+        @property
+        def sk(self) -> str: ...
+        @property
+        def gsi1_pk(self) -> str | None: ...
+        @property
+        def gsi1_sk(self) -> str | None: ...
+
+    else:
+        pk = _IndexKey("PK", "partition", hash_key=True)
+        sk = _IndexKey("SK", "sort", range_key=True)
+        gsi1_pk = _IndexKey("GSI1_PK", "index_partition", null=True)
+        gsi1_sk = _IndexKey("GSI1_SK", "index_sort", null=True)
+        gsi1 = _GSI1()
+        extra = {}
+
+        def __init_subclass__(cls, **options):
+            pass
+
+        def __init__(self, **values):
+            fields = self._fields
+            own = self.attribute_values = {}
+            for name, field in fields.items():
+                value = values.pop(name, _MISSING)
+                own[name] = field.accept(_default(field) if value is _MISSING else value)
+            if values:
+                name, value = next(iter(values.items()))
+                raise ValidationError(name, value, f"{type(self).__name__} has no such attribute")
+            self.pk, self.sk  # noqa: B018  # a key that cannot be built is refused here, not at the first write
+
+    _fields: ClassVar[dict[str, Field]]
+
+    @classmethod
+    def _prepare(cls) -> None:
+        cls._fields = {name: a for name, a in cls.get_attributes().items() if isinstance(a, Field)}
+        for made in (cls.partition, cls.sort):
+            for attribute in made.attributes:
+                attribute.in_primary_key = True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Entity):
+            return NotImplemented
+        return type(self) is type(other) and self.attribute_values == other.attribute_values and self.extra == other.extra
+
+    __hash__ = None  # type: ignore[assignment]  # entities are mutable
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{k}={v!r}" for k, v in self.attribute_values.items() if v is not None)
+        return f"{type(self).__name__}({values})"
+
+    @property
+    def key(self) -> ItemKey[Self]:
+        """The primary key of this item."""
+        return ItemKey(type(self), self.pk, self.sk)
+
+    def to_item(self) -> Item:
+        """The item as DynamoDB's API has it, keys made of the attributes as they are now.
+
+        Raises:
+            ValidationError: A key cannot be made of the attributes.
+        """
+        values = self.attribute_values
+        item: Item = dict(self.extra)
+        for name, made in zip(KEY_NAMES, self._keys(), strict=True):
+            text = None if made is None else made.build(values)
+            if text is not None:
+                item[name] = {"S": text}
+        item[_ENTITY_TYPE] = {"S": self.kind}
+        for name, field in self._fields.items():
+            value = values[name]
+            if value is not None and field.stored:
+                item[field.stored] = {field.attr_type: field.serialize(value)}
+        item[_SCHEMA] = {"N": "1"}
+        return item
+
+    @classmethod
+    def _keys(cls) -> tuple[Key | None, ...]:
+        return cls.partition, cls.sort, cls.index_partition, cls.index_sort
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Self:
+        """The entity of a stored item.
+
+        Raises:
+            CorruptItem: A key or attribute is missing or cannot be read; the message names the item and the attribute.
+        """
+        self = cls.__new__(cls)
+        own: dict[str, Any] = {}
+        rest = dict(item)
+        for place, (name, made) in enumerate(zip(KEY_NAMES, cls._keys(), strict=True)):
+            stored = rest.pop(name, None)
+            if made is not None and (stored is not None or place < 2):
+                _read_key(item, name, made, own)
+        for name, field in cls._fields.items():
+            if name not in own:
+                own[name] = _read_attribute(item, field, rest)
+        rest.pop(_ENTITY_TYPE, None)
+        rest.pop(_SCHEMA, None)
+        self.attribute_values = own
+        self.extra = rest
+        return self
+
+    if not TYPE_CHECKING:  # PynamoDB's own doors lead to the same codec
+
+        def serialize(self, null_check=True):
+            return self.to_item()
+
+        def deserialize(self, attribute_values):
+            loaded = type(self).from_item(attribute_values)
+            self.attribute_values, self.extra = loaded.attribute_values, loaded.extra
+
+        @classmethod
+        def from_raw_data(cls, data):
+            return cls.from_item(data)
+
+
+def _default(field: Field) -> Any:
+    return field.fallback() if callable(field.fallback) else field.fallback
+
+
+def item_name(item: Mapping[str, Any]) -> str:
+    """An item's key for a message: ``AGT001 / METADATA``."""
+    return " / ".join(str(item.get(name, {}).get("S", "?")) for name in ("PK", "SK"))
+
+
+def _read_key(item: Mapping[str, Any], name: str, made: Key, own: dict[str, Any]) -> None:
+    try:
+        values = made.format.parse(item[name]["S"])
+    except KeyError:
+        raise CorruptItem(item_name(item), name, "is missing") from None
+    except ValidationError as error:
+        raise CorruptItem(item_name(item), name, str(error)) from None
+    for attribute, value in zip(made.attributes, values, strict=True):
+        if not attribute.stored:
+            own[attribute.name] = value
+
+
+def _read_attribute(item: Mapping[str, Any], field: Field, rest: dict[str, Any]) -> Any:
+    for stored in field.reads:
+        wire = rest.pop(stored, None)
+        if wire is None or "NULL" in wire:
+            continue
+        try:
+            return field.deserialize(wire[field.attr_type] if field.attr_type in wire else wire["S"])
+        except (KeyError, ValueError) as error:  # ValueError: also ours, and that of the JSON decoder
+            raise CorruptItem(item_name(item), stored, f"cannot be read: {error}") from None
+    if field.required and field.fallback is None:
+        raise CorruptItem(item_name(item), field.stored or field.name, "is missing, although it is required")
+    return _default(field)
+
+
+def entity_of(item: Mapping[str, Any]) -> type[Entity] | None:
+    """The class that reads an item, by its ``EntityType``; None when no class knows the kind."""
+    return _KINDS.get(item.get(_ENTITY_TYPE, {}).get("S", ""))
+
+
+def known_attributes(entity: type[Entity]) -> dict[str, Attribute[Any]]:
+    """The attributes of an entity that are stored, by their stored names."""
+    return {field.stored: field for field in entity._fields.values() if field.stored}

@@ -1,0 +1,232 @@
+"""The eight entities of the table, and Review: every key and every attribute on one page.
+
+The stored names are those of the AWS sample, to the letter; the Python names are ours. Attributes that the sample
+does not have are marked "ours": its readers do not see them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from agentmodel import keys
+from agentmodel.dynamo.attributes import (
+    Attr,
+    choice,
+    flag,
+    identifier,
+    json,
+    key_count,
+    key_text,
+    moment,
+    number,
+    rating,
+    text,
+)
+from agentmodel.dynamo.entity import Entity, key, lookup
+
+__all__ = [
+    "STATUSES",
+    "Agent",
+    "Domain",
+    "Review",
+    "Status",
+    "Tool",
+    "ToolExecution",
+    "User",
+    "UserSession",
+    "UserSessionProcess",
+    "UserToolMapping",
+]
+
+Status = Literal["ok", "error", "rejected", "edited", "blocked", "cache_hit", "interrupted", "expired", "unknown_tool"]
+"""How a tool call ended; only ``ok`` and ``error`` count in scores."""
+
+STATUSES: tuple[Status, ...] = (
+    "ok",
+    "error",
+    "rejected",
+    "edited",
+    "blocked",
+    "cache_hit",
+    "interrupted",
+    "expired",
+    "unknown_tool",
+)
+
+
+class Domain(Entity, kind="Domain"):
+    """A field of work, such as store search; agents and tools belong to one."""
+
+    domain_id: Attr[str] = identifier("DMN")
+    name: Attr[str] = text("DomainNM")
+    description: Attr[str | None] = text("Description", default=None)
+
+    at = lookup(domain_id)
+    partition = key(keys.DOMAIN, domain_id)
+    sort = key(keys.METADATA)
+    index_partition = key(keys.DOMAINS)
+    index_sort = key(keys.TEXT, name)
+
+
+class Agent(Entity, kind="Agent"):
+    """An agent of a domain, found by its score."""
+
+    agent_id: Attr[str] = identifier("AGT")
+    domain_id: Attr[str] = identifier("DMN")
+    name: Attr[str] = text("AgentNM")
+    score: Attr[float] = rating("Score", default=0.0)
+    description: Attr[str | None] = text("Description", default=None)
+    # ours: what the last publish knew
+    evidence: Attr[float | None] = rating("EvidenceScore", default=None)
+    evidence_low: Attr[float | None] = rating("EvidenceLow", default=None)
+    evidence_high: Attr[float | None] = rating("EvidenceHigh", default=None)
+    executions: Attr[int | None] = number("Executions", default=None)
+    successes: Attr[int | None] = number("Successes", default=None)
+    last_run_at: Attr[datetime | None] = moment("LastRunDT", default=None)
+    scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
+
+    at = lookup(agent_id)
+    partition = key(keys.AGENT, agent_id)
+    sort = key(keys.METADATA)
+    index_partition = key(keys.DOMAIN, domain_id)
+    index_sort = key(keys.AGENT_SCORE, score)
+
+
+class Tool(Entity, kind="Tool"):
+    """A tool of an agent, also found by its name in the agent's domain."""
+
+    agent_id: Attr[str] = identifier("AGT")
+    tool_id: Attr[str] = identifier("TL")
+    domain_id: Attr[str] = identifier("DMN")
+    name: Attr[str] = text("ToolNM")
+    spec: Attr[dict[str, Any] | None] = json("ToolSpec", default=None)
+    description: Attr[str | None] = text("Description", default=None)
+    read_only: Attr[bool | None] = flag("ReadOnlyYN", default=None)  # ours: its answers may be kept
+
+    at = lookup(agent_id, tool_id)
+    partition = key(keys.AGENT, agent_id)
+    sort = key(keys.TOOL, tool_id)
+    index_partition = key(keys.DOMAIN, domain_id)
+    index_sort = key(keys.TOOL_NAME, name)
+
+
+class User(Entity, kind="UserInfo", reads=("User",)):
+    """Somebody agents work for."""
+
+    user_id: Attr[str] = identifier("USR")
+    name: Attr[str] = text("UserNM")
+    profile: Attr[dict[str, Any] | None] = json("UserProfile", default=None)
+    last_login_at: Attr[datetime | None] = moment("LastLoginDT", default=None)
+    created_at: Attr[datetime | None] = moment("CreationDT", default=None)
+
+    at = lookup(user_id)
+    partition = key(keys.USER, user_id)
+    sort = key(keys.METADATA)
+
+
+class UserSession(Entity, kind="UserSession"):
+    """One request of a user and all that was done for it."""
+
+    user_id: Attr[str] = identifier("USR")
+    session_id: Attr[str] = identifier("SESS")
+    name: Attr[str] = text("UserSessionNM")
+    summary: Attr[str | None] = text("SessionSummary", default=None)
+    started_at: Attr[datetime | None] = moment("SessionStartDT", default=None)
+    detail_location: Attr[str | None] = text("DtlFileLoc", default=None)
+    # ours: what the user asked, of which kind, and how it ended
+    request: Attr[str | None] = text("UserRequest", default=None)
+    category: Attr[str | None] = text("Category", default=None)
+    ended_at: Attr[datetime | None] = moment("SessionEndDT", default=None)
+    succeeded: Attr[bool | None] = flag("SessionSuccYN", default=None)
+    corrected: Attr[bool | None] = flag("ReviewedSuccYN", default=None)
+    source_id: Attr[str | None] = text("SourceID", default=None)
+
+    at = lookup(user_id, session_id)
+    partition = key(keys.USER, user_id)
+    sort = key(keys.SESSION, session_id)
+    index_partition = key(keys.USER, user_id)
+    index_sort = key(keys.TEXT, name)
+
+
+class UserSessionProcess(Entity, kind="UserSessionProcess"):
+    """One step of a session."""
+
+    user_id: Attr[str] = identifier("USR")
+    session_id: Attr[str] = identifier("SESS")
+    process_id: Attr[str] = identifier("PRC")
+    prompt: Attr[str | None] = text("UserPrompt", default=None)
+    name: Attr[str] = text("ProcNM")
+    description: Attr[str | None] = text("ProcessDesc", default=None, reads=("ProcDesc",))
+    started_at: Attr[datetime | None] = moment("ProcDT", default=None)
+
+    at = lookup(user_id, session_id, process_id)
+    partition = key(keys.SESSION_ITEMS, user_id, session_id)
+    sort = key(keys.PROCESS, process_id)
+
+
+class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
+    """One call of a tool in a process; a retry is an attempt of its own."""
+
+    user_id: Attr[str] = identifier("USR")
+    session_id: Attr[str] = identifier("SESS")
+    process_id: Attr[str] = identifier("PRC")
+    agent_id: Attr[str] = identifier("AGT")
+    tool_id: Attr[str] = identifier("TL")
+    attempt: Attr[int] = key_count(default=1)
+    tool_name: Attr[str] = text("ToolNM")
+    values: Attr[str | None] = text("ToolValues", default=None)
+    executed_at: Attr[datetime | None] = moment("TransactDT", default=None)
+    succeeded: Attr[bool] = flag("SuccYN")
+    result: Attr[str | None] = text("ResultMsg", default=None)
+    # ours: order in the session, identity of the call, how it ended and what it cost
+    call_number: Attr[int | None] = number("CallNo", default=None)
+    call_id: Attr[str | None] = text("CallID", default=None)
+    status: Attr[Status | None] = choice("Status", *STATUSES, default=None)
+    error_type: Attr[str | None] = text("ErrorType", default=None)
+    duration_ms: Attr[int | None] = number("DurationMs", default=None)
+    input_tokens: Attr[int | None] = number("InputTokens", default=None)
+    output_tokens: Attr[int | None] = number("OutputTokens", default=None)
+
+    at = lookup(user_id, session_id, process_id, agent_id, tool_id, attempt)
+    partition = key(keys.SESSION_ITEMS, user_id, session_id)
+    sort = key(keys.EXECUTION, process_id, agent_id, tool_id, attempt)
+
+
+class UserToolMapping(Entity, kind="UserPrcToolMapp"):
+    """The best known way to serve a category of requests of a user."""
+
+    user_id: Attr[str] = identifier("USR")
+    category: Attr[str] = key_text()
+    index_number: Attr[int] = key_count(default=0)
+    processes: Attr[dict[str, str]] = json("Proclist")
+    agents: Attr[dict[str, str]] = json("AgentList")
+    tools: Attr[dict[str, str]] = json("Toollist")
+    # ours: how good it was when it was published
+    score: Attr[float | None] = rating("MappScore", default=None)
+    executions: Attr[int | None] = number("Executions", default=None)
+    successes: Attr[int | None] = number("Successes", default=None)
+    scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
+
+    at = lookup(user_id, category)
+    partition = key(keys.USER, user_id)
+    sort = key(keys.MAPPING, category)
+    index_partition = key(keys.MAPPINGS, index_number)
+    index_sort = key(keys.TEXT, category)
+
+
+class Review(Entity, kind="Review"):
+    """A question to a person about a step, before it is taken or after; it is in its queue's index while pending."""
+
+    user_id: Attr[str] = identifier("USR")
+    session_id: Attr[str] = identifier("SESS")
+    review_id: Attr[str] = key_text()
+    question: Attr[str] = text("Question")
+    queue: Attr[str | None] = text("PendingQueue", default=None)
+    due_at: Attr[datetime | None] = moment("PendingDueDT", default=None)
+
+    at = lookup(user_id, session_id, review_id)
+    partition = key(keys.SESSION_ITEMS, user_id, session_id)
+    sort = key(keys.REVIEW, review_id)
+    index_partition = key(keys.REVIEW_QUEUE, queue)
+    index_sort = key(keys.REVIEW_DUE, due_at)
