@@ -1,0 +1,85 @@
+"""Engines and settings for all tests: started once, empty for each test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from agentmodel.config import Settings
+from agentmodel.embedded import DynamoServer, ValkeyServer
+
+# No deadline: how long an example takes says nothing about a promise, and processors are shared.
+hypothesis_settings.register_profile(
+    "default",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("default")
+
+TEST_ENDPOINT = "AGENTMODEL_TEST_ENDPOINT"
+"""URL of another DynamoDB engine to run the tests against; unset means moto's server."""
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see no settings of the shell they run in."""
+    for name in os.environ:
+        if name.startswith(("AGENTMODEL_", "AWS_")) and name != TEST_ENDPOINT:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def dynamodb_endpoint() -> Iterator[str]:
+    """URL of a DynamoDB engine."""
+    given = os.environ.get(TEST_ENDPOINT)
+    if given:
+        yield given
+        return
+    server = DynamoServer().start()
+    try:
+        yield server.endpoint
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A Valkey server; `valkey_url` is the one to ask for, since it comes empty."""
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey")).start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    """URL of an empty Valkey."""
+    with closing(redis.Redis.from_url(valkey_server.url.replace("valkey:", "redis:", 1))) as client:
+        client.flushall()
+    return valkey_server.url
+
+
+@pytest.fixture
+def settings(dynamodb_endpoint: str, valkey_url: str, tmp_path: Path) -> Settings:
+    """Settings that reach the engines, with a table name and a warehouse file of the test's own."""
+    return Settings.load(
+        table=f"Test-{uuid.uuid4().hex[:12]}",
+        endpoint=dynamodb_endpoint,
+        access_key_id="test",
+        secret_access_key="test",
+        dynamodb_timeout=10.0,
+        valkey_url=valkey_url,
+        valkey_timeout=2.0,
+        valkey_connect_timeout=1.0,
+        warehouse_url=f"duckdb:///{tmp_path / 'warehouse.duckdb'}",
+    )
