@@ -11,6 +11,7 @@
     │   ├── AlreadyExists          put-if-absent found an item
     │   └── StaleVersion           a newer version is stored
     ├── CorruptItem                a stored item that its class cannot read
+    ├── Rejected                   a store refuses a request for good: trying again changes nothing
     └── Unavailable                a store does not answer
         ├── TableUnavailable       DynamoDB
         │   ├── TableNotFound      it answers, but the table does not exist
@@ -41,6 +42,7 @@ __all__ = [
     "KeyFormatError",
     "MissingExtraError",
     "NotFound",
+    "Rejected",
     "StaleVersion",
     "TableNotFound",
     "TableUnavailable",
@@ -140,6 +142,10 @@ class CorruptItem(AgentModelError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.key, self.attribute, self.problem)
+
+
+class Rejected(AgentModelError):
+    """A store refuses a request for good; trying it again changes nothing."""
 
 
 class Unavailable(AgentModelError):

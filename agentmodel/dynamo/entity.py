@@ -18,6 +18,7 @@ class does not know are kept and written back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from typing import (
     TYPE_CHECKING,
@@ -50,7 +51,7 @@ from agentmodel.dynamo.attributes import (
     rating,
     text,
 )
-from agentmodel.exceptions import CorruptItem, ValidationError
+from agentmodel.exceptions import ConfigurationError, CorruptItem, ValidationError
 from agentmodel.keys import KeyFormat
 
 __all__ = ["Entity", "Item", "Key", "ItemKey", "entity_of", "key", "lookup"]
@@ -78,6 +79,7 @@ class Key:
     def __init__(self, format: KeyFormat[Any], attributes: tuple[Any, ...]) -> None:
         self.format = format
         self.attributes: tuple[Field, ...] = attributes
+        self.holds_unstored = any(not attribute.stored for attribute in attributes)
 
     def build(self, values: Mapping[str, Any]) -> str | None:
         """The key of these attribute values; None when one of them is not set (a sparse index)."""
@@ -187,6 +189,9 @@ class _IndexKey(UnicodeAttribute):
 
 
 _KINDS: dict[str, type[Any]] = {}
+
+BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
+"""The PynamoDB connection that PynamoDB's own methods of the entities use; set by `Table.bound`."""
 
 
 @dataclass_transform(
@@ -334,7 +339,7 @@ class Entity(Model, metaclass=EntityMeta):
         rest = dict(item)
         for place, (name, made) in enumerate(zip(KEY_NAMES, cls._keys(), strict=True)):
             stored = rest.pop(name, None)
-            if made is not None and (stored is not None or place < 2):
+            if made is not None and (place < 2 or (stored is not None and made.holds_unstored)):
                 _read_key(item, name, made, own)
         for name, field in cls._fields.items():
             if name not in own:
@@ -357,6 +362,13 @@ class Entity(Model, metaclass=EntityMeta):
         @classmethod
         def from_raw_data(cls, data):
             return cls.from_item(data)
+
+        @classmethod
+        def _get_connection(cls):
+            connection = BOUND.get()
+            if connection is None:
+                raise ConfigurationError(f"{cls.__name__} is bound to no table: use `with Table(settings).bound():`")
+            return connection
 
 
 def _default(field: Field) -> Any:
