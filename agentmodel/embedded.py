@@ -113,7 +113,7 @@ class Engines:
 
     def _start_engines(self, started: ExitStack, home: Path) -> dict[str, Any]:
         wanted = self._wanted
-        found = {name: value for name, value in _PATIENT.items() if name not in wanted.model_fields_set}
+        found: dict[str, Any] = {name: value for name, value in _PATIENT.items() if name not in wanted.model_fields_set}
         if wanted.valkey_url is None:
             valkey = ValkeyServer(home / "valkey", durable=self.directory is not None)
             started.callback(valkey.close)
@@ -168,7 +168,9 @@ def find_stack(directory: str | Path = ".agentmodel") -> dict[str, Any] | None:
     except FileNotFoundError:  # it stopped in this moment
         return None
     except ValueError:
-        raise ConfigurationError(f"{path} is not a stack file: stop the running `agentmodel up` and start it again") from None
+        raise ConfigurationError(
+            f"{path} is not a stack file: stop the running `agentmodel up` and start it again"
+        ) from None
     return {name: value for name, value in stack.items() if name in Settings.model_fields}
 
 
@@ -328,8 +330,9 @@ class DynamoServer:
             try:
                 return list(answer)
             finally:
-                if hasattr(answer, "close"):
-                    answer.close()
+                close = getattr(answer, "close", None)  # as WSGI has it: iterables may have one
+                if close is not None:
+                    close()
 
     def save(self, folder: Path, *, last: bool = False) -> int:
         """Write every table into a folder, each file replaced atomically; returns the number of items.
