@@ -1,0 +1,410 @@
+"""Draining: from the journal into the table, each effect once, whatever dies on the way.
+
+An entry is taken, written, and only then acknowledged, in one step with its way out of overlay and journal. Who dies in
+between leaves it for the next drainer; writing it again changes nothing, because what may change is written under a
+condition on its version and the rest never differs. An entry that was taken and not acknowledged several times is
+suspected of killing its drainers: it is taken alone, and in the end put to the dead letters with the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeVar
+
+from agentmodel.cache.client import Valkey
+from agentmodel.cache.codec import Item, decode, version_text
+from agentmodel.cache.deadletters import DeadLetter, DeadLetters
+from agentmodel.cache.keyspace import GROUP, Keyspace
+from agentmodel.cache.scripts import ADOPT, BURY, RELEASE, RETIRE, SETTLE, TAKE
+from agentmodel.exceptions import BatchIncomplete, Rejected, TableUnavailable, Unavailable, ValidationError
+
+__all__ = ["Drained", "Drainer", "Sink"]
+
+_SUSPECT = 2  # taken twice and not acknowledged: from now on alone
+_CHUNK = 200  # entries of one script call
+_REASON = 500  # characters of a dead letter's reason
+_T = TypeVar("_T")
+_log = logging.getLogger("agentmodel.cache")
+
+
+class Sink(Protocol):
+    """Where entries go: the table."""
+
+    def put_many(self, items: Sequence[Item]) -> list[Item]:
+        """Writes items that never change, at most one of a key, and gives back those that were left unprocessed.
+
+        Raises:
+            TableUnavailable: Nothing can be written now (``BatchIncomplete``: all but its ``left``).
+            Rejected: One of them can never be written (a ``ValidationError`` says the same).
+        """
+        ...
+
+    def put_newer(self, item: Item, version: int) -> bool | None:
+        """Writes an item unless the table has the same or a newer version; False says that it has.
+
+        Raises:
+            TableUnavailable: Nothing can be written now.
+            Rejected: It can never be written.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a drain did.
+
+    Attributes:
+        written: Entries that are in the table now.
+        stale: Entries that were overtaken by a newer version of their item.
+        dead: Entries put to the dead letters.
+        left: Entries that are still in the journal.
+    """
+
+    written: int = 0
+    stale: int = 0
+    dead: int = 0
+    left: int = 0
+
+    def plus(self, written: int, stale: int, dead: int) -> Drained:
+        """The sum."""
+        return Drained(self.written + written, self.stale + stale, self.dead + dead, self.left)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One entry that was taken."""
+
+    shard: int
+    id: bytes
+    deliveries: int
+    fields: list[bytes]
+    partition: str = ""
+    sort: str = ""
+    version: int = 0
+    expires: bytes = b""
+    immutable: bool = False
+    item: Item | None = None
+
+    def __post_init__(self) -> None:
+        named = dict(zip(self.fields[::2], self.fields[1::2], strict=False))
+        self.partition, self.sort = named.get(b"k", b"").decode(), named.get(b"m", b"").decode()
+        self.expires, self.immutable = named.get(b"x", b""), named.get(b"i") == b"1"
+        found = decode(named.get(b"d", b""))
+        if found is not None:
+            self.item, self.version = found
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of the entries of one pass; those in no list may have been written or not."""
+
+    written: list[_Entry] = field(default_factory=list)
+    stale: list[_Entry] = field(default_factory=list)
+    overtaken: list[_Entry] = field(default_factory=list)
+    dead: list[tuple[_Entry, str]] = field(default_factory=list)
+    back: list[_Entry] = field(default_factory=list)
+    outage: TableUnavailable | None = None
+
+
+class Drainer:
+    """Drains every shard. One at a time in a thread; any number of processes side by side.
+
+    Args:
+        valkey: The connection.
+        sink: Where entries go.
+        shards: From the settings by default, like the prefix.
+        prefix: First part of every key.
+        name: Of the consumer; one drainer, one name.
+        batch: Entries of one pass.
+        idle: Seconds after which another drainer's unacknowledged entries are adopted; longer than its slowest pass.
+        deliveries: How often an entry is taken before it is put to the dead letters.
+        workers: Threads for conditional puts.
+    """
+
+    def __init__(
+        self,
+        valkey: Valkey,
+        sink: Sink,
+        *,
+        shards: int | None = None,
+        prefix: str | None = None,
+        name: str | None = None,
+        batch: int = 500,
+        idle: float = 60.0,
+        deliveries: int = 5,
+        workers: int = 4,
+    ) -> None:
+        settings = valkey.settings
+        self._valkey = valkey
+        self._sink = sink
+        self._keys = Keyspace(prefix or settings.valkey_prefix, shards or settings.shards)
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._batch = batch
+        self._idle_ms = int(idle * 1000)
+        self._deliveries = deliveries
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="agentmodel-drain") if workers > 1 else None
+        self._turn = 0
+        self._letters = DeadLetters(valkey, self._keys)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads and takes the consumer's name out of the groups."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        if self._valkey.available:
+            self._valkey.attempt(
+                [RETIRE.on([self._keys.journal(shard)], GROUP, self._name) for shard in range(self._keys.shards)]
+            )
+
+    def drain(self, *, until_empty: bool = True, progress: Callable[[Drained], None] | None = None) -> Drained:
+        """Writes what is in the journal.
+
+        Args:
+            until_empty: Go on until nothing can be taken; otherwise one pass.
+            progress: Called after every pass with the sum so far.
+
+        Returns:
+            The sum. ``left`` counts entries another drainer holds, or that the table left unprocessed.
+
+        Raises:
+            TableUnavailable: The table does not take writes; everything that is not in it stays in the journal.
+            CacheUnavailable: Valkey does not answer; what was written and not acknowledged is written again later.
+        """
+        total = Drained()
+        while True:
+            taken, suspects, depth = self._take()
+            before = total
+            total = self._pass(taken, total)
+            for shard in suspects:
+                total = self._alone(shard, total)
+            done = (total.written + total.stale + total.dead) - (before.written + before.stale + before.dead)
+            total = Drained(total.written, total.stale, total.dead, max(0, depth - done))
+            if progress is not None:
+                progress(total)
+            if done == 0 or not until_empty:
+                return total
+
+    def run(
+        self, stop: threading.Event, *, progress: Callable[[Drained], None] | None = None, every: float = 0.05
+    ) -> Drained:
+        """Drains until ``stop`` is set: the pass under way is finished, the rest stays in the journal.
+
+        Outages are logged and waited out. Once a minute a line says what was done.
+
+        Args:
+            stop: Set it to end.
+            progress: Called with the sum after every pass that did something.
+            every: Seconds between two looks at an empty journal.
+        """
+        total, told, pause = Drained(), time.monotonic(), every
+        while not stop.is_set():
+            try:
+                one = self.drain(until_empty=False)
+            except Unavailable as error:
+                pause = min(max(pause * 2, 0.1), 2.0)
+                _log.warning("drain.outage: %s; next try in %.1f s", error, pause)
+                stop.wait(pause)
+                continue
+            did = one.written + one.stale + one.dead
+            total = Drained(total.written + one.written, total.stale + one.stale, total.dead + one.dead, one.left)
+            if did and progress is not None:
+                progress(total)
+            if time.monotonic() - told >= 60:
+                _log.info("drain.minute: %d written, %d stale, %d dead, %d left", *_numbers(total))
+                told = time.monotonic()
+            pause = every
+            if not did:
+                stop.wait(every)
+        return total
+
+    def dead(self, limit: int = 100) -> list[DeadLetter]:
+        """The oldest dead letters of each shard."""
+        return self._letters.list(limit)
+
+    def retry(self, letter: str) -> bool:
+        """Puts a dead letter back into the journal; False when it is not there."""
+        return self._letters.retry(letter)
+
+    def drop(self, letter: str) -> bool:
+        """Gives a dead letter up, so that its writer no longer reads it back; False when it is not there."""
+        return self._letters.drop(letter)
+
+    def _take(self) -> tuple[list[_Entry], list[int], int]:
+        """Entries of one pass, shards with suspects, and the depth of all shards; two round trips."""
+        shards = range(self._keys.shards)
+        depths = self._valkey.call([("XLEN", self._keys.journal(shard)) for shard in shards])
+        filled = [shard for shard in shards if depths[shard]]
+        if not filled:
+            return [], [], 0
+        self._turn = (self._turn + 1) % len(filled)  # a different shard comes first each time
+        filled = filled[self._turn :] + filled[: self._turn]
+        share = max(8, self._batch // len(filled))
+        replies = self._valkey.call(
+            [
+                TAKE.on([self._keys.journal(shard)], GROUP, self._name, share, self._idle_ms, _SUSPECT)
+                for shard in filled
+            ]
+        )
+        taken, suspects = [], []
+        for shard, (doubtful, *entries) in zip(filled, replies, strict=True):
+            taken += [_Entry(shard, *entry) for entry in entries]
+            if doubtful:
+                suspects.append(shard)
+        return taken, suspects, sum(depths)
+
+    def _alone(self, shard: int, total: Drained) -> Drained:
+        """Takes a shard's suspects one by one."""
+        while True:
+            reply = self._valkey.one(ADOPT.on([self._keys.journal(shard)], GROUP, self._name, self._idle_ms, _SUSPECT))
+            if not reply:
+                return total
+            entry = _Entry(shard, *reply)
+            if entry.deliveries > self._deliveries:
+                reason = f"taken {entry.deliveries - 1} times and never acknowledged: it seems to kill its drainer"
+                total = total.plus(0, 0, self._bury([(entry, reason)]))
+            else:
+                total = self._pass([entry], total)
+
+    def _pass(self, taken: Sequence[_Entry], total: Drained) -> Drained:
+        """Writes entries and acknowledges what is written."""
+        if not taken:
+            return total
+        outcome = _Outcome()
+        bulk, versioned = _lanes(taken, outcome)
+        self._put_bulk(bulk, outcome)
+        if outcome.outage is None:
+            self._put_versioned(versioned, outcome)
+        else:
+            outcome.back += versioned
+        dead = self._bury(outcome.dead)
+        # what overtook an entry must be in the table before the entry goes
+        safe = {(one.partition, one.sort) for one in (*outcome.written, *outcome.stale)}
+        overtaken = [one for one in outcome.overtaken if (one.partition, one.sort) in safe]
+        outcome.back += [one for one in outcome.overtaken if (one.partition, one.sort) not in safe]
+        self._settle([*outcome.written, *overtaken], outcome.stale)
+        self._release(outcome.back)
+        if outcome.outage is not None:
+            raise outcome.outage
+        return total.plus(len(outcome.written), len(outcome.stale) + len(overtaken), dead)
+
+    def _put_bulk(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
+        """Writes entries that never change; halves a batch that is rejected until the one item is found."""
+        if not entries:
+            return
+        if outcome.outage is not None:
+            outcome.back += entries
+            return
+        try:
+            left = self._sink.put_many([one.item for one in entries if one.item is not None])
+        except BatchIncomplete as error:
+            left = error.left
+        except TableUnavailable as error:
+            outcome.outage = error
+            outcome.back += entries
+            return
+        except (Rejected, ValidationError) as error:
+            if len(entries) == 1:
+                outcome.dead.append((entries[0], str(error)))
+                return
+            half = len(entries) // 2
+            self._put_bulk(entries[:half], outcome)
+            self._put_bulk(entries[half:], outcome)
+            return
+        unprocessed = {(item["PK"]["S"], item["SK"]["S"]) for item in left}
+        for one in entries:
+            (outcome.back if (one.partition, one.sort) in unprocessed else outcome.written).append(one)
+
+    def _put_versioned(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
+        """Writes entries that may change, each under the condition that it is newer."""
+        run = self._pool.map if self._pool is not None and len(entries) > 1 else map
+        for one, found in zip(entries, run(self._put_newer, entries), strict=True):
+            if isinstance(found, TableUnavailable):
+                outcome.outage = found
+                outcome.back.append(one)
+            elif isinstance(found, Exception):
+                outcome.dead.append((one, str(found)))
+            else:
+                (outcome.written if found else outcome.stale).append(one)
+
+    def _put_newer(self, entry: _Entry) -> bool | Exception:
+        try:
+            return self._sink.put_newer(entry.item or {}, entry.version) is not False
+        except (TableUnavailable, Rejected, ValidationError) as error:
+            return error
+
+    def _settle(self, written: Iterable[_Entry], stale: Iterable[_Entry]) -> None:
+        calls = []
+        marked = [(one, 0) for one in written] + [(one, 1) for one in stale]
+        for shard, some in _by_shard(marked, lambda one: one[0].shard):
+            keys = [self._keys.journal(shard)]
+            args: list[str | bytes | int] = [GROUP]
+            for one, is_stale in some:
+                keys += [self._keys.pending(shard, one.partition), self._keys.copy(shard, one.partition)]
+                args += [one.id, one.sort, version_text(one.version), one.expires, is_stale]
+            calls.append(SETTLE.on(keys, *args))
+        if calls:
+            self._valkey.call(calls)
+
+    def _bury(self, dead: Iterable[tuple[_Entry, str]]) -> int:
+        calls = []
+        for one, reason in dead:
+            _log.error("drain.dead: shard %d entry %s: %s", one.shard, one.id.decode(), reason)
+            keys = [self._keys.journal(one.shard), self._keys.dead(one.shard)]
+            calls.append(BURY.on(keys, GROUP, one.id, reason[:_REASON], *one.fields))
+        return sum(self._valkey.call(calls)) if calls else 0
+
+    def _release(self, entries: Iterable[_Entry]) -> None:
+        """Hands entries back: to be taken again at once, and not counted as a delivery that killed."""
+        calls = []
+        for shard, some in _by_shard(entries, lambda one: one.shard):
+            pairs = [part for one in some for part in (one.id, one.deliveries - 1)]
+            calls.append(RELEASE.on([self._keys.journal(shard)], GROUP, self._name, *pairs))
+        if calls:
+            self._valkey.call(calls)
+
+
+def _lanes(taken: Iterable[_Entry], outcome: _Outcome) -> tuple[list[_Entry], list[_Entry]]:
+    """The newest entry of each item, for batches and for conditional puts; older ones are overtaken."""
+    newest: dict[tuple[str, str], _Entry] = {}
+    fixed: dict[tuple[str, str], bool] = {}
+    for one in taken:
+        if one.item is None:
+            outcome.dead.append((one, "the entry does not decode"))
+            continue
+        key = (one.partition, one.sort)
+        fixed[key] = fixed.get(key, True) and one.immutable
+        other = newest.get(key)
+        if other is None or other.version < one.version:
+            newest[key] = one
+        if other is not None:
+            outcome.overtaken.append(other if newest[key] is one else one)
+    bulk = [one for key, one in newest.items() if fixed[key]]
+    versioned = [one for key, one in newest.items() if not fixed[key]]
+    return bulk, versioned
+
+
+def _by_shard(some: Iterable[_T], shard: Callable[[_T], int]) -> Iterable[tuple[int, list[_T]]]:
+    """Some things of each shard, a script call's worth at a time."""
+    groups: dict[int, list[_T]] = {}
+    for one in some:
+        groups.setdefault(shard(one), []).append(one)
+    for number, group in groups.items():
+        for start in range(0, len(group), _CHUNK):
+            yield number, group[start : start + _CHUNK]
+
+
+def _numbers(total: Drained) -> tuple[int, int, int, int]:
+    return total.written, total.stale, total.dead, total.left
