@@ -26,6 +26,7 @@ One line tells what is wrong and what would mend it; the parts are attributes, s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
@@ -187,7 +188,15 @@ class CacheUnavailable(Unavailable):
 
 
 class JournalFull(CacheUnavailable):
-    """The journal is at its bound: drain it, or raise AGENTMODEL_JOURNAL_LIMIT."""
+    """The journal is at its bound: drain it, or raise AGENTMODEL_JOURNAL_LIMIT.
+
+    Attributes:
+        answers: What became of each entry of the call, in order; None for those that found no room.
+    """
+
+    def __init__(self, message: str, answers: Sequence[Any] = ()) -> None:
+        self.answers = list(answers)
+        super().__init__(message)
 
 
 class WarehouseUnavailable(Unavailable):
