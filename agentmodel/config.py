@@ -35,45 +35,63 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AGENTMODEL_", frozen=True, extra="forbid", case_sensitive=False)
 
     # DynamoDB
-    table: str = Field("AgentTable", description="Name of the DynamoDB table.", pattern=r"^[A-Za-z0-9_.\-]{3,255}$")
-    region: str = Field("us-east-1", description="AWS region of the table.", min_length=1)
-    endpoint: str | None = Field(None, description="URL of a DynamoDB endpoint; unset means AWS.")
-    access_key_id: str | None = Field(None, description="AWS access key; unset means botocore's own search.")
-    secret_access_key: SecretStr | None = Field(None, description="AWS secret key that belongs to it.")
-    dynamodb_timeout: float = Field(2.0, gt=0, description="Seconds to wait for one answer of DynamoDB.")
-    dynamodb_attempts: int = Field(4, ge=1, description="How often botocore tries a call in all.")
-    batch_deadline: float = Field(30.0, gt=0, description="Seconds after which a batch gives its unprocessed items back.")
+    table: str = Field(
+        default="AgentTable", description="Name of the DynamoDB table.", pattern=r"^[A-Za-z0-9_.\-]{3,255}$"
+    )
+    region: str = Field(default="us-east-1", description="AWS region of the table.", min_length=1)
+    endpoint: str | None = Field(default=None, description="URL of a DynamoDB endpoint; unset means AWS.")
+    access_key_id: str | None = Field(default=None, description="AWS access key; unset means botocore's own search.")
+    secret_access_key: SecretStr | None = Field(default=None, description="AWS secret key that belongs to it.")
+    dynamodb_timeout: float = Field(default=2.0, gt=0, description="Seconds to wait for one answer of DynamoDB.")
+    dynamodb_attempts: int = Field(default=4, ge=1, description="How often botocore tries a call in all.")
+    batch_deadline: float = Field(
+        default=30.0, gt=0, description="Seconds after which a batch gives its unprocessed items back."
+    )
     mapping_partitions: int = Field(
-        1, ge=1, le=999, description="Index partitions the mappings of all users are spread over; 1 is the sample's key."
+        default=1,
+        ge=1,
+        le=999,
+        description="Index partitions the mappings of all users are spread over; 1 is the sample's key.",
     )
 
     # Valkey
     valkey_url: str | None = Field(
-        None,
+        default=None,
         description="valkey://, valkeys:// (TLS), unix://, valkey+cluster:// or valkeys+cluster://; "
         "redis:// and rediss:// are read too. Unset means: no cache and no journal, writes go straight to the table.",
     )
-    valkey_timeout: float = Field(0.25, gt=0, description="Seconds to wait for one answer of Valkey.")
-    valkey_connect_timeout: float = Field(0.1, gt=0, description="Seconds to wait for a connection to Valkey.")
-    valkey_prefix: str = Field("am", pattern=r"^[A-Za-z0-9_.\-]{1,32}$", description="First part of every Valkey key.")
-    shards: int = Field(64, ge=1, le=100, description="Shards of the journal; fixed for the life of an installation.")
-    journal_limit: int = Field(100_000, ge=1, description="Entries one shard of the journal may hold undrained.")
-    durability: Durability = Field("valkey", description="The least a receipt of `record` may say.")
+    valkey_timeout: float = Field(default=0.25, gt=0, description="Seconds to wait for one answer of Valkey.")
+    valkey_connect_timeout: float = Field(default=0.1, gt=0, description="Seconds to wait for a connection to Valkey.")
+    valkey_prefix: str = Field(
+        default="am", pattern=r"^[A-Za-z0-9_.\-]{1,32}$", description="First part of every Valkey key."
+    )
+    shards: int = Field(
+        default=64, ge=1, le=100, description="Shards of the journal; fixed for the life of an installation."
+    )
+    journal_limit: int = Field(
+        default=100_000, ge=1, description="Entries one shard of the journal may hold undrained."
+    )
+    durability: Durability = Field(default="valkey", description="The least a receipt of `record` may say.")
 
     # Warehouse
     warehouse_url: str | None = Field(
-        None, description="SQLAlchemy URL: duckdb:///file.duckdb or redshift+redshift_connector://user:password@host/db."
+        default=None,
+        description="SQLAlchemy URL: duckdb:///file.duckdb or redshift+redshift_connector://user:password@host/db.",
     )
     landed_table: str = Field(
-        "AgentTable", min_length=1, description='Where zero-ETL lands the table, such as dbagent.public."AgentTable".'
+        default="AgentTable",
+        min_length=1,
+        description='Where zero-ETL lands the table, such as dbagent.public."AgentTable".',
     )
 
     # Learning
-    ranking: Ranking = Field("classic", description="Which number orders agents.")
-    half_life_days: float = Field(30.0, gt=0, description="Half-life of an execution in the `evidence` ranking, in days.")
-    ttl_days_high: int = Field(60, ge=1, description="Days history is kept when its score is high.")
-    ttl_days_low: int = Field(30, ge=1, description="Days history is kept when its score is low.")
-    ttl_score: float = Field(1.0, ge=0, description="From this score up, history counts as high.")
+    ranking: Ranking = Field(default="classic", description="Which number orders agents.")
+    half_life_days: float = Field(
+        default=30.0, gt=0, description="Half-life of an execution in the `evidence` ranking, in days."
+    )
+    ttl_days_high: int = Field(default=60, ge=1, description="Days history is kept when its score is high.")
+    ttl_days_low: int = Field(default=30, ge=1, description="Days history is kept when its score is low.")
+    ttl_score: float = Field(default=1.0, ge=0, description="From this score up, history counts as high.")
 
     @field_validator("endpoint")
     @classmethod
@@ -86,7 +104,9 @@ class Settings(BaseSettings):
     @classmethod
     def _valkey_url_is_known(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in _VALKEY_SCHEMES:
-            raise ValueError("give a URL such as valkey://127.0.0.1:6379/0, its scheme one of " + ", ".join(_VALKEY_SCHEMES))
+            raise ValueError(
+                "give a URL such as valkey://127.0.0.1:6379/0, its scheme one of " + ", ".join(_VALKEY_SCHEMES)
+            )
         return value
 
     @model_validator(mode="after")

@@ -34,6 +34,8 @@ from typing import Any, Self
 
 import redis
 from pydantic import SecretStr
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError, TableUnavailable
@@ -256,9 +258,14 @@ def _interrupts_kept_from_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _plain_client(port: int) -> redis.Redis:
+    """A client that tries once."""
+    return redis.Redis(host=HOST, port=port, socket_timeout=10.0, decode_responses=True, retry=Retry(NoBackoff(), 0))
+
+
 def _served_folder(port: int) -> Path | None:
     """The folder of the Valkey that answers on a port: tells whether it is ours."""
-    with closing(redis.Redis(host=HOST, port=port, socket_timeout=2.0, decode_responses=True)) as client:
+    with closing(_plain_client(port)) as client:
         try:
             answer: Any = client.config_get("dir")
         except redis.RedisError:
@@ -276,7 +283,7 @@ def _stop_orphan(home: Path) -> None:
     port = int(url.rpartition(":")[2].partition("/")[0] or 0)
     if not url.startswith(f"valkey://{HOST}:") or _served_folder(port) != home / "valkey":
         return
-    with closing(redis.Redis(host=HOST, port=port, socket_timeout=10.0)) as client:
+    with closing(_plain_client(port)) as client:
         client.shutdown(nosave=True)
 
 
