@@ -49,6 +49,7 @@ __all__ = [
     "format_number",
     "format_score",
     "format_time",
+    "imported_session_id",
     "new_session_id",
     "parse_number",
     "parse_score",
@@ -143,6 +144,18 @@ def new_session_id(started: datetime, *, token: str | None = None) -> str:
     'SESS20250614140530000000-k3v9'
     """
     return check_id("session_id", f"SESS{format_time('started', started)}-{token or secrets.token_hex(5)}", "SESS")
+
+
+def imported_session_id(started: datetime | None, *names: str) -> str:
+    """The id of a session that comes from elsewhere, where it goes by ``names``: it sorts by its start.
+
+    Without a start it sorts before every dated session: no time is invented for it.
+
+    >>> imported_session_id(None, "retail", "0247")
+    'SESS0-001197babf00'
+    """
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
+    return check_id("session_id", f"SESS{'0' if started is None else format_time('started', started)}-{digest}", "SESS")
 
 
 def stable_id(prefix: str, *names: str) -> str:

@@ -159,6 +159,7 @@ class UserSessionProcess(Entity, kind="UserSessionProcess"):
     name: Attr[str] = text("ProcNM")
     description: Attr[str | None] = text("ProcessDesc", default=None, reads=("ProcDesc",))
     started_at: Attr[datetime | None] = moment("ProcDT", default=None)
+    call_id: Attr[str | None] = text("CallID", default=None)  # ours: who claimed the number
 
     at = lookup(user_id, session_id, process_id)
     partition = key(keys.SESSION_ITEMS, user_id, session_id)

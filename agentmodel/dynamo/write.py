@@ -14,7 +14,7 @@ from agentmodel.dynamo.entity import Entity, Item, ItemKey, item_name
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import AlreadyExists, BatchIncomplete, Conflict, StaleVersion, ValidationError
 
-__all__ = ["ITEM_BYTES", "Batch", "Writer", "item_bytes"]
+__all__ = ["ITEM_BYTES", "Batch", "Writer", "checked", "item_bytes"]
 
 E = TypeVar("E", bound=Entity)
 
@@ -40,7 +40,7 @@ class Writer:
 
     def put(self, entity: Entity) -> None:
         """Write an entity, whatever was there; use `put_new` or `save` where somebody else may write too."""
-        self._put(_checked(entity.to_item()))
+        self._put(checked(entity.to_item()))
 
     def put_new(self, entity: Entity) -> None:
         """Write an entity under a key that holds nothing yet.
@@ -49,7 +49,7 @@ class Writer:
             AlreadyExists: Something is stored under the key; it was not touched.
         """
         try:
-            self._put(_checked(entity.to_item()), ConditionExpression="attribute_not_exists(PK)")
+            self._put(checked(entity.to_item()), ConditionExpression="attribute_not_exists(PK)")
         except Conflict:
             raise AlreadyExists(f"{entity.key} exists already") from None
 
@@ -60,7 +60,7 @@ class Writer:
             StaleVersion: Somebody wrote it since it was read; nothing was changed.
         """
         before, entity.version = entity.version, self._clock()
-        item = _checked(entity.to_item())
+        item = checked(entity.to_item())
         try:
             if before is None:
                 self._put(
@@ -94,7 +94,7 @@ class Writer:
         names, values = {"#v": "Version"}, {":v": {"N": str(version)}}
         try:
             self._put(
-                _checked(item), ConditionExpression=_NEWER, ExpressionAttributeNames=names,
+                checked(item), ConditionExpression=_NEWER, ExpressionAttributeNames=names,
                 ExpressionAttributeValues=values,
             )  # fmt: skip
         except Conflict:
@@ -108,7 +108,7 @@ class Writer:
             ValidationError: An item is too large; nothing was sent.
             Rejected: DynamoDB refuses an item for good; which of the others were written is not known.
         """
-        requests = [{"PutRequest": {"Item": _checked(item)}} for item in _coalesced(items)]
+        requests = [{"PutRequest": {"Item": checked(item)}} for item in _coalesced(items)]
         return [request["PutRequest"]["Item"] for request in self._write_all(requests)]
 
     # Batches and transactions
@@ -155,12 +155,12 @@ class Writer:
             ValidationError: More than 100 actions.
         """
         name = self.table.name
-        actions: list[dict[str, Any]] = [{"Put": {"TableName": name, "Item": _checked(e.to_item())}} for e in put]
+        actions: list[dict[str, Any]] = [{"Put": {"TableName": name, "Item": checked(e.to_item())}} for e in put]
         actions += [
             {
                 "Put": {
                     "TableName": name,
-                    "Item": _checked(e.to_item()),
+                    "Item": checked(e.to_item()),
                     "ConditionExpression": "attribute_not_exists(PK)",
                 }
             }
@@ -181,7 +181,7 @@ class Batch:
 
     def put(self, entity: Entity) -> None:
         """Write this entity when the block ends."""
-        item = _checked(entity.to_item())
+        item = checked(entity.to_item())
         self.requests[item["PK"]["S"], item["SK"]["S"]] = {"PutRequest": {"Item": item}}
 
     def delete(self, key: ItemKey[Any]) -> None:
@@ -215,7 +215,8 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
     return 1  # BOOL and NULL
 
 
-def _checked(item: Item) -> Item:
+def checked(item: Item) -> Item:
+    """The item, unless it is larger than DynamoDB takes (a `ValidationError` that names its largest attribute)."""
     size = item_bytes(item)
     if size > ITEM_BYTES:
         largest = max(item, key=lambda name: _value_bytes(item[name]))

@@ -1,0 +1,515 @@
+"""Recorder: sessions, processes and tool calls as context managers, and the entities as they are; the hot path.
+
+A write goes into the journal (Valkey) and from there into the table; without Valkey it goes straight into the table.
+What is kept when something fails stands in the table of guarantees in the docs. Numbers (processes of a session,
+attempts of a call) are claimed with the write itself, so that two recorders never take the same one; the same call
+recorded twice is one item.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from agentmodel import keys
+from agentmodel.access.repository import Repository
+from agentmodel.access.slots import Numbered, numbered
+from agentmodel.config import Durability, Settings
+from agentmodel.dynamo.entity import Entity, Item
+from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
+from agentmodel.dynamo.table import Query, Table
+from agentmodel.dynamo.write import Writer, checked
+from agentmodel.exceptions import (
+    AlreadyExists,
+    CacheUnavailable,
+    HistoryUnavailable,
+    JournalFull,
+    TableUnavailable,
+    Unavailable,
+    ValidationError,
+)
+from agentmodel.ttl import expiry
+
+if TYPE_CHECKING:
+    from agentmodel.cache.journal import Entry, Journal
+    from agentmodel.cache.recent import Recent
+
+__all__ = ["CallRecorder", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder"]
+
+T = TypeVar("T", UserSession, UserSessionProcess, ToolExecution)
+
+TEXT_BYTES = 65_535  # of one text: what a string inside Redshift's SUPER may hold
+_NAME_CHARACTERS = 200  # of a session's name, which is an index key
+_ROUNDS = 100  # claims of a number that others took, before giving up
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a write reached.
+
+    Attributes:
+        level: ``dynamodb``, or the journal's: ``valkey-durable``, ``valkey-replicated``, ``valkey``.
+        entity: What was written, with the numbers it was given.
+        repeated: The same call was recorded before; nothing was written again.
+    """
+
+    level: Durability
+    entity: UserSession | UserSessionProcess | ToolExecution
+    repeated: bool = False
+
+
+class Recorder:
+    """Writes history.
+
+    Args:
+        settings: Names durability and lifetimes.
+        table: The table.
+        writer: Its writer.
+        repository: Names tools.
+        clock: Gives versions.
+        journal: The journal, or None.
+        recent: The user's own near copies, or None.
+        now: Gives the present time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: Table,
+        *,
+        writer: Writer,
+        repository: Repository,
+        clock: Callable[[], int],
+        journal: Journal | None = None,
+        recent: Recent | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._writer = writer
+        self._repository = repository
+        self._clock = clock
+        self._journal = journal if settings.durability != "dynamodb" else None
+        self._recent = recent
+        self.now = now
+        self._tool_names: dict[tuple[str, str], str] = {}
+
+    # Context managers
+
+    def session(
+        self,
+        user_id: str,
+        request: str | None = None,
+        *,
+        category: str | None = None,
+        name: str | None = None,
+        session_id: str | None = None,
+        started_at: datetime | None = None,
+    ) -> SessionRecorder:
+        """A session of a user, recorded from ``with`` to the end of the block.
+
+        Args:
+            user_id: Who asks, such as ``USR001``.
+            request: What is asked, in the user's words.
+            category: The kind of request; plans are learnt per category.
+            name: The session's name; the beginning of the request when not given.
+            session_id: Continues this session, or makes it; a new one that sorts by time when not given.
+            started_at: When it began; now when not given.
+
+        Raises:
+            ValidationError: An id is none, a time has no zone.
+        """
+        began = started_at or self.now()
+        entity = UserSession(
+            user_id=user_id,
+            session_id=session_id or keys.new_session_id(began),
+            name=_name(name or request or category or "session"),
+            request=fitting(request),
+            category=category,
+            started_at=began,
+        )
+        return SessionRecorder(self, entity, new=session_id is None)
+
+    # Entities
+
+    def record(self, entity: UserSession | UserSessionProcess | ToolExecution) -> Receipt:
+        """Write one entity of the history; what is claimed in the receipt is kept.
+
+        A `ToolExecution` whose number of the attempt is taken by another call gets the next one; see the receipt's
+        entity. Give it a ``call_id``, and recording it again is the same item.
+
+        Raises:
+            ValidationError: It is larger than DynamoDB takes, or a key cannot be made; nothing was sent.
+            JournalFull: The journal is at its bound and the table does not take it either.
+            HistoryUnavailable: Neither store takes it; nothing was kept.
+        """
+        return self.record_many([entity])[0]
+
+    def record_many(self, entities: Sequence[UserSession | UserSessionProcess | ToolExecution]) -> list[Receipt]:
+        """Write entities of the history, in one round trip to the journal when there is one."""
+        works = [self._work(entity) for entity in entities]
+        for _ in range(_ROUNDS):
+            waiting = [work for work in works if work.receipt is None]
+            if not waiting:
+                return [work.receipt for work in works if work.receipt is not None]
+            if self._journal is None:
+                self._direct(waiting, None)
+            else:
+                self._journalled(self._journal, waiting)
+        raise HistoryUnavailable(f"no free number was found in {_ROUNDS} rounds; somebody else takes every one")
+
+    def tool_name(self, agent_id: str, tool_id: str) -> str:
+        """The name of a tool in the catalogue; its id when the catalogue does not know it."""
+        if (agent_id, tool_id) not in self._tool_names:
+            tool = self._repository.tool(agent_id, tool_id)
+            if tool is None:
+                return tool_id
+            self._tool_names[agent_id, tool_id] = tool.name
+        return self._tool_names[agent_id, tool_id]
+
+    def open(self, session: UserSession, *, new: bool) -> None:
+        """Let the journal know which numbers a session has given: none when it is new, else those in the table."""
+        if self._journal is None or self._recent is None:
+            return
+        partition = keys.SESSION_ITEMS.build(session.user_id, session.session_id)
+        try:
+            self._open(self._journal, session.user_id, partition, new=new)
+        except CacheUnavailable:
+            return  # the write that follows finds out, and goes to the table
+
+    def continued(self, session: UserSession) -> tuple[UserSession, int]:
+        """A session as it is stored, with what is new of it, and the highest call number it has given."""
+        stored = self._repository.session(session.user_id, session.session_id)
+        if stored is None:
+            return session, 0
+        for name in ("request", "category"):
+            value = getattr(session, name)
+            if value is not None:
+                setattr(stored, name, value)
+        history = self._repository.session_history(session.user_id, session.session_id)
+        return stored, max((e.call_number or 0 for e in history.executions), default=0)
+
+    # How
+
+    def _work(self, entity: UserSession | UserSessionProcess | ToolExecution) -> _Work:
+        if not isinstance(entity, UserSession) and entity.call_id is None:
+            entity.call_id = uuid.uuid4().hex
+        entity.version = self._clock()
+        if entity.expires_at is None:
+            entity.expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
+        return _Work(entity, checked(entity.to_item()), numbered(entity))
+
+    def _journalled(self, journal: Journal, works: list[_Work]) -> None:
+        from agentmodel.cache.journal import Taken, Unknown
+
+        try:
+            answers = journal.append([self._entry(work) for work in works])
+            for work, answer in zip(works, answers, strict=True):
+                if isinstance(answer, Taken):
+                    work.renumber(answer.number)
+                elif isinstance(answer, Unknown):
+                    self._open(journal, work.owner, work.item["PK"]["S"], new=False)
+                else:
+                    work.receipt = Receipt(answer.level, work.entity, answer.repeated)
+        except (JournalFull, CacheUnavailable) as error:
+            self._direct([work for work in works if work.receipt is None], error)
+
+    def _entry(self, work: _Work) -> Entry:
+        from agentmodel.cache.journal import Entry, Slot
+
+        number = work.number
+        return Entry(
+            owner=work.owner,
+            item=work.item,
+            version=work.version,
+            immutable=not isinstance(work.entity, UserSession),
+            expires_at=None if work.entity.expires_at is None else int(work.entity.expires_at.timestamp()),
+            slot=None if number is None else Slot(number.family, number.call_id, number.number),
+        )
+
+    def _open(self, journal: Journal, owner: str, partition: str, *, new: bool) -> None:
+        families: dict[str, dict[str, int]] = {}
+        if not new:
+            assert self._recent is not None
+            for item in self._recent.partition(owner, partition, lambda: self._load(partition), near=False):
+                for number in Numbered.of_item(item):
+                    families.setdefault(number.family, {})[number.call_id] = number.number
+        journal.open(owner, partition, families, new=new)
+
+    def _load(self, partition: str) -> list[Item]:
+        return self._table.query(Query(partition), consistent=True).items
+
+    def _direct(self, works: Iterable[_Work], why: Unavailable | None) -> None:
+        """Write straight into the table: no journal, or it does not take the writes."""
+        written: list[_Work] = []
+        try:
+            for work in works:
+                self._direct_one(work)
+                if work.receipt is not None:
+                    written.append(work)
+        except TableUnavailable as error:
+            if why is None:
+                raise
+            if isinstance(why, JournalFull):
+                raise why from error
+            raise HistoryUnavailable(f"nothing was kept: {why}; {error}") from error
+        finally:
+            if self._recent is not None:
+                for work in written:
+                    self._recent.wrote(work.owner, [work.item])
+
+    def _direct_one(self, work: _Work) -> None:
+        if work.number is None:
+            self._writer.put_newer(work.item, work.version)
+            work.receipt = Receipt("dynamodb", work.entity)
+            return
+        try:
+            self._writer.put_new(work.entity)
+        except AlreadyExists:
+            stored = self._table.get_item(work.entity.key, consistent=True)
+            mine = stored is not None and any(n.call_id == work.number.call_id for n in Numbered.of_item(stored))
+            if mine:
+                work.receipt = Receipt("dynamodb", work.entity, repeated=True)
+            else:
+                work.renumber(work.number.number + 1)
+            return
+        work.receipt = Receipt("dynamodb", work.entity)
+
+
+class _Work:
+    """One entity on its way: its item, and the number it asks for."""
+
+    def __init__(
+        self, entity: UserSession | UserSessionProcess | ToolExecution, item: Item, number: Numbered | None
+    ) -> None:
+        self.entity = entity
+        self.item = item
+        self.number = number
+        self.receipt: Receipt | None = None
+
+    @property
+    def owner(self) -> str:
+        return self.entity.user_id
+
+    @property
+    def version(self) -> int:
+        version = self.entity.version
+        assert version is not None
+        return version
+
+    def renumber(self, number: int) -> None:
+        assert self.number is not None
+        self.entity = self.number.renumbered(self.entity, number)
+        self.item = checked(self.entity.to_item())
+        self.number = numbered(self.entity)
+
+
+class SessionRecorder:
+    """One session while it runs; made by `Recorder.session`.
+
+    An exception that leaves the block is recorded as the session's failure and raised again. Without an outcome (see
+    `succeed` and `fail`) the session counts as successful when all its tool calls were.
+    """
+
+    def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool) -> None:
+        self._recorder = recorder
+        self._new = new
+        self._calls = 0
+        self.entity = entity
+
+    @property
+    def user_id(self) -> str:
+        """The user."""
+        return self.entity.user_id
+
+    @property
+    def session_id(self) -> str:
+        """The session."""
+        return self.entity.session_id
+
+    def __enter__(self) -> Self:
+        if not self._new:
+            self.entity, self._calls = self._recorder.continued(self.entity)
+        self._recorder.open(self.entity, new=self._new)
+        self._recorder.record(self.entity)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and self.entity.succeeded is None:
+            self.fail(_told(error))
+        self.entity.ended_at = self._recorder.now()
+        self._recorder.record(self.entity)
+
+    def succeed(self, summary: str | None = None) -> None:
+        """The session reached what was asked."""
+        self._end(True, summary)
+
+    def fail(self, summary: str | None = None) -> None:
+        """The session did not reach what was asked."""
+        self._end(False, summary)
+
+    def _end(self, succeeded: bool, summary: str | None) -> None:
+        self.entity.succeeded = succeeded
+        if summary is not None:
+            self.entity.summary = fitting(summary)
+
+    def process(
+        self, name: str, *, description: str | None = None, prompt: str | None = None, number: int | None = None
+    ) -> ProcessRecorder:
+        """A step of the session, recorded when the block begins.
+
+        Args:
+            name: What the step does, such as ``locate``.
+            description: More about it.
+            prompt: What the model was asked; the session's request when not given.
+            number: Its number from 1; the next free one when not given.
+        """
+        entity = UserSessionProcess(
+            user_id=self.user_id,
+            session_id=self.session_id,
+            process_id=keys.process_id(number or 1),
+            name=name,
+            description=fitting(description),
+            prompt=fitting(prompt if prompt is not None else self.entity.request),
+            started_at=self._recorder.now(),
+        )
+        return ProcessRecorder(self._recorder, self, entity)
+
+    def next_call(self) -> int:
+        """The number of the next call of this session, from 1: the order of calls."""
+        self._calls += 1
+        return self._calls
+
+
+class ProcessRecorder:
+    """One step of a session while it runs; made by `SessionRecorder.process`."""
+
+    def __init__(self, recorder: Recorder, session: SessionRecorder, entity: UserSessionProcess) -> None:
+        self._recorder = recorder
+        self._session = session
+        self.entity = entity
+
+    @property
+    def process_id(self) -> str:
+        """The step's id."""
+        return self.entity.process_id
+
+    def __enter__(self) -> Self:
+        receipt = self._recorder.record(self.entity)
+        assert isinstance(receipt.entity, UserSessionProcess)
+        self.entity = receipt.entity
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def call(
+        self,
+        agent_id: str,
+        tool_id: str,
+        *,
+        values: Any = None,
+        tool_name: str | None = None,
+        call_id: str | None = None,
+    ) -> CallRecorder:
+        """One call of a tool, recorded when the block ends; a second one of the same tool is a second attempt.
+
+        Args:
+            agent_id: The agent that calls.
+            tool_id: The tool that is called.
+            values: Its arguments; anything but text is stored as JSON.
+            tool_name: The tool's name; that of the catalogue when not given.
+            call_id: Identity of the call: recorded again, it is the same item.
+        """
+        entity = ToolExecution(
+            user_id=self._session.user_id,
+            session_id=self._session.session_id,
+            process_id=self.process_id,
+            agent_id=agent_id,
+            tool_id=tool_id,
+            tool_name=tool_name or self._recorder.tool_name(agent_id, tool_id),
+            values=fitting(as_text(values)),
+            succeeded=True,
+            call_id=call_id or uuid.uuid4().hex,
+            call_number=self._session.next_call(),
+        )
+        return CallRecorder(self._recorder, entity)
+
+
+class CallRecorder:
+    """One call of a tool while it runs; made by `ProcessRecorder.call`.
+
+    Attributes:
+        result: What the tool gave; anything but text is stored as JSON.
+        input_tokens: Tokens that asked for the call.
+        output_tokens: Tokens it took to make.
+        receipt: What the record reached, after the block.
+    """
+
+    def __init__(self, recorder: Recorder, entity: ToolExecution) -> None:
+        self._recorder = recorder
+        self._entity = entity
+        self._began: datetime | None = None
+        self.result: Any = None
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.receipt: Receipt | None = None
+
+    def __enter__(self) -> Self:
+        self._began = self._recorder.now()
+        return self
+
+    def fail(self, message: Any = None, *, error_type: str | None = None, status: Status = "error") -> None:
+        """The call failed without raising, or did not take place (``status``)."""
+        self._entity.succeeded = False
+        self._entity.status = status
+        self._entity.error_type = error_type
+        if message is not None:
+            self.result = message
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._began is not None
+        if error is not None:
+            self.fail(str(error) or type(error).__name__, error_type=type(error).__qualname__)
+        entity = self._entity
+        entity.executed_at = self._began
+        entity.duration_ms = max(0, round((self._recorder.now() - self._began).total_seconds() * 1000))
+        entity.result = fitting(as_text(self.result))
+        entity.input_tokens = self.input_tokens
+        entity.output_tokens = self.output_tokens
+        self.receipt = self._recorder.record(entity)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__qualname__}: {error}"
+
+
+def as_text(value: Any) -> str | None:
+    """Arguments or a result as they are stored: text as it is, anything else as JSON (or as its text inside JSON)."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def fitting(text: str | None) -> str | None:
+    """The text, cut where Redshift would refuse it; the end says how much is missing."""
+    if text is None or len(text) * 4 <= TEXT_BYTES:
+        return text
+    size = len(text.encode())
+    if size <= TEXT_BYTES:
+        return text
+    note = f"… [cut, {size} bytes]"
+    return text.encode()[: TEXT_BYTES - len(note.encode())].decode(errors="ignore") + note
+
+
+def _name(text: str) -> str:
+    """The beginning of a text, as a name fits an index key."""
+    if not text.strip():
+        raise ValidationError("name", text, "a session's name is not blank")
+    first = " ".join(text.split())
+    return first if len(first) <= _NAME_CHARACTERS else first[: _NAME_CHARACTERS - 1] + "…"

@@ -1,0 +1,73 @@
+"""Numbers that history items claim: a process its number in the session, a call its attempt.
+
+A number belongs to one call for ever. The journal gives numbers out (`agentmodel.cache.journal.Slot`), or the table
+does, by a conditional write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentmodel import keys
+from agentmodel.dynamo.entity import Entity, entity_of
+from agentmodel.dynamo.models import ToolExecution, UserSessionProcess
+from agentmodel.exceptions import CorruptItem, KeyFormatError
+
+__all__ = ["Numbered", "numbered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A number an item claims.
+
+    Attributes:
+        family: What is counted: the processes of a session, or the attempts of one tool in one process.
+        call_id: Who claims it.
+        number: The number, from 1.
+    """
+
+    family: str
+    call_id: str
+    number: int
+
+    @staticmethod
+    def of_item(item: Mapping[str, Any]) -> Iterator[Numbered]:
+        """The number a stored item holds, if any."""
+        kind = entity_of(item)
+        if kind is None or not issubclass(kind, UserSessionProcess | ToolExecution):
+            return
+        try:
+            found = numbered(kind.from_item(item))
+        except CorruptItem:
+            return  # it cannot be read, so it cannot be taken for a repetition; its key still refuses a second item
+        if found is not None:
+            yield found
+
+    def renumbered(self, entity: Any, number: int) -> Any:
+        """A copy of the entity that claims another number."""
+        values = {name: value for name, value in entity.attribute_values.items()}
+        if isinstance(entity, ToolExecution):
+            values["attempt"] = number
+        else:
+            values["process_id"] = keys.process_id(number)
+        copy = type(entity)(**values)
+        copy.extra = entity.extra
+        return copy
+
+
+def numbered(entity: Entity) -> Numbered | None:
+    """The number an entity claims; None for one that is not numbered."""
+    if isinstance(entity, ToolExecution):
+        family = keys.EXECUTION.build(entity.process_id, entity.agent_id, entity.tool_id, 1)
+        return Numbered(family, entity.call_id or entity.sk, entity.attempt)
+    if isinstance(entity, UserSessionProcess):
+        try:
+            number = keys.parse_number(entity.process_id.removeprefix("PRC"))
+        except KeyFormatError:
+            return None  # an id of the caller's own making: not counted
+        return Numbered("PRC", entity.call_id or entity.sk, number)
+    return None
+
+

@@ -1,0 +1,260 @@
+"""AgentModel: the stations put together; `AgentModel.local` and `AgentModel.from_settings` make one.
+
+    with AgentModel.local() as model:
+        with model.session("USR001", "find a café near the stadium", category="cafe search") as session:
+            ...
+        model.drain()
+        model.refresh()
+        model.publish()
+        plan = model.suggest("USR001", category="cafe search")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from agentmodel.access.importing import Imported, TraceImport
+from agentmodel.access.recorder import Recorder, SessionRecorder
+from agentmodel.access.repository import Near, Repository
+from agentmodel.clock import HybridClock
+from agentmodel.config import Settings
+from agentmodel.dynamo.table import Table
+from agentmodel.dynamo.write import Writer
+from agentmodel.exceptions import ConfigurationError, MissingExtraError
+
+if TYPE_CHECKING:
+    from agentmodel.cache.client import Valkey
+    from agentmodel.cache.drain import Drained, Drainer
+    from agentmodel.cache.journal import Journal
+    from agentmodel.embedded import Engines
+    from agentmodel.redshift.pipeline import Refreshed, Warehouse
+    from agentmodel.suggest.advise import Plan
+    from agentmodel.suggest.publish import Published
+
+__all__ = ["AgentModel"]
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Shows no progress."""
+
+
+class AgentModel:
+    """The data layer of an installation, all stations together.
+
+    Nothing connects before it is needed. Use it in a ``with`` block, or call `close`.
+
+    Args:
+        settings: Which table, Valkey and warehouse.
+        engines: Embedded engines to stop when the model is closed.
+
+    Attributes:
+        settings: The same.
+        table: The table.
+        repository: Reads and writes typed entities.
+        recorder: Writes history.
+    """
+
+    def __init__(self, settings: Settings, *, engines: Engines | None = None) -> None:
+        self.settings = settings
+        self._resources = ExitStack()
+        if engines is not None:
+            self._resources.callback(engines.close)
+        self._clock = HybridClock()
+        self.table = Table(settings)
+        self._resources.callback(self.table.close)
+        self.writer = Writer(self.table, clock=self._clock)
+        self._near: Near | None = None
+        self.journal: Journal | None = None
+        if settings.valkey_url is not None:
+            self._connect_valkey()
+        self.repository = Repository(self.table, self.writer, near=self._near)
+        self.recorder = Recorder(
+            settings,
+            self.table,
+            writer=self.writer,
+            repository=self.repository,
+            clock=self._clock,
+            journal=self.journal,
+            recent=None if self._near is None else self._near.recent,
+        )
+
+    def _connect_valkey(self) -> None:
+        from agentmodel.cache.client import Valkey
+        from agentmodel.cache.journal import Journal
+        from agentmodel.cache.leaderboard import Leaderboard
+        from agentmodel.cache.read import ReadThrough
+        from agentmodel.cache.recent import Recent
+
+        self._valkey: Valkey = Valkey(self.settings)
+        self._resources.callback(self._valkey.close)
+        read = ReadThrough(self._valkey)
+        self._resources.callback(read.close)
+        self._near = Near(read, Recent(self._valkey), Leaderboard(self._valkey))
+        self.journal = Journal(self._valkey)
+
+    # Made by
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, **overrides: Any) -> Self:
+        """The installation that ``AGENTMODEL_*`` describes.
+
+        Args:
+            settings: Used as they are, instead of the environment.
+            overrides: Single settings that win over the environment, such as ``table="History"``.
+
+        Raises:
+            ConfigurationError: A setting is not accepted.
+        """
+        return cls(settings if settings is not None else Settings.load(**overrides))
+
+    @classmethod
+    def local(cls, directory: str | Path | None = None, **overrides: Any) -> Self:
+        """An installation on embedded engines, with its table made: nothing to install or configure.
+
+        Args:
+            directory: Where its data stays; None keeps nothing.
+            overrides: Single settings, such as ``ranking="evidence"``.
+
+        Raises:
+            MissingExtraError: The engines are not installed; the message has the pip line.
+        """
+        from agentmodel.embedded import Engines
+
+        addresses = {name: None for name in ("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url")}
+        engines = Engines(directory, settings=Settings.load(**(addresses | overrides))).start()
+        try:
+            model = cls(engines.settings, engines=engines)
+            model.table.create()
+        except BaseException:
+            engines.close()
+            raise
+        return model
+
+    # The loop
+
+    def session(
+        self,
+        user_id: str,
+        request: str | None = None,
+        *,
+        category: str | None = None,
+        name: str | None = None,
+        session_id: str | None = None,
+        started_at: datetime | None = None,
+    ) -> SessionRecorder:
+        """A session of a user, recorded from ``with`` to the end of the block; see `Recorder.session`."""
+        return self.recorder.session(
+            user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
+        )
+
+    def import_traces(
+        self,
+        *paths: str | Path,
+        timezone: str = "UTC",
+        strict: bool = False,
+        progress: Progress = _silent,
+    ) -> Imported:
+        """Put trace files into history and catalogue; importing again changes nothing."""
+        importer = TraceImport(self.table, self.repository, recorder=self.recorder)
+        return importer.run(paths, timezone=timezone, strict=strict, progress=progress)
+
+    def drain(self, *, progress: Callable[[Drained], None] | None = None) -> Drained:
+        """Write everything that the journal holds into the table.
+
+        Raises:
+            TableUnavailable: The table does not take it; it stays in the journal.
+            CacheUnavailable: Valkey does not answer.
+        """
+        return self.drainer.drain(progress=progress)
+
+    @cached_property
+    def drainer(self) -> Drainer:
+        """Brings the journal's entries into the table."""
+        if self.settings.valkey_url is None:
+            raise ConfigurationError("there is no journal to drain: AGENTMODEL_VALKEY_URL is not set, writes go to the table")
+        from agentmodel.cache.drain import Drainer
+
+        drainer = Drainer(self._valkey, self.writer)
+        self._resources.callback(drainer.close)
+        return drainer
+
+    def refresh(self, *, as_of: date | datetime | None = None, progress: Progress = _silent) -> Refreshed:
+        """Bring the table's history into the warehouse and compute scores and patterns anew.
+
+        On Redshift zero-ETL brings it; on DuckDB the table is read here.
+
+        Args:
+            as_of: The day that recency is counted to; today (UTC) when not given.
+            progress: Told how far it is.
+
+        Raises:
+            WarehouseUnavailable: The warehouse does not answer, or is held by another process.
+        """
+        warehouse = self.warehouse
+        now = datetime.now(UTC)
+        if not warehouse.lands_itself:
+            warehouse.land(self.table.scan(), at=now)
+        return warehouse.refresh(as_of=as_of or now, progress=progress)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The warehouse, opened and with its tables made.
+
+        Raises:
+            ConfigurationError: None is set.
+            MissingExtraError: Its packages are not installed.
+        """
+        url = self.settings.warehouse_url
+        if url is None:
+            raise ConfigurationError("there is no warehouse: set AGENTMODEL_WAREHOUSE_URL, such as duckdb:///history.duckdb")
+        try:
+            from agentmodel.redshift.pipeline import Warehouse
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("local" if url.startswith("duckdb") else "redshift", "the warehouse", error.name) from error
+        warehouse = Warehouse.open(url, landed_table=self.settings.landed_table)
+        self._resources.callback(warehouse.close)
+        warehouse.create()
+        return warehouse
+
+    def publish(self, *, as_of: date | datetime | None = None, progress: Progress = _silent) -> Published:
+        """Write scores and best processes back to table and Valkey, as of a day (today when not given)."""
+        from agentmodel.suggest.publish import Publisher
+
+        publisher = Publisher(self.settings, self.repository, writer=self.writer, near=self._near)
+        return publisher.publish(self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress)
+
+    def suggest(
+        self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
+    ) -> Plan:
+        """What to do for a user's request: which agent, which steps, what to avoid, and why.
+
+        Args:
+            user_id: Who asks.
+            category: The kind of request.
+            request: What is asked, in the user's words.
+            domain_id: The domain to choose an agent of.
+        """
+        from agentmodel.suggest.advise import Adviser
+
+        adviser = Adviser(self.repository)
+        return adviser.suggest(user_id, category=category, request=request, domain_id=domain_id)
+
+    # Resources
+
+    def close(self) -> None:
+        """Close connections, and stop embedded engines that were started for this model."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
