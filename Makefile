@@ -1,7 +1,7 @@
 # Every target makes what it needs in .venv: Python 3.11+, make and a package index are enough.
 PYTHON ?= python3
-VENV := .venv
-LOWEST := .venv-lowest
+VENV ?= .venv
+LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 ENGINE := $(VENV)/dynoxide/package/dynoxide
 ENGINE_PACKAGE := @dynoxide/linux-x64@1.2.1
@@ -54,7 +54,7 @@ test-engine: install $(ENGINE)
 	$(BIN)/python scripts/with_engine.py $(ENGINE) -- $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-wheel: install
-	scripts/test_wheel $(BIN)/python
+	PYTEST_ARGS="$(PYTEST_ARGS)" scripts/test_wheel $(BIN)/python
 
 lint: install
 	$(BIN)/ruff check .
