@@ -1,0 +1,1 @@
+"""The fourth station: what the history teaches, learnt in Redshift, or in DuckDB on a laptop."""

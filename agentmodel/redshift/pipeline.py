@@ -1,0 +1,276 @@
+"""The warehouse: what lands in it, and the refresh that learns from it.
+
+On a laptop it is DuckDB and `Warehouse.land` plays zero-ETL; in production it is Redshift and DynamoDB zero-ETL lands
+the table. The statements of the refresh are the same.
+
+A refresh is one transaction: a process that dies in it changes nothing, and the next refresh does the work. What a
+refresh reads twice it counts once, so the time it looks back before its watermark (``overlap``) only costs time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import URL, Connection, Engine, Executable, create_engine, delete, exc, func, make_url, select
+from sqlalchemy.schema import CreateTable
+
+from agentmodel.exceptions import ConfigurationError, MissingExtraError, ValidationError, WarehouseUnavailable
+from agentmodel.redshift import models as m
+from agentmodel.redshift import statements
+from agentmodel.redshift.dialects import CreateView
+from agentmodel.redshift.duck import duckdb_engine
+from agentmodel.redshift.landing import Landed, create_landing, land, landing_table
+
+__all__ = ["Landed", "Refreshed", "Warehouse"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's name, the number of steps done and the number of all."""
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did.
+
+    Attributes:
+        as_of: The day the scores are for.
+        full: Whether everything was built anew, rather than brought up to date.
+        rows: Rows of each table afterwards.
+    """
+
+    as_of: date
+    full: bool
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+class Warehouse:
+    """The learning side of the history, on DuckDB or Redshift; made by `Warehouse.open`."""
+
+    def __init__(
+        self, engine: Engine, *, landed_table: str, history_mode: bool, overlap: timedelta, half_life_days: float
+    ) -> None:
+        self.engine = engine
+        self.half_life_days = half_life_days
+        self._overlap = overlap
+        self._local = engine.dialect.name == "duckdb"
+        self._landed = (
+            landing_table(landed_table) if self._local else m.landed_table(landed_table, history=history_mode)
+        )
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        landed_table: str = "AgentTable",
+        history_mode: bool = True,
+        overlap: timedelta = timedelta(hours=1),
+        half_life_days: float = 30.0,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+    ) -> Self:
+        """Open a warehouse.
+
+        Args:
+            url: ``duckdb:///file.duckdb``, ``duckdb://`` (in memory) or ``redshift+redshift_connector://…``.
+            landed_table: Where zero-ETL lands the table, such as ``dbagent.public."AgentTable"``.
+            history_mode: Whether zero-ETL runs in history mode; without it every refresh reads all that landed, and
+                cannot see what a person deleted. DuckDB always has it.
+            overlap: How far before its watermark a refresh looks for late changes; more than zero-ETL ever lags.
+            half_life_days: Days after which an execution weighs half as evidence.
+            memory_limit: The most memory DuckDB may take, such as ``512MB``.
+            threads: Threads DuckDB may use.
+
+        Raises:
+            ConfigurationError: The URL, the table's name or another argument is not accepted.
+            MissingExtraError: The engine's packages are not installed.
+            WarehouseUnavailable: The engine does not answer, or another process holds the DuckDB file.
+        """
+        if not (math.isfinite(half_life_days) and half_life_days > 0):
+            raise ConfigurationError(f"half_life_days {half_life_days} is refused: give days above 0")
+        if overlap < timedelta(0):
+            raise ConfigurationError(f"overlap {overlap} is refused: give a time that is not negative")
+        engine = _engine(_url(url), memory_limit=memory_limit, threads=threads)
+        try:
+            return cls(
+                engine,
+                landed_table=landed_table,
+                history_mode=history_mode,
+                overlap=overlap,
+                half_life_days=half_life_days,
+            )
+        except ConfigurationError:
+            engine.dispose()
+            raise
+
+    def close(self) -> None:
+        """Close all connections; a DuckDB file is free for another process afterwards."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open a transaction; the engine's errors come out as `WarehouseUnavailable`.
+
+        Raises:
+            WarehouseUnavailable: The engine does not answer or refuses a statement.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except exc.DBAPIError as error:
+            raise WarehouseUnavailable(_told(error)) from error
+
+    def create(self) -> None:
+        """Create the tables that are missing, and the staging view; what exists stays as it is."""
+        with self.begin() as connection:
+            if self._local:
+                create_landing(connection, self._landed)
+            for table in m.Base.metadata.sorted_tables:
+                if not table.info.get("view"):
+                    connection.execute(CreateTable(table, if_not_exists=True))
+            connection.execute(CreateView(m.AgentToolAnalysisStaging.__tablename__, statements.staging()))
+
+    def land(self, items: Iterable[Any], *, at: datetime, complete: bool = True) -> Landed:
+        """Land items in DuckDB, as zero-ETL does it in production.
+
+        Args:
+            items: Items as DynamoDB JSON; of two with the same keys the later one counts.
+            at: When the items were read.
+            complete: Whether these are all items of the table. Then a missing one was deleted: by DynamoDB's TTL if it
+                had expired by ``at``, and it stays in the statistics; else by a person, and it leaves them.
+
+        Raises:
+            ConfigurationError: This is no DuckDB warehouse: zero-ETL lands the items there.
+            ValidationError: ``at`` is naive, or an item is no DynamoDB JSON.
+        """
+        if not self._local:
+            raise ConfigurationError(
+                "land() is for DuckDB: on Redshift, set up zero-ETL and name its table by landed_table"
+            )
+        with self.begin() as connection:
+            return land(connection, self._landed, items, at=at, complete=complete)
+
+    def refresh(self, *, as_of: date, progress: Progress | None = None, full: bool = False) -> Refreshed:
+        """Bring every table up to date with what landed, and compute the scores as of a day.
+
+        Args:
+            as_of: The day; of an aware datetime, its day in UTC.
+            progress: Told after every statement.
+            full: Build everything anew from what landed, rather than from the changes since the last refresh.
+
+        Raises:
+            WarehouseUnavailable: The engine does not answer or refuses a statement; nothing was changed.
+            ConfigurationError: ``full`` without history mode, which would forget what TTL deleted.
+        """
+        day = day_of(as_of)
+        with self.begin() as connection:
+            steps, whole = self._steps(connection, day, full=full)
+            for done, step in enumerate(steps, start=1):
+                connection.execute(step.statement)
+                if progress is not None:
+                    progress(step.name, done, len(steps))
+            return Refreshed(day, whole, _counts(connection))
+
+    def _steps(self, connection: Connection, day: date, *, full: bool) -> tuple[list[statements.Step], bool]:
+        history = m.CREATED in self._landed.c
+        if full and not history:
+            raise ConfigurationError(
+                "a full build needs zero-ETL's history mode: without it, it would forget what TTL deleted"
+            )
+        w = m.RefreshWatermark
+        mark = connection.execute(select(w.seen_until, w.as_of)).first()
+        whole = history and (full or mark is None or mark.seen_until is None)
+        since = None if whole or mark is None or mark.seen_until is None else mark.seen_until - self._overlap
+        terms = statements.terms(
+            self._landed,
+            as_of=day,
+            half_life_days=self.half_life_days,
+            since=since,
+            seen_as_of=None if mark is None else mark.as_of,
+        )
+        make = statements.full_refresh if whole else statements.incremental_refresh
+        return list(make(terms)), whole
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each table holds."""
+        with self.begin() as connection:
+            landed = connection.execute(select(func.count()).select_from(self._landed)).scalar_one()
+            return {"landed": landed, **_counts(connection)}
+
+    def read(self, statement: Executable) -> list[Any]:
+        """Return the rows of a select, in a transaction of its own."""
+        with self.begin() as connection:
+            return list(connection.execute(statement).all())
+
+    def forget(self) -> None:
+        """Drop the watermark, so that the next refresh builds everything anew."""
+        with self.begin() as connection:
+            connection.execute(delete(m.RefreshWatermark))
+
+
+def day_of(as_of: date) -> date:
+    """Return the day of a date, or of an aware datetime in UTC.
+
+    Raises:
+        ValidationError: A naive datetime.
+
+    >>> day_of(datetime(2025, 6, 14, 23, 30, tzinfo=UTC))
+    datetime.date(2025, 6, 14)
+    """
+    if not isinstance(as_of, datetime):
+        return as_of
+    if as_of.tzinfo is None:
+        raise ValidationError("as_of", as_of, "give a date, or an aware datetime")
+    return as_of.astimezone(UTC).date()
+
+
+def _counts(connection: Connection) -> dict[str, int]:
+    hidden = {model.__table__ for model in m.WORK}
+    tables = [table for table in m.Base.metadata.sorted_tables if table not in hidden and not table.info.get("view")]
+    rows = connection.execute(
+        select(*(select(func.count()).select_from(t).scalar_subquery().label(t.name) for t in tables))
+    )
+    return dict(zip((table.name for table in tables), rows.one(), strict=True))
+
+
+def _url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except exc.ArgumentError:
+        raise ConfigurationError(
+            "the warehouse URL cannot be read: give one such as duckdb:///history.duckdb"
+        ) from None
+    if url.get_backend_name() not in ("duckdb", "redshift", "postgresql"):
+        raise ConfigurationError(
+            f"warehouse {url.render_as_string()} is refused: give duckdb:///file or redshift+redshift_connector://…"
+        )
+    return url
+
+
+def _engine(url: URL, *, memory_limit: str | None, threads: int | None) -> Engine:
+    if url.get_backend_name() == "duckdb":
+        return duckdb_engine(url, memory_limit=memory_limit, threads=threads)
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except (ImportError, exc.NoSuchModuleError):
+        raise MissingExtraError("redshift", f"the warehouse at {url.get_backend_name()}") from None
+
+
+def _told(error: exc.DBAPIError) -> str:
+    problem = str(error.orig).splitlines()[0]
+    if "does not exist" in problem:
+        return f"the warehouse lacks a table: {problem}; call create() first"
+    return f"the warehouse refused a statement: {problem}"
