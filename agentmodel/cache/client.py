@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, Self, cast
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 import redis
 import redis.cluster
@@ -122,7 +122,7 @@ class Valkey:
     def where(self) -> str:
         """The URL without its password, for messages."""
         host = self._parts.netloc.rpartition("@")[2]
-        return urlunsplit((self._parts.scheme, host, self._parts.path, "", ""))
+        return f"{self._parts.scheme}://{host}{self._parts.path}"
 
     @property
     def available(self) -> bool:
@@ -330,7 +330,8 @@ def _retry_is_for_the_cluster() -> bool:
 def _for_redis_py(parts: SplitResult) -> str:
     scheme = parts.scheme.removesuffix("+cluster")
     scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-    return urlunsplit(parts._replace(scheme=scheme))
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{scheme}://{parts.netloc}{parts.path}{query}"  # urlunsplit would drop the slashes of unix:///
 
 
 def _first(parts: SplitResult) -> str:

@@ -27,7 +27,7 @@ class Keyspace:
 
     >>> keys = Keyspace("am", 64)
     >>> keys.shard("USR001"), keys.pending(keys.shard("USR001"), "USR001")
-    (17, 'am:{17}:p:USR001')
+    (36, 'am:{36}:p:USR001')
     """
 
     prefix: str

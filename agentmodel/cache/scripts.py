@@ -49,7 +49,7 @@ for i = 0, (#ARGV - 2) / 9 - 1 do
   local a, overlay, numbers = 3 + i * 9, KEYS[2 + i * 2], KEYS[3 + i * 2]
   local sk, data, fixed, family, call = ARGV[a + 1], ARGV[a + 4], ARGV[a + 2], ARGV[a + 5], ARGV[a + 6]
   local number, slotted, code, free = ARGV[a + 7], ARGV[a + 8] == '1', 0, 0
-  local mine = 'c' .. family .. '\\0' .. call
+  local mine, place = 'c' .. family .. '\\0' .. call, 'n' .. family .. '\\0' .. number
   if slotted then
     if redis.call('HEXISTS', numbers, KNOWN) == 0 then
       code = 4
@@ -60,9 +60,9 @@ for i = 0, (#ARGV - 2) / 9 - 1 do
         code, free = 3, tonumber(string.match(had, '^%d+'))
       elseif had and fixed == '1' and string.sub(had, -1) ~= '?' then
         code = 1
-      elseif not had and tonumber(number) <= most then
+      elseif not had and redis.call('HSETNX', numbers, place, '1') == 0 then
         code, free = 2, most + 1
-      elseif not had then
+      elseif not had and tonumber(number) > most then
         redis.call('HSET', numbers, 'm' .. family, number)
       end
       redis.call('EXPIRE', numbers, keep)
@@ -93,6 +93,7 @@ for i = 3, #ARGV, 3 do
   local most = tonumber(redis.call('HGET', KEYS[1], 'm' .. ARGV[i]) or '0')
   if tonumber(ARGV[i + 2]) > most then redis.call('HSET', KEYS[1], 'm' .. ARGV[i], ARGV[i + 2]) end
   redis.call('HSETNX', KEYS[1], 'c' .. ARGV[i] .. '\\0' .. ARGV[i + 1], ARGV[i + 2])
+  redis.call('HSET', KEYS[1], 'n' .. ARGV[i] .. '\\0' .. ARGV[i + 2], '1')
 end
 redis.call('HSET', KEYS[1], KNOWN, '1')
 redis.call('EXPIRE', KEYS[1], ARGV[1])
