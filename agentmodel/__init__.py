@@ -1,10 +1,8 @@
 """agentmodel: the execution-history data layer for AI agents.
 
-What is here is the surface for applications. Settings are in `agentmodel.config`, errors in `agentmodel.exceptions`,
-key formats in `agentmodel.keys`; nothing of it loads an optional dependency.
+Every process and tool call of an agent is recorded; the history says which agent and which sequence of tools works,
+for whom; that knowledge goes back in before the next run.
 """
-
-from __future__ import annotations
 
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
@@ -21,10 +19,12 @@ from agentmodel.dynamo.models import (
     UserSessionProcess,
     UserToolMapping,
 )
+from agentmodel.exceptions import AgentModelError
 
 __all__ = [
     "Agent",
     "AgentModel",
+    "AgentModelError",
     "Domain",
     "Recorder",
     "Repository",

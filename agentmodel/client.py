@@ -200,7 +200,7 @@ class AgentModel:
         """
         warehouse = self.warehouse
         now = datetime.now(UTC)
-        if not warehouse.lands_itself:
+        if (self.settings.warehouse_url or "").startswith("duckdb"):
             warehouse.land(self.table.scan(), at=now)
         return warehouse.refresh(as_of=as_of or now, progress=progress)
 
@@ -219,7 +219,9 @@ class AgentModel:
             from agentmodel.redshift.pipeline import Warehouse
         except ModuleNotFoundError as error:
             raise MissingExtraError("local" if url.startswith("duckdb") else "redshift", "the warehouse", error.name) from error
-        warehouse = Warehouse.open(url, landed_table=self.settings.landed_table)
+        warehouse = Warehouse.open(
+            url, landed_table=self.settings.landed_table, half_life_days=self.settings.half_life_days
+        )
         self._resources.callback(warehouse.close)
         warehouse.create()
         return warehouse
@@ -228,7 +230,9 @@ class AgentModel:
         """Write scores and best processes back to table and Valkey, as of a day (today when not given)."""
         from agentmodel.suggest.publish import Publisher
 
-        publisher = Publisher(self.settings, self.repository, writer=self.writer, near=self._near)
+        publisher = Publisher(
+            self.settings, self.repository, table=self.table, writer=self.writer, near=self._near
+        )
         return publisher.publish(self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress)
 
     def suggest(

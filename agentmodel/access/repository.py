@@ -121,6 +121,14 @@ class Repository:
         query = Query(partition, INDEX, prefix=keys.AGENT_SCORE.prefix(), newest_first=True)
         return self._shared(Agent, ("top_agents", domain_id), query, limit=limit, cursor=cursor)
 
+    def agents_by_score(self, domain_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Agent]:
+        """As `top_agents`, but from the table itself: what a publish makes the ranking of."""
+        query = Query(keys.DOMAIN.build(domain_id), INDEX, prefix=keys.AGENT_SCORE.prefix(), newest_first=True)
+        asked = ("agents_by_score", domain_id)
+        found = self._table.query(query, limit=_checked_limit(limit), start=self._start(asked, cursor))
+        entities, aside = sorted_out(found.items, Agent)
+        return Page(tuple(entities), _after(asked, found.last), tuple(aside))
+
     def domain_tools(self, domain_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """3: the tools of all agents of a domain, by tool name."""
         query = Query(keys.DOMAIN.build(domain_id), INDEX, prefix=keys.TOOL_NAME.prefix())

@@ -102,7 +102,13 @@ class Tool(Entity, kind="Tool"):
     name: Attr[str] = text("ToolNM")
     spec: Attr[dict[str, Any] | None] = json("ToolSpec", default=None)
     description: Attr[str | None] = text("Description", default=None)
-    read_only: Attr[bool | None] = flag("ReadOnlyYN", default=None)  # ours: its answers may be kept
+    # ours: whether its answers may be kept, and how it fared as of the last publish
+    read_only: Attr[bool | None] = flag("ReadOnlyYN", default=None)
+    calls: Attr[int | None] = number("Calls", default=None)
+    errors: Attr[int | None] = number("Errors", default=None)
+    last_error_at: Attr[datetime | None] = moment("LastErrorDT", default=None)
+    last_error: Attr[str | None] = text("LastErrorMsg", default=None)
+    scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
 
     at = lookup(agent_id, tool_id)
     partition = key(keys.AGENT, agent_id)
