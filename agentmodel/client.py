@@ -1,12 +1,12 @@
 """AgentModel: the stations put together; `AgentModel.local` and `AgentModel.from_settings` make one.
 
-    with AgentModel.local() as model:
-        with model.session("USR001", "find a café near the stadium", category="cafe search") as session:
-            ...
-        model.drain()
-        model.refresh()
-        model.publish()
-        plan = model.suggest("USR001", category="cafe search")
+with AgentModel.local() as model:
+    with model.session("USR001", "find a café near the stadium", category="cafe search") as session:
+        ...
+    model.drain()
+    model.refresh()
+    model.publish()
+    plan = model.suggest("USR001", category="cafe search")
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ class AgentModel:
         """
         from agentmodel.embedded import Engines
 
-        addresses = {name: None for name in ("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url")}
+        addresses = {
+            name: None for name in ("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url")
+        }
         engines = Engines(directory, settings=Settings.load(**(addresses | overrides))).start()
         try:
             model = cls(engines.settings, engines=engines)
@@ -179,7 +181,9 @@ class AgentModel:
     def drainer(self) -> Drainer:
         """Brings the journal's entries into the table."""
         if self.settings.valkey_url is None:
-            raise ConfigurationError("there is no journal to drain: AGENTMODEL_VALKEY_URL is not set, writes go to the table")
+            raise ConfigurationError(
+                "there is no journal to drain: AGENTMODEL_VALKEY_URL is not set, writes go to the table"
+            )
         from agentmodel.cache.drain import Drainer
 
         drainer = Drainer(self._valkey, self.writer)
@@ -214,11 +218,15 @@ class AgentModel:
         """
         url = self.settings.warehouse_url
         if url is None:
-            raise ConfigurationError("there is no warehouse: set AGENTMODEL_WAREHOUSE_URL, such as duckdb:///history.duckdb")
+            raise ConfigurationError(
+                "there is no warehouse: set AGENTMODEL_WAREHOUSE_URL, such as duckdb:///history.duckdb"
+            )
         try:
             from agentmodel.redshift.pipeline import Warehouse
         except ModuleNotFoundError as error:
-            raise MissingExtraError("local" if url.startswith("duckdb") else "redshift", "the warehouse", error.name) from error
+            raise MissingExtraError(
+                "local" if url.startswith("duckdb") else "redshift", "the warehouse", error.name
+            ) from error
         warehouse = Warehouse.open(
             url, landed_table=self.settings.landed_table, half_life_days=self.settings.half_life_days
         )
@@ -230,9 +238,7 @@ class AgentModel:
         """Write scores and best processes back to table and Valkey, as of a day (today when not given)."""
         from agentmodel.suggest.publish import Publisher
 
-        publisher = Publisher(
-            self.settings, self.repository, table=self.table, writer=self.writer, near=self._near
-        )
+        publisher = Publisher(self.settings, self.repository, table=self.table, writer=self.writer, near=self._near)
         return publisher.publish(self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress)
 
     def suggest(
@@ -260,5 +266,7 @@ class AgentModel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

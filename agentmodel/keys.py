@@ -121,9 +121,7 @@ def _refuse_token(field: str, value: str, prefix: str) -> None:
         letter = category[0] == "L" or category == "Nd" or (category[0] == "M" and place > 0)
         if not (letter or char in _MARKS):
             name = unicodedata.name(char, f"U+{ord(char):04X}")
-            raise ValidationError(
-                field, value, f"an id holds letters, digits and {_MARKS} only, not {char!r} ({name})"
-            )
+            raise ValidationError(field, value, f"an id holds letters, digits and {_MARKS} only, not {char!r} ({name})")
     if not unicodedata.is_normalized("NFC", value):
         raise ValidationError(field, value, "an id is in Unicode NFC: pass unicodedata.normalize('NFC', …) of it")
 
@@ -256,8 +254,7 @@ def format_time(field: str, moment: datetime) -> str:
     except OverflowError:
         raise ValidationError(field, moment, "a time lies between the years 1 and 9999 in UTC") from None
     return (
-        f"{utc.year:04d}{utc.month:02d}{utc.day:02d}{utc.hour:02d}{utc.minute:02d}{utc.second:02d}"
-        f"{utc.microsecond:06d}"
+        f"{utc.year:04d}{utc.month:02d}{utc.day:02d}{utc.hour:02d}{utc.minute:02d}{utc.second:02d}{utc.microsecond:06d}"
     )
 
 
@@ -412,6 +409,7 @@ class KeyFormat(Generic[*Ts]):
         name: What errors call it.
         fields: Names of the parts, in order.
         limit: Most UTF-8 bytes DynamoDB takes.
+        starts: What every key of the format begins with.
     """
 
     def __init__(self, name: str, *parts: str | Part, limit: int) -> None:
@@ -420,6 +418,7 @@ class KeyFormat(Generic[*Ts]):
         self._parts = parts
         self._values: tuple[Part, ...] = tuple(part for part in parts if not isinstance(part, str))
         self.fields = tuple(part.field for part in self._values)
+        self.starts = KeyText(_shape(parts[0])[0])
 
     def __repr__(self) -> str:
         return f"<KeyFormat {self.name}: {_SEPARATOR.join(p if isinstance(p, str) else f'<{p.field}>' for p in self._parts)}>"
@@ -492,6 +491,37 @@ class KeyFormat(Generic[*Ts]):
         low = self.prefix(*values)
         return low, KeyText(low[: -len(_SEPARATOR)] + _AFTER_SEPARATOR)
 
+    def overlaps(self, other: KeyFormat[*tuple[Any, ...]]) -> bool:
+        """Whether some text could be a key of both formats.
+
+        >>> AGENT.overlaps(USER), TOOL_NAME.overlaps(AGENT_SCORE), TEXT.overlaps(REVIEW_DUE)
+        (False, False, True)
+        """
+        return any(
+            len(ours) == len(theirs) and all(_meet(a, b) for a, b in zip(ours, theirs, strict=True))
+            for ours in self._shapes()
+            for theirs in other._shapes()
+        )
+
+    def begins_with(self, prefix: str) -> bool:
+        """Whether some key of this format could begin with ``prefix``.
+
+        >>> EXECUTION.begins_with("PRC"), TOOL.begins_with("PRC")
+        (True, False)
+        """
+        wanted = prefix.split(_SEPARATOR)
+        for shape in self._shapes():
+            if len(shape) >= len(wanted):
+                whole = all(_meet(a, (text, False)) for a, text in zip(shape, wanted[:-1], strict=False))
+                if whole and _may_begin(shape[len(wanted) - 1], wanted[-1]):
+                    return True
+        return False
+
+    def _shapes(self) -> list[list[tuple[str, bool]]]:
+        """What each part's text begins with, and whether more may follow; one list for each number of parts."""
+        shape = [_shape(part) for part in self._parts]
+        return [shape, shape[:-1]] if isinstance(self._parts[-1], _Count) else [shape]
+
     def _parts_taken(self, values: int) -> int:
         seen = 0
         for place, part in enumerate(self._parts):
@@ -500,6 +530,25 @@ class KeyFormat(Generic[*Ts]):
                     return place
                 seen += 1
         return len(self._parts)
+
+
+def _shape(part: str | Part) -> tuple[str, bool]:
+    if isinstance(part, str):
+        return part, False
+    return (part.prefix, True) if isinstance(part, Identifier) else ("", True)
+
+
+def _meet(one: tuple[str, bool], other: tuple[str, bool]) -> bool:
+    """Whether some text is of both shapes."""
+    (a, a_open), (b, b_open) = one, other
+    if a_open and b_open:
+        return a.startswith(b) or b.startswith(a)
+    return a == b if a_open == b_open else (a if b_open else b).startswith(b if b_open else a)
+
+
+def _may_begin(shape: tuple[str, bool], prefix: str) -> bool:
+    text, more = shape
+    return text.startswith(prefix) or (more and prefix.startswith(text))
 
 
 DOMAIN: KeyFormat[str] = KeyFormat("domain key", Identifier("domain_id", "DMN"), limit=PK_BYTES)
@@ -534,4 +583,3 @@ AGENT_SCORE: KeyFormat[float] = KeyFormat("index key of a score", "AGTSCORE", _S
 TOOL_NAME: KeyFormat[str] = KeyFormat("index key of a tool name", "TL", _Text("name"), limit=SK_BYTES)
 TEXT: KeyFormat[str] = KeyFormat("index key of a name", _Text("name"), limit=SK_BYTES)
 REVIEW_DUE: KeyFormat[datetime] = KeyFormat("index key of a due time", _Time("due"), limit=SK_BYTES)
-

@@ -339,7 +339,9 @@ class SessionRecorder:
         self._recorder.record(self.entity)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None and self.entity.succeeded is None:
             self.fail(_told(error))
         self.entity.ended_at = self._recorder.now()
@@ -405,7 +407,9 @@ class ProcessRecorder:
         self.entity = receipt.entity
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def call(
@@ -472,7 +476,9 @@ class CallRecorder:
         if message is not None:
             self.result = message
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._began is not None
         if error is not None:
             self.fail(str(error) or type(error).__name__, error_type=type(error).__qualname__)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmodel import keys
+from agentmodel.access import patterns
 from agentmodel.access.pages import Aside, Page, read_cursor, sorted_out, write_cursor
 from agentmodel.dynamo.entity import Entity, Item, ItemKey
 from agentmodel.dynamo.models import (
@@ -108,22 +109,21 @@ class Repository:
 
     def domains(self, name: str = "", *, limit: int = PAGE, cursor: str | None = None) -> Page[Domain]:
         """1: all domains by name, or those whose name begins with ``name``."""
-        query = Query(keys.DOMAINS.build(), INDEX, prefix=_text_prefix(name))
+        query = patterns.DOMAINS.query(narrow=name)
         return self._shared(Domain, ("domains", name), query, limit=limit, cursor=cursor)
 
     def top_agents(self, domain_id: str, limit: int = 10, *, cursor: str | None = None) -> Page[Agent]:
         """2: the agents of a domain, highest score first."""
-        partition = keys.DOMAIN.build(domain_id)
+        query = patterns.TOP_AGENTS.query(domain_id)
         if cursor is None and self._near is not None:
             ranked = self._ranked(domain_id, _checked_limit(limit))
             if ranked is not None:
                 return ranked
-        query = Query(partition, INDEX, prefix=keys.AGENT_SCORE.prefix(), newest_first=True)
         return self._shared(Agent, ("top_agents", domain_id), query, limit=limit, cursor=cursor)
 
     def agents_by_score(self, domain_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Agent]:
         """As `top_agents`, but from the table itself: what a publish makes the ranking of."""
-        query = Query(keys.DOMAIN.build(domain_id), INDEX, prefix=keys.AGENT_SCORE.prefix(), newest_first=True)
+        query = patterns.TOP_AGENTS.query(domain_id)
         asked = ("agents_by_score", domain_id)
         found = self._table.query(query, limit=_checked_limit(limit), start=self._start(asked, cursor))
         entities, aside = sorted_out(found.items, Agent)
@@ -131,19 +131,19 @@ class Repository:
 
     def domain_tools(self, domain_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """3: the tools of all agents of a domain, by tool name."""
-        query = Query(keys.DOMAIN.build(domain_id), INDEX, prefix=keys.TOOL_NAME.prefix())
+        query = patterns.DOMAIN_TOOLS.query(domain_id)
         return self._shared(Tool, ("domain_tools", domain_id), query, limit=limit, cursor=cursor)
 
     def agent_tools(self, agent_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """4: the tools of an agent, by tool id."""
-        query = Query(keys.AGENT.build(agent_id), prefix="TL")
+        query = patterns.AGENT_TOOLS.query(agent_id)
         return self._shared(Tool, ("agent_tools", agent_id), query, limit=limit, cursor=cursor)
 
     def sessions(
         self, user_id: str, limit: int = PAGE, *, newest_first: bool = True, cursor: str | None = None
     ) -> Page[UserSession]:
         """5: the sessions of a user, newest first; the user's own writes are seen at once."""
-        query = Query(keys.USER.build(user_id), prefix="SESS", newest_first=newest_first)
+        query = patterns.SESSIONS.query(user_id, newest_first=newest_first)
         asked = ("sessions", user_id, newest_first)
         return self._own(UserSession, asked, query, owner=user_id, limit=limit, cursor=cursor)
 
@@ -165,7 +165,7 @@ class Repository:
             limit: Items a page; None for all of them.
             cursor: Continues a page.
         """
-        query = Query(keys.SESSION_ITEMS.build(user_id, session_id), newest_first=newest_first)
+        query = patterns.SESSION_HISTORY.query(user_id, session_id, newest_first=newest_first)
         asked = ("session_history", user_id, session_id, newest_first)
         found, after = self._own_items(asked, query, user_id, limit, cursor)
         entities, aside = sorted_out(found, UserSessionProcess, ToolExecution, Review)
@@ -182,14 +182,14 @@ class Repository:
         self, user_id: str, category: str = "", *, limit: int = PAGE, cursor: str | None = None
     ) -> Page[UserToolMapping]:
         """7: the best known ways for a user's requests, or for the categories that begin with ``category``."""
-        query = Query(keys.USER.build(user_id), prefix=keys.MAPPING.prefix(partial=category or None))
+        query = patterns.USER_MAPPINGS.query(user_id, narrow=category)
         asked = ("user_mappings", user_id, category)
         return self._own(UserToolMapping, asked, query, owner=user_id, limit=limit, cursor=cursor)
 
     def mappings(self, category: str = "", *, limit: int = PAGE, cursor: str | None = None) -> Page[UserToolMapping]:
         """8: the best known ways of all users, by category, or for those that begin with ``category``."""
         queries = [
-            Query(keys.MAPPINGS.build(number), INDEX, prefix=_text_prefix(category))
+            patterns.MAPPINGS.query(number, narrow=category)
             for number in range(self._table.settings.mapping_partitions)
         ]
         asked = ("mappings", category, len(queries))
@@ -384,7 +384,8 @@ class Repository:
         if cursor is not None:
             starts = read_cursor(asked, cursor)
         streams = [
-            self._stream(number, query, start) for number, (query, start) in enumerate(zip(queries, starts, strict=True))
+            self._stream(number, query, start)
+            for number, (query, start) in enumerate(zip(queries, starts, strict=True))
         ]
         merged = heapq.merge(*streams, key=lambda each: (each[1]["GSI1_SK"]["S"], each[1]["PK"]["S"]))
         items: list[Item] = []
@@ -431,10 +432,6 @@ class Repository:
             return self._table.get(key, consistent=True)
         item = self._near.recent.item(owner, key.pk, key.sk, lambda: self._table.get_item(key, consistent=True))
         return None if item is None else key.entity.from_item(item)
-
-
-def _text_prefix(text: str) -> str:
-    return keys.TEXT.prefix(partial=text or None)
 
 
 def _checked_limit(limit: int) -> int:

@@ -69,5 +69,3 @@ def numbered(entity: Entity) -> Numbered | None:
             return None  # an id of the caller's own making: not counted
         return Numbered("PRC", entity.call_id or entity.sk, number)
     return None
-
-
