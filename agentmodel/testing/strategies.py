@@ -1,0 +1,441 @@
+"""Hypothesis strategies of everything the table holds; what they draw is valid by construction, nothing is filtered.
+
+Hard cases stand in pools (`HARD_TOKENS`, `HARD_TEXTS`) and are drawn often: other scripts, the separator and its
+escapes, what sorts next to it, the greatest lengths. Every strategy of an entity takes values to hold fast, or
+strategies for them::
+
+    agents(domain_id="DMN001", score=scores())
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final, Literal, TypeVar
+
+from agentmodel import keys
+from agentmodel.dynamo.entity import Entity
+from agentmodel.dynamo.models import (
+    STATUSES,
+    Agent,
+    Domain,
+    Review,
+    Tool,
+    ToolExecution,
+    User,
+    UserSession,
+    UserSessionProcess,
+    UserToolMapping,
+)
+from agentmodel.exceptions import MissingExtraError
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.strategies import DrawFn, SearchStrategy
+except ModuleNotFoundError as error:
+    raise MissingExtraError("testing", "agentmodel.testing", error.name) from error
+
+__all__ = [
+    "HARD_TEXTS",
+    "HARD_TOKENS",
+    "History",
+    "agents",
+    "domains",
+    "entities",
+    "executions",
+    "histories",
+    "ids",
+    "json_values",
+    "key_texts",
+    "mappings",
+    "numbers",
+    "processes",
+    "reviews",
+    "scores",
+    "texts",
+    "times",
+    "tools",
+    "user_sessions",
+    "users",
+]
+
+Prefix = Literal["DMN", "AGT", "TL", "USR", "SESS", "PRC"]
+E = TypeVar("E", bound=Entity)
+
+HARD_TOKENS: Final = (
+    "001",
+    "0",
+    "00",
+    "1",
+    "999",
+    "A1000",
+    "METADATA",
+    "AGTSCORE",
+    "TL001",
+    "DMN",
+    "-",
+    "~",
+    "a.b",
+    "a+b",
+    "a=b:c@d",
+    "20250614001",
+    "매장",
+    "한글-에이전트",
+    "東京",
+    "कि",
+    "é",
+    "ﬁ",
+    "𝒳",
+    "𐐷",
+    "x" * 128,
+    "한" * 128,
+)
+"""Tokens of ids that tend to find mistakes."""
+
+HARD_TEXTS: Final = (
+    "#",
+    "%",
+    "%23",
+    "%25",
+    "%2523",
+    "##",
+    "a#b",
+    "a%23b",
+    "a",
+    "a#",
+    "a ",
+    " a",
+    "a!",
+    '"',
+    "$",
+    "001",
+    "METADATA",
+    "UserPrcToolMapp#",
+    "매장검색:카페,식당",
+    "한",
+    "하",
+    "café #1 100%",
+    "\u0338",
+    "\x00",
+    "\x7f",
+    "\ufffd",
+    "😀",
+    "\U0010ffff",
+)
+"""Free text, in Unicode NFC, that tends to find mistakes in keys."""
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+# Parts of keys
+
+
+def _tokens() -> SearchStrategy[str]:
+    letter = st.characters(codec="utf-8", categories=["L"])
+    marks = st.text(st.characters(codec="utf-8", categories=["Mn", "Mc"]), max_size=2)
+    clusters = st.one_of(
+        st.sampled_from("abzABZ019-_.:@+=~"),
+        st.characters(codec="utf-8", categories=["Nd"]),
+        letter,
+        st.tuples(letter, marks).map("".join),  # a mark after `=` would become another character
+    )
+    return st.lists(clusters, min_size=1, max_size=12).map("".join).map(_normal)
+
+
+def ids(prefix: Prefix) -> SearchStrategy[str]:
+    """Ids with this prefix, of any script, such as ``AGT001`` and ``AGT매장``."""
+    return st.one_of(st.sampled_from(HARD_TOKENS), _tokens()).map(lambda token: prefix + token)
+
+
+def texts(*, min_size: int = 0, max_size: int = 60) -> SearchStrategy[str]:
+    """Free text as it may be stored: any characters but lone surrogates, in Unicode NFC.
+
+    Args:
+        min_size: Least number of characters before normalising.
+        max_size: Most of them; normalising may make three of one.
+    """
+    hard = st.sampled_from(
+        [text for text in HARD_TEXTS if min_size <= len(text) <= max_size] or ["#" * max(1, min_size)]
+    )
+    return st.one_of(hard, st.text(st.characters(codec="utf-8"), min_size=min_size, max_size=max_size).map(_normal))
+
+
+def key_texts() -> SearchStrategy[str]:
+    """Free text that fits a key: not empty, and short enough for a sort key when escaped."""
+    return texts(min_size=1)
+
+
+def numbers() -> SearchStrategy[int]:
+    """Whole numbers that fit a key, often near the places where their text gets longer."""
+    borders = sorted({0, 1, *(10**digits + step for digits in range(1, 29) for step in (-1, 0, 1)), 10**29 - 1})
+    return st.one_of(st.sampled_from(borders), st.integers(0, 2000), st.integers(0, 10**29 - 1))
+
+
+def scores() -> SearchStrategy[float]:
+    """Scores from 0 to below 10⁸, with six decimals at most."""
+    millionths = st.one_of(
+        st.sampled_from((0, 1, 999_999, 10**6, 60 * 10**6, 10**13 - 1, 10**13, 10**14 - 1)),
+        st.integers(0, 200 * 10**6),
+        st.integers(0, 10**14 - 1),
+    )
+    return millionths.map(lambda n: float(f"{n // 10**6}.{n % 10**6:06d}"))
+
+
+def times(
+    first: datetime = datetime(1, 1, 2, tzinfo=UTC), last: datetime = datetime(9999, 12, 30, tzinfo=UTC)
+) -> SearchStrategy[datetime]:
+    """Aware moments in any zone between two UTC moments."""
+    moments = st.datetimes(first.replace(tzinfo=None), last.replace(tzinfo=None), timezones=st.just(UTC))
+    zones = st.one_of(st.just(UTC), st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m))))
+    return st.tuples(moments, zones).map(lambda drawn: drawn[0].astimezone(drawn[1]))
+
+
+def json_values() -> SearchStrategy[Any]:
+    """JSON objects, as specifications and profiles are."""
+    leaves = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**53), 2**53),
+        st.floats(allow_nan=False, allow_infinity=False),
+        texts(),
+    )
+    inner = st.recursive(
+        leaves,
+        lambda each: st.one_of(st.lists(each, max_size=3), st.dictionaries(texts(), each, max_size=3)),
+        max_leaves=5,
+    )
+    return st.dictionaries(texts(max_size=20), inner, max_size=3)
+
+
+# Entities
+
+_OURS = {"version": st.integers(1, 2**63 - 1), "expires_at": times(datetime(2100, 1, 1, tzinfo=UTC)).map(
+    lambda moment: moment.replace(microsecond=0)
+)}  # fmt: skip
+
+
+def _entity(
+    kind: type[E],
+    fixed: dict[str, Any],
+    required: dict[str, SearchStrategy[Any]],
+    optional: dict[str, SearchStrategy[Any]],
+) -> SearchStrategy[E]:
+    given = {
+        name: value if isinstance(value, SearchStrategy) else st.just(value) for name, value in fixed.items()
+    }  # of the user's own choice, valid or not: the class says so
+    maybe = {name: each for name, each in (optional | _OURS).items() if name not in given}
+    return st.fixed_dictionaries(required | given, optional=maybe).map(lambda values: kind(**values))
+
+
+def _counts() -> SearchStrategy[int]:
+    return st.integers(0, 10**12)
+
+
+def domains(**fixed: Any) -> SearchStrategy[Domain]:
+    """Domains; ``fixed`` holds attributes fast, by values or strategies."""
+    return _entity(Domain, fixed, {"domain_id": ids("DMN"), "name": key_texts()}, {"description": texts()})
+
+
+def agents(**fixed: Any) -> SearchStrategy[Agent]:
+    """Agents; ``fixed`` holds attributes fast, by values or strategies."""
+    required = {"agent_id": ids("AGT"), "domain_id": ids("DMN"), "name": texts(), "score": scores()}
+    optional = {
+        "description": texts(),
+        "evidence": scores(),
+        "evidence_low": scores(),
+        "evidence_high": scores(),
+        "executions": _counts(),
+        "successes": _counts(),
+        "last_run_at": times(),
+        "scored_at": times(),
+    }
+    return _entity(Agent, fixed, required, optional)
+
+
+def tools(**fixed: Any) -> SearchStrategy[Tool]:
+    """Tools; ``fixed`` holds attributes fast, by values or strategies."""
+    required = {"agent_id": ids("AGT"), "tool_id": ids("TL"), "domain_id": ids("DMN"), "name": key_texts()}
+    optional = {
+        "spec": json_values(),
+        "description": texts(),
+        "read_only": st.booleans(),
+        "calls": _counts(),
+        "errors": _counts(),
+        "last_error_at": times(),
+        "last_error": texts(),
+        "scored_at": times(),
+    }
+    return _entity(Tool, fixed, required, optional)
+
+
+def users(**fixed: Any) -> SearchStrategy[User]:
+    """Users; ``fixed`` holds attributes fast, by values or strategies."""
+    optional = {"profile": json_values(), "last_login_at": times(), "created_at": times()}
+    return _entity(User, fixed, {"user_id": ids("USR"), "name": texts()}, optional)
+
+
+def user_sessions(**fixed: Any) -> SearchStrategy[UserSession]:
+    """Sessions without their history; ``fixed`` holds attributes fast, by values or strategies."""
+    required = {"user_id": ids("USR"), "session_id": ids("SESS"), "name": key_texts()}
+    optional = {
+        "summary": texts(),
+        "started_at": times(),
+        "detail_location": texts(),
+        "request": texts(),
+        "category": texts(),
+        "ended_at": times(),
+        "succeeded": st.booleans(),
+        "corrected": st.booleans(),
+        "source_id": texts(),
+    }
+    return _entity(UserSession, fixed, required, optional)
+
+
+def processes(**fixed: Any) -> SearchStrategy[UserSessionProcess]:
+    """Processes, numbered or with ids of somebody's own making; ``fixed`` holds attributes fast."""
+    required = {
+        "user_id": ids("USR"),
+        "session_id": ids("SESS"),
+        "process_id": st.one_of(ids("PRC"), numbers().map(keys.process_id)),
+        "name": texts(),
+    }
+    optional = {"prompt": texts(), "description": texts(), "started_at": times(), "call_id": key_texts()}
+    return _entity(UserSessionProcess, fixed, required, optional)
+
+
+def _short_ids(prefix: Prefix) -> SearchStrategy[str]:
+    """Ids of which three fit a sort key together."""
+    short = st.sampled_from([token for token in HARD_TOKENS if len(token) < 100])
+    return st.one_of(short, _tokens()).map(lambda token: prefix + token)
+
+
+def executions(**fixed: Any) -> SearchStrategy[ToolExecution]:
+    """Tool calls; ``fixed`` holds attributes fast, by values or strategies."""
+    required = {
+        "user_id": ids("USR"),
+        "session_id": ids("SESS"),
+        "process_id": st.one_of(_short_ids("PRC"), numbers().map(keys.process_id)),
+        "agent_id": _short_ids("AGT"),
+        "tool_id": _short_ids("TL"),
+        "attempt": st.one_of(st.just(1), numbers().map(lambda number: number or 1)),
+        "tool_name": texts(),
+        "succeeded": st.booleans(),
+    }
+    optional = {
+        "values": texts(),
+        "executed_at": times(),
+        "result": texts(),
+        "call_number": st.integers(1, 10**6),
+        "call_id": key_texts(),
+        "status": st.sampled_from(STATUSES),
+        "error_type": texts(),
+        "duration_ms": _counts(),
+        "input_tokens": _counts(),
+        "output_tokens": _counts(),
+    }
+    return _entity(ToolExecution, fixed, required, optional)
+
+
+def mappings(**fixed: Any) -> SearchStrategy[UserToolMapping]:
+    """Best known ways of a user; ``fixed`` holds attributes fast, by values or strategies."""
+    words = st.dictionaries(texts(min_size=1, max_size=20), texts(max_size=20), max_size=3)
+    required = {
+        "user_id": ids("USR"),
+        "category": key_texts(),
+        "index_number": st.one_of(st.just(0), st.integers(0, 998)),
+        "processes": words,
+        "agents": words,
+        "tools": words,
+    }
+    optional = {"score": scores(), "executions": _counts(), "successes": _counts(), "scored_at": times()}
+    return _entity(UserToolMapping, fixed, required, optional)
+
+
+def reviews(**fixed: Any) -> SearchStrategy[Review]:
+    """Questions to people, pending in a queue or not; ``fixed`` holds attributes fast."""
+    required = {"user_id": ids("USR"), "session_id": ids("SESS"), "review_id": key_texts(), "question": texts()}
+    pending = {"queue": key_texts(), "due_at": times()}
+    return st.one_of(
+        _entity(Review, fixed, required, {}),
+        _entity(Review, fixed, required | {k: v for k, v in pending.items() if k not in fixed}, {}),
+    )
+
+
+def entities() -> SearchStrategy[Entity]:
+    """Any entity of the table."""
+    return st.one_of(
+        domains(),
+        agents(),
+        tools(),
+        users(),
+        user_sessions(),
+        processes(),
+        executions(),
+        mappings(),
+        reviews(),
+    )
+
+
+# Whole sessions
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A session with everything of it, as a recorder would have left it.
+
+    Attributes:
+        session: The session.
+        processes: Its steps, in order.
+        executions: Its tool calls, in the order they were made; attempts are numbered from 1.
+    """
+
+    session: UserSession
+    processes: tuple[UserSessionProcess, ...]
+    executions: tuple[ToolExecution, ...]
+
+    @property
+    def entities(self) -> tuple[UserSession | UserSessionProcess | ToolExecution, ...]:
+        """All of it."""
+        return (self.session, *self.processes, *self.executions)
+
+
+@st.composite
+def _histories(draw: DrawFn, fixed: dict[str, Any], most_processes: int, most_calls: int) -> History:
+    session = draw(user_sessions(**fixed))
+    home = {"user_id": session.user_id, "session_id": session.session_id}
+    tool_pool = draw(st.lists(st.tuples(_short_ids("AGT"), _short_ids("TL")), min_size=1, max_size=3))
+    known_times = draw(st.booleans())
+    moment = draw(times(datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)))
+    steps: list[UserSessionProcess] = []
+    calls: list[ToolExecution] = []
+    for number in range(1, draw(st.integers(0, most_processes)) + 1):
+        steps.append(draw(processes(**home, process_id=keys.process_id(number), call_id=f"step-{number}")))
+        attempts: dict[tuple[str, str], int] = {}
+        for agent_id, tool_id in draw(st.lists(st.sampled_from(tool_pool), max_size=most_calls)):
+            attempts[agent_id, tool_id] = attempt = attempts.get((agent_id, tool_id), 0) + 1
+            moment += timedelta(microseconds=draw(st.integers(0, 10**7)))
+            place = {
+                "process_id": keys.process_id(number),
+                "agent_id": agent_id,
+                "tool_id": tool_id,
+                "attempt": attempt,
+            }
+            order = {"call_number": len(calls) + 1, "call_id": f"call-{len(calls) + 1}"}
+            calls.append(draw(executions(**home, **place, **order, executed_at=moment if known_times else None)))
+    return History(session, tuple(steps), tuple(calls))
+
+
+def histories(*, most_processes: int = 3, most_calls: int = 4, **fixed: Any) -> SearchStrategy[History]:
+    """Whole sessions: steps numbered from 1, calls in order, a second call of a tool in a step a second attempt.
+
+    Either all calls of a session have a time or none has.
+
+    Args:
+        most_processes: Most steps of a session.
+        most_calls: Most calls of a step.
+        fixed: Attributes of the session to hold fast, by values or strategies.
+    """
+    return _histories(fixed, most_processes, most_calls)
