@@ -18,6 +18,7 @@ import re
 import secrets
 import unicodedata
 import zlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, NewType, Protocol, TypeVarTuple
 
@@ -421,7 +422,8 @@ class KeyFormat(Generic[*Ts]):
         self.starts = KeyText(_shape(parts[0])[0])
 
     def __repr__(self) -> str:
-        return f"<KeyFormat {self.name}: {_SEPARATOR.join(p if isinstance(p, str) else f'<{p.field}>' for p in self._parts)}>"
+        form = _SEPARATOR.join(part if isinstance(part, str) else f"<{part.field}>" for part in self._parts)
+        return f"<KeyFormat {self.name}: {form}>"
 
     def build(self, *values: *Ts) -> KeyText:
         """The key of these values.
@@ -434,12 +436,7 @@ class KeyFormat(Generic[*Ts]):
     def _join(self, values: tuple[Any, ...], parts: int) -> KeyText:
         rest = iter(values)
         texts = [part if isinstance(part, str) else part.build(next(rest)) for part in self._parts[:parts]]
-        key = _SEPARATOR.join([text for text in texts if text is not None])
-        if len(key) * 4 > self.limit and len(key.encode()) > self.limit:
-            raise ValidationError(
-                self.name, key, f"this key takes at most {self.limit} bytes of UTF-8, not {len(key.encode())}"
-            )
-        return KeyText(key)
+        return self._fitting(_SEPARATOR.join([text for text in texts if text is not None]))
 
     def parse(self, key: str) -> tuple[*Ts]:
         """The values a key was built of.
@@ -451,13 +448,13 @@ class KeyFormat(Generic[*Ts]):
         if len(texts) == len(self._parts) - 1 and isinstance(self._parts[-1], _Count):
             texts.append(None)
         if len(texts) != len(self._parts):
-            raise KeyFormatError(self.name, key, f"it has the form {self!r}")
+            raise KeyFormatError(self.name, key, f"its form is {self!r}")
         values: list[Any] = []
         for part, text in zip(self._parts, texts, strict=True):
             if not isinstance(part, str):
                 values.append(self._parsed(key, part, text))
             elif part != text:
-                raise KeyFormatError(self.name, key, f"it has the form {self!r}")
+                raise KeyFormatError(self.name, key, f"its form is {self!r}")
         return tuple(values)
 
     def _parsed(self, key: str, part: Part, text: str | None) -> Any:
@@ -465,6 +462,81 @@ class KeyFormat(Generic[*Ts]):
             return part.parse(text)
         except ValidationError as error:
             raise KeyFormatError(self.name, key, f"{part.field}: {error.rule}") from None
+
+    # For generated code: the same, as Python source that works on values which were checked when they were set
+
+    def join_source(self, names: Sequence[str], scope: dict[str, Any]) -> str:
+        """Source of an expression for `build`, whose values are the variables ``names``.
+
+        The values were accepted before: ids and scores are not checked again, free text and lengths are.
+
+        Args:
+            names: Variables that hold the values, in order.
+            scope: Receives what the expression calls.
+
+        >>> SESSION_ITEMS.join_source(["u", "s"], {})
+        "f'{u}#{s}'"
+        """
+        rest = iter(names)
+        text = ""
+        for place, part in enumerate(self._parts):
+            separator = _SEPARATOR if place else ""
+            if isinstance(part, _Count):
+                text += _source_of_count(part, next(rest), separator, scope)
+            else:
+                text += separator
+                text += _source_of_word(part) if isinstance(part, str) else _source_of_part(part, next(rest), scope)
+        if self._most_bytes() <= self.limit:
+            return f"f'{text}'"
+        return f"{_named('fit', self._fitting, scope)}(f'{text}')"
+
+    def split_source(self, text: str, names: Sequence[str]) -> list[str] | None:
+        """Source of statements for `parse` of the variable ``text``, for keys of words, ids and a last number only.
+
+        The ids are not checked. A text of another form raises ValueError, as does one with a number written out.
+
+        >>> SESSION_ITEMS.split_source("pk", ["u", "s"])
+        ["u, s, = pk.split('#')"]
+        """
+        if any(not isinstance(part, str | Identifier | _Count) for part in self._parts):
+            return None
+        rest = iter(names)
+        lines, targets = [], []
+        for place, part in enumerate(self._parts):
+            if isinstance(part, _Count):
+                lines.append(f"{next(rest)} = {part.first}")
+            else:
+                targets.append(f"_word{place}" if isinstance(part, str) else next(rest))
+        lines.insert(0, f"{', '.join(targets)}, = {text}.split({_SEPARATOR!r})")
+        for place, part in enumerate(self._parts):
+            if isinstance(part, str):
+                lines.append(f"if _word{place} != {part!r}: raise ValueError({self.name!r})")
+        return lines
+
+    def always_fits(self) -> bool:
+        """Whether values that were checked one by one always make a key: none of them can be refused or too long."""
+        plain = all(isinstance(part, str | Identifier | _Count | _Score) for part in self._parts)
+        return plain and self._most_bytes() <= self.limit
+
+    def _most_bytes(self) -> int:
+        most = len(self._parts)
+        for part in self._parts:
+            if isinstance(part, str):
+                most += len(part)
+            elif isinstance(part, Identifier):
+                most += len(part.prefix) + 4 * MAX_TOKEN
+            elif isinstance(part, _Text):
+                most += self.limit
+            else:
+                most += 30  # a number, score or time
+        return most
+
+    def _fitting(self, key: str) -> KeyText:
+        if len(key) * 4 > self.limit and len(key.encode()) > self.limit:
+            raise ValidationError(
+                self.name, key, f"this key takes at most {self.limit} bytes of UTF-8, not {len(key.encode())}"
+            )
+        return KeyText(key)
 
     def prefix(self, *values: object, partial: str | None = None) -> KeyText:
         """What every key with these leading values starts with, for ``begins_with``.
@@ -549,6 +621,29 @@ def _meet(one: tuple[str, bool], other: tuple[str, bool]) -> bool:
 def _may_begin(shape: tuple[str, bool], prefix: str) -> bool:
     text, more = shape
     return text.startswith(prefix) or (more and prefix.startswith(text))
+
+
+def _named(word: str, helper: Any, scope: dict[str, Any]) -> str:
+    name = f"_{word}{len(scope)}"
+    scope[name] = helper
+    return name
+
+
+def _source_of_word(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("'", "\\'").replace("{", "{{").replace("}", "}}")
+
+
+def _source_of_part(part: Part, name: str, scope: dict[str, Any]) -> str:
+    if isinstance(part, Identifier):
+        return f"{{{name}}}"
+    if isinstance(part, _Score):
+        return f"{{{name}:015.6f}}"
+    return f"{{{_named('part', part.build, scope)}({name})}}"
+
+
+def _source_of_count(part: _Count, name: str, separator: str, scope: dict[str, Any]) -> str:
+    helper = _named("part", lambda number: f"{separator}{part.build(number)}", scope)
+    return f'{{"" if {name} == {part.first} else {helper}({name})}}'
 
 
 DOMAIN: KeyFormat[str] = KeyFormat("domain key", Identifier("domain_id", "DMN"), limit=PK_BYTES)
