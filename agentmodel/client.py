@@ -11,7 +11,7 @@ with AgentModel.local() as model:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -128,9 +128,7 @@ class AgentModel:
         """
         from agentmodel.embedded import Engines
 
-        addresses = {
-            name: None for name in ("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url")
-        }
+        addresses = dict.fromkeys(("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url"))
         engines = Engines(directory, settings=Settings.load(**(addresses | overrides))).start()
         try:
             model = cls(engines.settings, engines=engines)

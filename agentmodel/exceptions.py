@@ -91,7 +91,9 @@ class KeyFormatError(ValidationError):
 class CursorError(ValidationError):
     """A page cursor that was altered, or that belongs to another query."""
 
-    def __init__(self, field: str = "cursor", value: Any = None, rule: str = "pass the cursor of a page of this query") -> None:
+    def __init__(
+        self, field: str = "cursor", value: Any = None, rule: str = "pass the cursor of a page of this query"
+    ) -> None:
         super().__init__(field, value, rule)
 
 
@@ -105,7 +107,9 @@ class MissingExtraError(ConfigurationError, ImportError):
     def __init__(self, extra: str, need: str, module: str | None = None) -> None:
         self.extra = extra
         self.need = need
-        ImportError.__init__(self, f"{need} needs an optional dependency: pip install 'agentmodel[{extra}]'", name=module)
+        ImportError.__init__(
+            self, f"{need} needs an optional dependency: pip install 'agentmodel[{extra}]'", name=module
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.extra, self.need, self.name)
@@ -167,7 +171,8 @@ class TableNotFound(TableUnavailable):
         self.table = table
         self.where = where
         super().__init__(
-            f"table {table} does not exist at {where}: run `agentmodel table create`, or name another by AGENTMODEL_TABLE"
+            f"table {table} does not exist at {where}: "
+            "run `agentmodel table create`, or name another by AGENTMODEL_TABLE"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -180,7 +185,9 @@ class BatchIncomplete(TableUnavailable):
     def __init__(self, left: list[Any], seconds: float) -> None:
         self.left = left
         self.seconds = seconds
-        super().__init__(f"{len(left)} items were left unprocessed after {seconds:g} s; they are in `left`, write them again")
+        super().__init__(
+            f"{len(left)} items were left unprocessed after {seconds:g} s; they are in `left`, write them again"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.left, self.seconds)

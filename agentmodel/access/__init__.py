@@ -1,0 +1,1 @@
+"""Station 1: requests come in; the access patterns and the recorder."""

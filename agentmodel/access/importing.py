@@ -94,7 +94,7 @@ class TraceImport:
         *,
         timezone: str = "UTC",
         strict: bool = False,
-        progress: Progress = lambda what, done, of: None,
+        progress: Progress | None = None,
     ) -> Imported:
         """Import files: once through to know sessions and catalogue, once more to record.
 
@@ -195,7 +195,7 @@ class TraceImport:
         timezone: str,
         sessions: dict[tuple[str, str, str], _Session],
         done: Imported,
-        progress: Progress,
+        progress: Progress | None,
     ) -> None:
         recorded = 0
         for path in paths:
@@ -209,7 +209,8 @@ class TraceImport:
                 receipts = self._recorder.record_many(entities)
                 done.repeated += sum(r.repeated for r in receipts if isinstance(r.entity, ToolExecution))
                 recorded += len(batch)
-                progress("record", recorded, done.lines)
+                if progress is not None:
+                    progress("record", recorded, done.lines)
 
 
 def _batches(things: Iterable[T]) -> Iterator[list[T]]:

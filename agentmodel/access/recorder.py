@@ -9,18 +9,19 @@ recorded twice is one item.
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from agentmodel import keys
 from agentmodel.access.repository import Repository
-from agentmodel.access.slots import Numbered, numbered
+from agentmodel.access.slots import Numbered, numbered, renumbered
 from agentmodel.config import Durability, Settings
-from agentmodel.dynamo.entity import Entity, Item
+from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.write import Writer, checked
@@ -41,7 +42,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CallRecorder", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder"]
 
-T = TypeVar("T", UserSession, UserSessionProcess, ToolExecution)
+History = UserSession | UserSessionProcess | ToolExecution
+"""The entities that the Recorder writes."""
+
+T_co = TypeVar("T_co", bound=History, covariant=True)
+R = TypeVar("R", bound=History)
+_log = logging.getLogger(__name__)
 
 TEXT_BYTES = 65_535  # of one text: what a string inside Redshift's SUPER may hold
 _NAME_CHARACTERS = 200  # of a session's name, which is an index key
@@ -49,7 +55,7 @@ _ROUNDS = 100  # claims of a number that others took, before giving up
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Generic[T_co]):
     """What a write reached.
 
     Attributes:
@@ -59,7 +65,7 @@ class Receipt:
     """
 
     level: Durability
-    entity: UserSession | UserSessionProcess | ToolExecution
+    entity: T_co
     repeated: bool = False
 
 
@@ -137,7 +143,7 @@ class Recorder:
 
     # Entities
 
-    def record(self, entity: UserSession | UserSessionProcess | ToolExecution) -> Receipt:
+    def record(self, entity: R) -> Receipt[R]:
         """Write one entity of the history; what is claimed in the receipt is kept.
 
         A `ToolExecution` whose number of the attempt is taken by another call gets the next one; see the receipt's
@@ -150,18 +156,19 @@ class Recorder:
         """
         return self.record_many([entity])[0]
 
-    def record_many(self, entities: Sequence[UserSession | UserSessionProcess | ToolExecution]) -> list[Receipt]:
+    def record_many(self, entities: Sequence[R]) -> list[Receipt[R]]:
         """Write entities of the history, in one round trip to the journal when there is one."""
         works = [self._work(entity) for entity in entities]
+        waiting = works
         for _ in range(_ROUNDS):
-            waiting = [work for work in works if work.receipt is None]
-            if not waiting:
-                return [work.receipt for work in works if work.receipt is not None]
             if self._journal is None:
                 self._direct(waiting, None)
             else:
                 self._journalled(self._journal, waiting)
-        raise HistoryUnavailable(f"no free number was found in {_ROUNDS} rounds; somebody else takes every one")
+            waiting = [work for work in waiting if work.receipt is None]
+            if not waiting:
+                return [work.receipt for work in works if work.receipt is not None]
+        raise HistoryUnavailable(f"no free number was found in {_ROUNDS} rounds: somebody else takes every one")
 
     def tool_name(self, agent_id: str, tool_id: str) -> str:
         """The name of a tool in the catalogue; its id when the catalogue does not know it."""
@@ -174,11 +181,14 @@ class Recorder:
 
     def open(self, session: UserSession, *, new: bool) -> None:
         """Let the journal know which numbers a session has given: none when it is new, else those in the table."""
-        if self._journal is None or self._recent is None:
+        if self._journal is None:
             return
         partition = keys.SESSION_ITEMS.build(session.user_id, session.session_id)
         try:
-            self._open(self._journal, session.user_id, partition, new=new)
+            if new:
+                self._journal.open(session.user_id, partition, {}, new=True)
+            else:
+                self._open(self._journal, session.user_id, partition)
         except CacheUnavailable:
             return  # the write that follows finds out, and goes to the table
 
@@ -196,57 +206,65 @@ class Recorder:
 
     # How
 
-    def _work(self, entity: UserSession | UserSessionProcess | ToolExecution) -> _Work:
+    def _work(self, entity: R) -> _Work[R]:
         if not isinstance(entity, UserSession) and entity.call_id is None:
             entity.call_id = uuid.uuid4().hex
-        entity.version = self._clock()
+        entity.version = version = self._clock()
         if entity.expires_at is None:
             entity.expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
-        return _Work(entity, checked(entity.to_item()), numbered(entity))
+        return _Work(entity, version)
 
-    def _journalled(self, journal: Journal, works: list[_Work]) -> None:
+    def _journalled(self, journal: Journal, works: Sequence[_Work[Any]]) -> None:
+        try:
+            answers: Sequence[Any] = journal.append([_entry(work) for work in works])
+            full = None
+        except JournalFull as error:
+            answers, full = error.answers, error
+        except CacheUnavailable as error:
+            return self._direct(works, error)
+        self._take(journal, works, answers)
+        if full is not None:  # what found no room goes straight into the table, under the number it claimed
+            self._direct([work for work, answer in zip(works, answers, strict=True) if answer is None], full)
+        return None
+
+    def _take(self, journal: Journal, works: Sequence[_Work[Any]], answers: Sequence[Any]) -> None:
+        """Act on what the journal answered to each entry."""
+        from agentmodel.cache.journal import Receipt as Kept
         from agentmodel.cache.journal import Taken, Unknown
 
-        try:
-            answers = journal.append([self._entry(work) for work in works])
-            for work, answer in zip(works, answers, strict=True):
-                if isinstance(answer, Taken):
-                    work.renumber(answer.number)
-                elif isinstance(answer, Unknown):
-                    self._open(journal, work.owner, work.item["PK"]["S"], new=False)
-                else:
-                    work.receipt = Receipt(answer.level, work.entity, answer.repeated)
-        except (JournalFull, CacheUnavailable) as error:
-            self._direct([work for work in works if work.receipt is None], error)
+        unknown: dict[str, str] = {}
+        for work, answer in zip(works, answers, strict=True):
+            if isinstance(answer, Kept):
+                work.receipt = Receipt(answer.level, work.entity, answer.repeated)
+            elif isinstance(answer, Taken):
+                work.renumber(answer.number)
+            elif isinstance(answer, Unknown):
+                unknown[work.entity.pk] = work.entity.user_id
+        for partition, owner in unknown.items():
+            try:
+                self._open(journal, owner, partition)
+            except CacheUnavailable as error:
+                _log.warning("numbers of %s are not opened, the write goes to the table: %s", partition, error)
 
-    def _entry(self, work: _Work) -> Entry:
-        from agentmodel.cache.journal import Entry, Slot
-
-        number = work.number
-        return Entry(
-            owner=work.owner,
-            item=work.item,
-            version=work.version,
-            immutable=not isinstance(work.entity, UserSession),
-            expires_at=None if work.entity.expires_at is None else int(work.entity.expires_at.timestamp()),
-            slot=None if number is None else Slot(number.family, number.call_id, number.number),
-        )
-
-    def _open(self, journal: Journal, owner: str, partition: str, *, new: bool) -> None:
+    def _open(self, journal: Journal, owner: str, partition: str) -> None:
+        """Let the journal know the numbers that a session has given, of the overlay and the table."""
         families: dict[str, dict[str, int]] = {}
-        if not new:
-            assert self._recent is not None
-            for item in self._recent.partition(owner, partition, lambda: self._load(partition), near=False):
-                for number in Numbered.of_item(item):
-                    families.setdefault(number.family, {})[number.call_id] = number.number
-        journal.open(owner, partition, families, new=new)
+        for item in self._kept(owner, partition):
+            for number in Numbered.of_item(item):
+                families.setdefault(number.family, {})[number.call_id] = number.number
+        journal.open(owner, partition, families)
+
+    def _kept(self, owner: str, partition: str) -> list[Item]:
+        if self._recent is None:
+            return self._load(partition)
+        return self._recent.partition(owner, partition, lambda: self._load(partition), near=False)
 
     def _load(self, partition: str) -> list[Item]:
         return self._table.query(Query(partition), consistent=True).items
 
-    def _direct(self, works: Iterable[_Work], why: Unavailable | None) -> None:
+    def _direct(self, works: Iterable[_Work[Any]], why: Unavailable | None) -> None:
         """Write straight into the table: no journal, or it does not take the writes."""
-        written: list[_Work] = []
+        written: list[_Work[Any]] = []
         try:
             for work in works:
                 self._direct_one(work)
@@ -261,52 +279,55 @@ class Recorder:
         finally:
             if self._recent is not None:
                 for work in written:
-                    self._recent.wrote(work.owner, [work.item])
+                    self._recent.wrote(work.entity.user_id, [work.item])
 
-    def _direct_one(self, work: _Work) -> None:
-        if work.number is None:
+    def _direct_one(self, work: _Work[Any]) -> None:
+        number = work.number
+        if number is None:
             self._writer.put_newer(work.item, work.version)
-            work.receipt = Receipt("dynamodb", work.entity)
-            return
-        try:
-            self._writer.put_new(work.entity)
-        except AlreadyExists:
-            stored = self._table.get_item(work.entity.key, consistent=True)
-            mine = stored is not None and any(n.call_id == work.number.call_id for n in Numbered.of_item(stored))
-            if mine:
+        else:
+            try:
+                self._writer.put_new(work.entity)
+            except AlreadyExists:
+                stored = self._table.get_item(work.entity.key, consistent=True) or {}
+                if not any(held.call_id == number.call_id for held in Numbered.of_item(stored)):
+                    return work.renumber(number.number + 1)
                 work.receipt = Receipt("dynamodb", work.entity, repeated=True)
-            else:
-                work.renumber(work.number.number + 1)
-            return
+                return None
         work.receipt = Receipt("dynamodb", work.entity)
+        return None
 
 
-class _Work:
+class _Work(Generic[R]):
     """One entity on its way: its item, and the number it asks for."""
 
-    def __init__(
-        self, entity: UserSession | UserSessionProcess | ToolExecution, item: Item, number: Numbered | None
-    ) -> None:
+    def __init__(self, entity: R, version: int) -> None:
+        self.version = version
+        self.receipt: Receipt[R] | None = None
+        self._set(entity)
+
+    def _set(self, entity: R) -> None:
         self.entity = entity
-        self.item = item
-        self.number = number
-        self.receipt: Receipt | None = None
-
-    @property
-    def owner(self) -> str:
-        return self.entity.user_id
-
-    @property
-    def version(self) -> int:
-        version = self.entity.version
-        assert version is not None
-        return version
+        self.item = checked(entity.to_item())
+        self.number = numbered(entity)
 
     def renumber(self, number: int) -> None:
-        assert self.number is not None
-        self.entity = self.number.renumbered(self.entity, number)
-        self.item = checked(self.entity.to_item())
-        self.number = numbered(self.entity)
+        """Ask for another number."""
+        self._set(renumbered(self.entity, number))
+
+
+def _entry(work: _Work[Any]) -> Entry:
+    from agentmodel.cache.journal import Entry, Slot
+
+    number, expires_at = work.number, work.entity.expires_at
+    return Entry(
+        owner=work.entity.user_id,
+        item=work.item,
+        version=work.version,
+        immutable=not isinstance(work.entity, UserSession),
+        expires_at=None if expires_at is None else int(expires_at.timestamp()),
+        slot=None if number is None else Slot(number.family, number.call_id, number.number),
+    )
 
 
 class SessionRecorder:
@@ -402,9 +423,7 @@ class ProcessRecorder:
         return self.entity.process_id
 
     def __enter__(self) -> Self:
-        receipt = self._recorder.record(self.entity)
-        assert isinstance(receipt.entity, UserSessionProcess)
-        self.entity = receipt.entity
+        self.entity = self._recorder.record(self.entity).entity
         return self
 
     def __exit__(
@@ -458,11 +477,11 @@ class CallRecorder:
     def __init__(self, recorder: Recorder, entity: ToolExecution) -> None:
         self._recorder = recorder
         self._entity = entity
-        self._began: datetime | None = None
+        self._began = recorder.now()
         self.result: Any = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
-        self.receipt: Receipt | None = None
+        self.receipt: Receipt[ToolExecution] | None = None
 
     def __enter__(self) -> Self:
         self._began = self._recorder.now()
@@ -479,7 +498,6 @@ class CallRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._began is not None
         if error is not None:
             self.fail(str(error) or type(error).__name__, error_type=type(error).__qualname__)
         entity = self._entity

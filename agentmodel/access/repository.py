@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,7 +116,7 @@ class Repository:
         """2: the agents of a domain, highest score first."""
         query = patterns.TOP_AGENTS.query(domain_id)
         if cursor is None and self._near is not None:
-            ranked = self._ranked(domain_id, _checked_limit(limit))
+            ranked = self._ranked(self._near.leaderboard, domain_id, _checked_limit(limit))
             if ranked is not None:
                 return ranked
         return self._shared(Agent, ("top_agents", domain_id), query, limit=limit, cursor=cursor)
@@ -167,7 +167,7 @@ class Repository:
         """
         query = patterns.SESSION_HISTORY.query(user_id, session_id, newest_first=newest_first)
         asked = ("session_history", user_id, session_id, newest_first)
-        found, after = self._own_items(asked, query, user_id, limit, cursor)
+        found, after = self._own_items(asked, query, user_id, limit=limit, cursor=cursor)
         entities, aside = sorted_out(found, UserSessionProcess, ToolExecution, Review)
         executions = sorted((e for e in entities if isinstance(e, ToolExecution)), key=_call_order)
         return SessionHistory(
@@ -224,7 +224,7 @@ class Repository:
         return self._get_own(UserSessionProcess.at(user_id, session_id, process_id), user_id)
 
     def execution(
-        self, user_id: str, session_id: str, process_id: str, agent_id: str, tool_id: str, attempt: int = 1
+        self, user_id: str, session_id: str, process_id: str, agent_id: str, tool_id: str, *, attempt: int = 1
     ) -> ToolExecution | None:
         """A tool call, or None; the user's own writes are seen at once."""
         return self._get_own(ToolExecution.at(user_id, session_id, process_id, agent_id, tool_id, attempt), user_id)
@@ -307,11 +307,10 @@ class Repository:
         )
         return Found(list(page.items), page.last)
 
-    def _ranked(self, domain_id: str, limit: int) -> Page[Agent] | None:
+    def _ranked(self, leaderboard: Leaderboard, domain_id: str, limit: int) -> Page[Agent] | None:
         """The first page of a domain's agents from the published ranking; None when there is none."""
-        assert self._near is not None
         try:
-            top = self._near.leaderboard.top(domain_id, limit + 1)
+            top = leaderboard.top(domain_id, limit + 1)
         except CacheUnavailable:
             return None
         if top is None:
@@ -334,12 +333,12 @@ class Repository:
         limit: int | None,
         cursor: str | None,
     ) -> Page[E]:
-        items, after = self._own_items(asked, query, owner, limit, cursor)
+        items, after = self._own_items(asked, query, owner, limit=limit, cursor=cursor)
         entities, aside = sorted_out(items, kind)
         return Page(tuple(entities), after, tuple(aside))
 
     def _own_items(
-        self, asked: tuple[Any, ...], query: Query, owner: str, limit: int | None, cursor: str | None
+        self, asked: tuple[Any, ...], query: Query, owner: str, *, limit: int | None, cursor: str | None
     ) -> tuple[list[Item], str | None]:
         if limit is not None:
             limit = _checked_limit(limit)

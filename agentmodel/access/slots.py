@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from agentmodel import keys
 from agentmodel.dynamo.entity import Entity, entity_of
 from agentmodel.dynamo.models import ToolExecution, UserSessionProcess
 from agentmodel.exceptions import CorruptItem, KeyFormatError
 
-__all__ = ["Numbered", "numbered"]
+__all__ = ["Numbered", "numbered", "renumbered"]
+
+N = TypeVar("N", bound=Entity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,17 @@ class Numbered:
         if found is not None:
             yield found
 
-    def renumbered(self, entity: Any, number: int) -> Any:
-        """A copy of the entity that claims another number."""
-        values = {name: value for name, value in entity.attribute_values.items()}
-        if isinstance(entity, ToolExecution):
-            values["attempt"] = number
-        else:
-            values["process_id"] = keys.process_id(number)
-        copy = type(entity)(**values)
-        copy.extra = entity.extra
-        return copy
+
+def renumbered(entity: N, number: int) -> N:
+    """A copy of the entity that claims another number."""
+    values = dict(entity.attribute_values)
+    if isinstance(entity, ToolExecution):
+        values["attempt"] = number
+    else:
+        values["process_id"] = keys.process_id(number)
+    copy = type(entity)(**values)
+    copy.extra = entity.extra
+    return copy
 
 
 def numbered(entity: Entity) -> Numbered | None:

@@ -1,0 +1,1 @@
+"""Station 3: stored; the typed entities of the one table."""
