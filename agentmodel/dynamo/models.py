@@ -85,6 +85,7 @@ class Agent(Entity, kind="Agent"):
     successes: Attr[int | None] = number("Successes", default=None)
     last_run_at: Attr[datetime | None] = moment("LastRunDT", default=None)
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
+    revision: Attr[str | None] = text("AgentVer", default=None)
 
     at = lookup(agent_id)
     partition = key(keys.AGENT, agent_id)
@@ -109,6 +110,13 @@ class Tool(Entity, kind="Tool"):
     last_error_at: Attr[datetime | None] = moment("LastErrorDT", default=None)
     last_error: Attr[str | None] = text("LastErrorMsg", default=None)
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
+    # ours: its version, whether a person has to look before it is used, and whether it works at present
+    revision: Attr[str | None] = text("ToolVer", default=None)
+    needs_review: Attr[bool | None] = flag("ReviewYN", default=None)
+    health: Attr[str | None] = text("HealthState", default=None)
+    health_since: Attr[datetime | None] = moment("HealthSinceDT", default=None)
+    health_until: Attr[datetime | None] = moment("HealthUntilDT", default=None)
+    health_note: Attr[str | None] = text("HealthNote", default=None)
 
     at = lookup(agent_id, tool_id)
     partition = key(keys.AGENT, agent_id)
@@ -147,6 +155,8 @@ class UserSession(Entity, kind="UserSession"):
     succeeded: Attr[bool | None] = flag("SessionSuccYN", default=None)
     corrected: Attr[bool | None] = flag("ReviewedSuccYN", default=None)
     source_id: Attr[str | None] = text("SourceID", default=None)
+    suggestion_id: Attr[str | None] = text("SuggestionID", default=None)
+    kept_days: Attr[int | None] = number("TTLDays", default=None)
 
     at = lookup(user_id, session_id)
     partition = key(keys.USER, user_id)
@@ -209,11 +219,13 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
     processes: Attr[dict[str, str]] = json("Proclist")
     agents: Attr[dict[str, str]] = json("AgentList")
     tools: Attr[dict[str, str]] = json("Toollist")
-    # ours: how good it was when it was published
+    # ours: how good it was when it was published, calls and successes of each tool, and requests it is found by
     score: Attr[float | None] = rating("MappScore", default=None)
     executions: Attr[int | None] = number("Executions", default=None)
     successes: Attr[int | None] = number("Successes", default=None)
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
+    counts: Attr[dict[str, list[int]] | None] = json("ToolCounts", default=None)
+    requests: Attr[list[str] | None] = json("RequestList", default=None)
 
     at = lookup(user_id, category)
     partition = key(keys.USER, user_id)
