@@ -55,6 +55,7 @@ __all__ = [
     "parse_number",
     "parse_score",
     "parse_time",
+    "plain_attempt",
     "process_id",
     "spread",
     "stable_id",
@@ -251,7 +252,7 @@ def format_time(field: str, moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValidationError(field, moment, "a time needs a time zone, such as datetime.now(timezone.utc)")
     try:
-        utc = moment.astimezone(UTC)
+        utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError:
         raise ValidationError(field, moment, "a time lies between the years 1 and 9999 in UTC") from None
     return (
@@ -269,6 +270,8 @@ def parse_time(text: str, *, field: str = "time") -> datetime:
     if not _TIME.fullmatch(text):
         raise KeyFormatError(field, text, rule)
     try:
+        if len(text) == 20 and text[8:10] < "24":  # as we write it: the short way
+            return datetime.fromisoformat(f"{text[:8]}T{text[8:14]}.{text[14:]}Z")
         return datetime(
             int(text[:4]), int(text[4:6]), int(text[6:8]), int(text[8:10]), int(text[10:12]), int(text[12:14]),
             int(text[14:].ljust(6, "0")) if len(text) > 14 else 0, tzinfo=UTC,
@@ -602,6 +605,19 @@ class KeyFormat(Generic[*Ts]):
                     return place
                 seen += 1
         return len(self._parts)
+
+
+def plain_attempt(key: str) -> tuple[str, str, str, int]:
+    """The parts of an execution key whose attempt is a plain number, as other writers may have it.
+
+    >>> plain_attempt("PRC001#AGT001#TL001#2")
+    ('PRC001', 'AGT001', 'TL001', 2)
+    """
+    head, _, attempt = key.rpartition(_SEPARATOR)
+    if not re.fullmatch(r"[0-9]{1,9}", attempt) or int(attempt) < 1:
+        raise KeyFormatError("execution key", key, "its attempt is a number from 1 up")
+    process_id, agent_id, tool_id, _ = EXECUTION.parse(head)
+    return process_id, agent_id, tool_id, int(attempt)
 
 
 def _shape(part: str | Part) -> tuple[str, bool]:

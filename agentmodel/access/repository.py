@@ -259,8 +259,13 @@ class Repository:
         self._writer.delete(entity.key)
         self.changed([entity])
 
-    def changed(self, entities: Iterable[Entity]) -> None:
-        """Drop the near copies that hold these entities, which were written or deleted by other means."""
+    def changed(self, entities: Iterable[Entity], *, rankings: bool = True) -> None:
+        """Drop the near copies that hold these entities, which were written or deleted by other means.
+
+        Args:
+            entities: What was written or deleted.
+            rankings: Whether the rankings of the agents' domains are dropped too, rather than replaced by the caller.
+        """
         if self._near is None:
             return
         written = list(entities)
@@ -269,7 +274,7 @@ class Repository:
                 owner = entity.attribute_values.get("user_id")
                 if owner is not None:
                     self._near.recent.forget(owner, entity.pk)
-            for domain_id in {entity.domain_id for entity in written if isinstance(entity, Agent)}:
+            for domain_id in {entity.domain_id for entity in written if rankings and isinstance(entity, Agent)}:
                 self._near.leaderboard.drop(domain_id)
             self._near.read.invalidate({name for entity in written for name in _near_names(entity)})
         except CacheUnavailable as error:

@@ -189,7 +189,7 @@ class Table:
             ],
         )
         for attempt in Backoff(seconds=60, first=0.05, most=2.0):
-            if self._describe().get("TableStatus") == "ACTIVE":
+            if self.describe().get("TableStatus") == "ACTIVE":
                 break
             attempt.wait(f"table {self.name} is not active after 60 s")
         self.call(
@@ -202,7 +202,7 @@ class Table:
     def exists(self) -> bool:
         """Whether the table is there."""
         try:
-            self._describe()
+            self.describe()
         except TableNotFound:
             return False
         return True
@@ -211,9 +211,36 @@ class Table:
         """Delete the table and all it holds."""
         self.call("DeleteTable", TableName=self.name)
 
-    def _describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
+        """The live table, as DescribeTable has it.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
         answer: dict[str, Any] = self.call("DescribeTable", TableName=self.name)["Table"]
         return answer
+
+    def differences(self) -> list[tuple[str, str, str]]:
+        """What the live table lacks of the design: code, reason and remedy of each difference.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        live = self.describe()
+        found = []
+        if _keys_of(live) != _KEYS[0]:
+            reason = f"its keys are {', '.join(_keys_of(live))}, not PK and SK"
+            found.append(("T201", reason, "create another table: keys cannot be changed"))
+        index = next((i for i in live.get("GlobalSecondaryIndexes", ()) if i["IndexName"] == INDEX), None)
+        if index is None:
+            found.append(("T202", f"it has no index {INDEX}", "add one with keys GSI1_PK and GSI1_SK, projection ALL"))
+        elif _keys_of(index) != _KEYS[1] or index["Projection"]["ProjectionType"] != "ALL":
+            reason = f"its index {INDEX} is not GSI1_PK and GSI1_SK with projection ALL"
+            found.append(("T202", reason, "delete the index and make it anew"))
+        ttl = self.call("DescribeTimeToLive", TableName=self.name)["TimeToLiveDescription"]
+        if ttl.get("AttributeName") != EXPIRES_AT or ttl.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
+            found.append(("T203", f"its TTL is not on {EXPIRES_AT}", "switch it on, or nothing ever expires"))
+        return found
 
     def verify(self) -> list[str]:
         """What the live table lacks of the design: one line a difference, none when it fits.
@@ -221,19 +248,7 @@ class Table:
         Raises:
             TableNotFound: There is no such table.
         """
-        live = self._describe()
-        problems = []
-        if _keys_of(live) != _KEYS[0]:
-            problems.append(f"its keys are {_keys_of(live)}, not PK and SK: create another table, keys cannot be changed")
-        index = next((i for i in live.get("GlobalSecondaryIndexes", ()) if i["IndexName"] == INDEX), None)
-        if index is None:
-            problems.append(f"it has no index {INDEX}: add one with keys GSI1_PK and GSI1_SK, projection ALL")
-        elif _keys_of(index) != _KEYS[1] or index["Projection"]["ProjectionType"] != "ALL":
-            problems.append(f"its index {INDEX} is not GSI1_PK and GSI1_SK with projection ALL: make it anew")
-        ttl = self.call("DescribeTimeToLive", TableName=self.name)["TimeToLiveDescription"]
-        if ttl.get("AttributeName") != EXPIRES_AT or ttl.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
-            problems.append(f"its TTL is not on {EXPIRES_AT}: switch it on, or nothing ever expires")
-        return problems
+        return [f"{reason}: {remedy}" for _, reason, remedy in self.differences()]
 
     @contextlib.contextmanager
     def bound(self) -> Iterator[Self]:
@@ -325,9 +340,11 @@ class Table:
             if start is None or (limit is not None and len(items) >= limit):
                 return Found(items, start, scanned)
 
-    def scan(self) -> Iterator[Item]:
-        """Every stored item, expired ones too (the warehouse asks what expired)."""
+    def scan(self, *, start: Item | None = None) -> Iterator[Item]:
+        """Every stored item, expired ones too (the warehouse asks what expired), from after the key ``start``."""
         request: dict[str, Any] = {"TableName": self.name}
+        if start is not None:
+            request["ExclusiveStartKey"] = start
         while True:
             answer = self.call("Scan", **request)
             yield from answer["Items"]
