@@ -359,6 +359,8 @@ class _Text:
     def parse(self, text: str | None, /) -> str:
         if not text:
             raise KeyFormatError(self.field, text, "it is not empty")
+        if _normal(self.field, text) != text:
+            raise KeyFormatError(self.field, text, "free text in a key is in Unicode NFC")
         return _unescape(text)
 
 
@@ -447,6 +449,8 @@ class KeyFormat(Generic[*Ts]):
         Raises:
             KeyFormatError: The text is no key of this format; the message names the part and the rule.
         """
+        if len(key) * 4 > self.limit and len(key.encode(errors="replace")) > self.limit:
+            raise KeyFormatError(self.name, key, f"this key takes at most {self.limit} bytes of UTF-8")
         texts: list[str | None] = [*key.split(_SEPARATOR)]
         if len(texts) == len(self._parts) - 1 and isinstance(self._parts[-1], _Count):
             texts.append(None)
@@ -548,11 +552,18 @@ class KeyFormat(Generic[*Ts]):
             values: Leading values; the prefix ends after the separator that follows them.
             partial: The beginning of the next value, where that is free text.
 
+        Raises:
+            ValidationError: The next part may be left out, so that a prefix would miss keys or match neighbours.
+
         >>> MAPPING.prefix(partial="cafe#")
         'UserPrcToolMapp#cafe%23'
         """
         taken = self._parts_taken(len(values))
         key = self._join(values, taken)
+        if taken < len(self._parts) and isinstance(self._parts[taken], _Count):
+            raise ValidationError(
+                self.name, key, f"its {self.fields[-1]} may be left out: use within(), there is no prefix"
+            )
         if taken < len(self._parts):
             key = KeyText(key + _SEPARATOR if key else key)
         return KeyText(key + _escape(_normal(self.name, partial))) if partial else key
@@ -560,11 +571,22 @@ class KeyFormat(Generic[*Ts]):
     def within(self, *values: object) -> tuple[KeyText, KeyText]:
         """Bounds for BETWEEN that hold every key with these leading values, and no other.
 
+        Raises:
+            ValidationError: Nothing of the key is known that a range could hold to.
+
         >>> EXECUTION.within("PRC001")
         ('PRC001#', 'PRC001$')
+        >>> EXECUTION.within("PRC001", "AGT001", "TL001")  # the first attempt has no number
+        ('PRC001#AGT001#TL001', 'PRC001#AGT001#TL001$')
         """
-        low = self.prefix(*values)
-        return low, KeyText(low[: -len(_SEPARATOR)] + _AFTER_SEPARATOR)
+        taken = self._parts_taken(len(values))
+        key = self._join(values, taken)
+        if taken == len(self._parts):
+            return key, key
+        if not key:
+            raise ValidationError(self.name, values, "a range needs the first part of the key")
+        low = key if isinstance(self._parts[taken], _Count) else KeyText(key + _SEPARATOR)
+        return low, KeyText(key + _AFTER_SEPARATOR)
 
     def overlaps(self, other: KeyFormat[*tuple[Any, ...]]) -> bool:
         """Whether some text could be a key of both formats.

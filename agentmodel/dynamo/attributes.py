@@ -7,6 +7,9 @@ An annotated line of an entity is a constructor argument, its type is what the t
 
 At run time a specifier is a PynamoDB attribute; to a type checker it is an `Attr`, which exists there only.
 ``identifier``, ``key_text`` and ``key_count`` are parts of a key: they are not stored on their own.
+
+An attribute says twice how it is checked, written and read: as methods, for single values, and as lines of source
+(``check_source``, ``encode_source``, ``decode_source``), of which `agentmodel.dynamo.codec` makes the code of a class.
 """
 
 from __future__ import annotations
@@ -14,24 +17,30 @@ from __future__ import annotations
 import json as _json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from pynamodb.attributes import Attribute
 
 from agentmodel import keys
+from agentmodel.dynamo import plain
 from agentmodel.exceptions import ValidationError
 
 __all__ = [
     "Attr",
+    "Change",
     "Field",
     "choice",
+    "decimal",
     "epoch",
     "flag",
     "identifier",
     "json",
     "key_count",
     "key_text",
+    "listing",
+    "mapping",
     "moment",
     "number",
     "rating",
@@ -41,9 +50,11 @@ __all__ = [
 T = TypeVar("T")
 L = TypeVar("L", bound=str)
 
+Scope = dict[str, Any]
+"""What generated code calls, by the names it calls it by."""
+
 if TYPE_CHECKING:
     from pynamodb.expressions.condition import Condition
-    from pynamodb.expressions.update import Action
 
     class Attr(Attribute[T]):
         """What type checkers see of an attribute: its value on an entity, itself on the class."""
@@ -60,12 +71,40 @@ if TYPE_CHECKING:
         def le(self, other: T) -> Condition: ...
         def gt(self, other: T) -> Condition: ...
         def ge(self, other: T) -> Condition: ...
-        def to(self, value: T) -> Action: ...
+        def to(self, value: T) -> Change: ...
+        def plus(self, amount: int) -> Change: ...
 
 else:
 
     class Attr(Generic[T]):
         """The annotation of an attribute; type checkers see a descriptor, at run time it is only read by people."""
+
+
+class Change:
+    """What an update does to one attribute; made by ``Agent.score.to(3.0)`` and ``Agent.executions.plus(1)``.
+
+    Attributes:
+        field: The attribute.
+        value: Its new value, checked; None removes it. Or the amount to add.
+        adds: Whether the value is added to the stored one, in one step and whatever that is.
+    """
+
+    __slots__ = ("adds", "field", "value")
+
+    def __init__(self, field: Field, value: Any, *, adds: bool = False) -> None:
+        self.field = field
+        self.value = value
+        self.adds = adds
+
+    def __repr__(self) -> str:
+        return f"{self.field.name}.{'plus' if self.adds else 'to'}({self.value!r})"
+
+
+def bind(scope: Scope, word: str, helper: Any) -> str:
+    """The name under which generated code finds ``helper``; it starts with an underscore, as no attribute does."""
+    name = f"_{word}{len(scope)}"
+    scope[name] = helper
+    return name
 
 
 class Field(Attribute[Any]):
@@ -119,9 +158,29 @@ class Field(Attribute[Any]):
 
     def check(self, value: Any) -> Any:
         """The value, which is not None, checked and normalised."""
-        if not isinstance(value, str):
-            raise ValidationError(self.name, value, "it is text")
-        return value
+        return _text_of(self.name, value)
+
+    # Source of the same, for the generated code of a class; what is not of the usual form goes to the methods
+
+    def check_source(self, scope: Scope) -> list[str]:
+        """Statements that leave the variable of the attribute's name checked."""
+        return [f"{self.name} = {bind(scope, 'accept', self.accept)}({self.name})"]
+
+    def _unless(self, usual: str, scope: Scope) -> list[str]:
+        """Statements that check the variable with `accept` unless it is of the usual form (or None, where it may be)."""
+        nullable = "" if self.required else f" and {self.name} is not None"
+        return [
+            f"if not ({usual}){nullable}:",
+            f"    {self.name} = {bind(scope, 'accept', self.accept)}({self.name})",
+        ]
+
+    def encode_source(self, value: str, scope: Scope) -> str:
+        """Expression for the stored form of the variable ``value``, which is not None."""
+        return f"{{{self.attr_type!r}: {bind(scope, 'serialize', self.serialize)}({value})}}"
+
+    def decode_source(self, wire: str, scope: Scope) -> str:
+        """Expression for the value whose stored form is the variable ``wire``; any other form raises."""
+        return f"{bind(scope, 'deserialize', self.deserialize)}({wire}[{self.attr_type!r}])"
 
     # Typed comparisons; `==` on the class cannot be checked by a type checker, these can
 
@@ -149,35 +208,71 @@ class Field(Attribute[Any]):
         """``attribute >= value``, as a condition."""
         return self >= self.accept(other)
 
-    def to(self, value: Any) -> Any:
-        """Set the attribute, as an action of an update; None removes it."""
-        accepted = self.accept(value)
-        return self.remove() if accepted is None else self.set(accepted)
+    # Typed changes, for `Writer.update`
+
+    def to(self, value: Any) -> Change:
+        """Set the attribute in an update; None removes it."""
+        return Change(self, self.accept(value))
+
+    def plus(self, amount: int) -> Change:
+        """Add to a whole number in an update, whatever is stored; nothing stored counts as 0."""
+        raise ValidationError(self.name, amount, "only whole numbers are added to")
 
     __hash__ = Attribute.__hash__
 
 
+class _Text(Field):
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless(f"_type({self.name}) is _str", scope)
+
+    def encode_source(self, value: str, scope: Scope) -> str:  # noqa: ARG002  # text is stored as it is
+        return f"{{'S': {value}}}"
+
+    def decode_source(self, wire: str, scope: Scope) -> str:  # noqa: ARG002  # likewise
+        return f"{wire}['S']"
+
+
 class _Identifier(Field):
+    """An id; those found to be one are remembered, so that a recorder checks its user and session once."""
+
     def __init__(self, prefix: str) -> None:
         super().__init__("", required=True)
         self.prefix = prefix
+        self.known = _known_ids(prefix)
 
     def check(self, value: Any) -> Any:
-        return _checked_id(self.name, value, self.prefix) if isinstance(value, str) else self._refuse(value)
+        text = keys.check_id(self.name, _text_of(self.name, value) if isinstance(value, str) else value, self.prefix)
+        if len(self.known) >= _KNOWN_IDS:
+            self.known.clear()
+        self.known.add(text)
+        return text
 
-    def _refuse(self, value: Any) -> str:
-        return keys.check_id(self.name, value, self.prefix)
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless(f"_type({self.name}) is _str and {self.name} in {bind(scope, 'ids', self.known)}", scope)
 
 
-@lru_cache(maxsize=8192)
-def _checked_id(field: str, value: str, prefix: str) -> str:
-    return keys.check_id(field, value, prefix)
+_KNOWN_IDS = 8192
+
+
+@cache
+def _known_ids(prefix: str) -> set[str]:  # noqa: ARG001  # one set a prefix, at most _KNOWN_IDS in it
+    return set()
+
+
+def _text_of(field: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValidationError(field, value, "it is text")
+    return value if type(value) is str else str.__str__(value)  # a subclass may print as something else (an Enum does)
 
 
 class _KeyText(Field):
     def check(self, value: Any) -> Any:
-        keys.TEXT.build(value)
-        return value
+        text = _text_of(self.name, value)
+        try:
+            keys.TEXT.build(text)
+        except ValidationError as error:
+            raise ValidationError(self.name, value, error.rule) from None
+        return text
 
 
 class _KeyCount(Field):
@@ -185,7 +280,10 @@ class _KeyCount(Field):
         keys.format_number(value, field=self.name)
         if value < self.fallback:
             raise ValidationError(self.name, value, f"a whole number from {self.fallback} up")
-        return value
+        return int(value)
+
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless(f"_type({self.name}) is _int and {self.fallback} <= {self.name} < {10**29}", scope)
 
 
 class _Number(Field):
@@ -194,13 +292,41 @@ class _Number(Field):
     def check(self, value: Any) -> Any:
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 10**38:
             raise ValidationError(self.name, value, "it is a whole number of at most 38 digits")
-        return value
+        return int(value)
+
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless(f"_type({self.name}) is _int and {-(10**38)} < {self.name} < {10**38}", scope)
 
     def serialize(self, value: Any) -> Any:
         return str(value)
 
+    def encode_source(self, value: str, scope: Scope) -> str:  # noqa: ARG002  # needs nothing else
+        return f"{{'N': f'{{{value}}}'}}"
+
     def deserialize(self, value: Any) -> Any:
         return int(value)
+
+    def decode_source(self, wire: str, scope: Scope) -> str:  # noqa: ARG002  # likewise
+        return f"_int({wire}['N'])"
+
+    def plus(self, amount: int) -> Change:
+        return Change(self, self.check(amount), adds=True)
+
+
+class _Decimal(Field):
+    attr_type = "N"
+
+    def check(self, value: Any) -> Any:
+        if not isinstance(value, Decimal):
+            raise ValidationError(self.name, value, "it is a Decimal")
+        plain.number_text(self.name, value)
+        return value
+
+    def serialize(self, value: Any) -> Any:
+        return plain.number_text(self.name, value)
+
+    def deserialize(self, value: Any) -> Any:
+        return Decimal(value)
 
 
 class _Score(Field):
@@ -209,11 +335,22 @@ class _Score(Field):
     def check(self, value: Any) -> Any:
         return float(keys.format_score(value, field=self.name))
 
+    def check_source(self, scope: Scope) -> list[str]:
+        accept, name = bind(scope, "accept", self.accept), self.name
+        return [  # rounding as `format_score` does; + 0.0 makes a zero of a negative zero
+            f"if _type({name}) is _float and 0.0 <= {name} < {keys.SCORE_LIMIT - 1}:",
+            f"    {name} = _round({name}, {keys.SCORE_DIGITS}) + 0.0",
+            f"el{'se' if self.required else f'if {name} is not None'}:",
+            f"    {name} = {accept}({name})",
+        ]
+
     def serialize(self, value: Any) -> Any:
         return f"{value:.6f}".rstrip("0").rstrip(".")
 
     def deserialize(self, value: Any) -> Any:
-        return keys.parse_score(value) if isinstance(value, str) else float(value)
+        if not 0 <= float(value) < keys.SCORE_LIMIT:
+            raise ValidationError(self.name, value, f"a score is a number from 0 to below {keys.SCORE_LIMIT}")
+        return round(float(value), keys.SCORE_DIGITS) + 0.0
 
 
 class _Flag(Field):
@@ -222,19 +359,31 @@ class _Flag(Field):
             raise ValidationError(self.name, value, "it is True or False")
         return value
 
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless(f"{self.name} is True or {self.name} is False", scope)
+
     def serialize(self, value: Any) -> Any:
         return "Y" if value else "N"
+
+    def encode_source(self, value: str, scope: Scope) -> str:  # noqa: ARG002  # needs nothing else
+        return f"{{'S': 'Y' if {value} else 'N'}}"
 
     def deserialize(self, value: Any) -> Any:
         if value not in ("Y", "N"):
             raise ValidationError(self.name, value, "it is stored as Y or N")
         return value == "Y"
 
+    def decode_source(self, wire: str, scope: Scope) -> str:
+        return f"{bind(scope, 'flags', {'Y': True, 'N': False})}[{wire}['S']]"
+
 
 class _Moment(Field):
     def check(self, value: Any) -> Any:
         keys.format_time(self.name, value)
         return value.astimezone(UTC)
+
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless(f"_type({self.name}) is _datetime and {self.name}.tzinfo is _UTC", scope)
 
     def serialize(self, value: Any) -> Any:
         return keys.format_time(self.name, value)
@@ -250,6 +399,10 @@ class _Epoch(Field):
         keys.format_time(self.name, value)
         return value.astimezone(UTC).replace(microsecond=0)
 
+    def check_source(self, scope: Scope) -> list[str]:
+        name = self.name
+        return self._unless(f"_type({name}) is _datetime and {name}.tzinfo is _UTC and not {name}.microsecond", scope)
+
     def serialize(self, value: Any) -> Any:
         return str(int(value.timestamp()))
 
@@ -257,22 +410,29 @@ class _Epoch(Field):
         return datetime.fromtimestamp(int(float(value)), UTC)
 
 
+_dumps = _json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_loads = _json.JSONDecoder().decode
+
+
 class _Json(Field):
     def check(self, value: Any) -> Any:
         self.serialize(value)
         return value
 
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless("False", scope)
+
     def serialize(self, value: Any) -> Any:
         try:
-            return _json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError) as error:
+            return _dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValidationError(self.name, value, f"it is JSON: {error}") from None
 
     def deserialize(self, value: Any) -> Any:
-        return _json.loads(value)
+        return _loads(value)
 
 
-class _Choice(Field):
+class _Choice(_Text):
     def __init__(self, stored: str, choices: tuple[str, ...], *, required: bool) -> None:
         super().__init__(stored, required=required)
         self.choices = choices
@@ -280,7 +440,42 @@ class _Choice(Field):
     def check(self, value: Any) -> Any:
         if value not in self.choices:
             raise ValidationError(self.name, value, "it is one of " + ", ".join(self.choices))
+        return _text_of(self.name, value)
+
+    def check_source(self, scope: Scope) -> list[str]:
+        choices = bind(scope, "choices", frozenset(self.choices))
+        return self._unless(f"_type({self.name}) is _str and {self.name} in {choices}", scope)
+
+
+class _Plain(Field):
+    """A list or map of plain values. What is in it may change at any time, so that is checked when it is written."""
+
+    def __init__(self, stored: str, kind: type[Any], attr_type: str, *, required: bool, default: Any) -> None:
+        super().__init__(stored, required=required, default=default)
+        self.kind = kind
+        self.attr_type = attr_type
+
+    def check(self, value: Any) -> Any:
+        if not isinstance(value, self.kind):
+            raise ValidationError(self.name, value, f"it is a {self.kind.__name__}")
         return value
+
+    def check_source(self, scope: Scope) -> list[str]:
+        return self._unless(f"_type({self.name}) is _{self.kind.__name__}", scope)
+
+    def serialize(self, value: Any) -> Any:
+        return plain.encoder(self.name)(value)[self.attr_type]
+
+    def encode_source(self, value: str, scope: Scope) -> str:
+        return f"{bind(scope, 'plain', plain.encoder(self.name))}({value})"
+
+    def deserialize(self, value: Any) -> Any:
+        return plain.decode({self.attr_type: value})
+
+    def decode_source(self, wire: str, scope: Scope) -> str:
+        within = "[{} for _e in {}]" if self.attr_type == "L" else "{{_k: {} for _k, _e in {}.items()}}"
+        decode = bind(scope, "decode", plain.decode)
+        return within.format(f"_e['S'] if 'S' in _e else {decode}(_e)", f"{wire}[{self.attr_type!r}]")
 
 
 # The specifiers. `default=` is written in the call, because type checkers read it there
@@ -298,7 +493,7 @@ def key_text() -> Attr[str]:
 
 def key_count(*, default: int) -> Attr[int]:
     """A number that is a part of a key and left out of it while it is ``default`` (an attempt)."""
-    return _KeyCount("", required=False, default=default)  # type: ignore[return-value]  # as above
+    return _KeyCount("", required=True, default=default)  # type: ignore[return-value]  # as above
 
 
 @overload
@@ -307,7 +502,7 @@ def text(stored: str, *, reads: tuple[str, ...] = ()) -> Attr[str]: ...
 def text(stored: str, *, default: None, reads: tuple[str, ...] = ()) -> Attr[str | None]: ...
 def text(stored: str, *, default: Any = ..., reads: tuple[str, ...] = ()) -> Any:
     """Text, stored as it is; ``reads`` names older spellings of the stored name."""
-    return Field(stored, required=default is ..., reads=reads)
+    return _Text(stored, required=default is ..., reads=reads)
 
 
 @overload
@@ -317,6 +512,15 @@ def number(stored: str, *, default: None) -> Attr[int | None]: ...
 def number(stored: str, *, default: Any = ...) -> Any:
     """A whole number, stored under N."""
     return _Number(stored, required=default is ...)
+
+
+@overload
+def decimal(stored: str) -> Attr[Decimal]: ...
+@overload
+def decimal(stored: str, *, default: None) -> Attr[Decimal | None]: ...
+def decimal(stored: str, *, default: Any = ...) -> Any:
+    """An exact number of up to 38 digits, stored under N."""
+    return _Decimal(stored, required=default is ...)
 
 
 @overload
@@ -356,6 +560,21 @@ def epoch(stored: str, *, default: None) -> Attr[datetime | None]:
 def json(stored: str, *, default: Any = ..., default_factory: Callable[[], Any] | None = None) -> Any:
     """A JSON value, stored as text; the declared type rules for type checkers."""
     return _Json(stored, required=default is ... or default_factory is not None, default=default_factory)
+
+
+def listing(stored: str, *, default: Any = ..., default_factory: Callable[[], Any] | None = None) -> Any:
+    """A list of plain values, stored as DynamoDB's list; the declared type rules for type checkers.
+
+    Plain values are text, numbers, Decimals, bytes, True, False, None, and lists, maps and sets of them.
+    """
+    required = default is ... or default_factory is not None
+    return _Plain(stored, list, "L", required=required, default=default_factory)
+
+
+def mapping(stored: str, *, default: Any = ..., default_factory: Callable[[], Any] | None = None) -> Any:
+    """A dictionary of plain values (see `listing`), stored as DynamoDB's map; the declared type rules."""
+    required = default is ... or default_factory is not None
+    return _Plain(stored, dict, "M", required=required, default=default_factory)
 
 
 @overload

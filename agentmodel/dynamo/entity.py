@@ -12,7 +12,16 @@ An entity class says its kind, its attributes and the four keys made of them; co
         index_sort = key(keys.TEXT, name)
 
 Keys are made when they are asked for, from the attributes as they are then: they cannot go stale. Attributes that a
-class does not know are kept and written back.
+class does not know are kept and written back. The code of a class is generated: see `agentmodel.dynamo.codec`.
+
+What is stored of an entity can change with its class: ``schema`` counts, and `upgrade` registers what to do with an
+older item when it is read::
+
+    class Domain(Entity, kind="Domain", schema=2): ...
+
+    @upgrade(Domain, 1)
+    def named(item: Item) -> Item:
+        return item | {"DomainNM": item.get("DomainNM", {"S": "unnamed"})}
 """
 
 from __future__ import annotations
@@ -40,21 +49,25 @@ from agentmodel.dynamo.attributes import (
     Attr,
     Field,
     choice,
+    decimal,
     epoch,
     flag,
     identifier,
     json,
     key_count,
     key_text,
+    listing,
+    mapping,
     moment,
     number,
     rating,
     text,
 )
-from agentmodel.exceptions import ConfigurationError, CorruptItem, ValidationError
+from agentmodel.dynamo.codec import ENTITY_TYPE, KEY_NAMES, SCHEMA, Layout, generate, item_name
+from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.keys import KeyFormat
 
-__all__ = ["Entity", "Item", "Key", "ItemKey", "entity_of", "key", "lookup"]
+__all__ = ["Entity", "Item", "ItemKey", "Key", "entity_of", "item_name", "key", "lookup", "upgrade"]
 
 Item = dict[str, dict[str, Any]]
 """An item as DynamoDB's API has it: ``{"PK": {"S": "DMN001"}, …}``."""
@@ -67,10 +80,12 @@ E = TypeVar("E", bound="Entity")
 E_co = TypeVar("E_co", bound="Entity", covariant=True)
 P = ParamSpec("P")
 
-KEY_NAMES = ("PK", "SK", "GSI1_PK", "GSI1_SK")
-_ENTITY_TYPE = "EntityType"
-_SCHEMA = "SchemaVer"
-_MISSING: Any = object()
+Upgrade = Callable[[Item], Item]
+"""Makes an item of the next ``SchemaVer`` of an item of one; it keeps PK and SK."""
+
+U = TypeVar("U", bound=Upgrade)
+
+_SLOTS = dict(zip(KEY_NAMES, ("partition", "sort", "index_partition", "index_sort"), strict=True))
 
 
 class Key:
@@ -148,7 +163,7 @@ class Lookup(Generic[P]):
                 names = ", ".join(attribute.name for attribute in self.attributes)
                 raise TypeError(f"{owner.__name__}.at() takes {names}")
             given = {a.name: a.accept(v) for a, v in zip(self.attributes, values, strict=True)}
-            return ItemKey(owner, owner.partition.build(given), owner.sort.build(given))
+            return ItemKey(owner, owner.key_code["PK"](given), owner.key_code["SK"](given))
 
         return at
 
@@ -171,21 +186,28 @@ def lookup(*attributes: Any) -> Any:
 class _IndexKey(UnicodeAttribute):
     """A key as PynamoDB's expressions need it; its value is made of the entity's attributes."""
 
-    def __init__(self, name: str, slot: str, **options: Any) -> None:
+    def __init__(self, name: str, **options: Any) -> None:
         super().__init__(attr_name=name, **options)
-        self._slot = slot
+        self._stored = name
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is None:
             return self
-        made: Key | None = getattr(owner, self._slot)
-        return None if made is None else made.build(instance.attribute_values)
+        made = owner.key_code.get(self._stored)
+        return None if made is None else made(instance.attribute_values)
 
     def __set__(self, instance: Any, value: Any) -> None:
         raise ValidationError(self.attr_name, value, "keys are made of the entity's attributes: set those")
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
         pass  # the stored name is given; PynamoDB would keep it too
+
+
+class _Extra:
+    """Each entity's own dictionary of what its class does not know, made when it is first asked for."""
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return self if instance is None else instance.__dict__.setdefault("extra", {})
 
 
 _KINDS: dict[str, type[Any]] = {}
@@ -196,20 +218,25 @@ BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
 
 @dataclass_transform(
     kw_only_default=True,
-    field_specifiers=(text, number, rating, flag, moment, epoch, json, choice, identifier, key_text, key_count),
+    field_specifiers=(
+        text, number, decimal, rating, flag, moment, epoch, json, listing, mapping, choice, identifier, key_text, key_count
+    ),
 )
 class EntityMeta(MetaModel):
     if not TYPE_CHECKING:  # the checkers see a plain class keyword, the run time builds PynamoDB's Meta
 
-        def __new__(mcs, name, bases, namespace, kind=None, reads=()):
+        def __new__(mcs, name, bases, namespace, kind=None, reads=(), schema=None):
             namespace.setdefault("Meta", type("Meta", (), {"table_name": "AgentTable", "region": None, "host": None}))
             return super().__new__(mcs, name, bases, namespace)
 
-        def __init__(cls, name, bases, namespace, kind=None, reads=()):
+        def __init__(cls, name, bases, namespace, kind=None, reads=(), schema=None):
             super().__init__(name, bases, namespace)
-            cls.kind = kind
-            if kind is not None:
+            cls.kind = kind or getattr(cls, "kind", None)  # a subclass reads what its base reads
+            cls.schema = schema or getattr(cls, "schema", 1)
+            cls.upgrades = {}
+            if cls.kind is not None:
                 cls._prepare()
+            if kind is not None:
                 for stored in (kind, *reads):
                     _KINDS[stored] = cls
 
@@ -230,11 +257,19 @@ class Entity(Model, metaclass=EntityMeta):
 
     Attributes:
         kind: What the ``EntityType`` attribute holds.
+        schema: The ``SchemaVer`` it writes.
+        upgrades: What `upgrade` registered, by the ``SchemaVer`` it starts from.
+        layout: What the code of the class was generated from.
+        key_code: By stored name, the function that makes a key of attribute values.
         version: Set by whoever writes through the journal; a newer version is never overwritten by an older.
         expires_at: When DynamoDB may delete the item; every read drops it from then on.
     """
 
     kind: ClassVar[str]
+    schema: ClassVar[int]
+    upgrades: ClassVar[dict[int, Upgrade]]
+    layout: ClassVar[Layout]
+    key_code: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], str | None]]]
     partition: ClassVar[Key]
     sort: ClassVar[Key]
     index_partition: ClassVar[Key | None] = None
@@ -248,7 +283,9 @@ class Entity(Model, metaclass=EntityMeta):
         def extra(self) -> Item: ...
         @extra.setter
         def extra(self, value: Item) -> None: ...
-        def __init_subclass__(cls, *, kind: str | None = None, reads: tuple[str, ...] = ()) -> None: ...
+        def __init_subclass__(
+            cls, *, kind: str | None = None, reads: tuple[str, ...] = (), schema: int | None = None
+        ) -> None: ...
         @property
         def pk(self) -> str: ...
         @property
@@ -259,35 +296,30 @@ class Entity(Model, metaclass=EntityMeta):
         def gsi1_sk(self) -> str | None: ...
 
     else:
-        pk = _IndexKey("PK", "partition", hash_key=True)
-        sk = _IndexKey("SK", "sort", range_key=True)
-        gsi1_pk = _IndexKey("GSI1_PK", "index_partition", null=True)
-        gsi1_sk = _IndexKey("GSI1_SK", "index_sort", null=True)
+        pk = _IndexKey("PK", hash_key=True)
+        sk = _IndexKey("SK", range_key=True)
+        gsi1_pk = _IndexKey("GSI1_PK", null=True)
+        gsi1_sk = _IndexKey("GSI1_SK", null=True)
         gsi1 = _GSI1()
-        extra = {}
+        extra = _Extra()
 
         def __init_subclass__(cls, **options):
             pass
 
-        def __init__(self, **values):
-            fields = self._fields
-            own = self.attribute_values = {}
-            for name, field in fields.items():
-                value = values.pop(name, _MISSING)
-                own[name] = field.accept(_default(field) if value is _MISSING else value)
-            if values:
-                name, value = next(iter(values.items()))
-                raise ValidationError(name, value, f"{type(self).__name__} has no such attribute")
-            self.pk, self.sk  # noqa: B018  # a key that cannot be built is refused here, not at the first write
-
-    _fields: ClassVar[dict[str, Field]]
-
     @classmethod
     def _prepare(cls) -> None:
-        cls._fields = {name: a for name, a in cls.get_attributes().items() if isinstance(a, Field)}
+        fields = {name: a for name, a in cls.get_attributes().items() if isinstance(a, Field)}
         for made in (cls.partition, cls.sort):
             for attribute in made.attributes:
                 attribute.in_primary_key = True
+        made_keys = {name: getattr(cls, slot) for name, slot in _SLOTS.items()}
+        present = {name: made for name, made in made_keys.items() if made is not None}
+        cls.layout = Layout(cls.__qualname__, cls.kind, cls.schema, fields, present)
+        code = generate(cls.layout)
+        cls.key_code = code.keys
+        setattr(cls, "__init__", code.init)  # noqa: B010  # type checkers see the attributes as its arguments
+        setattr(cls, "to_item", code.to_item)  # noqa: B010  # and the two below as they are declared here
+        setattr(cls, "from_item", classmethod(code.from_item))  # noqa: B010
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Entity):
@@ -311,23 +343,7 @@ class Entity(Model, metaclass=EntityMeta):
         Raises:
             ValidationError: A key cannot be made of the attributes.
         """
-        values = self.attribute_values
-        item: Item = dict(self.extra)
-        for name, made in zip(KEY_NAMES, self._keys(), strict=True):
-            text = None if made is None else made.build(values)
-            if text is not None:
-                item[name] = {"S": text}
-        item[_ENTITY_TYPE] = {"S": self.kind}
-        for name, field in self._fields.items():
-            value = values[name]
-            if value is not None and field.stored:
-                item[field.stored] = {field.attr_type: field.serialize(value)}
-        item[_SCHEMA] = {"N": "1"}
-        return item
-
-    @classmethod
-    def _keys(cls) -> tuple[Key | None, ...]:
-        return cls.partition, cls.sort, cls.index_partition, cls.index_sort
+        raise ConfigurationError(f"{type(self).__name__} has no kind: class {type(self).__name__}(Entity, kind=…)")
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Self:
@@ -336,21 +352,7 @@ class Entity(Model, metaclass=EntityMeta):
         Raises:
             CorruptItem: A key or attribute is missing or cannot be read; the message names the item and the attribute.
         """
-        self = cls.__new__(cls)
-        own: dict[str, Any] = {}
-        rest = dict(item)
-        for place, (name, made) in enumerate(zip(KEY_NAMES, cls._keys(), strict=True)):
-            stored = rest.pop(name, None)
-            if made is not None and (place < 2 or (stored is not None and made.holds_unstored)):
-                _read_key(item, name, made, own)
-        for name, field in cls._fields.items():
-            if name not in own:
-                own[name] = _read_attribute(item, field, rest)
-        rest.pop(_ENTITY_TYPE, None)
-        rest.pop(_SCHEMA, None)
-        self.attribute_values = own
-        self.extra = rest
-        return self
+        raise ConfigurationError(f"{cls.__name__} has no kind, so it reads no item such as {item_name(item)}")
 
     if not TYPE_CHECKING:  # PynamoDB's own doors lead to the same codec
 
@@ -373,46 +375,31 @@ class Entity(Model, metaclass=EntityMeta):
             return connection
 
 
-def _default(field: Field) -> Any:
-    return field.fallback() if callable(field.fallback) else field.fallback
-
-
-def item_name(item: Mapping[str, Any]) -> str:
-    """An item's key for a message: ``AGT001 / METADATA``."""
-    return " / ".join(str(item.get(name, {}).get("S", "?")) for name in ("PK", "SK"))
-
-
-def _read_key(item: Mapping[str, Any], name: str, made: Key, own: dict[str, Any]) -> None:
-    try:
-        values = made.format.parse(item[name]["S"])
-    except KeyError:
-        raise CorruptItem(item_name(item), name, "is missing") from None
-    except ValidationError as error:
-        raise CorruptItem(item_name(item), name, str(error)) from None
-    for attribute, value in zip(made.attributes, values, strict=True):
-        if not attribute.stored:
-            own[attribute.name] = value
-
-
-def _read_attribute(item: Mapping[str, Any], field: Field, rest: dict[str, Any]) -> Any:
-    for stored in field.reads:
-        wire = rest.pop(stored, None)
-        if wire is None or "NULL" in wire:
-            continue
-        try:
-            return field.deserialize(wire[field.attr_type] if field.attr_type in wire else wire["S"])
-        except (KeyError, ValueError) as error:  # ValueError: also ours, and that of the JSON decoder
-            raise CorruptItem(item_name(item), stored, f"cannot be read: {error}") from None
-    if field.required and field.fallback is None:
-        raise CorruptItem(item_name(item), field.stored or field.name, "is missing, although it is required")
-    return _default(field)
-
-
 def entity_of(item: Mapping[str, Any]) -> type[Entity] | None:
     """The class that reads an item, by its ``EntityType``; None when no class knows the kind."""
-    return _KINDS.get(item.get(_ENTITY_TYPE, {}).get("S", ""))
+    return _KINDS.get(item.get(ENTITY_TYPE, {}).get("S", ""))
 
 
 def known_attributes(entity: type[Entity]) -> dict[str, Attribute[Any]]:
     """The attributes of an entity that are stored, by their stored names."""
-    return {field.stored: field for field in entity._fields.values() if field.stored}
+    return {field.stored: field for field in entity.layout.fields.values() if field.stored}
+
+
+def upgrade(entity: type[Entity], schema: int) -> Callable[[U], U]:
+    """Registers what makes an item of ``schema + 1`` of a stored item of ``schema``, when it is read.
+
+    A step that has no function changes nothing. The stored item changes when the entity is saved.
+
+    Raises:
+        ConfigurationError: The class does not go beyond ``schema``, or the step has its function already.
+    """
+
+    def register(function: U) -> U:
+        if not 0 < schema < entity.schema or schema in entity.upgrades:
+            raise ConfigurationError(
+                f"{entity.__name__} has schema {entity.schema}: an upgrade from {schema} is registered once, and below it"
+            )
+        entity.upgrades[schema] = function
+        return function
+
+    return register
