@@ -312,10 +312,10 @@ class DynamoServer:
 
     def start(self) -> Self:
         """Bind a free port and answer."""
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-        from werkzeug.serving import make_server
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import WSGIRequestHandler, make_server
 
-        class Handler(MotoRequestHandler):  # type: ignore[misc,unused-ignore]  # untyped in older versions of moto
+        class Handler(WSGIRequestHandler):
             def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
                 """Say nothing: an access log is not what a laptop's terminal is for."""
 

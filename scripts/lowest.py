@@ -10,6 +10,8 @@ project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 extras = project["optional-dependencies"]
 wanted = project["dependencies"] + extras["redshift"] + extras["local"] + extras["cli"] + extras["testing"]
 for line in sorted(set(wanted)):
-    name, bound = re.match(r"([A-Za-z0-9-]+)(?:\[[^]]*\])?(?:>=([0-9.]+))?", line).groups()  # type: ignore[union-attr]  # our own format
+    name, bound = re.match(r"([A-Za-z0-9-]+)(?:\[[^]]*\])?(?:>=([0-9a-z.]+))?", line).groups()  # type: ignore[union-attr]  # our own format
     if bound:
         print(f"{name}=={bound}")
+    if name == "botocore":
+        print(f"boto3=={bound}")  # they are released together; pip would try hundreds of versions to find that out

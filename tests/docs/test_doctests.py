@@ -1,0 +1,21 @@
+"""The doctests of the package hold."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import agentmodel
+
+MODULES = ["agentmodel", *(m.name for m in pkgutil.walk_packages(agentmodel.__path__, "agentmodel."))]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+def test_doctests(name: str) -> None:
+    """What the docstrings of a module show is what happens."""
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+
+    assert 0 == result.failed
