@@ -188,13 +188,16 @@ class AgentModel:
         self._resources.callback(drainer.close)
         return drainer
 
-    def refresh(self, *, as_of: date | datetime | None = None, progress: Progress = _silent) -> Refreshed:
+    def refresh(
+        self, *, as_of: date | datetime | None = None, full: bool = False, progress: Progress = _silent
+    ) -> Refreshed:
         """Bring the table's history into the warehouse and compute scores and patterns anew.
 
         On Redshift zero-ETL brings it; on DuckDB the table is read here.
 
         Args:
             as_of: The day that recency is counted to; today (UTC) when not given.
+            full: Build everything anew, not only what changed since the last refresh.
             progress: Told how far it is.
 
         Raises:
@@ -204,7 +207,7 @@ class AgentModel:
         now = datetime.now(UTC)
         if (self.settings.warehouse_url or "").startswith("duckdb"):
             warehouse.land(self.table.scan(), at=now)
-        return warehouse.refresh(as_of=as_of or now, progress=progress)
+        return warehouse.refresh(as_of=as_of or now, full=full, progress=progress)
 
     @cached_property
     def warehouse(self) -> Warehouse:
