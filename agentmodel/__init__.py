@@ -6,6 +6,7 @@ for whom; that knowledge goes back in before the next run.
 
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
+from agentmodel.aio import AsyncAgentModel, AsyncRecorder
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.dynamo.models import (
@@ -25,6 +26,8 @@ __all__ = [
     "Agent",
     "AgentModel",
     "AgentModelError",
+    "AsyncAgentModel",
+    "AsyncRecorder",
     "Domain",
     "Recorder",
     "Repository",

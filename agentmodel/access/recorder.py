@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -51,6 +52,8 @@ _log = logging.getLogger(__name__)
 
 TEXT_BYTES = 65_535  # of one text: what a string inside Redshift's SUPER may hold
 _NAME_CHARACTERS = 200  # of a session's name, which is an index key
+_TOOL_NAMES = 10_000  # names kept at hand
+_NAME_SECONDS = 60.0  # for so long
 _ROUNDS = 100  # claims of a number that others took, before giving up
 
 
@@ -103,7 +106,7 @@ class Recorder:
         self._journal = journal if settings.durability != "dynamodb" else None
         self._recent = recent
         self.now = now
-        self._tool_names: dict[tuple[str, str], str] = {}
+        self._tool_names: dict[tuple[str, str], tuple[str, float]] = {}
 
     # Context managers
 
@@ -171,13 +174,24 @@ class Recorder:
         raise HistoryUnavailable(f"no free number was found in {_ROUNDS} rounds: somebody else takes every one")
 
     def tool_name(self, agent_id: str, tool_id: str) -> str:
-        """The name of a tool in the catalogue; its id when the catalogue does not know it."""
-        if (agent_id, tool_id) not in self._tool_names:
-            tool = self._repository.tool(agent_id, tool_id)
-            if tool is None:
-                return tool_id
-            self._tool_names[agent_id, tool_id] = tool.name
-        return self._tool_names[agent_id, tool_id]
+        """The name of a tool in the catalogue; its id when the catalogue does not know it or does not answer."""
+        name = self.known_tool_name(agent_id, tool_id)
+        if name is None:
+            try:
+                tool = self._repository.tool(agent_id, tool_id)
+            except Unavailable as error:
+                _log.warning("the name of %s %s is not known, its id is recorded: %s", agent_id, tool_id, error)
+                tool = None
+            name = tool_id if tool is None else tool.name
+            if len(self._tool_names) >= _TOOL_NAMES:
+                self._tool_names.clear()
+            self._tool_names[agent_id, tool_id] = name, monotonic() + _NAME_SECONDS
+        return name
+
+    def known_tool_name(self, agent_id: str, tool_id: str) -> str | None:
+        """The name of a tool that was looked up within the last minute, or None."""
+        name, until = self._tool_names.get((agent_id, tool_id), (None, 0.0))
+        return name if monotonic() < until else None
 
     def open(self, session: UserSession, *, new: bool) -> None:
         """Let the journal know which numbers a session has given: none when it is new, else those in the table."""
@@ -333,8 +347,9 @@ def _entry(work: _Work[Any]) -> Entry:
 class SessionRecorder:
     """One session while it runs; made by `Recorder.session`.
 
-    An exception that leaves the block is recorded as the session's failure and raised again. Without an outcome (see
-    `succeed` and `fail`) the session counts as successful when all its tool calls were.
+    An exception that leaves the block is recorded as the session's failure and raised again; being interrupted
+    (Ctrl-C, a cancelled task) is none. Without an outcome (see `succeed` and `fail`) the session counts as successful
+    when all its tool calls were.
     """
 
     def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool) -> None:
@@ -363,10 +378,14 @@ class SessionRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self.entity.succeeded is None:
+        self._recorder.record(self.ended(error))
+
+    def ended(self, error: BaseException | None) -> UserSession:
+        """The session as it is recorded at the end of the block."""
+        if isinstance(error, Exception) and self.entity.succeeded is None:
             self.fail(_told(error))
         self.entity.ended_at = self._recorder.now()
-        self._recorder.record(self.entity)
+        return self.entity
 
     def succeed(self, summary: str | None = None) -> None:
         """The session reached what was asked."""
@@ -455,17 +474,20 @@ class ProcessRecorder:
             process_id=self.process_id,
             agent_id=agent_id,
             tool_id=tool_id,
-            tool_name=tool_name or self._recorder.tool_name(agent_id, tool_id),
+            tool_name=tool_name or tool_id,
             values=fitting(as_text(values)),
             succeeded=True,
             call_id=call_id or uuid.uuid4().hex,
             call_number=self._session.next_call(),
         )
-        return CallRecorder(self._recorder, entity)
+        return CallRecorder(self._recorder, entity, named=tool_name is not None)
 
 
 class CallRecorder:
     """One call of a tool while it runs; made by `ProcessRecorder.call`.
+
+    An exception that leaves the block is recorded as the call's failure and raised again; being interrupted (Ctrl-C, a
+    cancelled task) is recorded too, but it is no failure of the tool.
 
     Attributes:
         result: What the tool gave; anything but text is stored as JSON.
@@ -474,16 +496,25 @@ class CallRecorder:
         receipt: What the record reached, after the block.
     """
 
-    def __init__(self, recorder: Recorder, entity: ToolExecution) -> None:
+    def __init__(self, recorder: Recorder, entity: ToolExecution, *, named: bool) -> None:
         self._recorder = recorder
         self._entity = entity
+        self._named = named
         self._began = recorder.now()
         self.result: Any = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.receipt: Receipt[ToolExecution] | None = None
 
+    @property
+    def starts_at_once(self) -> bool:
+        """Whether the block begins without asking the catalogue for the tool's name."""
+        known = self._recorder.known_tool_name(self._entity.agent_id, self._entity.tool_id)
+        return self._named or known is not None
+
     def __enter__(self) -> Self:
+        if not self._named:
+            self._entity.tool_name = self._recorder.tool_name(self._entity.agent_id, self._entity.tool_id)
         self._began = self._recorder.now()
         return self
 
@@ -498,15 +529,20 @@ class CallRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.receipt = self._recorder.record(self.ended(error))
+
+    def ended(self, error: BaseException | None) -> ToolExecution:
+        """The call as it is recorded at the end of the block."""
         if error is not None:
-            self.fail(str(error) or type(error).__name__, error_type=type(error).__qualname__)
+            status: Status = "error" if isinstance(error, Exception) else "interrupted"
+            self.fail(str(error) or type(error).__name__, error_type=type(error).__qualname__, status=status)
         entity = self._entity
         entity.executed_at = self._began
         entity.duration_ms = max(0, round((self._recorder.now() - self._began).total_seconds() * 1000))
         entity.result = fitting(as_text(self.result))
         entity.input_tokens = self.input_tokens
         entity.output_tokens = self.output_tokens
-        self.receipt = self._recorder.record(entity)
+        return entity
 
 
 def _told(error: BaseException) -> str:
@@ -514,21 +550,32 @@ def _told(error: BaseException) -> str:
 
 
 def as_text(value: Any) -> str | None:
-    """Arguments or a result as they are stored: text as it is, anything else as JSON (or as its text inside JSON)."""
+    """Arguments or a result as they are stored: text as it is, anything else as JSON, or as its repr where it is none.
+
+    >>> as_text({"place": "stadium"}), as_text({1, 2}), as_text({(1, 2): 3})
+    ('{"place": "stadium"}', '"{1, 2}"', '{(1, 2): 3}')
+    """
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):  # keys that are no text, or a value that holds itself
+        return repr(value)
 
 
 def fitting(text: str | None) -> str | None:
-    """The text, cut where Redshift would refuse it; the end says how much is missing."""
-    if text is None or len(text) * 4 <= TEXT_BYTES:
+    r"""The text as the stores take it: cut at what Redshift takes (the end says so), lone surrogates replaced.
+
+    >>> fitting("caf\ud800")
+    'caf?'
+    """
+    if text is None or (text.isascii() and len(text) <= TEXT_BYTES):
         return text
-    size = len(text.encode())
-    if size <= TEXT_BYTES:
-        return text
-    note = f"… [cut, {size} bytes]"
-    return text.encode()[: TEXT_BYTES - len(note.encode())].decode(errors="ignore") + note
+    data = text.encode(errors="replace")
+    if len(data) <= TEXT_BYTES:
+        return data.decode()
+    note = f"… [cut, {len(data)} bytes]"
+    return data[: TEXT_BYTES - len(note.encode())].decode(errors="ignore") + note
 
 
 def _name(text: str) -> str:
