@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from typing import cast as cast_type
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     ColumnElement,
     Date,
@@ -50,6 +51,8 @@ __all__ = [
     "SuperText",
     "TimeOf",
     "Varchar",
+    "constant",
+    "constant_text",
     "day_of",
     "key_part",
     "number_of",
@@ -101,6 +104,21 @@ def Varchar(characters: int) -> String:  # noqa: N802 -- reads as the type it ma
     400
     """
     return String(min(characters * 4, WIDEST))
+
+
+# -- constants -------------------------------------------------------------------------------------------------------
+
+
+def constant_text(value: str) -> ColumnElement[str]:
+    """Return a text as a constant of the statement."""
+    # CAST: a bare literal in a subquery has no type on Redshift
+    quoted = value.replace("'", "''")
+    return cast(literal_column(f"'{quoted}'"), Varchar(max(1, len(value))))
+
+
+def constant(value: int) -> ColumnElement[int]:
+    """Return a whole number as a constant of the statement."""
+    return literal_column(str(value), BigInteger if abs(value) > 2**31 else Integer)
 
 
 # -- SUPER navigation -------------------------------------------------------------------------------------------------
@@ -193,6 +211,10 @@ def super_number(column: Expression, name: str, type_: TypeEngine[Any]) -> Colum
     return number_of(func.coalesce(SuperText(column, name, "N"), SuperText(column, name, "S"), type_=String()), type_)
 
 
+TIME: Final = "^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$"
+"""A time of the table: 14 to 20 digits. What no calendar has, TO_DATE might refuse, and fail a whole refresh."""
+
+
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -238,12 +260,12 @@ def _time_of_duckdb(element: TimeOf, compiler: SQLCompiler, **kw: Any) -> str:
 
 def day_of(text: Expression) -> ColumnElement[date]:
     """Return the day of a time of the table (14 to 20 digits); NULL where the text is no time."""
-    return case((Matches(text, "^[0-9]{14,20}$"), DayOf(func.left(text, literal_column("8")))), else_=null())
+    return case((Matches(text, TIME), DayOf(func.left(text, literal_column("8")))), else_=null())
 
 
 def time_of(text: Expression) -> ColumnElement[datetime]:
     """Return the second of a time of the table (14 to 20 digits); NULL where the text is no time."""
-    return case((Matches(text, "^[0-9]{14,20}$"), TimeOf(func.left(text, literal_column("14")))), else_=null())
+    return case((Matches(text, TIME), TimeOf(func.left(text, literal_column("14")))), else_=null())
 
 
 class DaysBetween(FunctionElement[int]):

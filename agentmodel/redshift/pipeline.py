@@ -17,10 +17,11 @@ from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, Executable, create_engine, delete, exc, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, Executable, create_engine, exc, func, make_url, select
 from sqlalchemy.schema import CreateTable
 
 from agentmodel.exceptions import ConfigurationError, MissingExtraError, ValidationError, WarehouseUnavailable
+from agentmodel.redshift import _history as history
 from agentmodel.redshift import models as m
 from agentmodel.redshift import statements
 from agentmodel.redshift.dialects import CreateView
@@ -141,7 +142,7 @@ class Warehouse:
             for table in m.Base.metadata.sorted_tables:
                 if not table.info.get("view"):
                     connection.execute(CreateTable(table, if_not_exists=True))
-            connection.execute(CreateView(m.AgentToolAnalysisStaging.__tablename__, statements.staging()))
+            connection.execute(CreateView(m.AgentToolAnalysisStaging.__tablename__, history.staging()))
 
     def land(self, items: Iterable[Any], *, at: datetime, complete: bool = True) -> Landed:
         """Land items in DuckDB, as zero-ETL does it in production.
@@ -214,11 +215,6 @@ class Warehouse:
         """Return the rows of a select, in a transaction of its own."""
         with self.begin() as connection:
             return list(connection.execute(statement).all())
-
-    def forget(self) -> None:
-        """Drop the watermark, so that the next refresh builds everything anew."""
-        with self.begin() as connection:
-            connection.execute(delete(m.RefreshWatermark))
 
 
 def day_of(as_of: date) -> date:
