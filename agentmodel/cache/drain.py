@@ -276,7 +276,9 @@ class Drainer:
                 reason = f"taken {entry.deliveries - 1} times and never acknowledged: it seems to kill its drainer"
                 total = total.plus(0, 0, self._bury([(entry, reason)]))
             else:
-                total = self._pass([entry], total)
+                before, total = total, self._pass([entry], total)
+                if total == before:  # the table left it unprocessed: it is next to be taken, but not in this pass
+                    return total
 
     def _pass(self, taken: Sequence[_Entry], total: Drained) -> Drained:
         """Writes entries and acknowledges what is written."""

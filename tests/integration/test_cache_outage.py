@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -98,7 +98,7 @@ class Table:
         self.items: dict[str, Item] = {}
         self.puts = 0
 
-    def put_many(self, items: list[Item]) -> list[Item]:
+    def put_many(self, items: Sequence[Item]) -> list[Item]:
         for one in items:
             self.put_newer(one, 0)
         return []
@@ -121,7 +121,7 @@ def proxy(valkey_url: str) -> Iterator[Proxy]:
 @pytest.fixture
 def valkey(proxy: Proxy) -> Iterator[Valkey]:
     with Valkey(Settings(valkey_url=f"valkey://127.0.0.1:{proxy.port}")) as made:
-        made.breaker._start = lambda probe: None  # the test probes itself
+        made.breaker._start = lambda _: None  # the test probes itself
         yield made
 
 
@@ -161,7 +161,7 @@ class TestLostReply:
         journal, table = Journal(valkey), Table()
         journal.append([entry()])
 
-        def put_many(items: list[Item]) -> list[Item]:
+        def put_many(items: Sequence[Item]) -> list[Item]:
             proxy.fault(fault)
             return Table.put_many(table, items)
 
@@ -242,7 +242,7 @@ class TestAway:
         journal, table = Journal(valkey), Table()
         journal.append([entry("A"), entry("B")])
 
-        def put_many(items: list[Item]) -> list[Item]:
+        def put_many(items: Sequence[Item]) -> list[Item]:
             proxy.fault(fault)
             return Table.put_many(table, items)
 
@@ -296,7 +296,7 @@ class TestEviction:
         journal.append([entry("A")])
         direct.one(("CONFIG", "SET", "maxmemory", "1"))
         try:
-            with pytest.raises(CacheUnavailable, match="(?i)memory"):
+            with pytest.raises(CacheUnavailable, match=r"(?i)memory"):
                 journal.append([entry("B")])
 
             assert {"A"} == set(Recent(valkey).pending(P, P))

@@ -199,9 +199,7 @@ class TestTime:
 
         assert (item("new"), 2) == cache.item(NAME, never)
 
-    def test_refresh_finds_it_deleted(
-        self, cache: ReadThrough, clock: Clock, later: list[Callable[[], None]]
-    ) -> None:
+    def test_refresh_finds_it_deleted(self, cache: ReadThrough, clock: Clock, later: list[Callable[[], None]]) -> None:
         """A refresh that finds nothing takes the stale value away."""
         cache.item(NAME, lambda: (item("old"), 1))
         clock.now += 400
@@ -284,7 +282,7 @@ class TestMany:
 class TestOutage:
     def test_reads_work(self, valkey: Valkey, cache: ReadThrough) -> None:
         """With Valkey down every read is answered by the table, without an error."""
-        valkey.breaker._start = lambda probe: None
+        valkey.breaker._start = lambda _: None
         valkey.breaker.failed("pulled the plug")
 
         assert (item("a"), 1) == cache.item(NAME, lambda: (item("a"), 1))
@@ -295,7 +293,7 @@ class TestOutage:
         """Values that were put or invalidated during an outage are gone when Valkey is back."""
         cache.put("agent:A", item("old"), 1)
         cache.put("agent:B", item("old"), 1)
-        valkey.breaker._start = lambda probe: None
+        valkey.breaker._start = lambda _: None
         valkey.breaker.failed("pulled the plug")
         cache.put("agent:A", item("new"), 2)
         cache.invalidate(["agent:B"])

@@ -136,7 +136,7 @@ class TestOrder:
         """The order is DynamoDB's: by UTF-8 bytes, so beyond the basic plane too."""
         record(journal, *(item(sk) for sk in ("\U0001f600", "\uff5e", "z", "한")))
 
-        assert ["z", "한", "\uff5e", "\U0001f600"] == sks(recent.partition(P, P, lambda: []))
+        assert ["z", "한", "\uff5e", "\U0001f600"] == sks(recent.partition(P, P, list))
 
     def test_one_item(self, journal: Journal, recent: Recent, table: FakeTable, drainer: Drainer) -> None:
         """One item is read in the same order: overlay, copy, table."""
@@ -192,9 +192,7 @@ class TestExpiry:
 
 
 class TestFill:
-    def test_drained_during_a_fill(
-        self, journal: Journal, recent: Recent, table: FakeTable, drainer: Drainer
-    ) -> None:
+    def test_drained_during_a_fill(self, journal: Journal, recent: Recent, table: FakeTable, drainer: Drainer) -> None:
         """What is drained after the table was read and before the copy is complete is in the copy."""
         record(journal, item("A"))
 

@@ -36,7 +36,8 @@ scalars = st.one_of(
 values: st.SearchStrategy[dict[str, Any]] = st.recursive(
     scalars,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(lambda x: {"L": x}), st.dictionaries(texts, inner, max_size=3).map(lambda x: {"M": x})
+        st.lists(inner, max_size=3).map(lambda x: {"L": x}),
+        st.dictionaries(texts, inner, max_size=3).map(lambda x: {"M": x}),
     ),
     max_leaves=6,
 )

@@ -142,7 +142,7 @@ class TestOutage:
             with pytest.raises(CacheUnavailable, match=r"Valkey at valkey://127\.0\.0\.1:\d+ does not answer"):
                 valkey.one(("PING",))
             tried: list[Any] = []
-            valkey._twice = lambda *given: tried.append(given) or []  # type: ignore[method-assign,assignment,func-returns-value]  # spies
+            valkey._twice = lambda *given: tried.append(given) or []  # type: ignore[method-assign,func-returns-value]  # spies
 
             with pytest.raises(CacheUnavailable):
                 valkey.one(("PING",))
@@ -151,8 +151,9 @@ class TestOutage:
 
     def test_dead_cluster(self, dead_url: str) -> None:
         """A cluster none of whose nodes answers is unavailable, not a library's error."""
-        with Valkey(Settings(valkey_url=dead_url.replace("valkey:", "valkey+cluster:"))) as valkey, pytest.raises(
-            CacheUnavailable, match="does not answer"
+        with (
+            Valkey(Settings(valkey_url=dead_url.replace("valkey:", "valkey+cluster:"))) as valkey,
+            pytest.raises(CacheUnavailable, match="does not answer"),
         ):
             valkey.one(("GET", "a"))
 
