@@ -64,4 +64,9 @@ with AgentModel.local() as model:
 
     for agent in model.repository.top_agents("DMN001"):
         print(f"{agent.name}: {agent.successes} of {agent.executions}, score {agent.score:.2f}")
+
+    plan = model.suggest("USR001", category="cafe search")
+    for step in plan.steps:
+        print(f"next time: {step.process}, with {step.tool} of the {plan.agent}")
+    print(*plan.reasons, sep="\n")
 # --8<-- [end:loop]
