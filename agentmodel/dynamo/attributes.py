@@ -301,7 +301,7 @@ class _Number(Field):
         return str(value)
 
     def encode_source(self, value: str, scope: Scope) -> str:  # noqa: ARG002  # needs nothing else
-        return f"{{'N': f'{{{value}}}'}}"
+        return f"{{'N': f\"{{{value}}}\"}}"
 
     def deserialize(self, value: Any) -> Any:
         return int(value)

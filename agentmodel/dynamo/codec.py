@@ -117,7 +117,8 @@ def _function(head: str, body: Iterable[str]) -> str:
 
 
 def _init(layout: Layout, scope: Scope) -> str:
-    parameters, body = [], []
+    parameters: list[str] = []
+    body: list[str] = []
     for name, field in layout.fields.items():
         parameters.append(f"{name}={_default_source(field, body, scope)}")
         body += field.check_source(scope)

@@ -63,11 +63,11 @@ from agentmodel.dynamo.attributes import (
     rating,
     text,
 )
-from agentmodel.dynamo.codec import ENTITY_TYPE, KEY_NAMES, SCHEMA, Layout, generate, item_name
+from agentmodel.dynamo.codec import ENTITY_TYPE, KEY_NAMES, Layout, generate, item_name
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.keys import KeyFormat
 
-__all__ = ["Entity", "Item", "ItemKey", "Key", "entity_of", "item_name", "key", "lookup", "upgrade"]
+__all__ = ["KEY_NAMES", "Entity", "Item", "ItemKey", "Key", "entity_of", "item_name", "key", "lookup", "upgrade"]
 
 Item = dict[str, dict[str, Any]]
 """An item as DynamoDB's API has it: ``{"PK": {"S": "DMN001"}, …}``."""

@@ -53,8 +53,12 @@ class Writer:
         except Conflict:
             raise AlreadyExists(f"{entity.key} exists already") from None
 
-    def save(self, entity: Entity) -> None:
+    def save(self, entity: Entity, *, existing: bool = False) -> None:
         """Write an entity over the version it was read from; it then carries the new version.
+
+        Args:
+            entity: As it was read, changed.
+            existing: Refuse to make it again when it was deleted meanwhile, also where it never had a version.
 
         Raises:
             StaleVersion: Somebody wrote it since it was read; nothing was changed.
@@ -64,7 +68,9 @@ class Writer:
         try:
             if before is None:
                 self._put(
-                    item, ConditionExpression="attribute_not_exists(#v)", ExpressionAttributeNames={"#v": "Version"}
+                    item,
+                    ConditionExpression=("attribute_exists(PK) AND " if existing else "") + "attribute_not_exists(#v)",
+                    ExpressionAttributeNames={"#v": "Version"},
                 )
             else:
                 self._put(

@@ -1,0 +1,124 @@
+"""Entities against PynamoDB, pydynox and a bare boto3 client, in one run: ratios, not absolute times.
+
+    python benchmarks/entities.py cpu                     # construct, encode, decode: no server
+    python benchmarks/entities.py server moto             # write, query, get against a server in another process
+    DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py server dynoxide
+
+pydynox and boto3 are optional peers: what is not installed is left out and said so.
+
+CPU alone: thread CPU time, the minimum of many rounds, the libraries taking turns within each round. Server: every
+turn runs each library once in a fresh process on a fresh table; the ratios are medians of ratios of the same turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from peers import CASES, LIBRARIES, codecs, workload
+from servers import serving
+
+NUMBER = 200  # calls in one timed round
+
+
+def cpu(rounds: int) -> str:
+    """The table of CPU times: microseconds a call, and how many times as fast as each peer."""
+    lines = []
+    for case in CASES:
+        found = codecs(case)
+        best = {name: [float("inf")] * 3 for name in found}
+        for turn in range(rounds):
+            for name in sorted(found, key=lambda name, turn=turn: hash((name, turn))):
+                for place, action in enumerate(found[name].actions()):
+                    best[name][place] = min(best[name][place], _timed(action))
+        lines += _cpu_rows(case, best)
+    head = ["| entity | library | construct | encode | decode |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *lines])
+
+
+def _timed(action: Callable[[], Any]) -> float:
+    start = time.thread_time_ns()
+    for _ in range(NUMBER):
+        action()
+    return (time.thread_time_ns() - start) / NUMBER / 1000
+
+
+def _cpu_rows(case: str, best: dict[str, list[float]]) -> Iterator[str]:
+    ours = best["agentmodel"]
+    for name, times in best.items():
+        cells = [f"{t:.2f} µs" + ("" if name == "agentmodel" else f" ({t / o:.1f}×)") for t, o in zip(times, ours, strict=True)]
+        yield f"| {case} | {name} | {' | '.join(cells)} |"
+
+
+def server(engine: str, turns: int, libraries: Sequence[str]) -> str:
+    """The table of times against a server: seconds, and the ratio to the bare boto3 client of the same turn."""
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in libraries}
+    with serving(engine) as endpoint:
+        for turn in range(turns):
+            start = turn % len(libraries)
+            for name in (*libraries[start:], *libraries[:start]):
+                results[name].append(_in_process(name, endpoint))
+    lines = [
+        f"| {engine} | write 5,000 | query 5,000 | get 1,000 | CPU of the client: write | query | get |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in libraries:
+        cells = [_against(results, name, f"{what}{of}") for of in ("", " cpu") for what in ("write", "query", "get")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _against(results: dict[str, list[dict[str, float]]], name: str, what: str) -> str:
+    ratios = [mine[what] / bare[what] for mine, bare in zip(results[name], results["boto3"], strict=True)]
+    return f"{statistics.median(t[what] for t in results[name]):.2f} s ({statistics.median(ratios):.2f})"
+
+
+def _in_process(name: str, endpoint: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "one", name, endpoint]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # noqa: S603  # ourselves
+    times: dict[str, float] = json.loads(done.stdout)
+    return times
+
+
+def _one(name: str, endpoint: str) -> dict[str, float]:
+    """Runs the workload of one library in this process."""
+    times = {}
+    for what, action in workload(name, endpoint):
+        wall, used = time.perf_counter(), time.process_time()
+        action()
+        times[what], times[f"{what} cpu"] = time.perf_counter() - wall, time.process_time() - used
+    return times
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one benchmark and prints its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="what", required=True)
+    in_cpu = kinds.add_parser("cpu")
+    in_cpu.add_argument("--rounds", type=int, default=300)
+    on_server = kinds.add_parser("server")
+    on_server.add_argument("engine", choices=("moto", "dynoxide"))
+    on_server.add_argument("--turns", type=int, default=5)
+    one = kinds.add_parser("one")
+    one.add_argument("library")
+    one.add_argument("endpoint")
+    given = parser.parse_args(arguments)
+    missing = [name for name, present in LIBRARIES.items() if not present]
+    if given.what == "one":
+        print(json.dumps(_one(given.library, given.endpoint)))
+        return
+    if missing:
+        print(f"left out, not installed: {', '.join(missing)}\n", file=sys.stderr)
+    present = [name for name in LIBRARIES if LIBRARIES[name]]
+    print(cpu(given.rounds) if given.what == "cpu" else server(given.engine, given.turns, present))
+
+
+if __name__ == "__main__":
+    main()

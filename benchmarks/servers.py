@@ -1,0 +1,51 @@
+"""DynamoDB engines in another process, so that a benchmark measures the client."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DYNOXIDE = "DYNOXIDE"
+"""Environment variable that names the dynoxide binary."""
+
+
+@contextmanager
+def serving(engine: str) -> Iterator[str]:
+    """The URL of an engine that runs until the block ends."""
+    port = _free_port()
+    if engine == "moto":
+        command = [sys.executable, "-c", _MOTO.format(port=port)]
+    else:
+        command = [os.environ.get(DYNOXIDE, "dynoxide"), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # as asked
+    try:
+        _wait_for(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+_MOTO = "from moto.server import ThreadedMotoServer as S; s = S('127.0.0.1', {port}, verbose=False); s.start(); s._thread.join()"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the engine does not answer")
