@@ -1,0 +1,1 @@
+"""What goes back: scores, plans, warnings, questions to people, and what that saves."""

@@ -151,9 +151,7 @@ class Adviser:
         steps = []
         for text, name in mapping.tools.items():
             process_id, agent_id, tool_id, _ = EXECUTION.parse(text)
-            steps.append(
-                self._step(mapping.processes.get(process_id, name), agent_id, tool_id, name)
-            )
+            steps.append(self._step(mapping.processes.get(process_id, name), agent_id, tool_id, name))
         first = steps[0].agent_id if steps else next(iter(mapping.agents), None)
         avoid = self._avoid(None if agent is None else agent.domain_id, steps)
         whose = "your own history" if source == "own mapping" else f"{mapping.user_id}, the best of all users in it"
@@ -180,7 +178,9 @@ class Adviser:
             why = "No history of this category" if domain_id is None else "The domain has no agent"
             return Plan.model_validate(asked | {"domain_id": domain_id, "reasons": (f"{why} is known yet.",)})
         best = top[0]
-        reasons = [f"No sequence of this category is known; {best.name} has the highest score of the domain: {best.score:g}."]
+        reasons = [
+            f"No sequence of this category is known; {best.name} has the highest score of the domain: {best.score:g}."
+        ]
         if best.executions:
             reasons.append(f"It ran {best.executions} times and succeeded {best.successes} times.")
         if len(top) > 1:

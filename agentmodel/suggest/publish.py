@@ -1,37 +1,45 @@
 """Publish: what the warehouse learnt goes back to where requests are answered from.
 
 Agents get their score (and with it their place in the index), the ranking in Valkey is replaced at once, tools get
-their share of failures, and each user's best recommended pattern becomes the mapping of its category. Every write
-asks whether a newer run was there first, and what did not change is not written: publishing twice writes nothing.
+their share of failures, and each user's best recommended pattern becomes the mapping of its category; history lives as
+long as its score says. Every write asks whether a newer run was there first, and what did not change is not written:
+publishing twice writes nothing, and a publish that was killed is finished by the next one.
+
+It costs one write for each agent, tool and mapping whose values changed (an agent's is three write units, since its
+place in the index moves), and one for each item of a session that changes between long and short life. A classic
+score falls with every day, so a publish as of another day changes every agent that ever ran.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmodel.access.repository import Near, Repository
+from agentmodel.clock import HybridClock
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Entity, ItemKey
 from agentmodel.dynamo.models import Agent, Tool, UserToolMapping
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.write import Writer
-from agentmodel.exceptions import CacheUnavailable, Conflict
+from agentmodel.exceptions import CacheUnavailable, ConfigurationError, Conflict, MissingExtraError, ValidationError
 from agentmodel.keys import EXECUTION, parse_time, spread
-from agentmodel.redshift import reports
 from agentmodel.ttl import expiry
 
 if TYPE_CHECKING:
     from agentmodel.redshift.pipeline import Warehouse
+    from agentmodel.redshift.reports import AgentScore, Pattern, ToolFailures
 
-__all__ = ["Published", "Publisher"]
+__all__ = ["Published", "Publisher", "handler", "refresh_and_publish"]
 
 S = TypeVar("S", Agent, Tool, UserToolMapping)
 Progress = Callable[[str, int, int], None]
 
 _TRIES = 5  # of a write that somebody else came before
+_ALL = 1_000_000_000  # agents of a ranking
 
 
 @dataclass(slots=True)
@@ -42,10 +50,13 @@ class Published:
         agents: Agents that got a new score.
         tools: Tools that got a new share of failures.
         mappings: Mappings that were made or changed.
-        rankings: Domains whose ranking in Valkey was replaced.
+        rankings: Domains whose ranking in Valkey was replaced; one that holds these scores already is not.
         unchanged: Items that were as they should be and were not written.
         stale: Items that a newer run had written.
-        unknown: Agents and tools of the history that the catalogue does not have.
+        unknown: Agents and tools of the history that the catalogue does not have (any more).
+        faded: Mappings whose pattern is not recommended any more; they expire sooner.
+        extended: Sessions that are kept longer, since their score is high.
+        shortened: Sessions that are kept less long, since it fell.
     """
 
     agents: int = 0
@@ -55,6 +66,9 @@ class Published:
     unchanged: int = 0
     stale: int = 0
     unknown: int = 0
+    faded: int = 0
+    extended: int = 0
+    shortened: int = 0
 
 
 class Publisher:
@@ -66,44 +80,71 @@ class Publisher:
         table: The table.
         writer: Its writer.
         near: The cache, or None.
+        now: Gives the present time, from which lifetimes count.
     """
 
     def __init__(
-        self, settings: Settings, repository: Repository, *, table: Table, writer: Writer, near: Near | None = None
+        self,
+        settings: Settings,
+        repository: Repository,
+        *,
+        table: Table,
+        writer: Writer,
+        near: Near | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._repository = repository
         self._table = table
         self._writer = writer
         self._near = near
+        self._now = now
 
     def publish(self, warehouse: Warehouse, *, as_of: date | datetime, progress: Progress) -> Published:
-        """Publish the scores and patterns of the last refresh, counted to ``as_of``."""
-        run = as_of if isinstance(as_of, datetime) else datetime.combine(as_of, time(), UTC)
+        """Publish the scores and patterns of the last refresh, counted to ``as_of``.
+
+        Args:
+            warehouse: A refreshed warehouse.
+            as_of: The day that recency is counted to; it is the run's number too: an older run does not overwrite
+                what a newer one wrote.
+            progress: Told how many agents, tools, mappings and sessions are done.
+
+        Raises:
+            ValidationError: ``as_of`` is a datetime without a time zone.
+            WarehouseUnavailable: The warehouse does not answer.
+            TableUnavailable: The table does not answer; what was written stays, the next publish does the rest.
+        """
+        from agentmodel.redshift import reports  # loads SQLAlchemy, which suggesting does without
+        from agentmodel.suggest import learnt
+        from agentmodel.suggest.lifetimes import Lifetimes
+
+        run = _run(as_of)
         done = Published()
+        lifetimes = Lifetimes(self._settings, self._table, near=self._near)
         ranking = reports.agent_ranking(warehouse, as_of=as_of, ranking=self._settings.ranking)
         failures = reports.tool_failures(warehouse)
         patterns = _best(reports.recommended_patterns(warehouse, as_of=as_of))
-        total = len(ranking) + len(failures) + len(patterns)
-        scored = self._agents(ranking, run, done)
-        progress("publish", len(ranking), total)
+        requests = learnt.example_requests(warehouse)
+        since = self._now() - timedelta(days=self._settings.ttl_days_high + 1)
+        sessions = learnt.session_scores(warehouse, as_of=as_of, loaded_since=since)
+        counts = [len(ranking), len(failures), len(patterns), len(sessions)]
+        total = sum(counts)
+        self._agents(ranking, run, done)
+        progress("publish", sum(counts[:1]), total)
         self._tools(failures, run, done)
-        progress("publish", len(ranking) + len(failures), total)
-        self._mappings(patterns, run, done)
+        progress("publish", sum(counts[:2]), total)
+        self._mappings([self._mapping(p, requests, lifetimes) for p in patterns], run, done)
+        progress("publish", sum(counts[:3]), total)
+        done.extended, done.shortened = lifetimes.apply(sessions)
         progress("publish", total, total)
-        self._rankings(scored, run, done)
         return done
 
-    def _agents(
-        self, ranking: Sequence[reports.AgentScore], run: datetime, done: Published
-    ) -> dict[str, dict[str, float]]:
-        """Score the agents; the scores they have now, by domain."""
+    def _agents(self, ranking: Sequence[AgentScore], run: datetime, done: Published) -> None:
         scored: dict[str, dict[str, float]] = {}
-        rows = {row.agent_id: row for row in ranking}
-        for agent, row in self._stored([(Agent.at(row.agent_id), row) for row in rows.values()], done):
-            evidence = self._settings.ranking == "evidence"
+        by_evidence = self._settings.ranking == "evidence"
+        for agent, row in self._stored([(Agent.at(row.agent_id), row) for row in ranking], done):
             values = {
-                "score": round(row.evidence if evidence else row.score, 6),
+                "score": round(row.evidence if by_evidence else row.score, 6),
                 "evidence": round(row.evidence, 6),
                 "evidence_low": round(row.evidence_low, 6),
                 "evidence_high": round(row.evidence_high, 6),
@@ -111,11 +152,15 @@ class Publisher:
                 "successes": row.successes,
                 "last_run_at": _midnight(row.last_execution),
             }
-            done.agents += self._write(agent, values, run, done)
-            scored.setdefault(agent.domain_id, {})[agent.agent_id] = agent.score
-        return scored
+            written = self._write(agent, values, run, done)
+            done.agents += written is not None
+            now = written or agent
+            scored.setdefault(now.domain_id, {})[now.agent_id] = now.score
+        if self._near is not None:
+            for domain_id in sorted(scored):
+                done.rankings += self._rank(self._near, domain_id, scored[domain_id], run)
 
-    def _tools(self, failures: Sequence[reports.ToolFailures], run: datetime, done: Published) -> None:
+    def _tools(self, failures: Sequence[ToolFailures], run: datetime, done: Published) -> None:
         keyed = [(Tool.at(row.agent_id, row.tool_id), row) for row in failures]
         for tool, row in self._stored(keyed, done):
             values = {
@@ -124,61 +169,82 @@ class Publisher:
                 "last_error_at": None if row.last_error_at is None else parse_time(row.last_error_at),
                 "last_error": row.last_message,
             }
-            done.tools += self._write(tool, values, run, done)
+            done.tools += self._write(tool, values, run, done) is not None
 
-    def _mappings(self, patterns: Sequence[reports.Pattern], run: datetime, done: Published) -> None:
-        wanted = [self._mapping(pattern) for pattern in patterns]
+    def _mappings(self, wanted: Sequence[UserToolMapping], run: datetime, done: Published) -> None:
         stored = self._table.get_many([mapping.key for mapping in wanted], consistent=True)
+        names = (
+            "index_number",
+            "processes",
+            "agents",
+            "tools",
+            "score",
+            "executions",
+            "successes",
+            "counts",
+            "requests",
+        )
         for mapping, there in zip(wanted, stored, strict=True):
-            values = {
-                name: getattr(mapping, name)
-                for name in ("processes", "agents", "tools", "score", "executions", "successes", "expires_at")
-            }
-            done.mappings += self._write(mapping if there is None else there, values, run, done, new=there is None)
+            values = {name: getattr(mapping, name) for name in (*names, "expires_at")}
+            new = there is None
+            done.mappings += self._write(mapping if there is None else there, values, run, done, new=new) is not None
+        self._fade({mapping.key for mapping in wanted}, run, done)
 
-    def _mapping(self, pattern: reports.Pattern) -> UserToolMapping:
+    def _mapping(
+        self, pattern: Pattern, requests: Mapping[tuple[str, str], list[str]], lifetimes: Any
+    ) -> UserToolMapping:
         score = round(pattern.score, 6)
-        days = self._settings.ttl_days_high if score >= self._settings.ttl_score else self._settings.ttl_days_low
-        last = _midnight(pattern.last_used)
-        names = self._repository.agent(pattern.agent_id)
+        agent = self._repository.agent(pattern.agent_id)
+        keyed = [(EXECUTION.build(s.process_id, s.agent_id, s.tool_id, 1), s) for s in pattern.steps]
         return UserToolMapping(
             user_id=pattern.user_id,
             category=pattern.category,
             index_number=spread(pattern.user_id, self._settings.mapping_partitions),
             processes={step.process_id: step.process_name or step.tool_name for step in pattern.steps},
-            agents={pattern.agent_id: pattern.agent_id if names is None else names.name},
-            tools={
-                EXECUTION.build(step.process_id, step.agent_id, step.tool_id, 1): step.tool_name
-                for step in pattern.steps
-            },
+            agents={pattern.agent_id: pattern.agent_id if agent is None else agent.name},
+            tools={key: step.tool_name for key, step in keyed},
             score=score,
             executions=pattern.executions,
             successes=pattern.successes,
-            expires_at=None if last is None else expiry(max(last, datetime.now(UTC)), days=days),
+            counts={key: [step.calls, step.successes] for key, step in keyed},
+            requests=requests.get((pattern.user_id, pattern.category)),
+            expires_at=expiry(self._now(), days=lifetimes.days(score)),
         )
 
-    def _rankings(self, scored: Mapping[str, Mapping[str, float]], run: datetime, done: Published) -> None:
-        """Replace the ranking of each domain: all its agents, also those that were not scored now.
+    def _fade(self, wanted: set[ItemKey[UserToolMapping]], run: datetime, done: Published) -> None:
+        """Let the mappings that are not recommended any more expire as what scores low does."""
+        until = expiry(self._now(), days=self._settings.ttl_days_low)
+        cursor = None
+        while True:
+            page = self._repository.mappings(limit=1000, cursor=cursor)  # more than a near page: from the table
+            for mapping in page:
+                published = mapping.scored_at is not None and mapping.expires_at is not None
+                if published and mapping.key not in wanted and not _same("expires_at", mapping.expires_at, until):
+                    shorter = min(until, mapping.expires_at or until)
+                    done.faded += self._write(mapping, {"expires_at": shorter}, run, done, new=None) is not None
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _rank(self, near: Near, domain_id: str, scored: Mapping[str, float], run: datetime) -> bool:
+        """Replace the ranking of a domain: all its agents, also those that were not scored now; whether it was.
 
         The index may lag behind the writes of this publish, so what was written counts before what it says.
         """
-        for domain_id in sorted(scored):
-            scores: dict[str, float] = {}
-            cursor = None
-            while True:
-                page = self._repository.agents_by_score(domain_id, cursor=cursor)
-                scores.update({agent.agent_id: agent.score for agent in page})
-                cursor = page.cursor
-                if cursor is None:
-                    break
-            scores.update(scored[domain_id])
-            if self._near is not None:
-                done.rankings += self._replace(domain_id, scores, run)
-
-    def _replace(self, domain_id: str, scores: dict[str, float], run: datetime) -> bool:
-        assert self._near is not None
+        scores: dict[str, float] = {}
+        cursor = None
+        while True:
+            page = self._repository.agents_by_score(domain_id, cursor=cursor)
+            scores.update({agent.agent_id: agent.score for agent in page})
+            cursor = page.cursor
+            if cursor is None:
+                break
+        scores.update(scored)
         try:
-            replaced: bool = self._near.leaderboard.replace(domain_id, scores, int(run.timestamp() * 1000))
+            held = near.leaderboard.top(domain_id, _ALL)
+            if held is not None and dict(held) == scores:
+                return False
+            replaced: bool = near.leaderboard.replace(domain_id, scores, int(run.timestamp() * 1000))
         except CacheUnavailable:
             return False  # reads go to the index, which has the scores; the next publish replaces the ranking
         return replaced
@@ -192,42 +258,59 @@ class Publisher:
                 yield entity, row
 
     def _write(
-        self, entity: S, values: dict[str, Any], run: datetime, done: Published, *, new: bool = False
-    ) -> bool:
-        """Write an entity with these values, unless a newer run wrote it; whether it was written."""
+        self, entity: S, values: dict[str, Any], run: datetime, done: Published, *, new: bool | None = False
+    ) -> S | None:
+        """Write an entity with these values, unless a newer run wrote it; the entity as it was written.
+
+        Args:
+            entity: As it was read, or, where ``new``, as it is to be.
+            values: What is to be written of it.
+            run: This run.
+            done: What is counted.
+            new: Nothing was stored; what somebody deletes meanwhile is made again only if it was new.
+        """
         for _ in range(_TRIES):
             if entity.scored_at is not None and entity.scored_at > run:
                 done.stale += 1
-                return False
+                return None
             if not new and all(_same(name, getattr(entity, name), value) for name, value in values.items()):
-                done.unchanged += 1
-                return False
+                done.unchanged += new is not None
+                return None
             for name, value in (values | {"scored_at": run}).items():
                 setattr(entity, name, value)
             try:
-                self._save(entity, new=new)
+                self._save(entity, new=bool(new))
             except Conflict:
                 there = self._table.get(entity.key, consistent=True)
-                if there is None:
-                    new = True
-                else:
-                    entity, new = there, False
+                if there is None and not new:
+                    done.unknown += 1  # somebody deleted it: it stays deleted
+                    return None
+                entity, new = (entity, new) if there is None else (there, False)
                 continue
-            self._repository.changed([entity])
-            return True
+            self._repository.changed([entity], rankings=False)
+            return entity
         done.stale += 1
-        return False
+        return None
 
     def _save(self, entity: Entity, *, new: bool) -> None:
         if new:
             self._writer.put_new(entity)
         else:
-            self._writer.save(entity)
+            self._writer.save(entity, existing=True)
+
+
+def _run(as_of: date | datetime) -> datetime:
+    if not isinstance(as_of, datetime):
+        return datetime.combine(as_of, time(), UTC)
+    if as_of.tzinfo is None:
+        raise ValidationError("as_of", as_of, "give a date, or an aware datetime")
+    return as_of.astimezone(UTC)
 
 
 def _same(name: str, stored: Any, wanted: Any) -> bool:
     if name == "expires_at" and stored is not None and wanted is not None:
-        return abs((stored - wanted).total_seconds()) < 86_400  # a day's drift of an expiry is not worth a write
+        drift: float = abs((stored - wanted).total_seconds())
+        return drift < 86_400  # a day's drift of an expiry is not worth a write
     return bool(stored == wanted)
 
 
@@ -235,9 +318,9 @@ def _midnight(day: date | None) -> datetime | None:
     return None if day is None else datetime.combine(day, time(), UTC)
 
 
-def _best(patterns: Iterable[reports.Pattern]) -> list[reports.Pattern]:
+def _best(patterns: Iterable[Pattern]) -> list[Pattern]:
     """The best recommended pattern of each user and category; patterns without a category have no mapping."""
-    best: dict[tuple[str, str], reports.Pattern] = {}
+    best: dict[tuple[str, str], Pattern] = {}
     for pattern in patterns:
         place = (pattern.user_id, pattern.category)
         if pattern.category and pattern.steps and pattern.successes and _better(pattern, best.get(place)):
@@ -245,5 +328,104 @@ def _best(patterns: Iterable[reports.Pattern]) -> list[reports.Pattern]:
     return [best[place] for place in sorted(best)]
 
 
-def _better(one: reports.Pattern, other: reports.Pattern | None) -> bool:
-    return other is None or (one.score, one.successes, one.tool_sequence) > (other.score, other.successes, other.tool_sequence)
+def _better(one: Pattern, other: Pattern | None) -> bool:
+    return other is None or _order(one) > _order(other)
+
+
+def _order(pattern: Pattern) -> tuple[float, int, str, str]:
+    return round(pattern.score, 6), pattern.successes, pattern.tool_sequence, pattern.agent_id
+
+
+# Where nobody holds the stations in hand: a schedule, AWS Lambda
+
+
+def refresh_and_publish(
+    settings: Settings, *, as_of: date | datetime | None = None, progress: Progress | None = None
+) -> Published:
+    """Refresh the warehouse of an installation and publish what it learnt.
+
+    Args:
+        settings: The installation.
+        as_of: The day that recency is counted to; today (UTC) when not given.
+        progress: Told how far it is.
+
+    Raises:
+        ConfigurationError: No warehouse is set.
+        MissingExtraError: Its packages are not installed.
+        Unavailable: A store does not answer; running it again does the rest.
+    """
+    when = as_of if as_of is not None else datetime.now(UTC)
+    with _stations(settings) as (publisher, warehouse, table):
+        if (settings.warehouse_url or "").startswith("duckdb"):
+            warehouse.land(table.scan(), at=datetime.now(UTC))
+        warehouse.refresh(as_of=when, progress=progress)
+        return publisher.publish(warehouse, as_of=when, progress=progress or _silent)
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Shows no progress."""
+
+
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  # Lambda passes both
+    """AWS Lambda's entry point: refresh and publish, as ``AGENTMODEL_*`` says.
+
+    Args:
+        event: ``as_of``, an ISO 8601 date or time, is read; anything else is ignored, so that any schedule can call.
+        context: Lambda's; not used.
+
+    Returns:
+        The counts of `Published`, and ``as_of``.
+
+    Raises:
+        ValidationError: ``as_of`` is no date.
+    """
+    when = _asked(event.get("as_of"))
+    published = refresh_and_publish(Settings.load(), as_of=when)
+    return {"as_of": when.isoformat(), **asdict(published)}
+
+
+def _asked(text: object) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        when = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise ValidationError("as_of", text, "an ISO 8601 date or time, such as 2025-06-14") from None
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
+
+
+@contextmanager
+def _stations(settings: Settings) -> Iterator[tuple[Publisher, Warehouse, Table]]:
+    if settings.warehouse_url is None:
+        raise ConfigurationError(
+            "there is no warehouse: set AGENTMODEL_WAREHOUSE_URL, such as duckdb:///history.duckdb"
+        )
+    try:
+        from agentmodel.redshift.pipeline import Warehouse
+    except ModuleNotFoundError as error:
+        extra = "local" if settings.warehouse_url.startswith("duckdb") else "redshift"
+        raise MissingExtraError(extra, "the warehouse", error.name) from error
+    with ExitStack() as stack:
+        table = stack.enter_context(Table(settings))
+        writer = Writer(table, clock=HybridClock())
+        near = None if settings.valkey_url is None else _near(settings, stack)
+        warehouse = stack.enter_context(
+            Warehouse.open(
+                settings.warehouse_url, landed_table=settings.landed_table, half_life_days=settings.half_life_days
+            )
+        )
+        warehouse.create()
+        repository = Repository(table, writer, near=near)
+        yield Publisher(settings, repository, table=table, writer=writer, near=near), warehouse, table
+
+
+def _near(settings: Settings, stack: ExitStack) -> Near:
+    from agentmodel.cache.client import Valkey
+    from agentmodel.cache.leaderboard import Leaderboard
+    from agentmodel.cache.read import ReadThrough
+    from agentmodel.cache.recent import Recent
+
+    valkey = stack.enter_context(Valkey(settings))
+    read = ReadThrough(valkey)
+    stack.callback(read.close)
+    return Near(read, Recent(valkey), Leaderboard(valkey))
