@@ -1,0 +1,179 @@
+"""Commands that look: suggest, agents, tools, patterns, errors, history, stats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from agentmodel.access.repository import Repository
+from agentmodel.cli import _show
+from agentmodel.cli._model import as_of_day, opened
+from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
+from agentmodel.cli._output import Output
+from agentmodel.cli._stations import count
+from agentmodel.dynamo.models import Domain as DomainEntity
+from agentmodel.exceptions import NotFound
+from agentmodel.keys import check_id
+
+__all__ = ["add"]
+
+
+def suggest(
+    ctx: typer.Context,
+    user: User,
+    *,
+    category: Annotated[str | None, typer.Option(metavar="TEXT", help="The kind of request.")] = None,
+    request: Annotated[str | None, typer.Option(metavar="TEXT", help="What is asked, in the user's words.")] = None,
+    domain: Domain = None,
+    as_json: Json = False,
+) -> None:
+    """Say what to do for a user's request: which agent, which steps, what to avoid, and why."""
+    with opened(stack_of(ctx)) as model:
+        plan = model.suggest(user, category=category, request=request, domain_id=domain)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data(plan)
+    else:
+        _show.plan(out, plan)
+
+
+def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_json: Json = False) -> None:
+    """Rank the agents of each domain as the last publish left them, best first."""
+    out = Output(as_json=as_json)
+    with opened(stack_of(ctx)) as model:
+        read = model.repository
+        ranked = [(each, list(read.top_agents(each.domain_id, limit=limit))) for each in _domains(read, domain)]
+    if as_json:
+        out.data([agent for _, of in ranked for agent in of])
+        return
+    for each, of in ranked:
+        _show.agents(out, each.name, of)
+    if not ranked:
+        out.line("no domains yet: `agentmodel seed` puts those of the demo in, `agentmodel import` those of traces")
+
+
+def _domains(read: Repository, wanted: str | None) -> Iterator[DomainEntity]:
+    """All domains, or the wanted one."""
+    if wanted is not None:
+        found = read.domain(check_id("--domain", wanted, "DMN"))
+        if found is None:
+            raise NotFound("domain", wanted)
+        yield found
+        return
+    cursor = None
+    while True:
+        page = read.domains(limit=1000, cursor=cursor)
+        yield from page
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -> None:
+    """List the tools that fail, and how often, as of the last refresh."""
+    from agentmodel.redshift import reports
+
+    with opened(stack_of(ctx)) as model:
+        if domain is not None:
+            next(_domains(model.repository, domain))
+        failures = reports.tool_failures(model.warehouse, domain)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data(failures)
+    else:
+        _show.tools(out, failures)
+
+
+def patterns(
+    ctx: typer.Context,
+    *,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="Only this user, such as USR001.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Those that are not recommended too.")] = False,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """List the sequences of tools that work, each user's best first, as of the last refresh."""
+    from agentmodel.redshift import reports
+
+    day = as_of_day(as_of)
+    if user is not None:
+        check_id("--user", user, "USR")
+    with opened(stack_of(ctx)) as model:
+        found = reports.recommended_patterns(model.warehouse, as_of=day, user_id=user, recommended_only=not every)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data(found)
+    else:
+        _show.patterns(out, found)
+
+
+def errors(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """List the agents whose tools failed, most errors first, as of the last refresh."""
+    from agentmodel.redshift import reports
+
+    with opened(stack_of(ctx)) as model:
+        found = reports.tool_errors(model.warehouse)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data(found)
+    else:
+        _show.errors(out, found)
+
+
+def history(
+    ctx: typer.Context,
+    user: User,
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Id of a session, for its calls.")] = None,
+    *,
+    limit: Limit = 20,
+    cursor: Annotated[str | None, typer.Option(metavar="TEXT", help="Continue after the last page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the sessions of a user, newest first, or the calls of one session in their order."""
+    out = Output(as_json=as_json)
+    with opened(stack_of(ctx)) as model:
+        read = model.repository
+        if session is None:
+            page = read.sessions(user, limit=limit, cursor=cursor)
+            if not page.items and cursor is None and read.user(user) is None:
+                raise NotFound("user", user)
+            if as_json:
+                out.data({"sessions": page.items, "cursor": page.cursor})
+            else:
+                _show.sessions(out, user, page, page.cursor)
+            return
+        found, calls = read.session(user, session), read.session_history(user, session)
+    if found is None and not calls.processes and not calls.executions:
+        raise NotFound("session", f"{session} of {user}")
+    if as_json:
+        parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
+        out.data({"session": found, **parts})
+    else:
+        _show.session(out, session, calls)
+
+
+def stats(
+    ctx: typer.Context,
+    *,
+    scan: Annotated[
+        bool | None,
+        typer.Option(help="Read the whole table to count its items by kind; unless told, only where it is not on AWS."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Count what lies where: the journal, the table's items, the warehouse's rows, what was published."""
+    with opened(stack_of(ctx)) as model:
+        counts = count(model, scan=model.settings.endpoint is not None if scan is None else scan)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data(counts)
+    else:
+        _show.stations(out, counts)
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (suggest, agents, tools, patterns, errors, history, stats):
+        app.command()(command)
