@@ -692,6 +692,11 @@ SESSION_ITEMS: KeyFormat[str, str] = KeyFormat(
 )
 """Partition of a session's processes, executions and reviews."""
 
+SUGGESTIONS: KeyFormat[str] = KeyFormat(
+    "key of a user's suggestions", Identifier("user_id", "USR"), "SUGGEST", limit=PK_BYTES
+)
+"""Partition of what was suggested to a user; apart from the user's own, which is read whole."""
+
 METADATA: KeyFormat[()] = KeyFormat("sort key of a main item", "METADATA", limit=SK_BYTES)
 TOOL: KeyFormat[str] = KeyFormat("tool key", Identifier("tool_id", "TL"), limit=SK_BYTES)
 SESSION: KeyFormat[str] = KeyFormat("session key", Identifier("session_id", "SESS"), limit=SK_BYTES)
@@ -706,6 +711,7 @@ EXECUTION: KeyFormat[str, str, str, int] = KeyFormat(
 )
 MAPPING: KeyFormat[str] = KeyFormat("mapping key", "UserPrcToolMapp", _Text("category"), limit=SK_BYTES)
 REVIEW: KeyFormat[str] = KeyFormat("review key", "REVIEW", _Text("review_id"), limit=SK_BYTES)
+SUGGESTION: KeyFormat[str] = KeyFormat("suggestion key", "SUGGEST", _Text("suggestion_id"), limit=SK_BYTES)
 
 DOMAINS: KeyFormat[()] = KeyFormat("index key of domains", "Domain", limit=PK_BYTES)
 MAPPINGS: KeyFormat[int] = KeyFormat(

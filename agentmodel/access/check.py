@@ -24,6 +24,7 @@ from agentmodel.dynamo.models import (
     Agent,
     Domain,
     Review,
+    Suggestion,
     Tool,
     ToolExecution,
     User,
@@ -48,6 +49,7 @@ ENTITIES: tuple[type[Entity], ...] = (
     ToolExecution,
     UserToolMapping,
     Review,
+    Suggestion,
 )
 
 

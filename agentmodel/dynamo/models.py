@@ -1,4 +1,4 @@
-"""The eight entities of the table, and Review: every key and every attribute on one page.
+"""The eight entities of the table, Review and Suggestion: every key and every attribute on one page.
 
 The stored names are those of the AWS sample, to the letter; the Python names are ours. Attributes that the sample
 does not have are marked "ours": its readers do not see them.
@@ -31,6 +31,7 @@ __all__ = [
     "Domain",
     "Review",
     "Status",
+    "Suggestion",
     "Tool",
     "ToolExecution",
     "User",
@@ -249,3 +250,29 @@ class Review(Entity, kind="Review"):
     sort = key(keys.REVIEW, review_id)
     index_partition = key(keys.REVIEW_QUEUE, queue)
     index_sort = key(keys.REVIEW_DUE, due_at)
+
+
+class Suggestion(Entity, kind="Suggestion"):
+    """What was suggested to a user, among what, and what became of it."""
+
+    user_id: Attr[str] = identifier("USR")
+    suggestion_id: Attr[str] = key_text()
+    suggested_at: Attr[datetime] = moment("SuggestDT")
+    source: Attr[str] = text("Source")
+    ranking: Attr[str | None] = text("Ranking", default=None)
+    category: Attr[str | None] = text("Category", default=None)
+    request: Attr[str | None] = text("UserRequest", default=None)
+    domain_id: Attr[str | None] = text("DomainID", default=None)
+    choice: Attr[str | None] = text("ChosenAgentID", default=None)
+    propensity: Attr[float] = rating("Propensity", default=1.0)
+    candidates: Attr[dict[str, float]] = json("CandidateList")
+    steps: Attr[list[str]] = json("StepList")
+    # known once the session that asked has ended
+    session_id: Attr[str | None] = text("UserSessionID", default=None)
+    followed: Attr[bool | None] = flag("FollowedYN", default=None)
+    taken: Attr[str | None] = text("TakenAgentID", default=None)
+    succeeded: Attr[bool | None] = flag("SessionSuccYN", default=None)
+
+    at = lookup(user_id, suggestion_id)
+    partition = key(keys.SUGGESTIONS, user_id)
+    sort = key(keys.SUGGESTION, suggestion_id)

@@ -69,6 +69,8 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
     ),
     (keys.MAPPING, st.tuples(key_texts())),
     (keys.REVIEW, st.tuples(key_texts())),
+    (keys.SUGGESTIONS, st.tuples(ids("USR"))),
+    (keys.SUGGESTION, st.tuples(key_texts())),
     (keys.DOMAINS, st.just(())),
     (keys.MAPPINGS, st.tuples(numbers())),
     (keys.REVIEW_QUEUE, st.tuples(key_texts())),
@@ -80,7 +82,7 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
 
 WORDED = (
     keys.METADATA, keys.MAPPING, keys.REVIEW, keys.DOMAINS, keys.MAPPINGS, keys.REVIEW_QUEUE, keys.AGENT_SCORE,
-    keys.TOOL_NAME,
+    keys.TOOL_NAME, keys.SUGGESTION,
 )  # fmt: skip
 """Formats that begin with a word, not with a value."""
 
