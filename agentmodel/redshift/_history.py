@@ -34,6 +34,7 @@ from agentmodel.redshift.dialects import (
     Ratio,
     Rows,
     constant,
+    constant_day,
     constant_text,
     day_of,
     rows_of,
@@ -241,12 +242,12 @@ EXECUTION: Final = [
 
 
 def _undated(day: ColumnElement[date]) -> ColumnElement[date]:
-    return func.coalesce(day, cast(constant_text(m.UNDATED.isoformat()), Date), type_=Date())
+    return func.coalesce(day, constant_day(m.UNDATED), type_=Date())
 
 
 def dated(day: Any) -> ColumnElement[date]:
     """Return a day of the daily rollup; NULL where no time is known."""
-    return func.nullif(day, cast(constant_text(m.UNDATED.isoformat()), Date), type_=Date())
+    return func.nullif(day, constant_day(m.UNDATED), type_=Date())
 
 
 def daily(source: Any, sign: ColumnElement[int]) -> Rows:

@@ -7,7 +7,7 @@ tests run the rendered statements on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeAlias
 from typing import cast as cast_type
 
@@ -42,6 +42,7 @@ __all__ = [
     "DayOf",
     "DaysBetween",
     "DropView",
+    "Earlier",
     "ListAgg",
     "Matches",
     "Merge",
@@ -52,6 +53,7 @@ __all__ = [
     "TimeOf",
     "Varchar",
     "constant",
+    "constant_day",
     "constant_text",
     "day_of",
     "key_part",
@@ -114,6 +116,11 @@ def constant_text(value: str) -> ColumnElement[str]:
     # CAST: a bare literal in a subquery has no type on Redshift
     quoted = value.replace("'", "''")
     return cast(literal_column(f"'{quoted}'"), Varchar(max(1, len(value))))
+
+
+def constant_day(value: date) -> ColumnElement[date]:
+    """Return a day as a constant of the statement."""
+    return cast(literal_column(f"'{value.isoformat()}'"), Date)
 
 
 def constant(value: int) -> ColumnElement[int]:
@@ -293,6 +300,29 @@ def _days_between_duckdb(element: DaysBetween, compiler: SQLCompiler, **kw: Any)
 def _days_between_postgresql(element: DaysBetween, compiler: SQLCompiler, **kw: Any) -> str:
     start, end = element.clauses
     return f"({compiler.process(end, **kw)} - {compiler.process(start, **kw)})"
+
+
+class Earlier(FunctionElement[datetime]):
+    """A time some hours before another."""
+
+    inherit_cache = True
+    name = "earlier"
+    type = TIMESTAMP()
+
+    def __init__(self, time: Expression, by: timedelta) -> None:
+        super().__init__(literal_column(str(-int(by.total_seconds()))), time)
+
+
+@compiles(Earlier)
+def _earlier(element: Earlier, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"DATEADD(second, {compiler.process(element.clauses, **kw)})"
+
+
+@compiles(Earlier, "duckdb")
+@compiles(Earlier, "postgresql")
+def _earlier_interval(element: Earlier, compiler: SQLCompiler, **kw: Any) -> str:
+    seconds, time = element.clauses
+    return f"({compiler.process(time, **kw)} + {compiler.process(seconds, **kw)} * INTERVAL '1 second')"
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

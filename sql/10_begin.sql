@@ -1,0 +1,3 @@
+-- A refresh is one transaction: if anything fails, nothing has changed.
+
+BEGIN;

@@ -1,0 +1,3 @@
+-- Now it counts.
+
+COMMIT;

@@ -1,0 +1,563 @@
+-- Only to build everything anew, in place of 10 to 19: it needs history mode.
+
+BEGIN;
+
+-- Empty domain; DELETE, not TRUNCATE, which would commit.
+DELETE FROM domain;
+
+-- Empty agent; DELETE, not TRUNCATE, which would commit.
+DELETE FROM agent;
+
+-- Empty tool; DELETE, not TRUNCATE, which would commit.
+DELETE FROM tool;
+
+-- Empty userinfo; DELETE, not TRUNCATE, which would commit.
+DELETE FROM userinfo;
+
+-- Empty usersession; DELETE, not TRUNCATE, which would commit.
+DELETE FROM usersession;
+
+-- Empty usersessionprocess; DELETE, not TRUNCATE, which would commit.
+DELETE FROM usersessionprocess;
+
+-- Empty user_tool_mapping_hist; DELETE, not TRUNCATE, which would commit.
+DELETE FROM user_tool_mapping_hist;
+
+-- Read the items of kind Domain into domain.
+INSERT INTO domain (domainid, domainnm, description, load_timestamp) SELECT item."PK",
+    left(CAST(item."value"."DomainNM"."S" AS VARCHAR(65535)), 255) AS left_1,
+    left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_2, item.loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at
+FROM dbagent.public."AgentTable" AS landed
+WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
+    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
+    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
+    landed._record_create_time) DESC) AS place
+FROM dbagent.public."AgentTable" AS landed
+WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
+FROM dbagent.public."AgentTable" AS living
+WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
+WHERE gone.place = 1) AS item
+WHERE item.kind = CAST('Domain' AS VARCHAR(24)) AND item.present = 1;
+
+-- Read the items of kind Agent into agent.
+INSERT INTO agent (agentid, domainid, agentnm, score, description, load_timestamp) SELECT item."PK",
+    left(CAST(item."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
+    left(CAST(item."value"."AgentNM"."S" AS VARCHAR(65535)), 255) AS left_2, CASE
+    WHEN (coalesce(CAST(item."value"."Score"."N" AS VARCHAR(65535)),
+    CAST(item."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."Score"."N" AS VARCHAR(65535)),
+    CAST(item."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
+    left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, item.loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at
+FROM dbagent.public."AgentTable" AS landed
+WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
+    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
+    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
+    landed._record_create_time) DESC) AS place
+FROM dbagent.public."AgentTable" AS landed
+WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
+FROM dbagent.public."AgentTable" AS living
+WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
+WHERE gone.place = 1) AS item
+WHERE item.kind = CAST('Agent' AS VARCHAR(20)) AND item.present = 1;
+
+-- Read the items of kind Tool into tool.
+INSERT INTO tool (agentid, toolid, domainid, toolnm, toolspec, description, load_timestamp) SELECT item."PK",
+    item."SK", left(CAST(item."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
+    left(CAST(item."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_2,
+    left(CAST(item."value"."ToolSpec"."S" AS VARCHAR(65535)), 16383) AS left_3,
+    left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_4, item.loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at
+FROM dbagent.public."AgentTable" AS landed
+WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
+    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
+    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
+    landed._record_create_time) DESC) AS place
+FROM dbagent.public."AgentTable" AS landed
+WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
+FROM dbagent.public."AgentTable" AS living
+WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
+WHERE gone.place = 1) AS item
+WHERE item.kind = CAST('Tool' AS VARCHAR(16)) AND item.present = 1;
+
+-- Read the items of kind UserInfo into userinfo.
+INSERT INTO userinfo (userid, usernm, userprofile, lastlogindt, creationdt, load_timestamp) SELECT item."PK",
+    left(CAST(item."value"."UserNM"."S" AS VARCHAR(65535)), 255) AS left_1,
+    left(CAST(item."value"."UserProfile"."S" AS VARCHAR(65535)), 4000) AS left_2,
+    left(CAST(item."value"."LastLoginDT"."S" AS VARCHAR(65535)), 20) AS left_3,
+    left(CAST(item."value"."CreationDT"."S" AS VARCHAR(65535)), 20) AS left_4, item.loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at
+FROM dbagent.public."AgentTable" AS landed
+WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
+    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
+    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
+    landed._record_create_time) DESC) AS place
+FROM dbagent.public."AgentTable" AS landed
+WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
+FROM dbagent.public."AgentTable" AS living
+WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
+WHERE gone.place = 1) AS item
+WHERE item.kind = CAST('UserInfo' AS VARCHAR(32)) AND item.present = 1;
+
+-- Read the items of kind UserSession into usersession.
+INSERT INTO usersession (userid, sessionid, sessionnm, sessionsummary, sessionstartdt, dtlfileloc,
+    sessionenddt, sessionsuccyn, reviewedsuccyn, category, userrequest, load_timestamp) SELECT item."PK",
+    item."SK", left(CAST(item."value"."UserSessionNM"."S" AS VARCHAR(65535)), 255) AS left_1,
+    left(CAST(item."value"."SessionSummary"."S" AS VARCHAR(65535)), 4000) AS left_2,
+    left(CAST(item."value"."SessionStartDT"."S" AS VARCHAR(65535)), 20) AS left_3,
+    left(CAST(item."value"."DtlFileLoc"."S" AS VARCHAR(65535)), 4000) AS left_4,
+    left(CAST(item."value"."SessionEndDT"."S" AS VARCHAR(65535)), 20) AS left_5,
+    left(CAST(item."value"."SessionSuccYN"."S" AS VARCHAR(65535)), 1) AS left_6,
+    left(CAST(item."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)), 1) AS left_7,
+    left(CAST(item."value"."Category"."S" AS VARCHAR(65535)), 255) AS left_8,
+    left(CAST(item."value"."UserRequest"."S" AS VARCHAR(65535)), 16383) AS left_9, item.loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at
+FROM dbagent.public."AgentTable" AS landed
+WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
+    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
+    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
+    landed._record_create_time) DESC) AS place
+FROM dbagent.public."AgentTable" AS landed
+WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
+FROM dbagent.public."AgentTable" AS living
+WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
+WHERE gone.place = 1) AS item
+WHERE item.kind = CAST('UserSession' AS VARCHAR(44)) AND item.present = 1;
+
+-- Read the items of kind UserSessionProcess into usersessionprocess.
+INSERT INTO usersessionprocess (userid, sessionid, processid, userprompt, procnm, procdesc, procdt,
+    load_timestamp) SELECT split_part(item."PK", '#', 1) AS split_part_1, split_part(item."PK", '#',
+    2) AS split_part_2, item."SK", left(CAST(item."value"."UserPrompt"."S" AS VARCHAR(65535)),
+    16383) AS left_1, left(CAST(item."value"."ProcNM"."S" AS VARCHAR(65535)), 255) AS left_2,
+    left(coalesce(CAST(item."value"."ProcessDesc"."S" AS VARCHAR(65535)),
+    CAST(item."value"."ProcDesc"."S" AS VARCHAR(65535))), 4000) AS left_3,
+    left(CAST(item."value"."ProcDT"."S" AS VARCHAR(65535)), 20) AS left_4, item.loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at
+FROM dbagent.public."AgentTable" AS landed
+WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
+    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
+    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
+    landed._record_create_time) DESC) AS place
+FROM dbagent.public."AgentTable" AS landed
+WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
+FROM dbagent.public."AgentTable" AS living
+WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
+WHERE gone.place = 1) AS item
+WHERE item.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND item.present = 1;
+
+-- Read the items of kind UserSessPrcToolMappHist into user_tool_mapping_hist.
+INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
+    toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
+    outputtokens, load_timestamp) SELECT split_part(item."PK", '#', 1) AS split_part_1, split_part(item."PK",
+    '#', 2) AS split_part_2, split_part(item."SK", '#', 1) AS split_part_3, split_part(item."SK", '#',
+    2) AS split_part_4, split_part(item."SK", '#', 3) AS split_part_5, coalesce(CASE
+    WHEN (ltrim(split_part(item."SK", '#', 4),
+    'ABCDEFGHIJ') ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(ltrim(split_part(item."SK", '#', 4),
+    'ABCDEFGHIJ') AS DOUBLE PRECISION) AS INTEGER) ELSE NULL END, 1) AS coalesce_1,
+    left(CAST(item."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_1,
+    left(CAST(item."value"."ToolValues"."S" AS VARCHAR(65535)), 16383) AS left_2,
+    left(CAST(item."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
+    left(CAST(item."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
+    left(CAST(item."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
+    WHEN (coalesce(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)),
+    CAST(item."value"."CallNo"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)),
+    CAST(item."value"."CallNo"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_1,
+    left(CAST(item."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
+    left(CAST(item."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
+    WHEN (coalesce(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)),
+    CAST(item."value"."DurationMs"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)),
+    CAST(item."value"."DurationMs"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    CASE WHEN (coalesce(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)),
+    CAST(item."value"."InputTokens"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)),
+    CAST(item."value"."InputTokens"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_3,
+    CASE WHEN (coalesce(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)),
+    CAST(item."value"."OutputTokens"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)),
+    CAST(item."value"."OutputTokens"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_4,
+    item.loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at
+FROM dbagent.public."AgentTable" AS landed
+WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
+    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
+    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
+    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
+    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
+    landed._record_create_time) DESC) AS place
+FROM dbagent.public."AgentTable" AS landed
+WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
+FROM dbagent.public."AgentTable" AS living
+WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
+WHERE gone.place = 1) AS item
+WHERE item.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND item.present = 1;
+
+-- Empty agent_execution; DELETE, not TRUNCATE, which would commit.
+DELETE FROM agent_execution;
+
+-- Empty agent_daily; DELETE, not TRUNCATE, which would commit.
+DELETE FROM agent_daily;
+
+-- Empty agent_tool; DELETE, not TRUNCATE, which would commit.
+DELETE FROM agent_tool;
+
+-- Empty user_process_patterns; DELETE, not TRUNCATE, which would commit.
+DELETE FROM user_process_patterns;
+
+-- One row per user, session and agent, in the order of sessions, so that later look-ups by session stay near.
+INSERT INTO agent_execution (userid, sessionid, agentid, category, success, calls, first_date,
+    execution_date, seconds, process_pattern, tool_sequence, pattern_key) SELECT whole.userid,
+    whole.sessionid, whole.agentid, coalesce(usersession.category, '') AS category, CASE
+    WHEN (usersession.reviewedsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
+    WHEN (usersession.reviewedsuccyn = CAST('N' AS VARCHAR(4))) THEN 0
+    WHEN (usersession.sessionsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
+    WHEN (usersession.sessionsuccyn = CAST('N' AS VARCHAR(4))) THEN 0 ELSE whole.ok END AS success,
+    whole.calls, whole.first_day, whole.last_day, whole.seconds, whole.process_pattern, whole.tool_sequence,
+    md5(whole.userid || '#' || whole.agentid || '#' || md5(coalesce(usersession.category,
+    '')) || '#' || md5(whole.process_pattern) || '#' || md5(whole.tool_sequence)) AS pattern_key
+FROM (SELECT step.userid AS userid, step.sessionid AS sessionid, step.agentid AS agentid, min(step.ok) AS ok,
+    CAST(sum(step.calls) AS INTEGER) AS calls, min(step.first_day) AS first_day,
+    max(step.last_day) AS last_day,
+    (CAST(sum(step.milliseconds) AS DOUBLE PRECISION) / CAST(1000 AS DOUBLE PRECISION)) AS seconds,
+    LISTAGG(CASE WHEN (step.place <= 200) THEN left(step.processid, 80) END,
+    '->') WITHIN GROUP (ORDER BY step.place) AS process_pattern, LISTAGG(CASE
+    WHEN (step.place <= 200) THEN left(step.label, 80) END,
+    '->') WITHIN GROUP (ORDER BY step.place) AS tool_sequence
+FROM (SELECT uses.userid AS userid, uses.sessionid AS sessionid, uses.agentid AS agentid,
+    uses.processid AS processid, uses.toolid AS toolid, uses.ok AS ok, uses.label AS label,
+    uses.number AS number, uses.clock AS clock, uses.first_day AS first_day, uses.last_day AS last_day,
+    uses.calls AS calls, uses.milliseconds AS milliseconds, row_number() OVER (PARTITION BY uses.userid,
+    uses.sessionid, uses.agentid ORDER BY uses.number, uses.clock, uses.processid, uses.toolid) AS place
+FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid, c.processid AS processid,
+    c.toolid AS toolid, mod(max(c.attempt * 2 + c.ok), 2) AS ok, coalesce(max(nullif(c.toolnm, '')),
+    c.toolid) AS label, min(coalesce(c.callno, 4611686018427387904)) AS number, min(coalesce(c.clock,
+    CAST('99999999999999999999' AS VARCHAR(80)))) AS clock, min(c.day) AS first_day, max(c.day) AS last_day,
+    count(*) AS calls, sum(c.durationms) AS milliseconds
+FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
+    user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
+    user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
+    user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
+    WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
+    'YYYYMMDD') = left(user_tool_mapping_hist.transactdt,
+    8) THEN TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD') END ELSE NULL END AS day, CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN rpad(user_tool_mapping_hist.transactdt,
+    20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
+    user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
+    user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+FROM user_tool_mapping_hist
+WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
+    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.userid, c.sessionid,
+    c.agentid, c.processid, c.toolid) AS uses) AS step GROUP BY step.userid, step.sessionid,
+    step.agentid) AS whole LEFT OUTER JOIN usersession ON usersession.userid = whole.userid
+    AND usersession.sessionid = whole.sessionid ORDER BY 2, 1;
+
+-- Executions and successes per agent and day.
+INSERT INTO agent_daily (agentid, execution_date, executions, successes) SELECT agent_execution.agentid,
+    coalesce(agent_execution.execution_date, CAST('0001-01-01' AS DATE)) AS day,
+    CAST(sum(1) AS BIGINT) AS executions, CAST(sum(1 * agent_execution.success) AS BIGINT) AS successes
+FROM agent_execution GROUP BY agent_execution.agentid, coalesce(agent_execution.execution_date,
+    CAST('0001-01-01' AS DATE));
+
+-- Calls, errors and tokens per agent and tool.
+INSERT INTO agent_tool (agentid, toolid, toolnm, calls, errors, inputtokens, outputtokens) SELECT c.agentid,
+    c.toolid, coalesce(c.toolnm, '') AS name, count(*) AS calls, CAST(sum(coalesce(1 - c.ok,
+    0)) AS BIGINT) AS errors, CAST(sum(coalesce(c.inputtokens, 0)) AS BIGINT) AS inputs,
+    CAST(sum(coalesce(c.outputtokens, 0)) AS BIGINT) AS outputs
+FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
+    user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
+    user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
+    user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
+    WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
+    'YYYYMMDD') = left(user_tool_mapping_hist.transactdt,
+    8) THEN TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD') END ELSE NULL END AS day, CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN rpad(user_tool_mapping_hist.transactdt,
+    20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
+    user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
+    user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+FROM user_tool_mapping_hist
+WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
+    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.agentid, c.toolid,
+    coalesce(c.toolnm, '');
+
+-- Empty work_pattern; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_pattern;
+
+-- Every user's patterns and their scores.
+INSERT INTO work_pattern (userid, category, agent_sequence, process_pattern, tool_sequence, pattern_key,
+    execution_count, success_count, avg_execution_time, first_used_date, last_used_date, decay_date,
+    pattern_score) SELECT q.user_id, q.category, q.agent_id, q.process_pattern, q.tool_sequence,
+    q.pattern_key, q.executions, q.successes, q.seconds, q.first_day, q.last_day, q.decay_day,
+    CAST(q.executions AS DOUBLE PRECISION) * CASE
+    WHEN (q.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.05 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, q.decay_day, least(q.newest, (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms))))) END * power((CAST(q.successes AS DOUBLE PRECISION) / CAST(q.executions AS DOUBLE PRECISION)),
+    2) AS anon_1
+FROM (SELECT p.user_id AS user_id, p.category AS category, p.agent_id AS agent_id,
+    p.process_pattern AS process_pattern, p.tool_sequence AS tool_sequence, p.pattern_key AS pattern_key,
+    p.executions AS executions, p.successes AS successes, p.seconds AS seconds, p.first_day AS first_day,
+    p.last_day AS last_day, coalesce(p.last_day, min(p.last_day) OVER (PARTITION BY p.user_id)) AS decay_day,
+    max(p.last_day) OVER (PARTITION BY p.user_id) AS newest
+FROM (SELECT min(agent_execution.userid) AS user_id, min(agent_execution.category) AS category,
+    min(agent_execution.agentid) AS agent_id, min(agent_execution.process_pattern) AS process_pattern,
+    min(agent_execution.tool_sequence) AS tool_sequence, agent_execution.pattern_key AS pattern_key,
+    count(*) AS executions, CAST(sum(agent_execution.success) AS BIGINT) AS successes,
+    avg(agent_execution.seconds) AS seconds, min(agent_execution.first_date) AS first_day,
+    max(agent_execution.execution_date) AS last_day
+FROM agent_execution GROUP BY agent_execution.pattern_key) AS p) AS q;
+
+-- Put the patterns in; from the 80th percentile of their user up they are recommended.
+INSERT INTO user_process_patterns (userid, category, agent_sequence, process_pattern, tool_sequence,
+    pattern_key, execution_count, success_count, avg_execution_time, first_used_date, last_used_date,
+    decay_date, pattern_score, is_recommended) SELECT work_pattern.userid, work_pattern.category,
+    work_pattern.agent_sequence, work_pattern.process_pattern, work_pattern.tool_sequence,
+    work_pattern.pattern_key, work_pattern.execution_count, work_pattern.success_count,
+    work_pattern.avg_execution_time, work_pattern.first_used_date, work_pattern.last_used_date,
+    work_pattern.decay_date, work_pattern.pattern_score, CASE WHEN (work_pattern.success_count > 0
+    AND work_pattern.pattern_score >= best.threshold * CAST(0.999999999 AS DOUBLE PRECISION)) THEN TRUE ELSE FALSE END AS anon_1
+FROM work_pattern JOIN (SELECT work_pattern.userid AS userid,
+    percentile_cont(0.8) WITHIN GROUP (ORDER BY work_pattern.pattern_score) AS threshold
+FROM work_pattern GROUP BY work_pattern.userid) AS best ON best.userid = work_pattern.userid;
+
+-- Empty agent_score_summary; DELETE, not TRUNCATE, which would commit.
+DELETE FROM agent_score_summary;
+
+-- Every agent's score and evidence as of the day.
+INSERT INTO agent_score_summary (domainid, agentid, agentnm, total_executions, success_count, failure_count,
+    success_rate, last_execution_date, decay_date, days_since_last_exec, time_decay_factor, calculated_score,
+    score_weight, evidence_score, evidence_low, evidence_high, updated_at) SELECT scored.domain_id,
+    scored.agent_id, scored.name, scored.executions, scored.successes, scored.failures, scored.success_rate,
+    scored.last_day, scored.decay_day, scored.days_since, scored.decay, scored.score, scored.weight,
+    scored.evidence, scored.evidence_low, scored.evidence_high, CAST((SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms) AS TIMESTAMP WITHOUT TIME ZONE) AS anon_1
+FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
+    agents.executions AS executions, agents.successes AS successes,
+    agents.executions - agents.successes AS failures,
+    (CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)) AS success_rate,
+    agents.last_day AS last_day, agents.decay_day AS decay_day, CASE
+    WHEN (agents.last_day IS NOT NULL) THEN greatest(0, DATEDIFF(day, agents.last_day,
+    (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms))) END AS days_since, CASE
+    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, agents.decay_day, (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms)))) END AS decay, CAST(agents.executions AS DOUBLE PRECISION) * CASE
+    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, agents.decay_day, (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms)))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
+    2) AS score, CAST(agents.executions AS DOUBLE PRECISION) * CASE
+    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, agents.decay_day, least(agents.newest, (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms))))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
+    2) AS weight,
+    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS evidence,
+    greatest(CAST(0.0 AS DOUBLE PRECISION),
+    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) - CAST(1.6448536269514722 AS DOUBLE PRECISION) * sqrt((CAST((CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) * (CAST(1.0 AS DOUBLE PRECISION) - (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION))) AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)))) AS evidence_low,
+    least(CAST(1.0 AS DOUBLE PRECISION),
+    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) + CAST(1.6448536269514722 AS DOUBLE PRECISION) * sqrt((CAST((CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) * (CAST(1.0 AS DOUBLE PRECISION) - (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION))) AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)))) AS evidence_high
+FROM (SELECT sums.domain_id AS domain_id, sums.agent_id AS agent_id, sums.name AS name,
+    sums.executions AS executions, sums.successes AS successes, sums.last_day AS last_day,
+    sums.weighed AS weighed, sums.good AS good,
+    (CAST(sum(sums.good) OVER (PARTITION BY sums.domain_id) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(sum(sums.weighed) OVER (PARTITION BY sums.domain_id) + CAST(2.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS prior,
+    coalesce(sums.last_day, min(sums.last_day) OVER (PARTITION BY sums.domain_id)) AS decay_day,
+    max(sums.last_day) OVER (PARTITION BY sums.domain_id) AS newest
+FROM (SELECT rows_.domain_id AS domain_id, rows_.agent_id AS agent_id, rows_.name AS name,
+    CAST(sum(rows_.executions) AS BIGINT) AS executions, CAST(sum(rows_.successes) AS BIGINT) AS successes,
+    max(rows_.day) AS last_day, sum(CAST(rows_.executions AS DOUBLE PRECISION) * CASE
+    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
+    (CAST(greatest(0, DATEDIFF(day, rows_.weigh_day, (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms))) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
+FROM refresh_terms) AS DOUBLE PRECISION))) END) AS weighed,
+    sum(CAST(rows_.successes AS DOUBLE PRECISION) * CASE
+    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
+    (CAST(greatest(0, DATEDIFF(day, rows_.weigh_day, (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms))) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
+FROM refresh_terms) AS DOUBLE PRECISION))) END) AS good
+FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
+    agent.agentid) AS name, agent_daily.executions AS executions, agent_daily.successes AS successes,
+    nullif(agent_daily.execution_date, CAST('0001-01-01' AS DATE)) AS day,
+    coalesce(nullif(agent_daily.execution_date, CAST('0001-01-01' AS DATE)),
+    min(nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid)) AS weigh_day
+FROM agent_daily JOIN agent ON agent.agentid = agent_daily.agentid
+WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domain_id, rows_.agent_id,
+    rows_.name) AS sums) AS agents) AS scored;
+
+-- Empty tool_error_summary; DELETE, not TRUNCATE, which would commit.
+DELETE FROM tool_error_summary;
+
+-- Errors per agent, and which tools failed.
+INSERT INTO tool_error_summary (domainid, agentid, agentnm, total_errors, total_executions, error_rate,
+    failed_tools) SELECT per_tool.domainid, per_tool.agentid, per_tool.name,
+    CAST(sum(per_tool.errors) AS BIGINT) AS sum_1, CAST(sum(per_tool.calls) AS BIGINT) AS sum_2,
+    (CAST(sum(per_tool.errors) AS DOUBLE PRECISION) / CAST(sum(per_tool.calls) AS DOUBLE PRECISION)) AS ratio_1,
+    LISTAGG(CASE WHEN (per_tool.errors > 0) THEN left(per_tool.tool, 100) ELSE NULL END,
+    ', ') WITHIN GROUP (ORDER BY CASE WHEN (per_tool.errors > 0) THEN left(per_tool.tool,
+    100) ELSE NULL END) AS list_agg_1
+FROM (SELECT rows_.domainid AS domainid, rows_.agentid AS agentid, rows_.name AS name, rows_.tool AS tool,
+    sum(rows_.errors) AS errors, sum(rows_.calls) AS calls
+FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(agent.agentnm,
+    agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors,
+    coalesce(nullif(agent_tool.toolnm, ''), tool.toolnm, agent_tool.toolid) AS tool
+FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid
+    LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid AND tool.toolid = agent_tool.toolid
+WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domainid, rows_.agentid, rows_.name,
+    rows_.tool) AS per_tool GROUP BY per_tool.domainid, per_tool.agentid, per_tool.name
+HAVING sum(per_tool.errors) > 0;
+
+-- Empty work_change; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_change;
+
+-- Empty work_session; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_session;
+
+-- Empty work_execution; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_execution;
+
+-- Empty work_call; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_call;
+
+-- Empty work_daily; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_daily;
+
+-- Empty work_tool; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_tool;
+
+-- Empty work_user; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_user;
+
+-- Empty work_pattern; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_pattern;
+
+-- Empty refresh_watermark; DELETE, not TRUNCATE, which would commit.
+DELETE FROM refresh_watermark;
+
+-- How far this refresh saw.
+INSERT INTO refresh_watermark (name, as_of, seen_until) SELECT CAST('refresh' AS VARCHAR(28)) AS "'refresh'",
+    (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms) AS anon_1, max(greatest(landed._record_create_time, landed._record_delete_time)) AS max_2
+FROM dbagent.public."AgentTable" AS landed;
+
+COMMIT;
