@@ -13,7 +13,7 @@ help:
 	@echo "make demo         the whole loop on embedded engines, in a minute"
 	@echo "make test         unit, property, integration and docs tests"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
-	@echo "make test-engine  the same against a second DynamoDB engine (needs npm)"
+	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
 	@echo "make lint         ruff, import contracts, rendered SQL"
 	@echo "make types        mypy --strict and pyright"
@@ -51,7 +51,7 @@ $(ENGINE): Makefile | install
 	chmod +x $@ && touch $@
 
 test-engine: install $(ENGINE)
-	$(BIN)/python scripts/with_engine.py $(ENGINE) -- $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python scripts/with_engine.py $(ENGINE) -- $(BIN)/python -m pytest -m table $(PYTEST_ARGS)
 
 test-wheel: install
 	PYTEST_ARGS="$(PYTEST_ARGS)" scripts/test_wheel $(BIN)/python

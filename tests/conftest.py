@@ -23,10 +23,19 @@ hypothesis_settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+# For repeated runs of what another run has searched at length: `pytest --hypothesis-profile=brief`.
+hypothesis_settings.register_profile("brief", hypothesis_settings.get_profile("default"), max_examples=15)
 hypothesis_settings.load_profile("default")
 
 TEST_ENDPOINT = "AGENTMODEL_TEST_ENDPOINT"
 """URL of another DynamoDB engine to run the tests against; unset means moto's server."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that another DynamoDB engine can answer differently: `pytest -m table`."""
+    for item in items:
+        if "dynamodb_endpoint" in getattr(item, "fixturenames", ()):
+            item.add_marker("table")
 
 
 @pytest.fixture(autouse=True)
