@@ -64,6 +64,7 @@ class AgentModel:
 
     def __init__(self, settings: Settings, *, engines: Engines | None = None) -> None:
         self.settings = settings
+        self._engines = engines
         self._resources = ExitStack()
         if engines is not None:
             self._resources.callback(engines.close)
@@ -206,7 +207,8 @@ class AgentModel:
         warehouse = self.warehouse
         now = datetime.now(UTC)
         if (self.settings.warehouse_url or "").startswith("duckdb"):
-            warehouse.land(self.table.scan(), at=now)
+            exported = None if self._engines is None else self._engines.items(self.table.name, self.settings.region)
+            warehouse.land(self.table.scan() if exported is None else exported, at=now)
         return warehouse.refresh(as_of=as_of or now, full=full, progress=progress)
 
     @cached_property
