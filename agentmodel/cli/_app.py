@@ -36,7 +36,11 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"agentmodel {metadata.version('agentmodel')}")
+        try:
+            found = metadata.version("agentmodel")
+        except metadata.PackageNotFoundError:
+            found = "that is not installed, but run from its sources"
+        typer.echo(f"agentmodel {found}")
         raise typer.Exit
 
 
@@ -87,7 +91,7 @@ def _meant(error: Exception) -> tuple[str, int]:
         return f"{error.object!r} is not text: give it in the encoding of the terminal", _WRONG_USE
     if isinstance(error, _CLICK):
         text = str(cast("Any", error).format_message())
-        return (f"{text} See `agentmodel --help`.", _WRONG_USE) if isinstance(error, _USAGE) else (text, _FAILURE)
+        return (f"{text} (see `agentmodel --help`)", _WRONG_USE) if isinstance(error, _USAGE) else (text, _FAILURE)
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}", _FAILURE
     where = traceback.extract_tb(error.__traceback__)[-1]

@@ -1,8 +1,9 @@
-"""Commands that look: suggest, agents, tools, patterns, errors, history, stats."""
+"""Commands that look: suggest, agents, tools, patterns, errors, history, stats, sql."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ def suggest(
     as_json: Json = False,
 ) -> None:
     """Say what to do for a user's request: which agent, which steps, what to avoid, and why."""
+    check_id("USER", user, "USR")
     with opened(stack_of(ctx)) as model:
         plan = model.suggest(user, category=category, request=request, domain_id=domain)
     out = Output(as_json=as_json)
@@ -132,6 +134,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List the sessions of a user, newest first, or the calls of one session in their order."""
+    check_id("USER", user, "USR")
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model:
         read = model.repository
@@ -173,7 +176,36 @@ def stats(
         _show.stations(out, counts)
 
 
+def sql(
+    *,
+    folder: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder of the files; others in it are left alone.")
+    ] = Path("sql"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file differs.")] = False,
+    landed_table: Annotated[
+        str | None, typer.Option(metavar="NAME", help='Where zero-ETL lands the table, such as dbagent.public."T".')
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the warehouse's tables and statements as SQL for Redshift, one file a step, in the order to run them."""
+    from agentmodel.redshift import render
+
+    landed = render.LANDED if landed_table is None else landed_table
+    names = render.drift(folder, landed_table=landed) if check else render.write(folder, landed_table=landed)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"folder": str(folder), "differing" if check else "written": names})
+    elif not check:
+        out.line(f"{len(names)} files written into {folder}")
+    if check and names:
+        listed = ", ".join(names)
+        out.note(f"error: {folder} is not what is rendered, run `agentmodel sql --to {folder}`: {listed}")
+        raise typer.Exit(1)
+    if check and not as_json:
+        out.line(f"{folder} is what is rendered")
+
+
 def add(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (suggest, agents, tools, patterns, errors, history, stats):
+    for command in (suggest, agents, tools, patterns, errors, history, stats, sql):
         app.command()(command)

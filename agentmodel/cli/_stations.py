@@ -84,5 +84,5 @@ def _scanned(model: AgentModel) -> tuple[Counter[str], dict[str, int]]:
         if answer.get("LastEvaluatedKey") is None:
             break
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-    places = {"agents": Agent, "tools": Tool, "mappings": UserToolMapping}
-    return kinds, {name: published[entity.kind] for name, entity in places.items()}
+    places = {"agents": Agent.kind, "tools": Tool.kind, "mappings": UserToolMapping.kind}
+    return kinds, {name: published[kind] for name, kind in places.items()}
