@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
-from pynamodb.connection.base import Connection, MetaTable
+from pynamodb.connection.base import MetaTable
 from pynamodb.connection.table import TableConnection
 
 from agentmodel.config import Settings
 from agentmodel.dynamo.backoff import Backoff
 from agentmodel.dynamo.entity import BOUND, Entity, Item, ItemKey
+from agentmodel.dynamo.wire import UNREADABLE, SharedConnection
 from agentmodel.exceptions import (
     BatchIncomplete,
     ConfigurationError,
@@ -105,7 +106,7 @@ class Table:
         self.name = settings.table
         self.where = settings.endpoint or f"DynamoDB in {settings.region}"
         secret = settings.secret_access_key
-        self._connection = Connection(
+        self._connection = SharedConnection(
             region=settings.region,
             host=settings.endpoint,
             read_timeout_seconds=settings.dynamodb_timeout,
@@ -123,8 +124,7 @@ class Table:
 
     def close(self) -> None:
         """Close the client's connections."""
-        if self._connection._client is not None:
-            self._connection.client.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,6 +153,8 @@ class Table:
             ) from error
         except BotoCoreError as error:
             raise TableUnavailable(f"{self.where} does not answer {operation} (AGENTMODEL_ENDPOINT): {error}") from error
+        if UNREADABLE in answer:
+            raise TableUnavailable(f"{self.where} answers {operation} with what is no JSON (AGENTMODEL_ENDPOINT)")
         return answer
 
     def _meant(self, operation: str, error: ClientError) -> Exception:
