@@ -17,13 +17,14 @@ from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, Executable, create_engine, exc, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, Executable, exc, func, make_url, select
 from sqlalchemy.schema import CreateTable
 
-from agentmodel.exceptions import ConfigurationError, MissingExtraError, ValidationError, WarehouseUnavailable
+from agentmodel.exceptions import ConfigurationError, ValidationError, WarehouseUnavailable
 from agentmodel.redshift import _history as history
 from agentmodel.redshift import models as m
 from agentmodel.redshift import statements
+from agentmodel.redshift._redshift import redshift_engine
 from agentmodel.redshift.dialects import CreateView
 from agentmodel.redshift.duck import duckdb_engine
 from agentmodel.redshift.landing import Landed, create_landing, land, landing_table
@@ -249,7 +250,7 @@ def _url(text: str) -> URL:
         raise ConfigurationError(
             "the warehouse URL cannot be read: give one such as duckdb:///history.duckdb"
         ) from None
-    if url.get_backend_name() not in ("duckdb", "redshift", "postgresql"):
+    if url.get_backend_name() not in ("duckdb", "redshift"):
         raise ConfigurationError(
             f"warehouse {url.render_as_string()} is refused: give duckdb:///file or redshift+redshift_connector://…"
         )
@@ -259,10 +260,7 @@ def _url(text: str) -> URL:
 def _engine(url: URL, *, memory_limit: str | None, threads: int | None) -> Engine:
     if url.get_backend_name() == "duckdb":
         return duckdb_engine(url, memory_limit=memory_limit, threads=threads)
-    try:
-        return create_engine(url, pool_pre_ping=True)
-    except (ImportError, exc.NoSuchModuleError):
-        raise MissingExtraError("redshift", f"the warehouse at {url.get_backend_name()}") from None
+    return redshift_engine(url)
 
 
 def _told(error: exc.DBAPIError) -> str:
