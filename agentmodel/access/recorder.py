@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from agentmodel import keys
 from agentmodel.access.repository import Repository
-from agentmodel.access.slots import Numbered, numbered, renumbered
+from agentmodel.access.slots import Given, Numbered, numbered, renumbered
 from agentmodel.config import Durability, Settings
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
@@ -107,6 +107,7 @@ class Recorder:
         self._recent = recent
         self.now = now
         self._tool_names: dict[tuple[str, str], tuple[str, float]] = {}
+        self._given = Given()
 
     # Context managers
 
@@ -250,6 +251,7 @@ class Recorder:
         for work, answer in zip(works, answers, strict=True):
             if isinstance(answer, Kept):
                 work.receipt = Receipt(answer.level, work.entity, answer.repeated)
+                self._note(work)
             elif isinstance(answer, Taken):
                 work.renumber(answer.number)
             elif isinstance(answer, Unknown):
@@ -266,6 +268,7 @@ class Recorder:
         for item in self._kept(owner, partition):
             for number in Numbered.of_item(item):
                 families.setdefault(number.family, {})[number.call_id] = number.number
+                self._given.note(partition, number)
         journal.open(owner, partition, families)
 
     def _kept(self, owner: str, partition: str) -> list[Item]:
@@ -281,9 +284,14 @@ class Recorder:
         written: list[_Work[Any]] = []
         try:
             for work in works:
+                if work.number is not None and why is not None and not isinstance(why, JournalFull):
+                    free = self._given.free(work.entity.pk, work.number)
+                    if free != work.number.number:
+                        work.renumber(free)
                 self._direct_one(work)
                 if work.receipt is not None:
                     written.append(work)
+                    self._note(work)
         except TableUnavailable as error:
             if why is None:
                 raise
@@ -294,6 +302,10 @@ class Recorder:
             if self._recent is not None:
                 for work in written:
                     self._recent.wrote(work.entity.user_id, [work.item])
+
+    def _note(self, work: _Work[Any]) -> None:
+        if self._journal is not None and work.number is not None:
+            self._given.note(work.entity.pk, work.number)
 
     def _direct_one(self, work: _Work[Any]) -> None:
         number = work.number

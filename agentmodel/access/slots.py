@@ -6,6 +6,8 @@ does, by a conditional write.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,7 +17,7 @@ from agentmodel.dynamo.entity import Entity, entity_of
 from agentmodel.dynamo.models import ToolExecution, UserSessionProcess
 from agentmodel.exceptions import CorruptItem, KeyFormatError
 
-__all__ = ["Numbered", "numbered", "renumbered"]
+__all__ = ["Given", "Numbered", "numbered", "renumbered"]
 
 N = TypeVar("N", bound=Entity)
 
@@ -46,6 +48,42 @@ class Numbered:
             return  # it cannot be read, so it cannot be taken for a repetition; its key still refuses a second item
         if found is not None:
             yield found
+
+
+class Given:
+    """Numbers that this process knows to be given, for when the journal that keeps them does not answer.
+
+    A number in the journal is not in the table yet: without this, what is written straight into the table in an outage
+    could take it, and the journal would overwrite that later.
+
+    Args:
+        most: Partitions remembered; the one not used for longest is forgotten first.
+    """
+
+    def __init__(self, *, most: int = 1000) -> None:
+        self._most = most
+        self._calls: OrderedDict[str, dict[tuple[str, int], str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def note(self, partition: str, number: Numbered) -> None:
+        """A call has this number now."""
+        with self._lock:
+            self._calls.setdefault(partition, {})[number.family, number.number] = number.call_id
+            self._calls.move_to_end(partition)
+            if len(self._calls) > self._most:
+                self._calls.popitem(last=False)
+
+    def free(self, partition: str, wanted: Numbered) -> int:
+        """The number a call has, else the first from the wanted one up that no other is known to have."""
+        with self._lock:
+            calls = self._calls.get(partition, {})
+            for (family, number), call_id in calls.items():
+                if (family, call_id) == (wanted.family, wanted.call_id):
+                    return number
+            number = wanted.number
+            while (wanted.family, number) in calls:
+                number += 1
+            return number
 
 
 def renumbered(entity: N, number: int) -> N:
