@@ -191,18 +191,31 @@ def sql(
     from agentmodel.redshift import render
 
     landed = render.LANDED if landed_table is None else landed_table
-    names = render.drift(folder, landed_table=landed) if check else render.write(folder, landed_table=landed)
+    if check:
+        _checked(folder, render.drift(folder, landed_table=landed), Output(as_json=as_json))
+        return
+    files = render.rendered(landed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
     out = Output(as_json=as_json)
     if as_json:
-        out.data({"folder": str(folder), "differing" if check else "written": names})
-    elif not check:
-        out.line(f"{len(names)} files written into {folder}")
-    if check and names:
-        listed = ", ".join(names)
-        out.note(f"error: {folder} is not what is rendered, run `agentmodel sql --to {folder}`: {listed}")
-        raise typer.Exit(1)
-    if check and not as_json:
+        out.data({"folder": str(folder), "written": list(files)})
+    else:
+        out.line(f"{len(files)} files written into {folder}")
+
+
+def _checked(folder: Path, differing: list[str], out: Output) -> None:
+    if out.as_json:
+        out.data({"folder": str(folder), "differing": differing})
+    elif not differing:
         out.line(f"{folder} is what is rendered")
+    if differing:
+        out.note(
+            f"error: {len(differing)} files of {folder} are missing, superfluous or not what is rendered, run "
+            f"`agentmodel sql --to {folder}`: {', '.join(differing)}"
+        )
+        raise typer.Exit(1)
 
 
 def add(app: typer.Typer) -> None:
