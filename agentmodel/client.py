@@ -11,7 +11,7 @@ with AgentModel.local() as model:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from agentmodel.access.importing import Imported, TraceImport
-from agentmodel.access.recorder import Recorder, SessionRecorder
+from agentmodel.access.recorder import History, Recorder, SessionRecorder
 from agentmodel.access.repository import Near, Repository
 from agentmodel.clock import HybridClock
 from agentmodel.config import Settings
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from agentmodel.cache.journal import Journal
     from agentmodel.embedded import Engines
     from agentmodel.redshift.pipeline import Refreshed, Warehouse
-    from agentmodel.suggest.advise import Plan
+    from agentmodel.suggest.advise import Adviser, Plan
     from agentmodel.suggest.publish import Published
+    from agentmodel.suggest.suggestions import Suggestions
 
 __all__ = ["AgentModel"]
 
@@ -86,6 +87,7 @@ class AgentModel:
             journal=self.journal,
             recent=None if self._near is None else self._near.recent,
         )
+        self.recorder.observers.append(self._observe)
 
     def _connect_valkey(self) -> None:
         from agentmodel.cache.client import Valkey
@@ -150,11 +152,18 @@ class AgentModel:
         name: str | None = None,
         session_id: str | None = None,
         started_at: datetime | None = None,
+        plan: Plan | None = None,
     ) -> SessionRecorder:
-        """A session of a user, recorded from ``with`` to the end of the block; see `Recorder.session`."""
-        return self.recorder.session(
+        """A session of a user, recorded from ``with`` to the end of the block; see `Recorder.session`.
+
+        With ``plan``, the suggestion it came from learns whether it was followed, and how the session went.
+        """
+        session = self.recorder.session(
             user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
         )
+        if plan is not None:
+            session.entity.suggestion_id = plan.suggestion_id
+        return session
 
     def import_traces(
         self,
@@ -242,7 +251,9 @@ class AgentModel:
         from agentmodel.suggest.publish import Publisher
 
         publisher = Publisher(self.settings, self.repository, table=self.table, writer=self.writer, near=self._near)
-        return publisher.publish(self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress)
+        published = publisher.publish(self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress)
+        self.adviser.forget()
+        return published
 
     def suggest(
         self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
@@ -255,10 +266,25 @@ class AgentModel:
             request: What is asked, in the user's words.
             domain_id: The domain to choose an agent of.
         """
+        return self.adviser.suggest(user_id, category=category, request=request, domain_id=domain_id)
+
+    @cached_property
+    def adviser(self) -> Adviser:
+        """Makes the plans; make one of your own for another `Similarity`, or to explore."""
         from agentmodel.suggest.advise import Adviser
 
-        adviser = Adviser(self.repository)
-        return adviser.suggest(user_id, category=category, request=request, domain_id=domain_id)
+        return Adviser(self.repository, log=self.suggestions, ranking=self.settings.ranking)
+
+    @cached_property
+    def suggestions(self) -> Suggestions:
+        """What was suggested, and what became of it."""
+        from agentmodel.suggest.suggestions import Suggestions
+
+        return Suggestions(self.settings, self.table, writer=self.writer, repository=self.repository)
+
+    def _observe(self, recorded: Sequence[History]) -> None:
+        """Hand on what was recorded to those who learn from it at once."""
+        self.suggestions.observe(recorded)
 
     # Resources
 

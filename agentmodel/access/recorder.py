@@ -84,6 +84,9 @@ class Recorder:
         journal: The journal, or None.
         recent: The user's own near copies, or None.
         now: Gives the present time.
+
+    Attributes:
+        observers: Called with what was kept, after it was kept; they do not hold records back for long.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Recorder:
         self._recent = recent
         self.now = now
         self._tool_names: dict[tuple[str, str], tuple[str, float]] = {}
+        self.observers: list[Callable[[Sequence[History]], None]] = []
         self._given = Given()
 
     # Context managers
@@ -171,8 +175,18 @@ class Recorder:
                 self._journalled(self._journal, waiting)
             waiting = [work for work in waiting if work.receipt is None]
             if not waiting:
-                return [work.receipt for work in works if work.receipt is not None]
+                receipts = [work.receipt for work in works if work.receipt is not None]
+                self._tell([receipt.entity for receipt in receipts if not receipt.repeated])
+                return receipts
         raise HistoryUnavailable(f"no free number was found in {_ROUNDS} rounds: somebody else takes every one")
+
+    def _tell(self, recorded: Sequence[History]) -> None:
+        """Tell the observers what was kept; a store that does not answer them does not undo the record."""
+        for observer in self.observers:
+            try:
+                observer(recorded)
+            except Unavailable as error:
+                _log.warning("%d records were kept, but not everybody learnt of them: %s", len(recorded), error)
 
     def tool_name(self, agent_id: str, tool_id: str) -> str:
         """The name of a tool in the catalogue; its id when the catalogue does not know it or does not answer."""
@@ -212,7 +226,7 @@ class Recorder:
         stored = self._repository.session(session.user_id, session.session_id)
         if stored is None:
             return session, 0
-        for name in ("request", "category"):
+        for name in ("request", "category", "suggestion_id"):
             value = getattr(session, name)
             if value is not None:
                 setattr(stored, name, value)
