@@ -82,7 +82,7 @@ def sorted_out(items: Iterable[Item], *kinds: type[E]) -> tuple[list[E], list[As
 def write_cursor(query: tuple[Any, ...], position: Any) -> str:
     """The cursor that continues ``query`` (pattern name and arguments) after ``position`` (JSON)."""
     text = json.dumps(position, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return base64.urlsafe_b64encode(_check(query, text) + text.encode()).decode().rstrip("=")
+    return _encoded(_check(query, text) + text.encode())
 
 
 def read_cursor(query: tuple[Any, ...], cursor: str) -> Any:
@@ -96,9 +96,13 @@ def read_cursor(query: tuple[Any, ...], cursor: str) -> Any:
         check, text = data[:_CHECK], data[_CHECK:].decode()
     except (ValueError, binascii.Error, AttributeError):
         raise CursorError(value=cursor) from None
-    if check != _check(query, text):
+    if check != _check(query, text) or cursor != _encoded(data):  # base64 has spellings that mean the same
         raise CursorError(value=cursor)
     return json.loads(text)
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _check(query: tuple[Any, ...], text: str) -> bytes:
