@@ -495,7 +495,20 @@ class KeyFormat(Generic[*Ts]):
                 text += _source_of_word(part) if isinstance(part, str) else _source_of_part(part, next(rest), scope)
         if self._most_bytes() <= self.limit:
             return f"f'{text}'"
-        return f"{_named('fit', self._fitting, scope)}(f'{text}')"
+        fitted = f"{_named('fit', self._fitting, scope)}(f'{text}')"
+        short = self.short_source(names)
+        return fitted if short is None else f"f'{text}' if {short} else {fitted}"
+
+    def short_source(self, names: Sequence[str]) -> str | None:
+        """Source of a condition: the ids in the variables ``names`` are so short that their key fits.
+
+        None when the key holds more than words, ids and a count.
+        """
+        if not all(isinstance(part, str | Identifier | _Count) for part in self._parts):
+            return None
+        ids = [name for name, part in zip(names, self._values, strict=True) if isinstance(part, Identifier)]
+        rest = sum(len(part) + 1 if isinstance(part, str) else 32 for part in self._parts)  # separators, words, a count
+        return f"{' + '.join(f'len({name})' for name in ids)} < {(self.limit - rest) // 4}"
 
     def split_source(self, text: str, names: Sequence[str]) -> list[str] | None:
         """Source of statements for `parse` of the variable ``text``, for keys of words, ids and a last number only.

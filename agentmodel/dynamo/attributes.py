@@ -269,10 +269,9 @@ class _KeyText(Field):
     def check(self, value: Any) -> Any:
         text = _text_of(self.name, value)
         try:
-            keys.TEXT.build(text)
+            return keys.TEXT.parse(keys.TEXT.build(text))[0]  # in Unicode NFC, as it will be read from the key
         except ValidationError as error:
             raise ValidationError(self.name, value, error.rule) from None
-        return text
 
 
 class _KeyCount(Field):

@@ -128,7 +128,8 @@ def _init(layout: Layout, scope: Scope) -> str:
     for name in ("PK", "SK"):  # a key that cannot be built is refused here, not at the first write
         made = layout.keys[name]
         if not made.format.always_fits():
-            body.append(_key_source(made, scope))
+            short = made.format.short_source([field.name for field in made.attributes])
+            body.append(_key_source(made, scope) if short is None else f"if not ({short}): {_key_source(made, scope)}")
     return _function(f"__init__(_self, *, {', '.join(parameters)}, **_unknown)", body)
 
 

@@ -2,7 +2,7 @@
 
 >>> encoder("steps")({"seats": 2, "names": ["a", None]})
 {'M': {'seats': {'N': '2'}, 'names': {'L': [{'S': 'a'}, {'NULL': True}]}}}
->>> decode({"L": [{"N": "2.50"}, {"N": "0.1234567890123456789"}]})
+>>> decode({"L": [{"N": "2.5"}, {"N": "0.1234567890123456789"}]})
 [2.5, Decimal('0.1234567890123456789')]
 """
 
@@ -35,7 +35,7 @@ def number_text(field: str, value: float | Decimal) -> str:
         raise ValidationError(field, value, _RULE) from None
     if not exact.is_finite():
         raise ValidationError(field, value, _RULE)
-    return str(exact)
+    return str(exact.normalize(_NUMBERS)) if exact else "0"  # without trailing zeros, as DynamoDB gives it back
 
 
 def encoder(field: str) -> Callable[[Any], dict[str, Any]]:
