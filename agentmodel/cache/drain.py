@@ -29,6 +29,7 @@ from agentmodel.exceptions import BatchIncomplete, Rejected, TableUnavailable, U
 __all__ = ["Drained", "Drainer", "Sink"]
 
 _SUSPECT = 2  # taken twice and not acknowledged: from now on alone
+_SLICE = 100  # entries one thread writes at once: four batches
 _CHUNK = 200  # entries of one script call
 _REASON = 500  # characters of a dead letter's reason
 _T = TypeVar("_T")
@@ -113,6 +114,13 @@ class _Outcome:
     back: list[_Entry] = field(default_factory=list)
     outage: TableUnavailable | None = None
 
+    def join(self, other: _Outcome) -> None:
+        """Adds what became of other entries."""
+        self.written += other.written
+        self.dead += other.dead
+        self.back += other.back
+        self.outage = self.outage or other.outage
+
 
 class Drainer:
     """Drains every shard. One at a time in a thread; any number of processes side by side.
@@ -126,7 +134,7 @@ class Drainer:
         batch: Entries of one pass.
         idle: Seconds after which another drainer's unacknowledged entries are adopted; longer than its slowest pass.
         deliveries: How often an entry is taken before it is put to the dead letters.
-        workers: Threads for conditional puts.
+        workers: Threads that write.
     """
 
     def __init__(
@@ -286,7 +294,7 @@ class Drainer:
             return total
         outcome = _Outcome()
         bulk, versioned = _lanes(taken, outcome)
-        self._put_bulk(bulk, outcome)
+        self._put_slices(bulk, outcome)
         if outcome.outage is None:
             self._put_versioned(versioned, outcome)
         else:
@@ -301,6 +309,15 @@ class Drainer:
         if outcome.outage is not None:
             raise outcome.outage
         return total.plus(len(outcome.written), len(outcome.stale) + len(overtaken), dead)
+
+    def _put_slices(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
+        """Writes entries that never change, a slice to each thread."""
+        if self._pool is None or len(entries) <= _SLICE:
+            self._put_bulk(entries, outcome)
+            return
+        slices = [(entries[at : at + _SLICE], _Outcome()) for at in range(0, len(entries), _SLICE)]
+        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_bulk(*one), slices), strict=True):
+            outcome.join(part)
 
     def _put_bulk(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
         """Writes entries that never change; halves a batch that is rejected until the one item is found."""

@@ -161,6 +161,9 @@ class Journal:
         self._full_wait = full_wait
         self._now = now
         self._pause = pause
+        self._known: Server | None = None  # the server of which the next two are known
+        self._given: Durability = "valkey"
+        self._enough = False
 
     def verify(self) -> Server:
         """Checks at start that the server may carry a journal and gives what the settings demand.
@@ -196,12 +199,12 @@ class Journal:
             CacheUnavailable: Valkey does not answer, refuses the write, or gives less than is demanded.
         """
         calls = self._calls(entries)
-        deadline = self._now() + self._full_wait
-        wait = 0.01
+        deadline, wait = None, 0.01
         while True:
             answers = self._sent(entries, calls)
             if None not in answers:
                 return cast("list[Answer]", answers)
+            deadline = deadline or self._now() + self._full_wait
             if self._now() + wait > deadline:
                 shards = sorted({self._keys.shard(e.owner) for e, a in zip(entries, answers, strict=True) if a is None})
                 raise JournalFull(
@@ -276,8 +279,11 @@ class Journal:
 
     def _sent(self, entries: Sequence[Entry], calls: Sequence[tuple[list[int], Command, str]]) -> list[Answer | None]:
         server = self._valkey.server()
-        level = self._level(server)
-        if _rank(level) >= _rank(self._demanded) or self._demanded == "dynamodb":
+        if server is not self._known:
+            self._known, self._given = server, self._level(server)
+            self._enough = self._demanded == "dynamodb" or _rank(self._given) >= _rank(self._demanded)
+        level = self._given
+        if self._enough:
             replies = self._valkey.call([command for _, command, _ in calls])
         elif self._demanded == "valkey-replicated":
             replies = [self._replicated(command, key) for _, command, key in calls]

@@ -292,7 +292,7 @@ return 1
 """Puts a value that was just written, unless a newer one is there."""
 
 SWAP = Script("""
--- KEYS: ranking, its replacement. ARGV: run as 20 digits.
+-- KEYS: ranking, its replacement, its head. ARGV: run as 20 digits, head.
 local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
 local run = first and string.sub(first, 2)
 if run and run > ARGV[1] then
@@ -302,6 +302,7 @@ end
 if redis.call('EXISTS', KEYS[2]) == 0 then return run == ARGV[1] and 1 or 0 end
 redis.call('PERSIST', KEYS[2])
 redis.call('RENAME', KEYS[2], KEYS[1])
+redis.call('SET', KEYS[3], ARGV[2])
 return 1
 """)
 """Replaces a ranking at once; an older run never replaces a newer one."""

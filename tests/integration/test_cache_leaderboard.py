@@ -43,6 +43,15 @@ def test_scores_come_back_exactly(board: Leaderboard) -> None:
     assert scores == dict(board.top(D, 9) or [])
 
 
+@pytest.mark.parametrize("limit", [1, 25, 26, 60, 99])
+def test_any_limit(board: Leaderboard, limit: int) -> None:
+    """The head of a ranking and the whole of it agree."""
+    board.replace(D, {f"AGT{n:03d}": float(n % 7) for n in range(60)}, 1)
+    right = sorted(((f"AGT{n:03d}", float(n % 7)) for n in range(60)), key=lambda one: (-one[1], one[0]))
+
+    assert right[:limit] == board.top(D, limit)
+
+
 def test_unknown_is_not_empty(board: Leaderboard) -> None:
     """Nothing published is None, so that the table is asked; published without agents is empty."""
     assert board.top(D, 3) is None
@@ -62,7 +71,7 @@ def test_older_run_is_refused(board: Leaderboard, valkey: Valkey) -> None:
 
     assert not board.replace(D, {"B": 2.0}, 9)
     assert [("A", 1.0)] == board.top(D, 3)
-    assert 1 == valkey.one(("DBSIZE",))
+    assert 2 == valkey.one(("DBSIZE",))
 
 
 def test_same_run_again(board: Leaderboard, valkey: Valkey) -> None:

