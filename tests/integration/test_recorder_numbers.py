@@ -1,5 +1,6 @@
 """Nothing is overwritten: numbers of processes and attempts belong to one call for ever, whoever records at once."""
 
+# ruff: noqa: PT012, SIM117 -- a session, its process and its call are nested blocks: that is what is tested
 from __future__ import annotations
 
 import threading
@@ -56,7 +57,7 @@ def step(name: str, **values: Any) -> UserSessionProcess:
 
 def record_step(model: AgentModel, name: str) -> None:
     """Go on with the session by one step with one call."""
-    with model.session(USER, session_id=SESSION) as session, session.process(name) as process:  # noqa: SIM117  # one line of three
+    with model.session(USER, session_id=SESSION) as session, session.process(name) as process:
         with process.call("AGT001", "TL001") as made:
             made.result = name
 
