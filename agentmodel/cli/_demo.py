@@ -52,9 +52,10 @@ def demo(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the whole loop once: record, drain, refresh, publish, suggest; and show what came of it.
+    """Run the whole loop once and show what came of it.
 
-    The engines are embedded and are gone afterwards, unless --keep says where to keep their data.
+    Record (or import), drain, refresh, publish, suggest. The engines are embedded and are gone afterwards, unless
+    --keep says where to keep their data.
     """
     if traces != bool(files):
         raise typer.BadParameter("--traces goes together with one file or more, as in: demo --traces calls.jsonl.gz")

@@ -97,7 +97,8 @@ class Output:
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "nothing yet"
     ) -> None:
         """Print a table; a column whose name ends in ``>`` is aligned to the right."""
-        table = Table(title=title, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+        self._out.print(Text(title, style="bold"), soft_wrap=True)
+        table = Table(show_edge=False, pad_edge=False)
         for column in columns:
             table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left")
         for row in rows:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,9 +15,13 @@ from agentmodel.cli._model import as_of_day, opened
 from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
 from agentmodel.cli._output import Output
 from agentmodel.cli._stations import count
+from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Domain as DomainEntity
-from agentmodel.exceptions import NotFound
+from agentmodel.exceptions import MissingExtraError, NotFound
 from agentmodel.keys import check_id
+
+if TYPE_CHECKING:
+    from agentmodel.redshift.pipeline import Warehouse
 
 __all__ = ["add"]
 
@@ -30,7 +35,10 @@ def suggest(
     domain: Domain = None,
     as_json: Json = False,
 ) -> None:
-    """Say what to do for a user's request: which agent, which steps, what to avoid, and why."""
+    """Say what to do for a request, and why.
+
+    Which agent, which steps, what to avoid; from what the last publish left.
+    """
     check_id("USER", user, "USR")
     with opened(stack_of(ctx)) as model:
         plan = model.suggest(user, category=category, request=request, domain_id=domain)
@@ -42,7 +50,10 @@ def suggest(
 
 
 def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_json: Json = False) -> None:
-    """Rank the agents of each domain as the last publish left them, best first."""
+    """Rank the agents of each domain, best first.
+
+    As the last publish left them.
+    """
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model:
         read = model.repository
@@ -73,14 +84,24 @@ def _domains(read: Repository, wanted: str | None) -> Iterator[DomainEntity]:
             return
 
 
-def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -> None:
-    """List the tools that fail, and how often, as of the last refresh."""
+def _learnt(model: AgentModel) -> tuple[ModuleType, Warehouse]:
+    """The reports, and the warehouse they are of; opening it first tells which extra is missing."""
+    warehouse = model.warehouse
     from agentmodel.redshift import reports
 
+    return reports, warehouse
+
+
+def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -> None:
+    """List the tools that fail, and how often.
+
+    As of the last refresh; --json has those that do not fail, too.
+    """
     with opened(stack_of(ctx)) as model:
         if domain is not None:
             next(_domains(model.repository, domain))
-        failures = reports.tool_failures(model.warehouse, domain)
+        reports, warehouse = _learnt(model)
+        failures = reports.tool_failures(warehouse, domain)
     out = Output(as_json=as_json)
     if as_json:
         out.data(failures)
@@ -96,14 +117,16 @@ def patterns(
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """List the sequences of tools that work, each user's best first, as of the last refresh."""
-    from agentmodel.redshift import reports
+    """List the sequences of tools that work.
 
+    Each user's best first, as of the last refresh.
+    """
     day = as_of_day(as_of)
     if user is not None:
         check_id("--user", user, "USR")
     with opened(stack_of(ctx)) as model:
-        found = reports.recommended_patterns(model.warehouse, as_of=day, user_id=user, recommended_only=not every)
+        reports, warehouse = _learnt(model)
+        found = reports.recommended_patterns(warehouse, as_of=day, user_id=user, recommended_only=not every)
     out = Output(as_json=as_json)
     if as_json:
         out.data(found)
@@ -112,11 +135,13 @@ def patterns(
 
 
 def errors(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """List the agents whose tools failed, most errors first, as of the last refresh."""
-    from agentmodel.redshift import reports
+    """List the agents whose tools failed.
 
+    Most errors first, as of the last refresh.
+    """
     with opened(stack_of(ctx)) as model:
-        found = reports.tool_errors(model.warehouse)
+        reports, warehouse = _learnt(model)
+        found = reports.tool_errors(warehouse)
     out = Output(as_json=as_json)
     if as_json:
         out.data(found)
@@ -133,7 +158,10 @@ def history(
     cursor: Annotated[str | None, typer.Option(metavar="TEXT", help="Continue after the last page.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the sessions of a user, newest first, or the calls of one session in their order."""
+    """List a user's sessions, or one session's calls.
+
+    Sessions newest first, calls in the order they were made.
+    """
     check_id("USER", user, "USR")
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model:
@@ -166,7 +194,10 @@ def stats(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count what lies where: the journal, the table's items, the warehouse's rows, what was published."""
+    """Count what lies at which station.
+
+    Entries of the journal, items of the table, rows of the warehouse, what was published.
+    """
     with opened(stack_of(ctx)) as model:
         counts = count(model, scan=model.settings.endpoint is not None if scan is None else scan)
     out = Output(as_json=as_json)
@@ -187,9 +218,14 @@ def sql(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the warehouse's tables and statements as SQL for Redshift, one file a step, in the order to run them."""
-    from agentmodel.redshift import render
+    """Write the warehouse's SQL for Redshift.
 
+    Its tables and statements, one file a step, in the order to run them.
+    """
+    try:
+        from agentmodel.redshift import render
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("redshift", "rendering SQL", error.name) from error
     landed = render.LANDED if landed_table is None else landed_table
     if check:
         _checked(folder, render.drift(folder, landed_table=landed), Output(as_json=as_json))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from agentmodel.access.importing import Imported
 from agentmodel.access.repository import SessionHistory
@@ -12,9 +13,11 @@ from agentmodel.cli._stations import Stations
 from agentmodel.dynamo.models import Agent, UserSession
 from agentmodel.exceptions import KeyFormatError
 from agentmodel.keys import parse_time
-from agentmodel.redshift.reports import Pattern, ToolErrors, ToolFailures
 from agentmodel.suggest.advise import Plan
 from agentmodel.traces import BadLine
+
+if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
+    from agentmodel.redshift.reports import Pattern, ToolErrors, ToolFailures
 
 __all__ = [
     "agents",

@@ -31,9 +31,9 @@ def up(
         Path | None, typer.Option("--dir", metavar="DIR", help="Folder to keep the data in; .agentmodel if not given.")
     ] = None,
 ) -> None:
-    """Run Valkey, a DynamoDB server and a DuckDB file until Ctrl-C, with the table made and the journal drained.
+    """Keep Valkey, a DynamoDB server and DuckDB running.
 
-    The other commands find them through the folder. An address that an AGENTMODEL_… setting names is used as it is,
+    Until Ctrl-C, with the table made, and the journal drained all the while. The other commands find them through the folder. An address that an AGENTMODEL_… setting names is used as it is,
     and no engine is started for it. At the end the journal is drained, then the tables are saved.
     """
     out = Output()

@@ -20,7 +20,10 @@ table = typer.Typer(help="The DynamoDB table.", rich_markup_mode=None)
 
 @table.command()
 def create(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Create the table with its index and TTL; one that is there stays as it is."""
+    """Create the table with its index and TTL.
+
+    One that is there stays as it is.
+    """
     with opened(stack_of(ctx)) as model:
         made = model.table.create()
         name = model.table.name
@@ -33,7 +36,10 @@ def create(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 @table.command()
 def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Compare the live table with the design; exit 1 and a line for each difference."""
+    """Compare the live table with the design.
+
+    Exit 1 and a line for each difference.
+    """
     with opened(stack_of(ctx)) as model:
         problems = model.table.verify()
         name = model.table.name
@@ -49,7 +55,10 @@ def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 
 def seed(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Put the catalogue of the demo world into the table: a domain, agents, tools, users."""
+    """Put the demo's catalogue into the table.
+
+    A domain, agents, tools and users. Entries that are there stay as they are.
+    """
     with opened(stack_of(ctx)) as model:
         made = seed_catalogue(model)
     out = Output(as_json=as_json)
@@ -68,7 +77,7 @@ def import_(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line, and import nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put trace files into history and catalogue; importing again changes nothing.
+    """Import trace files; importing again changes nothing.
 
     Lines that cannot be read are named on stderr, and the rest is imported; exit 1 if no line could be.
     """
@@ -95,7 +104,7 @@ def _plain_import(done: dict[str, Any]) -> dict[str, Any]:
 
 
 def drain(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Write everything that the journal holds into the table."""
+    """Write what the journal holds into the table."""
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model, out.progress("drain") as told:
         done = model.drain(progress=draining(told))
@@ -112,7 +121,10 @@ def refresh(
     full: Annotated[bool, typer.Option("--full", help="Build everything anew, not only what changed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the table's history into the warehouse and compute scores and patterns."""
+    """Learn scores and patterns from the history.
+
+    Where the warehouse is DuckDB, the table is read into it first; to Redshift, zero-ETL brings it.
+    """
     day = as_of_day(as_of)
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model, out.progress("refresh") as told:
@@ -125,7 +137,10 @@ def refresh(
 
 
 def publish(ctx: typer.Context, *, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Write scores and best processes back to table and Valkey."""
+    """Write scores and best processes back.
+
+    To the agents, tools and mappings of the table, and to the ranking in Valkey.
+    """
     day = as_of_day(as_of)
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model, out.progress("publish") as told:
