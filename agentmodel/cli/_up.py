@@ -33,8 +33,9 @@ def up(
 ) -> None:
     """Keep Valkey, a DynamoDB server and DuckDB running.
 
-    Until Ctrl-C, with the table made, and the journal drained all the while. The other commands find them through the folder. An address that an AGENTMODEL_… setting names is used as it is,
-    and no engine is started for it. At the end the journal is drained, then the tables are saved.
+    Until Ctrl-C, with the table made, and the journal drained all the while. The other commands find them through the
+    folder. An address that an AGENTMODEL_… setting names is used as it is, and no engine is started for it. At the end
+    the journal is drained to the last entry, then the tables are saved.
     """
     out = Output()
     with _stop_asked() as stop:
