@@ -1,6 +1,6 @@
 """Nothing is overwritten: numbers of processes and attempts belong to one call for ever, whoever records at once."""
 
-# ruff: noqa: PT012, SIM117 -- a session, its process and its call are nested blocks: that is what is tested
+# ruff: noqa: SIM117 -- a session, its process and its call are nested blocks: that is what is tested
 from __future__ import annotations
 
 import threading
