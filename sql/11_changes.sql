@@ -34,12 +34,10 @@ FROM (SELECT recent."PK" AS "PK", recent."SK" AS "SK", recent."value" AS "value"
     recent.loaded_at) DESC) AS place
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed
@@ -48,12 +46,10 @@ WHERE landed._record_create_time > coalesce(DATEADD(second, -3600,
 FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))
     UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed

@@ -119,20 +119,14 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     left(CAST(work_change."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
     left(CAST(work_change."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
     left(CAST(work_change."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
-    WHEN (coalesce(CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."CallNo"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."CallNo"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_1,
+    WHEN (CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_1,
     left(CAST(work_change."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
     left(CAST(work_change."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
-    WHEN (coalesce(CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."DurationMs"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."DurationMs"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
-    CASE WHEN (coalesce(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."InputTokens"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."InputTokens"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_3,
-    CASE WHEN (coalesce(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."OutputTokens"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."OutputTokens"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_4,
+    WHEN (CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    CASE
+    WHEN (CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_3,
+    CASE
+    WHEN (CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_4,
     work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1;

@@ -28,25 +28,17 @@ INSERT INTO domain (domainid, domainnm, description, load_timestamp) SELECT item
     left(CAST(item."value"."DomainNM"."S" AS VARCHAR(65535)), 255) AS left_1,
     left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_2, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
     gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -66,25 +58,17 @@ INSERT INTO agent (agentid, domainid, agentnm, score, description, load_timestam
     CAST(item."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
     left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
     gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -102,25 +86,17 @@ INSERT INTO tool (agentid, toolid, domainid, toolnm, toolspec, description, load
     left(CAST(item."value"."ToolSpec"."S" AS VARCHAR(65535)), 16383) AS left_3,
     left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_4, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
     gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -138,25 +114,17 @@ INSERT INTO userinfo (userid, usernm, userprofile, lastlogindt, creationdt, load
     left(CAST(item."value"."LastLoginDT"."S" AS VARCHAR(65535)), 20) AS left_3,
     left(CAST(item."value"."CreationDT"."S" AS VARCHAR(65535)), 20) AS left_4, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
     gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -180,25 +148,17 @@ INSERT INTO usersession (userid, sessionid, sessionnm, sessionsummary, sessionst
     left(CAST(item."value"."Category"."S" AS VARCHAR(65535)), 255) AS left_8,
     left(CAST(item."value"."UserRequest"."S" AS VARCHAR(65535)), 16383) AS left_9, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
     gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -218,25 +178,17 @@ INSERT INTO usersessionprocess (userid, sessionid, processid, userprompt, procnm
     CAST(item."value"."ProcDesc"."S" AS VARCHAR(65535))), 4000) AS left_3,
     left(CAST(item."value"."ProcDT"."S" AS VARCHAR(65535)), 20) AS left_4, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
     gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -261,41 +213,27 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     left(CAST(item."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
     left(CAST(item."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
     left(CAST(item."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
-    WHEN (coalesce(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)),
-    CAST(item."value"."CallNo"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)),
-    CAST(item."value"."CallNo"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_1,
+    WHEN (CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_1,
     left(CAST(item."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
     left(CAST(item."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
-    WHEN (coalesce(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)),
-    CAST(item."value"."DurationMs"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)),
-    CAST(item."value"."DurationMs"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
-    CASE WHEN (coalesce(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)),
-    CAST(item."value"."InputTokens"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)),
-    CAST(item."value"."InputTokens"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_3,
-    CASE WHEN (coalesce(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)),
-    CAST(item."value"."OutputTokens"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)),
-    CAST(item."value"."OutputTokens"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_4,
+    WHEN (CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    CASE
+    WHEN (CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_3,
+    CASE
+    WHEN (CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_4,
     item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
     gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE WHEN (coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)),
-    CAST(landed."value"."ExpiresAt"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place

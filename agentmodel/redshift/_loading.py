@@ -87,7 +87,7 @@ def newest(terms: Terms) -> Rows | CompoundSelect[Any]:
     if not terms.history:
         return rows_of(*_item(row), constant(1).label("present"), cast(null(), TIMESTAMP).label("loaded_at"))
     created, deleted = row.c[m.CREATED], row.c[m.DELETED]
-    expires = super_number(row.c.value, "ExpiresAt", Double())
+    expires = number_of(SuperText(row.c.value, "ExpiresAt", "N"), Double())
     expired = and_(expires.is_not(None), expires <= extract("epoch", deleted))
     present = case((or_(row.c[m.ACTIVE], expired), constant(1)), else_=constant(0)).label("present")
     if terms.since is None:
@@ -113,7 +113,7 @@ def _newest_of_all(row: FromClause, landed: Table, present: ColumnElement[int]) 
     """Read active items as they are; only the few deleted ones are searched for their newest version."""
     created, deleted = row.c[m.CREATED], row.c[m.DELETED]
     living = landed.alias("living")
-    active = rows_of(*_item(row), present, created.label("loaded_at")).where(row.c[m.ACTIVE])
+    active = rows_of(*_item(row), constant(1).label("present"), created.label("loaded_at")).where(row.c[m.ACTIVE])
     place = func.row_number().over(
         partition_by=[row.c.PK, row.c.SK], order_by=[created.desc(), func.coalesce(deleted, created).desc()]
     )
@@ -157,7 +157,7 @@ def _s(name: str, *, width: Any = None) -> Callable[[Any], ColumnElement[Any]]:
 
 
 def _n(name: str, type_: Any) -> Callable[[Any], ColumnElement[Any]]:
-    return lambda row: super_number(row.value, name, type_)
+    return lambda row: number_of(SuperText(row.value, name, "N"), type_)
 
 
 def _attempt(row: Any) -> ColumnElement[int]:
@@ -186,7 +186,7 @@ ENTITIES: Final = (
         {
             m.Agent.domain_id: _s("GSI1_PK", width=m.ID),
             m.Agent.name: _s("AgentNM", **_NAME),
-            m.Agent.score: _n("Score", Double()),
+            m.Agent.score: lambda row: super_number(row.value, "Score", Double()),
             m.Agent.description: _s("Description", **_PROSE),
         },
     ),

@@ -80,7 +80,11 @@ def rows_of(*columns: Any) -> Rows:
 
 
 class Super(UserDefinedType[Any]):
-    """Semi-structured data: SUPER on Redshift, VARIANT on DuckDB, JSONB on PostgreSQL."""
+    """Semi-structured data: SUPER on Redshift, JSON on DuckDB, JSONB on PostgreSQL.
+
+    DuckDB has VARIANT too, which takes Redshift's own navigation. But a path that an item lacks costs it thirty times
+    what it costs JSON (1.9 against 0.06 microseconds a row), and most attributes are lacking in most items.
+    """
 
     cache_ok = True
 
@@ -91,7 +95,7 @@ class Super(UserDefinedType[Any]):
 
 @compiles(Super, "duckdb")
 def _super_duckdb(_type: Super, _compiler: Any, **_: Any) -> str:
-    return "VARIANT"
+    return "JSON"
 
 
 @compiles(Super, "postgresql")
@@ -149,6 +153,12 @@ def _super_text(element: SuperText, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)}.{steps} AS VARCHAR({WIDEST}))"
 
 
+@compiles(SuperText, "duckdb")
+def _super_text_duckdb(element: SuperText, compiler: SQLCompiler, **kw: Any) -> str:
+    steps = "".join(f'."{step}"' for step in element.path)
+    return f"JSON_EXTRACT_STRING({compiler.process(element.clauses, **kw)}, '${steps}')"
+
+
 @compiles(SuperText, "postgresql")
 def _super_text_postgresql(element: SuperText, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({compiler.process(element.clauses, **kw)} #>> '{{{','.join(element.path)}}}')"
@@ -169,7 +179,7 @@ def _parse_super(element: ParseSuper, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(ParseSuper, "duckdb")
 def _parse_super_duckdb(element: ParseSuper, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"CAST(CAST({compiler.process(element.clauses, **kw)} AS JSON) AS VARIANT)"
+    return f"CAST({compiler.process(element.clauses, **kw)} AS JSON)"
 
 
 @compiles(ParseSuper, "postgresql")

@@ -1,7 +1,7 @@
 """DuckDB for SQLAlchemy: the small dialect under the laptop's warehouse.
 
 The kept library for this, `duckdb-sqlalchemy`, admits DuckDB below 2 only, and holds every application that installs
-it below 2 as well. What the warehouse needs of a dialect is little: PostgreSQL's grammar, `VARIANT`, no keys that cost
+it below 2 as well. What the warehouse needs of a dialect is little: PostgreSQL's grammar, no keys that cost
 an index, and transactions. There is no reflection and no SAVEPOINT here; nothing of this package asks for them.
 
 The engine's connections are cursors of one DuckDB database, so that `duckdb:///:memory:` is one database too, and every

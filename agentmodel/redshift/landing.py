@@ -42,7 +42,7 @@ from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.exceptions import MissingExtraError, ValidationError
 from agentmodel.redshift import models as m
-from agentmodel.redshift.dialects import Matches, ParseSuper, SuperText, super_number
+from agentmodel.redshift.dialects import Matches, ParseSuper, SuperText, number_of
 
 __all__ = ["Landed", "create_landing", "land", "landing_table"]
 
@@ -193,7 +193,7 @@ def _depart(connection: Connection, landed: Table, *, moment: datetime, stamp: d
     """Mark what is missing as deleted; returns how many had expired and how many were erased."""
     row = _INCOMING
     missing = and_(landed.c[m.ACTIVE], ~exists().where(row.c.PK == landed.c.PK, row.c.SK == landed.c.SK))
-    expires = super_number(landed.c.value, "ExpiresAt", Double())
+    expires = number_of(SuperText(landed.c.value, "ExpiresAt", "N"), Double())
     expired = func.coalesce(expires <= _epoch(moment), false())
     gone = {m.ACTIVE: False, m.DELETED: stamp}
     kind = SuperText(landed.c.value, "EntityType", "S")

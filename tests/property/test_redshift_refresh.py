@@ -39,7 +39,7 @@ def s(item: Item, name: str) -> str | None:
 
 
 def n(item: Item, name: str) -> float | None:
-    value = item.get(name, {}).get("N", item.get(name, {}).get("S"))
+    value = item.get(name, {}).get("N")
     return None if value is None or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]+)?", value) else float(value)
 
 
@@ -459,7 +459,7 @@ class Feed:
         """Make the landed table what zero-ETL shows now."""
         insert = text(
             'INSERT INTO "AgentTable" ("PK","SK","value","_record_is_active","_record_create_time","_record_delete_time") '
-            "VALUES (:pk, :sk, CAST(CAST(:item AS JSON) AS VARIANT), :active, :created, :deleted)"
+            "VALUES (:pk, :sk, CAST(:item AS JSON), :active, :created, :deleted)"
         )
         with warehouse.begin() as connection:
             connection.execute(text('DELETE FROM "AgentTable"'))
