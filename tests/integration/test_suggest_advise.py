@@ -1,0 +1,309 @@
+"""Suggestions against real engines: where a plan is looked for, what it holds, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agentmodel import Agent, AgentModel, Domain, Settings, UserToolMapping
+from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
+from agentmodel.keys import EXECUTION
+from agentmodel.suggest.advise import Adviser, Failing, Place
+from agentmodel.suggest.similar import EmbeddingSimilarity
+from tests.integration.suggest_world import TODAY, catalogue, learn, opened, run
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    with opened(settings) as model:
+        catalogue(model, agents=3)
+        yield model
+
+
+def mapping(
+    user_id: str,
+    category: str,
+    agent_id: str = "AGT001",
+    *,
+    requests: Sequence[str] = (),
+    score: float = 1.0,
+    runs: tuple[int, int] = (4, 4),
+    tools: Sequence[str] = ("TL001", "TL002"),
+    expires_at: datetime | None = None,
+) -> UserToolMapping:
+    """A mapping as a publish leaves it; ``runs`` are executions and successes."""
+    keys = [EXECUTION.build(f"PRC{n:03d}", agent_id, tool, 1) for n, tool in enumerate(tools, start=1)]
+    return UserToolMapping(
+        user_id=user_id,
+        category=category,
+        processes={f"PRC{n:03d}": f"step {n}" for n, _ in enumerate(tools, start=1)},
+        agents={agent_id: agent_id},
+        tools=dict(zip(keys, tools, strict=True)),
+        score=score,
+        executions=runs[0],
+        successes=runs[1],
+        counts={key: [runs[0], runs[1]] for key in keys},
+        requests=list(requests),
+        expires_at=expires_at,
+    )
+
+
+class FailingTools:
+    """A watch that knows these tools to fail."""
+
+    def __init__(self, *places: Place) -> None:
+        self._places = places
+
+    def failing(self, tools: Iterable[Place], /) -> Mapping[Place, Failing]:
+        since = datetime(2025, 6, 14, tzinfo=UTC)
+        return {place: Failing(since, "9 of 10 calls failed") for place in tools if place in self._places}
+
+
+CAFE = "find me a quiet café near the stadium"
+KOREAN = "잠실종합운동장 근처 맛집 찾아줘"
+
+
+def test_the_lookup_order(model: AgentModel) -> None:
+    """Own category, own similar request, the category of all, similar requests of all, best agent: each in its turn."""
+    repository = model.repository
+    repository.put(Agent(agent_id="AGT003", domain_id="DMN001", name="best", score=9.0))
+    found = []
+    for made in (
+        None,
+        mapping("USR002", "places to drink", requests=["please find a quiet cafe near the stadium"]),
+        mapping("USR002", "cafe search"),
+        mapping("USR001", "old cafes", requests=["find a quiet café near the big stadium"]),
+        mapping("USR001", "cafe search"),
+    ):
+        if made is not None:
+            repository.put(made)
+        model.adviser.forget()
+        plan = model.suggest("USR001", category="cafe search", request=CAFE)
+        found.append(plan.source)
+
+    assert [
+        "best agent of the domain",
+        "similar requests of all users",
+        "similar users",
+        "own similar request",
+        "own mapping",
+    ] == found
+
+
+def test_a_plan_says_what_was_seen(model: AgentModel) -> None:
+    """A plan from the user's history has its steps with share and calls, how sure it is, and alternatives."""
+    for _ in range(3):
+        run(model)
+    run(model, failing=[2], succeeded=False)
+    run(model, "USR002", "AGT002", tools=[2])
+    learn(model)
+    model.publish(as_of=TODAY)
+
+    plan = model.suggest("USR001", category="cafe search")
+
+    assert ("own mapping", "AGT001", "DMN001", 4) == (plan.source, plan.agent_id, plan.domain_id, plan.runs)
+    assert [("step 1", "locate", 4, 1.0), ("step 2", "search", 4, 0.75), ("step 3", "format", 4, 1.0)] == [
+        (step.process, step.tool, step.calls, step.success_share) for step in plan.steps
+    ]
+    assert plan.sure is not None
+    assert 0 < plan.sure.low < 0.75 < plan.sure.high < 1
+    assert not plan.needs_review
+    assert [("AGT002", ("search",), "similar users")] == [
+        (other.agent_id, other.tools, other.source) for other in plan.alternatives
+    ]
+
+
+def test_korean_requests_find_korean_ones(model: AgentModel) -> None:
+    """A request in Korean, spaced otherwise, finds the known one among English ones."""
+    model.repository.put(
+        mapping("USR002", "맛집 검색", "AGT002", requests=["잠실 종합운동장 주변 맛집 찾아 줘"]),
+        mapping("USR002", "trains", requests=["book a train to Busan", "부산 가는 기차표 예매해 줘"]),
+    )
+
+    plan = model.suggest("USR001", request=KOREAN)
+
+    assert ("similar requests of all users", "AGT002") == (plan.source, plan.agent_id)
+    assert "잠실 종합운동장 주변 맛집 찾아 줘" == plan.similar_to
+    assert (plan.likeness or 0) >= 0.65
+
+
+def test_what_is_not_alike_is_not_taken(model: AgentModel) -> None:
+    """Another request in the same language falls through to the best agent."""
+    model.repository.put(mapping("USR001", "trains", requests=["book a train to Busan tomorrow morning"]))
+
+    plan = model.suggest("USR001", request=CAFE)
+
+    assert "best agent of the domain" == plan.source
+
+
+def test_embeddings_find_translations(model: AgentModel) -> None:
+    """With an embedder of the caller's own, a translation counts as similar."""
+
+    class Meanings:
+        def embed(self, texts: Sequence[str], /) -> list[list[float]]:
+            return [[1.0, 0.0] if "맛집" in text or "restaurant" in text else [0.0, 1.0] for text in texts]
+
+    model.repository.put(mapping("USR002", "restaurants", "AGT002", requests=["find a restaurant"]))
+    adviser = Adviser(model.repository, similarity=EmbeddingSimilarity(Meanings()))
+
+    plan = adviser.suggest("USR001", request=KOREAN)
+
+    assert ("similar requests of all users", "find a restaurant", 1.0) == (plan.source, plan.similar_to, plan.likeness)
+
+
+def test_the_better_of_all_users_is_taken(model: AgentModel) -> None:
+    """Among all users the ranking decides: by score, volume wins; by evidence, the share of success."""
+    model.repository.put(
+        mapping("USR002", "cafe search", "AGT001", score=8.0, runs=(50, 20)),
+        mapping("USR003", "cafe search", "AGT002", score=3.0, runs=(10, 10)),
+    )
+
+    classic = Adviser(model.repository).suggest("USR001", category="cafe search")
+    evidence = Adviser(model.repository, ranking="evidence").suggest("USR001", category="cafe search")
+
+    assert ("AGT001", "AGT002") == (classic.agent_id, evidence.agent_id)
+
+
+def test_a_category_is_taken_exactly(model: AgentModel) -> None:
+    """A category whose name begins alike is another one."""
+    model.repository.put(mapping("USR002", "cafe search in Busan"))
+
+    assert "best agent of the domain" == model.suggest("USR001", category="cafe search").source
+
+
+def test_a_sequence_with_a_failing_tool_gives_way(model: AgentModel) -> None:
+    """What fails now is passed over for the next sequence, and named under avoid with its time."""
+    model.repository.put(mapping("USR001", "cafe search", "AGT001"), mapping("USR002", "cafe search", "AGT002"))
+    adviser = Adviser(model.repository, watch=FailingTools(("AGT001", "TL002")))
+
+    plan = adviser.suggest("USR001", category="cafe search")
+
+    assert ("similar users", "AGT002", False) == (plan.source, plan.agent_id, plan.needs_review)
+    assert [("AGT001", "TL002", "search", True)] == [(a.agent_id, a.tool_id, a.tool, a.now) for a in plan.avoid]
+    assert datetime(2025, 6, 14, tzinfo=UTC) == plan.avoid[0].since
+    assert "What would have come first uses a tool that fails at present." == plan.reasons[-1]
+
+
+def test_where_every_sequence_fails_a_person_looks_first(model: AgentModel) -> None:
+    """When nothing else is known the failing sequence is given, with the advice to ask a person."""
+    model.repository.put(mapping("USR001", "cafe search", "AGT001"))
+    adviser = Adviser(model.repository, watch=FailingTools(("AGT001", "TL002")))
+
+    plan = adviser.suggest("USR001", category="cafe search")
+
+    assert ("own mapping", True) == (plan.source, plan.needs_review)
+    assert ("search fails at present: 9 of 10 calls failed",) == plan.review_reasons
+
+
+def test_a_flagged_tool_asks_for_a_person(model: AgentModel) -> None:
+    """A tool that is marked for review makes the plan ask for one."""
+    tool = model.repository.tool("AGT001", "TL002")
+    assert tool is not None
+    tool.needs_review = True
+    model.repository.put(tool, mapping("USR001", "cafe search"))
+
+    assert ("search is used only after a person agreed.",) == model.suggest(
+        "USR001", category="cafe search"
+    ).review_reasons
+
+
+def test_little_evidence_asks_for_a_person(model: AgentModel) -> None:
+    """What succeeded seldom is given with the advice to ask a person, and so is nothing at all."""
+    model.repository.put(mapping("USR001", "cafe search", runs=(8, 1)))
+
+    assert model.suggest("USR001", category="cafe search").needs_review
+    assert Adviser(model.repository).suggest("USR001", domain_id="DMN001").needs_review  # no agent ever ran
+
+
+def test_nothing_known(settings: Settings) -> None:
+    """Without domain and history the plan says so, and asks for a person."""
+    with opened(settings) as model:
+        plan = model.suggest("USR001", category="cafe search")
+
+    assert ("nothing known", None, (), True) == (plan.source, plan.agent_id, plan.steps, plan.needs_review)
+    assert "Nothing is known about requests of this kind." in plan.as_prompt()
+
+
+def test_the_domain_narrows(model: AgentModel) -> None:
+    """A mapping whose agent works in another domain is not taken for this one."""
+    model.repository.put(Domain(domain_id="DMN002", name="trains"), mapping("USR001", "cafe search"))
+
+    assert "own mapping" == model.suggest("USR001", category="cafe search", domain_id="DMN001").source
+    assert "nothing known" == model.suggest("USR001", category="cafe search", domain_id="DMN002").source
+
+
+def test_expired_mappings_are_not_taken(model: AgentModel) -> None:
+    """A mapping that has expired but is not deleted yet is as if it were not there."""
+    past = datetime.now(UTC) - timedelta(seconds=2)
+    model.repository.put(mapping("USR001", "cafe search", requests=[CAFE], expires_at=past))
+
+    assert "best agent of the domain" == model.suggest("USR001", category="cafe search", request=CAFE).source
+
+
+def test_bad_questions_are_refused(model: AgentModel) -> None:
+    """An id that is none, a domain that does not exist and a question about nothing are refused."""
+    with pytest.raises(ValidationError, match="user_id"):
+        model.suggest("somebody", category="cafe search")
+    with pytest.raises(ValidationError, match="give a category, a request or a domain_id"):
+        model.suggest("USR001")
+    with pytest.raises(NotFound, match="DMN009"):
+        model.suggest("USR001", domain_id="DMN009")
+
+
+def test_a_suggestion_learns_what_became_of_it(model: AgentModel) -> None:
+    """The suggestion is kept with its candidates; the session that was begun with it says if it was followed."""
+    model.repository.put(mapping("USR001", "cafe search"), mapping("USR002", "cafe search", "AGT002", score=0.5))
+    followed = model.suggest("USR001", category="cafe search")
+    other = model.suggest("USR001", category="cafe search")
+    ignored = model.suggest("USR001", category="cafe search")
+    with model.session("USR001", CAFE, category="cafe search", plan=followed) as session:
+        for tool in ("TL001", "TL003", "TL002"):
+            with session.process("step") as process, process.call("AGT001", tool):
+                pass
+    with (
+        model.session("USR001", CAFE, category="cafe search", plan=other) as session,
+        session.process("step") as process,
+        process.call("AGT002", "TL002") as call,
+    ):
+        call.fail("no answer")
+    kept = {each.suggestion_id: each for each in model.suggestions.of_user("USR001")}
+
+    assert [followed.suggestion_id, other.suggestion_id, ignored.suggestion_id] == list(kept)
+    first, second, third = kept.values()
+    assert ("AGT001", {"AGT001": 1.0, "AGT002": 0.5}, 1.0) == (first.choice, first.candidates, first.propensity)
+    assert (True, "AGT001", True) == (first.followed, first.taken, first.succeeded)
+    assert (False, "AGT002", False) == (second.followed, second.taken, second.succeeded)
+    assert (None, None, None) == (third.followed, third.taken, third.session_id)
+    assert 3 == sum(1 for _ in model.suggestions.all())
+
+
+def test_a_suggestion_that_cannot_be_kept_is_given(
+    model: AgentModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the table takes no writes the plan is given all the same, without an id, and a warning says so."""
+    model.repository.put(mapping("USR001", "cafe search"))
+
+    def refuse(entity: object) -> None:
+        raise TableUnavailable("no writes")
+
+    monkeypatch.setattr(model.writer, "put_new", refuse)
+    plan = model.suggest("USR001", category="cafe search")
+
+    assert ("own mapping", None) == (plan.source, plan.suggestion_id)
+    assert "was made but not kept: no writes" in caplog.text
+
+
+def test_exploring_gives_others_a_chance(model: AgentModel) -> None:
+    """With a share to explore, every agent of the domain is drawn at times, and how likely it was is kept."""
+    for n, score in ((1, 5.0), (2, 3.0), (3, 1.0)):
+        model.repository.put(Agent(agent_id=f"AGT{n:03d}", domain_id="DMN001", name=f"agent {n}", score=score))
+    draws = iter([0.1, 0.9, 0.5, 0.05, 0.4])  # explore and draw the last; do not; explore and draw the second
+    adviser = Adviser(model.repository, log=model.suggestions, explore=0.3, draw=lambda: next(draws))
+
+    plans = [adviser.suggest("USR001", domain_id="DMN001") for _ in range(3)]
+    kept = model.suggestions.of_user("USR001")
+
+    assert ["AGT003", "AGT001", "AGT002"] == [plan.agent_id for plan in plans]
+    assert [0.1, 0.8, 0.1] == pytest.approx([each.propensity for each in kept])
