@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from agentmodel.cli import main
+from agentmodel.cli._app import app
+
+DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every command with its whole name."""
+    if hasattr(command, "commands"):
+        for sub, each in command.commands.items():
+            yield from commands(each, f"{name} {sub}")
+    else:
+        yield name, command
+
+
+COMMANDS = dict(commands(get_command(app), "agentmodel"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_explained(name: str) -> None:
+    """The page on the command line has every command, with every option that not all commands have."""
+    assert re.search(rf"`{name}[` ]", DOCS), f"docs/cli.md lacks {name}"
+    options = {text for param in COMMANDS[name].params for text in param.opts if text.startswith("--")}
+    assert [] == [option for option in sorted(options - {"--help"}) if f"`{option}" not in DOCS]
+
+
+def test_no_command_is_explained_that_is_not_there() -> None:
+    """What the page calls a command is one."""
+    words = {" ".join(found.split()) for found in re.findall(r"`agentmodel ((?:table )?[a-z]+)", DOCS)}
+
+    assert set() == {f"agentmodel {each}" for each in words} - set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["agentmodel", "agentmodel table", *COMMANDS])
+def test_every_command_helps(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` works everywhere and says what the command does."""
+    assert 0 == main([*name.split()[1:], "--help"])
+    out = capsys.readouterr().out
+    assert out.startswith(f"Usage: {name} ")
+    assert name == "agentmodel" or "Show this message" in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_reading_command_prints_json(name: str) -> None:
+    """`--json` is an option of every command but the one that keeps running."""
+    options = {text for param in COMMANDS[name].params for text in param.opts}
+
+    assert (name != "agentmodel up") == ("--json" in options)
