@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agentmodel.cli import main
+from agentmodel.cli._model import resolved
+from agentmodel.client import AgentModel
+from agentmodel.embedded import find_stack
+
+
+@contextmanager
+def up(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A running stack that is ready."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "agentmodel", "up", "--dir", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={name: value for name, value in os.environ.items() if not name.startswith("AGENTMODEL_")},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("ready"):
+                    break
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def stop(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
+    """Stop it by a signal; exit code, and what it still said."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_a_stack_runs_until_it_is_stopped_and_keeps_what_was_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is recorded is drained when the stack stops, by Ctrl-C or by SIGTERM, and there when it starts again."""
+    folder = tmp_path / ".agentmodel"
+    with up(folder) as process:
+        assert 0 == main(["--dir", str(folder), "seed"])
+        _second_up_is_refused(folder, process.pid, capsys)
+        with AgentModel.from_settings(resolved(folder)) as model, model.session("USR001", "a café") as session:
+            pass
+        code, out, err = stop(process, signal.SIGINT)
+    assert (0, "") == (code, err)
+    assert "stopping: draining the journal" in out
+    assert find_stack(folder) is None
+
+    with up(folder) as process:
+        assert 0 == main(["--dir", str(folder), "history", "USR001", "--json"])
+        shown = capsys.readouterr().out
+        assert 0 == main(["--dir", str(folder), "drain", "--json"])
+        assert 0 == json.loads(capsys.readouterr().out)["written"]
+        code, _, _ = stop(process, signal.SIGTERM)
+    assert 0 == code
+    assert session.session_id in shown
+
+
+def _second_up_is_refused(folder: Path, pid: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that says which process runs it."""
+    capsys.readouterr()
+    assert 1 == main(["up", "--dir", str(folder)])
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert 1 == err.count("\n")
+    assert str(pid) in err
+
+
+def test_a_running_stack_drains_by_itself(tmp_path: Path) -> None:
+    """While the stack runs, records reach the table without anybody's help."""
+    folder = tmp_path / ".agentmodel"
+    with up(folder) as process:
+        with AgentModel.from_settings(resolved(folder)) as model:
+            with model.session("USR001", "a café") as session:
+                pass
+            assert model.journal is not None
+            while model.journal.stats().depth:  # the test's timeout ends it if nobody drains
+                pass
+            stored = model.table.get_item(session.entity.key, consistent=True)
+        code, _, _ = stop(process, signal.SIGTERM)
+
+    assert stored is not None
+    assert 0 == code
