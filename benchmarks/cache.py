@@ -1,6 +1,6 @@
 """The cache station against bare redis-py and bare boto3, side by side in one run: ratios, not absolute times.
 
-    python benchmarks/cache.py                                    # Valkey only, and an outage
+    python benchmarks/cache.py                                    # Valkey only
     DYNOXIDE=/path/to/dynoxide python benchmarks/cache.py --table dynoxide
     python benchmarks/cache.py --table moto --json
 
@@ -15,6 +15,7 @@ import itertools
 import json
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -202,6 +203,41 @@ def memory(valkey: Valkey, client: redis.Redis) -> str:
     return f"Valkey's memory for an undrained record of 600 bytes: {each:.0f} bytes (limit 2300)"
 
 
+class Seen(Nowhere):
+    """A table that notes when an item arrived."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, float] = {}
+
+    def put_many(self, items: Sequence[Item]) -> list[Item]:
+        """Takes them."""
+        now = time.perf_counter()
+        self.at.update((one["SK"]["S"], now) for one in items)
+        return []
+
+
+def lag(valkey: Valkey, client: redis.Redis) -> str:
+    """From the receipt to the table, at 500 records a second for some seconds, one drainer."""
+    client.flushall()
+    journal, table, stop, kept = Journal(valkey, limit=10**9), Seen(), threading.Event(), {}
+    with Drainer(valkey, table) as drainer:
+        runner = threading.Thread(target=drainer.run, args=(stop,))
+        runner.start()
+        start = time.perf_counter()
+        for number in range(1500):
+            time.sleep(max(0.0, start + number / 500 - time.perf_counter()))
+            one = entry(f"USR{number % 50:03d}")
+            journal.append([one])
+            kept[one.item["SK"]["S"]] = time.perf_counter()
+        while len(table.at) < len(kept):
+            time.sleep(0.01)
+        stop.set()
+        runner.join()
+    lags = sorted(table.at[name] - at for name, at in kept.items())
+    middle, late = (lags[int(len(lags) * part)] * 1000 for part in (0.5, 0.99))
+    return f"from receipt to table at 500 records/s: p50 {middle:.0f} ms, p99 {late:.0f} ms (limit 250)"
+
+
 @contextmanager
 def black_hole() -> Iterator[str]:
     """A server that takes connections and never answers."""
@@ -301,7 +337,7 @@ def main() -> None:
         for part in (recording, draining, ranking):
             client.flushall()
             lines += part(valkey, client)
-        said = [memory(valkey, client), outage()]
+        said = [memory(valkey, client), lag(valkey, client), outage()]
         client.flushall()
         if given.table:
             lines += against_table(given.table, valkey)

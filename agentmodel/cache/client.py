@@ -187,7 +187,7 @@ class Valkey:
         """
         known = self._server
         if known is None or fresh or known.epoch != self.breaker.opened:
-            known = self._server = told(self.attempt, cluster=self.cluster, epoch=self.breaker.opened)
+            known = self._server = told(self._everywhere, cluster=self.cluster, epoch=self.breaker.opened)
         return known
 
     def waited(self, command: Command, key: str, replicas: int) -> tuple[Any, int]:
@@ -202,6 +202,17 @@ class Valkey:
             if isinstance(answer, Exception):
                 raise CacheUnavailable(f"Valkey at {self.where} refuses {command[0]}: {said(answer)}") from answer
         return answers[0], int(answers[1])
+
+    def _everywhere(self, command: Command) -> list[Any]:
+        """What the server, or each primary of a cluster, answers."""
+        if not self.cluster:
+            return self.attempt([command])
+        self.attempt([("EXISTS", "")])  # connects, and lets the breaker know when nobody answers
+        cluster: Any = self._connected()
+        try:
+            return [_answers(cluster.get_redis_connection(node), [command])[0] for node in cluster.get_primaries()]
+        except _DOWN as error:
+            raise CacheUnavailable(f"Valkey at {self.where} does not answer: {said(error)}") from error
 
     def _twice(self, commands: Sequence[Command], node_of: str | None = None) -> list[Any]:
         for last in (False, True):

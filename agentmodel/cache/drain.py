@@ -24,7 +24,14 @@ from agentmodel.cache.codec import Item, decode, version_text
 from agentmodel.cache.deadletters import DeadLetter, DeadLetters
 from agentmodel.cache.keyspace import GROUP, Keyspace
 from agentmodel.cache.scripts import ADOPT, BURY, RELEASE, RETIRE, SETTLE, TAKE
-from agentmodel.exceptions import BatchIncomplete, Rejected, TableUnavailable, Unavailable, ValidationError
+from agentmodel.exceptions import (
+    BatchIncomplete,
+    CacheUnavailable,
+    Rejected,
+    TableUnavailable,
+    Unavailable,
+    ValidationError,
+)
 
 __all__ = ["Drained", "Drainer", "Sink"]
 
@@ -172,10 +179,11 @@ class Drainer:
         """Ends the threads and takes the consumer's name out of the groups."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)
-        if self._valkey.available:
-            self._valkey.attempt(
-                [RETIRE.on([self._keys.journal(shard)], GROUP, self._name) for shard in range(self._keys.shards)]
-            )
+        names = [RETIRE.on([self._keys.journal(shard)], GROUP, self._name) for shard in range(self._keys.shards)]
+        try:
+            self._valkey.attempt(names)
+        except CacheUnavailable as error:
+            _log.debug("drain.not_retired: %s", error)  # the next drainer that closes takes the name out after a day
 
     def drain(self, *, until_empty: bool = True, progress: Callable[[Drained], None] | None = None) -> Drained:
         """Writes what is in the journal.

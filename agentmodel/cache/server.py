@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -26,7 +26,7 @@ class Server:
         level: What its acknowledgement means by itself: ``valkey`` or ``valkey-durable``.
         policy: ``maxmemory-policy``; empty when it would not say.
         cluster: Whether it runs as a cluster.
-        replicas: Connected replicas of the node that was asked.
+        replicas: Connected replicas; of a cluster, those of the primary that has fewest.
         hidden: It forbids CONFIG, so that the append-only file's fsync cannot be known.
         epoch: The breaker's count of outages at that time.
     """
@@ -40,43 +40,39 @@ class Server:
     epoch: int = 0
 
 
-def told(ask: Callable[[Sequence[Command]], list[Any]], *, cluster: bool, epoch: int = 0) -> Server:
-    """Asks a server (each primary of a cluster; the weakest answer counts).
+def told(ask: Callable[[Command], list[Any]], *, cluster: bool, epoch: int = 0) -> Server:
+    """Asks a server, or each primary of a cluster; the weakest answer counts.
+
+    Args:
+        ask: Sends a command to every node and gives their answers; an exception is the answer of one that refuses.
+        cluster: Whether the connection is one to a cluster.
+        epoch: The breaker's count of outages.
 
     Raises:
-        CacheUnavailable: It does not answer INFO.
+        CacheUnavailable: One does not answer INFO.
     """
-    info, fsync = (ask([command])[0] for command in (("INFO",), ("CONFIG", "GET", "appendfsync")))
-    if isinstance(info, Exception):
-        raise CacheUnavailable(f"Valkey refuses INFO: {info}") from info
-    nodes = _per_node(info)
-    hidden = isinstance(fsync, Exception)
-    durable = not hidden and _fsync(fsync) == "always" and all(int(one.get("aof_enabled", 0)) for one in nodes)
-    first = nodes[0]
+    infos = ask(("INFO",))
+    for info in infos:
+        if isinstance(info, Exception):
+            raise CacheUnavailable(f"Valkey refuses INFO: {info}") from info
+    fsyncs = ask(("CONFIG", "GET", "appendfsync"))
+    hidden = any(isinstance(one, Exception) for one in fsyncs)
+    always = not hidden and {_value(one) for one in fsyncs} == {"always"}
+    policies = sorted(str(one.get("maxmemory_policy", "")) for one in infos)
+    first = infos[0]
     return Server(
         version=str(first.get("valkey_version") or first.get("redis_version") or ""),
-        level="valkey-durable" if durable else "valkey",
-        policy=_policy(nodes),
+        level="valkey-durable" if always and all(int(one.get("aof_enabled", 0)) for one in infos) else "valkey",
+        policy=policies[0],  # allkeys-* sorts first
         cluster=cluster or first.get("redis_mode") == "cluster",
-        replicas=min(int(one.get("connected_slaves", 0)) for one in nodes),
+        replicas=min(int(one.get("connected_slaves", 0)) for one in infos),
         hidden=hidden,
         epoch=epoch,
     )
 
 
-def _per_node(info: dict[Any, Any]) -> list[dict[str, Any]]:
-    """INFO of a cluster comes as node → answer where redis-py asks several nodes."""
-    if info and all(isinstance(one, dict) and "redis_version" in one for one in info.values()):
-        return list(info.values())
-    return [info]
-
-
-def _policy(nodes: list[dict[str, Any]]) -> str:
-    policies = {str(one.get("maxmemory_policy", "")) for one in nodes}
-    return next((one for one in sorted(policies) if one.startswith("allkeys")), min(policies))
-
-
-def _fsync(answer: Any) -> str:
+def _value(answer: Any) -> str:
+    """The value of CONFIG GET, which redis-py gives as a mapping or as name and value."""
     values = list(answer.values()) if isinstance(answer, dict) else list(answer)[1:]
     value = values[0] if values else ""
     return value.decode() if isinstance(value, bytes) else str(value)

