@@ -21,7 +21,7 @@ from agentmodel.exceptions import CacheUnavailable, ConfigurationError, JournalF
 
 __all__ = ["Answer", "Entry", "Journal", "JournalStats", "Receipt", "Slot", "Taken", "Unknown"]
 
-NUMBERS_TTL = 7 * 86_400
+NUMBERS_TTL = 86_400
 """Seconds attempt numbers are known after their last use; when they are lost, `Unknown` is the answer."""
 
 _COPY_TTL = 3_600
