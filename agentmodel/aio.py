@@ -20,12 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
+from agentmodel.access.delivery import History, Receipt
 from agentmodel.access.pages import Page
 from agentmodel.access.recorder import (
     CallRecorder,
-    History,
     ProcessRecorder,
-    Receipt,
     Recorder,
     SessionRecorder,
 )

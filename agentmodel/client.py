@@ -19,8 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from agentmodel.access.delivery import History
 from agentmodel.access.importing import Imported, TraceImport
-from agentmodel.access.recorder import History, Recorder, SessionRecorder
+from agentmodel.access.recorder import Recorder, SessionRecorder
 from agentmodel.access.repository import Near, Repository
 from agentmodel.clock import HybridClock
 from agentmodel.config import Settings

@@ -11,40 +11,30 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agentmodel import keys
+from agentmodel.access.delivery import Delivery, History, Receipt, Work
 from agentmodel.access.repository import Repository
-from agentmodel.access.slots import Given, Numbered, numbered, renumbered
-from agentmodel.config import Durability, Settings
-from agentmodel.dynamo.entity import Item
+from agentmodel.config import Settings
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
-from agentmodel.dynamo.table import Query, Table
-from agentmodel.dynamo.write import Writer, checked
+from agentmodel.dynamo.table import Table
+from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import (
-    AlreadyExists,
-    CacheUnavailable,
-    HistoryUnavailable,
-    JournalFull,
-    TableUnavailable,
     Unavailable,
     ValidationError,
 )
 from agentmodel.ttl import expiry
 
 if TYPE_CHECKING:
-    from agentmodel.cache.journal import Entry, Journal
+    from agentmodel.cache.journal import Journal
     from agentmodel.cache.recent import Recent
 
 __all__ = ["CallRecorder", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder"]
-
-History = UserSession | UserSessionProcess | ToolExecution
-"""The entities that the Recorder writes."""
 
 T_co = TypeVar("T_co", bound=History, covariant=True)
 R = TypeVar("R", bound=History)
@@ -54,22 +44,6 @@ TEXT_BYTES = 65_535  # of one text: what a string inside Redshift's SUPER may ho
 _NAME_CHARACTERS = 200  # of a session's name, which is an index key
 _TOOL_NAMES = 10_000  # names kept at hand
 _NAME_SECONDS = 60.0  # for so long
-_ROUNDS = 100  # claims of a number that others took, before giving up
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt(Generic[T_co]):
-    """What a write reached.
-
-    Attributes:
-        level: ``dynamodb``, or the journal's: ``valkey-durable``, ``valkey-replicated``, ``valkey``.
-        entity: What was written, with the numbers it was given.
-        repeated: The same call was recorded before; nothing was written again.
-    """
-
-    level: Durability
-    entity: T_co
-    repeated: bool = False
 
 
 class Recorder:
@@ -102,16 +76,13 @@ class Recorder:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
-        self._table = table
-        self._writer = writer
         self._repository = repository
         self._clock = clock
-        self._journal = journal if settings.durability != "dynamodb" else None
-        self._recent = recent
+        through = journal if settings.durability != "dynamodb" else None
+        self._delivery = Delivery(table, writer, journal=through, recent=recent)
         self.now = now
         self._tool_names: dict[tuple[str, str], tuple[str, float]] = {}
         self.observers: list[Callable[[Sequence[History]], None]] = []
-        self._given = Given()
 
     # Context managers
 
@@ -167,18 +138,10 @@ class Recorder:
     def record_many(self, entities: Sequence[R]) -> list[Receipt[R]]:
         """Write entities of the history, in one round trip to the journal when there is one."""
         works = [self._work(entity) for entity in entities]
-        waiting = works
-        for _ in range(_ROUNDS):
-            if self._journal is None:
-                self._direct(waiting, None)
-            else:
-                self._journalled(self._journal, waiting)
-            waiting = [work for work in waiting if work.receipt is None]
-            if not waiting:
-                receipts = [work.receipt for work in works if work.receipt is not None]
-                self._tell([receipt.entity for receipt in receipts if not receipt.repeated])
-                return receipts
-        raise HistoryUnavailable(f"no free number was found in {_ROUNDS} rounds: somebody else takes every one")
+        self._delivery.deliver(works)
+        receipts = [work.receipt for work in works if work.receipt is not None]
+        self._tell([receipt.entity for receipt in receipts if not receipt.repeated])
+        return receipts
 
     def _tell(self, recorded: Sequence[History]) -> None:
         """Tell the observers what was kept; a store that does not answer them does not undo the record."""
@@ -210,16 +173,8 @@ class Recorder:
 
     def open(self, session: UserSession, *, new: bool) -> None:
         """Let the journal know which numbers a session has given: none when it is new, else those in the table."""
-        if self._journal is None:
-            return
         partition = keys.SESSION_ITEMS.build(session.user_id, session.session_id)
-        try:
-            if new:
-                self._journal.open(session.user_id, partition, {}, new=True)
-            else:
-                self._open(self._journal, session.user_id, partition)
-        except CacheUnavailable:
-            return  # the write that follows finds out, and goes to the table
+        self._delivery.open(session.user_id, partition, new=new)
 
     def continued(self, session: UserSession) -> tuple[UserSession, int]:
         """A session as it is stored, with what is new of it, and the highest call number it has given."""
@@ -233,141 +188,13 @@ class Recorder:
         history = self._repository.session_history(session.user_id, session.session_id)
         return stored, max((e.call_number or 0 for e in history.executions), default=0)
 
-    # How
-
-    def _work(self, entity: R) -> _Work[R]:
+    def _work(self, entity: R) -> Work[R]:
         if not isinstance(entity, UserSession) and entity.call_id is None:
             entity.call_id = uuid.uuid4().hex
         entity.version = version = self._clock()
         if entity.expires_at is None:
             entity.expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
-        return _Work(entity, version)
-
-    def _journalled(self, journal: Journal, works: Sequence[_Work[Any]]) -> None:
-        try:
-            answers: Sequence[Any] = journal.append([_entry(work) for work in works])
-            full = None
-        except JournalFull as error:
-            answers, full = error.answers, error
-        except CacheUnavailable as error:
-            return self._direct(works, error)
-        self._take(journal, works, answers)
-        if full is not None:  # what found no room goes straight into the table, under the number it claimed
-            self._direct([work for work, answer in zip(works, answers, strict=True) if answer is None], full)
-        return None
-
-    def _take(self, journal: Journal, works: Sequence[_Work[Any]], answers: Sequence[Any]) -> None:
-        """Act on what the journal answered to each entry."""
-        from agentmodel.cache.journal import Receipt as Kept
-        from agentmodel.cache.journal import Taken, Unknown
-
-        unknown: dict[str, str] = {}
-        for work, answer in zip(works, answers, strict=True):
-            if isinstance(answer, Kept):
-                work.receipt = Receipt(answer.level, work.entity, answer.repeated)
-                self._note(work)
-            elif isinstance(answer, Taken):
-                work.renumber(answer.number)
-            elif isinstance(answer, Unknown):
-                unknown[work.entity.pk] = work.entity.user_id
-        for partition, owner in unknown.items():
-            try:
-                self._open(journal, owner, partition)
-            except CacheUnavailable as error:
-                _log.warning("numbers of %s are not opened, the write goes to the table: %s", partition, error)
-
-    def _open(self, journal: Journal, owner: str, partition: str) -> None:
-        """Let the journal know the numbers that a session has given, of the overlay and the table."""
-        families: dict[str, dict[str, int]] = {}
-        for item in self._kept(owner, partition):
-            for number in Numbered.of_item(item):
-                families.setdefault(number.family, {})[number.call_id] = number.number
-                self._given.note(partition, number)
-        journal.open(owner, partition, families)
-
-    def _kept(self, owner: str, partition: str) -> list[Item]:
-        if self._recent is None:
-            return self._load(partition)
-        return self._recent.partition(owner, partition, lambda: self._load(partition), near=False)
-
-    def _load(self, partition: str) -> list[Item]:
-        return self._table.query(Query(partition), consistent=True).items
-
-    def _direct(self, works: Iterable[_Work[Any]], why: Unavailable | None) -> None:
-        """Write straight into the table: no journal, or it does not take the writes."""
-        written: list[_Work[Any]] = []
-        try:
-            for work in works:
-                if work.number is not None and why is not None and not isinstance(why, JournalFull):
-                    free = self._given.free(work.entity.pk, work.number)
-                    if free != work.number.number:
-                        work.renumber(free)
-                self._direct_one(work)
-                if work.receipt is not None:
-                    written.append(work)
-                    self._note(work)
-        except TableUnavailable as error:
-            if why is None:
-                raise
-            if isinstance(why, JournalFull):
-                raise why from error
-            raise HistoryUnavailable(f"nothing was kept: {why}; {error}") from error
-        finally:
-            if self._recent is not None:
-                for work in written:
-                    self._recent.wrote(work.entity.user_id, [work.item])
-
-    def _note(self, work: _Work[Any]) -> None:
-        if self._journal is not None and work.number is not None:
-            self._given.note(work.entity.pk, work.number)
-
-    def _direct_one(self, work: _Work[Any]) -> None:
-        number = work.number
-        if number is None:
-            self._writer.put_newer(work.item, work.version)
-        else:
-            try:
-                self._writer.put_new(work.entity)
-            except AlreadyExists:
-                stored = self._table.get_item(work.entity.key, consistent=True) or {}
-                if not any(held.call_id == number.call_id for held in Numbered.of_item(stored)):
-                    return work.renumber(number.number + 1)
-                work.receipt = Receipt("dynamodb", work.entity, repeated=True)
-                return None
-        work.receipt = Receipt("dynamodb", work.entity)
-        return None
-
-
-class _Work(Generic[R]):
-    """One entity on its way: its item, and the number it asks for."""
-
-    def __init__(self, entity: R, version: int) -> None:
-        self.version = version
-        self.receipt: Receipt[R] | None = None
-        self._set(entity)
-
-    def _set(self, entity: R) -> None:
-        self.entity = entity
-        self.item = checked(entity.to_item())
-        self.number = numbered(entity)
-
-    def renumber(self, number: int) -> None:
-        """Ask for another number."""
-        self._set(renumbered(self.entity, number))
-
-
-def _entry(work: _Work[Any]) -> Entry:
-    from agentmodel.cache.journal import Entry, Slot
-
-    number, expires_at = work.number, work.entity.expires_at
-    return Entry(
-        owner=work.entity.user_id,
-        item=work.item,
-        version=work.version,
-        immutable=not isinstance(work.entity, UserSession),
-        expires_at=None if expires_at is None else int(expires_at.timestamp()),
-        slot=None if number is None else Slot(number.family, number.call_id, number.number),
-    )
+        return Work(entity, version)
 
 
 class SessionRecorder:
