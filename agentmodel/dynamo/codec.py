@@ -87,11 +87,9 @@ def generate(layout: Layout) -> Code:
     """The code of a class.
 
     Raises:
-        ConfigurationError: An attribute's name begins with an underscore, as the generated code's own names do.
+        ConfigurationError: The declarations do not fit together; the message names the attribute.
     """
-    for name in layout.fields:
-        if name.startswith("_"):
-            raise ConfigurationError(f"{layout.name}.{name}: the name of an attribute does not begin with an underscore")
+    _check(layout)
     scope: Scope = {
         "_type": type, "_str": str, "_int": int, "_float": float, "_list": list, "_dict": dict, "_round": round,
         "_datetime": datetime, "_UTC": UTC, "_missing": _MISSING, "_refuse": _refuse, "_careful": read_carefully,
@@ -107,6 +105,32 @@ def generate(layout: Layout) -> Code:
     return Code(
         scope["__init__"], scope["to_item"], scope["from_item"], {n: scope[f] for n, f in makers.items()}, source
     )
+
+
+def _check(layout: Layout) -> None:
+    safe = {
+        field.name
+        for stored, made in layout.keys.items()
+        for field in made.attributes
+        if stored in KEY_NAMES[:2] or all(each.required for each in made.attributes)
+    }
+    stored_as: dict[str, str] = dict.fromkeys((*KEY_NAMES, ENTITY_TYPE, SCHEMA), "a key or the kind")
+    for name, field in layout.fields.items():
+        if name.startswith("_"):  # the names of generated code do
+            raise ConfigurationError(f"{layout.name}.{name}: the name of an attribute does not begin with an underscore")
+        if not field.stored and name not in safe:
+            raise ConfigurationError(
+                f"{layout.name}.{name} would be lost: it is stored as a part of a key only, and of no key that is always "
+                "written; store it under a name of its own"
+            )
+        for stored in field.reads:
+            if stored in stored_as:
+                raise ConfigurationError(f"{layout.name}.{name} is stored as {stored}, as is {stored_as[stored]}")
+            stored_as[stored] = name
+    for made in (layout.keys[name] for name in KEY_NAMES[:2]):
+        for field in made.attributes:
+            if not field.required:
+                raise ConfigurationError(f"{layout.name}.{field.name} is a part of the primary key, so it is required")
 
 
 def _function(head: str, body: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ older item when it is read::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import (
@@ -42,6 +42,7 @@ from typing import (
 )
 
 from pynamodb.attributes import Attribute, UnicodeAttribute
+from pynamodb.expressions.update import Action
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import MetaModel, Model
 
@@ -354,6 +355,16 @@ class Entity(Model, metaclass=EntityMeta):
         """
         raise ConfigurationError(f"{cls.__name__} has no kind, so it reads no item such as {item_name(item)}")
 
+    @classmethod
+    def _refuse_stale_keys(cls, actions: Sequence[Action]) -> None:
+        """PynamoDB's update writes what it is told and nothing else: an index key would not follow its attributes."""
+        feeding = {f.stored: made for made, key in cls.layout.keys.items() for f in key.attributes if f.stored}
+        for action in actions:
+            stored = str(getattr(action.values[0], "path", [""])[0])
+            if stored in KEY_NAMES or stored in feeding:
+                what = f"the index key {feeding[stored]} is made of it" if stored in feeding else "it is made of attributes"
+                raise ValidationError(stored, str(action), f"{what}: use Writer.update, which writes both")
+
     if not TYPE_CHECKING:  # PynamoDB's own doors lead to the same codec
 
         def serialize(self, null_check=True):
@@ -366,6 +377,10 @@ class Entity(Model, metaclass=EntityMeta):
         @classmethod
         def from_raw_data(cls, data):
             return cls.from_item(data)
+
+        def update(self, actions, *arguments, **options):
+            self._refuse_stale_keys(actions)
+            return super().update(actions, *arguments, **options)
 
         @classmethod
         def _get_connection(cls):

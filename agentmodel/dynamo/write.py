@@ -6,13 +6,16 @@ Everything is checked before anything is sent: keys, attributes, and DynamoDB's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from agentmodel.dynamo.attributes import Change
 from agentmodel.dynamo.backoff import Backoff
 from agentmodel.dynamo.entity import Entity, Item, ItemKey, item_name
 from agentmodel.dynamo.table import Table
-from agentmodel.exceptions import AlreadyExists, BatchIncomplete, Conflict, StaleVersion, ValidationError
+from agentmodel.dynamo.update import Update
+from agentmodel.exceptions import AlreadyExists, BatchIncomplete, Conflict, NotFound, StaleVersion, ValidationError
 
 __all__ = ["ITEM_BYTES", "Batch", "Writer", "checked", "item_bytes"]
 
@@ -22,6 +25,7 @@ ITEM_BYTES = 400 * 1024
 """DynamoDB's limit for one item, names and values in UTF-8."""
 
 BATCH = 25  # DynamoDB's limit of requests in one BatchWriteItem
+WORKERS = 4  # batches under way at once; the keys of a write are all different, so their order is free
 TRANSACTION = 100  # and of actions in one transaction
 _NEWER = "attribute_not_exists(PK) OR attribute_not_exists(#v) OR #v < :v"
 
@@ -86,6 +90,43 @@ class Writer:
             entity.version = before
             raise
 
+    def update(self, target: E | ItemKey[E], *changes: Change) -> E:
+        """Change single attributes of a stored item; index keys made of them follow in the same request.
+
+        Given an entity, an index key's other parts are taken from it, on the condition that they are still so; it then
+        carries what is stored. Given a key, they have to be among the changes. Attributes that are not named may be
+        written by others at the same time: neither is lost.
+
+            writer.update(Agent.at("AGT001"), Agent.score.to(61.5), Agent.description.to(None))
+            writer.update(agent, Agent.executions.plus(1))
+
+        Args:
+            target: The entity as it was loaded, or the key of an item.
+            changes: Made by an attribute's ``to`` (None removes one that may be absent) or ``plus``.
+
+        Returns:
+            The entity as it is stored now.
+
+        Raises:
+            NotFound: There is no such item.
+            StaleVersion: A part of an index key was changed since the entity was read, or a newer version is stored.
+            ValidationError: A part of an index key is not known, or an attribute cannot be changed so.
+        """
+        update = Update(target, changes, version=self._clock())
+        try:
+            answer = self.table.call("UpdateItem", **update.request(self.table.name))
+        except Conflict:
+            if self.table.get_item(update.key, consistent=True) is None:
+                raise NotFound(update.entity.__name__, f"{update.key.pk} / {update.key.sk}") from None
+            raise StaleVersion(
+                f"{update.key} was written since it was read, or waits for an upgrade: read it again, or save it whole"
+            ) from None
+        stored = update.entity.from_item(answer["Attributes"])
+        if isinstance(target, Entity):
+            target.attribute_values, target.extra = stored.attribute_values, stored.extra
+            return target
+        return stored
+
     def delete(self, key: ItemKey[Any]) -> None:
         """Delete the item under a key; nothing happens when there is none."""
         self.table.call("DeleteItem", TableName=self.table.name, Key=key.item())
@@ -136,10 +177,16 @@ class Writer:
             raise BatchIncomplete(undone, self.table.settings.batch_deadline)
 
     def _write_all(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        left: list[dict[str, Any]] = []
-        for start in range(0, len(requests), BATCH):
-            left += self._write_batch(requests[start : start + BATCH])
-        return left
+        batches = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+        if len(batches) < 3:  # not worth threads
+            return [request for batch in batches for request in self._write_batch(batch)]
+        with ThreadPoolExecutor(min(WORKERS, len(batches)), thread_name_prefix="agentmodel-batch") as pool:
+            waiting = [pool.submit(self._write_batch, batch) for batch in batches]
+            try:
+                return [request for done in waiting for request in done.result()]
+            except BaseException:  # those under way end; the others are not begun
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
     def _write_batch(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for attempt in Backoff(seconds=self.table.settings.batch_deadline):
@@ -153,7 +200,9 @@ class Writer:
                 return requests
         return requests
 
-    def transact(self, *, put: Iterable[Entity] = (), put_new: Iterable[Entity] = (), delete: Iterable[ItemKey[Any]] = ()) -> None:
+    def transact(
+        self, *, put: Iterable[Entity] = (), put_new: Iterable[Entity] = (), delete: Iterable[ItemKey[Any]] = ()
+    ) -> None:
         """Write and delete up to 100 items, all or none.
 
         Raises:
@@ -223,13 +272,25 @@ def _value_bytes(value: Mapping[str, Any]) -> int:
 
 def checked(item: Item) -> Item:
     """The item, unless it is larger than DynamoDB takes (a `ValidationError` that names its largest attribute)."""
-    size = item_bytes(item)
+    try:
+        size = item_bytes(item)
+    except UnicodeEncodeError:
+        raise ValidationError(_not_unicode(item), f"item {item_name(item)}", "text is Unicode without lone surrogates") from None
     if size > ITEM_BYTES:
         largest = max(item, key=lambda name: _value_bytes(item[name]))
         raise ValidationError(
             largest, f"item {item_name(item)}", f"an item takes at most {ITEM_BYTES} bytes, this one has {size}"
         )
     return item
+
+
+def _not_unicode(item: Item) -> str:
+    for name, value in item.items():
+        try:
+            _value_bytes(value)
+        except UnicodeEncodeError:
+            return name
+    return "item"
 
 
 def _coalesced(items: Iterable[Item]) -> list[Item]:
