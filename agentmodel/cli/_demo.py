@@ -118,7 +118,8 @@ def _shown(model: AgentModel, as_of: date | datetime, found: dict[str, Any], out
     domains = list(model.repository.domains())
     ranked = {domain.domain_id: list(model.repository.top_agents(domain.domain_id, limit=100)) for domain in domains}
     failures = [failure for failure in reports.tool_failures(model.warehouse) if failure.errors]
-    plan = model.suggest(**_asked(model, domains))
+    # the id of a suggestion is new every time, and nobody follows this one
+    plan = model.suggest(**_asked(model, domains)).model_copy(update={"suggestion_id": None})
     stations = count(model, scan=True)
     if out.as_json:
         agents = [_ranked(place, agent) for of in ranked.values() for place, agent in enumerate(of, start=1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from agentmodel.cli._stations import Stations
 from agentmodel.dynamo.models import Agent, UserSession
 from agentmodel.exceptions import KeyFormatError
 from agentmodel.keys import parse_time
-from agentmodel.suggest.advise import Plan
+from agentmodel.suggest.plan import Plan, Sure
 from agentmodel.traces import BadLine
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
@@ -108,14 +108,29 @@ def plan(out: Output, suggested: Plan) -> None:
     asked = suggested.category or suggested.request or suggested.domain_id
     agent = "no agent" if suggested.agent_id is None else f"{suggested.agent} ({suggested.agent_id})"
     out.line(printable(f"Plan for {suggested.user_id}, {asked}: {agent} [{suggested.source}]"))
+    for line in _plan_lines(suggested):
+        out.line(printable(line))
+    out.line()
+
+
+def _plan_lines(suggested: Plan) -> Iterator[str]:
+    """The steps, how sure they are, why, what to avoid, what else."""
     for number, step in enumerate(suggested.steps, start=1):
         seen = "" if step.success_share is None else f", {step.success_share:.0%} of {step.calls} calls succeeded"
-        out.line(printable(f"{number}. {step.process}: {step.tool} ({step.agent_id}, {step.tool_id}){seen}"))
-    for reason in suggested.reasons:
-        out.line(f"   why: {printable(reason)}")
+        yield f"{number}. {step.process}: {step.tool} ({step.agent_id}, {step.tool_id}){seen}"
+    if suggested.sure is not None:
+        yield f"sure: {_sure(suggested.sure)}"
+    yield from (f"why: {reason}" for reason in suggested.reasons)
     for avoid in suggested.avoid:
-        out.line(f"   avoid {printable(f'{avoid.tool} of {avoid.agent_id}: {avoid.reason}')}")
-    out.line()
+        yield f"avoid: {avoid.tool} of {avoid.agent_id}: {avoid.reason}"
+    for other in suggested.alternatives:
+        way = f", {' -> '.join(other.tools)}" if other.tools else ""
+        yield f"or: {other.agent} ({other.agent_id}){way}: {_sure(other.sure)} [{other.source}]"
+    yield from (f"ask a person first: {reason}" for reason in suggested.review_reasons)
+
+
+def _sure(sure: Sure) -> str:
+    return f"{sure.mean:.0%} ({sure.low:.0%} to {sure.high:.0%})"
 
 
 def sessions(out: Output, user_id: str, found: Iterable[UserSession], cursor: str | None) -> None:

@@ -201,10 +201,13 @@ ROUTINES: Mapping[str, tuple[tuple[tuple[str, str], ...], ...]] = {
     ),
     "AGT004": (
         (("compare", "TL011"), ("watch", "TL012")),
-        (("collect", "TL010"), ("compare", "TL011"), ("watch", "TL012")),
+        (("compare", "TL011"), ("collect coupons", "TL010"), ("watch", "TL012")),
     ),
 }
-"""The ways each agent works: processes in order, each with its tool; the middle one of the longer way may break."""
+"""The ways each agent works: processes in order, each with its tool.
+
+The tool in the middle of the longer way may break; the shorter way does without it.
+"""
 
 USERS = (
     ("USR001", "김민아 Mina Kim"),

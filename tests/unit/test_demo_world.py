@@ -37,6 +37,11 @@ def test_every_routine_uses_the_agents_own_tools() -> None:
     assert {(agent_id, tool_id) for tool_id, agent_id in own.items()} == used
 
 
+def test_every_agent_has_a_way_without_the_tool_that_may_break() -> None:
+    """The tool in the middle of the longer way is not part of the shorter one."""
+    assert all(long[1] not in short for short, long in world.ROUTINES.values())
+
+
 @pytest.mark.parametrize("tool", world.TOOLS, ids=lambda tool: tool.name)
 def test_every_tool_answers_every_request(tool: world.ToolOf) -> None:
     """A tool computes its answer from the stores of any place and category, and fails in its own way."""
