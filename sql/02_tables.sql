@@ -196,7 +196,7 @@ CREATE TABLE IF NOT EXISTS work_call (
 CREATE TABLE IF NOT EXISTS work_change (
     "PK" VARCHAR(2048) NOT NULL,
     "SK" VARCHAR(1024) NOT NULL,
-    "value" SUPER NOT NULL,
+    "value" SUPER,
     kind VARCHAR(64),
     present INTEGER NOT NULL,
     loaded_at TIMESTAMP WITHOUT TIME ZONE,

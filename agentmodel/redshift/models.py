@@ -424,7 +424,7 @@ class WorkChange(Base):
 
     pk: Mapped[str] = mapped_column(quoted_name("PK", quote=True), String(2_048), primary_key=True)
     sk: Mapped[str] = mapped_column(quoted_name("SK", quote=True), String(1_024), primary_key=True)
-    value: Mapped[Any] = mapped_column(quoted_name("value", quote=True), Super())
+    value: Mapped[Any] = mapped_column(quoted_name("value", quote=True), Super(), nullable=True)
     kind: Mapped[str | None] = mapped_column("kind", String(64))
     present: Mapped[int] = mapped_column("present", Integer)
     loaded_at: Mapped[datetime | None] = mapped_column("loaded_at", TIMESTAMP)

@@ -252,7 +252,11 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolE
     rows = queries.tool_errors()
     if agent_id is not None:
         rows = rows.where(m.ToolErrorSummary.agent_id == agent_id)
-    return [ToolErrors(*[*row, tuple(sorted(tools.split(", ")))]) for *row, tools in warehouse.read(rows)]
+    failed: dict[str, set[str]] = defaultdict(set)  # not from the joined text: a name may hold its separator
+    for tool in tool_failures(warehouse):
+        if tool.errors:
+            failed[tool.agent_id].add(tool.tool_name)
+    return [ToolErrors(*[*row[:5], tuple(sorted(failed[row[0]]))]) for row in warehouse.read(rows)]
 
 
 def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> list[ToolFailures]:

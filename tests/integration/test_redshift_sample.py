@@ -155,6 +155,26 @@ def test_expiry_keeps_statistics(items: list[dict[str, Any]]) -> None:
         assert before == reports.agent_ranking(warehouse, as_of=FIRST)
 
 
+def test_items_of_unknown_kinds_do_no_harm(warehouse: Warehouse, items: list[dict[str, Any]]) -> None:
+    """Items that are none of the eight kinds land, change nothing, and can be deleted."""
+    before = everything(warehouse)[1:]
+    strange: list[dict[str, Any]] = [
+        {"PK": {"S": "X"}, "SK": {"S": "1"}},
+        {
+            "PK": {"S": "X"},
+            "SK": {"S": "2"},
+            "EntityType": {"S": '"quoted"'},
+            "Blob": {"B": b"\x00"},
+            "Set": {"SS": {"a"}},
+        },
+    ]
+    for number, present in enumerate(([*items, *strange], items)):
+        warehouse.land(present, at=AT + timedelta(hours=number + 1))
+        warehouse.refresh(as_of=FIRST)
+
+        assert before == everything(warehouse)[1:]
+
+
 def test_progress_names_each_step(warehouse: Warehouse) -> None:
     """Progress is told after every statement, and ends at the number of all."""
     told: list[tuple[str, int, int]] = []

@@ -6,6 +6,7 @@ zero-ETL with history mode: versions of items that become visible late, and in a
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from agentmodel.redshift.pipeline import Warehouse
 Item = dict[str, dict[str, Any]]
 START = datetime(2025, 6, 14, 9, tzinfo=UTC)
 HALF_LIFE = 30.0
+TRACES = Path(__file__).parents[2].parent / "shared" / "data" / "traces"
 
 
 # -- the oracle -------------------------------------------------------------------------------------------------------
@@ -606,3 +609,51 @@ class TestOrder:
             assert sorted(
                 rounded((r.agent_id, r.score, r.evidence, r.evidence_low, r.evidence_high, r.days_since)) for r in read
             ) == sorted(map(rounded, warehouse.read(select(*columns))))
+
+
+# -- real runs --------------------------------------------------------------------------------------------------------
+
+
+def recorded(path: Path) -> dict[tuple[str, str], Item]:
+    """The lines of a trace file as items: ids by first appearance, retries of a tool in a step numbered."""
+    numbers: dict[tuple[str, str], int] = {}
+    tries: dict[tuple[str, str], int] = defaultdict(int)
+    items: dict[tuple[str, str], Item] = {}
+
+    def known(prefix: str, name: str) -> str:
+        return f"{prefix}{numbers.setdefault((prefix, name), len(numbers) + 1):05}"
+
+    def put(pk: str, sk: str, kind: str, **values: str | None) -> None:
+        items[pk, sk] = {"PK": {"S": pk}, "SK": {"S": sk}, "EntityType": {"S": kind}, **attributes(**values)}
+
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            row = json.loads(line)
+            user, session = known("USR", row["user"] or ""), known("SESS", row["session"])
+            agent, tool = known("AGT", row["agent"]), known("TL", row["tool"])
+            put(agent, "METADATA", "Agent", GSI1_PK=known("DMN", row["domain"]), AgentNM=row["agent"])
+            outcome = None if row["session_success"] is None else "NY"[row["session_success"]]
+            put(user, session, "UserSession", SessionSuccYN=outcome, Category=row["category"])
+            process = f"PRC{row['step']:03}"
+            partition, key = f"{user}#{session}", f"{process}#{agent}#{tool}"
+            tries[partition, key] += 1
+            attempt = "" if tries[partition, key] == 1 else f"#{tries[partition, key]:03}"
+            time = row["started_at"] and re.sub("[^0-9]", "", row["started_at"])[:20]
+            put(partition, key + attempt, "UserSessPrcToolMappHist", ToolNM=row["tool"], TransactDT=time,
+                SuccYN="NY"[row["success"]], ResultMsg=row["result"], CallNo_N=str(number))  # fmt: skip
+    return items
+
+
+@pytest.mark.parametrize("domain", ["retail", "airline", "telecom", "medical_fhir"])
+def test_real_runs(domain: str) -> None:
+    """On real agents' runs, some of them without times, every table is the oracle's."""
+    path = TRACES / f"{domain}.jsonl.gz"
+    if not path.exists():
+        pytest.skip("the trace files are not beside this checkout")
+    items, day = recorded(path), date(2026, 1, 1)
+    with opened() as warehouse:
+        half = dict(list(items.items())[: len(items) // 2])
+        for at, present in enumerate((half, items)):
+            warehouse.land(present.values(), at=START + timedelta(hours=at))
+            warehouse.refresh(as_of=day)
+            check(warehouse, present, day)
