@@ -65,14 +65,15 @@ if TYPE_CHECKING:
         def __get__(self, instance: object, owner: Any) -> T: ...
         def __get__(self, instance: Any, owner: Any) -> Any: ...
         def __set__(self, instance: Any, value: T) -> None: ...  # type: ignore[override]  # narrower on purpose
-        def eq(self, other: T) -> Condition: ...
-        def ne(self, other: T) -> Condition: ...
-        def lt(self, other: T) -> Condition: ...
-        def le(self, other: T) -> Condition: ...
-        def gt(self, other: T) -> Condition: ...
-        def ge(self, other: T) -> Condition: ...
-        def to(self, value: T) -> Change: ...
-        def plus(self, amount: int) -> Change: ...
+        # documented at `Field`, which is what these are at run time
+        def eq(self, other: T) -> Condition: ...  # noqa: D102  # as said
+        def ne(self, other: T) -> Condition: ...  # noqa: D102  # as said
+        def lt(self, other: T) -> Condition: ...  # noqa: D102  # as said
+        def le(self, other: T) -> Condition: ...  # noqa: D102  # as said
+        def gt(self, other: T) -> Condition: ...  # noqa: D102  # as said
+        def ge(self, other: T) -> Condition: ...  # noqa: D102  # as said
+        def to(self, value: T) -> Change: ...  # noqa: D102  # as said
+        def plus(self, amount: int) -> Change: ...  # noqa: D102  # as said
 
 else:
 
@@ -114,9 +115,11 @@ class Field(Attribute[Any]):
         required: Whether a constructor call and a stored item must have it.
         stored: Its name in the table; empty for a part of a key that is not stored on its own.
         in_primary_key: Set by the entity when the attribute is a part of PK or SK.
+        known: Ids that were checked before, where the attribute is an id.
     """
 
     attr_type = "S"
+    known: set[str] | None = None
 
     def __init__(self, stored: str, *, required: bool, default: Any = None, reads: tuple[str, ...] = ()) -> None:
         super().__init__(null=not required, attr_name=stored or None)
@@ -167,7 +170,7 @@ class Field(Attribute[Any]):
         return [f"{self.name} = {bind(scope, 'accept', self.accept)}({self.name})"]
 
     def _unless(self, usual: str, scope: Scope) -> list[str]:
-        """Statements that check the variable with `accept` unless it is of the usual form (or None, where it may be)."""
+        """Statements that check the variable with `accept`, unless it is of the usual form or None where it may be."""
         nullable = "" if self.required else f" and {self.name} is not None"
         return [
             f"if not ({usual}){nullable}:",
@@ -238,13 +241,13 @@ class _Identifier(Field):
     def __init__(self, prefix: str) -> None:
         super().__init__("", required=True)
         self.prefix = prefix
-        self.known = _known_ids(prefix)
+        self.known = self._known = _known_ids(prefix)
 
     def check(self, value: Any) -> Any:
         text = keys.check_id(self.name, _text_of(self.name, value) if isinstance(value, str) else value, self.prefix)
-        if len(self.known) >= _KNOWN_IDS:
-            self.known.clear()
-        self.known.add(text)
+        if len(self._known) >= _KNOWN_IDS:
+            self._known.clear()
+        self._known.add(text)
         return text
 
     def check_source(self, scope: Scope) -> list[str]:
@@ -551,7 +554,7 @@ def moment(stored: str, *, default: Any = ...) -> Any:
     return _Moment(stored, required=default is ...)
 
 
-def epoch(stored: str, *, default: None) -> Attr[datetime | None]:
+def epoch(stored: str, *, default: None) -> Attr[datetime | None]:  # noqa: ARG001  # type checkers read it
     """An aware datetime of whole seconds, stored as epoch seconds under N (DynamoDB's TTL)."""
     return _Epoch(stored, required=False)  # type: ignore[return-value]  # as above
 

@@ -117,10 +117,10 @@ def _check(layout: Layout) -> None:
     stored_as: dict[str, str] = dict.fromkeys((*KEY_NAMES, ENTITY_TYPE, SCHEMA), "a key or the kind")
     for name, field in layout.fields.items():
         if name.startswith("_"):  # the names of generated code do
-            raise ConfigurationError(f"{layout.name}.{name}: the name of an attribute does not begin with an underscore")
+            raise ConfigurationError(f"{layout.name}.{name}: an attribute's name does not begin with an underscore")
         if not field.stored and name not in safe:
             raise ConfigurationError(
-                f"{layout.name}.{name} would be lost: it is stored as a part of a key only, and of no key that is always "
+                f"{layout.name}.{name} would be lost: it is stored as a part of a key only, and of none that is always "
                 "written; store it under a name of its own"
             )
         for stored in field.reads:
@@ -201,7 +201,8 @@ def _to_item(layout: Layout, scope: Scope) -> str:
         entry = f"{{'S': {_key_source(made, scope)}}}"
         nullable = _nullable(made)
         if nullable:
-            optional.append(f"if {' and '.join(f'{name} is not None' for name in nullable)}: _item[{stored!r}] = {entry}")
+            present = " and ".join(f"{name} is not None" for name in nullable)
+            optional.append(f"if {present}: _item[{stored!r}] = {entry}")
         else:
             whole.append(f"{stored!r}: {entry},")
     whole += [f"{ENTITY_TYPE!r}: {{'S': {layout.kind!r}}},", f"{SCHEMA!r}: {{'N': '{layout.schema}'}},"]
@@ -274,7 +275,7 @@ def _read_key_source(stored: str, made: MadeOf, from_keys: set[str], scope: Scop
         parse = bind(scope, "parse", made.format.parse)
         return [*lines, f"{', '.join(names)}, = {parse}(_k)" if names else f"{parse}(_k)"]
     for field, name in zip(made.attributes, names, strict=True):
-        if hasattr(field, "known"):
+        if field.known is not None:
             known, accept = bind(scope, "ids", field.known), bind(scope, "accept", field.accept)
             split.append(f"if {name} not in {known}: {accept}({name})")
     return lines + split
@@ -361,7 +362,8 @@ def _read_key(item: Mapping[str, Any], name: str, made: MadeOf, wanted: set[str]
         raise CorruptItem(item_name(item), name, "is missing") from None
     except ValidationError as error:
         raise CorruptItem(item_name(item), name, str(error)) from None
-    own.update((field.name, value) for field, value in zip(made.attributes, values, strict=True) if field.name in wanted)
+    named = zip((field.name for field in made.attributes), values, strict=True)
+    own.update((field, value) for field, value in named if field in wanted)
 
 
 def _read_attribute(item: Mapping[str, Any], field: Field, rest: dict[str, Any]) -> Any:

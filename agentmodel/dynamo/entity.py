@@ -220,7 +220,8 @@ BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
 @dataclass_transform(
     kw_only_default=True,
     field_specifiers=(
-        text, number, decimal, rating, flag, moment, epoch, json, listing, mapping, choice, identifier, key_text, key_count
+        text, number, decimal, rating, flag, moment, epoch, json, listing, mapping, choice, identifier, key_text,
+        key_count,
     ),
 )
 class EntityMeta(MetaModel):
@@ -325,7 +326,9 @@ class Entity(Model, metaclass=EntityMeta):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Entity):
             return NotImplemented
-        return type(self) is type(other) and self.attribute_values == other.attribute_values and self.extra == other.extra
+        if type(self) is not type(other) or self.attribute_values != other.attribute_values:
+            return False
+        return self.extra == other.extra
 
     __hash__ = None  # type: ignore[assignment]  # entities are mutable
 
@@ -362,7 +365,7 @@ class Entity(Model, metaclass=EntityMeta):
         for action in actions:
             stored = str(getattr(action.values[0], "path", [""])[0])
             if stored in KEY_NAMES or stored in feeding:
-                what = f"the index key {feeding[stored]} is made of it" if stored in feeding else "it is made of attributes"
+                what = f"{feeding[stored]} is made of it" if stored in feeding else "it is made of attributes"
                 raise ValidationError(stored, str(action), f"{what}: use Writer.update, which writes both")
 
     if not TYPE_CHECKING:  # PynamoDB's own doors lead to the same codec

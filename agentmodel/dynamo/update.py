@@ -8,7 +8,7 @@ has them, which is a condition of the request.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from agentmodel.dynamo.attributes import Change, Field
 from agentmodel.dynamo.codec import KEY_NAMES, SCHEMA, MadeOf
@@ -17,8 +17,10 @@ from agentmodel.exceptions import ValidationError
 
 __all__ = ["Update"]
 
+E = TypeVar("E", bound=Entity)
 
-class Update:
+
+class Update(Generic[E]):
     """The request of one update.
 
     Args:
@@ -34,10 +36,10 @@ class Update:
             key of which another part is not known.
     """
 
-    def __init__(self, target: Entity | ItemKey[Any], changes: Sequence[Change], *, version: int) -> None:
+    def __init__(self, target: E | ItemKey[E], changes: Sequence[Change], *, version: int) -> None:
         loaded = target if isinstance(target, Entity) else None
-        self.entity: type[Entity] = target.entity if isinstance(target, ItemKey) else type(target)
-        self.key: ItemKey[Any] = target if isinstance(target, ItemKey) else target.key
+        self.entity: type[E] = target.entity if isinstance(target, ItemKey) else type(target)
+        self.key: ItemKey[E] = target if isinstance(target, ItemKey) else target.key
         self._changes = {change.field.name: change for change in changes}
         self._check(changes)
         self.values = dict(self._known(loaded))

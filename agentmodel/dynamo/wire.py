@@ -47,10 +47,9 @@ class SharedConnection(Connection):
     @property
     def client(self) -> Any:
         """The one botocore client."""
-        if self._short is not None and self._short is self._client:
-            signer = self._short._request_signer
-            if signer is None or signer._credentials:
-                return self._short
+        short: Any = self._short
+        if short is not None and (short._request_signer is None or short._request_signer._credentials):
+            return short
         with self._making:
             client = super().client  # PynamoDB makes another one while there are no credentials
             if client is not self._short:
@@ -132,7 +131,7 @@ class _Answers:
 
 
 def _direct(ordinary: type[Any]) -> type[Any]:
-    walk = ordinary._handle_json_body  # type: ignore[attr-defined]  # private; `shorten` expects it may be missing
+    walk = ordinary._handle_json_body
 
     def _handle_json_body(self: Any, raw_body: bytes, shape: Any) -> Any:
         if shape.name not in _OUTPUTS or b'"B"' in raw_body or b'"BS"' in raw_body:

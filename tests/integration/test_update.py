@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from agentmodel import keys
 from agentmodel.clock import HybridClock
@@ -29,7 +30,7 @@ class Ticket(Entity, kind="TestTicket"):
     title: Attr[str] = text("Title")
     team: Attr[str | None] = text("Team", default=None)
     rank: Attr[float] = rating("Rank", default=0.0)
-    count: Attr[int | None] = number("Count", default=None)
+    tally: Attr[int | None] = number("Tally", default=None)
 
     at = lookup(user_id)
     partition = key(keys.USER, user_id)
@@ -86,7 +87,8 @@ PRIMARY = [
 def one_table(dynamodb_endpoint: str) -> Iterator[Table]:
     """One table and one client for all tests here; `writer` empties it."""
     settings = Settings(
-        table=f"Test-{uuid.uuid4().hex[:12]}", endpoint=dynamodb_endpoint, access_key_id="test", secret_access_key="test",
+        table=f"Test-{uuid.uuid4().hex[:12]}", endpoint=dynamodb_endpoint, access_key_id="test",
+        secret_access_key=SecretStr("test"),
         dynamodb_timeout=10.0,
     )  # fmt: skip
     with Table(settings) as table:

@@ -30,7 +30,7 @@ class Everything(Entity, kind="TestEverything"):
     exact: Attr[Any] = decimal("Exact")
     steps: Attr[list[Any]] = listing("Steps", default_factory=list)
     params: Attr[dict[str, Any] | None] = mapping("Params", default=None)
-    count: Attr[int | None] = number("Count", default=None)
+    tally: Attr[int | None] = number("Tally", default=None)
 
     at = lookup(user_id)
     partition = key(keys.USER, user_id)
@@ -222,7 +222,7 @@ class TestBadValuesAreRefused:
     def test_an_unknown_argument_is_named(self, entity: type[Entity]) -> None:
         """An argument that is no attribute is refused by name."""
         with pytest.raises(ValidationError, match=r"nonsense.*has no such attribute"):
-            entity(**{name: _one(f) for name, f in entity.layout.fields.items()}, nonsense=1)
+            entity(**{name: _one(f) for name, f in entity.layout.fields.items()} | {"nonsense": 1})
 
 
 def _one(field: Field) -> Any:
