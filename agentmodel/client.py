@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from agentmodel.embedded import Engines
     from agentmodel.redshift.pipeline import Refreshed, Warehouse
     from agentmodel.suggest.advise import Adviser, Plan
+    from agentmodel.suggest.evaluate import Evaluation
     from agentmodel.suggest.publish import Published
     from agentmodel.suggest.suggestions import Suggestions
 
@@ -282,6 +283,19 @@ class AgentModel:
         from agentmodel.suggest.suggestions import Suggestions
 
         return Suggestions(self.settings, self.table, writer=self.writer, repository=self.repository)
+
+    def evaluate(self, *, learn: float = 0.6) -> Evaluation:
+        """Compare rankings, plans and chances with what happened, by replaying the refreshed history in time order.
+
+        Args:
+            learn: Share of each domain's runs that is learnt from before the first is judged.
+        """
+        warehouse = self.warehouse
+        from agentmodel.suggest.evaluate import evaluate
+        from agentmodel.suggest.runs import runs_of_warehouse
+
+        runs = runs_of_warehouse(warehouse)
+        return evaluate(runs, learn=learn, half_life_days=self.settings.half_life_days)
 
     def _observe(self, recorded: Sequence[History]) -> None:
         """Hand on what was recorded to those who learn from it at once."""

@@ -21,6 +21,7 @@ from agentmodel.dynamo.models import Agent, Tool, UserToolMapping
 from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.keys import EXECUTION, check_id
 from agentmodel.suggest.plan import Alternative, Avoid, Plan, Source, Step, Sure, sureness
+from agentmodel.suggest.sequences import central
 from agentmodel.suggest.similar import Similarity, TextSimilarity
 
 __all__ = ["Adviser", "Alternative", "Avoid", "Failing", "Log", "Plan", "Source", "Step", "Sure", "Watch"]
@@ -30,6 +31,7 @@ Place = tuple[str, str]  # an agent and its tool
 _ENOUGH_CALLS = 5  # before a share of failures says anything
 _FAILING = 0.3  # share of failed calls from which a tool is to be avoided
 _ALTERNATIVES = 3
+_COMPARED = 200  # mappings of a category of which, of equals, the most central is taken
 _INDEX_SECONDS = 300.0  # for which the requests of all users are remembered
 _INDEX_MOST = 20_000  # mappings whose requests are
 
@@ -219,7 +221,12 @@ class Adviser:
             cursor = page.cursor
             if cursor is None:
                 break
-        for mapping in sorted(same, key=self._worth, reverse=True)[: _ALTERNATIVES + 1]:
+        ways = [list(mapping.tools.values()) for mapping in same]
+        apart = central(ways, ways) if len(same) <= _COMPARED else [0.0] * len(same)
+        ordered = sorted(
+            zip(same, apart, strict=True), key=lambda each: (*self._worth(each[0]), -each[1]), reverse=True
+        )
+        for mapping, _ in ordered[: _ALTERNATIVES + 1]:
             yield _Found(mapping, "similar users")
 
     def _of_all(self) -> list[UserToolMapping]:

@@ -27,6 +27,7 @@ from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, Conflict, MissingExtraError, ValidationError
 from agentmodel.keys import EXECUTION, parse_time, spread
+from agentmodel.suggest.sequences import central
 from agentmodel.ttl import expiry
 
 if TYPE_CHECKING:
@@ -319,21 +320,28 @@ def _midnight(day: date | None) -> datetime | None:
 
 
 def _best(patterns: Iterable[Pattern]) -> list[Pattern]:
-    """The best recommended pattern of each user and category; patterns without a category have no mapping."""
-    best: dict[tuple[str, str], Pattern] = {}
+    """The best recommended pattern of each user and category; patterns without a category have no mapping.
+
+    Of equals the most central: most sequences are run once, and the one that is nearest to all stands best for them.
+    """
+    places: dict[tuple[str, str], list[Pattern]] = {}
     for pattern in patterns:
-        place = (pattern.user_id, pattern.category)
-        if pattern.category and pattern.steps and pattern.successes and _better(pattern, best.get(place)):
-            best[place] = pattern
-    return [best[place] for place in sorted(best)]
+        if pattern.category and pattern.steps and pattern.successes:
+            places.setdefault((pattern.user_id, pattern.category), []).append(pattern)
+    return [_best_of(places[place]) for place in sorted(places)]
 
 
-def _better(one: Pattern, other: Pattern | None) -> bool:
-    return other is None or _order(one) > _order(other)
+def _best_of(patterns: Sequence[Pattern]) -> Pattern:
+    top = max((round(pattern.score, 6), pattern.successes) for pattern in patterns)
+    equals = [pattern for pattern in patterns if (round(pattern.score, 6), pattern.successes) == top]
+    if len(equals) == 1:
+        return equals[0]
+    apart = central([_tools(each) for each in equals], [_tools(each) for each in patterns])
+    return min(zip(apart, equals, strict=True), key=lambda pair: (pair[0], _tools(pair[1]), pair[1].agent_id))[1]
 
 
-def _order(pattern: Pattern) -> tuple[float, int, str, str]:
-    return round(pattern.score, 6), pattern.successes, pattern.tool_sequence, pattern.agent_id
+def _tools(pattern: Pattern) -> list[str]:
+    return [step.tool_name for step in pattern.steps]
 
 
 # Where nobody holds the stations in hand: a schedule, AWS Lambda

@@ -1,0 +1,249 @@
+"""The evaluation: what it measures on history whose answer is known, and on real runs."""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agentmodel import Settings
+from agentmodel.dynamo.models import Suggestion
+from agentmodel.exceptions import ValidationError
+from agentmodel.suggest.evaluate import (
+    calibration,
+    calibration_error,
+    evaluate,
+    next_tools,
+    planned,
+    plans,
+    ranking_regret,
+    regret_by_use,
+)
+from agentmodel.suggest.offpolicy import best_scored, off_policy, only, uniform
+from agentmodel.suggest.rankings import RANKINGS, History
+from agentmodel.suggest.runs import Run, by_domain, runs_of_traces
+from agentmodel.suggest.sequences import NextTool
+
+TRACES = Path(__file__).parents[2].parent / "shared" / "data" / "traces"
+DAY = datetime(2025, 6, 1, tzinfo=UTC)
+
+
+def made(agent: str, at: int, *, succeeded: bool, tools: tuple[str, ...] = ("a", "b"), category: str = "c") -> Run:
+    return Run("domain", agent, "user", category, DAY + timedelta(hours=at), tools, succeeded)
+
+
+@pytest.fixture(scope="module")
+def real() -> list[Run]:
+    files = sorted(TRACES.glob("*.jsonl.gz"))
+    if not files:
+        pytest.skip("the real traces are not beside this checkout")
+    return runs_of_traces(files)
+
+
+def test_a_ranking_that_knows_has_no_regret() -> None:
+    """Where the busy agent is the bad one, evidence chooses the good one, and volume does not."""
+    draw = random.Random(1)  # noqa: S311  # a simulation
+    runs = [made("good", 10 * n, succeeded=True) for n in range(20)]
+    runs += [made("busy", 10 * (n // 4) + 1 + n % 4, succeeded=draw.random() < 0.5) for n in range(80)]
+
+    rows = {row.ranking: row for row in ranking_regret(runs)}
+
+    assert set(RANKINGS) == set(rows)
+    assert (0.0, 1.0) == (rows["evidence"].regret, rows["evidence"].hits)
+    assert rows["most used"].regret > 0.3
+    assert 0.0 < rows["random"].regret < rows["most used"].regret
+    assert 1 == len({row.cases for row in rows.values()})
+
+
+def test_the_future_is_not_known() -> None:
+    """What is judged is decided before it is learnt: a change of quality costs the rankings that look back."""
+    runs = [made(agent, n, succeeded=(agent == "old") == (n < 60)) for n in range(100) for agent in ("old", "new")]
+
+    rows = {row.ranking: row for row in ranking_regret(runs)}
+
+    assert (1.0, 0.0) == (rows["classic"].regret, rows["classic"].hits)
+
+
+def test_runs_without_a_time_come_first() -> None:
+    """Runs of unknown time are learnt from before all others, in the order they were given."""
+    undated = Run("domain", "a", "user", "c", None, ("x",), succeeded=True)
+
+    assert [undated, made("a", 1, succeeded=True)] == by_domain([made("a", 1, succeeded=True), undated])["domain"]
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    """Learning from everything leaves nothing to judge."""
+    with pytest.raises(ValidationError, match="learn"):
+        evaluate([made("a", 1, succeeded=True)], learn=1.0)
+
+
+def test_nothing_to_judge_gives_no_rows() -> None:
+    """Without runs there are no figures, rather than zeros."""
+    found = evaluate([])
+
+    assert (0, (), (), (), (), ()) == (
+        found.runs, found.rankings, found.uses, found.plans, found.next_tools, found.calibration,
+    )  # fmt: skip
+
+
+def test_the_plan_is_the_best_then_the_most_central() -> None:
+    """What succeeded more often is planned; of sequences that were run once, the one nearest to all."""
+    often = [made("a", 1, succeeded=True, tools=("z",)), made("a", 2, succeeded=True, tools=("z",))]
+    once = [("a", "b", "c"), ("a", "b"), ("a", "b", "d")]
+
+    assert ("z",) == planned([*often, made("a", 3, succeeded=True)])
+    assert ("a", "b") == planned([made("a", n, succeeded=True, tools=tools) for n, tools in enumerate(once)])
+    assert planned([made("a", 1, succeeded=False)]) is None
+
+
+def test_plans_are_compared_with_later_successes() -> None:
+    """Equal, nearly equal and other sequences are told apart; failed runs are no model."""
+    runs = [made("a", n, succeeded=True, tools=("x", "y")) for n in range(6)]
+    runs += [
+        made("a", 7, succeeded=True, tools=("x", "y")),
+        made("b", 8, succeeded=True, tools=("x", "y", "z", "w")),
+        made("a", 9, succeeded=False, tools=("q",)),
+        made("a", 10, succeeded=True, tools=("q",), category="never seen"),
+    ]
+
+    rows = {row.scope: row for row in plans(runs)}
+
+    assert (1, 1.0, 0.0) == (rows["category"].cases, rows["category"].equal, rows["category"].distance)
+    assert (1, 1.0) == (rows["category and agent"].cases, rows["category and agent"].equal)
+    assert (2, 0.5, 0.25, 1.0) == (
+        rows["every run"].cases, rows["every run"].equal, rows["every run"].distance, rows["every run"].first_step,
+    )  # fmt: skip
+
+
+def test_the_next_tool_of_a_known_category() -> None:
+    """What always follows is foretold; categories that were never seen are not judged."""
+    runs = [made("a", n, succeeded=True, tools=("x", "y", "z")) for n in range(10)]
+    runs.append(made("a", 11, succeeded=True, tools=("other",), category="new"))
+
+    (row,) = next_tools(runs)
+
+    assert (15 - 3, 1.0, 1.0) == (row.cases, row.top1, row.top3)
+
+
+def test_nearer_history_counts_more() -> None:
+    """The category's habit wins over the domain's, and the domain answers where the category is new."""
+    tools = NextTool()
+    for _ in range(10):
+        tools.learn(["x", "y"], scopes=["domain", "busy"])
+    tools.learn(["x", "z"], scopes=["domain", "quiet"])
+
+    assert "z" == tools.next(["x"], scopes=["domain", "quiet"])[0]
+    assert "y" == tools.next(["x"], scopes=["domain", "unseen"])[0]
+    assert [] == NextTool().next(["x"], scopes=["domain"])
+
+
+def test_calibration_of_a_known_chance() -> None:
+    """Where an agent succeeds as often as it always did, prediction and observation agree."""
+    runs = [made("a", n, succeeded=n % 4 != 0) for n in range(400)]
+
+    rows = calibration(runs)
+
+    assert calibration_error(rows, "evidence") < 0.02
+    assert 2 * 160 == sum(row.cases for row in rows)
+    assert math.isnan(calibration_error([], "evidence"))
+
+
+def test_history_counts_as_the_formula_does() -> None:
+    """The classic score is executions × exp(-0.1 × days) × rate²; who has no time is as old as the oldest."""
+    history = History()
+    for run in (made("a", 0, succeeded=True), made("a", 24, succeeded=False), made("b", 0, succeeded=True)):
+        history.add(run)
+    history.add(Run("domain", "undated", "user", "c", None, (), succeeded=True))
+
+    scores = history.classic(date(2025, 6, 3))
+
+    assert {"a": 0.452419, "b": 0.818731, "undated": 0.818731} == {k: round(v, 6) for k, v in scores.items()}
+
+
+def suggestion(n: int, choice: str, *, succeeded: bool, propensity: float, taken: str | None = None) -> Suggestion:
+    return Suggestion(
+        user_id="USR001", suggestion_id=str(n), suggested_at=DAY, source="best agent of the domain", choice=choice,
+        propensity=propensity, candidates={"good": 1.0, "bad": 2.0}, steps=[], taken=taken or choice,
+        succeeded=succeeded, followed=True,
+    )  # fmt: skip
+
+
+def test_off_policy_values_find_the_better_agent() -> None:
+    """With exploration, SNIPS and DR tell what always choosing the other agent would have been worth."""
+    draw = random.Random(3)  # noqa: S311  # a simulation
+    kept = []
+    for n in range(4000):
+        choice, propensity = ("good", 0.1) if draw.random() < 0.1 else ("bad", 0.9)
+        kept.append(
+            suggestion(n, choice, succeeded=draw.random() < (0.9 if choice == "good" else 0.4), propensity=propensity)
+        )
+
+    rows = {r.policy: r for r in off_policy(kept, {"best": best_scored, "good": only("good"), "any": uniform})}
+
+    assert 0.9 == pytest.approx(rows["good"].snips, abs=0.05)
+    assert rows["good"].dr_low < 0.9 < rows["good"].dr_high
+    assert 0.4 == pytest.approx(rows["best"].snips, abs=0.03)
+    assert 0.65 == pytest.approx(rows["any"].dr, abs=0.05)
+    assert rows["good"].ess == pytest.approx(sum(each.choice == "good" for each in kept))
+    assert 4000 == rows["good"].explored == rows["good"].cases
+
+
+def test_without_exploration_little_is_known_and_said() -> None:
+    """Choices that were certain say nothing of the others: no SNIPS, no effective sample."""
+    kept = [suggestion(n, "bad", succeeded=n % 2 == 0, propensity=1.0) for n in range(10)]
+
+    (row,) = off_policy(kept, {"good": only("good")})
+
+    assert (None, 0.0, 0, 10) == (row.snips, row.ess, row.explored, row.cases)
+
+
+def test_what_was_not_taken_does_not_count() -> None:
+    """A suggestion that nobody followed, or whose end is not known, is no outcome of its choice."""
+    ignored = suggestion(1, "good", succeeded=True, propensity=0.5, taken="bad")
+    open_ = suggestion(2, "good", succeeded=True, propensity=0.5)
+    open_.succeeded = None
+
+    assert [] == off_policy([ignored, open_], {"best": best_scored})
+
+
+def test_rankings_by_use_on_real_runs(real: list[Run]) -> None:
+    """Where use and quality are unrelated, evidence has less regret than classic at every mean use from 5 to 50."""
+    rows = regret_by_use(real, uses=(5, 10, 20, 30, 50), trials=200)
+    regret = {(row.use, row.ranking): row.regret for row in rows}
+
+    for use in (5, 10, 20, 30, 50):
+        assert regret[use, "evidence"] < regret[use, "classic"] < regret[use, "random"]
+
+
+def test_plans_on_real_runs(real: list[Run]) -> None:
+    """In retail at least 30 % of plans equal a later successful run, at a mean distance of at most .26."""
+    rows = {row.scope: row for row in plans(real) if row.domain == "retail"}
+
+    for scope in ("category", "category and agent"):
+        assert rows[scope].equal >= 0.30
+        assert rows[scope].distance <= 0.26
+
+
+def test_next_tools_on_real_runs(real: list[Run]) -> None:
+    """With the category's history the next tool is first in at least 66 %, and among three in at least 87 %."""
+    rows = next_tools(real)
+    cases = sum(row.cases for row in rows)
+
+    assert sum(row.top1 * row.cases for row in rows) / cases >= 0.66
+    assert sum(row.top3 * row.cases for row in rows) / cases >= 0.87
+
+
+def test_evidence_is_calibrated_on_real_runs(real: list[Run]) -> None:
+    """The chances that evidence gives are nearer to what happened than the plain share of success."""
+    rows = calibration(real)
+
+    assert calibration_error(rows, "evidence") < calibration_error(rows, "success share")
+
+
+def test_settings_name_the_rankings() -> None:
+    """What can be set as the ranking is what is evaluated."""
+    assert Settings(ranking="evidence").ranking in RANKINGS
+    assert Settings().ranking in RANKINGS
