@@ -50,7 +50,8 @@ class Layout:
     """What the code of a class is generated from.
 
     Attributes:
-        name: Name of the class, for messages and the file name of the source.
+        name: Name of the class, for messages.
+        place: Where the class is, for the file name of the source.
         kind: Its ``EntityType``.
         schema: Its ``SchemaVer``.
         fields: Its attributes by name.
@@ -58,6 +59,7 @@ class Layout:
     """
 
     name: str
+    place: str
     kind: str
     schema: int
     fields: Mapping[str, Field]
@@ -99,12 +101,21 @@ def generate(layout: Layout) -> Code:
     makers = {name: f"key_{name}" for name in layout.keys}
     blocks += [_key_maker(makers[name], made, scope) for name, made in layout.keys.items()]
     source = "\n\n".join(blocks)
-    filename = f"<code of {layout.name}>"
+    filename = _free_filename(layout.place)
     exec(compile(source, filename, "exec"), scope)  # noqa: S102  # made of the class's own declarations
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     return Code(
         scope["__init__"], scope["to_item"], scope["from_item"], {n: scope[f] for n, f in makers.items()}, source
     )
+
+
+def _free_filename(place: str) -> str:
+    """A name no other source goes by: classes made in a function share their place."""
+    filename, count = f"<code of {place}>", 1
+    while filename in linecache.cache:
+        count += 1
+        filename = f"<code of {place}, {count}>"
+    return filename
 
 
 def _check(layout: Layout) -> None:

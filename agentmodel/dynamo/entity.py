@@ -316,7 +316,9 @@ class Entity(Model, metaclass=EntityMeta):
                 attribute.in_primary_key = True
         made_keys = {name: getattr(cls, slot) for name, slot in _SLOTS.items()}
         present = {name: made for name, made in made_keys.items() if made is not None}
-        cls.layout = Layout(cls.__qualname__, cls.kind, cls.schema, fields, present)
+        cls.layout = Layout(
+            cls.__name__, f"{cls.__module__}.{cls.__qualname__}", cls.kind, cls.schema, fields, present
+        )
         code = generate(cls.layout)
         cls.key_code = code.keys
         setattr(cls, "__init__", code.init)  # noqa: B010  # type checkers see the attributes as its arguments
