@@ -53,7 +53,10 @@ def _timed(action: Callable[[], Any]) -> float:
 def _cpu_rows(case: str, best: dict[str, list[float]]) -> Iterator[str]:
     ours = best["agentmodel"]
     for name, times in best.items():
-        cells = [f"{t:.2f} µs" + ("" if name == "agentmodel" else f" ({t / o:.1f}×)") for t, o in zip(times, ours, strict=True)]
+        cells = [
+            f"{t:.2f} µs" + ("" if name == "agentmodel" else f" ({t / o:.1f}×)")
+            for t, o in zip(times, ours, strict=True)
+        ]
         yield f"| {case} | {name} | {' | '.join(cells)} |"
 
 

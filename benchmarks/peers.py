@@ -184,7 +184,10 @@ def pynamodb_models() -> dict[str, Any]:
         body["pk"] = UnicodeAttribute(hash_key=True, attr_name="PK")
         body["sk"] = UnicodeAttribute(range_key=True, attr_name="SK")
         if case == "run":
-            body["gsi1_pk"], body["gsi1_sk"] = UnicodeAttribute(attr_name="GSI1_PK"), UnicodeAttribute(attr_name="GSI1_SK")
+            body["gsi1_pk"], body["gsi1_sk"] = (
+                UnicodeAttribute(attr_name="GSI1_PK"),
+                UnicodeAttribute(attr_name="GSI1_SK"),
+            )
             body["index"] = Index()
         meta = type("Meta", (), {"table_name": "Bench", "region": REGION})
         models[case] = type(case.title(), (Model,), body | {"Meta": meta})
@@ -238,7 +241,12 @@ PAIRS = Iterator[tuple[str, Callable[[], None]]]
 def workload(library: str, endpoint: str) -> PAIRS:
     """Names and functions of the work of a library, on a fresh table."""
     settings = Settings.load(
-        table="Bench", endpoint=endpoint, region=REGION, access_key_id=ACCESS, secret_access_key=ACCESS, dynamodb_timeout=60
+        table="Bench",
+        endpoint=endpoint,
+        region=REGION,
+        access_key_id=ACCESS,
+        secret_access_key=ACCESS,
+        dynamodb_timeout=60,
     )
     with Table(settings) as table:
         if table.exists():

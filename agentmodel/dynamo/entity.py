@@ -220,7 +220,19 @@ BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
 @dataclass_transform(
     kw_only_default=True,
     field_specifiers=(
-        text, number, decimal, rating, flag, moment, epoch, json, listing, mapping, choice, identifier, key_text,
+        text,
+        number,
+        decimal,
+        rating,
+        flag,
+        moment,
+        epoch,
+        json,
+        listing,
+        mapping,
+        choice,
+        identifier,
+        key_text,
         key_count,
     ),
 )
@@ -281,6 +293,7 @@ class Entity(Model, metaclass=EntityMeta):
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
 
     if TYPE_CHECKING:
+
         @property
         def extra(self) -> Item: ...
         @extra.setter
@@ -316,9 +329,7 @@ class Entity(Model, metaclass=EntityMeta):
                 attribute.in_primary_key = True
         made_keys = {name: getattr(cls, slot) for name, slot in _SLOTS.items()}
         present = {name: made for name, made in made_keys.items() if made is not None}
-        cls.layout = Layout(
-            cls.__name__, f"{cls.__module__}.{cls.__qualname__}", cls.kind, cls.schema, fields, present
-        )
+        cls.layout = Layout(cls.__name__, f"{cls.__module__}.{cls.__qualname__}", cls.kind, cls.schema, fields, present)
         code = generate(cls.layout)
         cls.key_code = code.keys
         setattr(cls, "__init__", code.init)  # noqa: B010  # type checkers see the attributes as its arguments

@@ -129,7 +129,9 @@ class Table:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
@@ -152,7 +154,9 @@ class Table:
                 f"or any source that botocore knows ({error})"
             ) from error
         except BotoCoreError as error:
-            raise TableUnavailable(f"{self.where} does not answer {operation} (AGENTMODEL_ENDPOINT): {error}") from error
+            raise TableUnavailable(
+                f"{self.where} does not answer {operation} (AGENTMODEL_ENDPOINT): {error}"
+            ) from error
         if UNREADABLE in answer:
             raise TableUnavailable(f"{self.where} answers {operation} with what is no JSON (AGENTMODEL_ENDPOINT)")
         return answer

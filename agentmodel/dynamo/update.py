@@ -165,7 +165,9 @@ class Update(Generic[E]):
             self._conditions.append(f"{self._name(SCHEMA)} >= {schema}")
 
     def _name(self, stored: str) -> str:
-        placeholder = f"#{stored}" if stored.replace("_", "").isalnum() and stored.isascii() else f"#n{len(self._names)}"
+        placeholder = (
+            f"#{stored}" if stored.replace("_", "").isalnum() and stored.isascii() else f"#n{len(self._names)}"
+        )
         self._names[placeholder] = stored
         return placeholder
 

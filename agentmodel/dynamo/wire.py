@@ -155,7 +155,12 @@ _ITEM: dict[str, Any] = {
 }  # fmt: skip
 _REQUESTS: dict[str, dict[str, Any]] = {
     "PutItem": {"TableName": "Table", "Item": _ITEM, "ConditionExpression": "attribute_not_exists(PK)"},
-    "Query": {"TableName": "Table", "Limit": 3, "ScanIndexForward": False, "ExpressionAttributeValues": {":a": {"S": "x"}}},
+    "Query": {
+        "TableName": "Table",
+        "Limit": 3,
+        "ScanIndexForward": False,
+        "ExpressionAttributeValues": {":a": {"S": "x"}},
+    },
     "BatchWriteItem": {"RequestItems": {"Table": [{"PutRequest": {"Item": _ITEM}}]}},
 }
 _ANSWERS: dict[str, dict[str, Any]] = {

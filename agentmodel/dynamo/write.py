@@ -275,7 +275,9 @@ def checked(item: Item) -> Item:
     try:
         size = item_bytes(item)
     except UnicodeEncodeError:
-        raise ValidationError(_not_unicode(item), f"item {item_name(item)}", "text is Unicode without lone surrogates") from None
+        raise ValidationError(
+            _not_unicode(item), f"item {item_name(item)}", "text is Unicode without lone surrogates"
+        ) from None
     if size > ITEM_BYTES:
         largest = max(item, key=lambda name: _value_bytes(item[name]))
         raise ValidationError(

@@ -165,7 +165,7 @@ class TestDeclarationsFitTogether:
         """An entity can be extended: the subclass has its base's kind and keys, and code of its own."""
         note = make(1)
 
-        class Longer(note):  # type: ignore[misc]  # its base is made above
+        class Longer(note):  # type: ignore[misc, valid-type]  # its base is made above
             extra_words: Attr[str | None] = text("Extra", default=None)
 
         read = Longer.from_item(item(Title={"S": "a"}, Extra={"S": "b"}))

@@ -1,0 +1,108 @@
+"""Batches are written several at once: everything arrives, nothing is begun after a fault, what is left is said."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from agentmodel.clock import HybridClock
+from agentmodel.config import Settings
+from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.models import Agent
+from agentmodel.dynamo.table import Table
+from agentmodel.dynamo.write import BATCH, Writer
+from agentmodel.exceptions import BatchIncomplete, TableUnavailable, ValidationError
+
+
+class Fake(Table):
+    """A table that keeps what it is given; it can refuse from a call on, or leave keys unprocessed for ever."""
+
+    def __init__(self, *, fails_from: int | None = None, leaves: frozenset[str] = frozenset()) -> None:
+        super().__init__(Settings(table="Test", batch_deadline=0.01))
+        self.stored: dict[str, Item] = {}
+        self.calls = 0
+        self._fails_from, self._leaves, self._lock = fails_from, leaves, threading.Lock()
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        with self._lock:
+            assert "BatchWriteItem" == operation
+            self.calls += 1
+            if self._fails_from is not None and self.calls >= self._fails_from:
+                raise TableUnavailable("down")
+            (requests,) = request["RequestItems"].values()
+            assert len(requests) <= BATCH
+            left = []
+            for each in requests:
+                item = each["PutRequest"]["Item"]
+                if item["PK"]["S"] in self._leaves:
+                    left.append(each)
+                else:
+                    self.stored[item["PK"]["S"]] = item
+            return {"UnprocessedItems": {"Test": left}} if left else {}
+
+
+def agents(number: int) -> list[Item]:
+    return [Agent(agent_id=f"AGT{n}", domain_id="DMN1", name="a").to_item() for n in range(number)]
+
+
+def writer(table: Table) -> Writer:
+    return Writer(table, clock=HybridClock())
+
+
+class TestBatches:
+    @pytest.mark.parametrize("number", [0, 1, BATCH, BATCH + 1, 2 * BATCH, 10 * BATCH + 3])
+    def test_everything_arrives(self, number: int) -> None:
+        """Any number of items is written, in no more requests than are needed."""
+        table = Fake()
+
+        assert [] == writer(table).put_many(agents(number))
+        assert {f"AGT{n}" for n in range(number)} == set(table.stored)
+        assert -(-number // BATCH) == table.calls
+
+    def test_a_fault_is_raised_and_no_batch_is_begun_after_it(self) -> None:
+        """The first fault is what the caller sees; batches that wait are not sent."""
+        table = Fake(fails_from=2)
+
+        with pytest.raises(TableUnavailable, match="down"):
+            writer(table).put_many(agents(40 * BATCH))
+
+        assert table.calls < 40
+        assert BATCH == len(table.stored)
+
+    def test_what_is_left_comes_back(self) -> None:
+        """Items that stay unprocessed until the deadline come back, the others are written."""
+        table = Fake(leaves=frozenset({"AGT3", "AGT60", "AGT99"}))
+        left = writer(table).put_many(agents(100))
+
+        assert {"AGT3", "AGT60", "AGT99"} == {item["PK"]["S"] for item in left}
+        assert 97 == len(table.stored)
+
+    def test_a_block_says_what_is_left(self) -> None:
+        """A batch block raises with the items that were not written."""
+        table = Fake(leaves=frozenset({"AGT1"}))
+
+        with pytest.raises(BatchIncomplete) as caught, writer(table).batch() as batch:
+            for number in range(3):
+                batch.put(Agent(agent_id=f"AGT{number}", domain_id="DMN1", name="a"))
+
+        assert ["AGT1"] == [item["PK"]["S"] for item in caught.value.left]
+
+    def test_the_last_of_a_key_is_written(self) -> None:
+        """Items of one key are one request: the last one's."""
+        table = Fake()
+        items = [Agent(agent_id="AGT1", domain_id="DMN1", name=str(n)).to_item() for n in range(5)]
+        writer(table).put_many(items)
+
+        assert {"S": "4"} == table.stored["AGT1"]["AgentNM"]
+        assert 1 == table.calls
+
+    def test_text_that_is_no_unicode_is_named(self) -> None:
+        """A lone surrogate is refused with its attribute named, before anything is sent."""
+        table = Fake()
+
+        with pytest.raises(ValidationError, match="Description.*surrogates"):
+            writer(table).put(Agent(agent_id="AGT1", domain_id="DMN1", name="a", description="\ud800"))
+
+        assert 0 == table.calls
