@@ -30,4 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"error: {MissingExtraError('cli', 'the command line', error.name)}\n")
         return 1
+    except KeyboardInterrupt:  # loading takes a moment too
+        return 130
     return run(arguments)

@@ -39,8 +39,11 @@ def up(
     """
     out = Output()
     with _stop_asked() as stop:
-        engines = Engines(directory or stack_of(ctx), settings=Settings.load()).start()
-        with AgentModel(engines.settings, engines=engines) as model:
+        folder = directory or stack_of(ctx)
+        with (
+            Engines(folder, settings=Settings.load()) as engines,
+            AgentModel.from_settings(engines.settings) as model,
+        ):
             model.table.create()
             _tell(out, engines)
             left = _drained_until(stop, model, engines, out)
