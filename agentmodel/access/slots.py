@@ -29,7 +29,7 @@ class Numbered:
     Attributes:
         family: What is counted: the processes of a session, or the attempts of one tool in one process.
         call_id: Who claims it.
-        number: The number, from 1.
+        number: The number, from 1; that of a process is one more than in its id, since PRC000 is one.
     """
 
     family: str
@@ -92,7 +92,7 @@ def renumbered(entity: N, number: int) -> N:
     if isinstance(entity, ToolExecution):
         values["attempt"] = number
     else:
-        values["process_id"] = keys.process_id(number)
+        values["process_id"] = keys.process_id(number - 1)  # a trace may begin at PRC000
     copy = type(entity)(**values)
     copy.extra = entity.extra
     return copy
@@ -108,5 +108,5 @@ def numbered(entity: Entity) -> Numbered | None:
             number = keys.parse_number(entity.process_id.removeprefix("PRC"))
         except KeyFormatError:
             return None  # an id of the caller's own making: not counted
-        return Numbered("PRC", entity.call_id or entity.sk, number)
+        return Numbered("PRC", entity.call_id or entity.sk, number + 1)
     return None
