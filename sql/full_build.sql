@@ -2,6 +2,30 @@
 
 BEGIN;
 
+-- Empty work_change; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_change;
+
+-- Empty work_session; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_session;
+
+-- Empty work_execution; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_execution;
+
+-- Empty work_call; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_call;
+
+-- Empty work_daily; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_daily;
+
+-- Empty work_tool; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_tool;
+
+-- Empty work_user; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_user;
+
+-- Empty work_pattern; DELETE, not TRUNCATE, which would commit.
+DELETE FROM work_pattern;
+
 -- Empty domain; DELETE, not TRUNCATE, which would commit.
 DELETE FROM domain;
 
@@ -23,10 +47,9 @@ DELETE FROM usersessionprocess;
 -- Empty user_tool_mapping_hist; DELETE, not TRUNCATE, which would commit.
 DELETE FROM user_tool_mapping_hist;
 
--- Read the items of kind Domain into domain.
-INSERT INTO domain (domainid, domainnm, description, load_timestamp) SELECT item."PK",
-    left(CAST(item."value"."DomainNM"."S" AS VARCHAR(65535)), 255) AS left_1,
-    left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_2, item.loaded_at
+-- All items but the calls, which are most of them: so each item's kind is looked at twice, not seven times.
+INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT item."PK", item."SK",
+    item."value", item.kind, item.present, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
@@ -47,157 +70,73 @@ WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
 FROM dbagent.public."AgentTable" AS living
 WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
 WHERE gone.place = 1) AS item
-WHERE item.kind = CAST('Domain' AS VARCHAR(24)) AND item.present = 1;
+WHERE item.kind != CAST('UserSessPrcToolMappHist' AS VARCHAR(92));
+
+-- Read the items of kind Domain into domain.
+INSERT INTO domain (domainid, domainnm, description, load_timestamp) SELECT work_change."PK",
+    left(CAST(work_change."value"."DomainNM"."S" AS VARCHAR(65535)), 255) AS left_1,
+    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_2, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Domain' AS VARCHAR(24)) AND work_change.present = 1;
 
 -- Read the items of kind Agent into agent.
-INSERT INTO agent (agentid, domainid, agentnm, score, description, load_timestamp) SELECT item."PK",
-    left(CAST(item."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
-    left(CAST(item."value"."AgentNM"."S" AS VARCHAR(65535)), 255) AS left_2, CASE
-    WHEN (coalesce(CAST(item."value"."Score"."N" AS VARCHAR(65535)),
-    CAST(item."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(item."value"."Score"."N" AS VARCHAR(65535)),
-    CAST(item."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
-    left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, item.loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
-    landed._record_create_time AS loaded_at
-FROM dbagent.public."AgentTable" AS landed
-WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
-    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
-FROM dbagent.public."AgentTable" AS landed
-WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
-FROM dbagent.public."AgentTable" AS living
-WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
-WHERE gone.place = 1) AS item
-WHERE item.kind = CAST('Agent' AS VARCHAR(20)) AND item.present = 1;
+INSERT INTO agent (agentid, domainid, agentnm, score, description, load_timestamp) SELECT work_change."PK",
+    left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
+    left(CAST(work_change."value"."AgentNM"."S" AS VARCHAR(65535)), 255) AS left_2, CASE
+    WHEN (coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
+    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
+    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
+    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Agent' AS VARCHAR(20)) AND work_change.present = 1;
 
 -- Read the items of kind Tool into tool.
-INSERT INTO tool (agentid, toolid, domainid, toolnm, toolspec, description, load_timestamp) SELECT item."PK",
-    item."SK", left(CAST(item."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
-    left(CAST(item."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_2,
-    left(CAST(item."value"."ToolSpec"."S" AS VARCHAR(65535)), 16383) AS left_3,
-    left(CAST(item."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_4, item.loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
-    landed._record_create_time AS loaded_at
-FROM dbagent.public."AgentTable" AS landed
-WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
-    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
-FROM dbagent.public."AgentTable" AS landed
-WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
-FROM dbagent.public."AgentTable" AS living
-WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
-WHERE gone.place = 1) AS item
-WHERE item.kind = CAST('Tool' AS VARCHAR(16)) AND item.present = 1;
+INSERT INTO tool (agentid, toolid, domainid, toolnm, toolspec, description,
+    load_timestamp) SELECT work_change."PK", work_change."SK",
+    left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
+    left(CAST(work_change."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_2,
+    left(CAST(work_change."value"."ToolSpec"."S" AS VARCHAR(65535)), 16383) AS left_3,
+    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_4, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Tool' AS VARCHAR(16)) AND work_change.present = 1;
 
 -- Read the items of kind UserInfo into userinfo.
-INSERT INTO userinfo (userid, usernm, userprofile, lastlogindt, creationdt, load_timestamp) SELECT item."PK",
-    left(CAST(item."value"."UserNM"."S" AS VARCHAR(65535)), 255) AS left_1,
-    left(CAST(item."value"."UserProfile"."S" AS VARCHAR(65535)), 4000) AS left_2,
-    left(CAST(item."value"."LastLoginDT"."S" AS VARCHAR(65535)), 20) AS left_3,
-    left(CAST(item."value"."CreationDT"."S" AS VARCHAR(65535)), 20) AS left_4, item.loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
-    landed._record_create_time AS loaded_at
-FROM dbagent.public."AgentTable" AS landed
-WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
-    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
-FROM dbagent.public."AgentTable" AS landed
-WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
-FROM dbagent.public."AgentTable" AS living
-WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
-WHERE gone.place = 1) AS item
-WHERE item.kind = CAST('UserInfo' AS VARCHAR(32)) AND item.present = 1;
+INSERT INTO userinfo (userid, usernm, userprofile, lastlogindt, creationdt,
+    load_timestamp) SELECT work_change."PK", left(CAST(work_change."value"."UserNM"."S" AS VARCHAR(65535)),
+    255) AS left_1, left(CAST(work_change."value"."UserProfile"."S" AS VARCHAR(65535)), 4000) AS left_2,
+    left(CAST(work_change."value"."LastLoginDT"."S" AS VARCHAR(65535)), 20) AS left_3,
+    left(CAST(work_change."value"."CreationDT"."S" AS VARCHAR(65535)), 20) AS left_4, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('UserInfo' AS VARCHAR(32)) AND work_change.present = 1;
 
 -- Read the items of kind UserSession into usersession.
 INSERT INTO usersession (userid, sessionid, sessionnm, sessionsummary, sessionstartdt, dtlfileloc,
-    sessionenddt, sessionsuccyn, reviewedsuccyn, category, userrequest, load_timestamp) SELECT item."PK",
-    item."SK", left(CAST(item."value"."UserSessionNM"."S" AS VARCHAR(65535)), 255) AS left_1,
-    left(CAST(item."value"."SessionSummary"."S" AS VARCHAR(65535)), 4000) AS left_2,
-    left(CAST(item."value"."SessionStartDT"."S" AS VARCHAR(65535)), 20) AS left_3,
-    left(CAST(item."value"."DtlFileLoc"."S" AS VARCHAR(65535)), 4000) AS left_4,
-    left(CAST(item."value"."SessionEndDT"."S" AS VARCHAR(65535)), 20) AS left_5,
-    left(CAST(item."value"."SessionSuccYN"."S" AS VARCHAR(65535)), 1) AS left_6,
-    left(CAST(item."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)), 1) AS left_7,
-    left(CAST(item."value"."Category"."S" AS VARCHAR(65535)), 255) AS left_8,
-    left(CAST(item."value"."UserRequest"."S" AS VARCHAR(65535)), 16383) AS left_9, item.loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
-    landed._record_create_time AS loaded_at
-FROM dbagent.public."AgentTable" AS landed
-WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
-    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
-FROM dbagent.public."AgentTable" AS landed
-WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
-FROM dbagent.public."AgentTable" AS living
-WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
-WHERE gone.place = 1) AS item
-WHERE item.kind = CAST('UserSession' AS VARCHAR(44)) AND item.present = 1;
+    sessionenddt, sessionsuccyn, reviewedsuccyn, category, userrequest,
+    load_timestamp) SELECT work_change."PK", work_change."SK",
+    left(CAST(work_change."value"."UserSessionNM"."S" AS VARCHAR(65535)), 255) AS left_1,
+    left(CAST(work_change."value"."SessionSummary"."S" AS VARCHAR(65535)), 4000) AS left_2,
+    left(CAST(work_change."value"."SessionStartDT"."S" AS VARCHAR(65535)), 20) AS left_3,
+    left(CAST(work_change."value"."DtlFileLoc"."S" AS VARCHAR(65535)), 4000) AS left_4,
+    left(CAST(work_change."value"."SessionEndDT"."S" AS VARCHAR(65535)), 20) AS left_5,
+    left(CAST(work_change."value"."SessionSuccYN"."S" AS VARCHAR(65535)), 1) AS left_6,
+    left(CAST(work_change."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)), 1) AS left_7,
+    left(CAST(work_change."value"."Category"."S" AS VARCHAR(65535)), 255) AS left_8,
+    left(CAST(work_change."value"."UserRequest"."S" AS VARCHAR(65535)), 16383) AS left_9,
+    work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44)) AND work_change.present = 1;
 
 -- Read the items of kind UserSessionProcess into usersessionprocess.
 INSERT INTO usersessionprocess (userid, sessionid, processid, userprompt, procnm, procdesc, procdt,
-    load_timestamp) SELECT split_part(item."PK", '#', 1) AS split_part_1, split_part(item."PK", '#',
-    2) AS split_part_2, item."SK", left(CAST(item."value"."UserPrompt"."S" AS VARCHAR(65535)),
-    16383) AS left_1, left(CAST(item."value"."ProcNM"."S" AS VARCHAR(65535)), 255) AS left_2,
-    left(coalesce(CAST(item."value"."ProcessDesc"."S" AS VARCHAR(65535)),
-    CAST(item."value"."ProcDesc"."S" AS VARCHAR(65535))), 4000) AS left_3,
-    left(CAST(item."value"."ProcDT"."S" AS VARCHAR(65535)), 20) AS left_4, item.loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
-    landed._record_create_time AS loaded_at
-FROM dbagent.public."AgentTable" AS landed
-WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS "SK",
-    gone."value" AS "value", gone.kind AS kind, gone.present AS present, gone.loaded_at AS loaded_at
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
-FROM dbagent.public."AgentTable" AS landed
-WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
-FROM dbagent.public."AgentTable" AS living
-WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
-WHERE gone.place = 1) AS item
-WHERE item.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND item.present = 1;
+    load_timestamp) SELECT split_part(work_change."PK", '#', 1) AS split_part_1, split_part(work_change."PK",
+    '#', 2) AS split_part_2, work_change."SK",
+    left(CAST(work_change."value"."UserPrompt"."S" AS VARCHAR(65535)), 16383) AS left_1,
+    left(CAST(work_change."value"."ProcNM"."S" AS VARCHAR(65535)), 255) AS left_2,
+    left(coalesce(CAST(work_change."value"."ProcessDesc"."S" AS VARCHAR(65535)),
+    CAST(work_change."value"."ProcDesc"."S" AS VARCHAR(65535))), 4000) AS left_3,
+    left(CAST(work_change."value"."ProcDT"."S" AS VARCHAR(65535)), 20) AS left_4, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND work_change.present = 1;
 
 -- Read the items of kind UserSessPrcToolMappHist into user_tool_mapping_hist.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -53,7 +53,7 @@ from agentmodel.redshift._history import (
     scored_patterns,
     tool_counts,
 )
-from agentmodel.redshift._loading import ENTITIES, Terms, load, newest, table_of, unload
+from agentmodel.redshift._loading import ENTITIES, ITEM, Terms, load, newest, table_of, unload
 from agentmodel.redshift.dialects import (
     ListAgg,
     Merge,
@@ -231,6 +231,10 @@ def _watermark(terms: Terms) -> Executable:
     return insert(w).from_select([*columns, w.seen_until], rows_of(constant_text("refresh"), terms.as_of, seen))
 
 
+CALL: Final = "UserSessPrcToolMappHist"
+CHANGE: Final = [getattr(m.WorkChange, name) for name in ("pk", "sk", "value", "kind", "present", "loaded_at")]
+
+
 # -- the two refreshes ------------------------------------------------------------------------------------------------
 
 
@@ -242,10 +246,17 @@ def _clear(models: Sequence[Any]) -> Iterator[Step]:
 
 def full_refresh(terms: Terms) -> Iterator[Step]:
     """Yield the statements of a build from everything that landed; needs history mode."""
-    yield from _clear([entity.model for entity in ENTITIES])
+    yield from _clear([*m.WORK, *(entity.model for entity in ENTITIES)])
+    item = newest(terms).subquery("item")
+    few = rows_of(*(item.c[name] for name in ITEM)).where(item.c.kind != constant_text(CALL))
+    yield Step(
+        "find items",
+        "All items but the calls, which are most of them: so each item's kind is looked at twice, not seven times.",
+        insert(m.WorkChange).from_select(CHANGE, few),
+    )
     for entity in ENTITIES:
         name = entity.model.__tablename__
-        source = newest(terms).subquery("item")
+        source = item if entity.kind == CALL else table_of(m.WorkChange)
         yield Step(f"load {name}", f"Read the items of kind {entity.kind} into {name}.", load(entity, source))
     yield from _clear([m.AgentExecution, m.AgentDaily, m.AgentTool, m.UserProcessPattern])
     order: list[ColumnElement[Any]] = [literal_column("2"), literal_column("1")]
@@ -282,15 +293,11 @@ def incremental_refresh(terms: Terms) -> Iterator[Step]:
 
 def _take_changes(terms: Terms) -> Iterator[Step]:
     w = m.WorkChange
-    columns = [w.pk, w.sk, w.value, w.kind, w.present, w.loaded_at]
-    yield Step(
-        "find changes", "The newest version of each item that changed.", insert(w).from_select(columns, newest(terms))
-    )
+    changed = insert(w).from_select(CHANGE, newest(terms))
+    yield Step("find changes", "The newest version of each item that changed.", changed)
     change = table_of(w).c
     sessions = union(
-        rows_of(key_part(change.PK, 1), key_part(change.PK, 2)).where(
-            change.kind == constant_text("UserSessPrcToolMappHist")
-        ),
+        rows_of(key_part(change.PK, 1), key_part(change.PK, 2)).where(change.kind == constant_text(CALL)),
         rows_of(change.PK, change.SK).where(change.kind == constant_text("UserSession")),
     )
     yield Step(
