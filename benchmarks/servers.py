@@ -31,7 +31,12 @@ def serving(engine: str) -> Iterator[str]:
         process.wait()
 
 
-_MOTO = "from moto.server import ThreadedMotoServer as S; s = S('127.0.0.1', {port}, verbose=False); s.start(); s._thread.join()"
+_MOTO = """
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", {port}, verbose=False)
+server.start()
+server._thread.join()
+"""
 
 
 def _free_port() -> int:

@@ -92,8 +92,8 @@ _SLOTS = dict(zip(KEY_NAMES, ("partition", "sort", "index_partition", "index_sor
 class Key:
     """A key of an entity: its format and the attributes it is made of."""
 
-    def __init__(self, format: KeyFormat[Any], attributes: tuple[Any, ...]) -> None:
-        self.format = format
+    def __init__(self, form: KeyFormat[Any], attributes: tuple[Any, ...]) -> None:
+        self.format = form
         self.attributes: tuple[Field, ...] = attributes
         self.holds_unstored = any(not attribute.stored for attribute in attributes)
 
@@ -104,18 +104,18 @@ class Key:
 
 
 @overload
-def key(format: KeyFormat[()], /) -> Key: ...
+def key(form: KeyFormat[()], /) -> Key: ...
 @overload
-def key(format: KeyFormat[A], one: Attr[A], /) -> Key: ...
+def key(form: KeyFormat[A], one: Attr[A], /) -> Key: ...
 @overload
-def key(format: KeyFormat[A], one: Attr[A | None], /) -> Key: ...
+def key(form: KeyFormat[A], one: Attr[A | None], /) -> Key: ...
 @overload
-def key(format: KeyFormat[A, B], one: Attr[A], two: Attr[B], /) -> Key: ...
+def key(form: KeyFormat[A, B], one: Attr[A], two: Attr[B], /) -> Key: ...
 @overload
-def key(format: KeyFormat[A, B, C, D], one: Attr[A], two: Attr[B], three: Attr[C], four: Attr[D], /) -> Key: ...
-def key(format: Any, /, *attributes: Any) -> Key:
+def key(form: KeyFormat[A, B, C, D], one: Attr[A], two: Attr[B], three: Attr[C], four: Attr[D], /) -> Key: ...
+def key(form: Any, /, *attributes: Any) -> Key:
     """A key made of these attributes, in the order of the format's parts."""
-    return Key(format, attributes)
+    return Key(form, attributes)
 
 
 class ItemKey(Generic[E_co]):
@@ -237,13 +237,24 @@ BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
     ),
 )
 class EntityMeta(MetaModel):
+    """Makes entity classes: PynamoDB's Meta, the code of `agentmodel.dynamo.codec`, the registry of kinds."""
+
     if not TYPE_CHECKING:  # the checkers see a plain class keyword, the run time builds PynamoDB's Meta
 
-        def __new__(mcs, name, bases, namespace, kind=None, reads=(), schema=None):
+        def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_options: Any) -> Any:
             namespace.setdefault("Meta", type("Meta", (), {"table_name": "AgentTable", "region": None, "host": None}))
             return super().__new__(mcs, name, bases, namespace)
 
-        def __init__(cls, name, bases, namespace, kind=None, reads=(), schema=None):
+        def __init__(
+            cls,  # noqa: N805  # a class
+            name: str,
+            bases: tuple[type, ...],
+            namespace: dict[str, Any],
+            *,
+            kind: str | None = None,
+            reads: tuple[str, ...] = (),
+            schema: int | None = None,
+        ) -> None:
             super().__init__(name, bases, namespace)
             cls.kind = kind or getattr(cls, "kind", None)  # a subclass reads what its base reads
             cls.schema = schema or getattr(cls, "schema", 1)
@@ -295,20 +306,20 @@ class Entity(Model, metaclass=EntityMeta):
     if TYPE_CHECKING:
 
         @property
-        def extra(self) -> Item: ...
+        def extra(self) -> Item: ...  # noqa: D102  # what the class does not know, kept
         @extra.setter
         def extra(self, value: Item) -> None: ...
         def __init_subclass__(
             cls, *, kind: str | None = None, reads: tuple[str, ...] = (), schema: int | None = None
         ) -> None: ...
         @property
-        def pk(self) -> str: ...
+        def pk(self) -> str: ...  # noqa: D102  # PK, made of the attributes
         @property
-        def sk(self) -> str: ...
+        def sk(self) -> str: ...  # noqa: D102  # SK, likewise
         @property
-        def gsi1_pk(self) -> str | None: ...
+        def gsi1_pk(self) -> str | None: ...  # noqa: D102  # None while one is not set
         @property
-        def gsi1_sk(self) -> str | None: ...
+        def gsi1_sk(self) -> str | None: ...  # noqa: D102  # likewise
 
     else:
         pk = _IndexKey("PK", hash_key=True)
@@ -318,8 +329,8 @@ class Entity(Model, metaclass=EntityMeta):
         gsi1 = _GSI1()
         extra = _Extra()
 
-        def __init_subclass__(cls, **options):
-            pass
+        def __init_subclass__(cls, **options: Any) -> None:
+            """PynamoDB keeps a registry of subclasses by discriminator; ours is by kind, made by the metaclass."""
 
     @classmethod
     def _prepare(cls) -> None:
@@ -383,23 +394,27 @@ class Entity(Model, metaclass=EntityMeta):
 
     if not TYPE_CHECKING:  # PynamoDB's own doors lead to the same codec
 
-        def serialize(self, null_check=True):
+        def serialize(self, null_check: bool = True) -> Item:  # noqa: ARG002  # PynamoDB's
+            """The same as `to_item`."""
             return self.to_item()
 
-        def deserialize(self, attribute_values):
+        def deserialize(self, attribute_values: Mapping[str, Any]) -> None:
+            """Take the values of a stored item."""
             loaded = type(self).from_item(attribute_values)
             self.attribute_values, self.extra = loaded.attribute_values, loaded.extra
 
         @classmethod
-        def from_raw_data(cls, data):
+        def from_raw_data(cls, data: Mapping[str, Any]) -> Self:
+            """The same as `from_item`."""
             return cls.from_item(data)
 
-        def update(self, actions, *arguments, **options):
+        def update(self, actions: Sequence[Action], *arguments: Any, **options: Any) -> Any:
+            """PynamoDB's update, of attributes that no key is made of; `Writer.update` is for all."""
             self._refuse_stale_keys(actions)
             return super().update(actions, *arguments, **options)
 
         @classmethod
-        def _get_connection(cls):
+        def _get_connection(cls) -> Any:
             connection = BOUND.get()
             if connection is None:
                 raise ConfigurationError(f"{cls.__name__} is bound to no table: use `with Table(settings).bound():`")
@@ -428,7 +443,7 @@ def upgrade(entity: type[Entity], schema: int) -> Callable[[U], U]:
     def register(function: U) -> U:
         if not 0 < schema < entity.schema or schema in entity.upgrades:
             raise ConfigurationError(
-                f"{entity.__name__} has schema {entity.schema}: an upgrade from {schema} is registered once, and below it"
+                f"{entity.__name__} has schema {entity.schema}: upgrades start below it, and once; not from {schema}"
             )
         entity.upgrades[schema] = function
         return function

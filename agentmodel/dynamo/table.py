@@ -145,7 +145,7 @@ class Table:
             ConfigurationError: No credentials.
         """
         try:
-            answer: dict[str, Any] = self.client._make_api_call(operation, request)
+            answer: dict[str, Any] = self.client._make_api_call(operation, request)  # noqa: SLF001  # as PynamoDB calls it: by name
         except ClientError as error:
             raise self._meant(operation, error) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
@@ -268,7 +268,7 @@ class Table:
             "AttributeDefinitions": [{"AttributeName": n, "AttributeType": "S"} for pair in _KEYS for n in pair],
             "GlobalSecondaryIndexes": [{"IndexName": INDEX, "KeySchema": _schema(*_KEYS[1])}],
         }))  # fmt: skip
-        self._connection._tables.update(connection.connection._tables)
+        self._connection._tables.update(connection.connection._tables)  # noqa: SLF001  # PynamoDB offers no other way
         connection.connection = self._connection
         token = BOUND.set(connection)
         try:

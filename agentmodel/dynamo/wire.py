@@ -11,6 +11,9 @@ or the parts are not there, the client is left as it is and a warning is logged 
 and requests or answers that hold binary values go botocore's way.
 """
 
+# The private parts are the subject of this module:
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import json

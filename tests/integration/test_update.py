@@ -55,7 +55,11 @@ class Pair(Entity, kind="TestPair"):
 
 
 ENTITIES: list[type[Entity]] = [
-    *(kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, Entity) and kind is not Entity),
+    *(
+        kind
+        for kind in vars(models).values()
+        if isinstance(kind, type) and issubclass(kind, Entity) and kind is not Entity
+    ),
     Ticket,
     Pair,
 ]
@@ -178,7 +182,9 @@ def others(entity: Any, field: Field) -> list[Change]:
 class TestIndexKeysFollow:
     @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
     @pytest.mark.parametrize(("entity", "field"), FEEDING)
-    def test_every_feeding_attribute_in_every_way(self, writer: Writer, entity: type[Entity], field: Field, way: Way) -> None:
+    def test_every_feeding_attribute_in_every_way(
+        self, writer: Writer, entity: type[Entity], field: Field, way: Way
+    ) -> None:
         """After any write of an attribute that feeds an index key, the stored keys are those of the stored attributes."""
         subject = made(entity)
         writer.save(subject)
@@ -203,8 +209,8 @@ class TestIndexKeysFollow:
 
     def test_the_index_finds_it_under_the_new_key(self, writer: Writer) -> None:
         """An agent is found by its new score, in order, at once after the update."""
-        for number in (1, 2):
-            writer.put(Agent(agent_id=f"AGT{number}", domain_id="DMN1", name="a", score=number * 10.0))
+        for place in (1, 2):
+            writer.put(Agent(agent_id=f"AGT{place}", domain_id="DMN1", name="a", score=place * 10.0))
         writer.update(Agent.at("AGT1"), Agent.score.to(30.0))
 
         with writer.table.bound():
@@ -276,12 +282,12 @@ class TestEveryAttribute:
     @pytest.mark.parametrize(("entity", "field"), PRIMARY)
     def test_a_part_of_the_primary_key_is_refused(self, writer: Writer, entity: type[Entity], field: Field) -> None:
         """A part of the primary key cannot be updated: the message says to copy and delete."""
-        with pytest.raises(ValidationError, match="make a copy under the new key and delete this item"):
+        with pytest.raises(ValidationError, match=r"make a copy under the new key and delete this item"):
             writer.update(made(entity), field.to(value_of(field, 2)))
 
     def test_none_for_a_required_attribute_is_refused(self) -> None:
         """None removes only what may be absent."""
-        with pytest.raises(ValidationError, match="name.*required"):
+        with pytest.raises(ValidationError, match=r"name.*required"):
             Domain.name.to(None)  # type: ignore[arg-type]  # the mistake
 
     def test_an_older_spelling_goes(self, writer: Writer) -> None:
@@ -371,7 +377,7 @@ class TestPynamodbsOwnUpdate:
         """PynamoDB's update cannot keep index keys, so it is refused where one would go stale; the mend is named."""
         agent = made(Agent)
         writer.put(agent)
-        with writer.table.bound(), pytest.raises(ValidationError, match="Writer.update"):
+        with writer.table.bound(), pytest.raises(ValidationError, match=r"Writer\.update"):
             agent.update(actions=[Agent.score.set(5.0)])
 
         assert agent == writer.table.get(agent.key)
@@ -380,7 +386,7 @@ class TestPynamodbsOwnUpdate:
         """Index keys are not set by hand either."""
         review = made(Review)
         writer.put(review)
-        with writer.table.bound(), pytest.raises(ValidationError, match="Writer.update"):
+        with writer.table.bound(), pytest.raises(ValidationError, match=r"Writer\.update"):
             review.update(actions=[Review.gsi1_pk.remove()])  # type: ignore[attr-defined]  # seen at run time only
 
     def test_other_attributes_pass(self, writer: Writer) -> None:

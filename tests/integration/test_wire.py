@@ -25,7 +25,7 @@ from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import Conflict, Rejected, TableNotFound, TableUnavailable
 
 ITEM: dict[str, Any] = {
-    "PK": {"S": "한글 #%\"\\"}, "N": {"N": "1.5"}, "L": {"L": [{"S": "a"}, {"M": {"x": {"BOOL": False}}}, {"NULL": True}]},
+    "PK": {"S": '한글 #%"\\'}, "N": {"N": "1.5"}, "L": {"L": [{"S": "a"}, {"M": {"x": {"BOOL": False}}}, {"NULL": True}]},
 }  # fmt: skip
 
 
@@ -86,7 +86,11 @@ def table(scripted: Scripted) -> Iterator[Table]:
 
 def _settings(url: str, attempts: int = 2) -> Settings:
     return Settings(
-        table="Test", endpoint=url, access_key_id="key", secret_access_key=SecretStr("secret"), dynamodb_attempts=attempts
+        table="Test",
+        endpoint=url,
+        access_key_id="key",
+        secret_access_key=SecretStr("secret"),
+        dynamodb_attempts=attempts,
     )
 
 
@@ -208,7 +212,8 @@ class TestErrorsAndRetriesAreBotocores:
         assert wire.shorten(client)
         reasons = [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Message": "no", "Item": {"V": {"B": "AAE="}}}]
         scripted.will(
-            {"__type": "x#TransactionCanceledException", "Message": "cancelled", "CancellationReasons": reasons}, status=400
+            {"__type": "x#TransactionCanceledException", "Message": "cancelled", "CancellationReasons": reasons},
+            status=400,
         )
         with pytest.raises(ClientError) as caught:
             client.transact_write_items(TransactItems=[{"Put": {"TableName": "Test", "Item": ITEM}}])
@@ -240,7 +245,12 @@ class TestTheClientStaysBotocores:
         def fetch() -> dict[str, str]:
             fetched.append(1)
             soon = datetime.now(UTC) + timedelta(seconds=1 if len(fetched) == 1 else 7200)
-            return {"access_key": f"key{len(fetched)}", "secret_key": "s", "token": "t", "expiry_time": soon.isoformat()}
+            return {
+                "access_key": f"key{len(fetched)}",
+                "secret_key": "s",
+                "token": "t",
+                "expiry_time": soon.isoformat(),
+            }
 
         session = botocore.session.get_session()
         session._credentials = RefreshableCredentials.create_from_metadata(fetch(), fetch, "test")

@@ -83,9 +83,13 @@ class TestBatches:
         """A batch block raises with the items that were not written."""
         table = Fake(leaves=frozenset({"AGT1"}))
 
-        with pytest.raises(BatchIncomplete) as caught, writer(table).batch() as batch:
-            for number in range(3):
-                batch.put(Agent(agent_id=f"AGT{number}", domain_id="DMN1", name="a"))
+        def write() -> None:
+            with writer(table).batch() as batch:
+                for number in range(3):
+                    batch.put(Agent(agent_id=f"AGT{number}", domain_id="DMN1", name="a"))
+
+        with pytest.raises(BatchIncomplete) as caught:
+            write()
 
         assert ["AGT1"] == [item["PK"]["S"] for item in caught.value.left]
 
@@ -102,7 +106,7 @@ class TestBatches:
         """A lone surrogate is refused with its attribute named, before anything is sent."""
         table = Fake()
 
-        with pytest.raises(ValidationError, match="Description.*surrogates"):
+        with pytest.raises(ValidationError, match=r"Description.*surrogates"):
             writer(table).put(Agent(agent_id="AGT1", domain_id="DMN1", name="a", description="\ud800"))
 
         assert 0 == table.calls
