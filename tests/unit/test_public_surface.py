@@ -18,9 +18,13 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = {
     # the stations put together
     "AgentModel",
+    "AsyncAgentModel",
+    "AsyncRecorder",
     "Recorder",
     "Repository",
     "Settings",
+    # the root of all errors
+    "AgentModelError",
     # entities
     "Agent",
     "Domain",
