@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from agentmodel.redshift.pipeline import Refreshed, Warehouse
     from agentmodel.suggest.advise import Adviser, Plan
     from agentmodel.suggest.evaluate import Evaluation
+    from agentmodel.suggest.health import HealthBook
     from agentmodel.suggest.publish import Published
     from agentmodel.suggest.suggestions import Suggestions
 
@@ -76,6 +77,7 @@ class AgentModel:
         self._resources.callback(self.table.close)
         self.writer = Writer(self.table, clock=self._clock)
         self._near: Near | None = None
+        self._valkey: Valkey | None = None
         self.journal: Journal | None = None
         if settings.valkey_url is not None:
             self._connect_valkey()
@@ -98,7 +100,7 @@ class AgentModel:
         from agentmodel.cache.read import ReadThrough
         from agentmodel.cache.recent import Recent
 
-        self._valkey: Valkey = Valkey(self.settings)
+        self._valkey = Valkey(self.settings)
         self._resources.callback(self._valkey.close)
         read = ReadThrough(self._valkey)
         self._resources.callback(read.close)
@@ -190,13 +192,14 @@ class AgentModel:
     @cached_property
     def drainer(self) -> Drainer:
         """Brings the journal's entries into the table."""
-        if self.settings.valkey_url is None:
+        if self._valkey is None:
             raise ConfigurationError(
                 "there is no journal to drain: AGENTMODEL_VALKEY_URL is not set, writes go to the table"
             )
+        from agentmodel.access.sink import HistorySink
         from agentmodel.cache.drain import Drainer
 
-        drainer = Drainer(self._valkey, self.writer)
+        drainer = Drainer(self._valkey, HistorySink(self.table, self.writer))
         self._resources.callback(drainer.close)
         return drainer
 
@@ -275,7 +278,7 @@ class AgentModel:
         """Makes the plans; make one of your own for another `Similarity`, or to explore."""
         from agentmodel.suggest.advise import Adviser
 
-        return Adviser(self.repository, log=self.suggestions, ranking=self.settings.ranking)
+        return Adviser(self.repository, watch=self.health, log=self.suggestions, ranking=self.settings.ranking)
 
     @cached_property
     def suggestions(self) -> Suggestions:
@@ -297,8 +300,16 @@ class AgentModel:
         runs = runs_of_warehouse(warehouse)
         return evaluate(runs, learn=learn, half_life_days=self.settings.half_life_days)
 
+    @cached_property
+    def health(self) -> HealthBook:
+        """Which tools fail now."""
+        from agentmodel.suggest.health import HealthBook
+
+        return HealthBook(self.table, writer=self.writer, repository=self.repository, valkey=self._valkey)
+
     def _observe(self, recorded: Sequence[History]) -> None:
         """Hand on what was recorded to those who learn from it at once."""
+        self.health.observe(recorded)
         self.suggestions.observe(recorded)
 
     # Resources

@@ -52,8 +52,8 @@ class Failing:
 class Watch(Protocol):
     """Knows which tools fail at present."""
 
-    def failing(self, tools: Iterable[Place], /) -> Mapping[Place, Failing]:
-        """Those of these tools that fail now."""
+    def failing(self, places: Iterable[Place], tools: Mapping[Place, Tool], /) -> Mapping[Place, Failing]:
+        """Those of these tools that fail now; ``tools`` has the items of those that are in the catalogue."""
 
 
 class Log(Protocol):
@@ -266,12 +266,14 @@ class Adviser:
     # What becomes of them
 
     def _from_mappings(self, asked: Plan, found: Sequence[_Found]) -> tuple[Plan, dict[str, float]]:
-        failing = self._failing(use.place for each in found for use in each.uses)
+        places = {use.place for each in found for use in each.uses}
+        first = found[0].agent
+        domain_id = asked.domain_id if first is None else first.domain_id
+        tools = self._tools(domain_id, places)
+        failing = self._failing(places | set(tools), tools)
         sound = [each for each in found if not any(use.place in failing for use in each.uses)]
         chosen = (sound or found)[0]
         agent = chosen.agent
-        domain_id = asked.domain_id if agent is None else agent.domain_id
-        tools = self._tools(domain_id, [use.place for use in chosen.uses])
         steps = tuple(
             _step(use, (chosen.mapping.counts or {}).get(use.key), tools.get(use.place)) for use in chosen.uses
         )
@@ -280,12 +282,12 @@ class Adviser:
         ]
         plan = asked.model_copy(
             update={
-                "domain_id": domain_id,
+                "domain_id": domain_id if agent is None else agent.domain_id,
                 "agent_id": chosen.agent_id,
                 "agent": next(iter(chosen.mapping.agents.values()), None) if agent is None else agent.name,
                 "steps": steps,
                 "alternatives": tuple(others[:_ALTERNATIVES]),
-                "avoid": self._avoid(tools, failing),
+                "avoid": _avoid(tools, failing),
                 "source": chosen.source,
                 "runs": chosen.mapping.executions,
                 "sure": chosen.sure,
@@ -319,14 +321,14 @@ class Adviser:
         others = [agent for agent in top if agent is not best]
         if others:
             reasons.append(f"Next best is {others[0].name} with {others[0].score:g}.")
-        failing = self._failing(tools)
+        failing = self._failing(tools, tools)
         plan = asked.model_copy(
             update={
                 "domain_id": domain_id,
                 "agent_id": best.agent_id,
                 "agent": best.name,
                 "alternatives": tuple(_agent_alternative(agent) for agent in others[:_ALTERNATIVES]),
-                "avoid": self._avoid(tools, failing),
+                "avoid": _avoid(tools, failing),
                 "source": "best agent of the domain",
                 "runs": best.executions,
                 "sure": _agent_sure(best),
@@ -366,8 +368,8 @@ class Adviser:
 
     # Tools
 
-    def _failing(self, places: Iterable[Place]) -> Mapping[Place, Failing]:
-        return {} if self._watch is None else self._watch.failing(set(places))
+    def _failing(self, places: Iterable[Place], tools: Mapping[Place, Tool]) -> Mapping[Place, Failing]:
+        return {} if self._watch is None else self._watch.failing(set(places), tools)
 
     def _tools(self, domain_id: str | None, places: Iterable[Place]) -> dict[Place, Tool]:
         """The tools of the domain, and those of the steps."""
@@ -385,21 +387,21 @@ class Adviser:
                 found[place] = tool
         return found
 
-    def _avoid(self, tools: Mapping[Place, Tool], failing: Mapping[Place, Failing]) -> tuple[Avoid, ...]:
-        """Tools that fail now, then those that often fail."""
-        now = self._failing(tools)
-        avoid = [
-            Avoid(
-                agent_id=place[0],
-                tool_id=place[1],
-                tool=tools[place].name if place in tools else place[1],
-                reason=each.note,
-                since=each.since,
-                now=True,
-            )
-            for place, each in sorted({**failing, **now}.items())
-        ]
-        return (*avoid, *(_avoided(t) for place, t in tools.items() if _is_failing(t) and place not in now))
+
+def _avoid(tools: Mapping[Place, Tool], failing: Mapping[Place, Failing]) -> tuple[Avoid, ...]:
+    """Tools that fail now, then those that often fail."""
+    now = [
+        Avoid(
+            agent_id=place[0],
+            tool_id=place[1],
+            tool=tools[place].name if place in tools else place[1],
+            reason=each.note,
+            since=each.since,
+            now=True,
+        )
+        for place, each in sorted(failing.items())
+    ]
+    return (*now, *(_avoided(tool) for place, tool in tools.items() if _is_failing(tool) and place not in failing))
 
 
 def _uses(mapping: UserToolMapping) -> Iterator[_Use]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agentmodel import Agent, AgentModel, Domain, Settings, UserToolMapping
+from agentmodel import Agent, AgentModel, Domain, Settings, Tool, UserToolMapping
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import EXECUTION
 from agentmodel.suggest.advise import Adviser, Failing, Place
@@ -56,9 +56,9 @@ class FailingTools:
     def __init__(self, *places: Place) -> None:
         self._places = places
 
-    def failing(self, tools: Iterable[Place], /) -> Mapping[Place, Failing]:
+    def failing(self, places: Iterable[Place], tools: Mapping[Place, Tool], /) -> Mapping[Place, Failing]:
         since = datetime(2025, 6, 14, tzinfo=UTC)
-        return {place: Failing(since, "9 of 10 calls failed") for place in tools if place in self._places}
+        return {place: Failing(since, "9 of 10 calls failed") for place in places if place in self._places}
 
 
 CAFE = "find me a quiet café near the stadium"

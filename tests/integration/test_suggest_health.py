@@ -1,0 +1,166 @@
+"""Tool health against real engines: fed by every recorded call, shared through Valkey, kept in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agentmodel import AgentModel, Settings, Tool, ToolExecution
+from agentmodel.dynamo.models import Status
+from agentmodel.suggest.health import HealthBook
+from tests.integration.suggest_world import catalogue, learn, opened, run
+
+PLACE = ("AGT001", "TL002")
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    with opened(settings) as model:
+        catalogue(model)
+        yield model
+
+
+def calls(model: AgentModel, outcomes: str, *, status: Status | None = None, at: datetime | None = None) -> None:
+    """Record calls of the search tool one by one; x is a failure."""
+    for n, outcome in enumerate(outcomes):
+        model.recorder.record(
+            ToolExecution(
+                user_id="USR001", session_id="SESS20250614001", process_id="PRC001", agent_id=PLACE[0],
+                tool_id=PLACE[1], tool_name="search", succeeded=outcome == ".", status=status,
+                executed_at=(at or datetime.now(UTC)) + timedelta(milliseconds=n),
+            )
+        )  # fmt: skip
+
+
+def state(model: AgentModel) -> str:
+    return next(row.state for row in model.health.tools("DMN001") if (row.agent_id, row.tool_id) == PLACE)
+
+
+def test_recorded_failures_open_a_tool(model: AgentModel) -> None:
+    """Calls that are recorded one by one open it; it stands first in the list, and the table knows."""
+    calls(model, "." * 40)
+    before = state(model)
+    calls(model, "xxxx")
+    row = model.health.tools("DMN001")[0]
+    tool = model.table.get(Tool.at(*PLACE), consistent=True)
+
+    assert "closed" == before
+    assert ("AGT001", "TL002", "search", "open", 40, 0.0) == (
+        row.agent_id, row.tool_id, row.tool, row.state, row.calls, row.failure_share,
+    )  # fmt: skip
+    assert row.since is not None
+    assert row.until is not None
+    assert "calls failed, 0% of them usually do" in row.note
+    assert tool is not None
+    assert ("open", row.since) == (tool.health, tool.health_since)
+
+
+@pytest.mark.parametrize("status", ["rejected", "blocked", "interrupted", "expired", "cache_hit", "edited"])
+def test_what_people_and_policies_stop_is_no_failure(model: AgentModel, status: Status) -> None:
+    """Calls that a person rejected, or that did not take place, say nothing about the tool."""
+    calls(model, "." * 40)
+    calls(model, "x" * 10, status=status)
+
+    assert "closed" == state(model)
+
+
+def test_all_processes_feed_one_state(model: AgentModel, settings: Settings) -> None:
+    """Failures that two processes see add up in Valkey."""
+    calls(model, "." * 40)
+    with AgentModel(settings) as other:
+        for _ in range(3):
+            calls(model, "x")
+            calls(other, "x")
+
+        assert "open" == state(model) == state(other)
+
+
+def test_the_table_survives_valkey(model: AgentModel, settings: Settings) -> None:
+    """When Valkey has lost everything, a new process knows from the table what is open."""
+    calls(model, "." * 40 + "xxxx")
+    assert model._valkey is not None
+    model._valkey.one(("FLUSHALL",))
+
+    with AgentModel(settings) as other:
+        assert "open" == state(other)
+        calls(other, "x")
+        assert "open" == state(other)
+
+
+def test_without_valkey_a_process_watches_by_itself(settings: Settings) -> None:
+    """With the table alone, a process opens what fails, and others read it there."""
+    plain = settings.model_copy(update={"valkey_url": None})
+    with opened(plain) as model, AgentModel(plain) as other:
+        catalogue(model)
+        calls(model, "." * 40 + "xxxx")
+
+        assert "open" == state(model) == state(other)
+
+
+def test_a_tool_recovers(model: AgentModel) -> None:
+    """After its time an open tool is half-open; calls that succeed then close it, in the table too."""
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    calls(model, "." * 40 + "xxxx", at=long_ago)
+    before = state(model)
+    calls(model, "...")
+    tool = model.table.get(Tool.at(*PLACE), consistent=True)
+
+    assert ("half-open", "closed") == (before, state(model))
+    assert tool is not None
+    assert ("closed", None, None) == (tool.health, tool.health_since, tool.health_note)
+
+
+def test_plans_avoid_what_fails_now(model: AgentModel) -> None:
+    """A suggestion made after the failures names the tool, and takes another agent's sequence."""
+    run(model)
+    run(model, "USR002", "AGT002")
+    calls(model, "." * 40)
+    learn(model)
+    model.publish()
+    before = model.suggest("USR001", category="cafe search")
+    calls(model, "xxxxx")
+
+    after = model.suggest("USR001", category="cafe search")
+
+    assert ("AGT001", ()) == (before.agent_id, before.avoid)
+    assert "AGT002" == after.agent_id
+    assert [(*PLACE, True)] == [(each.agent_id, each.tool_id, each.now) for each in after.avoid]
+
+
+def test_listeners_learn_of_changes_only(model: AgentModel) -> None:
+    """Who listens is told when a tool opens, once."""
+    told: list[tuple[str, str]] = []
+    model.health.on_change.append(lambda place, _: told.append(place))
+    calls(model, "." * 40 + "xxxxxxx")
+
+    assert [PLACE] == told
+
+
+def test_a_batch_counts_as_its_calls_in_order(model: AgentModel) -> None:
+    """Calls that are recorded together are learnt in the order of their times."""
+    at = datetime.now(UTC)
+    made = [
+        ToolExecution(
+            user_id="USR001", session_id="SESS20250614001", process_id=f"PRC{n:03d}", agent_id=PLACE[0],
+            tool_id=PLACE[1], tool_name="search", succeeded=n <= 40, executed_at=at + timedelta(milliseconds=n),
+        )
+        for n in range(1, 45)
+    ]  # fmt: skip
+    model.recorder.record_many(list(reversed(made)))
+
+    assert "open" == state(model)
+
+
+def test_reading_needs_one_round_trip(model: AgentModel) -> None:
+    """The health of many tools is asked in one call to Valkey."""
+    assert model._valkey is not None
+    asked = []
+    original = model._valkey.attempt
+    model._valkey.attempt = lambda commands: asked.append(len(commands)) or original(commands)  # type: ignore[method-assign,func-returns-value]  # counts
+    book = HealthBook(model.table, writer=model.writer, repository=model.repository, valkey=model._valkey)
+
+    book.failing([("AGT001", f"TL{n:03d}") for n in range(50)], {})
+
+    assert [50] == asked
