@@ -26,10 +26,15 @@ from agentmodel.dynamo.attributes import (
 from agentmodel.dynamo.entity import Entity, key, lookup
 
 __all__ = [
+    "PHASES",
+    "REVIEW_STATUSES",
     "STATUSES",
+    "VERDICTS",
     "Agent",
     "Domain",
+    "Phase",
     "Review",
+    "ReviewStatus",
     "Status",
     "Suggestion",
     "Tool",
@@ -38,6 +43,7 @@ __all__ = [
     "UserSession",
     "UserSessionProcess",
     "UserToolMapping",
+    "Verdict",
 ]
 
 Status = Literal["ok", "error", "rejected", "edited", "blocked", "cache_hit", "interrupted", "expired", "unknown_tool"]
@@ -54,6 +60,33 @@ STATUSES: tuple[Status, ...] = (
     "expired",
     "unknown_tool",
 )
+
+Phase = Literal["pre", "post"]
+"""Whether a person is asked before a step, or after a run."""
+
+PHASES: tuple[Phase, ...] = ("pre", "post")
+
+ReviewStatus = Literal[
+    "pending", "claimed", "approved", "edited", "rejected", "responded", "expired", "cancelled", "completed"
+]
+"""Where a question stands: the first two are open; ``completed`` is a verdict that was given after a run."""
+
+REVIEW_STATUSES: tuple[ReviewStatus, ...] = (
+    "pending",
+    "claimed",
+    "approved",
+    "edited",
+    "rejected",
+    "responded",
+    "expired",
+    "cancelled",
+    "completed",
+)
+
+Verdict = Literal["correct", "partly", "wrong", "harmful"]
+"""What a person says of a run."""
+
+VERDICTS: tuple[Verdict, ...] = ("correct", "partly", "wrong", "harmful")
 
 
 class Domain(Entity, kind="Domain"):
@@ -244,6 +277,35 @@ class Review(Entity, kind="Review"):
     question: Attr[str] = text("Question")
     queue: Attr[str | None] = text("PendingQueue", default=None)
     due_at: Attr[datetime | None] = moment("PendingDueDT", default=None)
+    # what is asked about
+    phase: Attr[Phase | None] = choice("Phase", *PHASES, default=None)
+    status: Attr[ReviewStatus | None] = choice("ReviewStatus", *REVIEW_STATUSES, default=None)
+    asked_at: Attr[datetime | None] = moment("AskedDT", default=None)
+    process_id: Attr[str | None] = text("ProcessID", default=None)
+    agent_id: Attr[str | None] = text("AgentID", default=None)
+    tool_id: Attr[str | None] = text("ToolID", default=None)
+    arguments: Attr[Any] = json("ProposedArgs", default=None)
+    arguments_hash: Attr[str | None] = text("ArgsSHA256", default=None)
+    reason: Attr[str | None] = text("AskReason", default=None)
+    allowed: Attr[list[str] | None] = json("AllowedList", default=None)
+    # who may answer, and until when
+    queue_name: Attr[str | None] = text("QueueNM", default=None)
+    claimed_by: Attr[str | None] = text("ClaimedBy", default=None)
+    claimed_until: Attr[datetime | None] = moment("ClaimedUntilDT", default=None)
+    answer_until: Attr[datetime | None] = moment("AnswerUntilDT", default=None)
+    on_expiry: Attr[str | None] = text("OnExpiry", default=None)
+    escalate_at: Attr[datetime | None] = moment("EscalateDT", default=None)
+    escalate_to: Attr[str | None] = text("EscalateTo", default=None)
+    # the answer, and everything that happened to the question, in order
+    decision: Attr[str | None] = text("Decision", default=None)
+    decided_by: Attr[str | None] = text("DecidedBy", default=None)
+    decided_at: Attr[datetime | None] = moment("DecidedDT", default=None)
+    decision_reason: Attr[str | None] = text("DecisionReason", default=None)
+    final_arguments: Attr[Any] = json("FinalArgs", default=None)
+    response: Attr[str | None] = text("Response", default=None)
+    verdict: Attr[Verdict | None] = choice("Verdict", *VERDICTS, default=None)
+    outcome: Attr[bool | None] = flag("OutcomeYN", default=None)
+    trail: Attr[list[dict[str, str]] | None] = json("Trail", default=None)
 
     at = lookup(user_id, session_id, review_id)
     partition = key(keys.SESSION_ITEMS, user_id, session_id)
