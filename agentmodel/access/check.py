@@ -19,6 +19,7 @@ from typing import Any
 
 from agentmodel import keys
 from agentmodel.access.patterns import PATTERNS, Pattern
+from agentmodel.access.sink import OUTAGE
 from agentmodel.dynamo.entity import KEY_NAMES, Entity, Item, Key, entity_of, item_name, known_attributes
 from agentmodel.dynamo.models import (
     Agent,
@@ -221,6 +222,8 @@ def _of_item(item: Item) -> Iterator[Problem]:
     kind = entity_of(item)
     if kind is None:
         found = item.get("EntityType", {}).get("S")
+        if found == OUTAGE:
+            return  # a mark of an outage, which expires by itself
         remedy = "it is kept and left alone; remove it if nobody reads it"
         yield Problem("I301", place, f"no class reads EntityType {found!r}", remedy)
         return

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from agentmodel.access.sink import Fences
 from agentmodel.access.slots import Given, Numbered, numbered, renumbered
 from agentmodel.config import Durability
 from agentmodel.dynamo.entity import Item
@@ -93,6 +94,7 @@ class Delivery:
         self._journal = journal
         self._recent = recent
         self._given = Given()
+        self._fences = Fences(table)
 
     def deliver(self, works: Sequence[Work[Any]]) -> None:
         """Write, in one round trip to the journal when there is one; every work then has its receipt.
@@ -161,16 +163,12 @@ class Delivery:
     def _open(self, journal: Journal, owner: str, partition: str) -> None:
         """Let the journal know the numbers that a session has given, of the overlay and the table."""
         families: dict[str, dict[str, int]] = {}
-        for item in self._kept(owner, partition):
+        waiting = [] if self._recent is None else self._recent.pending(owner, partition).values()
+        for item in (*waiting, *self._load(partition)):  # first what waits: draining moves it into the table
             for number in Numbered.of_item(item):
                 families.setdefault(number.family, {})[number.call_id] = number.number
                 self._given.note(partition, number)
         journal.open(owner, partition, families)
-
-    def _kept(self, owner: str, partition: str) -> list[Item]:
-        if self._recent is None:
-            return self._load(partition)
-        return self._recent.partition(owner, partition, lambda: self._load(partition), near=False)
 
     def _load(self, partition: str) -> list[Item]:
         return self._table.query(Query(partition), consistent=True).items
@@ -181,6 +179,7 @@ class Delivery:
         try:
             for work in works:
                 if work.number is not None and why is not None and not isinstance(why, JournalFull):
+                    self._fences.put(work.entity.pk)
                     free = self._given.free(work.entity.pk, work.number)
                     if free != work.number.number:
                         work.renumber(free)

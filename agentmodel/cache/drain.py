@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import Item, decode, version_text
@@ -33,7 +33,7 @@ from agentmodel.exceptions import (
     ValidationError,
 )
 
-__all__ = ["Drained", "Drainer", "Sink"]
+__all__ = ["Drained", "Drainer", "GuardedSink", "Sink"]
 
 _SUSPECT = 2  # taken twice and not acknowledged: from now on alone
 _SLICE = 100  # entries one thread writes at once: four batches
@@ -57,6 +57,28 @@ class Sink(Protocol):
 
     def put_newer(self, item: Item, version: int) -> bool | None:
         """Writes an item unless the table has the same or a newer version; False says that it has.
+
+        Raises:
+            TableUnavailable: Nothing can be written now.
+            Rejected: It can never be written.
+        """
+        ...
+
+
+@runtime_checkable
+class GuardedSink(Sink, Protocol):
+    """A table to which somebody may write around the journal; the drain then never writes over that."""
+
+    def contested(self, items: Sequence[Item]) -> list[bool]:
+        """Which of some items that never change may meet another one under their key; asked before every batch.
+
+        Raises:
+            TableUnavailable: It cannot be known now.
+        """
+        ...
+
+    def put_claimed(self, item: Item) -> bool:
+        """Writes an item whose key may be another's, under a free key if it is; False says that it was so.
 
         Raises:
             TableUnavailable: Nothing can be written now.
@@ -117,6 +139,7 @@ class _Outcome:
     written: list[_Entry] = field(default_factory=list)
     stale: list[_Entry] = field(default_factory=list)
     overtaken: list[_Entry] = field(default_factory=list)
+    moved: list[_Entry] = field(default_factory=list)
     dead: list[tuple[_Entry, str]] = field(default_factory=list)
     back: list[_Entry] = field(default_factory=list)
     outage: TableUnavailable | None = None
@@ -124,6 +147,7 @@ class _Outcome:
     def join(self, other: _Outcome) -> None:
         """Adds what became of other entries."""
         self.written += other.written
+        self.moved += other.moved
         self.dead += other.dead
         self.back += other.back
         self.outage = self.outage or other.outage
@@ -309,23 +333,55 @@ class Drainer:
             outcome.back += versioned
         dead = self._bury(outcome.dead)
         # what overtook an entry must be in the table before the entry goes
-        safe = {(one.partition, one.sort) for one in (*outcome.written, *outcome.stale)}
+        safe = {(one.partition, one.sort) for one in (*outcome.written, *outcome.moved, *outcome.stale)}
         overtaken = [one for one in outcome.overtaken if (one.partition, one.sort) in safe]
         outcome.back += [one for one in outcome.overtaken if (one.partition, one.sort) not in safe]
-        self._settle([*outcome.written, *overtaken], outcome.stale)
+        self._settle([*outcome.written, *overtaken], [*outcome.stale, *outcome.moved])
+        self._renumbered(outcome.moved)
         self._release(outcome.back)
         if outcome.outage is not None:
             raise outcome.outage
-        return total.plus(len(outcome.written), len(outcome.stale) + len(overtaken), dead)
+        return total.plus(len(outcome.written) + len(outcome.moved), len(outcome.stale) + len(overtaken), dead)
 
     def _put_slices(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
         """Writes entries that never change, a slice to each thread."""
         if self._pool is None or len(entries) <= _SLICE:
-            self._put_bulk(entries, outcome)
+            self._put_slice(entries, outcome)
             return
         slices = [(entries[at : at + _SLICE], _Outcome()) for at in range(0, len(entries), _SLICE)]
-        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_bulk(*one), slices), strict=True):
+        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_slice(*one), slices), strict=True):
             outcome.join(part)
+
+    def _put_slice(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
+        """Writes entries that never change: in batches, but those whose keys may be another's one by one."""
+        sink = self._sink
+        if isinstance(sink, GuardedSink) and entries:
+            try:
+                contested = sink.contested([one.item for one in entries if one.item is not None])
+            except TableUnavailable as error:
+                outcome.outage = error
+                outcome.back += entries
+                return
+            guarded = [one for one, doubtful in zip(entries, contested, strict=True) if doubtful]
+            entries = [one for one, doubtful in zip(entries, contested, strict=True) if not doubtful]
+            for one in guarded:
+                self._put_guarded(sink, one, outcome)
+        self._put_bulk(entries, outcome)
+
+    def _put_guarded(self, sink: GuardedSink, entry: _Entry, outcome: _Outcome) -> None:
+        """Writes an entry whose key may be another's."""
+        if outcome.outage is not None:
+            outcome.back.append(entry)
+            return
+        try:
+            own = sink.put_claimed(entry.item or {})
+        except TableUnavailable as error:
+            outcome.outage = error
+            outcome.back.append(entry)
+        except (Rejected, ValidationError) as error:
+            outcome.dead.append((entry, str(error)))
+        else:
+            (outcome.written if own else outcome.moved).append(entry)
 
     def _put_bulk(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
         """Writes entries that never change; halves a batch that is rejected until the one item is found."""
@@ -384,6 +440,13 @@ class Drainer:
             calls.append(SETTLE.on(keys, *args))
         if calls:
             self._valkey.call(calls)
+
+    def _renumbered(self, moved: Sequence[_Entry]) -> None:
+        """The numbers of these entries' partitions are not what Valkey thinks: they are read from the table again."""
+        for one in moved:
+            _log.warning("drain.renumbered: %s %s is another call's in the table", one.partition, one.sort)
+        if moved:
+            self._valkey.forget({self._keys.numbers(one.shard, one.partition) for one in moved})
 
     def _bury(self, dead: Iterable[tuple[_Entry, str]]) -> int:
         calls = []
