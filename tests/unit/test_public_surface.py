@@ -133,6 +133,8 @@ def test_an_error_survives_pickling(name: str) -> None:
 def test_the_wheel_ships_its_types(tmp_path: Path) -> None:
     """py.typed is in the wheel, and nothing outside the package is."""
     pytest.importorskip("build", reason="the build tool is not installed here")
+    if not (ROOT / "agentmodel").is_dir():
+        pytest.skip("the source folder is out of the way: these tests run on the wheel")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)],
         capture_output=True,
