@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from agentmodel.suggest.evaluate import Evaluation
     from agentmodel.suggest.health import HealthBook
     from agentmodel.suggest.publish import Published
+    from agentmodel.suggest.review import Reviews
     from agentmodel.suggest.suggestions import Suggestions
 
 __all__ = ["AgentModel"]
@@ -306,6 +307,15 @@ class AgentModel:
         from agentmodel.suggest.health import HealthBook
 
         return HealthBook(self.table, writer=self.writer, repository=self.repository, valkey=self._valkey)
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        """Questions to people, before a step and after a run."""
+        from agentmodel.suggest.review import Reviews
+
+        return Reviews(
+            self.settings, self.table, writer=self.writer, repository=self.repository, recorder=self.recorder
+        )
 
     def _observe(self, recorded: Sequence[History]) -> None:
         """Hand on what was recorded to those who learn from it at once."""
