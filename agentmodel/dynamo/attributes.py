@@ -115,11 +115,11 @@ class Field(Attribute[Any]):
         required: Whether a constructor call and a stored item must have it.
         stored: Its name in the table; empty for a part of a key that is not stored on its own.
         in_primary_key: Set by the entity when the attribute is a part of PK or SK.
-        known: Ids that were checked before, where the attribute is an id.
+        known: Ids that were checked before, by themselves, where the attribute is an id.
     """
 
     attr_type = "S"
-    known: set[str] | None = None
+    known: dict[str, str] | None = None
 
     def __init__(self, stored: str, *, required: bool, default: Any = None, reads: tuple[str, ...] = ()) -> None:
         super().__init__(null=not required, attr_name=stored or None)
@@ -171,9 +171,9 @@ class Field(Attribute[Any]):
 
     def _unless(self, usual: str, scope: Scope) -> list[str]:
         """Statements that check the variable with `accept`, unless it is of the usual form or None where it may be."""
-        nullable = "" if self.required else f" and {self.name} is not None"
+        present = "" if self.required else f"{self.name} is not None and "
         return [
-            f"if not ({usual}){nullable}:",
+            f"if {present}not ({usual}):",
             f"    {self.name} = {bind(scope, 'accept', self.accept)}({self.name})",
         ]
 
@@ -247,19 +247,23 @@ class _Identifier(Field):
         text = keys.check_id(self.name, _text_of(self.name, value) if isinstance(value, str) else value, self.prefix)
         if len(self._known) >= _KNOWN_IDS:
             self._known.clear()
-        self._known.add(text)
+        self._known[text] = text
         return text
 
     def check_source(self, scope: Scope) -> list[str]:
-        return self._unless(f"_type({self.name}) is _str and {self.name} in {bind(scope, 'ids', self.known)}", scope)
+        return [
+            f"try: {self.name} = {bind(scope, 'ids', self.known)}[{self.name}]",
+            f"except (KeyError, TypeError): {self.name} = {bind(scope, 'accept', self.accept)}({self.name})",
+        ]
 
 
 _KNOWN_IDS = 8192
+_SMALL = 2**30  # numbers below it are compared faster
 
 
 @cache
-def _known_ids(prefix: str) -> set[str]:  # noqa: ARG001  # one set a prefix, at most _KNOWN_IDS in it
-    return set()
+def _known_ids(prefix: str) -> dict[str, str]:  # noqa: ARG001  # one a prefix, at most _KNOWN_IDS in it
+    return {}
 
 
 def _text_of(field: str, value: Any) -> str:
@@ -285,7 +289,7 @@ class _KeyCount(Field):
         return int(value)
 
     def check_source(self, scope: Scope) -> list[str]:
-        return self._unless(f"_type({self.name}) is _int and {self.fallback} <= {self.name} < {10**29}", scope)
+        return self._unless(f"_type({self.name}) is _int and {self.fallback} <= {self.name} < {_SMALL}", scope)
 
 
 class _Number(Field):
@@ -297,7 +301,8 @@ class _Number(Field):
         return int(value)
 
     def check_source(self, scope: Scope) -> list[str]:
-        return self._unless(f"_type({self.name}) is _int and {-(10**38)} < {self.name} < {10**38}", scope)
+        small, fit = (f"{-limit} < {self.name} < {limit}" for limit in (_SMALL, 10**38))
+        return self._unless(f"_type({self.name}) is _int and ({small} or {fit})", scope)
 
     def serialize(self, value: Any) -> Any:
         return str(value)
@@ -339,10 +344,11 @@ class _Score(Field):
 
     def check_source(self, scope: Scope) -> list[str]:
         accept, name = bind(scope, "accept", self.accept), self.name
+        otherwise = "else" if self.required else f"elif {name} is not None"
         return [  # rounding as `format_score` does; + 0.0 makes a zero of a negative zero
             f"if _type({name}) is _float and 0.0 <= {name} < {keys.SCORE_LIMIT - 1}:",
             f"    {name} = _round({name}, {keys.SCORE_DIGITS}) + 0.0",
-            f"el{'se' if self.required else f'if {name} is not None'}:",
+            f"{otherwise}:",
             f"    {name} = {accept}({name})",
         ]
 

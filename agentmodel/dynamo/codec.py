@@ -159,13 +159,21 @@ def _init(layout: Layout, scope: Scope) -> str:
         body += field.check_source(scope)
     body.append("if _unknown:")
     body.append("    _refuse(_self, _unknown)")
-    body.append(f"_self.attribute_values = {{{', '.join(f'{n!r}: {n}' for n in layout.fields)}}}")
+    body += _values_source(layout)
     for name in ("PK", "SK"):  # a key that cannot be built is refused here, not at the first write
         made = layout.keys[name]
         if not made.format.always_fits():
             short = made.format.short_source([field.name for field in made.attributes])
             body.append(_key_source(made, scope) if short is None else f"if not ({short}): {_key_source(made, scope)}")
     return _function(f"__init__(_self, *, {', '.join(parameters)}, **_unknown)", body)
+
+
+def _values_source(layout: Layout) -> list[str]:
+    """Statements that give the entity its values; Python makes a display of up to 15 items at once."""
+    names = list(layout.fields)
+    display = ", ".join(f"{name!r}: {name}" for name in names[:15])
+    rest = [f"_values[{name!r}] = {name}" for name in names[15:]]
+    return [f"_self.attribute_values = _values = {{{display}}}", *rest]
 
 
 def _default_source(field: Field, body: list[str], scope: Scope) -> str:
@@ -260,7 +268,7 @@ def _from_item(layout: Layout, scope: Scope) -> str:
         "except _unreadable:",
         "    return _careful(_cls, _item)",
         "_self = _new(_cls)",
-        f"_self.attribute_values = {{{', '.join(f'{n!r}: {n}' for n in layout.fields)}}}",
+        *_values_source(layout),
         "if not _known.issuperset(_item):",
         "    _self.extra = {_n: _w for _n, _w in _item.items() if _n not in _known}",
         "return _self",
