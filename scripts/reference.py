@@ -1,6 +1,7 @@
 """Write a page of the reference for each public module that has none, and all of them into the end of mkdocs.yml.
 
-Pages may be edited; only missing ones are written. tests/docs/test_reference.py tells when to run this.
+Pages may be edited: only missing ones are written, and only those of modules that are gone are removed.
+tests/docs/test_reference.py tells when to run this.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def public_modules() -> list[tuple[str, ...]]:
 def main() -> None:
     """Bring pages and navigation up to the modules."""
     navigation = START
+    for page in PAGES.glob("*.md"):
+        if page.stem not in {".".join(parts) for parts in public_modules()}:
+            page.unlink()
     for folder, modules in itertools.groupby(public_modules(), key=lambda parts: parts[:-1]):
         indent = "      "
         if folder:

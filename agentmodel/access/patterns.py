@@ -86,3 +86,4 @@ PATTERNS: tuple[Pattern, ...] = (
     USER_MAPPINGS,
     MAPPINGS,
 )
+"""The eight access patterns, in the order of their numbers."""
