@@ -311,10 +311,16 @@ class AgentModel:
     @cached_property
     def reviews(self) -> Reviews:
         """Questions to people, before a step and after a run."""
+        from agentmodel.suggest.policy import Policy
         from agentmodel.suggest.review import Reviews
 
         return Reviews(
-            self.settings, self.table, writer=self.writer, repository=self.repository, recorder=self.recorder
+            self.settings,
+            self.table,
+            writer=self.writer,
+            repository=self.repository,
+            recorder=self.recorder,
+            policy=Policy(self.repository, watch=self.health),
         )
 
     def _observe(self, recorded: Sequence[History]) -> None:

@@ -28,6 +28,7 @@ from agentmodel.dynamo.table import INDEX, Query, Table
 from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import AlreadyExists, Conflict, NotFound, StaleVersion, ValidationError
 from agentmodel.suggest.answers import Answer, Decision, answer_of, arguments_hash, status_now
+from agentmodel.suggest.policy import Policy
 from agentmodel.suggest.waiting import Waits
 from agentmodel.ttl import expiry
 
@@ -67,6 +68,7 @@ class Reviews(Waits):
         writer: Its writer.
         repository: Reads sessions, and drops near copies.
         recorder: Writes corrected outcomes.
+        policy: Says when a person is to be asked.
         now: Gives the present time.
         sleep: Waits some seconds.
     """
@@ -79,6 +81,7 @@ class Reviews(Waits):
         writer: Writer,
         repository: Repository,
         recorder: Recorder,
+        policy: Policy | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -88,6 +91,11 @@ class Reviews(Waits):
         self._writer = writer
         self._repository = repository
         self._recorder = recorder
+        self._policy = policy if policy is not None else Policy(repository)
+
+    def needed(self, agent_id: str, tool_id: str) -> tuple[str, ...]:
+        """Why a person should be asked before this agent calls this tool; empty where nobody need."""
+        return self._policy.reasons(agent_id, tool_id)
 
     # Ask
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -19,20 +20,21 @@ _FIRST = 0.2  # seconds until it is asked for the first time again
 _MOST = 5.0
 
 
-class Waits:
-    """Adds waiting to what can look up answers."""
+class Waits(ABC):
+    """Adds waiting to what can look up answers.
+
+    Args:
+        now: Gives the present time.
+        sleep: Waits some seconds.
+    """
 
     def __init__(self, now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
         self._now = now
         self._sleep = sleep
 
-    def get(self, which: Review | str) -> Review:
-        """The question as it stands."""
-        raise LookupError(which)  # pragma: no cover - every class that waits looks it up
-
+    @abstractmethod
     def answer(self, which: Review | str) -> Answer | None:
         """The answer to a question, or None while it is open."""
-        raise LookupError(which)  # pragma: no cover - every class that waits looks it up
 
     def wait(self, which: Review | str, *, timeout: float | None = None) -> Answer:
         """Wait for the answer; at the latest the question's deadline gives one.

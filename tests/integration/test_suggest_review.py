@@ -1,0 +1,415 @@
+"""Reviews against real engines: who decides, until when, for which arguments, and what it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+
+import pytest
+
+from agentmodel import AgentModel, Review, Settings
+from agentmodel.exceptions import Conflict, NotFound, TableUnavailable, ValidationError
+from agentmodel.redshift import reports
+from agentmodel.suggest.answers import arguments_hash
+from agentmodel.suggest.review import Reviews
+from tests.integration.suggest_world import TODAY, catalogue, opened, run
+
+ARGUMENTS = {"order": "W123", "items": [1, 2]}
+
+
+class Clock:
+    """A time that tests move."""
+
+    def __init__(self) -> None:
+        self.time = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    with opened(settings) as model:
+        catalogue(model)
+        yield model
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def reviews(model: AgentModel, clock: Clock) -> Reviews:
+    def sleep(seconds: float) -> None:
+        clock.time += timedelta(seconds=seconds)
+
+    return Reviews(
+        model.settings, model.table, writer=model.writer, repository=model.repository, recorder=model.recorder,
+        now=clock, sleep=sleep,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def ask(reviews: Reviews) -> Callable[..., Review]:
+    def ask(**options: object) -> Review:
+        given = {"arguments": ARGUMENTS, "agent_id": "AGT001", "tool_id": "TL002"} | options
+        return reviews.ask("USR001", "SESS20250614001", "Cancel the order?", **given)  # type: ignore[arg-type]  # as given
+
+    return ask
+
+
+def whats(review: Review) -> list[str]:
+    return [event["what"] for event in review.trail or ()]
+
+
+def test_asked_found_approved(reviews: Reviews, ask: Callable[..., Review], model: AgentModel) -> None:
+    """A question is in its inbox, in its session's history, and gone from the inbox once it is answered."""
+    asked = ask(reason="risky")
+    inbox = reviews.inbox()
+    before = reviews.answer(asked)
+    decided = reviews.decide(asked, "approve", "kim", reason="fine", arguments_hash=asked.arguments_hash)
+    answer = reviews.answer(Reviews.reference(asked))
+
+    assert [asked.review_id] == [review.review_id for review in inbox]
+    assert before is None
+    assert () == reviews.inbox().items
+    assert ("approved", "approve", "kim", "fine") == (
+        decided.status, decided.decision, decided.decided_by, decided.decision_reason,
+    )  # fmt: skip
+    assert answer is not None
+    assert answer.permits
+    answer.check({"items": [1, 2], "order": "W123"})  # the order of names does not count
+    assert [decided] == list(model.repository.session_history("USR001", "SESS20250614001").reviews)
+    assert ["asked", "approve"] == whats(decided)
+
+
+def test_an_answer_is_for_exactly_these_arguments(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """Called with others than were approved, or after an edit with the old ones, it is refused."""
+    approved, edited = ask(), ask()
+    reviews.decide(approved, "approve", "kim")
+    reviews.decide(edited, "edit", "kim", arguments={"order": "W124"})
+    one, other = reviews.answer(approved), reviews.answer(edited)
+
+    assert one is not None
+    assert other is not None
+    with pytest.raises(Conflict, match="for other arguments"):
+        one.check({"order": "W124"})
+    with pytest.raises(Conflict, match="for other arguments"):
+        other.check(ARGUMENTS)
+    other.check({"order": "W124"})
+    assert ({"order": "W124"}, "edited") == (other.arguments, other.call_status)
+
+
+def test_who_saw_other_arguments_cannot_decide(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """A reviewer who names the hash of what was shown is refused when the question is about something else."""
+    with pytest.raises(ValidationError, match="other arguments"):
+        reviews.decide(ask(), "approve", "kim", arguments_hash=arguments_hash({"order": "W999"}))
+
+
+def test_a_rejection_stops_the_call(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """Rejected and responded questions do not permit the call, and say how to record it."""
+    rejected, responded = ask(), ask()
+    reviews.decide(rejected, "reject", "kim", reason="too risky")
+    reviews.decide(responded, "respond", "kim", response="It is cancelled already.")
+    one, other = reviews.answer(rejected), reviews.answer(responded)
+
+    assert one is not None
+    assert other is not None
+    assert (False, "rejected", "too risky") == (one.permits, one.call_status, one.reason)
+    assert (False, "rejected", "It is cancelled already.") == (other.permits, other.call_status, other.response)
+    with pytest.raises(Conflict, match="not permitted: it was rejected by kim"):
+        one.check(ARGUMENTS)
+
+
+def test_of_a_hundred_deciders_one_wins(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """However many decide at once, exactly one does; the others are told, and the trail has one decision."""
+    asked = ask()
+    barrier = Barrier(100)
+
+    def decide(number: int) -> str | None:
+        barrier.wait(timeout=60)
+        try:
+            if number % 2:
+                reviews.decide(asked, "approve", f"person {number}")
+            else:
+                reviews.decide(asked, "reject", f"person {number}", reason="no")
+        except Conflict:
+            return None
+        return f"person {number}"
+
+    with ThreadPoolExecutor(100) as pool:
+        winners = [winner for winner in pool.map(decide, range(100)) if winner is not None]
+    end = reviews.get(asked)
+
+    assert [end.decided_by] == winners
+    assert 2 == len(end.trail or ())
+
+
+def test_a_claim_keeps_others_out(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """What is claimed only its claimant answers, until the claim ends or is given back."""
+    asked = ask()
+    reviews.claim(asked, "kim", minutes=10)
+    with pytest.raises(Conflict, match="kept by kim"):
+        reviews.decide(asked, "approve", "lee")
+    with pytest.raises(Conflict, match="kept by kim"):
+        reviews.claim(asked, "lee")
+    clock.time += timedelta(minutes=10)
+    reviews.claim(asked, "lee")
+    reviews.release(asked, "lee")
+    decided = reviews.decide(asked, "approve", "park")
+
+    assert ["asked", "claimed", "claimed", "released", "approve"] == whats(decided)
+    assert "park" == decided.decided_by
+
+
+@pytest.mark.parametrize(("after", "status"), [(-1, "pending"), (0, "expired"), (1, "expired")])
+def test_the_edge_of_the_deadline(
+    reviews: Reviews, ask: Callable[..., Review], clock: Clock, after: int, status: str
+) -> None:
+    """A microsecond before the deadline it is open, at it and after it is not; nobody has to sweep for that."""
+    asked = ask(answer_within=timedelta(minutes=5))
+    clock.time = (asked.answer_until or clock.time) + timedelta(microseconds=after)
+
+    assert status == reviews.status(asked)
+    assert (status == "pending") == bool(reviews.inbox().items)
+    if status == "pending":
+        assert "approved" == reviews.decide(asked, "approve", "kim").status
+    else:
+        with pytest.raises(Conflict, match="is expired"):
+            reviews.decide(asked, "approve", "kim")
+        answer = reviews.answer(asked)
+        assert answer is not None
+        assert (False, "expired", "nobody answered in time") == (answer.permits, answer.call_status, answer.reason)
+
+
+def test_expiry_may_approve(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """Where the asker said so, silence is consent, before the sweep and after it."""
+    asked = ask(answer_within=timedelta(minutes=5), on_expiry="approve")
+    clock.time += timedelta(minutes=5)
+    before = reviews.answer(asked)
+    swept = reviews.sweep()
+    after = reviews.answer(asked)
+
+    assert 1 == swept.expired
+    assert before is not None
+    assert before.permits
+    assert before == after
+
+
+def test_a_sweep_expires_and_escalates(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """What nobody answered moves to the other queue at its time, and leaves the queues at its deadline."""
+    asked = ask(
+        answer_within=timedelta(hours=2), escalate_after=timedelta(hours=1), escalate_to="boss", queue="first line"
+    )
+    clock.time += timedelta(hours=1)
+    first = reviews.sweep("first line")
+    moved = reviews.inbox("boss").items
+    clock.time += timedelta(hours=1)
+    second = reviews.sweep("boss")
+    end = reviews.get(asked)
+
+    assert (1, 1) == (first.escalated, second.expired)
+    assert [asked.review_id] == [review.review_id for review in moved]
+    assert () == reviews.inbox("first line").items
+    assert ("expired", "reject", None) == (end.status, end.decision, end.queue)
+    assert ["asked", "escalated", "expired"] == whats(end)
+
+
+def test_the_most_urgent_first(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """An inbox is in the order of deadlines, page by page, and queues do not mix."""
+    late, soon = ask(answer_within=timedelta(hours=9)), ask(answer_within=timedelta(hours=1))
+    ask(queue="another")
+    first = reviews.inbox(limit=1)
+    second = reviews.inbox(limit=1, cursor=first.cursor)
+
+    assert [soon.review_id, late.review_id] == [page[0].review_id for page in (first, second)]
+
+
+def test_asking_twice_is_one_question(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """A repeated request of the same call finds its question, and its answer; with other arguments it is another."""
+    asked = ask(call_id="call-1")
+    reviews.decide(asked, "approve", "kim")
+
+    assert "approved" == ask(call_id="call-1").status
+    assert asked.review_id != ask(call_id="call-1", arguments={"order": "W999"}).review_id
+
+
+def test_cancelled_questions_permit_nothing(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """A withdrawn question is out of the inbox, and its step is not taken."""
+    asked = ask()
+    reviews.cancel(asked, "AGT001", reason="the user left")
+    answer = reviews.answer(asked)
+
+    assert () == reviews.inbox().items
+    assert answer is not None
+    assert ("cancelled", False) == (answer.status, answer.permits)
+
+
+@pytest.mark.parametrize(
+    ("decision", "options", "problem"),
+    [
+        ("reject", {}, "a rejection says why"),
+        ("edit", {}, "gives the arguments"),
+        ("respond", {}, "a response is text"),
+        ("approve", {"arguments": {}}, "only an edit"),
+        ("perhaps", {}, "one of approve, edit, reject, respond"),
+    ],
+)
+def test_incomplete_answers_are_refused(
+    reviews: Reviews, ask: Callable[..., Review], decision: str, options: dict[str, object], problem: str
+) -> None:
+    """An answer without its part, or that is none, changes nothing."""
+    asked = ask()
+
+    with pytest.raises(ValidationError, match=problem):
+        reviews.decide(asked, decision, "kim", **options)  # type: ignore[arg-type]  # that is the test
+    assert "pending" == reviews.status(asked)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"on_expiry": "edit"}, "on_expiry"),
+        ({"allowed": ["nod"]}, "allowed"),
+        ({"answer_within": timedelta(0)}, "answer_within"),
+        ({"escalate_to": "boss"}, "escalate_to"),
+        ({"arguments": {"at": object()}}, "arguments"),
+    ],
+)
+def test_questions_that_cannot_be_asked(ask: Callable[..., Review], options: dict[str, object], field: str) -> None:
+    """A question that nobody could answer rightly is refused before it is written."""
+    with pytest.raises(ValidationError, match=field):
+        ask(**options)
+
+
+def test_what_is_not_allowed_cannot_be_answered(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """Only what the asker allowed may be decided."""
+    with pytest.raises(ValidationError, match="one of approve, reject"):
+        reviews.decide(ask(allowed=["approve", "reject"]), "edit", "kim", arguments={})
+
+
+def test_a_reference_that_is_none(reviews: Reviews) -> None:
+    """A reference of another form is refused, and one of nothing is not found."""
+    with pytest.raises(ValidationError, match="joined by slashes"):
+        reviews.get("42")
+    with pytest.raises(NotFound, match="review USR001/SESS20250614001/42"):
+        reviews.get("USR001/SESS20250614001/42")
+
+
+def test_waiting_ends_with_the_answer(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """Who waits gets the answer of the person, or of the deadline; with a timeout the question stays open."""
+    asked = ask(answer_within=timedelta(minutes=1))
+    with pytest.raises(Conflict, match="stays open"):
+        reviews.wait(asked, timeout=2)
+    answer = reviews.wait(asked)
+
+    assert "expired" == answer.status
+    assert asked.answer_until is not None
+    assert timedelta(0) <= clock.time - asked.answer_until < timedelta(seconds=6)
+
+
+def test_waiting_in_a_task(model: AgentModel) -> None:
+    """In asyncio others go on while a task waits: one of them answers."""
+
+    async def main() -> str:
+        asked = model.reviews.ask("USR001", "SESS20250614001", "Go?", arguments=ARGUMENTS)
+
+        async def answer() -> None:
+            await asyncio.to_thread(model.reviews.decide, asked, "approve", "kim")
+
+        waiting = asyncio.create_task(model.reviews.wait_async(asked, timeout=30))
+        await asyncio.gather(waiting, answer())
+        return waiting.result().by
+
+    assert "kim" == asyncio.run(main())
+
+
+def test_a_verdict_corrects_the_outcome(model: AgentModel, reviews: Reviews) -> None:
+    """A run that was recorded as a success and judged wrong counts as a failure from the next refresh on."""
+    session_id = run(model)
+    model.drain()
+    model.refresh(as_of=TODAY)
+    before = reports.agent_ranking(model.warehouse, as_of=TODAY)[0]
+    asked = reviews.ask("USR001", session_id, "Was it right?", phase="post")
+    judged = reviews.verdict(asked, "wrong", "kim", reason="another café")
+    model.drain()
+    model.refresh(as_of=TODAY)
+    after = reports.agent_ranking(model.warehouse, as_of=TODAY)[0]
+    session = model.repository.session("USR001", session_id)
+
+    assert (1, 0) == (before.successes, after.successes)
+    assert session is not None
+    assert (True, False) == (session.succeeded, session.corrected)
+    assert ("completed", "wrong", False, None) == (judged.status, judged.verdict, judged.outcome, judged.queue)
+    assert ["asked", "verdict wrong", "applied"] == whats(judged)
+
+
+@pytest.mark.parametrize(("verdict", "corrected"), [("correct", True), ("harmful", False), ("partly", None)])
+def test_what_verdicts_say_of_the_outcome(
+    model: AgentModel, reviews: Reviews, verdict: str, corrected: bool | None
+) -> None:
+    """Correct and wrong correct the outcome; partly leaves it unless the reviewer says which."""
+    session_id = run(model, succeeded=corrected is not True)
+    asked = reviews.ask("USR001", session_id, "Was it right?", phase="post")
+    reviews.verdict(asked, verdict, "kim")  # type: ignore[arg-type]  # of the parameters
+    session = model.repository.session("USR001", session_id)
+
+    assert session is not None
+    assert corrected == session.corrected
+
+
+def test_verdicts_and_decisions_do_not_mix(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """Before a step there is a decision, after a run a verdict."""
+    with pytest.raises(ValidationError, match="a verdict is given after a run"):
+        reviews.verdict(ask(), "correct", "kim")
+    with pytest.raises(ValidationError, match="after a run a verdict"):
+        reviews.decide(ask(phase="post"), "approve", "kim")
+
+
+def test_a_verdict_that_was_killed_is_finished(
+    model: AgentModel, reviews: Reviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the verdict and the correction, the next sweep corrects; nobody can judge again."""
+    session_id = run(model)
+    asked = reviews.ask("USR001", session_id, "Was it right?", phase="post")
+
+    def die(entity: object) -> None:
+        raise TableUnavailable("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.recorder, "record", die)
+        with pytest.raises(TableUnavailable):
+            reviews.verdict(asked, "wrong", "kim")
+    with pytest.raises(Conflict, match="completed by kim"):
+        reviews.verdict(asked, "correct", "lee")
+    swept = reviews.sweep()
+    session = model.repository.session("USR001", session_id)
+
+    assert 1 == swept.applied
+    assert session is not None
+    assert session.corrected is False
+    assert 0 == reviews.sweep().applied
+
+
+def test_when_a_person_is_needed(model: AgentModel) -> None:
+    """A tool that is marked, that fails, or that nobody knows, and an agent of little evidence, need a person."""
+    for n, changes in ((1, {}), (2, {"needs_review": True}), (3, {"health": "open", "health_until": TODAY})):
+        tool = model.repository.tool("AGT001", f"TL{n:03d}")
+        assert tool is not None
+        for name, value in changes.items():
+            setattr(tool, name, value if name != "health_until" else datetime.now(UTC) + timedelta(minutes=5))
+        model.repository.put(tool)
+    agent = model.repository.agent("AGT001")
+    assert agent is not None
+    agent.evidence_low = 0.6
+    model.repository.put(agent)
+
+    assert () == model.reviews.needed("AGT001", "TL001")
+    assert ("search is used only after a person agreed",) == model.reviews.needed("AGT001", "TL002")
+    assert model.reviews.needed("AGT001", "TL003")[0].startswith("format fails at present")
+    assert ("TL009 is not in the catalogue",) == model.reviews.needed("AGT001", "TL009")
+    assert "agent 2 may succeed in as few as 13% of cases" in model.reviews.needed("AGT002", "TL001")
