@@ -28,6 +28,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -345,9 +346,24 @@ class DynamoServer:
             try:
                 return list(answer)
             finally:
+                if environ.get("HTTP_X_AMZ_TARGET", "").endswith(".CreateTable"):
+                    self._sort_by_text()
                 close = getattr(answer, "close", None)  # as WSGI has it: iterables may have one
                 if close is not None:
                     close()
+
+    def _sort_by_text(self) -> None:
+        """Let tables whose keys are text sort their items by the texts.
+
+        moto sorts all items of a table for each Query, comparing them by a method written in Python: with 30,000 items
+        that takes it most of a second, and a tenth of that by text. The order is the same.
+        """
+        from moto.dynamodb.models import dynamodb_backends
+
+        for backend in list(dynamodb_backends[self._account].values()):
+            for table in list(backend.tables.values()):
+                if table.range_key_attr and {table.hash_key_type, table.range_key_type} == {"S"}:
+                    table.all_items = partial(_sorted_items, table)  # type: ignore[method-assign]  # on this one table
 
     def save(self, folder: Path, *, last: bool = False) -> int:
         """Write every table into a folder, each file replaced atomically; returns the number of items.
@@ -471,6 +487,11 @@ def _definition(table: Any) -> dict[str, Any]:
     if indexes:
         definition["GlobalSecondaryIndexes"] = indexes
     return {"table": definition, "ttl": (table.ttl or {}).get("AttributeName")}
+
+
+def _sorted_items(table: Any) -> list[Any]:
+    items = [item for partition in table.items.values() for item in partition.values()]
+    return sorted(items, key=lambda item: (item.hash_key.value, item.range_key.value))
 
 
 def _base64(value: Any) -> str:
