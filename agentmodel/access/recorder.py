@@ -379,6 +379,10 @@ class CallRecorder:
         if message is not None:
             self.result = message
 
+    def mark(self, status: Status) -> None:
+        """Say how the call came about where it was not made as asked: ``edited``, ``cache_hit``."""
+        self._entity.status = status
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
