@@ -115,9 +115,10 @@ def value_of(field: Field, number: int) -> Any:
     moment = datetime(2030, 6, number, tzinfo=UTC)
     if kind == "_Identifier":
         return f"{getattr(field, 'prefix', '')}{number}"
+    choices = getattr(field, "choices", ("",))
     by_kind: dict[str, Any] = {
         "_Number": number, "_KeyCount": number, "_Score": float(number), "_Flag": number % 2 == 0, "_Moment": moment,
-        "_Epoch": moment, "_Json": {"n": str(number)}, "_Choice": getattr(field, "choices", ("", "", "", ""))[number % 3],
+        "_Epoch": moment, "_Json": {"n": str(number)}, "_Choice": choices[number % len(choices)],
     }  # fmt: skip
     return by_kind.get(kind, f"text {number}")
 
