@@ -30,6 +30,7 @@ __all__ = [
     "DOMAIN",
     "DOMAINS",
     "EXECUTION",
+    "FENCE",
     "MAPPING",
     "MAPPINGS",
     "METADATA",
@@ -709,6 +710,9 @@ SUGGESTIONS: KeyFormat[str] = KeyFormat(
     "key of a user's suggestions", Identifier("user_id", "USR"), "SUGGEST", limit=PK_BYTES
 )
 """Partition of what was suggested to a user; apart from the user's own, which is read whole."""
+
+FENCE: KeyFormat[str] = KeyFormat("key of a fence", "OUTAGE", _Text("partition"), limit=PK_BYTES)
+"""Partition of the mark that numbers of a session were taken while Valkey could not be asked."""
 
 METADATA: KeyFormat[()] = KeyFormat("sort key of a main item", "METADATA", limit=SK_BYTES)
 TOOL: KeyFormat[str] = KeyFormat("tool key", Identifier("tool_id", "TL"), limit=SK_BYTES)

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from time import time
 
+from agentmodel import keys
 from agentmodel.access.slots import numbered, renumbered
 from agentmodel.dynamo.entity import Item, entity_of
 from agentmodel.dynamo.table import Table
@@ -51,7 +52,7 @@ class Fences:
             TableUnavailable: It does not stand; nothing may be written yet.
         """
         now = time()
-        for name in (OUTAGE, f"{OUTAGE}#{partition}"):
+        for name in (OUTAGE, keys.FENCE.build(partition)):
             if now - self._raised.get(name, 0.0) < _AGAIN:
                 continue
             item: Item = {
@@ -72,15 +73,16 @@ class Fences:
         wanted = sorted(set(partitions))
         if not wanted or not self._standing([OUTAGE]):
             return set()
-        names = [f"{OUTAGE}#{partition}" for partition in wanted]
+        fences: dict[str, str] = {keys.FENCE.build(partition): partition for partition in wanted}
+        names = list(fences)
         found: set[str] = set()
         for at in range(0, len(names), _KEYS):
             found |= self._standing(names[at : at + _KEYS])
-        return {name.removeprefix(f"{OUTAGE}#") for name in found}
+        return {fences[name] for name in found}
 
     def _standing(self, names: Sequence[str]) -> set[str]:
-        keys = [{"PK": {"S": name}, "SK": {"S": OUTAGE}} for name in names]
-        request = {self._table.name: {"Keys": keys, "ConsistentRead": True, "ProjectionExpression": "PK"}}
+        marks = [{"PK": {"S": name}, "SK": {"S": OUTAGE}} for name in names]
+        request = {self._table.name: {"Keys": marks, "ConsistentRead": True, "ProjectionExpression": "PK"}}
         answer = self._table.call("BatchGetItem", RequestItems=request)
         found = {item["PK"]["S"] for item in answer["Responses"].get(self._table.name, [])}
         # what the table did not look up counts as fenced: that costs time, the opposite could cost a record
