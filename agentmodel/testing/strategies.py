@@ -10,17 +10,20 @@ strategies for them::
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, Final, Literal, TypeVar
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from agentmodel import keys
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import (
-    STATUSES,
     Agent,
     Domain,
     Review,
+    Suggestion,
     Tool,
     ToolExecution,
     User,
@@ -53,6 +56,7 @@ __all__ = [
     "processes",
     "reviews",
     "scores",
+    "suggestions",
     "texts",
     "times",
     "tools",
@@ -210,100 +214,92 @@ def json_values() -> SearchStrategy[Any]:
     return st.dictionaries(texts(max_size=20), inner, max_size=3)
 
 
-# Entities
-
-_OURS = {"version": st.integers(1, 2**63 - 1), "expires_at": times(datetime(2100, 1, 1, tzinfo=UTC)).map(
-    lambda moment: moment.replace(microsecond=0)
-)}  # fmt: skip
+# Entities. What an attribute may hold follows from its declared type, so a new attribute is drawn from the start
 
 
-def _entity(
-    kind: type[E],
-    fixed: dict[str, Any],
-    required: dict[str, SearchStrategy[Any]],
-    optional: dict[str, SearchStrategy[Any]],
-) -> SearchStrategy[E]:
-    given = {
-        name: value if isinstance(value, SearchStrategy) else st.just(value) for name, value in fixed.items()
-    }  # of the user's own choice, valid or not: the class says so
-    maybe = {name: each for name, each in (optional | _OURS).items() if name not in given}
-    return st.fixed_dictionaries(required | given, optional=maybe).map(lambda values: kind(**values))
+def _of_type(hint: Any) -> SearchStrategy[Any]:
+    """Values of a declared type; of an optional one those that are not None, since it may also be left out."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return _of_type(next(arg for arg in args if arg is not NoneType))
+    if origin is Literal:
+        return st.sampled_from(args)
+    if origin is dict and args[1] is not Any:
+        return st.dictionaries(texts(min_size=1, max_size=20), _of_type(args[1]), max_size=3)
+    if origin is list:
+        return st.lists(_of_type(args[0]), max_size=3)
+    simple: dict[Any, Callable[[], SearchStrategy[Any]]] = {
+        str: texts,
+        int: lambda: st.integers(0, 10**12),
+        float: scores,
+        bool: st.booleans,
+        datetime: times,
+    }
+    return simple.get(hint, json_values)()
 
 
-def _counts() -> SearchStrategy[int]:
-    return st.integers(0, 10**12)
+@cache
+def _declared(kind: type[Entity]) -> dict[str, tuple[bool, SearchStrategy[Any]]]:
+    """The attributes of a class: whether it needs each, and what each may hold."""
+    hints = get_type_hints(kind)
+    return {
+        name: (field.required and field.fallback is None, _of_type(get_args(hints[name])[0]))
+        for name, field in kind.layout.fields.items()
+    }
+
+
+_COMMON: dict[str, SearchStrategy[Any]] = {
+    "version": st.integers(1, 2**63 - 1),
+    "expires_at": times(datetime(2100, 1, 1, tzinfo=UTC)).map(lambda moment: moment.replace(microsecond=0)),
+}
+
+
+def _entity(kind: type[E], fixed: dict[str, Any], **special: SearchStrategy[Any]) -> SearchStrategy[E]:
+    """Entities of a class: ``special`` for attributes that are parts of keys, the rest by declaration."""
+    given = {name: value if isinstance(value, SearchStrategy) else st.just(value) for name, value in fixed.items()}
+    needed: dict[str, SearchStrategy[Any]] = dict(given)
+    optional: dict[str, SearchStrategy[Any]] = {}
+    known = _COMMON | special
+    for name, (required, drawn) in _declared(kind).items():
+        if name not in given:
+            (needed if required else optional)[name] = known.get(name, drawn)
+    return st.fixed_dictionaries(needed, optional=optional).map(lambda values: kind(**values))
 
 
 def domains(**fixed: Any) -> SearchStrategy[Domain]:
     """Domains; ``fixed`` holds attributes fast, by values or strategies."""
-    return _entity(Domain, fixed, {"domain_id": ids("DMN"), "name": key_texts()}, {"description": texts()})
+    return _entity(Domain, fixed, domain_id=ids("DMN"), name=key_texts())
 
 
 def agents(**fixed: Any) -> SearchStrategy[Agent]:
     """Agents; ``fixed`` holds attributes fast, by values or strategies."""
-    required = {"agent_id": ids("AGT"), "domain_id": ids("DMN"), "name": texts(), "score": scores()}
-    optional = {
-        "description": texts(),
-        "evidence": scores(),
-        "evidence_low": scores(),
-        "evidence_high": scores(),
-        "executions": _counts(),
-        "successes": _counts(),
-        "last_run_at": times(),
-        "scored_at": times(),
-    }
-    return _entity(Agent, fixed, required, optional)
+    return _entity(Agent, fixed, agent_id=ids("AGT"), domain_id=ids("DMN"))
 
 
 def tools(**fixed: Any) -> SearchStrategy[Tool]:
     """Tools; ``fixed`` holds attributes fast, by values or strategies."""
-    required = {"agent_id": ids("AGT"), "tool_id": ids("TL"), "domain_id": ids("DMN"), "name": key_texts()}
-    optional = {
-        "spec": json_values(),
-        "description": texts(),
-        "read_only": st.booleans(),
-        "calls": _counts(),
-        "errors": _counts(),
-        "last_error_at": times(),
-        "last_error": texts(),
-        "scored_at": times(),
-    }
-    return _entity(Tool, fixed, required, optional)
+    return _entity(Tool, fixed, agent_id=ids("AGT"), tool_id=ids("TL"), domain_id=ids("DMN"), name=key_texts())
 
 
 def users(**fixed: Any) -> SearchStrategy[User]:
     """Users; ``fixed`` holds attributes fast, by values or strategies."""
-    optional = {"profile": json_values(), "last_login_at": times(), "created_at": times()}
-    return _entity(User, fixed, {"user_id": ids("USR"), "name": texts()}, optional)
+    return _entity(User, fixed, user_id=ids("USR"))
 
 
 def user_sessions(**fixed: Any) -> SearchStrategy[UserSession]:
     """Sessions without their history; ``fixed`` holds attributes fast, by values or strategies."""
-    required = {"user_id": ids("USR"), "session_id": ids("SESS"), "name": key_texts()}
-    optional = {
-        "summary": texts(),
-        "started_at": times(),
-        "detail_location": texts(),
-        "request": texts(),
-        "category": texts(),
-        "ended_at": times(),
-        "succeeded": st.booleans(),
-        "corrected": st.booleans(),
-        "source_id": texts(),
-    }
-    return _entity(UserSession, fixed, required, optional)
+    return _entity(UserSession, fixed, user_id=ids("USR"), session_id=ids("SESS"), name=key_texts())
 
 
 def processes(**fixed: Any) -> SearchStrategy[UserSessionProcess]:
     """Processes, numbered or with ids of somebody's own making; ``fixed`` holds attributes fast."""
-    required = {
-        "user_id": ids("USR"),
-        "session_id": ids("SESS"),
-        "process_id": st.one_of(ids("PRC"), numbers().map(keys.process_id)),
-        "name": texts(),
-    }
-    optional = {"prompt": texts(), "description": texts(), "started_at": times(), "call_id": key_texts()}
-    return _entity(UserSessionProcess, fixed, required, optional)
+    return _entity(
+        UserSessionProcess,
+        fixed,
+        user_id=ids("USR"),
+        session_id=ids("SESS"),
+        process_id=st.one_of(ids("PRC"), numbers().map(keys.process_id)),
+    )
 
 
 def _short_ids(prefix: Prefix) -> SearchStrategy[str]:
@@ -314,54 +310,31 @@ def _short_ids(prefix: Prefix) -> SearchStrategy[str]:
 
 def executions(**fixed: Any) -> SearchStrategy[ToolExecution]:
     """Tool calls; ``fixed`` holds attributes fast, by values or strategies."""
-    required = {
-        "user_id": ids("USR"),
-        "session_id": ids("SESS"),
-        "process_id": st.one_of(_short_ids("PRC"), numbers().map(keys.process_id)),
-        "agent_id": _short_ids("AGT"),
-        "tool_id": _short_ids("TL"),
-        "attempt": st.one_of(st.just(1), numbers().map(lambda number: number or 1)),
-        "tool_name": texts(),
-        "succeeded": st.booleans(),
-    }
-    optional = {
-        "values": texts(),
-        "executed_at": times(),
-        "result": texts(),
-        "call_number": st.integers(1, 10**6),
-        "call_id": key_texts(),
-        "status": st.sampled_from(STATUSES),
-        "error_type": texts(),
-        "duration_ms": _counts(),
-        "input_tokens": _counts(),
-        "output_tokens": _counts(),
-    }
-    return _entity(ToolExecution, fixed, required, optional)
+    return _entity(
+        ToolExecution,
+        fixed,
+        user_id=ids("USR"),
+        session_id=ids("SESS"),
+        process_id=st.one_of(_short_ids("PRC"), numbers().map(keys.process_id)),
+        agent_id=_short_ids("AGT"),
+        tool_id=_short_ids("TL"),
+        attempt=st.one_of(st.just(1), numbers().map(lambda number: number or 1)),
+    )
 
 
 def mappings(**fixed: Any) -> SearchStrategy[UserToolMapping]:
     """Best known ways of a user; ``fixed`` holds attributes fast, by values or strategies."""
-    words = st.dictionaries(texts(min_size=1, max_size=20), texts(max_size=20), max_size=3)
-    required = {
-        "user_id": ids("USR"),
-        "category": key_texts(),
-        "index_number": st.one_of(st.just(0), st.integers(0, 998)),
-        "processes": words,
-        "agents": words,
-        "tools": words,
-    }
-    optional = {"score": scores(), "executions": _counts(), "successes": _counts(), "scored_at": times()}
-    return _entity(UserToolMapping, fixed, required, optional)
+    return _entity(UserToolMapping, fixed, user_id=ids("USR"), category=key_texts(), index_number=st.integers(0, 998))
 
 
 def reviews(**fixed: Any) -> SearchStrategy[Review]:
     """Questions to people, pending in a queue or not; ``fixed`` holds attributes fast."""
-    required = {"user_id": ids("USR"), "session_id": ids("SESS"), "review_id": key_texts(), "question": texts()}
-    pending = {"queue": key_texts(), "due_at": times()}
-    return st.one_of(
-        _entity(Review, fixed, required, {}),
-        _entity(Review, fixed, required | {k: v for k, v in pending.items() if k not in fixed}, {}),
-    )
+    return _entity(Review, fixed, user_id=ids("USR"), session_id=ids("SESS"), review_id=key_texts(), queue=key_texts())
+
+
+def suggestions(**fixed: Any) -> SearchStrategy[Suggestion]:
+    """What was suggested to users; ``fixed`` holds attributes fast, by values or strategies."""
+    return _entity(Suggestion, fixed, user_id=ids("USR"), suggestion_id=key_texts())
 
 
 def entities() -> SearchStrategy[Entity]:
@@ -376,6 +349,7 @@ def entities() -> SearchStrategy[Entity]:
         executions(),
         mappings(),
         reviews(),
+        suggestions(),
     )
 
 
