@@ -23,6 +23,7 @@ from agentmodel.dynamo.models import (
     Agent,
     Domain,
     Review,
+    Suggestion,
     Tool,
     ToolExecution,
     User,
@@ -71,6 +72,10 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
     (keys.REVIEW, st.tuples(key_texts())),
     (keys.SUGGESTIONS, st.tuples(ids("USR"))),
     (keys.SUGGESTION, st.tuples(key_texts())),
+    (keys.FENCE, st.tuples(key_texts())),
+    (keys.SUGGESTIONS, st.tuples(ids("USR"))),
+    (keys.SUGGESTION, st.tuples(key_texts())),
+    (keys.FENCE, st.tuples(key_texts())),
     (keys.DOMAINS, st.just(())),
     (keys.MAPPINGS, st.tuples(numbers())),
     (keys.REVIEW_QUEUE, st.tuples(key_texts())),
@@ -81,7 +86,7 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
 ]
 
 WORDED = (
-    keys.METADATA, keys.MAPPING, keys.REVIEW, keys.DOMAINS, keys.MAPPINGS, keys.REVIEW_QUEUE, keys.AGENT_SCORE,
+    keys.METADATA, keys.MAPPING, keys.REVIEW, keys.SUGGESTION, keys.FENCE, keys.DOMAINS, keys.MAPPINGS, keys.REVIEW_QUEUE, keys.AGENT_SCORE,
     keys.TOOL_NAME, keys.SUGGESTION,
 )  # fmt: skip
 """Formats that begin with a word, not with a value."""
@@ -91,7 +96,7 @@ built = st.sampled_from(FORMATS).flatmap(lambda each: st.tuples(st.just(each[0])
 
 
 KINDS: tuple[type[Entity], ...] = (
-    Domain, Agent, Tool, User, UserSession, UserSessionProcess, ToolExecution, UserToolMapping, Review,
+    Domain, Agent, Tool, User, UserSession, UserSessionProcess, ToolExecution, UserToolMapping, Review, Suggestion,
 )  # fmt: skip
 
 
@@ -108,6 +113,8 @@ class TestOnlyTheKeysModuleJoinsOrSplitsKeyText:
         "keys.py",
         "testing/strategies.py",  # free text that holds the separator
         "cache/scripts.py",  # Lua: the length operator
+        "cli/",  # the heading of a column of numbers
+        "dynamo/update.py",  # names in DynamoDB's expressions
         "redshift/",  # SQL: split_part of a key, the parts of a tool sequence
     )
     PLACEHOLDER = re.compile(r"[^#]*(#[a-z]+\b[^#]*)+")  # names in DynamoDB's expressions
@@ -199,6 +206,12 @@ class TestOnlyTheKeysModuleJoinsOrSplitsKeyText:
 
 class TestInjective:
     """Two different entities never share a key."""
+
+    def test_every_format_is_tried(self) -> None:
+        """The formats of this file are all formats that there are."""
+        assert {id(made_by) for made_by, _ in FORMATS} == {
+            id(value) for value in vars(keys).values() if isinstance(value, KeyFormat)
+        }
 
     @given(entities(), entities())
     def test_over_all_pairs(self, one: Entity, other: Entity) -> None:
