@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from agentmodel.suggest.health import HealthBook
     from agentmodel.suggest.publish import Published
     from agentmodel.suggest.review import Reviews
+    from agentmodel.suggest.savings import KnownAnswers, SavingsRow
     from agentmodel.suggest.suggestions import Suggestions
 
 __all__ = ["AgentModel"]
@@ -306,7 +307,23 @@ class AgentModel:
         """Which tools fail now."""
         from agentmodel.suggest.health import HealthBook
 
-        return HealthBook(self.table, writer=self.writer, repository=self.repository, valkey=self._valkey)
+        book = HealthBook(self.table, writer=self.writer, repository=self.repository, valkey=self._valkey)
+        book.on_change.append(self.known_answers.health_changed)
+        return book
+
+    @cached_property
+    def known_answers(self) -> KnownAnswers:
+        """Answers of read-only tools to calls that were made before."""
+        from agentmodel.suggest.savings import KnownAnswers
+
+        return KnownAnswers(self.repository, valkey=self._valkey)
+
+    def savings(self) -> list[SavingsRow]:
+        """What known answers saved in each category, as measured on the recorded runs that were refreshed."""
+        warehouse = self.warehouse
+        from agentmodel.suggest.savings import savings
+
+        return savings(warehouse)
 
     @cached_property
     def reviews(self) -> Reviews:

@@ -1,0 +1,217 @@
+"""Known answers and the ledger against real engines: what is answered, for whom, until when, and what that saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from agentmodel import AgentModel, Settings
+from agentmodel.exceptions import ValidationError
+from agentmodel.suggest.detector import Health
+from agentmodel.suggest.savings import KnownAnswers
+from tests.integration.suggest_world import TODAY, catalogue, opened
+
+PLACE = {"place": "stadium", "near": [1, 2]}
+
+
+class Finder:
+    """A tool that counts how often it is called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> Any:
+        self.calls += 1
+        return {"café": f"number {self.calls}"}
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    with opened(settings) as model:
+        catalogue(model)
+        mark(model, "TL001", read_only=True)
+        yield model
+
+
+@pytest.fixture
+def find() -> Finder:
+    return Finder()
+
+
+def mark(model: AgentModel, tool_id: str, **values: Any) -> None:
+    tool = model.repository.tool("AGT001", tool_id)
+    assert tool is not None
+    for name, value in values.items():
+        setattr(tool, name, value)
+    model.repository.put(tool)
+
+
+def asked(
+    model: AgentModel, find: Callable[[], Any], arguments: Any = None, *, user: str = "USR001", tool: str = "TL001",
+    **options: Any,
+) -> Any:  # fmt: skip
+    given = PLACE if arguments is None else arguments
+    with model.session(user, "find a café", category="cafe search") as session, session.process("locate") as process:
+        return model.known_answers.call(process, "AGT001", tool, find, arguments=given, **options)
+
+
+def test_a_repeated_call_is_answered(model: AgentModel, find: Finder) -> None:
+    """The same call of a read-only tool is made once; the second is recorded as a cache hit that no score counts."""
+    first = asked(model, find)
+    second = asked(model, find, {"near": [1, 2], "place": "stadium"})
+    session = model.repository.sessions("USR001")[0]
+    (call,) = model.repository.session_history("USR001", session.session_id).executions
+
+    assert first == second == {"café": "number 1"}
+    assert 1 == find.calls
+    assert ("cache_hit", True) == (call.status, call.succeeded)
+
+
+def test_everything_else_is_called(model: AgentModel, find: Finder) -> None:
+    """Other arguments, another user, and a tool that is not read-only are each called."""
+    asked(model, find)
+    asked(model, find, {"place": "park"})
+    asked(model, find, user="USR002")
+    asked(model, find, tool="TL002")
+    asked(model, find, tool="TL002")
+
+    assert 5 == find.calls
+
+
+def test_answers_may_hold_for_everybody(model: AgentModel, find: Finder) -> None:
+    """Where the caller says so, another user gets the same answer."""
+    asked(model, find, scope="everybody")
+    asked(model, find, user="USR002", scope="everybody")
+
+    assert 1 == find.calls
+
+
+@pytest.mark.parametrize("change", [{"revision": "2"}, {"spec": {"type": "object"}}, {"description": "other"}])
+def test_another_version_of_the_tool_is_asked_anew(model: AgentModel, find: Finder, change: dict[str, Any]) -> None:
+    """What changes a tool, its version or what it takes, makes its answers others."""
+    asked(model, find)
+    mark(model, "TL001", **change)
+    asked(model, find)
+
+    assert 2 == find.calls
+
+
+def test_another_version_of_the_agent_is_asked_anew(model: AgentModel, find: Finder) -> None:
+    """So does another version of the agent."""
+    asked(model, find)
+    agent = model.repository.agent("AGT001")
+    assert agent is not None
+    agent.revision = "2"
+    model.repository.put(agent)
+    asked(model, find)
+
+    assert 2 == find.calls
+
+
+def test_a_failing_tool_loses_its_answers(model: AgentModel, find: Finder) -> None:
+    """When the tool's health opens its answers are dropped, also one that was asked for before and comes after."""
+    late = model.known_answers.look("AGT001", "TL001", PLACE, user_id="USR001")
+    asked(model, find)
+    model.known_answers.health_changed(("AGT001", "TL001"), Health(opened=1))
+    kept = model.known_answers.keep(late, {"café": "old"})
+
+    assert kept
+    assert {"café": "number 2"} == asked(model, find)
+
+
+def test_the_health_of_tools_is_listened_to(model: AgentModel, find: Finder) -> None:
+    """Recorded failures that open the tool drop its answers without anybody's doing."""
+    asked(model, find)
+    with model.session("USR002", "calls") as session:
+        for n in range(46):
+            with session.process("locate") as process, process.call("AGT001", "TL001") as call:
+                if n > 40:
+                    call.fail("down")
+    asked(model, find)
+
+    assert 2 == find.calls
+
+
+def test_a_failure_is_not_kept(model: AgentModel) -> None:
+    """A call that raises is recorded, raised and asked again."""
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise OSError("down")
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="down"):
+            asked(model, fail)
+
+    assert 2 == len(calls)
+
+
+@pytest.mark.parametrize("result", [(1, 2), {1: "a"}, float("nan"), object(), "x" * 300_000])
+def test_what_cannot_be_given_back_as_it_is_is_not_kept(model: AgentModel, result: Any) -> None:
+    """Answers that JSON would change, and very large ones, are asked for again."""
+    looked = model.known_answers.look("AGT001", "TL001", PLACE, user_id="USR001")
+
+    assert not model.known_answers.keep(looked, result)
+    assert not model.known_answers.look("AGT001", "TL001", PLACE, user_id="USR001").hit
+
+
+def test_without_valkey_every_call_is_made(settings: Settings, find: Finder) -> None:
+    """Known answers are a saving, not a need."""
+    with opened(settings.model_copy(update={"valkey_url": None})) as model:
+        catalogue(model)
+        mark(model, "TL001", read_only=True)
+        asked(model, find)
+        asked(model, find)
+
+    assert 2 == find.calls
+
+
+def test_the_time_to_keep_has_bounds(model: AgentModel) -> None:
+    """Answers that are never or for ever kept are refused."""
+    with pytest.raises(ValidationError, match="seconds"):
+        KnownAnswers(model.repository, valkey=None, seconds=0)
+
+
+def test_the_ledger_measures(model: AgentModel, find: Finder) -> None:
+    """Runs with and without known answers are told apart by what they called, with an interval and the runs."""
+    for n in range(4):
+        with model.session("USR001", "find a café", category="cafe search") as session:
+            for place in ("stadium", "park"):
+                with session.process("locate") as process:
+                    model.known_answers.call(
+                        process, "AGT001", "TL001", find, arguments={"place": place, "run": n // 2}
+                    )
+            with session.process("format") as process, process.call("AGT001", "TL003") as call:
+                call.input_tokens, call.output_tokens = 100 - 10 * n, 5
+    with (
+        model.session("USR001", "trains", category="trains") as session,
+        session.process("book") as process,
+        process.call("AGT001", "TL002"),
+    ):
+        pass
+    model.drain()
+    model.refresh(as_of=TODAY)
+
+    calls, tokens = model.savings()
+
+    assert ("cafe search", "calls", 4, 2, 2) == (
+        calls.category, calls.unit, calls.hits, calls.runs_with, calls.runs_without,
+    )  # fmt: skip
+    assert (1.0, 3.0, 2.0, 2.0, 2.0) == (calls.mean_with, calls.mean_without, calls.saved, calls.low, calls.high)
+    assert ("tokens", 85.0, 95.0) == (tokens.unit, tokens.mean_with, tokens.mean_without)
+    assert (tokens.low or 0.0) < 0.0 < (tokens.high or 0.0)
+
+
+def test_one_run_is_no_measurement(model: AgentModel, find: Finder) -> None:
+    """Without two runs of each kind nothing is said to be saved."""
+    asked(model, find)
+    asked(model, find)
+    model.drain()
+    model.refresh(as_of=TODAY)
+
+    (row,) = model.savings()
+
+    assert (1, 1, 1, None, None) == (row.hits, row.runs_with, row.runs_without, row.saved, row.low)
