@@ -1,0 +1,190 @@
+"""Faults: two publishers at once, stores that stop answering, and kills between any two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from agentmodel import AgentModel, Settings, ToolExecution
+from agentmodel.dynamo.table import Table
+from agentmodel.exceptions import CacheUnavailable, Conflict, TableUnavailable
+from agentmodel.suggest.learnt import SessionScore
+from agentmodel.suggest.lifetimes import Lifetimes
+from agentmodel.suggest.publish import Published, Publisher
+from tests.integration.suggest_world import TODAY, catalogue, days, learn, opened, run
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    with opened(settings) as model:
+        catalogue(model, agents=4)
+        for n in range(1, 5):
+            run(model, f"USR00{n}", f"AGT00{n}")
+        learn(model)
+        yield model
+
+
+def silent(*_: object) -> None:
+    """Shows no progress."""
+
+
+def publisher(model: AgentModel) -> Publisher:
+    return Publisher(model.settings, model.repository, table=model.table, writer=model.writer, near=model._near)
+
+
+def at_once(model: AgentModel, *runs: datetime) -> list[Published]:
+    """Publish as of each of these times, all beginning together."""
+    barrier = Barrier(len(runs))
+
+    def publish(as_of: datetime) -> Published:
+        own = publisher(model)
+        barrier.wait(timeout=30)
+        return own.publish(model.warehouse, as_of=as_of, progress=silent)
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        return list(pool.map(publish, runs))
+
+
+def shown(model: AgentModel) -> dict[str, Any]:
+    """What a reader sees."""
+    return {
+        "ranking": [(a.agent_id, a.score, a.scored_at) for a in model.repository.top_agents("DMN001")],
+        "mappings": sorted((m.user_id, m.score or 0.0) for m in model.repository.mappings()),
+    }
+
+
+def test_two_publishers_of_one_run(model: AgentModel) -> None:
+    """Two that publish the same run at once leave what one would, and each item is written by one of them."""
+    first, second = at_once(model, TODAY, TODAY)
+    again = publisher(model).publish(model.warehouse, as_of=TODAY, progress=silent)
+
+    assert 4 == first.agents + second.agents
+    assert 4 == first.mappings + second.mappings
+    assert (0, 0, 0, 0) == (again.agents, again.tools, again.mappings, again.rankings)
+    assert [1.0] * 4 == [agent.score for agent in model.repository.top_agents("DMN001")]
+
+
+def test_two_publishers_of_different_runs(model: AgentModel) -> None:
+    """Of an older and a newer run at once the newer one's scores stay, in table and ranking."""
+    for _ in range(3):
+        at_once(model, TODAY, TODAY + days(10))
+    publisher(model).publish(model.warehouse, as_of=TODAY + days(10), progress=silent)
+    scores = [agent.score for agent in model.repository.top_agents("DMN001")]
+
+    assert [pytest.approx(0.367879, abs=1e-6)] * 4 == scores
+    assert all(agent.scored_at == TODAY + days(10) for agent in model.repository.top_agents("DMN001"))
+
+
+def test_publishing_while_valkey_is_down(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an answer of Valkey the table is published, and the next publish replaces the ranking."""
+    assert model._near is not None
+
+    def down(*args: Any, **options: Any) -> Any:
+        raise CacheUnavailable("Valkey is down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model._near.leaderboard, "top", down)
+        patch.setattr(model._near.leaderboard, "replace", down)
+        first = model.publish(as_of=TODAY)
+    second = model.publish(as_of=TODAY)
+
+    assert (4, 0) == (first.agents, first.rankings)
+    assert (0, 1) == (second.agents, second.rankings)
+
+
+def test_a_session_that_is_written_meanwhile_keeps_what_was_written(model: AgentModel) -> None:
+    """A session whose expiry changed between reading and moving it is left to the next publish."""
+    (session,) = model.repository.sessions("USR001")
+    assert session.expires_at is not None
+    lifetimes = Lifetimes(model.settings, model.table, near=model._near)
+    get_many: Any = model.table.get_many
+
+    def raced(wanted: Any, **options: Any) -> Any:
+        found = get_many(wanted, **options)
+        stored = get_many(wanted, **options)[0]
+        stored.expires_at += timedelta(hours=1)
+        model.writer.put(stored)
+        return found
+
+    model.table.get_many = raced  # type: ignore[method-assign,assignment]  # somebody comes in between
+    moved = lifetimes.apply([SessionScore("USR001", session.session_id, 2.0)])
+    model.table.get_many = get_many  # type: ignore[method-assign]  # as it was
+    again = lifetimes.apply([SessionScore("USR001", session.session_id, 2.0)])
+
+    assert ((0, 0), (1, 0)) == (moved, again)
+
+
+def test_lifetimes_that_were_killed_are_not_moved_twice(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after any of its writes, doing it again ends where doing it once does."""
+    (session,) = model.repository.sessions("USR001")
+    assert session.expires_at is not None
+    lifetimes = Lifetimes(model.settings, model.table, near=model._near)
+    original = Table.call
+    kills = 0
+    for allowed in range(20):
+        left = [allowed]
+
+        def dying(table: Table, operation: str, left: list[int] = left, **request: Any) -> dict[str, Any]:
+            if operation == "UpdateItem":
+                if not left[0]:
+                    raise TableUnavailable("killed")
+                left[0] -= 1
+            return original(table, operation, **request)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Table, "call", dying)
+            try:
+                lifetimes.apply([SessionScore("USR001", session.session_id, 2.0)])
+            except TableUnavailable:
+                kills += 1
+            else:
+                break
+    history = model.repository.session_history("USR001", session.session_id)
+    moved = model.repository.session("USR001", session.session_id)
+
+    assert kills > 3
+    assert moved is not None
+    assert {session.expires_at + timedelta(days=30)} == {
+        entity.expires_at for entity in (moved, *history.processes, *history.executions)
+    }
+
+
+def test_recording_goes_on_when_nobody_can_watch(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is kept when those who learn from it at once do not answer; a warning says so."""
+
+    def down(entities: Any) -> None:
+        raise TableUnavailable("no table")
+
+    monkeypatch.setattr(model.health, "observe", down)
+    receipt = model.recorder.record(
+        ToolExecution(
+            user_id="USR001", session_id="SESS20250614001", process_id="PRC001", agent_id="AGT001", tool_id="TL001",
+            tool_name="locate", succeeded=True, executed_at=datetime.now(UTC),
+        )
+    )  # fmt: skip
+
+    assert "valkey" in receipt.level
+    assert model.repository.execution("USR001", "SESS20250614001", "PRC001", "AGT001", "TL001") is not None
+
+
+def test_a_review_under_constant_change_gives_up(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that others overtake every time ends with a conflict, and nothing of it is stored."""
+    asked = model.reviews.ask("USR001", "SESS20250614001", "Go?")
+    save = model.writer.save
+
+    def overtaken(entity: Any, **options: Any) -> None:
+        other = model.table.get(entity.key, consistent=True)
+        assert other is not None
+        save(other, **options)
+        save(entity, **options)
+
+    monkeypatch.setattr(model.writer, "save", overtaken)
+    with pytest.raises(Conflict, match="by others all the time"):
+        model.reviews.decide(asked, "approve", "kim")
+
+    assert "pending" == model.reviews.status(asked)
