@@ -54,6 +54,7 @@ class Watch(Protocol):
 
     def failing(self, places: Iterable[Place], tools: Mapping[Place, Tool], /) -> Mapping[Place, Failing]:
         """Those of these tools that fail now; ``tools`` has the items of those that are in the catalogue."""
+        ...
 
 
 class Log(Protocol):

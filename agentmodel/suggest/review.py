@@ -389,7 +389,7 @@ class Reviews(Waits):
                 continue
             self._repository.changed([review])
             return review
-        raise Conflict(f"review {review.review_id} is changed by others all the time: try again")
+        raise Conflict(f"review {_named(which)[2]} is changed by others all the time: try again")
 
 
 def _checked(

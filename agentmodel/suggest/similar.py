@@ -23,6 +23,7 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str], /) -> Sequence[Sequence[float]]:
         """One vector to each text, all of one length."""
+        ...
 
 
 class Similarity(Protocol):
@@ -31,9 +32,11 @@ class Similarity(Protocol):
     @property
     def threshold(self) -> float:
         """From which likeness, 0 to 1, two requests count as similar."""
+        ...
 
     def scores(self, text: str, others: Sequence[str], /) -> list[float]:
         """The likeness of a text to each of the others, 0 to 1."""
+        ...
 
 
 class TextSimilarity:

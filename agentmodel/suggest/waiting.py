@@ -71,6 +71,12 @@ class Waits(ABC):
 
     def _pauses(self, timeout: float | None) -> Iterator[float]:
         began, pause = self._now(), _FIRST
-        while timeout is None or (left := timeout - (self._now() - began).total_seconds()) > 0:
-            yield pause if timeout is None else min(pause, left)
+        while True:
+            if timeout is None:
+                yield pause
+            else:
+                left = timeout - (self._now() - began).total_seconds()
+                if left <= 0:
+                    return
+                yield min(pause, left)
             pause = min(pause * 1.5, _MOST)
