@@ -97,13 +97,12 @@ class Engines:
         if self._settings is not None:
             return self
         with ExitStack() as started:
-            # `close` may also run by the interpreter's exit, when it is too late to warn of a folder left open
-            temporary = started.enter_context(
-                tempfile.TemporaryDirectory(prefix="agentmodel-", ignore_cleanup_errors=True)
-            )
-            home = self.directory or Path(temporary)
             holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-            if self.directory is not None:
+            if self.directory is None:
+                temporary = tempfile.TemporaryDirectory(prefix="agentmodel-", ignore_cleanup_errors=True)
+                home = Path(started.enter_context(temporary))
+            else:
+                home = self.directory
                 home.mkdir(parents=True, exist_ok=True)
                 started.enter_context(_locked(home, holder))
                 _stop_orphan(home)

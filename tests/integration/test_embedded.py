@@ -306,6 +306,7 @@ def another_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(folder.parent.parent)},  # what a killed process leaves goes with the test
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
