@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 ENGINE := $(VENV)/dynoxide/package/dynoxide
 ENGINE_PACKAGE := @dynoxide/linux-x64@1.2.1
 PYTEST_ARGS ?=
+# Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
+PARALLEL := -n auto --dist loadfile
 
 .PHONY: help install demo test test-lowest test-engine test-wheel lint types docs bench clean
 help:
@@ -32,17 +34,17 @@ demo: install
 	$(BIN)/agentmodel demo
 
 test: install
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(PYTHON) scripts/lowest.py > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(LOWEST)/lowest.txt \
-		--editable '.[redshift,local,testing]' boto3 pytest-timeout
+		--editable '.[redshift,local,testing]' boto3 pytest-timeout pytest-xdist
 	touch $@
 
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest $(PYTEST_ARGS)
+	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 $(ENGINE): Makefile | install
 	@command -v npm >/dev/null || { echo "the second engine comes as an npm package, and npm is not installed"; exit 1; }
@@ -51,7 +53,7 @@ $(ENGINE): Makefile | install
 	chmod +x $@ && touch $@
 
 test-engine: install $(ENGINE)
-	$(BIN)/python scripts/with_engine.py $(ENGINE) -- $(BIN)/python -m pytest -m table $(PYTEST_ARGS)
+	$(BIN)/python scripts/with_engine.py $(ENGINE) -- $(BIN)/python -m pytest $(PARALLEL) -m table $(PYTEST_ARGS)
 
 test-wheel: install
 	PYTEST_ARGS="$(PYTEST_ARGS)" scripts/test_wheel $(BIN)/python
