@@ -292,7 +292,7 @@ class Adviser:
                 "source": chosen.source,
                 "runs": chosen.mapping.executions,
                 "sure": chosen.sure,
-                "similar_to": chosen.similar_to,
+                "similar_to": chosen.similar_to if chosen.mapping.user_id == asked.user_id else None,
                 "likeness": chosen.likeness,
                 "reasons": tuple(_told(chosen, asked, passed_over=bool(sound) and chosen is not found[0])),
             }
@@ -461,10 +461,11 @@ def _told(found: _Found, asked: Plan, *, passed_over: bool) -> Iterator[str]:
     whose = "your own history" if own else f"{mapping.user_id}, the best of all users in it"
     if found.similar_to is None:
         yield f"In category {mapping.category!r} this sequence worked: it comes from {whose}."
-    else:
-        who = "you" if own else mapping.user_id
+    elif own:
         text = found.similar_to if len(found.similar_to) <= 80 else found.similar_to[:79] + "…"
-        yield f"A similar request of {who} ({found.likeness:.0%} alike) was {text!r}, category {mapping.category!r}."
+        yield f"You asked alike ({found.likeness:.0%}) before: {text!r}, in category {mapping.category!r}."
+    else:  # what others asked, in their words, is theirs
+        yield f"Another user asked alike ({found.likeness:.0%}) in category {mapping.category!r}."
     if mapping.executions:
         yield f"It was run {mapping.executions} times and succeeded {mapping.successes} times."
     if passed_over:

@@ -135,7 +135,8 @@ class Plan(_Frozen):
         source: Where the plan comes from.
         runs: How often it was run; None where nobody counted.
         sure: How likely it succeeds; None where nothing is known.
-        similar_to: The known request that this one is like, where the plan was found by likeness.
+        similar_to: The user's own request that this one is like, where the plan was found by that; what others
+            asked is not shown.
         likeness: How alike they are, 0 to 1.
         needs_review: Whether a person should look first.
         review_reasons: Why.

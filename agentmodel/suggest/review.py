@@ -232,7 +232,7 @@ class Reviews(Waits):
         """
 
         def change(review: Review, at: datetime) -> None:
-            _still_open(review, at, by=by)
+            _still_open(review, at, by=_person(by))
             review.status = "claimed"
             review.claimed_by = by
             review.claimed_until = at + timedelta(minutes=minutes)
@@ -276,7 +276,7 @@ class Reviews(Waits):
         """
 
         def change(review: Review, at: datetime) -> None:
-            _still_open(review, at, by=by)
+            _still_open(review, at, by=_person(by))
             _allowed(review, decision, reason=reason, arguments=arguments, response=response)
             if arguments_hash is not None and arguments_hash != review.arguments_hash:
                 raise ValidationError("arguments_hash", arguments_hash, "the question is about other arguments")
@@ -319,7 +319,7 @@ class Reviews(Waits):
         def change(review: Review, at: datetime) -> None:
             if review.phase != "post":
                 raise ValidationError("phase", review.phase, "a verdict is given after a run; decide this one")
-            _still_open(review, at, by=by)
+            _still_open(review, at, by=_person(by))
             queue, due_at = review.queue, review.due_at
             _close(review, "completed", None, by, at, reason=reason)
             review.verdict, review.outcome = verdict, meant
@@ -375,8 +375,6 @@ class Reviews(Waits):
         note: str | None = None,
     ) -> Review:
         """Read, change, and write over the version that was read; again when somebody else came first."""
-        if not isinstance(by, str):
-            raise ValidationError("by", by, "the name of who does it")
         for _ in range(_TRIES):
             review = self.get(which)
             at, before = self._now(), review.status
@@ -433,6 +431,12 @@ def _still_open(review: Review, at: datetime, *, by: str | None) -> None:
         raise Conflict(f"review {review.review_id} is {status}{who} already: nothing was changed")
     if status == "claimed" and by is not None and review.claimed_by != by:
         raise Conflict(f"review {review.review_id} is kept by {review.claimed_by} until {review.claimed_until}")
+
+
+def _person(by: str) -> str:
+    if not isinstance(by, str) or not by.strip():
+        raise ValidationError("by", by, "the name of the person who does it")
+    return by
 
 
 def _close(

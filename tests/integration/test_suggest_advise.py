@@ -125,8 +125,19 @@ def test_korean_requests_find_korean_ones(model: AgentModel) -> None:
     plan = model.suggest("USR001", request=KOREAN)
 
     assert ("similar requests of all users", "AGT002") == (plan.source, plan.agent_id)
-    assert "잠실 종합운동장 주변 맛집 찾아 줘" == plan.similar_to
     assert (plan.likeness or 0) >= 0.65
+
+
+def test_what_others_asked_is_not_shown(model: AgentModel) -> None:
+    """A plan found by another user's request says how alike it is, and nowhere in which words it was asked."""
+    known = ["please find a quiet cafe near the stadium for my mother"]
+    model.repository.put(mapping("USR002", "places to drink", requests=known))
+    of_another = model.suggest("USR001", request=CAFE)
+    own = model.suggest("USR002", request=CAFE)
+
+    assert ("similar requests of all users", None) == (of_another.source, of_another.similar_to)
+    assert "my mother" not in of_another.model_dump_json()
+    assert ("own similar request", known[0]) == (own.source, own.similar_to)
 
 
 def test_what_is_not_alike_is_not_taken(model: AgentModel) -> None:
@@ -150,7 +161,7 @@ def test_embeddings_find_translations(model: AgentModel) -> None:
 
     plan = adviser.suggest("USR001", request=KOREAN)
 
-    assert ("similar requests of all users", "find a restaurant", 1.0) == (plan.source, plan.similar_to, plan.likeness)
+    assert ("similar requests of all users", 1.0) == (plan.source, plan.likeness)
 
 
 def test_the_better_of_all_users_is_taken(model: AgentModel) -> None:

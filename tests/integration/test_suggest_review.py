@@ -292,6 +292,17 @@ def test_what_is_not_allowed_cannot_be_answered(reviews: Reviews, ask: Callable[
         reviews.decide(ask(allowed=["approve", "reject"]), "edit", "kim", arguments={})
 
 
+@pytest.mark.parametrize("nobody", ["", "  ", None])
+def test_nobody_decides_nothing(reviews: Reviews, ask: Callable[..., Review], nobody: str) -> None:
+    """Who claims or decides has a name, which the trail keeps."""
+    asked = ask()
+
+    with pytest.raises(ValidationError, match="the name of the person"):
+        reviews.claim(asked, nobody)
+    with pytest.raises(ValidationError, match="the name of the person"):
+        reviews.decide(asked, "approve", nobody)
+
+
 def test_a_reference_that_is_none(reviews: Reviews) -> None:
     """A reference of another form is refused, and one of nothing is not found."""
     with pytest.raises(ValidationError, match="joined by slashes"):
