@@ -388,7 +388,7 @@ class Repository:
         if cursor is not None:
             starts = read_cursor(asked, cursor)
         streams = [
-            self._stream(number, query, start)
+            self._stream(number, query, start, most=min(PAGE, limit + 1))
             for number, (query, start) in enumerate(zip(queries, starts, strict=True))
         ]
         merged = heapq.merge(*streams, key=lambda each: (each[1]["GSI1_SK"]["S"], each[1]["PK"]["S"]))
@@ -402,9 +402,9 @@ class Repository:
         entities, aside = sorted_out(items, UserToolMapping)
         return Page(tuple(entities), None, tuple(aside))
 
-    def _stream(self, number: int, query: Query, start: Item | None) -> Iterator[tuple[int, Item]]:
+    def _stream(self, number: int, query: Query, start: Item | None, *, most: int) -> Iterator[tuple[int, Item]]:
         while True:
-            found = self._table.query(query, limit=PAGE, start=start)
+            found = self._table.query(query, limit=most, start=start)
             yield from ((number, item) for item in found.items)
             if found.last is None:
                 return
