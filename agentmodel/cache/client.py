@@ -1,8 +1,8 @@
 """The connection to Valkey: standalone, cluster, TLS or unix socket, behind one small typed door.
 
-`Valkey.call` is the only way to the server. It tries twice, sends a script's text when the server has lost it, turns
-every error of redis-py into `CacheUnavailable` and opens a circuit breaker, so that an outage costs one call its
-timeouts and every other call nothing.
+`Valkey.call` is the only way to the server. It tries twice, sends a script's text when the server has lost it (and does
+a script's work by transactions where the server runs none), turns every error of redis-py into `CacheUnavailable` and
+opens a circuit breaker, so that an outage costs one call its timeouts and every other call nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import redis.connection
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from agentmodel.cache import plain
 from agentmodel.cache.breaker import Breaker
 from agentmodel.cache.scripts import Command, text_of
 from agentmodel.cache.server import Server, told
@@ -101,6 +102,7 @@ class Valkey:
         self._doomed: set[str] = set()
         self._server: Server | None = None
         self._closed = False
+        self._scripts = True
         self.breaker = breaker or Breaker(self._probe, clock=clock)
         if not self.cluster:
             self._client = self._standalone()
@@ -198,6 +200,8 @@ class Valkey:
         """
         timeout = max(1, int(self.settings.valkey_timeout * 800))
         answers = self._twice([command, ("WAIT", replicas, timeout)], node_of=key)
+        if not self._scripts:  # the write went over another connection: wait for something written after it
+            answers[1:] = self._twice([("SET", f"{key}:w", 1, "PX", 1), ("WAIT", replicas, timeout)], node_of=key)[1:]
         for answer in answers:
             if isinstance(answer, Exception):
                 raise CacheUnavailable(f"Valkey at {self.where} refuses {command[0]}: {said(answer)}") from answer
@@ -229,16 +233,41 @@ class Valkey:
 
     def _sent(self, commands: Sequence[Command], node_of: str | None) -> list[Any]:
         client = self._connected() if node_of is None else self._node(node_of)
+        if not self._scripts:
+            return self._plainly(client, commands)
         answers = _answers(client, commands)
         lost = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if lost:  # the server has restarted: send the texts, which it then keeps
             again = _answers(client, [_with_text(commands[at]) for at in lost])
             for at, answer in zip(lost, again, strict=True):
                 answers[at] = answer
+        if any(_forbids_scripts(command, answer) for command, answer in zip(commands, answers, strict=True)):
+            _log.warning("valkey.no_scripts: %s runs none; transactions do their work, more slowly", self.where)
+            self._scripts = False
+            return self._plainly(client, commands)
         for answer in answers:
             if isinstance(answer, _DOWN):
                 raise answer
         return answers
+
+    def _plainly(self, client: _Client, commands: Sequence[Command]) -> list[Any]:
+        """The answers of a server without scripts."""
+        if all(command[0] != "EVALSHA" for command in commands):
+            answers = _answers(client, commands)
+        else:
+            answers = [self._plain(client, command) for command in commands]
+        for answer in answers:
+            if isinstance(answer, _DOWN):
+                raise answer
+        return answers
+
+    def _plain(self, client: _Client, command: Command) -> Any:
+        if command[0] != "EVALSHA":
+            return _answers(client, [command])[0]
+        try:
+            return plain.run(self._node(command[3]), command)
+        except ResponseError as error:
+            return error
 
     def _forget_now(self) -> None:
         with self._lock:
@@ -313,6 +342,15 @@ def _answers(client: _Client, commands: Sequence[Command]) -> list[Any]:
     for command in commands:
         pipe.execute_command(*command)
     return pipe.execute(raise_on_error=False)
+
+
+def _forbids_scripts(command: Command, answer: Any) -> bool:
+    """Whether a server refuses scripts for good: it has no Lua, or the user may not use it."""
+    if command[0] != "EVALSHA" or not isinstance(answer, ResponseError):
+        return False
+    text = str(answer).lower()
+    forbidden = isinstance(answer, NoPermissionError) and "'eval" in text
+    return forbidden or ("unknown command" in text and "eval" in text)
 
 
 def _with_text(command: Command) -> Command:

@@ -44,8 +44,8 @@ def entry(number: int, call: str, version: int = 1, *, immutable: bool = True) -
 
 
 @pytest.fixture
-def valkey(valkey_url: str) -> Iterator[Valkey]:
-    with Valkey(Settings(valkey_url=valkey_url, **PATIENT)) as made:
+def valkey(either_url: str) -> Iterator[Valkey]:
+    with Valkey(Settings(valkey_url=either_url, **PATIENT)) as made:
         yield made
 
 
@@ -100,10 +100,11 @@ class TestAppend:
 
         assert 0 == depth(journal)
 
-    def test_lost_script_is_sent_again(self, journal: Journal, valkey: Valkey) -> None:
+    def test_lost_script_is_sent_again(self, journal: Journal, valkey_url: str) -> None:
         """A server that has forgotten the script gets its text and then its call, in one append."""
         journal.append([Entry("USR001", item("A"), 1, immutable=True)])
-        valkey.one(("SCRIPT", "FLUSH"))
+        with Valkey(Settings(valkey_url=valkey_url, **PATIENT)) as operator:
+            operator.one(("SCRIPT", "FLUSH"))
         entries = [Entry(f"USR{n}", item("B"), 1, immutable=True) for n in range(40)]
 
         assert 40 == len(journal.append(entries))

@@ -18,8 +18,8 @@ D = "DMN001"
 
 
 @pytest.fixture
-def valkey(valkey_url: str) -> Iterator[Valkey]:
-    with Valkey(Settings(valkey_url=valkey_url, **PATIENT)) as made:
+def valkey(either_url: str) -> Iterator[Valkey]:
+    with Valkey(Settings(valkey_url=either_url, **PATIENT)) as made:
         yield made
 
 

