@@ -14,8 +14,9 @@ once share round trips.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
@@ -29,7 +30,7 @@ from agentmodel.access.recorder import (
     SessionRecorder,
 )
 from agentmodel.access.repository import Repository, SessionHistory
-from agentmodel.client import AgentModel
+from agentmodel.client import AgentModel, Progress
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import (
@@ -49,11 +50,15 @@ if TYPE_CHECKING:
     from agentmodel.cache.drain import Drained
     from agentmodel.redshift.pipeline import Refreshed
     from agentmodel.suggest.advise import Plan
+    from agentmodel.suggest.awaited import AsyncAdviser, AsyncHealthBook, AsyncReviews, AsyncSuggestions
+    from agentmodel.suggest.evaluate import Evaluation
     from agentmodel.suggest.publish import Published
+    from agentmodel.suggest.savings import KnownAnswers, SavingsRow, Scope
 
 __all__ = [
     "AsyncAgentModel",
     "AsyncCallRecorder",
+    "AsyncKnownAnswers",
     "AsyncProcessRecorder",
     "AsyncRecorder",
     "AsyncRepository",
@@ -65,6 +70,10 @@ T = TypeVar("T")
 R = TypeVar("R", bound=History)
 
 _MOST = 500  # records of one group
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Shows no progress."""
 
 
 async def _in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -256,6 +265,10 @@ class AsyncCallRecorder:
         if message is not None:
             self.result = message
 
+    def mark(self, status: Status) -> None:
+        """Say how the call came about where it was not made as asked: ``edited``, ``cache_hit``."""
+        self.sync.mark(status)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -371,6 +384,47 @@ class AsyncRepository:
         await _in_thread(self.sync.delete, entity)
 
 
+class AsyncKnownAnswers:
+    """Answers of read-only tools to calls that were made before, for asyncio; see `KnownAnswers`.
+
+    Args:
+        answers: What keeps them.
+
+    Attributes:
+        sync: The same.
+    """
+
+    def __init__(self, answers: KnownAnswers) -> None:
+        self.sync = answers
+
+    async def call(
+        self,
+        process: AsyncProcessRecorder,
+        agent_id: str,
+        tool_id: str,
+        make: Callable[[], Awaitable[Any]],
+        *,
+        arguments: Any = None,
+        scope: Scope = "user",
+    ) -> Any:
+        """Answer a call from what is known, else await ``make``; both are recorded. See `KnownAnswers.call`."""
+        user_id = process.sync.entity.user_id
+        found = await _in_thread(self.sync.look, agent_id, tool_id, arguments, user_id=user_id, scope=scope)
+        async with process.call(agent_id, tool_id, values=arguments) as call:
+            if found.hit:
+                call.mark("cache_hit")
+                call.result = found.result
+            else:
+                call.result = await make()
+        if not found.hit:
+            await _in_thread(self.sync.keep, found, call.result)
+        return call.result
+
+    async def forget(self, agent_id: str, tool_id: str) -> None:
+        """Drop all answers of a tool."""
+        await _in_thread(self.sync.forget, agent_id, tool_id)
+
+
 class AsyncAgentModel:
     """An `AgentModel` for asyncio: the same names, awaited.
 
@@ -408,33 +462,82 @@ class AsyncAgentModel:
         name: str | None = None,
         session_id: str | None = None,
         started_at: datetime | None = None,
+        plan: Plan | None = None,
     ) -> AsyncSessionRecorder:
-        """A session of a user, recorded from ``async with`` to the end of the block."""
-        return self.recorder.session(
+        """A session of a user, recorded from ``async with`` to the end of the block; see `AgentModel.session`."""
+        session = self.recorder.session(
             user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
         )
+        if plan is not None:
+            session.entity.suggestion_id = plan.suggestion_id
+        return session
 
-    async def import_traces(self, *paths: str | Path, timezone: str = "UTC", strict: bool = False) -> Imported:
+    async def import_traces(
+        self, *paths: str | Path, timezone: str = "UTC", strict: bool = False, progress: Progress = _silent
+    ) -> Imported:
         """Put trace files into history and catalogue; see `AgentModel.import_traces`."""
-        return await _in_thread(self.sync.import_traces, *paths, timezone=timezone, strict=strict)
+        return await _in_thread(self.sync.import_traces, *paths, timezone=timezone, strict=strict, progress=progress)
 
-    async def drain(self) -> Drained:
+    async def drain(self, *, progress: Callable[[Drained], None] | None = None) -> Drained:
         """Write everything that the journal holds into the table; see `AgentModel.drain`."""
-        return await _in_thread(self.sync.drain)
+        return await _in_thread(self.sync.drain, progress=progress)
 
-    async def refresh(self, *, as_of: date | datetime | None = None) -> Refreshed:
+    async def refresh(
+        self, *, as_of: date | datetime | None = None, full: bool = False, progress: Progress = _silent
+    ) -> Refreshed:
         """Compute scores and patterns anew; see `AgentModel.refresh`."""
-        return await _in_thread(self.sync.refresh, as_of=as_of)
+        return await _in_thread(self.sync.refresh, as_of=as_of, full=full, progress=progress)
 
-    async def publish(self, *, as_of: date | datetime | None = None) -> Published:
+    async def publish(self, *, as_of: date | datetime | None = None, progress: Progress = _silent) -> Published:
         """Write scores and best processes back; see `AgentModel.publish`."""
-        return await _in_thread(self.sync.publish, as_of=as_of)
+        return await _in_thread(self.sync.publish, as_of=as_of, progress=progress)
 
     async def suggest(
         self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
     ) -> Plan:
         """What to do for a user's request; see `AgentModel.suggest`."""
         return await _in_thread(self.sync.suggest, user_id, category=category, request=request, domain_id=domain_id)
+
+    async def evaluate(self, *, learn: float = 0.6) -> Evaluation:
+        """Compare rankings, plans and chances with what happened; see `AgentModel.evaluate`."""
+        return await _in_thread(self.sync.evaluate, learn=learn)
+
+    async def savings(self) -> list[SavingsRow]:
+        """What known answers saved in each category; see `AgentModel.savings`."""
+        return await _in_thread(self.sync.savings)
+
+    @cached_property
+    def adviser(self) -> AsyncAdviser:
+        """Makes the plans."""
+        from agentmodel.suggest.awaited import AsyncAdviser
+
+        return AsyncAdviser(self.sync.adviser)
+
+    @cached_property
+    def suggestions(self) -> AsyncSuggestions:
+        """What was suggested, and what became of it."""
+        from agentmodel.suggest.awaited import AsyncSuggestions
+
+        return AsyncSuggestions(self.sync.suggestions)
+
+    @cached_property
+    def health(self) -> AsyncHealthBook:
+        """Which tools fail now."""
+        from agentmodel.suggest.awaited import AsyncHealthBook
+
+        return AsyncHealthBook(self.sync.health)
+
+    @cached_property
+    def known_answers(self) -> AsyncKnownAnswers:
+        """Answers of read-only tools to calls that were made before."""
+        return AsyncKnownAnswers(self.sync.known_answers)
+
+    @cached_property
+    def reviews(self) -> AsyncReviews:
+        """Questions to people, before a step and after a run."""
+        from agentmodel.suggest.awaited import AsyncReviews
+
+        return AsyncReviews(self.sync.reviews)
 
     async def close(self) -> None:
         """Close connections, and stop embedded engines that were started for this model."""
