@@ -268,9 +268,7 @@ class Adviser:
 
     def _from_mappings(self, asked: Plan, found: Sequence[_Found]) -> tuple[Plan, dict[str, float]]:
         places = {use.place for each in found for use in each.uses}
-        first = found[0].agent
-        domain_id = asked.domain_id if first is None else first.domain_id
-        tools = self._tools(domain_id, places)
+        tools = self._tools(agent_id for agent_id, _ in places)
         failing = self._failing(places | set(tools), tools)
         sound = [each for each in found if not any(use.place in failing for use in each.uses)]
         chosen = (sound or found)[0]
@@ -283,7 +281,7 @@ class Adviser:
         ]
         plan = asked.model_copy(
             update={
-                "domain_id": domain_id if agent is None else agent.domain_id,
+                "domain_id": asked.domain_id if agent is None else agent.domain_id,
                 "agent_id": chosen.agent_id,
                 "agent": next(iter(chosen.mapping.agents.values()), None) if agent is None else agent.name,
                 "steps": steps,
@@ -311,7 +309,7 @@ class Adviser:
             plan = asked.model_copy(update={"domain_id": domain_id, "reasons": (f"{why} is known yet.",)})
             return self._reviewed(plan, {}, set(), {}), {}, 1.0
         best, propensity = self._chosen(top)
-        tools = self._tools(domain_id, ())
+        tools = self._tools(agent.agent_id for agent in top)
         reasons = [
             f"No sequence of this category is known; {best.name} has the highest score of the domain: {best.score:g}."
             if best is top[0]
@@ -372,20 +370,17 @@ class Adviser:
     def _failing(self, places: Iterable[Place], tools: Mapping[Place, Tool]) -> Mapping[Place, Failing]:
         return {} if self._watch is None else self._watch.failing(set(places), tools)
 
-    def _tools(self, domain_id: str | None, places: Iterable[Place]) -> dict[Place, Tool]:
-        """The tools of the domain, and those of the steps."""
+    def _tools(self, agent_ids: Iterable[str]) -> dict[Place, Tool]:
+        """The tools of these agents: a near page each."""
         found: dict[Place, Tool] = {}
-        cursor = None
-        while domain_id is not None:
-            page = self._repository.domain_tools(domain_id, cursor=cursor)
-            found.update({(tool.agent_id, tool.tool_id): tool for tool in page})
-            cursor = page.cursor
-            if cursor is None:
-                break
-        for place in set(places) - set(found):
-            tool = self._repository.tool(*place)
-            if tool is not None:
-                found[place] = tool
+        for agent_id in sorted(set(agent_ids)):
+            cursor = None
+            while True:
+                page = self._repository.agent_tools(agent_id, cursor=cursor)
+                found.update({(tool.agent_id, tool.tool_id): tool for tool in page})
+                cursor = page.cursor
+                if cursor is None:
+                    break
         return found
 
 

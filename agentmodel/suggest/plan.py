@@ -131,7 +131,7 @@ class Plan(_Frozen):
         agent: Its name.
         steps: What to do, in order; empty where only an agent is known.
         alternatives: What else could be done, best first.
-        avoid: Tools that fail.
+        avoid: Tools that fail, of the agent and of those in the alternatives.
         source: Where the plan comes from.
         runs: How often it was run; None where nobody counted.
         sure: How likely it succeeds; None where nothing is known.
