@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from entities import main
 from servers import DYNOXIDE
 
-main(["cpu"])
-print()
-main(["server", "dynoxide" if DYNOXIDE in os.environ else "moto"])
+engine = "dynoxide" if DYNOXIDE in os.environ else "moto"
+for arguments in (["cpu"], ["gets", engine], ["server", engine]):
+    main(arguments)
+    print()

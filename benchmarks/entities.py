@@ -3,12 +3,14 @@
     python benchmarks/entities.py cpu                     # construct, encode, decode: no server
     python benchmarks/entities.py server moto             # write, query, get against a server in another process
     DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py server dynoxide
+    DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py gets dynoxide
 
 pydynox and boto3 are optional peers: what is not installed is left out and said so.
 
 CPU alone: thread CPU time, the minimum of many rounds, the libraries taking turns within each round. Server: every
 turn runs each library once in a fresh process on a fresh table, in rotated order; the minimum of the turns counts,
-since what else the machine does only adds to a time.
+since what else the machine does only adds to a time. Gets: all libraries in one process, taking turns, because a
+single get waits more than it works and processes minutes apart wait differently.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from peers import CASES, LIBRARIES, codecs, workload
+from peers import CASES, GETS, LIBRARIES, codecs, workload
 from servers import serving
 
 NUMBER = 200  # calls in one timed round
@@ -83,6 +85,25 @@ def _against(results: dict[str, list[dict[str, float]]], name: str, what: str) -
     return f"{best[name]:.2f} s ({best[name] / best['boto3']:.2f})"
 
 
+def gets(engine: str, turns: int, libraries: Sequence[str]) -> str:
+    """The table of single gets: microseconds each, and the ratio to the bare boto3 client."""
+    best = {name: [float("inf")] * 2 for name in libraries}
+    with serving(engine) as endpoint:
+        works = {name: dict(workload(name, endpoint)) for name in libraries}
+        works["boto3"]["write"]()
+        for _ in range(turns):
+            for name in libraries:
+                wall, used = time.perf_counter(), time.process_time()
+                works[name]["get"]()
+                spent = time.perf_counter() - wall, time.process_time() - used
+                best[name] = [min(pair) for pair in zip(best[name], spent, strict=True)]
+    lines = [f"| {engine} | one get | CPU of the client |", "|---|---|---|"]
+    for name, times in best.items():
+        pairs = zip(times, best["boto3"], strict=True)
+        lines.append(f"| {name} | {' | '.join(f'{t / GETS * 1e6:.0f} µs ({t / b:.2f})' for t, b in pairs)} |")
+    return "\n".join(lines)
+
+
 def _in_process(name: str, endpoint: str) -> dict[str, float]:
     command = [sys.executable, __file__, "one", name, endpoint]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # noqa: S603  # ourselves
@@ -106,9 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kinds = parser.add_subparsers(dest="what", required=True)
     in_cpu = kinds.add_parser("cpu")
     in_cpu.add_argument("--rounds", type=int, default=300)
-    on_server = kinds.add_parser("server")
-    on_server.add_argument("engine", choices=("moto", "dynoxide"))
-    on_server.add_argument("--turns", type=int, default=5)
+    for name in ("server", "gets"):
+        on_server = kinds.add_parser(name)
+        on_server.add_argument("engine", choices=("moto", "dynoxide"))
+        on_server.add_argument("--turns", type=int, default=5)
     one = kinds.add_parser("one")
     one.add_argument("library")
     one.add_argument("endpoint")
@@ -120,7 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         print(f"left out, not installed: {', '.join(missing)}\n", file=sys.stderr)
     present = [name for name in LIBRARIES if LIBRARIES[name]]
-    print(cpu(given.rounds) if given.what == "cpu" else server(given.engine, given.turns, present))
+    if given.what == "cpu":
+        print(cpu(given.rounds))
+    else:
+        print((server if given.what == "server" else gets)(given.engine, given.turns, present))
 
 
 if __name__ == "__main__":
