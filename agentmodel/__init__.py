@@ -4,23 +4,27 @@ Every process and tool call of an agent is recorded; the history says which agen
 for whom; that knowledge goes back in before the next run.
 """
 
-from agentmodel.access.recorder import Recorder
-from agentmodel.access.repository import Repository
-from agentmodel.aio import AsyncAgentModel, AsyncRecorder
-from agentmodel.client import AgentModel
-from agentmodel.config import Settings
-from agentmodel.dynamo.models import (
-    Agent,
-    Domain,
-    Review,
-    Tool,
-    ToolExecution,
-    User,
-    UserSession,
-    UserSessionProcess,
-    UserToolMapping,
-)
-from agentmodel.exceptions import AgentModelError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentmodel.access.recorder import Recorder
+    from agentmodel.access.repository import Repository
+    from agentmodel.aio import AsyncAgentModel, AsyncRecorder
+    from agentmodel.client import AgentModel
+    from agentmodel.config import Settings
+    from agentmodel.dynamo.models import (
+        Agent,
+        Domain,
+        Review,
+        Tool,
+        ToolExecution,
+        User,
+        UserSession,
+        UserSessionProcess,
+        UserToolMapping,
+    )
+    from agentmodel.exceptions import AgentModelError
 
 __all__ = [
     "Agent",
@@ -40,3 +44,27 @@ __all__ = [
     "UserSessionProcess",
     "UserToolMapping",
 ]
+
+# Where a name is found when it is first used: the pytest plugin, which every test run of an application loads, and the
+# command line's `--version` need none of them.
+_HOMES = {
+    "AgentModel": "client",
+    "AgentModelError": "exceptions",
+    "AsyncAgentModel": "aio",
+    "AsyncRecorder": "aio",
+    "Recorder": "access.recorder",
+    "Repository": "access.repository",
+    "Settings": "config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'dynamo.models')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

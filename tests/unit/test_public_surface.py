@@ -82,7 +82,7 @@ def test_importing_loads_the_core_only(loaded: frozenset[str], module: str) -> N
 @pytest.fixture(scope="module")
 def loaded() -> frozenset[str]:
     """The top-level modules that are there after `import agentmodel` in a new process."""
-    program = "import sys, agentmodel; [getattr(agentmodel, n) for n in agentmodel.__all__]; print(*sys.modules)"
+    program = "import sys; from agentmodel import *; [getattr(agentmodel, n) for n in agentmodel.__all__]; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return frozenset(name.partition(".")[0] for name in run.stdout.split())
 
