@@ -48,6 +48,7 @@ from agentmodel.dynamo.models import (
 if TYPE_CHECKING:
     from agentmodel.access.importing import Imported
     from agentmodel.cache.drain import Drained
+    from agentmodel.cache.stats import CacheStats
     from agentmodel.redshift.pipeline import Refreshed
     from agentmodel.suggest.advise import Plan
     from agentmodel.suggest.awaited import AsyncAdviser, AsyncHealthBook, AsyncReviews, AsyncSuggestions
@@ -538,6 +539,10 @@ class AsyncAgentModel:
         from agentmodel.suggest.awaited import AsyncReviews
 
         return AsyncReviews(self.sync.reviews)
+
+    async def stats(self) -> CacheStats | None:
+        """What Valkey does for this model; see `AgentModel.stats`."""
+        return await _in_thread(self.sync.stats)
 
     async def close(self) -> None:
         """Close connections, and stop embedded engines that were started for this model."""

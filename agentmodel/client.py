@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agentmodel.cache.client import Valkey
     from agentmodel.cache.drain import Drained, Drainer
     from agentmodel.cache.journal import Journal
+    from agentmodel.cache.stats import CacheStats
     from agentmodel.embedded import Engines
     from agentmodel.redshift.pipeline import Refreshed, Warehouse
     from agentmodel.suggest.advise import Adviser, Plan
@@ -344,6 +345,20 @@ class AgentModel:
         """Hand on what was recorded to those who learn from it at once."""
         self.health.observe(recorded)
         self.suggestions.observe(recorded)
+
+    def stats(self) -> CacheStats | None:
+        """What Valkey does for this model: the journal, the breaker, and hits and misses of each access pattern.
+
+        None where no Valkey is set up.
+        """
+        if self._valkey is None or self._near is None or self.journal is None:
+            return None
+        from agentmodel.cache.stats import cache_stats
+
+        near = self._near
+        return cache_stats(
+            self._valkey, self.journal, read=near.read, recent=near.recent, leaderboard=near.leaderboard
+        )
 
     # Resources
 

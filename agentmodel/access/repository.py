@@ -348,20 +348,20 @@ class Repository:
         if limit is not None:
             limit = _checked_limit(limit)
         start = self._start(asked, cursor)
-        whole = self._whole_partition(owner, query.partition)
+        whole = self._whole_partition(asked[0], owner, query.partition)
         if whole is not None:
             ordered = whole[::-1] if query.newest_first else whole
             return _cut(ordered, asked, query, limit, start=start)
         found = self._table.query(query, limit=limit, start=start, consistent=True)
         return found.items, _after(asked, found.last)
 
-    def _whole_partition(self, owner: str, partition: str) -> list[Item] | None:
+    def _whole_partition(self, pattern: str, owner: str, partition: str) -> list[Item] | None:
         """The user's own partition with the writes that the table does not have yet; None when it is too large."""
         if self._near is None:
             return None
         if partition not in self._large.names:
             try:
-                return self._near.recent.partition(owner, partition, lambda: self._load(partition))
+                return self._near.recent.partition(owner, partition, lambda: self._load(partition), pattern=pattern)
             except _TooLarge:
                 self._large.add(partition)
         try:

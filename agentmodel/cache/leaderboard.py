@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import version_text
 from agentmodel.cache.keyspace import Keyspace
+from agentmodel.cache.read import Counts
 from agentmodel.cache.scripts import SWAP
 from agentmodel.exceptions import ValidationError
 
@@ -32,11 +33,15 @@ class Leaderboard:
     Args:
         valkey: The connection.
         prefix: First part of every key; from the settings by default.
+
+    Attributes:
+        counts: Rankings that were there, and that were not.
     """
 
     def __init__(self, valkey: Valkey, *, prefix: str | None = None) -> None:
         self._valkey = valkey
         self._keys = Keyspace(prefix or valkey.settings.valkey_prefix, valkey.settings.shards)
+        self.counts = Counts()
 
     def replace(self, domain_id: str, scores: Mapping[str, float], run: int) -> bool:
         """Puts a whole ranking in the place of the old one; readers see the old or the new, never half or none.
@@ -80,11 +85,17 @@ class Leaderboard:
         live = self._keys.ranking(domain_id)
         if limit <= _BEST:
             head = self._valkey.one(("GET", _head(live)))
+            self._count(there=head is not None)
             return None if head is None else [(agent, score) for agent, score in json.loads(head)[:limit]]
         flat = self._valkey.one(("ZRANGE", live, 0, limit, "WITHSCORES"))
+        self._count(there=bool(flat))
         if not flat:
             return None
         return [(flat[at].decode(), -float(flat[at + 1])) for at in range(2, len(flat), 2)]
+
+    def _count(self, *, there: bool) -> None:
+        self.counts.hits += there
+        self.counts.misses += not there
 
     def drop(self, domain_id: str) -> None:
         """Forgets a domain's ranking; the next reader asks the table."""

@@ -14,10 +14,12 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import Item, decode, encode, expires_at, sort_key, version_of
 from agentmodel.cache.keyspace import Keyspace
+from agentmodel.cache.read import Counts
 from agentmodel.cache.scripts import CLAIM, FILL, KNOWN, NOTE
 from agentmodel.exceptions import CacheUnavailable, ValidationError
 
@@ -40,7 +42,8 @@ class Recent:
         now: Epoch seconds, for expiry.
 
     Attributes:
-        counts: ``hit``, ``miss`` and ``unavailable`` reads of partitions.
+        counts: ``hit``, ``miss`` and ``unavailable`` reads in all.
+        patterns: The same by access pattern.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Recent:
         self._most = most
         self._now = now
         self.counts: Counter[str] = Counter()
+        self.patterns: dict[str, Counts] = {}
 
     def pending(self, owner: str, partition: str) -> dict[str, Item]:
         """The items of a partition that are not in the table yet, by sort key.
@@ -71,7 +75,13 @@ class Recent:
         return {name: item for name, (item, _) in self._alive(_read(fields)).items()}
 
     def partition(
-        self, owner: str, partition: str, load: Callable[[], Iterable[Item]], *, near: bool = True
+        self,
+        owner: str,
+        partition: str,
+        load: Callable[[], Iterable[Item]],
+        *,
+        near: bool = True,
+        pattern: str = "partition",
     ) -> list[Item]:
         """All items of a partition in the order of their sort keys, without expired ones.
 
@@ -80,6 +90,7 @@ class Recent:
             partition: The PK.
             load: Reads the whole partition from the table, consistently.
             near: Use the copy, and do without Valkey when it is down; otherwise surely read overlay and table.
+            pattern: Under what the read is counted.
 
         Raises:
             CacheUnavailable: Valkey does not answer, and ``near`` is false.
@@ -92,13 +103,13 @@ class Recent:
         try:
             waiting, kept = self._valkey.call([("HGETALL", overlay), ("HGETALL", copy)])
         except CacheUnavailable:
-            self.counts["unavailable"] += 1
+            self._count("unavailable", pattern)
             return self._sorted(_versioned(load()))
         pending, known = _read(waiting), _read(kept)
         if _KNOWN in kept and len(known) == _items(kept):
-            self.counts["hit"] += 1
+            self._count("hit", pattern)
             return self._sorted(_newest(pending, known))
-        self.counts["miss"] += 1
+        self._count("miss", pattern)
         damaged = _KNOWN in kept
         return self._sorted(_newest(pending, self._filled(copy, load, damaged=damaged)))
 
@@ -111,13 +122,14 @@ class Recent:
                 [("HGET", keys[0], sk), ("HGET", keys[1], sk), ("HEXISTS", keys[1], KNOWN)]
             )
         except CacheUnavailable:
-            self.counts["unavailable"] += 1
+            self._count("unavailable", "own_item")
             pending = kept = known = None
         found = _newest(_one(sk, pending), _one(sk, kept))
         if found or (known and kept is None):
-            self.counts["hit"] += 1
+            self._count("hit", "own_item")
         else:
-            self.counts["miss"] += known is not None
+            if known is not None:
+                self._count("miss", "own_item")
             loaded = load()
             found = _versioned([] if loaded is None else [loaded])
         return next(iter(self._sorted(found)), None)
@@ -149,6 +161,13 @@ class Recent:
         """
         shard = self._keys.shard(owner)
         self._valkey.forget([self._keys.copy(shard, partition), self._keys.numbers(shard, partition)])
+
+    def _count(self, what: Literal["hit", "miss", "unavailable"], pattern: str) -> None:
+        self.counts[what] += 1
+        counts = self.patterns.setdefault(pattern, Counts())
+        counts.hits += what == "hit"
+        counts.misses += what == "miss"
+        counts.unavailable += what == "unavailable"
 
     def _filled(self, copy: str, load: Callable[[], Iterable[Item]], *, damaged: bool) -> dict[str, tuple[Item, int]]:
         token = secrets.token_hex(8)

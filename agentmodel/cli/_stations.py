@@ -19,7 +19,7 @@ class Stations:
 
     Attributes:
         cache: The journal in Valkey: entries that wait (``depth``), that a drainer holds (``pending``), that can never
-            be written (``dead``), the age of the oldest, and what a receipt is worth (``level``).
+            be written (``dead``), the age of the oldest, what a receipt is worth (``level``), and the breaker.
         dynamo: Items of the table in all (``items``) and by kind (``entities``, where they were counted).
         redshift: Rows of each table of the warehouse, with those that landed.
         suggest: Agents, tools and mappings that carry what a publish wrote, where they were counted.
@@ -64,6 +64,7 @@ def _journal(model: AgentModel) -> dict[str, Any] | None:
         "dead": stats.dead,
         "oldest_seconds": round(stats.oldest_seconds, 3),
         "level": stats.level,
+        "breaker": stats.breaker,
     }
 
 
