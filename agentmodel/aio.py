@@ -32,7 +32,8 @@ from agentmodel.access.recorder import (
 from agentmodel.access.repository import Repository, SessionHistory
 from agentmodel.client import AgentModel, Progress
 from agentmodel.config import Settings
-from agentmodel.dynamo.entity import Entity
+from agentmodel.dynamo.attributes import Change
+from agentmodel.dynamo.entity import Entity, ItemKey
 from agentmodel.dynamo.models import (
     Agent,
     Domain,
@@ -69,6 +70,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R", bound=History)
+E = TypeVar("E", bound=Entity)
 
 _MOST = 500  # records of one group
 
@@ -379,6 +381,10 @@ class AsyncRepository:
     async def put_new(self, entity: Entity) -> None:
         """Write an entity under a key that holds nothing yet; see `Repository.put_new`."""
         await _in_thread(self.sync.put_new, entity)
+
+    async def update(self, target: E | ItemKey[E], *changes: Change) -> E:
+        """Change single attributes of a stored item; see `Repository.update`."""
+        return await _in_thread(self.sync.update, target, *changes)
 
     async def delete(self, entity: Entity) -> None:
         """Delete an entity's item; see `Repository.delete`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentmodel import keys
 from agentmodel.access import patterns
 from agentmodel.access.pages import Aside, Page, read_cursor, sorted_out, write_cursor
+from agentmodel.dynamo.attributes import Change
 from agentmodel.dynamo.entity import Entity, Item, ItemKey
 from agentmodel.dynamo.models import (
     Agent,
@@ -253,6 +254,27 @@ class Repository:
         """
         self._writer.put_new(entity)
         self.changed([entity])
+
+    def update(self, target: E | ItemKey[E], *changes: Change) -> E:
+        """Change single attributes of a stored item; index keys and near copies follow.
+
+            repository.update(Agent.at("AGT001"), Agent.description.to("finds places"))
+
+        Args:
+            target: The entity as it was loaded, or the key of an item; see `Writer.update`.
+            changes: Made by an attribute's ``to`` or ``plus``.
+
+        Returns:
+            The entity as it is stored now.
+
+        Raises:
+            NotFound: There is no such item.
+            StaleVersion: A part of an index key was changed since the entity was read.
+            ValidationError: A part of an index key is not known, or an attribute cannot be changed so.
+        """
+        updated = self._writer.update(target, *changes)
+        self.changed([updated])
+        return updated
 
     def delete(self, entity: Entity) -> None:
         """Delete an entity's item; near copies follow."""

@@ -222,3 +222,19 @@ def test_a_table_that_does_not_fit_is_described(settings: Settings) -> None:
     assert "create another table" in problems[0]
     assert "GSI1" in problems[1]
     assert "ExpiresAt" in problems[2]
+
+
+def test_an_update_through_the_repository_reaches_near_copies(settings: Settings) -> None:
+    """After an update of single attributes the cached item, page and ranking show it."""
+    with AgentModel.from_settings(settings) as model:
+        model.table.create()
+        repository = model.repository
+        repository.put(*(Agent(agent_id=f"AGT00{n}", domain_id="DMN001", name=str(n), score=n) for n in (1, 2)))
+        before = [agent.agent_id for agent in repository.top_agents("DMN001")], repository.agent("AGT001")
+        updated = repository.update(Agent.at("AGT001"), Agent.score.to(9.0), Agent.domain_id.to("DMN001"))
+        after = [agent.agent_id for agent in repository.top_agents("DMN001")], repository.agent("AGT001")
+        model.table.delete()
+
+    assert ["AGT002", "AGT001"] == before[0]
+    assert ["AGT001", "AGT002"] == after[0]
+    assert after[1] == updated
