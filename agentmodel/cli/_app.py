@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.main import get_command
 
-from agentmodel.cli import _check, _demo, _read, _up, _write
+from agentmodel.cli import _check, _demo, _journal, _read, _up, _write
 from agentmodel.cli._model import STACK
 from agentmodel.exceptions import AgentModelError, ValidationError
 
@@ -62,6 +62,7 @@ def agentmodel(
 _demo.add(app)
 _up.add(app)
 _write.add(app)
+_journal.add(app)
 _read.add(app)
 _check.add(app)
 

@@ -1,4 +1,4 @@
-"""Commands that bring the loop on: table, seed, import, drain, refresh, publish."""
+"""Commands that bring the loop on: table, seed, import, refresh, publish."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from agentmodel.cli import _show
-from agentmodel.cli._model import as_of_day, draining, opened
+from agentmodel.cli._model import as_of_day, opened
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, stack_of
 from agentmodel.cli._output import Output, plain
 from agentmodel.demo.world import seed as seed_catalogue
@@ -103,17 +103,6 @@ def _plain_import(done: dict[str, Any]) -> dict[str, Any]:
     return {**done, "refused": len(done["bad"])}
 
 
-def drain(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Write what the journal holds into the table."""
-    out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model, out.progress("drain") as told:
-        done = model.drain(progress=draining(told))
-    if as_json:
-        out.data(done)
-    else:
-        out.line(f"written {done.written}, overtaken {done.stale}, dead letters {done.dead}, left {done.left}")
-
-
 def refresh(
     ctx: typer.Context,
     *,
@@ -156,5 +145,5 @@ def add(app: typer.Typer) -> None:
     app.add_typer(table, name="table")
     app.command()(seed)
     app.command("import")(import_)
-    for command in (drain, refresh, publish):
+    for command in (refresh, publish):
         app.command()(command)
