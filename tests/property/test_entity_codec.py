@@ -210,7 +210,7 @@ class TestBadValuesAreRefused:
     BAD = (b"bytes", object(), ["list"], {"a": 1}, 3.5, float("nan"), -1, True, "", "a#b", datetime(2025, 6, 14))  # noqa: DTZ001
 
     @pytest.mark.parametrize("entity", ENTITIES, ids=lambda entity: entity.__name__)
-    @pytest.mark.parametrize("bad", BAD, ids=repr)
+    @pytest.mark.parametrize("bad", BAD, ids=lambda bad: "object" if type(bad) is object else repr(bad))
     def test_a_constructor_refuses_what_the_attribute_refuses(self, entity: type[Entity], bad: Any) -> None:
         """For each attribute, a value is accepted or refused alike by constructor, assignment and the attribute itself."""
         valid = {name: _one(field) for name, field in entity.layout.fields.items()}
