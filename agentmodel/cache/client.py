@@ -146,9 +146,9 @@ class Valkey:
             CacheUnavailable: Valkey does not answer, or refuses one of them.
         """
         answers = self.attempt(commands)
-        for command, answer in zip(commands, answers, strict=True):
+        for at, answer in enumerate(answers):
             if isinstance(answer, Exception):
-                raise CacheUnavailable(f"Valkey at {self.where} refuses {command[0]}: {said(answer)}") from answer
+                raise CacheUnavailable(f"Valkey at {self.where} refuses {commands[at][0]}: {said(answer)}") from answer
         return answers
 
     def attempt(self, commands: Sequence[Command]) -> list[Any]:
@@ -236,6 +236,8 @@ class Valkey:
         if not self._scripts:
             return self._plainly(client, commands)
         answers = _answers(client, commands)
+        if not any(isinstance(answer, Exception) for answer in answers):
+            return answers
         lost = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if lost:  # the server has restarted: send the texts, which it then keeps
             again = _answers(client, [_with_text(commands[at]) for at in lost])

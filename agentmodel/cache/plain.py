@@ -7,8 +7,8 @@ takes some round trips where the script takes one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from redis.exceptions import WatchError
 
@@ -16,14 +16,14 @@ from agentmodel.cache import scripts
 from agentmodel.cache.scripts import KNOWN, Command
 from agentmodel.exceptions import CacheUnavailable
 
-__all__ = ["run"]
+__all__ = ["Try", "run"]
 
 _TRIES = 200
 _DAY_MS = 86_400_000
 _KNOWN = KNOWN.encode()
 
 
-class _Try:
+class Try:
     """One try: reads at once, writes in one transaction at the end; a field that was set reads as it was set."""
 
     def __init__(self, pipe: Any) -> None:
@@ -69,9 +69,6 @@ class _Try:
             self._pipe.execute()
 
 
-_Twin: TypeAlias = Callable[[_Try, list[str], list[bytes]], Any]
-
-
 def run(client: Any, command: Command) -> Any:
     """The answer to a script's call, without its script.
 
@@ -84,11 +81,14 @@ def run(client: Any, command: Command) -> Any:
     """
     _, sha, count, *rest = command
     keys, values = list(rest[:count]), [one if isinstance(one, bytes) else str(one).encode() for one in rest[count:]]
+    twin = _TWINS.get(sha) or scripts.plain_of(sha)
+    if twin is None:
+        raise CacheUnavailable(f"a script on {keys[0]} cannot be done without Lua")
     for _ in range(_TRIES):
         with client.pipeline(transaction=True) as pipe:
-            one = _Try(pipe)
+            one = Try(pipe)
             try:
-                answer = _TWINS[sha](one, keys, values)
+                answer = twin(one, keys, values)
                 one.commit()
             except WatchError:
                 continue
@@ -96,7 +96,7 @@ def run(client: Any, command: Command) -> Any:
     raise CacheUnavailable(f"{keys[0]} was changed by others {_TRIES} times while it was written")
 
 
-def _record(go: _Try, keys: list[str], argv: list[bytes]) -> list[int]:
+def _record(go: Try, keys: list[str], argv: list[bytes]) -> list[int]:
     groups = list(zip(_groups(argv, 2, 9), keys[1::2], keys[2::2], strict=True))
     go.watch(*keys[1:])  # not the journal, to which all users of the shard write: the bound is met within a few entries
     for name in dict.fromkeys(keys[1:]):
@@ -141,7 +141,7 @@ def _mine(values: list[bytes]) -> bytes:
     return b"c" + values[5] + b"\0" + values[6]
 
 
-def _claimed(go: _Try, numbers: str, values: list[bytes]) -> tuple[int, int]:
+def _claimed(go: Try, numbers: str, values: list[bytes]) -> tuple[int, int]:
     """The code and the free number of an entry that asks for a number."""
     family, number = values[5], values[7]
     place = b"n" + family + b"\0" + number
@@ -161,7 +161,7 @@ def _claimed(go: _Try, numbers: str, values: list[bytes]) -> tuple[int, int]:
     return 0, 0
 
 
-def _open(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _open(go: Try, keys: list[str], argv: list[bytes]) -> int:
     numbers, copy = keys
     go.watch(numbers, copy)
     for at in range(2, len(argv), 3):
@@ -182,13 +182,13 @@ def _flat(fields: dict[bytes, bytes]) -> list[bytes]:
     return [part for pair in fields.items() for part in pair]
 
 
-def _waiting(go: _Try, key: str, group: bytes, idle: bytes, count: int) -> list[tuple[bytes, int]]:
+def _waiting(go: Try, key: str, group: bytes, idle: bytes, count: int) -> list[tuple[bytes, int]]:
     """Entries taken and not acknowledged for that long, with their deliveries."""
     found = go.ask("XPENDING", key, group, "IDLE", idle, "-", "+", count, parse_detail=True)
     return [(one["message_id"], int(one["times_delivered"])) for one in found]
 
 
-def _take(go: _Try, keys: list[str], argv: list[bytes]) -> list[Any]:
+def _take(go: Try, keys: list[str], argv: list[bytes]) -> list[Any]:
     group, consumer, count, idle, suspect = argv[0], argv[1], int(argv[2]), argv[3], int(argv[4])
     if not go.ask("XLEN", keys[0]):
         return [0]
@@ -207,7 +207,7 @@ def _take(go: _Try, keys: list[str], argv: list[bytes]) -> list[Any]:
     return out
 
 
-def _adopt(go: _Try, keys: list[str], argv: list[bytes]) -> list[Any]:
+def _adopt(go: Try, keys: list[str], argv: list[bytes]) -> list[Any]:
     for entry, deliveries in _waiting(go, keys[0], argv[0], argv[2], 1000):
         if deliveries >= int(argv[3]):
             for _, fields in go.ask("XCLAIM", keys[0], argv[0], argv[1], argv[2], entry):
@@ -216,14 +216,14 @@ def _adopt(go: _Try, keys: list[str], argv: list[bytes]) -> list[Any]:
     return []
 
 
-def _release(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _release(go: Try, keys: list[str], argv: list[bytes]) -> int:
     for entry, deliveries in zip(argv[2::2], argv[3::2], strict=True):
         claim = ("XCLAIM", keys[0], argv[0], argv[1], 0, entry, "IDLE", _DAY_MS, "RETRYCOUNT", deliveries, "JUSTID")
         go.ask(*claim, parse_justid=True)
     return 1
 
 
-def _settle(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _settle(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(*keys[1:])
     there: dict[str, bool] = {copy: bool(go.ask("EXISTS", copy)) for copy in dict.fromkeys(keys[2::2])}
     groups = _groups(argv, 1, 5)
@@ -244,14 +244,14 @@ def _settle(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return len(groups)
 
 
-def _join(go: _Try, copy: str, name: bytes, value: bytes) -> None:
+def _join(go: Try, copy: str, name: bytes, value: bytes) -> None:
     """Sets a field of a copy unless it holds that version or a newer one."""
     had = go.field(copy, name)
     if had is None or had[:20] < value[:20]:
         go.set(copy, name, value)
 
 
-def _bury(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _bury(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(keys[0])
     found = go.ask("XRANGE", keys[0], argv[1], argv[1])
     go.do("XACK", keys[0], argv[0], argv[1])
@@ -262,7 +262,7 @@ def _bury(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-def _retry(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _retry(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(keys[0])
     found = go.ask("XRANGE", keys[0], argv[0], argv[0])
     if not found:
@@ -273,7 +273,7 @@ def _retry(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-def _drop(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _drop(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(*keys)
     found = go.ask("XRANGE", keys[0], argv[0], argv[0])
     held = go.field(keys[1], argv[1])
@@ -283,7 +283,7 @@ def _drop(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return len(found)
 
 
-def _retire(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _retire(go: Try, keys: list[str], argv: list[bytes]) -> int:
     if not go.ask("EXISTS", keys[0]) or not any(one["name"] == argv[0] for one in go.ask("XINFO GROUPS", keys[0])):
         return 0
     for one in go.ask("XINFO CONSUMERS", keys[0], argv[0]):
@@ -292,7 +292,7 @@ def _retire(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-def _claim(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _claim(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(keys[0])
     if go.field(keys[0], _KNOWN) is not None:
         return 0
@@ -301,7 +301,7 @@ def _claim(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-def _fill(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _fill(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(keys[0])
     go.load(keys[0], [b"\0" + argv[0], *argv[2::2]])
     if go.field(keys[0], b"\0" + argv[0]) is None:
@@ -314,7 +314,7 @@ def _fill(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-def _note(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _note(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(keys[0])
     if not go.ask("EXISTS", keys[0]):
         return 0
@@ -325,7 +325,7 @@ def _note(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-def _store(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _store(go: Try, keys: list[str], argv: list[bytes]) -> int:
     token, value, life, seen, negative = argv
     go.watch(*keys)
     if go.ask("GET", keys[1]) != token:
@@ -338,7 +338,7 @@ def _store(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return int(not refused)
 
 
-def _put(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _put(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(keys[0])
     had = go.ask("GET", keys[0])
     if had is not None and had[20:21] == b"P" and had[:20] > argv[0][:20]:
@@ -347,7 +347,7 @@ def _put(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-def _swap(go: _Try, keys: list[str], argv: list[bytes]) -> int:
+def _swap(go: Try, keys: list[str], argv: list[bytes]) -> int:
     live, draft, head = keys
     go.watch(live, draft)
     first = go.ask("ZRANGE", live, 0, 0)
@@ -363,7 +363,7 @@ def _swap(go: _Try, keys: list[str], argv: list[bytes]) -> int:
     return 1
 
 
-_TWINS: dict[str, _Twin] = {
+_TWINS: dict[str, scripts.Plain] = {
     scripts.RECORD.sha: _record, scripts.OPEN.sha: _open, scripts.TAKE.sha: _take, scripts.ADOPT.sha: _adopt,
     scripts.RELEASE.sha: _release, scripts.SETTLE.sha: _settle, scripts.BURY.sha: _bury, scripts.RETRY.sha: _retry,
     scripts.DROP.sha: _drop, scripts.RETIRE.sha: _retire, scripts.CLAIM.sha: _claim, scripts.FILL.sha: _fill,

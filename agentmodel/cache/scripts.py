@@ -7,10 +7,11 @@ writes in front of every value. Every script may be sent twice: the second time 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 __all__ = ["ADOPT", "BURY", "CLAIM", "DROP", "FILL", "KNOWN", "NOTE", "OPEN", "PUT", "RECORD", "RELEASE", "RETIRE"]
-__all__ += ["RETRY", "SETTLE", "STORE", "SWAP", "TAKE", "Command", "Script", "text_of"]
+__all__ += ["RETRY", "SETTLE", "STORE", "SWAP", "TAKE", "Command", "Plain", "Script", "plain_of", "text_of"]
 
 Command: TypeAlias = tuple[Any, ...]
 """One command as redis-py's ``execute_command`` takes it."""
@@ -18,16 +19,27 @@ Command: TypeAlias = tuple[Any, ...]
 KNOWN = "\x00known"
 """Field that says a hash holds all of its partition. No sort key holds a control character."""
 
+Plain: TypeAlias = Callable[[Any, list[str], list[bytes]], Any]
+"""Gets a `agentmodel.cache.plain.Try`, keys and arguments, and gives the script's answer."""
+
 _texts: dict[str, str] = {}
+_plains: dict[str, Plain] = {}
 
 
 class Script:
-    """A Lua text and its SHA-1, by which it is called."""
+    """A Lua text and its SHA-1, by which it is called.
 
-    def __init__(self, text: str) -> None:
+    Args:
+        text: The script.
+        plain: Does the same where there is no Lua; see `agentmodel.cache.plain`, which has those of this module.
+    """
+
+    def __init__(self, text: str, *, plain: Plain | None = None) -> None:
         self.text = text.replace("KNOWN", "'\\0known'")
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         _texts[self.sha] = self.text
+        if plain is not None:
+            _plains[self.sha] = plain
 
     def on(self, keys: list[str], *args: Any) -> Command:
         """The command that runs the script on ``keys``."""
@@ -37,6 +49,11 @@ class Script:
 def text_of(sha: str) -> str:
     """The text of a script, for a server that has lost it."""
     return _texts[sha]
+
+
+def plain_of(sha: str) -> Plain | None:
+    """What was given to do a script's work without Lua."""
+    return _plains.get(sha)
 
 
 RECORD = Script("""

