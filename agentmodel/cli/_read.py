@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from agentmodel.access.repository import Repository
 from agentmodel.cli import _show
+from agentmodel.cli._learn import show_tools, tool_rows
 from agentmodel.cli._model import as_of_day, opened
 from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
-from agentmodel.cli._output import Output
+from agentmodel.cli._output import Output, plain, printable
 from agentmodel.cli._stations import count
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Domain as DomainEntity
-from agentmodel.exceptions import MissingExtraError, NotFound
+from agentmodel.exceptions import MissingExtraError, NotFound, ValidationError
 from agentmodel.keys import check_id
+from agentmodel.suggest.plan import Language
 
 if TYPE_CHECKING:
     from agentmodel.redshift.pipeline import Warehouse
+    from agentmodel.redshift.reports import ToolFailures
 
 __all__ = ["add"]
 
@@ -33,6 +36,9 @@ def suggest(
     category: Annotated[str | None, typer.Option(metavar="TEXT", help="The kind of request.")] = None,
     request: Annotated[str | None, typer.Option(metavar="TEXT", help="What is asked, in the user's words.")] = None,
     domain: Domain = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="LANGUAGE", help="Print the plan as text for a model's context: en or ko.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what to do for a request, and why.
@@ -40,13 +46,28 @@ def suggest(
     Which agent, which steps, what to avoid; from what the last publish left.
     """
     check_id("USER", user, "USR")
+    language = _language(prompt)
     with opened(stack_of(ctx)) as model:
         plan = model.suggest(user, category=category, request=request, domain_id=domain)
+    text = None if language is None else plan.as_prompt(language=language)
     out = Output(as_json=as_json)
     if as_json:
-        out.data(plan)
-    else:
+        out.data(plan if text is None else {**plain(plan), "prompt": text})
+    elif text is None:
         _show.plan(out, plan)
+    else:
+        for line in text.splitlines():
+            out.line(printable(line))
+
+
+def _language(text: str | None) -> Language | None:
+    for known in get_args(Language):
+        if text == known:
+            found: Language = known
+            return found
+    if text is not None:
+        raise ValidationError("--prompt", text, "one of " + ", ".join(get_args(Language)))
+    return None
 
 
 def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_json: Json = False) -> None:
@@ -95,18 +116,20 @@ def _learnt(model: AgentModel) -> tuple[ModuleType, Warehouse]:
 def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -> None:
     """List the tools that fail, and how often.
 
-    As of the last refresh; --json has those that do not fail, too.
+    How often as of the last refresh, whether they fail now as the calls say; --json has those that do not fail, too.
     """
     with opened(stack_of(ctx)) as model:
-        if domain is not None:
-            next(_domains(model.repository, domain))
-        reports, warehouse = _learnt(model)
-        failures = reports.tool_failures(warehouse, domain)
+        domains = [each.domain_id for each in _domains(model.repository, domain)]
+        failures: list[ToolFailures] = []
+        if model.settings.warehouse_url is not None:  # without one, health is what there is
+            reports, warehouse = _learnt(model)
+            failures = reports.tool_failures(warehouse, domain)
+        rows = tool_rows(model, domains, failures)
     out = Output(as_json=as_json)
     if as_json:
-        out.data(failures)
+        out.data(rows)
     else:
-        _show.tools(out, failures)
+        show_tools(out, rows)
 
 
 def patterns(

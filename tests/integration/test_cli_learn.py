@@ -1,0 +1,208 @@
+"""`agentmodel evaluate`, `savings`, `tools` and `suggest --prompt`: what was learnt, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agentmodel import AgentModel, Settings
+from agentmodel.cli import main
+from agentmodel.suggest.rankings import RANKINGS
+from tests.integration.suggest_world import catalogue, opened, run
+from tests.integration.test_cli_errors import environment
+
+
+class Cli:
+    """Runs commands and gives what they print."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        found = main(list(arguments))
+        out, err = self.capsys.readouterr()
+        assert code == found, err
+        assert code == 0 or ("", 1) == (out, err.count("\n"))
+        return out or err
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+
+@pytest.fixture
+def model(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentModel]:
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    with opened(settings) as model:
+        catalogue(model)
+        yield model
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(capsys)
+
+
+def history(model: AgentModel) -> None:
+    """Two agents: the first mostly succeeds, the second mostly does not."""
+    for number in range(12):
+        run(model, agent_id="AGT001", succeeded=number % 6 != 0)
+        run(model, agent_id="AGT002", succeeded=number % 6 == 0, tools=(1, 2))
+
+
+def learn(cli: Cli) -> None:
+    for command in ("drain", "refresh"):
+        cli(command)
+
+
+def test_rankings_are_compared_with_baselines(model: AgentModel, cli: Cli) -> None:
+    """Both rankings and the baselines, with the number of cases, from the user's own history."""
+    history(model)
+    learn(cli)
+    found = cli.json("evaluate")
+    text = cli("evaluate", "--learn", "0.5")
+
+    assert (24, 14) == (found["runs"], found["learnt"])
+    assert set(RANKINGS) == {row["ranking"] for row in found["rankings"]}
+    assert all(row["cases"] > 0 for row in found["rankings"])
+    assert set(RANKINGS) == {row["ranking"] for row in found["uses"]}
+    assert {"category", "category and agent", "every run"} == {row["scope"] for row in found["plans"]}
+    assert {"evidence", "success share"} == set(found["calibration_error"])
+    assert None is found["off_policy"]
+    assert "24 runs, 12 of them (50% of each domain) learnt from" in text
+    assert all(ranking in text for ranking in RANKINGS)
+    assert "evidence is off by" in text
+
+
+def test_other_ways_to_choose_are_valued(model: AgentModel, cli: Cli) -> None:
+    """Suggestions that were taken and ended say what other choices would have been worth; without, that is said."""
+    learn(cli)
+    assert "no suggestion was taken" in cli("evaluate", "--off-policy")
+    plan = model.suggest("USR001", domain_id="DMN001")
+    with model.session("USR001", "a café", plan=plan) as session:
+        with session.process("locate") as process, process.call(plan.agent_id or "", "TL001"):
+            pass
+        session.succeed()
+    rows = cli.json("evaluate", "--off-policy")["off_policy"]
+
+    assert {"best scored": 1, "any candidate": 1} == {row["policy"]: row["cases"] for row in rows}
+    assert "doubly robust" in cli("evaluate", "--off-policy")
+
+
+def test_without_history_nothing_is_measured(model: AgentModel, cli: Cli) -> None:
+    """An empty history is no failure: the commands say what is missing."""
+    cli("refresh")
+
+    assert "no runs yet" in cli("evaluate")
+    assert 0 == cli.json("evaluate")["runs"]
+    assert [] == cli.json("savings")
+    assert "no call was answered" in cli("savings")
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.5", "60", "nan", "most"])
+def test_what_is_no_share_is_refused(share: str, model: AgentModel, cli: Cli) -> None:
+    """A share to learn from is above 0 and below 1, whether or not there is a history."""
+    assert "--learn" in cli("evaluate", "--learn", share, code=2)
+
+
+def test_savings_are_shown_as_measured(model: AgentModel, cli: Cli) -> None:
+    """Runs with known answers against those without, calls and tokens; too few runs say nothing."""
+
+    def worked(*, known: bool) -> None:
+        with model.session("USR001", "a café", category="cafe search") as session:
+            with session.process("locate") as process:
+                for number in range(3):
+                    with process.call("AGT001", f"TL{number + 1:03d}") as call:
+                        if known and number:
+                            call.mark("cache_hit")
+                        else:
+                            call.input_tokens = 100
+            session.succeed()
+
+    worked(known=True)
+    worked(known=False)
+    learn(cli)
+    (calls, _) = cli.json("savings")
+    assert (2, None) == (calls["hits"], calls["saved"])
+    assert "fewer than two runs" in cli("savings")
+    worked(known=True)
+    worked(known=False)
+    learn(cli)
+    calls, tokens = cli.json("savings")
+
+    assert ("calls", 1.0, 3.0, 2.0) == (calls["unit"], calls["mean_with"], calls["mean_without"], calls["saved"])
+    assert ("tokens", 200.0) == (tokens["unit"], tokens["saved"])
+    assert "2.00 to 2.00" in cli("savings")
+
+
+def test_tools_say_whether_they_fail_now(model: AgentModel, cli: Cli) -> None:
+    """Counts of the history and health of now stand together; what fails now comes first, with since when."""
+    for _ in range(25):
+        run(model, tools=(1, 2))
+    run(model, tools=(3,), failing=(3,), succeeded=False)
+    for _ in range(8):
+        run(model, tools=(2,), failing=(2,), succeeded=False)
+    learn(cli)
+    rows = cli.json("tools")
+    by_tool = {(row["agent_id"], row["tool_id"]): row for row in rows}
+    failing, fine, unused = (
+        by_tool[place] for place in (("AGT001", "TL002"), ("AGT001", "TL001"), ("AGT002", "TL001"))
+    )
+    text = cli("tools", "--domain", "DMN001")
+
+    assert ("AGT001", "TL002") == (rows[0]["agent_id"], rows[0]["tool_id"])
+    assert ("open", 33, 8) == (failing["state"], failing["calls"], failing["errors"])
+    assert failing["since"] is not None
+    assert failing["until"] > failing["since"]
+    assert "calls failed" in failing["note"]
+    assert ("closed", None, 25, "") == (fine["state"], fine["since"], fine["calls"], fine["note"])
+    assert ("agent 2", "locate", "closed", 0, None) == (
+        unused["agent_name"], unused["tool_name"], unused["state"], unused["calls"], unused["error_rate"],
+    )  # fmt: skip
+    assert "search of AGT001 is open: failing since" in text
+    assert "format" in text
+    assert "locate" not in text
+
+
+def test_health_is_shown_without_a_warehouse(model: AgentModel, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether tools fail now is known from the calls alone."""
+    monkeypatch.delenv("AGENTMODEL_WAREHOUSE_URL")
+
+    assert {("closed", 0)} == {(row["state"], row["calls"]) for row in cli.json("tools")}
+    assert "no tool failed" in cli("tools")
+
+
+def test_tools_outside_the_catalogue_are_watched_too(model: AgentModel, cli: Cli) -> None:
+    """A tool that nobody entered is in the history, and its health is known where calls are watched together."""
+    for _ in range(3):
+        run(model, agent_id="AGT001", tools=(9,), failing=(9,), succeeded=False)
+    learn(cli)
+    (row,) = [row for row in cli.json("tools") if row["tool_id"] == "TL009"]
+
+    assert (3, 3, "closed") == (row["calls"], row["errors"], row["state"])
+
+
+def test_a_plan_is_printed_for_a_model(model: AgentModel, cli: Cli) -> None:
+    """`--prompt` prints the plan as text in English or Korean, with JSON beside the plan."""
+    history(model)
+    learn(cli)
+    cli("publish")
+    asked = ("suggest", "USR001", "--category", "cafe search")
+    english = cli(*asked, "--prompt", "en")
+    both = cli.json(*asked, "--prompt", "ko")
+
+    assert english.startswith("This worked before for this user's requests of this kind.")
+    assert "1. step 1: locate" in english
+    assert "own mapping" == both["source"]
+    assert both["prompt"].startswith("이 사용자의 같은 종류 요청에서")
+    assert both["prompt"].splitlines()[0] in cli(*asked, "--prompt", "ko")
+    assert "prompt" not in cli.json(*asked)
+
+
+def test_a_language_that_is_none_is_refused_before_anything_is_suggested(model: AgentModel, cli: Cli) -> None:
+    """A wrong language is named with those that are known, and no suggestion is kept."""
+    assert "one of en, ko" in cli("suggest", "USR001", "--domain", "DMN001", "--prompt", "fr", code=2)
+    assert [] == model.suggestions.of_user("USR001")
