@@ -27,3 +27,12 @@ def either_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
         return valkey_url
     url: str = request.getfixturevalue("url_without_scripts")
     return url
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long runs out unless they are asked for by their mark."""
+    if "long" in str(config.getoption("-m")):
+        return
+    for item in items:
+        if item.get_closest_marker("long") is not None:
+            item.add_marker(pytest.mark.skip(reason="a long run: ask for it with `pytest -m long`"))
