@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentmodel.cli import _show
 from agentmodel.cli._model import opened
 from agentmodel.cli._options import Json, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
-from agentmodel.exceptions import KeyFormatError, ValidationError
-from agentmodel.keys import parse_time
+from agentmodel.exceptions import ValidationError
 from agentmodel.suggest.detector import State
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
@@ -254,7 +254,7 @@ def show_tools(out: Output, rows: Sequence[ToolRow]) -> None:
     told = [row for row in rows if row.errors or row.state in ("open", "half-open")]
     cells = (
         (row.agent_id, row.tool_id, row.tool_name, row.state, row.calls, row.errors,
-         None if row.error_rate is None else f"{row.error_rate:.0%}", _time(row.last_error_at), row.last_message)
+         None if row.error_rate is None else f"{row.error_rate:.0%}", _show.moment(row.last_error_at), row.last_message)
         for row in told[:_TOOLS]
     )  # fmt: skip
     columns = ("agent", "id", "tool", "state", "calls>", "errors>", "rate>", "last error (UTC)", "which")
@@ -269,16 +269,6 @@ def show_tools(out: Output, rows: Sequence[ToolRow]) -> None:
                     f"{printable(row.since)}, {tried} {printable(row.until)} (UTC): {row.note}"
                 )
             )
-
-
-def _time(text: str | None) -> datetime | str | None:
-    """A time of the history for people; as it is stored when it is none."""
-    if text is None:
-        return None
-    try:
-        return parse_time(text)
-    except KeyFormatError:
-        return text
 
 
 def add(app: typer.Typer) -> None:

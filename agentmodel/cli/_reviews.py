@@ -9,13 +9,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from agentmodel.cli import _show
 from agentmodel.cli._model import opened
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict
-from agentmodel.exceptions import KeyFormatError, ValidationError
-from agentmodel.keys import parse_time
+from agentmodel.exceptions import ValidationError
 from agentmodel.suggest.answers import Decision, status_now
 from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews
 
@@ -86,7 +86,7 @@ def show(ctx: typer.Context, review: Reference, *, as_json: Json = False) -> Non
     if as_json:
         out.data(_data(found))
     else:
-        _show(out, found)
+        _show_one(out, found)
 
 
 # Answer, before a step
@@ -322,7 +322,7 @@ def _list_one(out: Output, review: Review) -> None:
     out.line(f"  {_standing(review)}")
 
 
-def _show(out: Output, review: Review) -> None:
+def _show_one(out: Output, review: Review) -> None:
     out.line(printable(review.question))
     rows: Sequence[tuple[str, Any]] = (
         ("review", Reviews.reference(review)),
@@ -345,18 +345,10 @@ def _show(out: Output, review: Review) -> None:
         out.line(f"to call with instead: {_exact(review.final_arguments, indent=2)}")
     out.line()
     trail = (
-        (_moment(event.get("at", "")), event.get("what"), event.get("by"), event.get("to"), event.get("note"))
+        (_show.moment(event.get("at")), event.get("what"), event.get("by"), event.get("to"), event.get("note"))
         for event in review.trail or ()
     )
     out.table("What happened", ("at (UTC)", "what", "by", "then", "note"), trail)
-
-
-def _moment(text: str) -> datetime | str:
-    """A time of the trail for people; as it is stored when it is none."""
-    try:
-        return parse_time(text)
-    except KeyFormatError:
-        return text
 
 
 def add(app: typer.Typer) -> None:

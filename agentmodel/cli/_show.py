@@ -24,6 +24,7 @@ __all__ = [
     "bad_lines",
     "errors",
     "imported",
+    "moment",
     "patterns",
     "plan",
     "session",
@@ -65,7 +66,7 @@ def tools(out: Output, failures: Iterable[ToolFailures]) -> None:
     """Tools that failed, most errors first."""
     failing = [each for each in failures if each.errors]
     rows = (
-        (f.agent_id, f.tool_id, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", _time(f.last_error_at),
+        (f.agent_id, f.tool_id, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at),
          f.last_message)
         for f in failing[:_ROWS]
     )  # fmt: skip
@@ -74,7 +75,7 @@ def tools(out: Output, failures: Iterable[ToolFailures]) -> None:
     out.table(title, columns, rows, empty="no tool failed")
 
 
-def _time(text: str | None) -> datetime | str | None:
+def moment(text: str | None) -> datetime | str | None:
     """A time of the table for people; as it is stored when it is none."""
     if text is None:
         return None
