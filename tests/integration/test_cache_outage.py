@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agentmodel.cache import journal as journal_module
+from agentmodel.cache import scripts
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import Item
 from agentmodel.cache.drain import Drained, Drainer
@@ -303,3 +305,60 @@ class TestEviction:
             assert "closed" == valkey.breaker.state
         finally:
             direct.one(("CONFIG", "SET", "maxmemory", "0"))
+
+
+def appended_twice(valkey: Valkey, proxy: Proxy) -> int:
+    """A record whose reply is lost: how often it is in the journal in the end."""
+    proxy.fault("lose")
+    Journal(valkey).append([entry()])
+    return Journal(valkey).stats().depth
+
+
+class TestMutants:
+    def test_append_that_does_not_look_is_caught(self, valkey: Valkey, proxy: Proxy, monkeypatch: Any) -> None:
+        """A lost reply makes two entries of one record when the script does not look what is there."""
+        monkeypatch.setattr(
+            scripts, "RECORD", scripts.Script(scripts.RECORD.text.replace("if held and", "if false and"))
+        )
+        monkeypatch.setattr(journal_module, "RECORD", scripts.RECORD)
+        Journal(valkey).append([Entry(P, item("first"), 1, immutable=True)])
+
+        assert 3 == appended_twice(valkey, proxy)
+
+    def test_append_is_once(self, valkey: Valkey, proxy: Proxy) -> None:
+        """The same trial with the script as it is makes one."""
+        Journal(valkey).append([Entry(P, item("first"), 1, immutable=True)])
+
+        assert 2 == appended_twice(valkey, proxy)
+
+    @pytest.mark.parametrize("fault", ["reset", "hole"])
+    def test_call_that_swallows_is_caught(self, valkey: Valkey, proxy: Proxy, direct: Valkey, fault: str) -> None:
+        """A writer that takes an outage for a receipt has claimed what nobody has; ours raises instead."""
+        journal = Journal(valkey)
+        journal.append([entry("first")])
+        proxy.fault(fault)
+        claimed = []
+        with contextlib.suppress(CacheUnavailable):
+            claimed += journal.append([entry("A")])
+        honest = len(claimed)
+        claimed += [Receipt("valkey", 1, 2)]  # the mutant
+        kept = len(Recent(direct).pending(P, P)) - 1
+
+        assert honest <= kept < len(claimed)
+
+    def test_overlay_with_a_ttl_is_caught(self, valkey: Valkey, direct: Valkey) -> None:
+        """Under eviction of whatever has a TTL, a record is read back; were the overlay given one, it would be gone."""
+        journal = Journal(valkey)
+        journal.append([entry("A")])
+
+        def evict() -> None:
+            for key in direct.one(("KEYS", "*")):
+                if direct.one(("TTL", key)) > 0:
+                    direct.one(("DEL", key))
+
+        evict()
+        ours = set(Recent(valkey).pending(P, P))
+        direct.one(("EXPIRE", "am:{36}:p:USR001", 1000))  # the mutant
+        evict()
+
+        assert ({"A"}, set()) == (ours, set(Recent(valkey).pending(P, P)))
