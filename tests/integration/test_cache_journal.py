@@ -283,9 +283,10 @@ class TestStart:
             assert Journal(declared).verify().hidden
             assert "valkey-durable" == Journal(declared).stats().level
 
-    def test_least_rights(self, valkey: Valkey) -> None:
+    @pytest.mark.parametrize("category", ["scripting", "transaction"])
+    def test_least_rights(self, valkey: Valkey, category: str) -> None:
         """A user with the rights that the operator's page names can record, drain, read and rank."""
-        rights = ["~am:*", "+@read", "+@write", "+@scripting", "+@connection", "+info"]
+        rights = ["~am:*", "+@read", "+@write", f"+@{category}", "+@connection", "+info"]
         valkey.one(("ACL", "SETUSER", "least", "reset", "on", ">pw", *rights))
         with Valkey(Settings(valkey_url=valkey.where.replace("//", "//least:pw@"), **PATIENT)) as least:
             journal, table = Journal(least), Table()

@@ -11,9 +11,9 @@ import random
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -31,6 +31,7 @@ from agentmodel.exceptions import TableUnavailable
 FETCHED = Path(__file__).parents[2] / ".venv" / "dynoxide" / "package" / "dynoxide"
 ENGINE = Path(os.environ.get("AGENTMODEL_TEST_ENGINE", FETCHED))
 TRIALS = int(os.environ.get("AGENTMODEL_TEST_TRIALS", "10"))
+T = TypeVar("T")
 MANY = 1000  # deliveries: these trials kill more often than a record that kills could
 pytestmark = pytest.mark.skipif(not ENGINE.exists(), reason="no engine with a file: `make test-engine` fetches one")
 
@@ -95,17 +96,12 @@ class Killing(HistorySink):
         self._engine, self._choose, self._gullible = engine, choose, gullible
 
     def put_many(self, items: Sequence[Item]) -> list[Item]:
-        with self._dying():
-            return super().put_many(items)
-        return []
+        return self._dying(lambda: super(Killing, self).put_many(items), [])
 
     def put_newer(self, item: Item, version: int) -> bool:
-        with self._dying():
-            return super().put_newer(item, version)
-        return True
+        return self._dying(lambda: super(Killing, self).put_newer(item, version), True)
 
-    @contextlib.contextmanager
-    def _dying(self) -> Iterator[None]:
+    def _dying(self, write: Callable[[], T], done: T) -> T:
         when = self._choose.choice(["before", "amid", "after", *["never"] * 6])
         amid = threading.Thread(target=self._engine.kill)
         if when == "before":
@@ -113,16 +109,18 @@ class Killing(HistorySink):
         if when == "amid":
             amid.start()
         try:
-            yield
+            answer = write()
         except TableUnavailable:
-            if not self._gullible:  # the mutant takes a write that failed for one that was done
-                raise
+            if self._gullible:  # the mutant takes a write that failed for one that was done
+                return done
+            raise
         finally:
             if when == "amid":
                 amid.join()
         if when == "after":
             self._engine.kill()
             raise TableUnavailable("the engine died after the write")
+        return answer
 
 
 def lost(valkey: Valkey, engine: Engine, seed: int, **how: Any) -> list[Any]:
