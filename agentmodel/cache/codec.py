@@ -118,7 +118,7 @@ def _number(item: Item, name: str) -> int | None:
 def _framed(content: Any, version: int) -> bytes:
     try:
         body = _ENCODER.encode(content).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValidationError("item", content, f"give DynamoDB JSON ({error})") from None
     return b"%s%s%08x%s" % (version_text(version).encode(), _FORMAT, zlib.crc32(body), body)
 
@@ -145,7 +145,9 @@ def _binary(value: object) -> str:
 
 
 # made once: json.dumps with these options would make one at every call, half of its time for a record
-_ENCODER = json.JSONEncoder(default=_binary, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_ENCODER = json.JSONEncoder(
+    default=_binary, ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+)
 
 
 def _with_bytes(content: Any) -> Any:
