@@ -356,9 +356,7 @@ class AgentModel:
         from agentmodel.cache.stats import cache_stats
 
         near = self._near
-        return cache_stats(
-            self._valkey, self.journal, read=near.read, recent=near.recent, leaderboard=near.leaderboard
-        )
+        return cache_stats(self._valkey, self.journal, read=near.read, recent=near.recent, leaderboard=near.leaderboard)
 
     # Resources
 
