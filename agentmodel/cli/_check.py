@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -33,10 +32,10 @@ class _Done:
     problems: list[Problem] = field(default_factory=list)
     mended: int = 0
     looked_at: int = 0
-    last: dict[str, Any] | None = None
+    last: dict[str, Any] | None = None  # up to this item everything was shown, and mended if asked for
 
-    def token(self) -> str | None:
-        return None if self.last is None else write_cursor(_ASKED, self.last)
+    def onward(self) -> str:
+        return "run it again" if self.last is None else f"go on with --start {write_cursor(_ASKED, self.last)}"
 
 
 def check(
@@ -49,7 +48,7 @@ def check(
     """
     after = None if start is None else read_cursor(_ASKED, start)
     out = Output(as_json=as_json)
-    done = _Done()
+    done = _Done(last=after)
     with opened(stack_of(ctx)) as model:
         done.problems += check_declarations()
         done.problems += check_table(model.table)
@@ -58,21 +57,28 @@ def check(
         try:
             for found in _items(model, done, after):
                 _take(model, out, done, found, fix=fix, ask=not yes)
-        except KeyboardInterrupt:
-            out.note(f"stopped after {done.looked_at} items; go on with --start {done.token()}")
+        except (KeyboardInterrupt, typer.Abort):
+            out.note(f"stopped after {done.looked_at} items; {done.onward()}")
             raise
     _tell(out, done, fix=fix)
 
 
 def _items(model: AgentModel, done: _Done, after: Any) -> Iterator[list[Problem]]:
-    """Problems of the items, some at a time."""
+    """Problems of the items, some at a time; the place to go on stays before the first that was not dealt with."""
+    waiting: list[Problem] = []
 
     def seen(number: int, last: dict[str, Any]) -> None:
-        done.looked_at, done.last = number, last
+        done.looked_at = number
+        if not waiting:
+            done.last = last
 
-    problems = check_items(model.table, start=after, progress=seen)
-    while found := list(islice(problems, _AT_ONCE)):
-        yield found
+    for problem in check_items(model.table, start=after, progress=seen):
+        waiting.append(problem)
+        if len(waiting) == _AT_ONCE:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 def _take(model: AgentModel, out: Output, done: _Done, found: list[Problem], *, fix: bool, ask: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agentmodel.access.check import mend
 from agentmodel.cli import main
 from agentmodel.config import Settings
 from agentmodel.dynamo.table import Table
@@ -66,19 +67,32 @@ def test_what_cannot_be_mended_keeps_the_exit_code(table: Table, capsys: pytest.
     assert 1 == main(["check", "--fix"])
 
 
+@pytest.mark.parametrize("mended", [0, 1, 2])
+@pytest.mark.parametrize("at_once", [1, 2, 500])
 def test_a_check_goes_on_where_it_was_stopped(
-    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, at_once: int, mended: int
 ) -> None:
-    """An interrupted check tells the token to go on with; an altered token is refused."""
-    _store(table, *(_agent(number) for number in range(1, 4)))
+    """Stopped anywhere, a check tells how to go on, and that mends all that was left; an altered token is refused."""
+    fine = {"PK": {"S": "USR001"}, "SK": {"S": "METADATA"}, "EntityType": {"S": "UserInfo"}, "UserNM": {"S": "x"}}
+    _store(table, fine, *(_agent(number) for number in range(1, 4)))
+    calls = []
 
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    def interrupted(*given: Any) -> bool:
+        calls.append(given)
+        if len(calls) > mended:
+            raise KeyboardInterrupt
+        return mend(*given)
 
+    monkeypatch.setattr("agentmodel.cli._check._AT_ONCE", at_once)
     with monkeypatch.context() as patched:
         patched.setattr("agentmodel.cli._check.mend", interrupted)
         assert 130 == main(["check", "--fix"])
-    token = capsys.readouterr().err.split("--start ")[1].split()[0]
+    told = capsys.readouterr().err
+    token = told.split("--start ")[1].split()[0] if "--start" in told else None
 
-    assert 0 == main(["check", "--start", token])
-    assert 2 == main(["check", "--start", f"{token[:-1]}!"])
+    assert token is not None or "run it again" in told
+    assert 0 == main(["check", "--fix", *(["--start", token] if token else [])])
+    assert f"{3 - mended} mended" in capsys.readouterr().out
+    assert 0 == main(["check"])
+    if token is not None:
+        assert 2 == main(["check", "--start", f"{token[:-1]}!"])
