@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from agentmodel import (
     Agent,
@@ -25,17 +29,20 @@ from agentmodel import (
 from agentmodel.access.pages import Page
 from agentmodel.access.patterns import PATTERNS
 from agentmodel.access.repository import SessionHistory
+from agentmodel.dynamo.entity import Entity, entity_of
 from agentmodel.exceptions import CursorError, ValidationError
+from agentmodel.testing import strategies
 
 DAY = datetime(2025, 6, 14, tzinfo=UTC)
 OVER = datetime(2025, 7, 1, tzinfo=UTC)
+KINDS = 10  # entities that `everything` makes for each number
 
 
 @pytest.fixture(params=["valkey", "no valkey"])
 def model(request: pytest.FixtureRequest, settings: Settings) -> Iterator[AgentModel]:
     """A model on an empty table, with Valkey and without."""
-    given = settings if request.param == "valkey" else settings.model_copy(update={"valkey_url": None})
-    with AgentModel.from_settings(given) as made:
+    chosen = settings if request.param == "valkey" else settings.model_copy(update={"valkey_url": None})
+    with AgentModel.from_settings(chosen) as made:
         made.table.create()
         yield made
         made.table.delete()
@@ -68,19 +75,21 @@ def everything(count: int = 7, **values: Any) -> list[Any]:
     return made
 
 
+VALUES: dict[str, tuple[Any, ...]] = {  # of the partition each pattern is asked for below
+    "top_agents": ("DMN001",),
+    "domain_tools": ("DMN001",),
+    "agent_tools": ("AGT001",),
+    "sessions": ("USR001",),
+    "session_history": ("USR001", "SESS1"),
+    "user_mappings": ("USR001",),
+    "mappings": (0,),
+}
 Asks = Callable[..., Page[Any]]
 
 
 def asked(model: AgentModel, name: str) -> Asks:
     """An access pattern with its arguments given, but for limit and cursor."""
-    arguments: dict[str, tuple[str, ...]] = {
-        "top_agents": ("DMN001",),
-        "domain_tools": ("DMN001",),
-        "agent_tools": ("AGT001",),
-        "sessions": ("USR001",),
-        "session_history": ("USR001", "SESS1"),
-        "user_mappings": ("USR001",),
-    }
+    arguments = {} if name == "mappings" else VALUES
     method = getattr(model.repository, name)
 
     def ask(**options: Any) -> Page[Any]:
@@ -130,14 +139,16 @@ def test_pages_together_are_the_whole(model: AgentModel, name: str) -> None:
 def test_a_limit_means_matches(model: AgentModel, name: str) -> None:
     """What expired and is still stored does not count: a page of five has five, where there are so many."""
     gone = everything(9, expires_at=OVER)
-    there = [entity for entity in everything(9) if entity.key.sk[-1] in "2468" or entity.key.sk == "METADATA"]
+    there = [entity for place, entity in enumerate(everything(9)) if place // KINDS % 2 == 1]  # every second of a kind
     model.repository.put(*gone)
     model.repository.put(*there)
     ask = asked(model, name)
-    expected = len(ask(limit=1000))
-    page = ask(limit=min(3, expected))
 
-    assert min(3, expected) == len(page)
+    expected = {"session_history": 12, "mappings": 8}.get(name, 4)
+
+    assert expected == len(ask(limit=1000))
+    assert 3 == len(ask(limit=3))
+    assert [1] * expected == [len(page) for page in in_pages(ask, 1) if page]
     assert {None} == {entity.expires_at for entity in ask(limit=1000)}
 
 
@@ -326,16 +337,7 @@ def test_session_history_is_in_order(model: AgentModel) -> None:
 def test_nothing_is_read_in_vain(model: AgentModel, pattern: Any) -> None:
     """DynamoDB reads for a pattern exactly what it returns: its ScannedCount is the number of items."""
     model.repository.put(*everything())
-    values = {
-        "top_agents": ("DMN001",),
-        "domain_tools": ("DMN001",),
-        "agent_tools": ("AGT001",),
-        "sessions": ("USR001",),
-        "session_history": ("USR001", "SESS1"),
-        "user_mappings": ("USR001",),
-        "mappings": (0,),
-    }
-    query = pattern.query(*values.get(pattern.name, ()))
+    query = pattern.query(*VALUES.get(pattern.name, ()))
     found = model.table.query(query)
     whole = model.table.call("Query", TableName=model.table.name, **query.request())
 
@@ -343,6 +345,69 @@ def test_nothing_is_read_in_vain(model: AgentModel, pattern: Any) -> None:
     assert whole["Count"] == whole["ScannedCount"] == len(found.items)
     assert "FilterExpression" not in query.request()
     assert len(found.items) == len(asked(model, pattern.name)(limit=1000))
+
+
+@pytest.fixture(scope="module")
+def bare(dynamodb_endpoint: str) -> Iterator[AgentModel]:
+    """A model on a table of this module, without Valkey; who uses it empties it."""
+    chosen = Settings.load(
+        table=f"Test-{uuid.uuid4().hex[:12]}", endpoint=dynamodb_endpoint, access_key_id="test",
+        secret_access_key="test", dynamodb_timeout=10.0, valkey_url=None,
+    )  # fmt: skip
+    with AgentModel.from_settings(chosen) as made:
+        made.table.create()
+        yield made
+        made.table.delete()
+
+
+HOME = {"user_id": "USR001", "session_id": "SESS1"}
+CROWDED = st.lists(
+    st.one_of(
+        strategies.domains(expires_at=None),
+        strategies.agents(domain_id="DMN001", expires_at=None),
+        strategies.tools(agent_id="AGT001", domain_id="DMN001", expires_at=None),
+        strategies.agents(agent_id="AGT001", domain_id="DMN001", expires_at=None),
+        strategies.users(user_id="USR001", expires_at=None),
+        strategies.user_sessions(user_id="USR001", expires_at=None),
+        strategies.processes(**HOME, expires_at=None),
+        strategies.executions(**HOME, expires_at=None),
+        strategies.reviews(**HOME, expires_at=None),
+        strategies.mappings(user_id="USR001", index_number=0, expires_at=None),
+        strategies.mappings(index_number=0, expires_at=None),
+    ),
+    min_size=10,
+    max_size=40,
+)
+
+
+@hypothesis_settings(max_examples=20)
+@given(crowd=CROWDED)
+def test_what_a_pattern_reads_is_what_it_returns(bare: AgentModel, crowd: list[Entity]) -> None:
+    """Whatever lies side by side in the partitions: each pattern's ScannedCount is its Count and what it returns."""
+    with bare.writer.batch() as batch:
+        for item in bare.table.scan():
+            found = entity_of(item)
+            assert found is not None
+            batch.delete(found.from_item(item).key)
+    with bare.writer.batch() as batch:
+        for entity in crowd:
+            batch.put(entity)
+    stored = {entity.key: entity for entity in crowd}.values()
+
+    for pattern in PATTERNS:
+        query = pattern.query(*VALUES.get(pattern.name, ()))
+        answer = bare.table.call("Query", TableName=bare.table.name, **query.request())
+        page = asked(bare, pattern.name)(limit=1000)
+        wanted = {
+            entity.key
+            for entity in stored
+            if isinstance(entity, pattern.returns)
+            and query.partition == (entity.gsi1_pk if pattern.index else entity.pk)
+        }
+
+        assert answer["ScannedCount"] == answer["Count"] == len(page), pattern.name
+        assert () == page.aside
+        assert wanted == {entity.key for entity in page}
 
 
 class TestSpreadMappings:
@@ -353,8 +418,8 @@ class TestSpreadMappings:
         """The same table, with mappings spread over five partitions."""
         from agentmodel.keys import spread
 
-        given = model.settings.model_copy(update={"mapping_partitions": 5})
-        with AgentModel.from_settings(given) as made:
+        chosen = model.settings.model_copy(update={"mapping_partitions": 5})
+        with AgentModel.from_settings(chosen) as made:
             mappings = [
                 mapping(user, category, index_number=spread(f"USR{user:03d}", 5))
                 for user in range(30)

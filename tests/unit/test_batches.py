@@ -9,6 +9,7 @@ import pytest
 
 from agentmodel.clock import HybridClock
 from agentmodel.config import Settings
+from agentmodel.dynamo.backoff import Backoff
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import Agent
 from agentmodel.dynamo.table import Table
@@ -41,6 +42,18 @@ class Fake(Table):
                 else:
                     self.stored[item["PK"]["S"]] = item
             return {"UnprocessedItems": {"Test": left}} if left else {}
+
+
+class Clock:
+    """A clock that only waiting moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
 
 
 def agents(number: int) -> list[Item]:
@@ -110,3 +123,81 @@ class TestBatches:
             writer(table).put(Agent(agent_id="AGT1", domain_id="DMN1", name="a", description="\ud800"))
 
         assert 0 == table.calls
+
+
+class Leaving(Table):
+    """A table that answers a batch get with one item at a time, and never with those it is to leave."""
+
+    def __init__(self, *, leaves: frozenset[str] = frozenset()) -> None:
+        super().__init__(Settings(table="Test", batch_deadline=0.3))
+        self.asked: list[list[str]] = []
+        self._leaves = leaves
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        assert "BatchGetItem" == operation
+        keys = request["RequestItems"]["Test"]["Keys"]
+        self.asked.append([key["PK"]["S"] for key in keys])
+        given = [key for key in keys if key["PK"]["S"] not in self._leaves][:1]
+        left = [key for key in keys if key not in given]
+        items = [Agent(agent_id=key["PK"]["S"], domain_id="DMN1", name="a").to_item() for key in given]
+        return {"Responses": {"Test": items}, "UnprocessedKeys": {"Test": {"Keys": left}} if left else {}}
+
+
+class TestBatchGets:
+    def test_unprocessed_keys_are_asked_again(self) -> None:
+        """Keys that were left are asked for again, only they, and the answer is in the order asked."""
+        table = Leaving()
+        found = table.get_many([Agent.at(f"AGT{n}") for n in (2, 1, 3, 1)])
+
+        assert ["AGT2", "AGT1", "AGT3", "AGT1"] == [agent and agent.agent_id for agent in found]
+        assert [["AGT2", "AGT1", "AGT3"], ["AGT1", "AGT3"], ["AGT3"]] == table.asked
+
+    def test_keys_that_are_always_left_end_in_an_error(self) -> None:
+        """After the deadline an error carries the keys that are left."""
+        table = Leaving(leaves=frozenset({"AGT2"}))
+
+        with pytest.raises(BatchIncomplete) as caught:
+            table.get_many([Agent.at(f"AGT{n}") for n in (1, 2)])
+
+        assert [Agent.at("AGT2").item()] == caught.value.left
+        assert len(table.asked) > 1
+
+
+class TestBackoff:
+    @pytest.fixture
+    def time(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """A clock that only waiting moves."""
+        clock = Clock()
+        monkeypatch.setattr("agentmodel.dynamo.backoff.time.monotonic", lambda: clock.now)
+        monkeypatch.setattr("agentmodel.dynamo.backoff.time.sleep", clock.sleep)
+        return clock
+
+    def test_waits_are_drawn_from_zero_to_a_doubling_bound(self, time: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Full jitter: every wait is anything between nothing and a bound that doubles up to the most."""
+        drawn = []
+
+        def uniform(low: float, high: float) -> float:
+            drawn.append((low, high))
+            return high
+
+        monkeypatch.setattr("agentmodel.dynamo.backoff.random.uniform", uniform)
+        attempts = Backoff(seconds=100, first=0.5, most=3.0)
+        for _ in range(5):
+            attempts.wait("late")
+
+        assert [(0, 0.5), (0, 1.0), (0, 2.0), (0, 3.0), (0, 3.0)] == drawn
+        assert [high for _, high in drawn] == time.slept
+
+    def test_the_deadline_is_kept(self, time: Clock) -> None:
+        """No wait goes beyond the deadline; after it comes the error, and between there is one last attempt."""
+        attempts = Backoff(seconds=10, first=4.0)
+
+        def never_done() -> None:
+            for attempt in attempts:
+                attempt.wait("late")
+
+        with pytest.raises(TableUnavailable, match="late"):
+            never_done()
+
+        assert 10 == pytest.approx(time.now)
+        assert len(time.slept) > 2
