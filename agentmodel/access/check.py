@@ -233,9 +233,12 @@ def _of_item(item: Item) -> Iterator[Problem]:
         yield _unreadable(kind, item, place, error)
         return
     changed = {name for name in wanted if name in item and item[name] != wanted[name]}
-    stale = changed & set(KEY_NAMES)
+    stale = {name for name in KEY_NAMES if name in wanted and item.get(name) != wanted[name]}
     if stale:
-        shown = ", ".join(f"{name} {item[name].get('S')!r}, not {wanted[name]['S']!r}" for name in sorted(stale))
+        shown = ", ".join(
+            f"{name} {item[name].get('S')!r}, not {wanted[name]['S']!r}" if name in item else f"{name} is missing"
+            for name in sorted(stale)
+        )
         yield Problem("I303", place, shown, "write it anew: `agentmodel check --fix`", Mend(item, item | _keep(wanted)))
     elif any(set(item[name]) != set(wanted[name]) for name in changed):
         names = ", ".join(sorted(name for name in changed if set(item[name]) != set(wanted[name])))

@@ -29,7 +29,7 @@ from agentmodel.dynamo.models import (
 )
 from agentmodel.dynamo.table import INDEX, Found, Query, Table
 from agentmodel.dynamo.write import Writer
-from agentmodel.exceptions import CacheUnavailable, CursorError, ValidationError
+from agentmodel.exceptions import BatchIncomplete, CacheUnavailable, CursorError, TableUnavailable, ValidationError
 from agentmodel.ttl import NEAR_SECONDS
 
 if TYPE_CHECKING:
@@ -238,12 +238,16 @@ class Repository:
 
     def put(self, *entities: Entity) -> None:
         """Write entities, whatever was there; near copies follow."""
-        if len(entities) == 1:
-            self._writer.put(entities[0])
-        else:
-            with self._writer.batch() as batch:
-                for entity in entities:
-                    batch.put(entity)
+        try:
+            if len(entities) == 1:
+                self._writer.put(entities[0])
+            else:
+                with self._writer.batch() as batch:
+                    for entity in entities:
+                        batch.put(entity)
+        except (BatchIncomplete, TableUnavailable):  # some may have been written
+            self.changed(entities)
+            raise
         self.changed(entities)
 
     def put_new(self, entity: Entity) -> None:

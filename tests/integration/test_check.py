@@ -133,6 +133,17 @@ class TestItems:
         assert stored is not None
         assert {"S": "AGTSCORE#00000060.000000"} == stored["GSI1_SK"]
 
+    @pytest.mark.parametrize("name", ["GSI1_PK", "GSI1_SK"])
+    def test_an_item_that_its_index_lacks_is_mended(self, table: Table, name: str) -> None:
+        """An item without an index key is found by no pattern over the index, until it is mended."""
+        item = Domain(domain_id="DMN001", name="store search").to_item()
+        _store(table, {each: value for each, value in item.items() if each != name})
+        (problem,) = check_items(table)
+
+        assert ("I303", f"{name} is missing") == (problem.code, problem.reason)
+        assert mend(table, problem)
+        assert [item] == list(table.scan())
+
     def test_a_retry_with_a_plain_number_is_moved(self, table: Table) -> None:
         """`…#2` becomes `…#002` in one transaction."""
         _store(table, RETRY)

@@ -14,9 +14,11 @@ from agentmodel import Agent, AgentModel, Domain, Settings, ToolExecution
 from agentmodel.dynamo.entity import Entity, entity_of
 from agentmodel.exceptions import (
     AlreadyExists,
+    BatchIncomplete,
     Conflict,
     StaleVersion,
     TableNotFound,
+    TableUnavailable,
     ValidationError,
 )
 from agentmodel.testing import History, entities, histories
@@ -238,3 +240,32 @@ def test_an_update_through_the_repository_reaches_near_copies(settings: Settings
     assert ["AGT002", "AGT001"] == before[0]
     assert ["AGT001", "AGT002"] == after[0]
     assert after[1] == updated
+
+
+@pytest.mark.parametrize("error", [BatchIncomplete([], 1.0), TableUnavailable("down")])
+def test_near_copies_are_dropped_after_half_a_write_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Where a write of many failed half-way, what was written is seen, and not the copies of before."""
+    with AgentModel.from_settings(settings) as model:
+        model.table.create()
+        model.repository.put(domain(1, "old"), domain(2, "old"))
+        before = [each.name for each in model.repository.domains()]
+        write = model.table.call
+
+        def half(operation: str, **request: Any) -> dict[str, Any]:
+            if operation != "BatchWriteItem":
+                return write(operation, **request)
+            first = request["RequestItems"][model.table.name][:1]
+            write(operation, RequestItems={model.table.name: first})
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(model.table, "call", half)
+            with pytest.raises(type(error)):
+                model.repository.put(domain(1, "new"), domain(2, "new"))
+        after = [each.name for each in model.repository.domains()]
+        model.table.delete()
+
+    assert ["old", "old"] == before
+    assert ["new", "old"] == after
