@@ -30,6 +30,7 @@ class Update(Generic[E]):
 
     Attributes:
         values: The attribute values of the entity after the update, as far as they are known before it.
+        written: The item as far as the update writes it.
 
     Raises:
         ValidationError: An attribute is changed twice, is of another class or of the primary key, or feeds an index
@@ -44,6 +45,7 @@ class Update(Generic[E]):
         self._check(changes)
         self.values = dict(self._known(loaded))
         self.values |= {name: change.value for name, change in self._changes.items() if not change.adds}
+        self.written: dict[str, Any] = dict(self.key.item())
         self._sets: list[str] = []
         self._adds: list[str] = []
         self._removes: list[str] = []
@@ -110,7 +112,8 @@ class Update(Generic[E]):
         elif change.value is None:
             self._removes += [self._name(name) for name in field.reads]
         else:
-            self._sets.append(f"{self._name(stored)} = {self._value({field.attr_type: field.serialize(change.value)})}")
+            self.written[stored] = {field.attr_type: field.serialize(change.value)}
+            self._sets.append(f"{self._name(stored)} = {self._value(self.written[stored])}")
             self._removes += [self._name(name) for name in field.reads[1:]]  # older spellings
 
     def _follow(self, stored: str, made: MadeOf, loaded: Entity | None) -> None:

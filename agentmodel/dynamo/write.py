@@ -113,6 +113,7 @@ class Writer:
             ValidationError: A part of an index key is not known, or an attribute cannot be changed so.
         """
         update = Update(target, changes, version=self._clock())
+        checked(update.written)
         try:
             answer = self.table.call("UpdateItem", **update.request(self.table.name))
         except Conflict:

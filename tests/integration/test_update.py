@@ -352,6 +352,17 @@ class TestMistakes:
 
         assert writer.table.get_item(Agent.at("AGT9")) is None
 
+    def test_what_is_too_large_or_no_unicode_is_refused_before_it_is_sent(
+        self, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A change that no item can hold is refused with its attribute named."""
+        monkeypatch.setattr(writer.table, "call", None)
+
+        with pytest.raises(ValidationError, match=r"Description.*409600"):
+            writer.update(Agent.at("AGT1"), Agent.description.to("한" * 140_000))
+        with pytest.raises(ValidationError, match=r"Description.*surrogates"):
+            writer.update(Agent.at("AGT1"), Agent.description.to("\ud800"))
+
     def test_an_attribute_of_another_class_is_refused(self, writer: Writer) -> None:
         """A change made by another class's attribute is refused, even under the same name."""
         with pytest.raises(ValidationError, match="Agent has no such attribute"):
