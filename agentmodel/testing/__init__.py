@@ -3,13 +3,14 @@
 The strategies are names of this module and load Hypothesis when the first of them is used; the fixtures come with the
 pytest plugin `agentmodel.testing.plugin`, which pytest finds by itself::
 
-    from hypothesis import given
+    from hypothesis import HealthCheck, given, settings
 
     from agentmodel import Agent
     from agentmodel.testing import agents
 
 
-    @given(agents(domain_id="DMN001"))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(agents(domain_id="DMN001", expires_at=None))
     def test_every_agent_is_found_by_its_id(agentmodel_model, agent: Agent) -> None:
         agentmodel_model.repository.put(agent)
         assert agent == agentmodel_model.repository.agent(agent.agent_id)

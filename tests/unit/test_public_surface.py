@@ -62,6 +62,8 @@ def test_nothing_else_leaks() -> None:
     "module",
     [
         "sqlalchemy",
+        "redis",
+        "redshift_connector",
         "duckdb",
         "pyarrow",
         "moto",
