@@ -3,7 +3,7 @@
 The state of each tool of each agent is kept in Valkey, where all processes feed it, and a change of it in the table,
 where it survives Valkey. Without Valkey each process watches by itself and tells the others through the table.
 Only calls that ended ``ok`` or ``error`` count: what a person rejected, a policy blocked or a cache answered says
-nothing about the tool.
+nothing about the tool. A call without a time, as imported traces may hold, says nothing about the present.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _TRIES = 20  # of a write that others came before
 _COUNTED = (None, "ok", "error")
 
 Changed = Callable[[Place, Health], None]
+Call = tuple[datetime, bool]  # when, and whether it failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +104,18 @@ class HealthBook:
 
     def observe(self, entities: Iterable[Any]) -> None:
         """Learn from what was recorded; called with everything that is."""
-        calls: dict[Place, list[ToolExecution]] = defaultdict(list)
+        calls: dict[Place, list[Call]] = defaultdict(list)
         for entity in entities:
-            if isinstance(entity, ToolExecution) and entity.status in _COUNTED:
-                calls[entity.agent_id, entity.tool_id].append(entity)
+            if isinstance(entity, ToolExecution) and entity.status in _COUNTED and entity.executed_at is not None:
+                failed = not entity.succeeded or entity.status == "error"
+                calls[entity.agent_id, entity.tool_id].append((entity.executed_at, failed))
         for place, made in calls.items():
-            made.sort(key=lambda call: (call.executed_at is None, call.executed_at or self._now()))
+            made.sort(key=lambda call: call[0])
             before, after = self._learn(place, made)
             if bool(before.opened) != bool(after.opened) or before.opened < after.opened:
                 self._tell(place, after)
 
-    def _learn(self, place: Place, calls: Sequence[ToolExecution]) -> tuple[Health, Health]:
+    def _learn(self, place: Place, calls: Sequence[Call]) -> tuple[Health, Health]:
         if self._valkey is not None:
             try:
                 return self._learn_together(self._valkey, place, calls)
@@ -125,7 +127,7 @@ class HealthBook:
             self._held[place] = _text(after)
             return before, after
 
-    def _learn_together(self, valkey: Valkey, place: Place, calls: Sequence[ToolExecution]) -> tuple[Health, Health]:
+    def _learn_together(self, valkey: Valkey, place: Place, calls: Sequence[Call]) -> tuple[Health, Health]:
         """Compare and set: what others wrote meanwhile is learnt from first."""
         from agentmodel.suggest.scripts import REPLACE
 
@@ -141,10 +143,9 @@ class HealthBook:
             held = answer.decode()
         raise CacheUnavailable(f"others changed the health of {place[0]} {place[1]} {_TRIES} times in a row")
 
-    def _after(self, health: Health, calls: Sequence[ToolExecution]) -> Health:
-        for call in calls:
-            failed = not call.succeeded or call.status == "error"
-            health = health.after(failed=failed, at=call.executed_at or self._now())
+    def _after(self, health: Health, calls: Sequence[Call]) -> Health:
+        for at, failed in calls:
+            health = health.after(failed=failed, at=at)
         return health
 
     def _read(self, text: str, place: Place) -> Health:

@@ -57,6 +57,20 @@ def test_recorded_failures_open_a_tool(model: AgentModel) -> None:
     assert ("open", row.since) == (tool.health, tool.health_since)
 
 
+def test_calls_without_a_time_are_not_of_now(model: AgentModel) -> None:
+    """History that names no times, as traces may, does not make a tool fail at the moment it is imported."""
+    for n in range(1, 45):
+        model.recorder.record(
+            ToolExecution(
+                user_id="USR001", session_id="SESS20250614001", process_id="PRC001", agent_id=PLACE[0],
+                tool_id=PLACE[1], tool_name="search", succeeded=n <= 40, executed_at=None,
+            )
+        )  # fmt: skip
+
+    assert "closed" == state(model)
+    assert 0 == model.health.tools("DMN001")[0].calls
+
+
 @pytest.mark.parametrize("status", ["rejected", "blocked", "interrupted", "expired", "cache_hit", "edited"])
 def test_what_people_and_policies_stop_is_no_failure(model: AgentModel, status: Status) -> None:
     """Calls that a person rejected, or that did not take place, say nothing about the tool."""
