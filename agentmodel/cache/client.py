@@ -160,7 +160,7 @@ class Valkey:
         if self._closed:
             raise CacheUnavailable(f"the connection to Valkey at {self.where} is closed")
         if not self.breaker.allows():
-            raise CacheUnavailable(f"Valkey at {self.where} does not answer: {self.breaker.reason}")
+            raise self._silent(self.breaker.reason)
         if self._doomed:
             self._forget_now()
         return self._twice(commands)
@@ -207,6 +207,9 @@ class Valkey:
                 raise CacheUnavailable(f"Valkey at {self.where} refuses {command[0]}: {said(answer)}") from answer
         return answers[0], int(answers[1])
 
+    def _silent(self, reason: str) -> CacheUnavailable:
+        return CacheUnavailable(f"Valkey at {self.where} does not answer (AGENTMODEL_VALKEY_URL): {reason}")
+
     def _everywhere(self, command: Command) -> list[Any]:
         """What the server, or each primary of a cluster, answers."""
         if not self.cluster:
@@ -216,7 +219,7 @@ class Valkey:
         try:
             return [_answers(cluster.get_redis_connection(node), [command])[0] for node in cluster.get_primaries()]
         except _DOWN as error:
-            raise CacheUnavailable(f"Valkey at {self.where} does not answer: {said(error)}") from error
+            raise self._silent(said(error)) from error
 
     def _twice(self, commands: Sequence[Command], node_of: str | None = None) -> list[Any]:
         for last in (False, True):
@@ -226,7 +229,7 @@ class Valkey:
                 self._drop_idle()
                 if last:
                     self.breaker.failed(said(error))
-                    raise CacheUnavailable(f"Valkey at {self.where} does not answer: {said(error)}") from error
+                    raise self._silent(said(error)) from error
             except RedisError as error:
                 raise CacheUnavailable(f"Valkey at {self.where} refuses the call: {said(error)}") from error
         raise AssertionError("unreachable")  # pragma: no cover - the loop returns or raises

@@ -139,7 +139,8 @@ class TestOutage:
     def test_refused_port_is_told_once_and_then_refused_at_once(self, dead_url: str) -> None:
         """The first call meets the dead server; the second does not even try."""
         with Valkey(Settings(valkey_url=dead_url)) as valkey:
-            with pytest.raises(CacheUnavailable, match=r"Valkey at valkey://127\.0\.0\.1:\d+ does not answer"):
+            told = r"Valkey at valkey://127\.0\.0\.1:\d+ does not answer \(AGENTMODEL_VALKEY_URL\): "
+            with pytest.raises(CacheUnavailable, match=told):
                 valkey.one(("PING",))
             tried: list[Any] = []
             valkey._twice = lambda *given: tried.append(given) or []  # type: ignore[method-assign,func-returns-value]  # spies
