@@ -1,4 +1,4 @@
-"""The reference has every public module."""
+"""The reference has every public module, and the navigation every page."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def test_every_public_module_has_a_page() -> None:
 
     assert set() == modules ^ told, "run: python scripts/reference.py"
     assert [] == [path.name for path in pages if f"reference/{path.name}" not in navigation]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """A page that the navigation lacks breaks the strict build, which is slower to say so."""
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
+
+    assert pages
+    assert [] == [page for page in pages if f": {page}\n" not in navigation]
