@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -126,9 +126,13 @@ class Repository:
         """As `top_agents`, but from the table itself: what a publish makes the ranking of."""
         query = patterns.TOP_AGENTS.query(domain_id)
         asked = ("agents_by_score", domain_id)
-        found = self._table.query(query, limit=_checked_limit(limit), start=self._start(asked, cursor))
-        entities, aside = sorted_out(found.items, Agent)
-        return Page(tuple(entities), _after(asked, found.last), tuple(aside))
+
+        def page(most: int, after: str | None) -> Page[Agent]:
+            found = self._table.query(query, limit=most, start=self._start(asked, after))
+            entities, aside = sorted_out(found.items, Agent)
+            return Page(tuple(entities), _after(asked, found.last), tuple(aside))
+
+        return _filled(page, limit, cursor)
 
     def domain_tools(self, domain_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """3: the tools of all agents of a domain, by tool name."""
@@ -196,7 +200,7 @@ class Repository:
         asked = ("mappings", category, len(queries))
         if len(queries) == 1:
             return self._shared(UserToolMapping, asked, queries[0], limit=limit, cursor=cursor)
-        return self._gathered(asked, queries, limit, cursor)
+        return _filled(lambda most, after: self._gathered(asked, queries, most, after), limit, cursor)
 
     # Gets by id
 
@@ -311,7 +315,13 @@ class Repository:
     def _shared(
         self, kind: type[E], asked: tuple[Any, ...], query: Query, *, limit: int, cursor: str | None
     ) -> Page[E]:
-        limit = _checked_limit(limit)
+        return _filled(
+            lambda most, after: self._shared_page(kind, asked, query, limit=most, cursor=after), limit, cursor
+        )
+
+    def _shared_page(
+        self, kind: type[E], asked: tuple[Any, ...], query: Query, *, limit: int, cursor: str | None
+    ) -> Page[E]:
         start = self._start(asked, cursor)
         near = None if start is not None or limit > PAGE else self._near_page(asked[0], query)
         if near is not None and (near.last is None or query == _whole(query)):
@@ -361,12 +371,15 @@ class Repository:
         query: Query,
         *,
         owner: str,
-        limit: int | None,
+        limit: int,
         cursor: str | None,
     ) -> Page[E]:
-        items, after = self._own_items(asked, query, owner, limit=limit, cursor=cursor)
-        entities, aside = sorted_out(items, kind)
-        return Page(tuple(entities), after, tuple(aside))
+        def page(most: int, after: str | None) -> Page[E]:
+            items, last = self._own_items(asked, query, owner, limit=most, cursor=after)
+            entities, aside = sorted_out(items, kind)
+            return Page(tuple(entities), last, tuple(aside))
+
+        return _filled(page, limit, cursor)
 
     def _own_items(
         self, asked: tuple[Any, ...], query: Query, owner: str, *, limit: int | None, cursor: str | None
@@ -462,6 +475,15 @@ class Repository:
             return self._table.get(key, consistent=True)
         item = self._near.recent.item(owner, key.pk, key.sk, lambda: self._table.get_item(key, consistent=True))
         return None if item is None else key.entity.from_item(item)
+
+
+def _filled(page_of: Callable[[int, str | None], Page[E]], limit: int, cursor: str | None) -> Page[E]:
+    """A page of ``limit`` entities: where some of it could not be read, what follows fills it up."""
+    page = page_of(_checked_limit(limit), cursor)
+    while page.cursor is not None and len(page) < limit:
+        more = page_of(limit - len(page), page.cursor)
+        page = Page(page.items + more.items, more.cursor, page.aside + more.aside)
+    return page
 
 
 def _checked_limit(limit: int) -> int:

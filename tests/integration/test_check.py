@@ -117,6 +117,32 @@ class TestTable:
 
         assert ["T201", "T202", "T203", "T204", "T205"] == [problem.code for problem in problems]
 
+    def test_another_projection_and_another_ttl_are_told(self, settings: Settings) -> None:
+        """An index without the attributes, and a TTL on another attribute, are differences."""
+        schema = [{"AttributeName": "PK", "KeyType": "HASH"}, {"AttributeName": "SK", "KeyType": "RANGE"}]
+        index = [{"AttributeName": f"GSI1_{each['AttributeName']}", "KeyType": each["KeyType"]} for each in schema]
+        names = [each["AttributeName"] for each in schema + index]
+        with Table(settings) as table:
+            table.call(
+                "CreateTable",
+                TableName=table.name,
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+                KeySchema=schema,
+                GlobalSecondaryIndexes=[
+                    {"IndexName": "GSI1", "KeySchema": index, "Projection": {"ProjectionType": "KEYS_ONLY"}}
+                ],
+            )
+            table.call(
+                "UpdateTimeToLive",
+                TableName=table.name,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": "Expires"},
+            )
+            problems = check_table(table)
+            table.delete()
+
+        assert ["T202", "T203", "T205"] == [problem.code for problem in problems]
+
 
 class TestItems:
     """Items are compared with what their classes would write."""

@@ -311,6 +311,20 @@ def test_what_cannot_be_read_is_kept_aside(model: AgentModel) -> None:
     ]
 
 
+def test_what_is_put_aside_takes_no_place(model: AgentModel) -> None:
+    """A page has as many entities as were asked for, whatever lies between them that cannot be read."""
+    names = [f"DMN00{n}" for n in range(1, 7)]
+    items = [Domain(domain_id=each, name=f"domain {each}").to_item() for each in names]
+    for damaged in items[1:3]:
+        del damaged["DomainNM"]
+    assert [] == model.writer.put_many(items)
+    first = model.repository.domains(limit=3)
+    rest = model.repository.domains(limit=3, cursor=first.cursor)
+
+    assert ([names[0], names[3], names[4]], 2) == ([domain.domain_id for domain in first], len(first.aside))
+    assert ([names[5]], None) == ([domain.domain_id for domain in rest], rest.cursor)
+
+
 def test_session_history_is_in_order(model: AgentModel) -> None:
     """Processes by number, executions in the order they were made; newest first turns both round."""
     home: dict[str, Any] = {"user_id": "USR001", "session_id": "SESS1"}
