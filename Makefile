@@ -66,7 +66,7 @@ lint: install
 
 types: install
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: install
 	$(BIN)/mkdocs build --strict
