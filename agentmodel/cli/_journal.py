@@ -43,7 +43,7 @@ def drain(
     if keep_on and once:
         raise ValidationError("--once", "--keep-on", "give one of the two")
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model, out.progress("drain") as told:
+    with opened(stack_of(ctx), ends_without_valkey=not keep_on) as model, out.progress("drain") as told:
         progress = draining(told)
         if keep_on:
             with _every_minute_said(), _stop_asked() as stop:
@@ -106,7 +106,7 @@ def list_(ctx: typer.Context, *, limit: Limit = 100, as_json: Json = False) -> N
 
     With the reason of each, and the id by which it is retried or dropped.
     """
-    with opened(stack_of(ctx)) as model:
+    with opened(stack_of(ctx), ends_without_valkey=True) as model:
         letters = model.drainer.dead(limit)
     out = Output(as_json=as_json)
     if as_json:
@@ -119,7 +119,7 @@ def list_(ctx: typer.Context, *, limit: Limit = 100, as_json: Json = False) -> N
 @dead.command()
 def retry(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
     """Put a dead letter back into the journal."""
-    with opened(stack_of(ctx)) as model:
+    with opened(stack_of(ctx), ends_without_valkey=True) as model:
         done = model.drainer.retry(letter)
     _told(letter, done, "is in the journal again", as_json=as_json)
 
@@ -127,7 +127,7 @@ def retry(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
 @dead.command()
 def drop(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
     """Give a dead letter up; it is gone then."""
-    with opened(stack_of(ctx)) as model:
+    with opened(stack_of(ctx), ends_without_valkey=True) as model:
         done = model.drainer.drop(letter)
     _told(letter, done, "is gone", as_json=as_json)
 

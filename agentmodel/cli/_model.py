@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -46,14 +47,28 @@ def resolved(directory: Path) -> Settings:
 
 
 @contextmanager
-def opened(directory: Path) -> Iterator[AgentModel]:
+def opened(directory: Path, *, ends_without_valkey: bool = False) -> Iterator[AgentModel]:
     """The installation that a command works on.
+
+    Args:
+        directory: Folder of the stack.
+        ends_without_valkey: The command ends with an error when Valkey does not answer, so no warning says it too.
 
     Raises:
         ConfigurationError: See `resolved`.
     """
-    with AgentModel.from_settings(resolved(directory)) as model:
-        yield model
+    log = logging.getLogger("agentmodel.cache")
+    if ends_without_valkey:
+        log.addFilter(_no_outage)
+    try:
+        with AgentModel.from_settings(resolved(directory)) as model:
+            yield model
+    finally:
+        log.removeFilter(_no_outage)
+
+
+def _no_outage(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("valkey.down")
 
 
 def as_of_day(text: str | None) -> date | datetime:

@@ -221,7 +221,7 @@ def stats(
 
     Entries of the journal, items of the table, rows of the warehouse, what was published.
     """
-    with opened(stack_of(ctx)) as model:
+    with opened(stack_of(ctx), ends_without_valkey=True) as model:
         counts = count(model, scan=model.settings.endpoint is not None if scan is None else scan)
     out = Output(as_json=as_json)
     if as_json:

@@ -155,7 +155,9 @@ def test_stores_that_do_not_answer_are_named(
     """A Valkey, a DynamoDB and a warehouse that cannot be reached are each named with their setting or address."""
     monkeypatch.setenv("AGENTMODEL_VALKEY_URL", "valkey://127.0.0.1:1/0")
     assert 1 == main(["drain"])
-    assert "valkey://127.0.0.1:1/0" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "valkey://127.0.0.1:1/0" in err
+    assert 1 == err.count("\n"), "the outage is told by the error alone"
     monkeypatch.setenv("AGENTMODEL_DYNAMODB_ATTEMPTS", "1")
     monkeypatch.setenv("AGENTMODEL_ENDPOINT", "http://127.0.0.1:1")
     assert 1 == main(["agents"])
