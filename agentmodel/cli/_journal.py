@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -16,11 +13,11 @@ from agentmodel.cache.drain import Drained
 from agentmodel.cli._model import draining, opened
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output
+from agentmodel.cli._signals import stop_asked
 from agentmodel.exceptions import NotFound, ValidationError
 
 __all__ = ["add"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 dead = typer.Typer(help="Records that the table refuses for good.", rich_markup_mode=None)
 Letter = Annotated[str, typer.Argument(metavar="ID", help="Id of the dead letter, as `agentmodel dead list` shows it.")]
@@ -46,7 +43,7 @@ def drain(
     with opened(stack_of(ctx), ends_without_valkey=not keep_on) as model, out.progress("drain") as told:
         progress = draining(told)
         if keep_on:
-            with _every_minute_said(), _stop_asked() as stop:
+            with _every_minute_said(), stop_asked() as stop:
                 out.note(f"draining into table {model.table.name} until SIGTERM or Ctrl-C")
                 done = model.drainer.run(stop, progress=progress)
         elif once:
@@ -82,22 +79,6 @@ def _every_minute_said() -> Iterator[None]:
             each.setLevel(level)
         log.setLevel(before)
         log.removeHandler(shown)
-
-
-@contextmanager
-def _stop_asked() -> Iterator[threading.Event]:
-    """An event that signals set; further ones change nothing, for the pass under way is to be finished."""
-    stop = threading.Event()
-
-    def asked(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, asked) for number in _SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dead.command("list")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from agentmodel.cli._options import stack_of
 from agentmodel.cli._output import Output
+from agentmodel.cli._signals import stop_asked
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.embedded import Engines
@@ -21,7 +18,6 @@ from agentmodel.exceptions import Unavailable
 
 __all__ = ["add"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAVE_SECONDS = 60.0  # between two saves: what a killed stack may lose of its tables
 
 
@@ -38,7 +34,7 @@ def up(
     the journal is drained to the last entry, then the tables are saved.
     """
     out = Output()
-    with _stop_asked() as stop:
+    with stop_asked() as stop:
         folder = directory or stack_of(ctx)
         with (
             Engines(folder, settings=Settings.load()) as engines,
@@ -50,22 +46,6 @@ def up(
     if left:
         raise typer.Exit(1)
     out.line("stopped")
-
-
-@contextmanager
-def _stop_asked() -> Iterator[threading.Event]:
-    """An event that signals set; further ones change nothing, for what is under way has to be kept."""
-    stop = threading.Event()
-
-    def asked(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, asked) for number in _SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tell(out: Output, engines: Engines) -> None:
