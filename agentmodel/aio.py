@@ -513,6 +513,10 @@ class AsyncAgentModel:
         """What known answers saved in each category; see `AgentModel.savings`."""
         return await _in_thread(self.sync.savings)
 
+    async def report(self, path: str | Path, *, as_of: date | datetime | None = None, rows: int = 500) -> Path:
+        """Write what was learnt as one HTML page; see `AgentModel.report`."""
+        return await _in_thread(self.sync.report, path, as_of=as_of, rows=rows)
+
     @cached_property
     def adviser(self) -> AsyncAdviser:
         """Makes the plans."""

@@ -346,6 +346,26 @@ class AgentModel:
         self.health.observe(recorded)
         self.suggestions.observe(recorded)
 
+    def report(self, path: str | Path, *, as_of: date | datetime | None = None, rows: int = 500) -> Path:
+        """Write what the last refresh learnt as one HTML page with charts, which opens offline.
+
+        Args:
+            path: The file; one that is there is replaced.
+            as_of: The day to score for; today (UTC) when not given.
+            rows: The most rows of each table.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+            MissingExtraError: matplotlib, or the warehouse's packages, are not installed.
+            ValidationError: ``rows`` is below 1.
+        """
+        warehouse = self.warehouse
+        from agentmodel.redshift.html import report
+
+        file = Path(path)
+        file.write_text(report(warehouse, as_of=as_of or datetime.now(UTC), rows=rows), encoding="utf-8")
+        return file
+
     def stats(self) -> CacheStats | None:
         """What Valkey does for this model: the journal, the breaker, and hits and misses of each access pattern.
 

@@ -1,4 +1,4 @@
-"""Commands that look: suggest, agents, tools, patterns, errors, history, stats, sql."""
+"""Commands that look: suggest, agents, tools, patterns, errors, report, history, stats, sql."""
 
 from __future__ import annotations
 
@@ -172,6 +172,29 @@ def errors(ctx: typer.Context, *, as_json: Json = False) -> None:
         _show.errors(out, found)
 
 
+def report(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The page to write, such as report.html.")],
+    *,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="The most rows of each table.")] = 500,
+    as_of: AsOf = None,
+    as_json: Json = False,
+) -> None:
+    """Write the reports as one HTML page with charts.
+
+    Rankings, patterns, errors, days and tokens as of the last refresh; the page opens offline.
+    """
+    day = as_of_day(as_of)
+    out = Output(as_json=as_json)
+    with opened(stack_of(ctx)) as model, out.progress("report"):
+        model.report(file, as_of=day, rows=rows)
+    size = file.stat().st_size
+    if as_json:
+        out.data({"file": str(file), "bytes": size, "as_of": day})
+    else:
+        out.line(f"{file} written, {size / 1000:.0f} kB, as of {day:%Y-%m-%d}: open it in a browser")
+
+
 def history(
     ctx: typer.Context,
     user: User,
@@ -279,5 +302,5 @@ def _checked(folder: Path, differing: list[str], out: Output) -> None:
 
 def add(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (suggest, agents, tools, patterns, errors, history, stats, sql):
+    for command in (suggest, agents, tools, patterns, errors, report, history, stats, sql):
         app.command()(command)
