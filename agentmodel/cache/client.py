@@ -27,6 +27,7 @@ from redis.retry import Retry
 
 from agentmodel.cache import plain
 from agentmodel.cache.breaker import Breaker
+from agentmodel.cache.held import Held
 from agentmodel.cache.scripts import Command, text_of
 from agentmodel.cache.server import Server, told
 from agentmodel.config import Settings
@@ -303,17 +304,16 @@ class Valkey:
 
     def _drop_idle(self) -> None:
         """After a lost connection the pool's idle ones are lost too: the second try must not meet another of them."""
-        pool = getattr(self._client, "connection_pool", None)
-        if pool is not None:
-            pool.disconnect(inuse_connections=False)
+        if isinstance(self._client, Held):
+            self._client.drop_idle()
 
     def _probe(self) -> None:
         if not self._closed:
             self._connected().ping()
 
-    def _standalone(self) -> _Client:
+    def _standalone(self) -> Held:
         try:
-            return cast("_Client", redis.Redis.from_url(_for_redis_py(self._parts), **self._options))
+            return Held(redis.Redis.from_url(_for_redis_py(self._parts), **self._options))
         except ValueError as error:
             raise ConfigurationError(f"AGENTMODEL_VALKEY_URL {self.where}: {error}") from None
 

@@ -10,6 +10,7 @@ import pytest
 
 from agentmodel.cache.breaker import Breaker
 from agentmodel.cache.client import Valkey, _for_redis_py, _nodes, _options
+from agentmodel.cache.held import Held
 from agentmodel.cache.keyspace import Keyspace
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
@@ -75,7 +76,9 @@ class TestUrls:
     def test_user_and_password_reach_the_connection(self) -> None:
         """An ACL user and password of the URL are those the connection logs in with, over TLS."""
         valkey = Valkey(Settings(valkey_url="valkeys://app:pa%2Fss@cache.example:6380?ssl_cert_reqs=required"))
-        pool: Any = getattr(valkey._client, "connection_pool")  # noqa: B009 - the seam's type does not have it
+        held = valkey._client
+        assert isinstance(held, Held)
+        pool = held.client.connection_pool
         wanted = pool.connection_kwargs
 
         assert ("app", "pa/ss", "required") == (wanted["username"], wanted["password"], wanted["ssl_cert_reqs"])
