@@ -550,6 +550,10 @@ class AsyncAgentModel:
 
         return AsyncReviews(self.sync.reviews)
 
+    async def settle(self) -> None:
+        """Have learnt from everything that was recorded; see `AgentModel.settle`."""
+        await _in_thread(self.sync.settle)
+
     async def stats(self) -> CacheStats | None:
         """What Valkey does for this model; see `AgentModel.stats`."""
         return await _in_thread(self.sync.stats)

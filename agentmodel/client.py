@@ -28,6 +28,7 @@ from agentmodel.config import Settings
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import ConfigurationError, MissingExtraError
+from agentmodel.suggest.behind import Behind
 
 if TYPE_CHECKING:
     from agentmodel.cache.client import Valkey
@@ -94,6 +95,8 @@ class AgentModel:
             journal=self.journal,
             recent=None if self._near is None else self._near.recent,
         )
+        self._behind = Behind()
+        self._resources.callback(self._behind.close)
         self.recorder.observers.append(self._observe)
 
     def _connect_valkey(self) -> None:
@@ -190,6 +193,7 @@ class AgentModel:
             TableUnavailable: The table does not take it; it stays in the journal.
             CacheUnavailable: Valkey does not answer.
         """
+        self.settle()
         return self.drainer.drain(progress=progress)
 
     @cached_property
@@ -222,6 +226,7 @@ class AgentModel:
             WarehouseUnavailable: The warehouse does not answer, or is held by another process.
         """
         warehouse = self.warehouse
+        self.settle()
         now = datetime.now(UTC)
         if (self.settings.warehouse_url or "").startswith("duckdb"):
             exported = None if self._engines is None else self._engines.items(self.table.name, self.settings.region)
@@ -258,6 +263,7 @@ class AgentModel:
         """Write scores and best processes back to table and Valkey, as of a day (today when not given)."""
         from agentmodel.suggest.publish import Publisher
 
+        self.settle()
         publisher = Publisher(self.settings, self.repository, table=self.table, writer=self.writer, near=self._near)
         published = publisher.publish(self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress)
         self.adviser.forget()
@@ -288,7 +294,9 @@ class AgentModel:
         """What was suggested, and what became of it."""
         from agentmodel.suggest.suggestions import Suggestions
 
-        return Suggestions(self.settings, self.table, writer=self.writer, repository=self.repository)
+        return Suggestions(
+            self.settings, self.table, writer=self.writer, repository=self.repository, settle=self.settle
+        )
 
     def evaluate(self, *, learn: float = 0.6) -> Evaluation:
         """Compare rankings, plans and chances with what happened, by replaying the refreshed history in time order.
@@ -308,7 +316,9 @@ class AgentModel:
         """Which tools fail now."""
         from agentmodel.suggest.health import HealthBook
 
-        book = HealthBook(self.table, writer=self.writer, repository=self.repository, valkey=self._valkey)
+        book = HealthBook(
+            self.table, writer=self.writer, repository=self.repository, valkey=self._valkey, settle=self.settle
+        )
         book.on_change.append(self.known_answers.health_changed)
         return book
 
@@ -317,7 +327,7 @@ class AgentModel:
         """Answers of read-only tools to calls that were made before."""
         from agentmodel.suggest.savings import KnownAnswers
 
-        return KnownAnswers(self.repository, valkey=self._valkey)
+        return KnownAnswers(self.repository, valkey=self._valkey, settle=self.settle)
 
     def savings(self) -> list[SavingsRow]:
         """What known answers saved in each category, as measured on the recorded runs that were refreshed."""
@@ -341,10 +351,18 @@ class AgentModel:
             policy=Policy(self.repository, watch=self.health),
         )
 
+    def settle(self) -> None:
+        """Have learnt from everything that was recorded: health of tools, what became of suggestions.
+
+        That happens in a thread, a moment after each record. Whatever reads it here settles first; call this before
+        another process reads.
+        """
+        self._behind.settle()
+
     def _observe(self, recorded: Sequence[History]) -> None:
-        """Hand on what was recorded to those who learn from it at once."""
-        self.health.observe(recorded)
-        self.suggestions.observe(recorded)
+        """Note what is to be learnt from what was recorded; it is learnt in a moment."""
+        self._behind.put(self.health.learn, self.health.noted(recorded))
+        self._behind.put(self.suggestions.learn, self.suggestions.noted(recorded))
 
     def report(self, path: str | Path, *, as_of: date | datetime | None = None, rows: int = 500) -> Path:
         """Write what the last refresh learnt as one HTML page with charts, which opens offline.

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -43,10 +44,12 @@ from agentmodel.cache.journal import Entry, Journal, Slot
 from agentmodel.cache.keyspace import Keyspace
 from agentmodel.cache.leaderboard import Leaderboard
 from agentmodel.cache.scripts import RECORD, Command
+from agentmodel.client import AgentModel
 from agentmodel.clock import HybridClock
 from agentmodel.config import Settings
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.exceptions import CacheUnavailable
+from agentmodel.keys import process_id
 
 ROUNDS = 15
 PATIENT: dict[str, Any] = {"valkey_timeout": 5.0, "valkey_connect_timeout": 5.0}
@@ -270,19 +273,20 @@ def outage() -> str:
     )
 
 
-def call(session: int = 1) -> ToolExecution:
-    """The same tool call as an entity."""
+def call(*, one_tool: bool = False) -> ToolExecution:
+    """The same tool call as an entity, of another tool each time, or of one tool in another process each time."""
     number = next(_ids)
     return ToolExecution(
         user_id="USR001",
-        session_id=f"SESS{20250614000 + session}",
-        process_id="PRC001",
+        session_id="SESS20250614001",
+        process_id=process_id(number if one_tool else 1),
         agent_id="AGT001",
-        tool_id=f"TL{number:09d}",
+        tool_id="TL001" if one_tool else f"TL{number:09d}",
         tool_name="find",
         values=json.dumps({"place": "stadium", "filler": "x" * 200}),
         result="y" * 180,
         succeeded=True,
+        executed_at=datetime.now(UTC),
     )
 
 
@@ -346,6 +350,7 @@ def whole_records(valkey: Valkey, table: Any, writer: Any) -> Iterator[Line]:
                 some.record(call())
             return count
 
+        yield watched(recorder, table.settings.model_copy(update={"valkey_url": valkey.settings.valkey_url, **PATIENT}))
         saved = saving(table)
         yield pair("Recorder.record / PynamoDB save of the same item", partial(recorded_by, recorder, 50), saved)
         direct = partial(recorded_by, bare, 20)
@@ -355,6 +360,24 @@ def whole_records(valkey: Valkey, table: Any, writer: Any) -> Iterator[Line]:
             direct,
             limit=1.2,
         )
+
+
+def watched(bare: Recorder, settings: Settings) -> Line:
+    """Calls recorded in an `AgentModel`, which learns from each which tools fail, against a recorder alone."""
+    with AgentModel(settings) as model:
+
+        def ours() -> int:
+            for _ in range(200):
+                model.recorder.record(call(one_tool=True))
+            model.settle()  # what is learnt a moment later is paid for here as well
+            return 200
+
+        def floor() -> int:
+            for _ in range(200):
+                bare.record(call(one_tool=True))
+            return 200
+
+        return pair("record in an AgentModel, with its watch over tools / Recorder.record", ours, floor)
 
 
 def opened_away(valkey: Valkey, table: Any, writer: Any) -> Recorder:

@@ -83,7 +83,9 @@ class AsyncHealthBook:
         self.sync = book
         self.on_change: list[Changed] = book.on_change
 
+    noted = staticmethod(HealthBook.noted)
     observe = _awaited(HealthBook.observe)
+    learn = _awaited(HealthBook.learn)
     health = _awaited(HealthBook.health)
     failing = _awaited(HealthBook.failing)
     tools = _awaited(HealthBook.tools)
@@ -104,7 +106,9 @@ class AsyncSuggestions:
 
     keep = _awaited(Suggestions.keep)
     of_user = _awaited(Suggestions.of_user)
+    noted = staticmethod(Suggestions.noted)
     observe = _awaited(Suggestions.observe)
+    learn = _awaited(Suggestions.learn)
 
     async def all(self) -> list[Suggestion]:
         """Everything that was suggested, in no order; reads the whole table."""

@@ -22,7 +22,7 @@ from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Tool, ToolExecution
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.write import Writer
-from agentmodel.exceptions import CacheUnavailable, Conflict
+from agentmodel.exceptions import CacheUnavailable, Conflict, Unavailable
 from agentmodel.suggest.advise import Failing, Place
 from agentmodel.suggest.detector import Health, State
 
@@ -77,9 +77,11 @@ class HealthBook:
         repository: The tools.
         valkey: The connection, or None.
         now: Gives the present time.
+        settle: Called before reading: has learnt what was noted when it returns.
 
     Attributes:
-        on_change: Called with a tool and its health after its state has changed.
+        on_change: Called with a tool and its health after its state has changed; in an `AgentModel` from a thread of
+            its own, a moment after the call was recorded.
     """
 
     def __init__(
@@ -90,7 +92,9 @@ class HealthBook:
         repository: Repository,
         valkey: Valkey | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
+        self._settle = settle
         self._table = table
         self._writer = writer
         self._repository = repository
@@ -103,17 +107,31 @@ class HealthBook:
     # Fed
 
     def observe(self, entities: Iterable[Any]) -> None:
-        """Learn from what was recorded; called with everything that is."""
+        """Learn from what was recorded."""
+        self.learn(self.noted(entities))
+
+    @staticmethod
+    def noted(entities: Iterable[Any]) -> list[tuple[Place, Call]]:
+        """What there is to learn from entities; sends nothing."""
+        return [
+            ((entity.agent_id, entity.tool_id), (entity.executed_at, not entity.succeeded or entity.status == "error"))
+            for entity in entities
+            if isinstance(entity, ToolExecution) and entity.status in _COUNTED and entity.executed_at is not None
+        ]
+
+    def learn(self, noted: Iterable[tuple[Place, Call]]) -> None:
+        """Learn from calls; a tool whose state cannot be read or written is left out with a warning."""
         calls: dict[Place, list[Call]] = defaultdict(list)
-        for entity in entities:
-            if isinstance(entity, ToolExecution) and entity.status in _COUNTED and entity.executed_at is not None:
-                failed = not entity.succeeded or entity.status == "error"
-                calls[entity.agent_id, entity.tool_id].append((entity.executed_at, failed))
+        for place, call in noted:
+            calls[place].append(call)
         for place, made in calls.items():
             made.sort(key=lambda call: call[0])
-            before, after = self._learn(place, made)
-            if bool(before.opened) != bool(after.opened) or before.opened < after.opened:
-                self._tell(place, after)
+            try:
+                before, after = self._learn(place, made)
+                if bool(before.opened) != bool(after.opened) or before.opened < after.opened:
+                    self._tell(place, after)
+            except Unavailable as error:
+                _log.warning("%d calls of %s %s were kept, but not all is learnt of them: %s", len(made), *place, error)
 
     def _learn(self, place: Place, calls: Sequence[Call]) -> tuple[Health, Health]:
         if self._valkey is not None:
@@ -188,6 +206,7 @@ class HealthBook:
             places: The tools.
             tools: Their items, where Valkey knows nothing of them.
         """
+        self._settle()
         wanted = sorted(set(places))
         texts = [self._held.get(place, "") for place in wanted]
         if self._valkey is not None and wanted:

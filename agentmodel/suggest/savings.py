@@ -65,11 +65,20 @@ class KnownAnswers:
         repository: Knows the tools.
         valkey: Keeps the answers; None keeps none.
         seconds: How long they are kept.
+        settle: Called before an answer is looked up: the health of tools is known as far as it was recorded.
     """
 
-    def __init__(self, repository: Repository, *, valkey: Valkey | None, seconds: int = 3600) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        valkey: Valkey | None,
+        seconds: int = 3600,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         if not 0 < seconds <= _EPOCH_SECONDS:
             raise ValidationError("seconds", seconds, f"a number from 1 to {_EPOCH_SECONDS}")
+        self._settle = settle
         self._repository = repository
         self._valkey = valkey
         self._seconds = seconds
@@ -118,6 +127,7 @@ class KnownAnswers:
         text = canonical(arguments)
         if valkey is None or tool is None or not tool.read_only:
             return Lookup(hit=False)
+        self._settle()
         agent = self._repository.agent(agent_id)
         spec = canonical([tool.spec, tool.description, tool.name])
         versions = [None if agent is None else agent.revision, tool.revision, spec]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,10 +23,27 @@ from agentmodel.exceptions import Conflict, Unavailable
 from agentmodel.suggest.plan import Plan
 from agentmodel.ttl import expiry
 
-__all__ = ["Suggestions"]
+__all__ = ["Ended", "Suggestions"]
 
 _log = logging.getLogger(__name__)
 _REQUEST = 2000  # characters of a request that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session that came from a suggestion, at its end.
+
+    Attributes:
+        user_id: The user.
+        session_id: The session.
+        suggestion_id: The suggestion.
+        succeeded: Its outcome as a person corrected or the recorder said it; None leaves it to its calls.
+    """
+
+    user_id: str
+    session_id: str
+    suggestion_id: str
+    succeeded: bool | None
 
 
 class Suggestions:
@@ -37,6 +55,7 @@ class Suggestions:
         writer: Its writer.
         repository: Reads what a session did.
         now: Gives the present time.
+        settle: Called before reading: has learnt what was noted when it returns.
     """
 
     def __init__(
@@ -47,7 +66,9 @@ class Suggestions:
         writer: Writer,
         repository: Repository,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
+        self._settle = settle
         self._settings = settings
         self._table = table
         self._writer = writer
@@ -88,41 +109,58 @@ class Suggestions:
 
     def of_user(self, user_id: str) -> list[Suggestion]:
         """What was suggested to a user, oldest first."""
+        self._settle()
         query = Query(keys.SUGGESTIONS.build(user_id), prefix=keys.SUGGESTION.prefix())
         return [Suggestion.from_item(item) for item in self._table.query(query, consistent=True).items]
 
     def all(self) -> Iterator[Suggestion]:
         """Everything that was suggested, in no order; reads the whole table."""
+        self._settle()
         for item in self._table.scan():
             if item.get("EntityType", {}).get("S") == Suggestion.kind:
                 yield Suggestion.from_item(item)
 
     def observe(self, entities: Iterable[Any]) -> None:
-        """Note what became of the suggestions of the sessions that ended; called with everything that is recorded."""
-        for entity in entities:
-            if isinstance(entity, UserSession) and entity.suggestion_id is not None and entity.ended_at is not None:
-                self._ended(entity, entity.suggestion_id)
+        """Learn from what was recorded."""
+        self.learn(self.noted(entities))
 
-    def _ended(self, session: UserSession, suggestion_id: str) -> None:
-        suggestion = self._table.get(Suggestion.at(session.user_id, suggestion_id), consistent=True)
+    @staticmethod
+    def noted(entities: Iterable[Any]) -> list[Ended]:
+        """The sessions among entities that came from a suggestion and have ended; sends nothing."""
+        return [
+            Ended(entity.user_id, entity.session_id, entity.suggestion_id, _outcome(entity))
+            for entity in entities
+            if isinstance(entity, UserSession) and entity.suggestion_id is not None and entity.ended_at is not None
+        ]
+
+    def learn(self, ended: Iterable[Ended]) -> None:
+        """Note what became of the suggestions of sessions that ended; one that cannot be written is left as it is."""
+        for one in ended:
+            try:
+                self._ended(one)
+            except Unavailable as error:
+                _log.warning("suggestion %s of %s does not know its end: %s", one.suggestion_id, one.user_id, error)
+
+    def _ended(self, ended: Ended) -> None:
+        suggestion = self._table.get(Suggestion.at(ended.user_id, ended.suggestion_id), consistent=True)
         if suggestion is None:
             return
-        history = self._repository.session_history(session.user_id, session.session_id)
-        suggestion.session_id = session.session_id
+        history = self._repository.session_history(ended.user_id, ended.session_id)
+        suggestion.session_id = ended.session_id
         suggestion.taken = history.executions[0].agent_id if history.executions else None
         suggestion.followed = _followed(suggestion, history)
-        suggestion.succeeded = _outcome(session, history)
+        suggestion.succeeded = _of_calls(history) if ended.succeeded is None else ended.succeeded
         try:
             self._writer.save(suggestion, existing=True)
         except Conflict:
-            _log.warning("suggestion %s of %s was changed meanwhile: it stays so", suggestion_id, session.user_id)
+            _log.warning("suggestion %s of %s was changed meanwhile: it stays so", ended.suggestion_id, ended.user_id)
 
 
-def _outcome(session: UserSession, history: SessionHistory) -> bool | None:
-    if session.corrected is not None:
-        return session.corrected
-    if session.succeeded is not None:
-        return session.succeeded
+def _outcome(session: UserSession) -> bool | None:
+    return session.succeeded if session.corrected is None else session.corrected
+
+
+def _of_calls(history: SessionHistory) -> bool | None:
     last = {(call.process_id, call.agent_id, call.tool_id): call.succeeded for call in history.executions}
     return all(last.values()) if last else None
 

@@ -154,13 +154,15 @@ def test_lifetimes_that_were_killed_are_not_moved_twice(model: AgentModel, monke
     }
 
 
-def test_recording_goes_on_when_nobody_can_watch(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record is kept when those who learn from it at once do not answer; a warning says so."""
+def test_recording_goes_on_when_nobody_can_watch(
+    model: AgentModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record is kept when those who learn from it do not answer; a warning says so."""
 
-    def down(entities: Any) -> None:
+    def down(place: Any, calls: Any) -> None:
         raise TableUnavailable("no table")
 
-    monkeypatch.setattr(model.health, "observe", down)
+    monkeypatch.setattr(model.health, "_learn", down)
     receipt = model.recorder.record(
         ToolExecution(
             user_id="USR001", session_id="SESS20250614001", process_id="PRC001", agent_id="AGT001", tool_id="TL001",
@@ -168,7 +170,10 @@ def test_recording_goes_on_when_nobody_can_watch(model: AgentModel, monkeypatch:
         )
     )  # fmt: skip
 
+    model.settle()
+
     assert "valkey" in receipt.level
+    assert ["1 calls of AGT001 TL001 were kept, but not all is learnt of them: no table"] == caplog.messages
     assert model.repository.execution("USR001", "SESS20250614001", "PRC001", "AGT001", "TL001") is not None
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from agentmodel import AgentModel, Settings, Tool, ToolExecution
+from agentmodel.cache.scripts import Command
 from agentmodel.dynamo.models import Status
 from agentmodel.suggest.health import HealthBook
+from agentmodel.suggest.scripts import REPLACE
 from tests.integration.suggest_world import catalogue, learn, opened, run
 
 PLACE = ("AGT001", "TL002")
@@ -87,6 +91,8 @@ def test_all_processes_feed_one_state(model: AgentModel, settings: Settings) -> 
         for _ in range(3):
             calls(model, "x")
             calls(other, "x")
+        model.settle()
+        other.settle()
 
         assert "open" == state(model) == state(other)
 
@@ -94,6 +100,7 @@ def test_all_processes_feed_one_state(model: AgentModel, settings: Settings) -> 
 def test_the_table_survives_valkey(model: AgentModel, settings: Settings) -> None:
     """When Valkey has lost everything, a new process knows from the table what is open."""
     calls(model, "." * 40 + "xxxx")
+    model.settle()
     assert model._valkey is not None
     model._valkey.one(("FLUSHALL",))
 
@@ -119,6 +126,7 @@ def test_a_tool_recovers(model: AgentModel) -> None:
     calls(model, "." * 40 + "xxxx", at=long_ago)
     before = state(model)
     calls(model, "...")
+    model.settle()
     tool = model.table.get(Tool.at(*PLACE), consistent=True)
 
     assert ("half-open", "closed") == (before, state(model))
@@ -148,6 +156,7 @@ def test_listeners_learn_of_changes_only(model: AgentModel) -> None:
     told: list[tuple[str, str]] = []
     model.health.on_change.append(lambda place, _: told.append(place))
     calls(model, "." * 40 + "xxxxxxx")
+    model.settle()
 
     assert [PLACE] == told
 
@@ -165,6 +174,38 @@ def test_a_batch_counts_as_its_calls_in_order(model: AgentModel) -> None:
     model.recorder.record_many(list(reversed(made)))
 
     assert "open" == state(model)
+
+
+def test_a_record_does_not_wait_for_the_watch(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learnt from records is sent to Valkey by another thread, for many of them at once."""
+    assert model._valkey is not None
+    model._behind._linger = 3600.0  # nothing is learnt before somebody asks
+    calls(model, ".")
+    model.settle()
+    ours: list[Any] = []
+    others: list[Any] = []
+    original, me = model._valkey.attempt, threading.get_ident()
+
+    def noted(commands: Sequence[Command]) -> list[Any]:
+        (ours if threading.get_ident() == me else others).extend(command[1] for command in commands)
+        return original(commands)
+
+    monkeypatch.setattr(model._valkey, "attempt", noted)
+    calls(model, "." * 20)
+    model.close()
+
+    assert REPLACE.sha not in ours
+    assert 1 == others.count(REPLACE.sha)
+
+
+def test_what_was_recorded_last_is_learnt_at_the_end(settings: Settings) -> None:
+    """A model that is closed right after a record has learnt from it."""
+    with opened(settings) as model:
+        catalogue(model)
+        calls(model, "." * 40 + "xxxx")
+
+    with AgentModel(settings) as other:
+        assert "open" == state(other)
 
 
 def test_reading_needs_one_round_trip(model: AgentModel) -> None:
