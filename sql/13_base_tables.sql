@@ -20,8 +20,8 @@ INSERT INTO agent (agentid, domainid, agentnm, score, description, load_timestam
     left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
     left(CAST(work_change."value"."AgentNM"."S" AS VARCHAR(65535)), 255) AS left_2, CASE
     WHEN (coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
+    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
+    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
     left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('Agent' AS VARCHAR(20)) AND work_change.present = 1;
@@ -101,8 +101,8 @@ DELETE FROM user_tool_mapping_hist USING work_change
     AND user_tool_mapping_hist.agentid = split_part(work_change."SK", '#', 2)
     AND user_tool_mapping_hist.toolid = split_part(work_change."SK", '#', 3)
     AND user_tool_mapping_hist.attempt = coalesce(CASE WHEN (ltrim(split_part(work_change."SK", '#', 4),
-    'ABCDEFGHIJ') ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(ltrim(split_part(work_change."SK", '#', 4),
-    'ABCDEFGHIJ') AS DOUBLE PRECISION) AS INTEGER) ELSE NULL END, 1)
+    'ABCDEFGHIJ') ~ '^-?[0-9]{1,9}$') THEN CAST(ltrim(split_part(work_change."SK", '#', 4),
+    'ABCDEFGHIJ') AS INTEGER) ELSE NULL END, 1)
     AND work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92));
 
 -- Put them into user_tool_mapping_hist as they are now, unless they were erased.
@@ -112,21 +112,21 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     split_part(work_change."PK", '#', 2) AS split_part_2, split_part(work_change."SK", '#',
     1) AS split_part_3, split_part(work_change."SK", '#', 2) AS split_part_4, split_part(work_change."SK",
     '#', 3) AS split_part_5, coalesce(CASE WHEN (ltrim(split_part(work_change."SK", '#', 4),
-    'ABCDEFGHIJ') ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(ltrim(split_part(work_change."SK", '#', 4),
-    'ABCDEFGHIJ') AS DOUBLE PRECISION) AS INTEGER) ELSE NULL END, 1) AS coalesce_1,
+    'ABCDEFGHIJ') ~ '^-?[0-9]{1,9}$') THEN CAST(ltrim(split_part(work_change."SK", '#', 4),
+    'ABCDEFGHIJ') AS INTEGER) ELSE NULL END, 1) AS coalesce_1,
     left(CAST(work_change."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_1,
     left(CAST(work_change."value"."ToolValues"."S" AS VARCHAR(65535)), 16383) AS left_2,
     left(CAST(work_change."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
     left(CAST(work_change."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
     left(CAST(work_change."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
-    WHEN (CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_1,
+    WHEN (CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_1,
     left(CAST(work_change."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
     left(CAST(work_change."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
-    WHEN (CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    WHEN (CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
     CASE
-    WHEN (CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_3,
+    WHEN (CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_3,
     CASE
-    WHEN (CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_4,
+    WHEN (CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_4,
     work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1;

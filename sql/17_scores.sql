@@ -78,7 +78,7 @@ FROM (SELECT rows_.domainid AS domainid, rows_.agentid AS agentid, rows_.name AS
     sum(rows_.errors) AS errors, sum(rows_.calls) AS calls
 FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(agent.agentnm,
     agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors,
-    coalesce(nullif(agent_tool.toolnm, ''), tool.toolnm, agent_tool.toolid) AS tool
+    coalesce(nullif(agent_tool.toolnm, ''), nullif(tool.toolnm, ''), agent_tool.toolid) AS tool
 FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid
     LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid AND tool.toolid = agent_tool.toolid
 WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domainid, rows_.agentid, rows_.name,

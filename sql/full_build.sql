@@ -59,9 +59,9 @@ WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS 
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
     OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
     AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -84,8 +84,8 @@ INSERT INTO agent (agentid, domainid, agentnm, score, description, load_timestam
     left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
     left(CAST(work_change."value"."AgentNM"."S" AS VARCHAR(65535)), 255) AS left_2, CASE
     WHEN (coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
+    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
+    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
     left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('Agent' AS VARCHAR(20)) AND work_change.present = 1;
@@ -145,21 +145,21 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     '#', 2) AS split_part_2, split_part(item."SK", '#', 1) AS split_part_3, split_part(item."SK", '#',
     2) AS split_part_4, split_part(item."SK", '#', 3) AS split_part_5, coalesce(CASE
     WHEN (ltrim(split_part(item."SK", '#', 4),
-    'ABCDEFGHIJ') ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(ltrim(split_part(item."SK", '#', 4),
-    'ABCDEFGHIJ') AS DOUBLE PRECISION) AS INTEGER) ELSE NULL END, 1) AS coalesce_1,
+    'ABCDEFGHIJ') ~ '^-?[0-9]{1,9}$') THEN CAST(ltrim(split_part(item."SK", '#', 4),
+    'ABCDEFGHIJ') AS INTEGER) ELSE NULL END, 1) AS coalesce_1,
     left(CAST(item."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_1,
     left(CAST(item."value"."ToolValues"."S" AS VARCHAR(65535)), 16383) AS left_2,
     left(CAST(item."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
     left(CAST(item."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
     left(CAST(item."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
-    WHEN (CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_1,
+    WHEN (CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_1,
     left(CAST(item."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
     left(CAST(item."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
-    WHEN (CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    WHEN (CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
     CASE
-    WHEN (CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_3,
+    WHEN (CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_3,
     CASE
-    WHEN (CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS BIGINT) ELSE NULL END AS anon_4,
+    WHEN (CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_4,
     item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
@@ -170,9 +170,9 @@ WHERE landed._record_is_active UNION ALL SELECT gone."PK" AS "PK", gone."SK" AS 
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
     OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
     AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
     landed."SK" ORDER BY landed._record_create_time DESC, coalesce(landed._record_delete_time,
     landed._record_create_time) DESC) AS place
@@ -397,7 +397,7 @@ FROM (SELECT rows_.domainid AS domainid, rows_.agentid AS agentid, rows_.name AS
     sum(rows_.errors) AS errors, sum(rows_.calls) AS calls
 FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(agent.agentnm,
     agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors,
-    coalesce(nullif(agent_tool.toolnm, ''), tool.toolnm, agent_tool.toolid) AS tool
+    coalesce(nullif(agent_tool.toolnm, ''), nullif(tool.toolnm, ''), agent_tool.toolid) AS tool
 FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid
     LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid AND tool.toolid = agent_tool.toolid
 WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domainid, rows_.agentid, rows_.name,

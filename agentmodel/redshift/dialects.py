@@ -219,8 +219,14 @@ def _matches_duckdb(element: Matches, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def number_of(text: Expression, type_: TypeEngine[Any]) -> ColumnElement[Any]:
-    """Return a number written as text; NULL where it is none or has more digits than a number of the table."""
-    return case((Matches(text, "^-?[0-9]{1,18}([.][0-9]+)?$"), cast(cast(text, Double), type_)), else_=null())
+    """Return a number written as text; NULL where it is none or has more digits than the type holds.
+
+    What is to be a whole number is read as one: from a fraction Redshift would cut what the other engines round.
+    """
+    if isinstance(type_, Integer):
+        digits = 18 if isinstance(type_, BigInteger) else 9
+        return case((Matches(text, f"^-?[0-9]{{1,{digits}}}$"), cast(text, type_)), else_=null())
+    return case((Matches(text, "^-?[0-9]{1,18}([.][0-9]+)?$"), cast(text, type_)), else_=null())
 
 
 def super_number(column: Expression, name: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:

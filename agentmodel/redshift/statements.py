@@ -172,7 +172,9 @@ def _write_scores(terms: Terms) -> Executable:
 
 def _write_tool_errors() -> Executable:
     t, a, tool = m.AgentTool, m.Agent, m.Tool
-    named = func.coalesce(func.nullif(t.tool_name, literal_column("''")), tool.name, t.tool_id, type_=String())
+    empty: ColumnElement[str] = literal_column("''")
+    names = [func.nullif(t.tool_name, empty), func.nullif(tool.name, empty), t.tool_id]
+    named = func.coalesce(*names, type_=String())
     rows = (
         rows_of(
             a.domain_id,

@@ -1,19 +1,19 @@
 """Any history, cut into any batches, gives what a plain-Python reading of it gives.
 
-The oracle below knows no SQL and no increments: it reads the whole history anew each time. `Feed` plays DynamoDB
-zero-ETL with history mode: versions of items that become visible late, and in another order than they were written.
+The oracle knows no SQL and no increments: it reads the whole history anew each time. `Feed` plays DynamoDB zero-ETL with
+history mode: versions of items that become visible late, and in another order than they were written.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import math
 import re
+import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,244 +22,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from agentmodel.exceptions import WarehouseUnavailable
+from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
 from agentmodel.redshift import models as m
-from agentmodel.redshift import reports, score
+from agentmodel.redshift import reports
 from agentmodel.redshift.pipeline import Warehouse
+from tests.integration.redshift_histories import START, Change, Feed, corrected, told
+from tests.integration.redshift_oracle import Item, compared, expected, held
 
-Item = dict[str, dict[str, Any]]
-START = datetime(2025, 6, 14, 9, tzinfo=UTC)
-HALF_LIFE = 30.0
 TRACES = Path(__file__).parents[2].parent / "shared" / "data" / "traces"
-
-
-# -- the oracle -------------------------------------------------------------------------------------------------------
-
-
-def s(item: Item, name: str) -> str | None:
-    value = item.get(name, {}).get("S")
-    return None if value is None else str(value)
-
-
-def n(item: Item, name: str) -> float | None:
-    value = item.get(name, {}).get("N")
-    return None if value is None or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]+)?", value) else float(value)
-
-
-def is_time(value: str | None) -> bool:
-    """Whether a text has the shape of a time; that February has no 30th is the calendar's to know."""
-    if value is None or not re.fullmatch("[1-9][0-9]{13,19}", value):
-        return False
-    month, day, hour, minute, second = (int(value[at : at + 2]) for at in (4, 6, 8, 10, 12))
-    return 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 60
-
-
-def day_of(value: str | None) -> date | None:
-    if value is None or not is_time(value):
-        return None
-    try:
-        return datetime.strptime(value[:8], "%Y%m%d").replace(tzinfo=UTC).date()
-    except ValueError:
-        return None
-
-
-@dataclass(frozen=True)
-class Call:
-    user: str
-    session: str
-    process: str
-    agent: str
-    tool: str
-    attempt: int
-    item: Item
-
-    @property
-    def status(self) -> str | None:
-        return s(self.item, "Status") or None
-
-    @property
-    def counts(self) -> bool:
-        return self.status in (None, "ok", "error")
-
-    @property
-    def ok(self) -> bool:
-        return self.status == "ok" or (self.status is None and s(self.item, "SuccYN") == "Y")
-
-    @property
-    def day(self) -> date | None:
-        return day_of(s(self.item, "TransactDT"))
-
-    @property
-    def clock(self) -> str:
-        value = s(self.item, "TransactDT") or ""
-        return value.ljust(20, "0") if is_time(value) else "9" * 20
-
-
-@dataclass(frozen=True)
-class Execution:
-    category: str
-    success: bool
-    calls: int
-    first: date | None
-    last: date | None
-    seconds: float | None
-    processes: str
-    tools: str
-
-
-def first(days: Iterable[date | None]) -> date | None:
-    return min((day for day in days if day is not None), default=None)
-
-
-def last(days: Iterable[date | None]) -> date | None:
-    return max((day for day in days if day is not None), default=None)
-
-
-@dataclass
-class Oracle:
-    """What the present items say, as of a day."""
-
-    items: dict[tuple[str, str], Item]
-    as_of: date
-    calls: list[Call] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.calls = [call for call in map(self._call, self.of("UserSessPrcToolMappHist")) if call.counts]
-
-    def of(self, kind: str) -> list[Item]:
-        return [item for item in self.items.values() if s(item, "EntityType") == kind]
-
-    def _call(self, item: Item) -> Call:
-        user, session = item["PK"]["S"].split("#")[:2]
-        process, agent, tool, *attempt = item["SK"]["S"].split("#")
-        return Call(user, session, process, agent, tool, int(attempt[0]) if attempt else 1, item)
-
-    def executions(self) -> dict[tuple[str, str, str], Execution]:
-        groups: dict[tuple[str, str, str], list[Call]] = defaultdict(list)
-        for call in self.calls:
-            groups[call.user, call.session, call.agent].append(call)
-        return {key: self._execution(key, calls) for key, calls in groups.items()}
-
-    def _execution(self, key: tuple[str, str, str], calls: list[Call]) -> Execution:
-        session = self.items.get(key[:2], {})
-        steps: dict[tuple[str, str], list[Call]] = defaultdict(list)
-        for call in calls:
-            steps[call.process, call.tool].append(call)
-
-        def place(step: tuple[tuple[str, str], list[Call]]) -> Any:
-            numbers = [n(call.item, "CallNo") for call in step[1]]
-            number = min(math.inf if number is None else number for number in numbers)
-            return number, min(call.clock for call in step[1]), step[0]
-
-        ordered = sorted(steps.items(), key=place)
-        labels = [max((s(c.item, "ToolNM") or "" for c in tries), default="") or tool for (_, tool), tries in ordered]
-        milliseconds = [ms for call in calls if (ms := n(call.item, "DurationMs")) is not None]
-        return Execution(
-            category=s(session, "Category") or "",
-            success=score.succeeded(
-                reviewed=s(session, "ReviewedSuccYN"),
-                recorded=s(session, "SessionSuccYN"),
-                last_attempts=[max(tries, key=lambda c: c.attempt).ok for tries in steps.values()],
-            ),
-            calls=len(calls),
-            first=first(call.day for call in calls),
-            last=last(call.day for call in calls),
-            seconds=sum(milliseconds) / 1000 if milliseconds else None,
-            processes="->".join(process for (process, _), _ in ordered),
-            tools="->".join(labels),
-        )
-
-    def patterns(self) -> set[tuple[Any, ...]]:
-        groups: dict[tuple[str, ...], list[Execution]] = defaultdict(list)
-        for (user, _, agent), execution in self.executions().items():
-            groups[user, execution.category, agent, execution.processes, execution.tools].append(execution)
-        users: dict[str, list[tuple[tuple[str, ...], list[Execution]]]] = defaultdict(list)
-        for key, group in groups.items():
-            users[key[0]].append((key, group))
-        return {row for patterns in users.values() for row in self._patterns_of_user(patterns)}
-
-    def _patterns_of_user(self, patterns: list[tuple[tuple[str, ...], list[Execution]]]) -> Iterator[tuple[Any, ...]]:
-        lasts = [last(e.last for e in group) for _, group in patterns]
-        newest, oldest = last(lasts), first(lasts)
-        own_day = self.as_of if newest is None else min(newest, self.as_of)
-        rows = []
-        for (key, group), day in zip(patterns, lasts, strict=True):
-            good = sum(e.success for e in group)
-            value = score.pattern_score(len(group), good, last=day or oldest, as_of=own_day)
-            rows.append((key, len(group), good, value, first(e.first for e in group), day))
-        threshold = percentile([row[3] for row in rows])
-        for key, count, good, value, begin, day in rows:
-            flag = score.recommended(value, successes=good, threshold=threshold)
-            yield (*key, count, good, near(value), begin, day, flag)
-
-    def scores(self) -> set[tuple[Any, ...]]:
-        domain = {item["PK"]["S"]: s(item, "GSI1_PK") for item in self.of("Agent")}
-        runs: dict[str, list[Execution]] = defaultdict(list)
-        for (_, _, agent), execution in self.executions().items():
-            if domain.get(agent) is not None:
-                runs[agent].append(execution)
-        rows = set()
-        for one in set(domain.values()):
-            rows |= set(self._scores_of({agent: group for agent, group in runs.items() if domain[agent] == one}, one))
-        return rows
-
-    def _scores_of(self, runs: dict[str, list[Execution]], domain: str | None) -> Iterator[tuple[Any, ...]]:
-        oldest_agent = first(last(e.last for e in group) for group in runs.values())
-        oldest_run = first(e.last for group in runs.values() for e in group)
-
-        def weigh(group: list[Execution]) -> tuple[float, float]:
-            weights = [score.discount(e.last or oldest_run, self.as_of, half_life=HALF_LIFE) for e in group]
-            return sum(w for w, e in zip(weights, group, strict=True) if e.success), sum(weights)
-
-        weighed = {agent: weigh(group) for agent, group in runs.items()}
-        prior = score.domain_rate(
-            sum(good for good, _ in weighed.values()), sum(total for _, total in weighed.values())
-        )
-        for agent, group in runs.items():
-            good, day = sum(e.success for e in group), last(e.last for e in group)
-            value = score.score(len(group), good, last=day or oldest_agent, as_of=self.as_of)
-            proof = score.evidence(*weighed[agent], prior=prior)
-            yield (domain, agent, len(group), good, day, near(value), *map(near, proof))
-
-    def tools(self) -> set[tuple[Any, ...]]:
-        groups: dict[tuple[str, str, str], list[Call]] = defaultdict(list)
-        for call in self.calls:
-            groups[call.agent, call.tool, s(call.item, "ToolNM") or ""].append(call)
-
-        def total(calls: list[Call], name: str) -> int:
-            return sum(int(n(call.item, name) or 0) for call in calls)
-
-        return {
-            (*key, len(g), sum(not c.ok for c in g), total(g, "InputTokens"), total(g, "OutputTokens"))
-            for key, g in groups.items()
-        }
-
-    def tool_errors(self) -> set[tuple[Any, ...]]:
-        domain = {item["PK"]["S"]: s(item, "GSI1_PK") for item in self.of("Agent")}
-        rows = set()
-        for agent in {call.agent for call in self.calls if domain.get(call.agent) is not None}:
-            calls = [call for call in self.calls if call.agent == agent]
-            errors = sum(not call.ok for call in calls)
-            if errors:
-                rows.add((agent, errors, len(calls), near(errors / len(calls))))
-        return rows
-
-
-def percentile(values: list[float]) -> float:
-    """The 80th percentile, interpolated."""
-    ordered = sorted(values)
-    place = 0.8 * (len(ordered) - 1)
-    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
-    return low + (high - low) * (place - math.floor(place))
-
-
-def near(value: float) -> str:
-    """Nine digits of a number: engines add in different orders."""
-    return f"{value:.9g}"
-
-
-def rounded(row: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(near(value) if isinstance(value, float) else value for value in row)
 
 
 # -- what the warehouse holds -----------------------------------------------------------------------------------------
@@ -267,38 +37,17 @@ def rounded(row: Iterable[Any]) -> tuple[Any, ...]:
 
 def stored(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the warehouse, its rows sorted; the watermark aside, which says how far the feed was seen."""
-    hidden = {*(model.__table__ for model in m.WORK), m.RefreshWatermark.__table__}
-    tables = [table for table in m.Base.metadata.sorted_tables if table not in hidden and not table.info.get("view")]
-    return {table.name: sorted(map(rounded, warehouse.read(select(table))), key=repr) for table in tables}
+    tables = {name: table for name, table in compared().items() if not table.info.get("view")}
+    return {name: sorted(map(rounded, warehouse.read(select(table))), key=repr) for name, table in tables.items()}
+
+
+def rounded(row: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(f"{value:.9g}" if isinstance(value, float) else value for value in row)
 
 
 def check(warehouse: Warehouse, items: dict[tuple[str, str], Item], as_of: date) -> None:
-    """Compare each computed table with the oracle's."""
-    oracle = Oracle(items, as_of)
-    e, p, a, t, x = m.AgentExecution, m.UserProcessPattern, m.AgentScoreSummary, m.AgentTool, m.ToolErrorSummary
-    executions = {
-        (*key, e_.category, e_.success, e_.calls, e_.first, e_.last, e_.seconds, e_.processes, e_.tools)
-        for key, e_ in oracle.executions().items()
-    }
-    found = {
-        tuple(row)
-        for row in warehouse.read(
-            select(e.user_id, e.session_id, e.agent_id, e.category, e.succeeded, e.calls, e.first_day, e.last_day,
-                   e.seconds, e.process_pattern, e.tool_sequence)
-        )
-    }  # fmt: skip
-    patterns = select(p.user_id, p.category, p.agent_id, p.process_pattern, p.tool_sequence, p.executions, p.successes,
-                      p.pattern_score, p.first_day, p.last_day, p.recommended)  # fmt: skip
-    scores = select(a.domain_id, a.agent_id, a.executions, a.successes, a.last_day, a.calculated_score, a.evidence,
-                    a.evidence_low, a.evidence_high)  # fmt: skip
-    tools = select(t.agent_id, t.tool_id, t.tool_name, t.calls, t.errors, t.input_tokens, t.output_tokens)
-    errors = select(x.agent_id, x.errors, x.calls, x.error_rate)
-
-    assert executions == found
-    assert oracle.patterns() == set(map(rounded, warehouse.read(patterns)))
-    assert oracle.scores() == set(map(rounded, warehouse.read(scores)))
-    assert oracle.tools() == set(map(rounded, warehouse.read(tools)))
-    assert oracle.tool_errors() == set(map(rounded, warehouse.read(errors)))
+    """Compare every table with the oracle's, row by row."""
+    assert expected(items, as_of) == held(warehouse)
 
 
 # -- histories --------------------------------------------------------------------------------------------------------
@@ -356,7 +105,7 @@ def sessions(draw: st.DrawFn) -> Item:
 @st.composite
 def calls(draw: st.DrawFn) -> Item:
     process, tool = draw(texts("PRC001", "PRC002")), draw(texts("TL001", "TL002"))
-    attempt = draw(st.sampled_from(["", "", "#002", "#003"]))
+    attempt = draw(st.sampled_from(["", "", "#002", "#003", "#A1000"]))
     return {
         "PK": {"S": f"{draw(st.sampled_from(USERS))}#{draw(st.sampled_from(SESSIONS))}"},
         "SK": {"S": f"{process}#{draw(st.sampled_from(AGENTS))}#{tool}{attempt}"},
@@ -366,23 +115,13 @@ def calls(draw: st.DrawFn) -> Item:
             TransactDT=draw(texts(*TIMES)),
             SuccYN=draw(texts("Y", "Y", "Y", "N", None)),
             Status=draw(texts(None, None, None, "ok", "error", "rejected", "cache_hit", "")),
-            CallNo_N=draw(texts(None, "1", "2", "10")),
+            CallNo_N=draw(texts(None, "1", "2", "10", "2.5", "999999999999999999", "9999999999999999999")),
             DurationMs_N=draw(texts(None, "1500", "0.5")),
-            InputTokens_N=draw(texts(None, "120")),
+            InputTokens_N=draw(texts(None, "120", "0.5")),
             OutputTokens_N=draw(texts(None, "7")),
             ExpiresAt_N=draw(texts(None, "1", str(int(START.timestamp()) + 3600))),
         ),
     }
-
-
-@dataclass(frozen=True)
-class Change:
-    """One write: an item, or with ``gone`` its deletion; ``lag`` minutes until zero-ETL shows it."""
-
-    item: Item
-    gone: bool
-    wait: int
-    lag: int
 
 
 changes = st.builds(
@@ -394,80 +133,6 @@ changes = st.builds(
 )
 batches = st.lists(st.lists(changes, max_size=12), min_size=1, max_size=4)
 days = st.sampled_from([date(2025, 6, 14), date(2025, 6, 13), date(2025, 6, 24), date(2025, 7, 20)])
-
-
-@dataclass
-class Version:
-    item: Item
-    created: datetime
-    shown: datetime
-    deleted: datetime | None = None
-    deletion_shown: datetime | None = None
-
-
-class Feed:
-    """Zero-ETL with history mode: every version of every item, shown with a lag."""
-
-    def __init__(self) -> None:
-        self.now = START
-        self.versions: dict[tuple[str, str], list[Version]] = defaultdict(list)
-
-    def write(self, change: Change) -> None:
-        self.now += timedelta(minutes=change.wait)
-        key = (change.item["PK"]["S"], change.item["SK"]["S"])
-        known = self.versions[key]
-        shown = self.now + timedelta(minutes=change.lag)
-        if known:
-            newest = known[-1]
-            shown = max([shown, newest.shown, *([newest.deletion_shown] if newest.deletion_shown else [])])
-            if newest.deleted is None:
-                newest.deleted, newest.deletion_shown = self.now, shown
-            elif change.gone:
-                return
-        elif change.gone:
-            return
-        if not change.gone:
-            known.append(Version(change.item, self.now, shown))
-
-    def rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for (pk, sk), versions in self.versions.items():
-            for version in versions:
-                if version.shown > self.now:
-                    continue
-                known = version.deletion_shown is not None and version.deletion_shown <= self.now
-                gone = version.deleted.replace(tzinfo=None) if known and version.deleted else None
-                rows.append({"pk": pk, "sk": sk, "item": json.dumps(version.item), "active": gone is None,
-                             "created": version.created.replace(tzinfo=None), "deleted": gone})  # fmt: skip
-        return rows
-
-    def present(self) -> dict[tuple[str, str], Item]:
-        """What counts of what is shown: items that are there, and those that had expired when they were deleted."""
-        items = {}
-        for key, versions in self.versions.items():
-            shown = [version for version in versions if version.shown <= self.now]
-            if not shown:
-                continue
-            newest = shown[-1]
-            known = newest.deletion_shown is not None and newest.deletion_shown <= self.now
-            if (
-                newest.deleted is None
-                or not known
-                or (n(newest.item, "ExpiresAt") or math.inf) <= newest.deleted.timestamp()
-            ):
-                items[key] = newest.item
-        return items
-
-    def show(self, warehouse: Warehouse) -> None:
-        """Make the landed table what zero-ETL shows now."""
-        insert = text(
-            'INSERT INTO "AgentTable" ("PK","SK","value","_record_is_active","_record_create_time","_record_delete_time") '
-            "VALUES (:pk, :sk, CAST(:item AS JSON), :active, :created, :deleted)"
-        )
-        with warehouse.begin() as connection:
-            connection.execute(text('DELETE FROM "AgentTable"'))
-            for row in self.rows():
-                connection.execute(insert, row)
 
 
 def opened() -> Warehouse:
@@ -518,6 +183,39 @@ class TestAnyBatches:
             assert before == stored(warehouse)
 
 
+class TestWithoutHistoryMode:
+    """Zero-ETL without history mode shows what is there now, and nothing of what is gone."""
+
+    @settings(max_examples=6)
+    @given(batches, days)
+    def test_what_was_seen_stays(self, history: list[list[Change]], day: date) -> None:
+        """Every table is what the newest version of each item ever shown says; a second run changes nothing."""
+        feed = Feed()
+        seen: dict[tuple[str, str], Item] = {}
+        with Warehouse.open("duckdb://", threads=1) as warehouse:
+            warehouse._landed = m.landed_table("AgentTable", history=False)
+            warehouse.create()
+            for batch in history:
+                for change in batch:
+                    feed.write(change)
+                seen |= {(row["pk"], row["sk"]): json.loads(row["item"]) for row in feed.rows() if row["active"]}
+                feed.show(warehouse, with_history=False)
+                warehouse.refresh(as_of=day)
+                check(warehouse, seen, day)
+            before = stored(warehouse)
+            warehouse.refresh(as_of=day)
+
+            assert before == stored(warehouse)
+
+    def test_a_full_build_is_refused(self) -> None:
+        """It would forget what TTL deleted."""
+        with Warehouse.open("duckdb://", threads=1) as warehouse:
+            warehouse._landed = m.landed_table("AgentTable", history=False)
+            warehouse.create()
+            with pytest.raises(ConfigurationError, match="needs zero-ETL's history mode"):
+                warehouse.refresh(as_of=date(2025, 6, 14), full=True)
+
+
 class _Killed(Exception):
     pass
 
@@ -552,6 +250,42 @@ class TestInterruption:
             warehouse.refresh(as_of=day)
 
             check(warehouse, feed.present(), day)
+
+    @pytest.mark.parametrize("full", [False, True], ids=["brought up to date", "built anew"])
+    def test_a_kill_between_any_two_statements_is_mended(self, tmp_path: Path, *, full: bool) -> None:
+        """What is on the disk between any two statements, as a killed process leaves it, opens as it was before."""
+        path, feed, day = tmp_path / "live.duckdb", told(), date(2025, 6, 14)
+        left: dict[str, Path] = {}
+        steps = []
+
+        def keep(name: str, _done: int, _total: int) -> None:
+            """Keep a copy of the files, unless they are those of an earlier statement."""
+            files = [file for file in (path, path.with_name(f"{path.name}.wal")) if file.exists()]
+            digest = "".join(sha256(file.read_bytes()).hexdigest() for file in files)
+            steps.append(name)
+            if digest not in left:
+                left[digest] = tmp_path / str(len(left))
+                left[digest].mkdir()
+                for file in files:
+                    shutil.copy(file, left[digest])
+
+        with Warehouse.open(f"duckdb:///{path}", threads=1) as warehouse:
+            warehouse.create()
+            feed.show(warehouse)
+            warehouse.refresh(as_of=day)
+            before = stored(warehouse)
+            corrected(feed)
+            feed.show(warehouse)
+            warehouse.refresh(as_of=day, progress=keep, full=full)
+            after = stored(warehouse)
+
+        assert before != after
+        assert len(steps) > 40
+        for folder in left.values():
+            with Warehouse.open(f"duckdb:///{folder / path.name}", threads=1) as killed:
+                assert before == stored(killed)
+                killed.refresh(as_of=day)
+                assert after == stored(killed)
 
     def test_a_failing_statement_rolls_everything_back(self) -> None:
         """A statement that the engine refuses leaves the warehouse as it was, and says so in one line."""

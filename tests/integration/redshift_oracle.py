@@ -1,0 +1,496 @@
+"""The oracle: what the warehouse must hold, read from the items in plain Python.
+
+It knows no SQL and no increments. Of the package it uses the plain-Python twins of `agentmodel.redshift.score` only.
+Sessions are handed to it one by one, so that a history larger than memory can be read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from hashlib import md5
+from typing import Any, NamedTuple, TypeAlias
+
+from sqlalchemy import Table, select
+
+from agentmodel.redshift import models as m
+from agentmodel.redshift import score
+from agentmodel.redshift.pipeline import Warehouse
+
+Item: TypeAlias = "dict[str, dict[str, Any]]"
+Items: TypeAlias = "Mapping[tuple[str, str], Item]"
+Tables: TypeAlias = "dict[str, list[tuple[Any, ...]]]"
+
+HALF_LIFE = 30.0
+CALL = "UserSessPrcToolMappHist"
+COMPUTED = ("agent_execution", "agent_daily", "agent_tool", "agent_score_summary", "user_process_patterns",
+            "tool_error_summary")  # fmt: skip
+"""What a refresh computes; the base tables and the view are compared beside them."""
+
+
+# -- attributes -------------------------------------------------------------------------------------------------------
+
+
+def s(item: Item, name: str) -> str | None:
+    """A text attribute."""
+    value = item.get(name, {}).get("S")
+    return None if value is None else str(value)
+
+
+def n(item: Item, name: str) -> float | None:
+    """A number with at most 18 digits before its point."""
+    value = item.get(name, {}).get("N")
+    return None if value is None or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]+)?", value) else float(value)
+
+
+def whole(item: Item, name: str) -> int | None:
+    """A whole number: a fraction is none."""
+    value = item.get(name, {}).get("N")
+    return None if value is None or not re.fullmatch(r"-?[0-9]{1,18}", value) else int(value)
+
+
+def is_time(value: str | None) -> bool:
+    """Whether a text has the shape of a time; that February has no 30th is the calendar's to know."""
+    if value is None or not re.fullmatch("[1-9][0-9]{13,19}", value):
+        return False
+    month, day, hour, minute, second = (int(value[at : at + 2]) for at in (4, 6, 8, 10, 12))
+    return 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 60
+
+
+def day_of(value: str | None) -> date | None:
+    """The day of a time of the table."""
+    if value is None or not is_time(value):
+        return None
+    try:
+        return date(int(value[:4]), int(value[4:6]), int(value[6:8]))
+    except ValueError:
+        return None
+
+
+def time_of(value: str | None) -> datetime | None:
+    """The second of a time of the table."""
+    day = day_of(value)
+    if day is None or value is None:
+        return None
+    return datetime(day.year, day.month, day.day, int(value[8:10]), int(value[10:12]), int(value[12:14]))  # noqa: DTZ001 -- TIMESTAMP has no zone
+
+
+class Call(NamedTuple):
+    """A call that was made."""
+
+    user: str
+    session: str
+    process: str
+    agent: str
+    tool: str
+    attempt: int
+    item: Item
+    status: str | None
+    ok: bool
+    day: date | None
+    clock: str
+
+    @property
+    def name(self) -> str:
+        """The tool's name as the call has it."""
+        return (s(self.item, "ToolNM") or "")[: m.NAME]
+
+
+def call_of(item: Item) -> Call:
+    """Read a call from its item."""
+    user, session = item["PK"]["S"].split("#")[:2]
+    process, agent, tool, *rest = item["SK"]["S"].split("#")
+    attempt = int(rest[0].lstrip("ABCDEFGHIJ")) if rest else 1
+    status = s(item, "Status") or None
+    ok = status == "ok" if status in ("ok", "error") else s(item, "SuccYN") == "Y"
+    time = s(item, "TransactDT")
+    clock = time.ljust(20, "0") if time is not None and is_time(time) else "9" * 20
+    return Call(user, session, process, agent, tool, attempt, item, status, ok, day_of(time), clock)
+
+
+# -- executions -------------------------------------------------------------------------------------------------------
+
+
+class Execution(NamedTuple):
+    """A user's session with an agent."""
+
+    user: str
+    session: str
+    agent: str
+    category: str
+    success: bool
+    calls: int
+    first: date | None
+    last: date | None
+    seconds: float | None
+    processes: str
+    tools: str
+
+    @property
+    def key(self) -> str:
+        """The digest patterns are told apart by."""
+        parts = [digest(text) for text in (self.category, self.processes, self.tools)]
+        return digest("#".join([self.user, self.agent, *parts]))
+
+
+def digest(text: str) -> str:
+    """MD5, as the warehouse names patterns."""
+    return md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def first(days: Iterable[date | None]) -> date | None:
+    """The first day that is known."""
+    return min((day for day in days if day is not None), default=None)
+
+
+def last(days: Iterable[date | None]) -> date | None:
+    """The last day that is known."""
+    return max((day for day in days if day is not None), default=None)
+
+
+def execution(session: Item, calls: list[Call]) -> Execution:
+    """Read an execution from its session and its calls."""
+    steps: dict[tuple[str, str], list[Call]] = defaultdict(list)
+    for call in calls:
+        steps[call.process, call.tool].append(call)
+
+    def place(step: tuple[tuple[str, str], list[Call]]) -> Any:
+        numbers = [whole(call.item, "CallNo") for call in step[1]]
+        number = min(math.inf if number is None else number for number in numbers)
+        return number, min(call.clock for call in step[1]), step[0]
+
+    ordered = sorted(steps.items(), key=place)
+    labels = [max(call.name for call in tries) or tool for (_, tool), tries in ordered]
+    milliseconds = [ms for call in calls if (ms := n(call.item, "DurationMs")) is not None]
+    return Execution(
+        calls[0].user,
+        calls[0].session,
+        calls[0].agent,
+        category=(s(session, "Category") or "")[: m.NAME],
+        success=score.succeeded(
+            reviewed=s(session, "ReviewedSuccYN"),
+            recorded=s(session, "SessionSuccYN"),
+            last_attempts=[max(tries, key=lambda call: call.attempt).ok for tries in steps.values()],
+        ),
+        calls=len(calls),
+        first=first(call.day for call in calls),
+        last=last(call.day for call in calls),
+        seconds=sum(milliseconds) / 1000 if milliseconds else None,
+        processes="->".join(process[:80] for (process, _), _ in ordered[:200]),
+        tools="->".join(label[:80] for label in labels[:200]),
+    )
+
+
+@dataclass(slots=True)
+class Pattern:
+    """Executions of one pattern."""
+
+    example: Execution
+    executions: int = 0
+    successes: int = 0
+    seconds: float = 0.0
+    timed: int = 0
+    first: date | None = None
+    last: date | None = None
+
+    def add(self, one: Execution) -> None:
+        """Count an execution."""
+        self.executions += 1
+        self.successes += one.success
+        if one.seconds is not None:
+            self.seconds += one.seconds
+            self.timed += 1
+        self.first = first((self.first, one.first))
+        self.last = last((self.last, one.last))
+
+
+@dataclass
+class Oracle:
+    """What the items say that are there, as of a day."""
+
+    as_of: date
+    agents: dict[str, Item] = field(default_factory=dict)
+    named_tools: dict[tuple[str, str], str] = field(default_factory=dict)
+    patterns_by_user: dict[str, dict[str, Pattern]] = field(default_factory=lambda: defaultdict(dict))
+    days: dict[tuple[str, date | None], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    tools: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
+
+    def add_item(self, item: Item) -> None:
+        """Take in an agent or a tool."""
+        if s(item, "EntityType") == "Agent":
+            self.agents[item["PK"]["S"]] = item
+        if s(item, "EntityType") == "Tool" and (name := s(item, "ToolNM")):
+            self.named_tools[item["PK"]["S"], item["SK"]["S"]] = name
+
+    def add_session(self, session: Item, items: Iterable[Item]) -> list[Execution]:
+        """Take in a session (empty where there is none) and its calls; returns its executions."""
+        groups: dict[str, list[Call]] = defaultdict(list)
+        for call in map(call_of, items):
+            if call.status in (None, "ok", "error"):
+                groups[call.agent].append(call)
+                self._count(call)
+        found = [execution(session, calls) for calls in groups.values()]
+        for one in found:
+            counts = self.days[one.agent, one.last]
+            counts[0] += 1
+            counts[1] += one.success
+            patterns, key = self.patterns_by_user[one.user], one.key
+            if key not in patterns:
+                patterns[key] = Pattern(one)
+            patterns[key].add(one)
+        return found
+
+    def _count(self, call: Call) -> None:
+        counts = self.tools[call.agent, call.tool, call.name]
+        counts[0] += 1
+        counts[1] += not call.ok
+        counts[2] += whole(call.item, "InputTokens") or 0
+        counts[3] += whole(call.item, "OutputTokens") or 0
+
+    # -- tables -------------------------------------------------------------------------------------------------------
+
+    def daily(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of agent_daily."""
+        for (agent, day), counts in self.days.items():
+            yield agent, day or m.UNDATED, *counts
+
+    def tool_counts(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of agent_tool."""
+        for key, counts in self.tools.items():
+            yield *key, *counts
+
+    def patterns(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of user_process_patterns."""
+        for patterns in self.patterns_by_user.values():
+            yield from self._patterns_of_user(patterns)
+
+    def _patterns_of_user(self, patterns: dict[str, Pattern]) -> Iterator[tuple[Any, ...]]:
+        lasts = [pattern.last for pattern in patterns.values()]
+        newest, oldest = last(lasts), first(lasts)
+        own_day = self.as_of if newest is None else min(newest, self.as_of)
+        rows = []
+        for key, p in patterns.items():
+            faded = p.last or oldest
+            rows.append((key, p, faded, score.pattern_score(p.executions, p.successes, last=faded, as_of=own_day)))
+        threshold = percentile([value for *_, value in rows])
+        for key, p, faded, value in rows:
+            e, flag = p.example, score.recommended(value, successes=p.successes, threshold=threshold)
+            seconds = p.seconds / p.timed if p.timed else None
+            yield (flag, e.user, e.category, e.agent, e.processes, e.tools, key, p.executions, p.successes, seconds, value,
+                   p.first, p.last, faded)  # fmt: skip
+
+    def domains(self) -> dict[str, list[str]]:
+        """Agents of each domain that made a call that counts."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for agent in sorted({agent for agent, _ in self.days}):
+            domain = s(self.agents.get(agent, {}), "GSI1_PK")
+            if domain is not None:
+                found[domain].append(agent)
+        return found
+
+    def name_of(self, agent: str) -> str:
+        """An agent's name, or its id."""
+        name = s(self.agents[agent], "AgentNM")
+        return agent if name is None else name[: m.NAME]
+
+    def scores(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of agent_score_summary."""
+        for domain, agents in self.domains().items():
+            yield from self._scores_of(domain, agents)
+
+    def _scores_of(self, domain: str, agents: list[str]) -> Iterator[tuple[Any, ...]]:
+        runs = {agent: {day: counts for (one, day), counts in self.days.items() if one == agent} for agent in agents}
+        newest_days = {agent: last(days) for agent, days in runs.items()}
+        oldest, newest = first(newest_days.values()), last(newest_days.values())
+        oldest_run = first(day for days in runs.values() for day in days)
+        own_day = self.as_of if newest is None else min(newest, self.as_of)
+
+        def weigh(days: Mapping[date | None, list[int]], which: int) -> float:
+            return sum(
+                counts[which] * score.discount(day or oldest_run, self.as_of, half_life=HALF_LIFE)
+                for day, counts in days.items()
+            )
+
+        weighed = {agent: (weigh(days, 1), weigh(days, 0)) for agent, days in runs.items()}
+        prior = score.domain_rate(sum(good for good, _ in weighed.values()), sum(one for _, one in weighed.values()))
+        for agent, days in runs.items():
+            count, good = (sum(counts[which] for counts in days.values()) for which in (0, 1))
+            day, faded = newest_days[agent], newest_days[agent] or oldest
+            yield (
+                domain, agent, self.name_of(agent), count, good, count - good, good / count, day, faded,
+                None if day is None else score.days_between(day, self.as_of), score.decay(faded, self.as_of),
+                score.score(count, good, last=faded, as_of=self.as_of),
+                score.score(count, good, last=faded, as_of=own_day),
+                *score.evidence(*weighed[agent], prior=prior),
+                datetime(self.as_of.year, self.as_of.month, self.as_of.day),  # noqa: DTZ001 -- TIMESTAMP has no zone
+            )  # fmt: skip
+
+    def tool_errors(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of tool_error_summary."""
+        for domain, agents in self.domains().items():
+            for agent in agents:
+                counts = {key: c for key, c in self.tools.items() if key[0] == agent}
+                calls, errors = (sum(c[which] for c in counts.values()) for which in (0, 1))
+                named: dict[str, int] = defaultdict(int)
+                for (_, tool, name), c in counts.items():
+                    named[name or self.named_tools.get((agent, tool)) or tool] += c[1]
+                failed = sorted(tool[:100] for tool, count in named.items() if count)
+                if errors:
+                    yield domain, agent, self.name_of(agent), errors, calls, errors / calls, ", ".join(failed)
+
+
+def percentile(values: list[float]) -> float:
+    """The 80th percentile, interpolated."""
+    ordered = sorted(values)
+    place = 0.8 * (len(ordered) - 1)
+    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+    return low + (high - low) * (place - math.floor(place))
+
+
+# -- base tables ------------------------------------------------------------------------------------------------------
+
+NAME, PROSE, LONG = m.NAME, m.PROSE, 16_383
+TEXTS: dict[str, dict[str, tuple[str, int]]] = {
+    "domain": {"domainnm": ("DomainNM", NAME), "description": ("Description", PROSE)},
+    "agent": {"agentnm": ("AgentNM", NAME), "description": ("Description", PROSE), "domainid": ("GSI1_PK", m.ID)},
+    "tool": {"toolnm": ("ToolNM", NAME), "toolspec": ("ToolSpec", LONG), "description": ("Description", PROSE),
+             "domainid": ("GSI1_PK", m.ID)},
+    "userinfo": {"usernm": ("UserNM", NAME), "userprofile": ("UserProfile", PROSE),
+                 "lastlogindt": ("LastLoginDT", 20), "creationdt": ("CreationDT", 20)},
+    "usersession": {
+        "sessionnm": ("UserSessionNM", NAME), "sessionsummary": ("SessionSummary", PROSE),
+        "sessionstartdt": ("SessionStartDT", 20), "dtlfileloc": ("DtlFileLoc", PROSE),
+        "sessionenddt": ("SessionEndDT", 20), "sessionsuccyn": ("SessionSuccYN", 1),
+        "reviewedsuccyn": ("ReviewedSuccYN", 1), "category": ("Category", NAME), "userrequest": ("UserRequest", LONG),
+    },
+    "usersessionprocess": {"userprompt": ("UserPrompt", LONG), "procnm": ("ProcNM", NAME), "procdt": ("ProcDT", 20),
+                           "procdesc": ("ProcessDesc", PROSE)},
+    "user_tool_mapping_hist": {
+        "toolnm": ("ToolNM", NAME), "toolvalues": ("ToolValues", LONG), "transactdt": ("TransactDT", 20),
+        "succyn": ("SuccYN", 1), "resultmsg": ("ResultMsg", LONG), "status": ("Status", 16),
+        "errortype": ("ErrorType", NAME),
+    },
+}  # fmt: skip
+"""Text columns of the base tables: the attribute each is read from, and the characters it keeps."""
+
+KINDS = {"Domain": "domain", "Agent": "agent", "Tool": "tool", "UserInfo": "userinfo", "UserSession": "usersession",
+         "UserSessionProcess": "usersessionprocess", CALL: "user_tool_mapping_hist"}  # fmt: skip
+KEYS = {
+    "domain": ("domainid",), "agent": ("agentid",), "tool": ("agentid", "toolid"), "userinfo": ("userid",),
+    "usersession": ("userid", "sessionid"), "usersessionprocess": ("userid", "sessionid", "processid"),
+    "user_tool_mapping_hist": ("userid", "sessionid", "processid", "agentid", "toolid", "attempt"),
+}  # fmt: skip
+
+
+def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
+    """The base table of an item and its row there, the time of its loading aside."""
+    name = KINDS.get(s(item, "EntityType") or "")
+    if name is None:
+        return None
+    parts = [*item["PK"]["S"].split("#"), *item["SK"]["S"].split("#")]
+    row: dict[str, Any] = dict(zip(KEYS[name], parts, strict=False))
+    for column, (attribute, width) in TEXTS[name].items():
+        text = s(item, attribute)
+        row[column] = None if text is None else text[:width]
+    if name == "usersessionprocess" and row["procdesc"] is None:
+        row["procdesc"] = s(item, "ProcDesc")
+    if name == "agent":
+        written = item.get("Score", {}).get("N", s(item, "Score"))
+        row["score"] = n({"Score": {"N": written}}, "Score")
+    if name == "user_tool_mapping_hist":
+        row |= {"attempt": call_of(item).attempt, "durationms": n(item, "DurationMs")}
+        numbers = (("callno", "CallNo"), ("inputtokens", "InputTokens"), ("outputtokens", "OutputTokens"))
+        row |= {column: whole(item, attribute) for column, attribute in numbers}
+    return name, row
+
+
+def staging_row(item: Item, agents: Mapping[str, Item]) -> dict[str, Any] | None:
+    """The staging view's row of a call, where the call counts."""
+    call = call_of(item)
+    if call.status not in (None, "ok", "error"):
+        return None
+    time = s(item, "TransactDT")
+    result = s(item, "ResultMsg")
+    values = s(item, "ToolValues")
+    return {
+        "userid": call.user, "sessionid": call.session, "processid": call.process, "agentid": call.agent,
+        "toolid": call.tool, "attempt": call.attempt, "domainid": s(agents.get(call.agent, {}), "GSI1_PK"),
+        "toolnm": None if (name := s(item, "ToolNM")) is None else name[:NAME], "execution_date": day_of(time),
+        "execution_datetime": time_of(time), "success_flag": call.ok,
+        "tool_values": None if values is None else values[:LONG],
+        "result_message": None if result is None else result[:LONG],
+    }  # fmt: skip
+
+
+# -- all of it --------------------------------------------------------------------------------------------------------
+
+
+def compared() -> dict[str, Table]:
+    """Every table that is compared, by name."""
+    hidden = {*(model.__table__ for model in m.WORK), m.RefreshWatermark.__table__}
+    return {table.name: table for table in m.Base.metadata.sorted_tables if table not in hidden}
+
+
+def columns_of(table: Table) -> list[str]:
+    """The columns that are compared: all but the time of loading, which is the feed's."""
+    return [column.name for column in table.columns if column.name != "load_timestamp"]
+
+
+def normal(table: Table, row: Iterable[Any]) -> tuple[Any, ...]:
+    """A row as it is compared: nine digits of a fraction, as engines add in different orders; days as text."""
+    kinds = [table.columns[name].type.python_type for name in columns_of(table)]
+    return tuple(_normal(kind, value) for kind, value in zip(kinds, row, strict=True))
+
+
+def _normal(kind: type, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind is float:
+        return f"{float(value):.9g}"
+    return value.isoformat() if isinstance(value, date) else kind(value) if kind in (int, bool) else value
+
+
+def expected(items: Items, as_of: date) -> Tables:
+    """Every table as the oracle reads it from all items that count."""
+    oracle, tables = Oracle(as_of), compared()
+    rows: dict[str, list[Any]] = {name: [] for name in tables}
+    calls: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    for item in items.values():
+        oracle.add_item(item)
+        if s(item, "EntityType") == CALL:
+            user, session = item["PK"]["S"].split("#")[:2]
+            calls[user, session].append(item)
+        if (found := base_row(item)) is not None:
+            rows[found[0]].append([found[1].get(name) for name in columns_of(tables[found[0]])])
+    staging = tables["agent_tool_analysis_staging"]
+    for key, group in calls.items():
+        session = items.get(key, {})
+        rows["agent_execution"] += [(*e, e.key) for e in oracle.add_session(session, group)]
+        for item in group:
+            if (row := staging_row(item, oracle.agents)) is not None:
+                rows[staging.name].append([row[name] for name in columns_of(staging)])
+    rows |= {
+        "agent_daily": list(oracle.daily()),
+        "agent_tool": list(oracle.tool_counts()),
+        "agent_score_summary": list(oracle.scores()),
+        "user_process_patterns": list(oracle.patterns()),
+        "tool_error_summary": list(oracle.tool_errors()),
+    }
+    return {name: in_order(table, rows[name]) for name, table in tables.items()}
+
+
+def in_order(table: Table, rows: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
+    """Rows as they are compared, doubles and all."""
+    return sorted((normal(table, row) for row in rows), key=repr)
+
+
+def held(warehouse: Warehouse) -> Tables:
+    """Every table as the warehouse holds it."""
+    return {
+        name: in_order(table, warehouse.read(select(*(table.columns[column] for column in columns_of(table)))))
+        for name, table in compared().items()
+    }

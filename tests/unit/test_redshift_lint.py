@@ -1,0 +1,73 @@
+"""Nothing in the rendered SQL that Redshift would take differently."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("sqlalchemy_redshift", reason="sqlalchemy-redshift renders the statements")
+pytest.importorskip("sqlglot", reason="sqlglot parses Redshift's grammar")
+
+from agentmodel.redshift.render import rendered
+from tests.integration.redshift_lint import RULES, broken
+from tests.integration.redshift_postgres import statements
+
+
+def test_no_rendered_statement_breaks_a_rule() -> None:
+    """Every statement of every file keeps every rule."""
+    found = [(name, one, broken(one)) for name, sql in rendered().items() for one in statements(sql) if broken(one)]
+
+    assert [] == found
+
+
+PLANTED = {
+    "SELECT successes / executions FROM t": "divides only double precision",
+    "SELECT a / nullif(b, 0) FROM t": "divides only double precision",
+    "SELECT avg(calls) FROM t": "averages only double precision",
+    "SELECT CAST(a AS DECIMAL) FROM t": "has no bare DECIMAL, which has no fraction",
+    "SELECT CAST(a * 1.5 AS INTEGER) FROM t": "casts no fraction to fewer digits without ROUND",
+    "SELECT CAST(durationms AS DECIMAL(10, 2)) FROM t": "casts no fraction to fewer digits without ROUND",
+    "CREATE TABLE t (a TEXT)": "has no TEXT, which is VARCHAR(256)",
+    "SELECT CAST(a AS VARCHAR) FROM t": "gives every VARCHAR its bytes",
+    "SELECT GETDATE() FROM t": "holds no clock",
+    "SELECT a FROM t WHERE b > CURRENT_DATE": "holds no clock",
+    "SELECT string_agg(a, ',') FROM t": "calls only functions of Redshift",
+    "DELETE FROM t WHERE t.id = work_session.id": "keeps the other side of DELETE",
+    "INSERT INTO t (a) SELECT 1 RETURNING a": "has no RETURNING, index, foreign key or serial",
+    "CREATE INDEX i ON t (a)": "has no RETURNING, index, foreign key or serial",
+    "SELECT a FROM t ORDER BY a DESC NULLS LAST": "leaves the order of NULLs to nobody",
+    "SELECT a FROM t WHERE a = :a": "leaves no parameter",
+    "WITH x AS (SELECT 1) INSERT INTO t SELECT 1": "is no INSERT behind a WITH",
+    "SELECT LISTAGG(a, ',') WITHIN GROUP (ORDER BY a), LISTAGG(b, ',') WITHIN GROUP (ORDER BY c) FROM t": (
+        "orders the LISTAGGs of a SELECT alike"
+    ),
+    "SELECT x.a FROM (SELECT 'a' AS a FROM t) AS x": "gives literals of subqueries a type",
+    "MERGE INTO t USING (SELECT 1 AS a) AS u ON t.a = u.a WHEN MATCHED THEN DELETE": "merges from a table, both ways",
+    "VACUUM FULL t": "is known to the grammar",
+}
+
+
+@pytest.mark.parametrize(("planted", "rule"), PLANTED.items())
+def test_each_rule_finds_what_it_is_for(planted: str, rule: str) -> None:
+    """A planted defect breaks its rule."""
+    assert rule in broken(planted)
+
+
+def test_every_rule_was_tried() -> None:
+    """No rule is without a planted defect."""
+    assert set(RULES) == set(PLANTED.values())
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        "SELECT CAST(ROUND(durationms) AS BIGINT) FROM t",
+        "DELETE FROM t USING u WHERE t.id = u.id",
+        "DELETE FROM t WHERE t.id IN (SELECT u.id FROM u)",
+        "SELECT CAST('GETDATE() / 2' AS VARCHAR(20)) FROM t",
+    ],
+)
+def test_what_is_sound_is_let_through(sound: str) -> None:
+    """The rules look at what a statement does, not at what it quotes or how it is spelt."""
+    broken_rules = set(broken(sound)) - {"calls only functions of Redshift"}
+
+    assert set() == broken_rules
