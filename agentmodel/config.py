@@ -76,7 +76,8 @@ class Settings(BaseSettings):
     # Warehouse
     warehouse_url: str | None = Field(
         default=None,
-        description="SQLAlchemy URL: duckdb:///file.duckdb or redshift+redshift_connector://user:password@host/db.",
+        description="duckdb:///file.duckdb, redshift+redshift_connector://user:password@host/db, or "
+        "redshift+data://workgroup/db, which goes by the Data API.",
     )
     landed_table: str = Field(
         default="AgentTable",

@@ -79,7 +79,8 @@ class Warehouse:
         """Open a warehouse.
 
         Args:
-            url: ``duckdb:///file.duckdb``, ``duckdb://`` (in memory) or ``redshift+redshift_connector://…``.
+            url: ``duckdb:///file.duckdb``, ``duckdb://`` (in memory), ``redshift+redshift_connector://…``, or
+                ``redshift+data://workgroup/database``, which goes by the Data API.
             landed_table: Where zero-ETL lands the table, such as ``dbagent.public."AgentTable"``.
             history_mode: Whether zero-ETL runs in history mode; without it every refresh reads all that landed, and
                 cannot see what a person deleted. DuckDB always has it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
-from agentmodel.redshift._redshift import prepare, redshift_engine, split_url
+from agentmodel.redshift._redshift import FLAGS, LISTS, NUMBERS, TEXTS, prepare, redshift_engine, split_url
 from agentmodel.redshift.pipeline import Warehouse
 
 pytest.importorskip("sqlalchemy_redshift", reason="sqlalchemy-redshift is the dialect")
@@ -62,6 +64,7 @@ def test_options_are_typed() -> None:
     [
         ("iam=maybe", "iam=maybe in the warehouse URL is refused: give true or false"),
         ("timeout=soon", "timeout=soon in the warehouse URL is refused: give a whole number"),
+        ("is_sreverless=true", "is_sreverless in the warehouse URL is refused: redshift_connector has no such option"),
         ("is_serverless=true", "is_serverless in the warehouse URL needs iam=true"),
     ],
 )
@@ -69,6 +72,25 @@ def test_wrong_options_are_named(query: str, message: str) -> None:
     """An option that is not of its type is refused before anything is sent."""
     with pytest.raises(ConfigurationError, match=message):
         Warehouse.open(f"redshift+redshift_connector://u:p@h/d?{query}")
+
+
+def test_every_option_of_the_driver_is_known() -> None:
+    """What redshift_connector takes can be said in the URL, each with its type; nothing else can."""
+    known = (
+        dict.fromkeys(FLAGS, bool)
+        | dict.fromkeys(NUMBERS, int)
+        | dict.fromkeys(LISTS, list)
+        | dict.fromkeys(TEXTS, str)
+    )
+    parameters = inspect.signature(redshift_connector.connect).parameters.values()
+    taken = {each.name: re.findall(r"bool|int|List|str", str(each.annotation))[0].lower() for each in parameters}
+    for name in ("user", "password", "host", "port", "database"):
+        del taken[name]
+
+    assert {name: kind for name, kind in taken.items() if name in known} == {
+        name: kind.__name__ for name, kind in known.items() if name in taken
+    }
+    assert taken.keys() <= known.keys()
 
 
 def test_every_connection_keeps_capitals() -> None:

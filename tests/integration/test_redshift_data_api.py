@@ -1,0 +1,357 @@
+"""Redshift by its Data API: the whole warehouse over the service's wire, with PostgreSQL behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, insert, literal_column, make_url, select, text
+
+from agentmodel import Settings
+from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
+from agentmodel.redshift import models as m
+from agentmodel.redshift import reports
+from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.suggest import publish
+from tests.integration.redshift_data_api import PAGE, DataApi
+from tests.integration.redshift_histories import history
+from tests.integration.redshift_oracle import held
+from tests.integration.redshift_postgres import LANDED, Server, created, landed, translated, warehouse_in
+from tests.integration.suggest_world import TODAY, catalogue, opened, run
+
+pytest.importorskip("sqlalchemy_redshift", reason="sqlalchemy-redshift is the dialect")
+psycopg: Any = pytest.importorskip("psycopg", reason="psycopg connects the double to PostgreSQL")
+botocore_session: Any = pytest.importorskip("botocore.session")
+
+from agentmodel.redshift import _dataapi  # noqa: E402  # it needs the dialect
+
+_model = botocore_session.Session().get_service_model("redshift-data")
+if "SessionId" not in _model.operation_model("ExecuteStatement").input_shape.members:
+    pytest.skip("this botocore does not know the Data API's sessions", allow_module_level=True)
+
+AT = datetime(2025, 6, 14, 9, tzinfo=UTC)
+DAY = date(2025, 6, 14)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def schema(postgres: Server, request: pytest.FixtureRequest) -> str:
+    """A schema of the test's own, with an empty landed table."""
+    name = f"t{abs(hash(request.node.name))}"
+    postgres.run(created(name))
+    return name
+
+
+@pytest.fixture
+def service(postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DataApi]:
+    """The Data API before that schema; nobody waits between two looks at a statement."""
+    monkeypatch.setattr(_dataapi, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+    def connect() -> Any:
+        return psycopg.connect(host=str(postgres.folder), user="postgres", autocommit=True)
+
+    def read(sql: str) -> str:
+        opening = sql.startswith("SET enable_case_sensitive_identifier")
+        return warehouse_in(schema).strip(";\n") if opening else translated(sql)
+
+    service = DataApi(connect, read)
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def url(service: DataApi, **options: str) -> str:
+    more = "".join(f"&{name}={value}" for name, value in options.items())
+    return f"redshift+data://agents/dev?region=eu-west-1&endpoint={service.endpoint}{more}"
+
+
+@pytest.fixture
+def warehouse(service: DataApi) -> Iterator[Warehouse]:
+    with Warehouse.open(url(service), landed_table=LANDED) as warehouse:
+        yield warehouse
+
+
+@pytest.fixture
+def land(postgres: Server, schema: str) -> Callable[[Warehouse], None]:
+    """Land in PostgreSQL what DuckDB holds, as zero-ETL would."""
+
+    def copied(duckdb: Warehouse) -> None:
+        rows = duckdb.read(
+            text(
+                'SELECT "PK", "SK", "value"::VARCHAR, _record_is_active, _record_create_time, _record_delete_time FROM "AgentTable"'
+            )
+        )
+        postgres.run(warehouse_in(schema) + landed(dict(row._mapping) for row in rows))
+
+    return copied
+
+
+def test_every_table_and_report_is_the_same(
+    warehouse: Warehouse, service: DataApi, land: Callable[[Warehouse], None]
+) -> None:
+    """Created, built, brought up to date and read by the Data API, every table and report equals DuckDB's, types and all."""
+    first = history(1, 60)
+    second = {(item["PK"]["S"], item["SK"]["S"]): item for item in [*first[:-9], *history(2, 20)]}
+    with Warehouse.open("duckdb://") as duckdb:
+        for each in (duckdb, warehouse):
+            each.create()
+        for number, items in enumerate((first, list(second.values()))):
+            duckdb.land(items, at=AT + timedelta(hours=2 * number))
+            land(duckdb)
+            done = [each.refresh(as_of=DAY) for each in (duckdb, warehouse)]
+
+            assert done[0].rows == done[1].rows
+            assert done[0].full == done[1].full == (number == 0)
+            assert held(duckdb) == held(warehouse)
+        for report in REPORTS:
+            expected, found = report(duckdb), report(warehouse)
+            assert [typed(row) for row in expected] == [typed(row) for row in found]
+            assert [close(row) for row in expected] == [close(row) for row in found]
+
+
+REPORTS: list[Callable[[Warehouse], list[Any]]] = [
+    lambda warehouse: reports.agent_ranking(warehouse, as_of=DAY),
+    lambda warehouse: reports.recommended_patterns(warehouse, as_of=DAY, recommended_only=False),
+    reports.tool_errors,
+    reports.tool_failures,
+    reports.session_requests,
+    reports.executions_per_day,
+    reports.tokens_per_tool,
+]
+
+
+def typed(row: Any) -> dict[str, type]:
+    return {name: type(value) for name, value in vars(row).items()}
+
+
+def close(row: Any) -> list[Any]:
+    """A row with nine digits of its doubles, as engines add in different orders."""
+    return [f"{value:.9g}" if isinstance(value, float) else value for value in vars(row).values()]
+
+
+def test_a_refresh_is_one_transaction(
+    warehouse: Warehouse, service: DataApi, land: Callable[[Warehouse], None]
+) -> None:
+    """A statement that fails takes everything back that the refresh had done; the next refresh does the work."""
+    with Warehouse.open("duckdb://") as duckdb:
+        duckdb.create()
+        duckdb.land(history(3, 20), at=AT)
+        warehouse.create()
+        land(duckdb)
+    fails = Failing(service, "DELETE FROM agent_score_summary")
+    with pytest.raises(WarehouseUnavailable, match="the warehouse refused a statement: division by zero"):
+        warehouse.refresh(as_of=DAY)
+    counts = warehouse.counts()
+    fails.mend()
+    warehouse.refresh(as_of=DAY)
+
+    assert counts["landed"] > 0
+    assert {0} == {rows for name, rows in counts.items() if name != "landed"}
+    assert warehouse.counts()["agent_execution"] > 0
+
+
+class Failing:
+    """Makes the service fail at a statement until it is mended."""
+
+    def __init__(self, service: DataApi, start: str) -> None:
+        self._service = service
+        self._usual = service._translated
+        service._translated = lambda sql: "SELECT 1 / 0" if sql.startswith(start) else self._usual(sql)
+
+    def mend(self) -> None:
+        self._service._translated = self._usual
+
+
+def test_a_session_is_opened_once_and_named_alone(warehouse: Warehouse, service: DataApi) -> None:
+    """The first call names the workgroup and the database, all others the session; each has a token of its own."""
+    warehouse.read(select(literal_column("1")))
+    warehouse.read(select(literal_column("2")))
+    executed = [request for operation, request in service.requests if operation == "ExecuteStatement"]
+
+    assert [
+        "SET enable_case_sensitive_identifier TO TRUE",
+        "BEGIN",
+        "SELECT 1",
+        "COMMIT",
+        "BEGIN",
+        "SELECT 2",
+        "COMMIT",
+    ] == [" ".join(sql.split()) for sql in service.sql()]
+    assert ("agents", "dev", 300) == tuple(
+        executed[0][name] for name in ("WorkgroupName", "Database", "SessionKeepAliveSeconds")
+    )
+    assert {("ClientToken", "SessionId", "Sql")} == {tuple(sorted(request)) for request in executed[1:]}
+    assert len(executed) == len({request["ClientToken"] for request in executed})
+
+
+def test_rows_come_back_typed(warehouse: Warehouse) -> None:
+    """Every type of the tables comes back as the connector gives it, NULLs as None, over several pages."""
+    rows = warehouse.read(
+        text(
+            "SELECT CAST(n AS BIGINT), CAST(0.1 AS DOUBLE PRECISION) AS d, DATE '2025-06-14', TIMESTAMP '2025-06-14 09:00:00.25', "
+            "n = 3, CAST('카페 \\:a' AS VARCHAR(40)), CAST(12.50 AS NUMERIC(18, 2)), CAST(NULL AS DATE) "
+            "FROM generate_series(1, 30) AS g(n)"
+        )
+    )
+    expected = (0.1, date(2025, 6, 14), datetime(2025, 6, 14, 9, 0, 0, 250_000))  # noqa: DTZ001  # a TIMESTAMP has no zone
+
+    assert [(n, *expected, n == 3, "카페 :a", Decimal("12.50"), None) for n in range(1, 31)] == [
+        tuple(row) for row in rows
+    ]
+    assert len(rows) > 4 * PAGE
+
+
+def test_texts_go_and_come_back(warehouse: Warehouse) -> None:
+    """What a statement is given is stored as it was given, whatever quotes, colons or nothing it holds."""
+    values = ["O'Brien", "", None, ":other", "'; DROP TABLE domain; --", "예약 %s %%", "a\\b", "null"]
+    warehouse.create()
+    with warehouse.begin() as connection:
+        for number, value in enumerate(values):
+            connection.execute(insert(m.Domain).values(domain_id=f"DMN{number}", name=value))
+    stored = warehouse.read(select(m.Domain.name).order_by(m.Domain.domain_id))
+    found = [
+        [row[0] for row in warehouse.read(select(m.Domain.domain_id).where(m.Domain.name == bindparam("name", value)))]
+        for value in values
+        if value is not None
+    ]
+
+    assert [(value,) for value in values] == [tuple(row) for row in stored]
+    assert [[f"DMN{number}"] for number, value in enumerate(values) if value is not None] == found
+
+
+def test_numbers_days_and_times_go_and_come_back(warehouse: Warehouse) -> None:
+    """Parameters that are no texts keep their value and type, too."""
+    given = {"i": -3, "f": 1e-300, "t": True, "d": DAY, "at": datetime(2025, 6, 14, 9, 0, 0, 1)}  # noqa: DTZ001  # likewise
+    (row,) = warehouse.read(select(*(bindparam(name, value).label(name) for name, value in given.items())))
+
+    assert given == dict(row._mapping)
+
+
+def test_a_parameter_of_another_type_is_refused(warehouse: Warehouse) -> None:
+    """What has no safe form in a statement is not sent."""
+    with pytest.raises(WarehouseUnavailable, match="parameter x is a timedelta"):
+        warehouse.read(text("SELECT :x").bindparams(x=timedelta(1)))
+
+
+def test_a_statement_that_takes_too_long_is_cancelled(service: DataApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running statement is asked after with growing pauses, up to two seconds; after its time it is cancelled."""
+    monkeypatch.setattr(_dataapi, "_FIRST_PAUSE", 0.05)
+    pauses: list[float] = []
+    now = [0.0]
+
+    def pause(seconds: float) -> None:
+        pauses.append(round(seconds, 3))
+        now[0] += seconds
+
+    service.never_ends = "SELECT 1"
+    client = _dataapi._client({"region": "eu-west-1", "endpoint": service.endpoint})
+    connection = _dataapi.Connection(client, {"Database": "dev", "WorkgroupName": "agents"}, opening="SET a TO b", timeout=9,
+                                     keep_alive=60, pause=pause, clock=lambda: now[0])  # fmt: skip
+    service._translated = lambda sql: "SELECT 0" if sql.startswith("SET") else sql
+    with pytest.raises(_dataapi.OperationalError, match="took longer than 9 s and was cancelled"):
+        connection.cursor().execute("SELECT 1")
+    last = pauses[len(pauses) - pauses[::-1].index(0.05) - 1 :]
+    connection.rollback()
+
+    assert [0.05, 0.075, 0.113] == last[:3]
+    assert 2.0 == max(last)
+    assert 9.0 == pytest.approx(sum(last), abs=0.01)
+    assert ["SELECT 1"] == service.cancelled
+    assert "ROLLBACK" == service.sql()[-1]
+
+
+def test_a_session_that_ended_is_replaced(warehouse: Warehouse, service: DataApi) -> None:
+    """Redshift ends sessions that nobody used for a while: the next transaction opens another and nobody notices."""
+    warehouse.read(select(literal_column("1")))
+    service.end_sessions()
+    (row,) = warehouse.read(select(literal_column("2")))
+
+    assert (2,) == tuple(row)
+    assert 2 == service.sql().count("SET enable_case_sensitive_identifier TO TRUE")
+
+
+def test_a_session_that_ends_in_a_transaction_is_an_outage(warehouse: Warehouse, service: DataApi) -> None:
+    """Inside a transaction there is nothing to go on with: one line tells, and the next one opens another session."""
+
+    def interrupted() -> None:
+        with warehouse.begin() as connection:
+            connection.execute(select(literal_column("1")))
+            service.end_sessions()
+            connection.execute(select(literal_column("2")))
+
+    with pytest.raises(WarehouseUnavailable, match=r"Session .* is not available"):
+        interrupted()
+    (row,) = warehouse.read(select(literal_column("3")))
+
+    assert (3,) == tuple(row)
+
+
+def test_a_missing_table_is_named(warehouse: Warehouse) -> None:
+    """Redshift's refusal comes out as the connector's does."""
+    with pytest.raises(WarehouseUnavailable, match=r'relation "agent_daily" does not exist; call create\(\) first'):
+        reports.agent_ranking(warehouse, as_of=DAY)
+
+
+def test_the_lambda_handler_goes_by_the_data_api(
+    settings: Settings, service: DataApi, land: Callable[[Warehouse], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With such a URL the entry point refreshes and publishes over the Data API alone."""
+    with opened(settings) as model:
+        catalogue(model)
+        run(model)
+        model.drain()
+        with Warehouse.open("duckdb://") as duckdb:
+            duckdb.create()
+            duckdb.land(model.table.scan(), at=datetime.now(UTC))
+            land(duckdb)
+        environment = {"table": settings.table, "endpoint": settings.endpoint, "valkey_url": settings.valkey_url,
+                       "access_key_id": "test", "secret_access_key": "test", "valkey_timeout": "2",
+                       "warehouse_url": url(service), "landed_table": LANDED}  # fmt: skip
+        for name, value in environment.items():
+            monkeypatch.setenv(f"AGENTMODEL_{name.upper()}", str(value))
+        first = publish.handler({"as_of": TODAY.isoformat()}, None)
+        second = publish.handler({"as_of": TODAY.isoformat()}, None)
+        (best, *_) = model.repository.top_agents("DMN001", limit=1)
+
+    assert (1, 3, 1, 1) == (first["agents"], first["tools"], first["mappings"], first["rankings"])
+    assert (0, 0, 0, 0) == (second["agents"], second["tools"], second["mappings"], second["rankings"])
+    assert ("AGT001", 1) == (best.agent_id, best.executions)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("agents/dev?iam=true", "iam in the warehouse URL is refused: the Data API takes cluster, db_user"),
+        ("agents/dev?timeout=soon", "timeout=soon in the warehouse URL is refused: give whole seconds"),
+        ("agents/dev?keep_alive=0", "keep_alive=0 in the warehouse URL is refused"),
+        ("me:secret@agents/dev", "takes no user and password"),
+        ("agents/dev?cluster=c&region=r", "a workgroup as its host, or [?]cluster=…, and not both"),
+        ("/dev?region=r", "a workgroup as its host, or [?]cluster=…, and not both"),
+        ("agents?region=r", "names no database"),
+        ("agents/dev", "cannot be reached: You must specify a region"),
+    ],
+)
+def test_wrong_urls_are_named(query: str, message: str) -> None:
+    """A URL the Data API cannot work with is refused before anything is sent, without a password."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Warehouse.open(f"redshift+data://{query}")
+
+    assert "secret@" not in str(caught.value)
+
+
+def test_clusters_and_secrets() -> None:
+    """A provisioned cluster, its user or a secret are named in the URL's query."""
+    place, _ = _dataapi._read(make_url("redshift+data:///dev?cluster=history&db_user=learner&secret_arn=arn:aws:x"))
+
+    assert {"Database": "dev", "ClusterIdentifier": "history", "DbUser": "learner", "SecretArn": "arn:aws:x"} == place
