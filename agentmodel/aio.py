@@ -48,6 +48,7 @@ from agentmodel.dynamo.models import (
 
 if TYPE_CHECKING:
     from agentmodel.access.importing import Imported
+    from agentmodel.cache.client import Credentials
     from agentmodel.cache.drain import Drained
     from agentmodel.cache.stats import CacheStats
     from agentmodel.redshift.pipeline import Refreshed
@@ -451,9 +452,15 @@ class AsyncAgentModel:
         self.recorder = AsyncRecorder(model.recorder)
 
     @classmethod
-    def from_settings(cls, settings: Settings | None = None, **overrides: Any) -> Self:
+    def from_settings(
+        cls,
+        settings: Settings | None = None,
+        *,
+        valkey_credentials: Credentials | None = None,
+        **overrides: Any,
+    ) -> Self:
         """The installation that ``AGENTMODEL_*`` describes; see `AgentModel.from_settings`."""
-        return cls(AgentModel.from_settings(settings, **overrides))
+        return cls(AgentModel.from_settings(settings, valkey_credentials=valkey_credentials, **overrides))
 
     @classmethod
     def local(cls, directory: str | Path | None = None, **overrides: Any) -> Self:

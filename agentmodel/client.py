@@ -11,6 +11,7 @@ with AgentModel.local() as model:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
@@ -27,11 +28,11 @@ from agentmodel.clock import HybridClock
 from agentmodel.config import Settings
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.write import Writer
-from agentmodel.exceptions import ConfigurationError, MissingExtraError
+from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError
 from agentmodel.suggest.behind import Behind
 
 if TYPE_CHECKING:
-    from agentmodel.cache.client import Valkey
+    from agentmodel.cache.client import Credentials, Valkey
     from agentmodel.cache.drain import Drained, Drainer
     from agentmodel.cache.journal import Journal
     from agentmodel.cache.stats import CacheStats
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentModel"]
 
 Progress = Callable[[str, int, int], None]
+_log = logging.getLogger(__name__)
 
 
 def _silent(what: str, done: int, of: int) -> None:
@@ -62,6 +64,7 @@ class AgentModel:
     Args:
         settings: Which table, Valkey and warehouse.
         engines: Embedded engines to stop when the model is closed.
+        valkey_credentials: Asked for user and password at every new connection to Valkey, such as for an IAM token.
 
     Attributes:
         settings: The same.
@@ -70,7 +73,13 @@ class AgentModel:
         recorder: Writes history.
     """
 
-    def __init__(self, settings: Settings, *, engines: Engines | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        engines: Engines | None = None,
+        valkey_credentials: Credentials | None = None,
+    ) -> None:
         self.settings = settings
         self._engines = engines
         self._resources = ExitStack()
@@ -84,7 +93,7 @@ class AgentModel:
         self._valkey: Valkey | None = None
         self.journal: Journal | None = None
         if settings.valkey_url is not None:
-            self._connect_valkey()
+            self._connect_valkey(valkey_credentials)
         self.repository = Repository(self.table, self.writer, near=self._near)
         self.recorder = Recorder(
             settings,
@@ -99,34 +108,42 @@ class AgentModel:
         self._resources.callback(self._behind.close)
         self.recorder.observers.append(self._observe)
 
-    def _connect_valkey(self) -> None:
+    def _connect_valkey(self, credentials: Credentials | None) -> None:
         from agentmodel.cache.client import Valkey
         from agentmodel.cache.journal import Journal
         from agentmodel.cache.leaderboard import Leaderboard
         from agentmodel.cache.read import ReadThrough
         from agentmodel.cache.recent import Recent
 
-        self._valkey = Valkey(self.settings)
+        self._valkey = Valkey(self.settings, credentials=credentials)
         self._resources.callback(self._valkey.close)
         read = ReadThrough(self._valkey)
         self._resources.callback(read.close)
         self._near = Near(read, Recent(self._valkey), Leaderboard(self._valkey))
-        self.journal = Journal(self._valkey)
+        self.journal = Journal(self._valkey, verify=True)
 
     # Made by
 
     @classmethod
-    def from_settings(cls, settings: Settings | None = None, **overrides: Any) -> Self:
+    def from_settings(
+        cls,
+        settings: Settings | None = None,
+        *,
+        valkey_credentials: Credentials | None = None,
+        **overrides: Any,
+    ) -> Self:
         """The installation that ``AGENTMODEL_*`` describes.
 
         Args:
             settings: Used as they are, instead of the environment.
+            valkey_credentials: Asked for user and password at every new connection to Valkey, such as for an IAM token.
             overrides: Single settings that win over the environment, such as ``table="History"``.
 
         Raises:
             ConfigurationError: A setting is not accepted.
         """
-        return cls(settings if settings is not None else Settings.load(**overrides))
+        loaded = settings if settings is not None else Settings.load(**overrides)
+        return cls(loaded, valkey_credentials=valkey_credentials)
 
     @classmethod
     def local(cls, directory: str | Path | None = None, **overrides: Any) -> Self:
@@ -198,14 +215,22 @@ class AgentModel:
 
     @cached_property
     def drainer(self) -> Drainer:
-        """Brings the journal's entries into the table."""
-        if self._valkey is None:
+        """Brings the journal's entries into the table.
+
+        Raises:
+            ConfigurationError: There is no journal, or it has another number of shards: some would never be drained.
+        """
+        if self._valkey is None or self.journal is None:
             raise ConfigurationError(
                 "there is no journal to drain: AGENTMODEL_VALKEY_URL is not set, writes go to the table"
             )
         from agentmodel.access.sink import HistorySink
         from agentmodel.cache.drain import Drainer
 
+        try:
+            self.journal.same_layout()
+        except CacheUnavailable as error:
+            _log.warning("the number of shards was not checked: %s", error)
         drainer = Drainer(self._valkey, HistorySink(self.table, self.writer))
         self._resources.callback(drainer.close)
         return drainer

@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     journal_limit: int = Field(
         default=100_000, ge=1, description="Entries one shard of the journal may hold undrained."
     )
+    journal_wait: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds a record waits for room in a journal at its bound, before it goes straight to the table.",
+    )
     durability: Durability = Field(default="valkey", description="The least a receipt of `record` may say.")
 
     # Warehouse

@@ -6,6 +6,7 @@ and claims its attempt number. A `Receipt` says how far it came.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from agentmodel.config import Durability
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, JournalFull, ValidationError
 
 __all__ = ["Answer", "Entry", "Journal", "JournalStats", "Receipt", "Slot", "Taken", "Unknown"]
+
+_log = logging.getLogger("agentmodel.cache")
 
 NUMBERS_TTL = 86_400
 """Seconds attempt numbers are known after their last use; when they are lost, `Unknown` is the answer."""
@@ -135,7 +138,9 @@ class Journal:
         limit: Entries one shard may hold undrained.
         prefix: First part of every key.
         durability: The least a receipt may say.
-        full_wait: Seconds `append` waits for room before it raises `JournalFull`.
+        full_wait: Seconds `append` waits for room before it raises `JournalFull`; from the settings by default.
+        verify: Verify the server before the first entry. One that gives too little is refused by `ConfigurationError`;
+            when it is met only after an outage, the records go to the table and an error is logged.
         now: Epoch seconds.
         pause: Waits some seconds.
     """
@@ -148,7 +153,8 @@ class Journal:
         limit: int | None = None,
         prefix: str | None = None,
         durability: Durability | None = None,
-        full_wait: float = 0.0,
+        full_wait: float | None = None,
+        verify: bool = False,
         now: Callable[[], float] = time.time,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -158,10 +164,12 @@ class Journal:
         self._limit = limit or settings.journal_limit
         self._demanded: Durability = durability or settings.durability
         self._declared = durability is not None or "durability" in settings.model_fields_set
-        self._full_wait = full_wait
+        self._full_wait = settings.journal_wait if full_wait is None else full_wait
+        self._verify = verify
         self._now = now
         self._pause = pause
         self._known: Server | None = None  # the server of which the next two are known
+        self._wanting: Server | None = None  # the one that was told to give too little
         self._given: Durability = "valkey"
         self._enough = False
 
@@ -174,17 +182,23 @@ class Journal:
             CacheUnavailable: It does not answer.
         """
         server = self._valkey.server(fresh=True)
-        number = tuple(int(part) for part in server.version.split(".")[:2] if part.isdigit())
-        if number < _OLDEST_SERVER:
-            raise ConfigurationError(f"Valkey at {self._valkey.where} has version {server.version}: 7.2 is needed")
-        if server.policy.startswith("allkeys"):
-            raise ConfigurationError(
-                f"Valkey at {self._valkey.where} has maxmemory-policy {server.policy}, which throws undrained "
-                "writes away: set noeviction or volatile-lru"
-            )
-        self._reached(server)
-        self._same_layout()
+        self._usable(server)
         return server
+
+    def same_layout(self) -> None:
+        """Checks that the installation was started with the same number of shards; the first one to ask sets it.
+
+        Raises:
+            ConfigurationError: It was another.
+            CacheUnavailable: Valkey does not answer.
+        """
+        wanted = str(self._keys.shards)
+        _, found = self._valkey.call([("SET", self._keys.layout(), wanted, "NX"), ("GET", self._keys.layout())])
+        if found is not None and found.decode() != wanted:
+            raise ConfigurationError(
+                f"AGENTMODEL_SHARDS is {wanted}, but Valkey at {self._valkey.where} was started with {found.decode()}: "
+                f"set it to {found.decode()}; it is fixed for the life of an installation"
+            )
 
     def append(self, entries: Sequence[Entry]) -> list[Answer]:
         """Puts entries into the journal in one round trip.
@@ -280,6 +294,8 @@ class Journal:
     def _sent(self, entries: Sequence[Entry], calls: Sequence[tuple[list[int], Command, str]]) -> list[Answer | None]:
         server = self._valkey.server()
         if server is not self._known:
+            if self._verify:
+                self._suits(server)
             self._known, self._given = server, self._level(server)
             self._enough = self._demanded == "dynamodb" or _rank(self._given) >= _rank(self._demanded)
         level = self._given
@@ -299,6 +315,18 @@ class Journal:
                 answers[at] = _answer(code, number, entries[at].version, level, reply[0])
         return answers
 
+    def _suits(self, server: Server) -> None:
+        """Verifies a server that is met for the first time, or again after an outage."""
+        try:
+            self._usable(server)
+        except ConfigurationError as error:
+            if not server.epoch:
+                raise
+            if server is not self._wanting:
+                _log.error("valkey.refused: %s; records go to the table", error)
+                self._wanting = server
+            raise CacheUnavailable(str(error)) from error
+
     def _replicated(self, command: Command, key: str) -> Any:
         reply, replicas = self._valkey.waited(command, key, 1)
         if replicas < 1:
@@ -309,6 +337,18 @@ class Journal:
         if server.hidden and self._declared and self._demanded != "dynamodb":
             return self._demanded
         return server.level
+
+    def _usable(self, server: Server) -> None:
+        number = tuple(int(part) for part in server.version.split(".")[:2] if part.isdigit())
+        if number < _OLDEST_SERVER:
+            raise ConfigurationError(f"Valkey at {self._valkey.where} has version {server.version}: 7.2 is needed")
+        if server.policy.startswith("allkeys"):
+            raise ConfigurationError(
+                f"Valkey at {self._valkey.where} has maxmemory-policy {server.policy}, which throws undrained "
+                "writes away: set noeviction or volatile-lru"
+            )
+        self._reached(server)
+        self.same_layout()
 
     def _reached(self, server: Server) -> None:
         level = self._level(server)
@@ -327,15 +367,6 @@ class Journal:
             f"AGENTMODEL_DURABILITY is {demanded}, but Valkey at {self._valkey.where} gives only {level}: "
             f"{mend}, or demand less"
         )
-
-    def _same_layout(self) -> None:
-        wanted = str(self._keys.shards)
-        _, found = self._valkey.call([("SET", self._keys.layout(), wanted, "NX"), ("GET", self._keys.layout())])
-        if found is not None and found.decode() != wanted:
-            raise ConfigurationError(
-                f"AGENTMODEL_SHARDS is {wanted}, but Valkey at {self._valkey.where} was started with {found.decode()}: "
-                f"set it to {found.decode()}; it is fixed for the life of an installation"
-            )
 
 
 def _rank(level: str) -> int:

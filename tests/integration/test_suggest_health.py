@@ -87,6 +87,7 @@ def test_what_people_and_policies_stop_is_no_failure(model: AgentModel, status: 
 def test_all_processes_feed_one_state(model: AgentModel, settings: Settings) -> None:
     """Failures that two processes see add up in Valkey."""
     calls(model, "." * 40)
+    model.settle()
     with AgentModel(settings) as other:
         for _ in range(3):
             calls(model, "x")
