@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,7 @@ _model = botocore_session.Session().get_service_model("redshift-data")
 if "SessionId" not in _model.operation_model("ExecuteStatement").input_shape.members:
     pytest.skip("this botocore does not know the Data API's sessions", allow_module_level=True)
 
+ROOT = Path(__file__).parents[2]
 AT = datetime(2025, 6, 14, 9, tzinfo=UTC)
 DAY = date(2025, 6, 14)
 
@@ -39,7 +42,11 @@ DAY = date(2025, 6, 14)
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Server]:
     with Server() as server:
+        server.run(JSON_PARSE)
         yield server
+
+
+JSON_PARSE = "CREATE FUNCTION redshift.json_parse(text) RETURNS jsonb LANGUAGE sql IMMUTABLE AS 'SELECT $1::jsonb';"
 
 
 @pytest.fixture
@@ -355,3 +362,29 @@ def test_clusters_and_secrets() -> None:
     place, _ = _dataapi._read(make_url("redshift+data:///dev?cluster=history&db_user=learner&secret_arn=arn:aws:x"))
 
     assert {"Database": "dev", "ClusterIdentifier": "history", "DbUser": "learner", "SecretArn": "arn:aws:x"} == place
+
+
+def test_the_golden_run_is_met(postgres: Server, service: DataApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script for a run on Serverless, over the Data API: rendered text and program give what must come out."""
+    spec = importlib.util.spec_from_file_location("serverless", ROOT / "scripts" / "serverless.py")
+    assert spec is not None
+    assert spec.loader is not None
+    serverless = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serverless)
+
+    def read(sql: str) -> str:
+        if sql.startswith("SET enable_case_sensitive_identifier"):
+            return "SET TIME ZONE 'UTC'"
+        schema = sql.removeprefix("SET search_path TO ")
+        return translated(sql) if schema == sql else f"SET search_path = {schema}, redshift, pg_catalog"
+
+    service._translated = read
+    code = serverless.main([url(service)])
+    told = capsys.readouterr().out.splitlines()
+    left = postgres.run("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'agentmodel_golden%';")
+
+    assert [
+        f"{way}, {name}: 22 tables and reports, 0 differ" for way in ("text", "program") for name in serverless.NAMES
+    ] == told
+    assert 0 == code
+    assert "0" == left.strip()

@@ -1,0 +1,275 @@
+"""Run the warehouse once against files of what must come out: on Redshift Serverless, or on any warehouse URL.
+
+python scripts/serverless.py URL [--schema NAME] [--keep]      a schema of its own is made, used and dropped
+python scripts/serverless.py --write                           what must come out, computed on DuckDB
+
+A small history lies in a plain table, so no zero-ETL is needed, and is brought up to date in two steps: new sessions, a
+late call, a corrected outcome, an agent that moves, what TTL deleted and what a person erased. That is done twice: by
+the rendered text of sql/, as a query editor runs it, and by the program with its parameters. Every table and report is
+then compared with tests/golden/. The exit code is 0 if all are equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, cast, delete, event, insert, literal, select
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.types import TIMESTAMP
+
+from agentmodel.exceptions import AgentModelError
+from agentmodel.redshift import _queries as queries
+from agentmodel.redshift import models as m
+from agentmodel.redshift import render, score
+from agentmodel.redshift.dialects import ParseSuper
+from agentmodel.redshift.pipeline import Warehouse
+
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+DAY, HALF_LIFE = render.EXAMPLE_DAY, 30.0
+STAGES = (1, 2)
+NAMES = ("first build", "brought up to date", "built anew")
+LANDED = "AgentTable"
+
+Answer = dict[str, list[list[Any]]]
+"""Rows of tables and reports by name, in the order of `sorted`, as JSON has them."""
+
+
+# -- what is run ------------------------------------------------------------------------------------------------------
+
+
+def by_program(warehouse: Warehouse) -> Iterator[Answer]:
+    """Refresh by the program, its parameters bound; what came out of each stage."""
+    warehouse.create()
+    for stage in STAGES:
+        with warehouse.begin() as connection:
+            show(connection, stage)
+        warehouse.refresh(as_of=DAY)
+        yield answer(warehouse)
+    warehouse.refresh(as_of=DAY, full=True)
+    yield answer(warehouse)
+
+
+def by_text(connection: Connection, schema: str) -> Iterator[Answer]:
+    """Refresh by the rendered text, file by file, in the one session that it asks for; what came out of each stage."""
+    files = render.rendered(f'{schema}."{LANDED}"')
+    refresh = [name for name in sorted(files) if "10" <= name[:2] <= "19"]
+    run(connection, files, ["01_session.sql", "02_tables.sql", "03_staging_view.sql", "04_terms.sql"])
+    connection.commit()
+    for stage in STAGES:
+        show(connection, stage)
+        connection.commit()
+        run(connection, files, refresh)
+        yield answer_by_text(connection, files)
+    run(connection, files, ["full_build.sql"])
+    yield answer_by_text(connection, files)
+
+
+def show(connection: Connection, stage: int) -> None:
+    """Make the landed table what zero-ETL shows at a stage."""
+    table = m.landed_table(LANDED)
+    connection.execute(delete(table))
+    for row in landed(stage):
+        moments = {m.CREATED: row["created"], m.DELETED: row["deleted"]}
+        values = {name: None if text is None else cast(text, TIMESTAMP) for name, text in moments.items()}
+        item = ParseSuper(literal(json.dumps(row["item"], ensure_ascii=False)))
+        known = {"PK": row["PK"], "SK": row["SK"], "value": item, m.ACTIVE: row["deleted"] is None}
+        connection.execute(insert(table).values({**known, **values}))
+
+
+def landed(stage: int) -> list[dict[str, Any]]:
+    """The rows that zero-ETL shows at a stage."""
+    lines = (GOLDEN / f"landed_{stage}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def run(connection: Connection, files: dict[str, str], names: list[str]) -> list[Any]:
+    """Run the statements of files; the rows of the last one, if it has any."""
+    rows: list[Any] = []
+    for name in names:
+        for statement in statements(files[name]):
+            if statement == "BEGIN":
+                continue  # the connection is in a transaction by itself
+            if statement == "COMMIT":
+                connection.commit()
+                continue
+            result = connection.exec_driver_sql(statement)
+            rows = list(result.all()) if result.returns_rows else []
+    return rows
+
+
+def statements(text: str) -> list[str]:
+    r"""Return the statements of a file, without its comments.
+
+    >>> statements("-- A sentence; really.\n\nSELECT ';';\n\nCOMMIT;\n")
+    ["SELECT ';'", 'COMMIT']
+    """
+    bare = re.sub(r"^--.*$", "", text, flags=re.MULTILINE)
+    parts = re.findall(r"(?:'(?:[^']|'')*'|[^';])+", bare)
+    return [part.strip() for part in parts if part.strip()]
+
+
+# -- what came out ----------------------------------------------------------------------------------------------------
+
+
+def answer(warehouse: Warehouse) -> Answer:
+    """Every table and report, read by the program."""
+    as_of, half_life = score.day(DAY), score.half_life(HALF_LIFE)
+    recommended = [m.UserProcessPattern.recommended.is_(True)]
+    reports: dict[str, Any] = {
+        "31_report_agent_ranking.sql": queries.agent_ranking(as_of, half_life),
+        "32_report_patterns.sql": queries.patterns(as_of, recommended),
+        "33_report_pattern_steps.sql": queries.steps(recommended),
+        "34_report_tool_errors.sql": queries.tool_errors(),
+        "35_report_tool_failures.sql": queries.tool_failures(),
+        "36_report_sessions.sql": queries.requests(),
+        "37_report_executions_per_day.sql": queries.executions_per_day(),
+        "38_report_tokens.sql": queries.tokens(),
+    }
+    with warehouse.begin() as connection:
+        found = {name: list(connection.execute(rows).all()) for name, rows in reports.items()}
+        return plain({**tables(connection), **found})
+
+
+def answer_by_text(connection: Connection, files: dict[str, str]) -> Answer:
+    """Every table, and every report by its rendered text."""
+    found = {name: run(connection, files, [name]) for name in sorted(files) if name.startswith("3")}
+    answer = plain({**tables(connection), **found})
+    connection.commit()
+    return answer
+
+
+def tables(connection: Connection) -> dict[str, list[Any]]:
+    """Rows of every table that a refresh keeps, in no order."""
+    hidden = {*(model.__table__ for model in m.WORK), m.RefreshWatermark.__table__}
+    kept = [table for table in m.Base.metadata.sorted_tables if table not in hidden]
+    return {table.name: list(connection.execute(select(table)).all()) for table in kept}
+
+
+def plain(found: dict[str, list[Any]]) -> Answer:
+    """Rows as the golden files have them; only tables are sorted, for a report's order is part of it."""
+    rows = {name: [[value_of(value) for value in row] for row in of] for name, of in found.items()}
+    return {name: of if name.endswith(".sql") else sorted(of, key=json.dumps) for name, of in rows.items()}
+
+
+def value_of(value: Any) -> Any:
+    """A value as JSON has it: nine digits of a fraction, as engines add in different orders."""
+    if isinstance(value, float | Decimal):
+        return float(f"{value:.9g}")
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def differences(stage: str, expected: Answer, found: Answer) -> list[str]:
+    """What differs, in a line each."""
+    told = []
+    for name in sorted(expected.keys() | found.keys()):
+        wanted, got = expected.get(name, []), found.get(name, [])
+        if wanted == got:
+            continue
+        pairs = [(w, g) for w, g in zip(wanted, got, strict=False) if w != g]
+        first = f": first {pairs[0][0]} became {pairs[0][1]}" if pairs else ""
+        told.append(f"{stage}, {name}: {len(wanted)} rows expected, {len(got)} found{first}")
+    return told
+
+
+# -- the program ------------------------------------------------------------------------------------------------------
+
+
+def golden() -> list[Answer]:
+    """What must come out of each stage, and of a full build after the last."""
+    return [
+        json.loads((GOLDEN / f"expected_{stage}.json").read_text(encoding="utf-8")) for stage in (*STAGES, STAGES[-1])
+    ]
+
+
+def written(answer: Answer) -> str:
+    """An answer as the text of its file: a row a line."""
+    parts = []
+    for name, rows in answer.items():
+        lines = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        parts.append(f"  {json.dumps(name)}: [{lines and chr(10) + '    ' + lines + chr(10) + '  '}]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def on_duckdb() -> list[Answer]:
+    """What comes out on DuckDB."""
+    with Warehouse.open("duckdb://", landed_table=LANDED, half_life_days=HALF_LIFE) as warehouse:
+        return list(by_program(warehouse))
+
+
+@contextmanager
+def schema_of_its_own(engine: Engine, name: str, *, keep: bool) -> Iterator[None]:
+    """A new schema with an empty landed table, where every transaction of the engine looks for its tables."""
+
+    def into(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET search_path TO {name}")
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+    event.listen(engine, "begin", into)
+    try:
+        with engine.begin() as connection:
+            connection.execute(CreateTable(m.landed_table(LANDED)))
+        yield
+    finally:
+        event.remove(engine, "begin", into)
+        if not keep:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+
+
+def compare(url: str, schema: str, *, keep: bool = False) -> list[str]:
+    """Run everything on a warehouse; what differs from the golden files, in a line each."""
+    if url.startswith("duckdb"):
+        return list(compared("program", iter(on_duckdb())))
+    told: list[str] = []
+    with Warehouse.open(url, landed_table=LANDED, half_life_days=HALF_LIFE) as warehouse:
+        engine = warehouse.engine
+        with schema_of_its_own(engine, schema, keep=keep), engine.connect() as connection:
+            told += compared("text", by_text(connection, schema))
+        with schema_of_its_own(engine, f"{schema}_program", keep=keep):
+            told += compared("program", by_program(warehouse))
+    return told
+
+
+def compared(way: str, answers: Iterator[Answer]) -> Iterator[str]:
+    """Tell how each stage compares; what differs, in a line each."""
+    for name, expected, found in zip(NAMES, golden(), answers, strict=True):
+        told = differences(f"{way}, {name}", expected, found)
+        print(f"{way}, {name}: {len(expected)} tables and reports, {len(told)} differ")
+        yield from told
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", nargs="?", help="redshift+redshift_connector://…, redshift+data://… or duckdb://")
+    parser.add_argument("--schema", default="agentmodel_golden", help="the schema to make; it must not exist")
+    parser.add_argument("--keep", action="store_true", help="do not drop it at the end")
+    parser.add_argument("--write", action="store_true", help="write what must come out, from DuckDB")
+    given = parser.parse_args(arguments)
+    if given.write:
+        for stage, answer in zip(STAGES, on_duckdb(), strict=False):
+            (GOLDEN / f"expected_{stage}.json").write_text(written(answer), encoding="utf-8")
+        return 0
+    if given.url is None or not re.fullmatch(r"[a-z_][a-z0-9_]*", given.schema):
+        parser.error("give a warehouse URL, and a schema of small letters, digits and underscores")
+    try:
+        told = compare(given.url, given.schema, keep=given.keep)
+    except AgentModelError as error:
+        sys.exit(f"error: {error}")
+    for line in told:
+        print(line)
+    return 1 if told else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
