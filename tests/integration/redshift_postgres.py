@@ -176,6 +176,7 @@ def translated(sql: str) -> str:
     """Redshift's text as PostgreSQL reads it."""
     sql = sql.replace(f"{LANDED}", '"AgentTable"')
     sql = re.sub(r'"value" SUPER', '"value" JSONB', sql)
+    sql = re.sub(r" ENCODE (RAW|AZ64|ZSTD)", "", sql)
     sql = re.sub(r"\) (DISTSTYLE|DISTKEY)[^;]*(;|$)", r")\2", sql)
     sql = re.sub(r"DATEDIFF\(day,", "datediff_day(", sql)
     sql = re.sub(r"DATEADD\(second,", "dateadd_second(", sql)

@@ -75,3 +75,17 @@ def test_tables_are_laid_out_for_redshift(files: dict[str, str]) -> None:
 
     assert ") DISTKEY (userid) SORTKEY (sessionid, processid, agentid, toolid);" in ddl
     assert ") DISTSTYLE ALL;" in ddl
+
+
+def test_every_column_has_its_encoding(files: dict[str, str]) -> None:
+    """Sort keys and what has no better stay raw, numbers and days are AZ64, texts and SUPER ZSTD."""
+    columns = re.findall(r"^ +(\S+) ([A-Z].*?) ENCODE (\w+)( NOT NULL)?,?$", files["02_tables.sql"], re.MULTILINE)
+    tables = [table for table in m.Base.metadata.sorted_tables if not table.info.get("view")]
+    chosen = {(kind.split("(")[0], encoding) for _, kind, encoding, _ in columns}
+
+    assert sum(len(table.columns) for table in tables) + 2 == len(columns)
+    assert {
+        ("VARCHAR", "RAW"), ("VARCHAR", "ZSTD"), ("SUPER", "ZSTD"), ("BOOLEAN", "RAW"), ("DOUBLE PRECISION", "RAW"),
+        ("INTEGER", "AZ64"), ("BIGINT", "AZ64"), ("DATE", "AZ64"), ("DATE", "RAW"),
+        ("TIMESTAMP WITHOUT TIME ZONE", "AZ64"),
+    } == chosen  # fmt: skip

@@ -1,0 +1,173 @@
+"""The constructs that engines spell differently: each has its rule for each engine, and statements hold nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Date, Double, Integer, MetaData, String, Table, column
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import ColumnClause, TextClause
+from sqlalchemy.types import TIMESTAMP
+
+from agentmodel.redshift import _history as history
+from agentmodel.redshift import _queries as queries
+from agentmodel.redshift import dialects as d
+from agentmodel.redshift import models as m
+from agentmodel.redshift import score, statements
+from agentmodel.redshift.duck import DuckDBDialect
+
+redshift = pytest.importorskip("sqlalchemy_redshift.dialect", reason="sqlalchemy-redshift renders the statements")
+
+ENGINES: dict[str, Any] = {
+    "redshift": redshift.RedshiftDialect_redshift_connector(),
+    "duckdb": DuckDBDialect(),
+    "postgresql": postgresql.dialect(),  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
+}
+
+T: Any = Table("t", MetaData(), Column("k", String), Column("n", Integer))
+U: Any = Table("u", MetaData(), Column("k", String), Column("n", Integer))
+TEXT, DAY, TIME, NUMBER = column("x", String), column("x", Date), column("x", TIMESTAMP), column("x", Double)
+
+TIME_OF = (
+    "CASE WHEN TO_CHAR(CAST(TO_TIMESTAMP(x, 'YYYYMMDDHH24MISS') AS TIMESTAMP), 'YYYYMMDDHH24MISS') = x"
+    " THEN CAST(TO_TIMESTAMP(x, 'YYYYMMDDHH24MISS') AS TIMESTAMP) END"
+)
+MERGE = (
+    "MERGE INTO t USING u ON t.k = u.k WHEN MATCHED THEN UPDATE SET n = t.n + u.n"
+    " WHEN NOT MATCHED THEN INSERT (k, n) VALUES (u.k, u.n)"
+)
+
+SPELLINGS: dict[str, tuple[Any, ...]] = {
+    "Super": (
+        CreateTable(Table("t", MetaData(), Column("x", d.Super()))),
+        "CREATE TABLE t ( x SUPER ENCODE ZSTD )", "CREATE TABLE t ( x JSON )", "CREATE TABLE t ( x JSONB )",
+    ),
+    "SuperText": (
+        d.SuperText(column("x"), "A", "S"),
+        'CAST(x."A"."S" AS VARCHAR(65535))', """JSON_EXTRACT_STRING(x, '$."A"."S"')""", "(x #>> '{A,S}')",
+    ),
+    "ParseSuper": (d.ParseSuper(TEXT), "JSON_PARSE(x)", "CAST(x AS JSON)", "CAST(x AS JSONB)"),
+    "Matches": (d.Matches(TEXT, "^a'$"), "(x ~ '^a''$')", "regexp_matches(x, '^a''$')", "(x ~ '^a''$')"),
+    "DayOf": (
+        d.DayOf(TEXT),
+        "CASE WHEN TO_CHAR(TO_DATE(x, 'YYYYMMDD'), 'YYYYMMDD') = x THEN TO_DATE(x, 'YYYYMMDD') END",
+        "CAST(TRY_STRPTIME(x, '%Y%m%d') AS DATE)",
+        "CASE WHEN TO_CHAR(TO_DATE(x, 'YYYYMMDD'), 'YYYYMMDD') = x THEN TO_DATE(x, 'YYYYMMDD') END",
+    ),
+    "TimeOf": (
+        d.TimeOf(TEXT),
+        TIME_OF,
+        "TRY_STRPTIME(x, '%Y%m%d%H%M%S')",
+        TIME_OF,
+    ),
+    "DaysBetween": (
+        d.DaysBetween(DAY, column("y", Date)), "DATEDIFF(day, x, y)", "DATE_DIFF('day', x, y)", "(y - x)"
+    ),
+    "Earlier": (
+        d.Earlier(TIME, timedelta(hours=1)),
+        "DATEADD(second, -3600, x)", "(x + -3600 * INTERVAL '1 second')", "(x + -3600 * INTERVAL '1 second')",
+    ),
+    "Ratio": (d.Ratio(NUMBER, column("y")), *["(CAST(x AS DOUBLE PRECISION) / CAST(y AS DOUBLE PRECISION))"] * 3),
+    "ListAgg": (
+        d.ListAgg(TEXT, "->", order_by=[column("y")]),
+        "LISTAGG(x, '->') WITHIN GROUP (ORDER BY y)",
+        "STRING_AGG(x, '->' ORDER BY y)", "STRING_AGG(x, '->' ORDER BY y)",
+    ),
+    "Merge": (
+        d.Merge(T, U, on=["k"], update={"n": T.c.n + U.c.n}, insert=["k", "n"]),
+        *[MERGE] * 3,
+    ),
+    "CreateView": (
+        d.CreateView("v", d.rows_of(T.c.k)), *["CREATE OR REPLACE VIEW v AS SELECT t.k FROM t"] * 3
+    ),
+    "DropView": (d.DropView("v"), *["DROP VIEW IF EXISTS v"] * 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_each_construct_has_a_rule_for_each_engine(name: str, engine: str) -> None:
+    """A construct compiles to what the engine calls it."""
+    element, *expected = SPELLINGS[name]
+    text = str(element.compile(dialect=ENGINES[engine])).replace("%%", "%")
+
+    assert expected[list(ENGINES).index(engine)] == " ".join(text.split())
+
+
+def test_every_construct_is_in_the_list() -> None:
+    """No construct of the module is left out of the list above."""
+    made = {name for name in d.__all__ if isinstance(getattr(d, name), type)}
+
+    assert made == set(SPELLINGS)
+
+
+# -- no SQL text ------------------------------------------------------------------------------------------------------
+
+PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?|'([^']|'')*'|TRUE|FALSE|[*]", re.IGNORECASE)
+"""What a literal may be: a number, a text in quotes, a truth value, and the star of `count(*)`."""
+
+
+def everything() -> Iterator[tuple[str, Any]]:
+    """Every statement of the warehouse by name: refreshes with and without history, the view, the reports."""
+    for with_history in (True, False):
+        landed = m.landed_table("AgentTable", history=with_history)
+        told = statements.terms(
+            landed,
+            as_of=date(2025, 6, 14),
+            half_life_days=30.0,
+            since=datetime(2025, 6, 14),  # noqa: DTZ001 -- TIMESTAMP has no zone
+            seen_as_of=date(2025, 6, 1),
+        )
+        makers = [statements.incremental_refresh, *([statements.full_refresh] if with_history else [])]
+        yield from ((step.name, step.statement) for make in makers for step in make(told))
+    yield "staging", history.staging()
+    yield "agent_ranking", queries.agent_ranking(score.day(date(2025, 6, 14)), score.half_life(30.0))
+    yield "patterns", queries.patterns(score.day(date(2025, 6, 14)))
+    reports = (queries.steps, queries.tool_errors, queries.tool_failures, queries.requests, queries.executions_per_day)
+    for make_report in (*reports, queries.tokens):
+        yield make_report.__name__, make_report()
+
+
+def elements(statement: Any) -> Iterator[Any]:
+    """Every element of a statement; a MERGE keeps its own apart."""
+    parts = [statement, *statement.update.values()] if isinstance(statement, d.Merge) else [statement]
+    for part in parts:
+        yield from visitors.iterate(part)
+
+
+def test_no_statement_holds_sql_text() -> None:
+    """Statements are expressions: no text, and no literal that is more than one value."""
+    texts = [(name, one.text) for name, whole in everything() for one in elements(whole) if isinstance(one, TextClause)]
+    literals = {
+        one.name
+        for _, whole in everything()
+        for one in elements(whole)
+        if isinstance(one, ColumnClause) and one.is_literal
+    }
+
+    assert [] == texts
+    assert {"'#'", "1"} <= literals
+    assert [] == [literal for literal in literals if not PLAIN.fullmatch(literal)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_statement_compiles_for_every_engine(engine: str) -> None:
+    """Each statement is one expression that each engine's compiler knows."""
+    compiled = [str(statement.compile(dialect=ENGINES[engine])) for _, statement in everything()]
+
+    assert len(compiled) > 100
+    assert all(compiled)
+
+
+def test_names_of_the_landed_table_stand_in_one_place() -> None:
+    """History mode's columns are there when it is on, under the names that models.py gives them, and else not."""
+    keys = ["PK", "SK", "value"]
+
+    assert [*keys, m.ACTIVE, m.CREATED, m.DELETED] == [one.name for one in m.landed_table("AgentTable").columns]
+    assert keys == [one.name for one in m.landed_table("AgentTable", history=False).columns]
