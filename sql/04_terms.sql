@@ -1,6 +1,6 @@
--- What the refresh is told: write the day to score for here; a scheduled query may write CURRENT_DATE.
+-- What the refresh is told: write the day to score for here, and the half-life of evidence in days.
 
 DELETE FROM refresh_terms;
 
-INSERT INTO refresh_terms (as_of, half_life_days) SELECT CAST('2025-06-14' AS DATE) AS "'2025-06-14'",
-    CAST(30 AS DOUBLE PRECISION) AS "30";
+INSERT INTO refresh_terms (as_of, half_life_days) SELECT CAST('2025-06-14' AS DATE) AS as_of,
+    CAST(30 AS DOUBLE PRECISION) AS half_life_days;

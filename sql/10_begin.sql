@@ -1,3 +1,3 @@
--- A refresh is one transaction: if anything fails, nothing has changed.
+-- A refresh is one transaction: if anything fails, run ROLLBACK, and nothing has changed.
 
 BEGIN;

@@ -432,9 +432,10 @@ DELETE FROM work_pattern;
 DELETE FROM refresh_watermark;
 
 -- How far this refresh saw.
-INSERT INTO refresh_watermark (name, as_of, seen_until) SELECT CAST('refresh' AS VARCHAR(28)) AS "'refresh'",
+INSERT INTO refresh_watermark (name, as_of, seen_until) SELECT CAST('refresh' AS VARCHAR(28)) AS name,
     (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms) AS anon_1, max(greatest(landed._record_create_time, landed._record_delete_time)) AS max_2
+FROM refresh_terms) AS as_of, max(greatest(landed._record_create_time,
+    landed._record_delete_time)) AS seen_until
 FROM dbagent.public."AgentTable" AS landed;
 
 COMMIT;

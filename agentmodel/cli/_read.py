@@ -256,15 +256,17 @@ def stats(
 def sql(
     *,
     folder: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Folder of the files; others in it are left alone.")
-    ] = Path("sql"),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file differs.")] = False,
+        Path | None, typer.Option("--to", metavar="DIR", help="Write the files there; others in it are left alone.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with the files in --to, else in sql/; exit 1 if one differs.")
+    ] = False,
     landed_table: Annotated[
         str | None, typer.Option(metavar="NAME", help='Where zero-ETL lands the table, such as dbagent.public."T".')
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the warehouse's SQL for Redshift.
+    """Print the warehouse's SQL for Redshift, or write it.
 
     Its tables and statements, one file a step, in the order to run them.
     """
@@ -273,18 +275,22 @@ def sql(
     except ModuleNotFoundError as error:
         raise MissingExtraError("redshift", "rendering SQL", error.name) from error
     landed = render.LANDED if landed_table is None else landed_table
+    out = Output(as_json=as_json)
     if check:
-        _checked(folder, render.drift(folder, landed_table=landed), Output(as_json=as_json))
+        compared = Path("sql") if folder is None else folder
+        _checked(compared, render.drift(compared, landed_table=landed), out)
         return
     files = render.rendered(landed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    out = Output(as_json=as_json)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
     if as_json:
-        out.data({"folder": str(folder), "written": list(files)})
-    else:
+        out.data(files if folder is None else {"folder": str(folder), "written": list(files)})
+    elif folder is not None:
         out.line(f"{len(files)} files written into {folder}")
+    else:
+        typer.echo("\n".join(f"-- {name}\n{text}" for name, text in files.items()), nl=False)
 
 
 def _checked(folder: Path, differing: list[str], out: Output) -> None:

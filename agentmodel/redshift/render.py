@@ -4,7 +4,7 @@ The files of `rendered` are run from top to bottom, in one session, with ``enabl
 (zero-ETL needs it: the landed names ``"PK"`` and ``"SK"`` are written in capitals). What a refresh is told, the day to
 score for and the half-life of evidence, is one row of ``refresh_terms``, so that no statement holds a clock.
 
-A refresh is one transaction, from ``10_begin.sql`` to ``19_commit.sql``.
+A refresh is one transaction, from ``10_begin.sql`` to ``19_commit.sql``; as a procedure, for a schedule, it is one too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from agentmodel.redshift import models as m
 from agentmodel.redshift import statements
 from agentmodel.redshift.dialects import CreateView, Earlier, constant_day
 
-__all__ = ["drift", "rendered", "write"]
+__all__ = ["PROCEDURE", "drift", "rendered", "write"]
 
 LANDED: Final = 'dbagent.public."AgentTable"'
 """The landed table of the AWS sample; `rendered` takes another."""
@@ -52,6 +52,9 @@ EXAMPLE_DAY: Final = date(2025, 6, 14)
 WIDTH: Final = 110
 
 TERMS: Final = Table("refresh_terms", MetaData(), Column("as_of", Date), Column("half_life_days", Double))
+
+PROCEDURE: Final = "20_procedure.sql"
+"""The file whose one statement holds those of a refresh."""
 
 _PHASES: Final = {
     "11_changes.sql": ("find changes", "What changed since the watermark, and the sessions it touches."),
@@ -89,12 +92,15 @@ def rendered(landed_table: str = LANDED) -> dict[str, str]:
             [_text(CreateView(m.AgentToolAnalysisStaging.__tablename__, history.staging()), dialect)],
         ),
         "04_terms.sql": _file(
-            "What the refresh is told: write the day to score for here; a scheduled query may write CURRENT_DATE.",
+            "What the refresh is told: write the day to score for here, and the half-life of evidence in days.",
             [_text(delete(TERMS), dialect), _text(_example_terms(), dialect)],
         ),
-        "10_begin.sql": _file("A refresh is one transaction: if anything fails, nothing has changed.", ["BEGIN"]),
+        "10_begin.sql": _file(
+            "A refresh is one transaction: if anything fails, run ROLLBACK, and nothing has changed.", ["BEGIN"]
+        ),
         **_phases(terms, dialect),
         "19_commit.sql": _file("Now it counts.", ["COMMIT"]),
+        PROCEDURE: _procedure(terms, dialect),
         **_reports(terms, dialect),
     }
     files["full_build.sql"] = _full(terms, dialect)
@@ -158,8 +164,9 @@ def _tables(dialect: Dialect) -> Iterator[str]:
 
 
 def _example_terms() -> Executable:
-    half_life = cast(literal_column("30"), Double)
-    return insert(TERMS).from_select(["as_of", "half_life_days"], select(constant_day(EXAMPLE_DAY), half_life))
+    day, half_life = constant_day(EXAMPLE_DAY), cast(literal_column("30"), Double)
+    rows = select(day.label("as_of"), half_life.label("half_life_days"))
+    return insert(TERMS).from_select(["as_of", "half_life_days"], rows)
 
 
 def _phases(terms: statements.Terms, dialect: Dialect) -> dict[str, str]:
@@ -174,6 +181,18 @@ def _phases(terms: statements.Terms, dialect: Dialect) -> dict[str, str]:
         seen.add(step.name)
         parts[here].append(f"-- {step.sentence}\n{_text(step.statement, dialect)}")
     return {name: _file(sentence, parts[name]) for name, (_, sentence) in _PHASES.items()}
+
+
+def _procedure(terms: statements.Terms, dialect: Dialect) -> str:
+    """Return the refresh as a procedure: a schedule sends at most 40 statements at once, and a refresh has more."""
+    told = insert(TERMS).values(as_of=literal_column("for_day"), half_life_days=literal_column("half_life"))
+    first = f"-- What the refresh is told.\n{_text(delete(TERMS), dialect)};\n\n{_text(told, dialect)}"
+    steps = statements.incremental_refresh(terms)
+    parts = [first, *(f"-- {step.sentence}\n{_text(step.statement, dialect)}" for step in steps)]
+    body = "\n\n".join(f"{part};" for part in parts)
+    head = "CREATE OR REPLACE PROCEDURE agentmodel_refresh(for_day DATE, half_life DOUBLE PRECISION) AS $$"
+    sentence = "The refresh as a procedure, for a schedule: CALL agentmodel_refresh(CURRENT_DATE, 30)."
+    return _file(sentence, [f"{head}\nBEGIN\n\n{body}\n\nEND;\n$$ LANGUAGE plpgsql"])
 
 
 def _reports(terms: statements.Terms, dialect: Dialect) -> dict[str, str]:

@@ -225,12 +225,12 @@ def _write_tool_errors() -> Executable:
 
 def _watermark(terms: Terms) -> Executable:
     w = m.RefreshWatermark
-    columns = [w.name, w.as_of]
+    columns, told = [w.name, w.as_of], [constant_text("refresh").label("name"), terms.as_of.label("as_of")]
     if not terms.history:
-        return insert(w).from_select(columns, rows_of(constant_text("refresh"), terms.as_of))
+        return insert(w).from_select(columns, rows_of(*told))
     row = terms.landed.alias("landed")
     seen = func.max(func.greatest(row.c[m.CREATED], row.c[m.DELETED]))
-    return insert(w).from_select([*columns, w.seen_until], rows_of(constant_text("refresh"), terms.as_of, seen))
+    return insert(w).from_select([*columns, w.seen_until], rows_of(*told, seen.label("seen_until")))
 
 
 CALL: Final = "UserSessPrcToolMappHist"

@@ -136,10 +136,13 @@ def test_the_demo_catalogue_can_be_put_in(cli: Cli, learnt: None) -> None:
 
 
 def test_sql_is_written_and_checked(cli: Cli, tmp_path: Path) -> None:
-    """The files are written, checked, and found different when one was changed; files of others stay."""
+    """The files are printed, written, checked, and found different when one was changed; files of others stay."""
     pytest.importorskip("sqlalchemy_redshift", reason="it spells SQL for Redshift")
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     written = cli.json("sql", "--to", str(tmp_path))["written"]
+    texts = {name: (tmp_path / name).read_text(encoding="utf-8") for name in written}
+    assert texts == cli.json("sql")
+    assert "\n".join(f"-- {name}\n{text}" for name, text in texts.items()) == cli("sql")
     assert len(written) > 10
     assert [] == cli.json("sql", "--check", "--to", str(tmp_path))["differing"]
     (tmp_path / written[0]).write_text("select 1", encoding="utf-8")

@@ -383,8 +383,12 @@ def test_the_golden_run_is_met(postgres: Server, service: DataApi, capsys: pytes
     told = capsys.readouterr().out.splitlines()
     left = postgres.run("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'agentmodel_golden%';")
 
+    ways = [(way, name) for way in ("text", "procedure", "program") for name in serverless.NAMES]
+
     assert [
-        f"{way}, {name}: 22 tables and reports, 0 differ" for way in ("text", "program") for name in serverless.NAMES
+        f"{way}, {name}: 22 tables and reports, 0 differ"
+        for way, name in ways
+        if (way, name) != ("procedure", "built anew")
     ] == told
     assert 0 == code
     assert "0" == left.strip()

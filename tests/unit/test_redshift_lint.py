@@ -7,14 +7,15 @@ import pytest
 pytest.importorskip("sqlalchemy_redshift", reason="sqlalchemy-redshift renders the statements")
 pytest.importorskip("sqlglot", reason="sqlglot parses Redshift's grammar")
 
-from agentmodel.redshift.render import rendered
+from agentmodel.redshift.render import PROCEDURE, rendered
 from tests.integration.redshift_lint import RULES, broken
 from tests.integration.redshift_postgres import statements
 
 
 def test_no_rendered_statement_breaks_a_rule() -> None:
     """Every statement of every file keeps every rule."""
-    found = [(name, one, broken(one)) for name, sql in rendered().items() for one in statements(sql) if broken(one)]
+    files = {name: sql for name, sql in rendered().items() if name != PROCEDURE}  # the same statements once more
+    found = [(name, one, broken(one)) for name, sql in files.items() for one in statements(sql) if broken(one)]
 
     assert [] == found
 

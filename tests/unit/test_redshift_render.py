@@ -9,7 +9,7 @@ import pytest
 
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.redshift import models as m
-from agentmodel.redshift.render import drift, rendered, write
+from agentmodel.redshift.render import PROCEDURE, drift, rendered, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +51,22 @@ def test_a_refresh_is_one_transaction(files: dict[str, str]) -> None:
 
     assert "BEGIN;" in inside
     assert not re.search(r"^(TRUNCATE|CREATE|DROP|ALTER|COMMIT)\b", inside, re.MULTILINE)
+
+
+def test_the_procedure_is_the_refresh(files: dict[str, str]) -> None:
+    """What a schedule calls runs the statements of the files, in their order, and nothing else but its terms."""
+    names = sorted(files)
+    whole = "".join(files[name] for name in names[names.index("11_changes.sql") : names.index("19_commit.sql")])
+    inside = files[PROCEDURE].split("$$")[1].partition("BEGIN")[2].rpartition("END;")[0]
+
+    def statements(text: str) -> list[str]:
+        return [" ".join(part.split()) for part in re.sub(r"^--.*$", "", text, flags=re.MULTILINE).split(";")]
+
+    terms = [
+        "DELETE FROM refresh_terms",
+        "INSERT INTO refresh_terms (as_of, half_life_days) VALUES (for_day, half_life)",
+    ]
+    assert [*terms, *statements(whole)] == statements(inside)
 
 
 def test_another_landed_table() -> None:
