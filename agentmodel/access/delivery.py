@@ -179,11 +179,9 @@ class Delivery:
         try:
             for work in works:
                 if work.number is not None and why is not None and not isinstance(why, JournalFull):
-                    self._fences.put(work.entity.pk)
-                    free = self._given.free(work.entity.pk, work.number)
-                    if free != work.number.number:
-                        work.renumber(free)
-                self._direct_one(work)
+                    self._behind_fence(work, work.number)
+                else:
+                    self._direct_one(work)
                 if work.receipt is not None:
                     written.append(work)
                     self._note(work)
@@ -201,6 +199,20 @@ class Delivery:
     def _note(self, work: Work[Any]) -> None:
         if self._journal is not None and work.number is not None:
             self._given.note(work.entity.pk, work.number)
+
+    def _behind_fence(self, work: Work[Any], number: Numbered) -> None:
+        """Write a work whose number the journal may have given to another: so that the drain cannot lose it."""
+        self._fences.put(work.entity.pk)
+        free = self._given.free(work.entity.pk, number)
+        if free != number.number:
+            work.renumber(free)
+        taken = self._fences.claim(work.item) is not None
+        if taken:
+            known = self._fences.held(work.entity, free)
+            work.renumber(known or free + 1)
+            if known is None:
+                return
+        work.receipt = Receipt("dynamodb", work.entity, repeated=taken)
 
     def _direct_one(self, work: Work[Any]) -> None:
         number = work.number

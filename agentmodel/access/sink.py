@@ -1,10 +1,15 @@
-"""Where the journal's drain writes history, and how it never writes over what was recorded around the journal.
+"""Where the journal's drain writes history, and how nothing is lost that was recorded around the journal.
 
 Attempt numbers are given out by Valkey. A process that cannot reach Valkey takes them from the table, which does not
-know what still waits in the journal. So it first raises a fence at the session, in the table, which every drainer looks
-for before a batch: behind a fence each numbered item is put on the condition that its key is free or its own, and one
-that meets another call there takes the next free number. Without fences, which is always but for an outage, a batch
-costs one more read.
+know what still waits in the journal; the journal's record then has the better right to the number. So that the other
+one is not lost, whoever records around the journal first raises a fence at the session, and writes the record together
+with a copy of it behind the fence, in one transaction.
+
+A drainer writes in batches, which cannot ask what they replace, and looks for fences afterwards, before anything is
+acknowledged. Behind a fence that it did not know, it reads the copies of the numbers it wrote: what stood there is put
+under the next free number, again with a copy. A drainer that dies in between leaves its entries to one that knows the
+fence, puts each item by itself, and does the same before it writes. A paused drainer that was overtaken can only put
+what is there already. Without fences, which is always but for an outage, a pass costs one more read.
 """
 
 from __future__ import annotations
@@ -13,24 +18,28 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from time import time
+from typing import Any
 
 from agentmodel import keys
-from agentmodel.access.slots import numbered, renumbered
-from agentmodel.dynamo.entity import Item, entity_of
-from agentmodel.dynamo.table import Table
-from agentmodel.dynamo.write import Writer, checked
-from agentmodel.exceptions import Conflict, CorruptItem, Rejected
+from agentmodel.access.slots import Numbered, numbered, renumbered
+from agentmodel.dynamo.backoff import Backoff
+from agentmodel.dynamo.entity import Entity, Item, entity_of
+from agentmodel.dynamo.table import Query, Table
+from agentmodel.dynamo.write import ITEM_BYTES, Writer, checked, item_bytes
+from agentmodel.exceptions import Conflict, CorruptItem, Rejected, TableUnavailable
 
 __all__ = ["OUTAGE", "Fences", "HistorySink"]
 
 OUTAGE = "OUTAGE"
-"""PK of the item that says there are fences, first part of the PK of each fence, and the SK of all of them."""
+"""PK of the item that says there are fences, first part of the PK of each fence, the SK of all, and their type."""
 
 _SECONDS = 7 * 86_400  # a fence outlasts every entry that may wait in the journal
 _AGAIN = 3_600  # a fence that is older is raised again
 _MOST = 10_000  # fences a process remembers having raised
 _KEYS = 100  # DynamoDB's limit of one BatchGetItem
-_ROUNDS = 1_000  # numbers tried for one item
+_ROOM = 8 * 1_024  # an item that fills DynamoDB's 400 KB so far has no copy: that has keys of its own
+_FREE = "attribute_not_exists(PK)"
+_ROUNDS = 1_000  # numbers tried for one call
 
 
 class Fences:
@@ -42,6 +51,7 @@ class Fences:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self.seen = True  # whether the last look found any fence
         self._raised: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -55,12 +65,7 @@ class Fences:
         for name in (OUTAGE, keys.FENCE.build(partition)):
             if now - self._raised.get(name, 0.0) < _AGAIN:
                 continue
-            item: Item = {
-                "PK": {"S": name},
-                "SK": {"S": OUTAGE},
-                "EntityType": {"S": OUTAGE},
-                "ExpiresAt": {"N": str(int(now) + _SECONDS)},
-            }
+            item: Item = {"PK": {"S": name}, "SK": {"S": OUTAGE}, **_mark()}
             self._table.call("PutItem", TableName=self._table.name, Item=item)
             with self._lock:
                 self._raised[name] = now
@@ -68,10 +73,83 @@ class Fences:
                 if len(self._raised) > _MOST:
                     self._raised.popitem(last=False)
 
+    def claim(self, item: Item, *, over: Sequence[str | None] = ()) -> Item | None:
+        """Write an item and its copy behind the fence, in one step, unless another call has its key.
+
+        Args:
+            item: The item; its session's fence stands.
+            over: Calls that may be replaced.
+
+        Returns:
+            What has the key, or None: the item.
+
+        Raises:
+            TableUnavailable: It is not known whether it was written.
+        """
+        calls = {f":c{place}": {"S": call} for place, call in enumerate(over) if call}
+        put: dict[str, Any] = {
+            "TableName": self._table.name,
+            "Item": checked(item),
+            "ConditionExpression": _FREE + (f" OR CallID IN ({', '.join(calls)})" if calls else ""),
+        }
+        if calls:
+            put["ExpressionAttributeValues"] = calls
+        puts = [{"Put": put}]
+        copy = _copy_of(item)
+        if item_bytes(copy) <= ITEM_BYTES - _ROOM:
+            puts.append({"Put": {"TableName": self._table.name, "Item": copy}})
+        for attempt in Backoff(seconds=self._table.settings.batch_deadline):
+            try:
+                self._table.call("TransactWriteItems", TransactItems=puts)
+            except Conflict as error:
+                there = self.at(item)
+                if there is not None and _call_of(there) not in over:
+                    return there
+                attempt.wait(TableUnavailable(str(error)))  # another transaction had it: it is free, or ours to replace
+            else:
+                return None
+        raise AssertionError("unreachable")  # pragma: no cover - the last wait raises
+
+    def at(self, item: Item) -> Item | None:
+        """What the table has under an item's key, expired or not."""
+        key = {"PK": item["PK"], "SK": item["SK"]}
+        answer = self._table.call("GetItem", TableName=self._table.name, Key=key, ConsistentRead=True)
+        found: Item | None = answer.get("Item")
+        return found
+
+    def held(self, entity: Entity, most: int) -> int | None:
+        """The number up to ``most`` under which the table has an entity's call, if there is one."""
+        own = numbered(entity)
+        if own is None or most < 1:
+            return None
+        between = renumbered(entity, 1).sk, renumbered(entity, most).sk
+        items = self._table.query(Query(entity.pk, between=between), consistent=True).items
+        calls = {(one.family, one.call_id): one.number for item in items for one in Numbered.of_item(item)}
+        return calls.get((own.family, own.call_id))
+
+    def copy(self, item: Item) -> Item | None:
+        """What somebody put under an item's key around the journal, wherever it is now.
+
+        Read in a transaction: another read may see the item of a transaction, and its copy not yet.
+        """
+        get = {"Get": {"TableName": self._table.name, "Key": _place_of(item)}}
+        for attempt in Backoff(seconds=self._table.settings.batch_deadline):
+            try:
+                answer = self._table.call("TransactGetItems", TransactItems=[get])
+            except Conflict as error:
+                attempt.wait(TableUnavailable(str(error)))
+            else:
+                found = answer["Responses"][0].get("Item", {}).get("Copy")
+                return None if found is None else {"PK": item["PK"], "SK": item["SK"], **found["M"]}
+        raise AssertionError("unreachable")  # pragma: no cover - the last wait raises
+
     def among(self, partitions: Iterable[str]) -> set[str]:
         """Those of the partitions that have a fence; one read where there are no fences at all."""
         wanted = sorted(set(partitions))
-        if not wanted or not self._standing([OUTAGE]):
+        if not wanted:
+            return set()
+        self.seen = bool(self._standing([OUTAGE]))
+        if not self.seen:
             return set()
         fences: dict[str, str] = {keys.FENCE.build(partition): partition for partition in wanted}
         names = list(fences)
@@ -111,45 +189,82 @@ class HistorySink:
         """See `Writer.put_newer`."""
         return self._writer.put_newer(item, version)
 
-    def contested(self, items: Sequence[Item]) -> list[bool]:
-        """Which of the items have a number that somebody may have taken around the journal."""
+    def contested(self, items: Sequence[Item], *, before: bool = False) -> list[bool]:
+        """Which of the items have a number that somebody may have taken around the journal.
+
+        Args:
+            items: The items.
+            before: They are not written yet, so a fence may be missed: without a read when the last one found none.
+        """
+        if before and not self._fences.seen:
+            return [False] * len(items)
         fenced = self._fences.among(item["PK"]["S"] for item in items)
         return [item["PK"]["S"] in fenced for item in items]
 
     def put_claimed(self, item: Item) -> bool:
-        """Write an item unless another call has its key; then write it under the next free number.
+        """Write an item to its key, after what another call has there is safe under the next free number.
 
         Returns:
-            Whether it has its own number.
+            Whether there was such a call.
 
         Raises:
-            Rejected: It can never be written.
+            Rejected: One of them can never be written.
         """
-        kind = entity_of(item)
-        try:
-            entity = None if kind is None else kind.from_item(item)
-        except CorruptItem:
-            entity = None
-        number = None if entity is None else numbered(entity)
-        if entity is None or number is None:
-            self._writer.put_many([item])
-            return True
-        if self._put(item):
-            return True
-        for other in range(number.number + 1, number.number + _ROUNDS):
-            if self._put(renumbered(entity, other).to_item()):
-                return False
-        raise Rejected(f"{item['PK']['S']} / {item['SK']['S']}: the {_ROUNDS} numbers from its own up are all taken")
-
-    def _put(self, item: Item) -> bool:
-        """Put an item under a key that is free, or holds the same call already."""
-        call = item.get("CallID")
-        condition = "attribute_not_exists(PK) OR " + ("CallID = :c" if call else "attribute_not_exists(CallID)")
-        values = {"ExpressionAttributeValues": {":c": call}} if call else {}
         try:
             self._table.call(
-                "PutItem", TableName=self._table.name, Item=checked(item), ConditionExpression=condition, **values
-            )
+                "PutItem", TableName=self._table.name, Item=checked(item),
+                ConditionExpression=_FREE
+            )  # fmt: skip
         except Conflict:
+            there = self._fences.at(item)
+            if there is None:  # it expired just now
+                return self.put_claimed(item)
+            copy = self._fences.copy(item)
+            others = {_call_of(one): one for one in (copy, there) if one is not None}
+            others.pop(_call_of(item), None)
+            moved = [self._move(other, _call_of(item)) for other in others.values()]
+            if _call_of(there) != _call_of(item):
+                self._table.call("PutItem", TableName=self._table.name, Item=item)
+            return any(moved)
+        return False
+
+    def _move(self, other: Item, own: str | None) -> bool:
+        """Put a call under the next free number, or where a second item of ``own`` is; False when it has no number."""
+        entity = _readable(other)
+        number = None if entity is None else numbered(entity)
+        if entity is None or number is None:
             return False
-        return True
+        if self._fences.held(entity, number.number - 1) is not None:
+            return True  # the journal had it too, and it is under that number
+        for free in range(number.number + 1, number.number + _ROUNDS):
+            if self._fences.claim(renumbered(entity, free).to_item(), over=(_call_of(other), own)) is None:
+                return True
+        raise Rejected(f"{other['PK']['S']} / {other['SK']['S']}: the next {_ROUNDS} numbers are all taken")
+
+
+def _call_of(item: Item) -> str | None:
+    """The call an item records."""
+    call: str | None = item.get("CallID", {}).get("S")
+    return call
+
+
+def _place_of(item: Item) -> Item:
+    """Key of the copy of what somebody put under an item's key around the journal."""
+    return {"PK": {"S": keys.FENCE.build(item["PK"]["S"])}, "SK": item["SK"]}
+
+
+def _copy_of(item: Item) -> Item:
+    rest = {name: value for name, value in item.items() if name not in ("PK", "SK")}
+    return {**_place_of(item), **_mark(), "Copy": {"M": rest}}
+
+
+def _mark() -> Item:
+    return {"EntityType": {"S": OUTAGE}, "ExpiresAt": {"N": str(int(time()) + _SECONDS)}}
+
+
+def _readable(item: Item) -> Entity | None:
+    kind = entity_of(item)
+    try:
+        return None if kind is None else kind.from_item(item)
+    except CorruptItem:
+        return None

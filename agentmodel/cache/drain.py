@@ -67,10 +67,12 @@ class Sink(Protocol):
 
 @runtime_checkable
 class GuardedSink(Sink, Protocol):
-    """A table to which somebody may write around the journal; the drain then never writes over that."""
+    """A table to which somebody may write around the journal; the drain then loses nothing of that."""
 
-    def contested(self, items: Sequence[Item]) -> list[bool]:
-        """Which of some items that never change may meet another one under their key; asked before every batch.
+    def contested(self, items: Sequence[Item], *, before: bool = False) -> list[bool]:
+        """Which of some items that never change may share their key with another one.
+
+        Asked ``before`` a batch, where some may be missed, and after it, before it is acknowledged.
 
         Raises:
             TableUnavailable: It cannot be known now.
@@ -78,7 +80,7 @@ class GuardedSink(Sink, Protocol):
         ...
 
     def put_claimed(self, item: Item) -> bool:
-        """Writes an item whose key may be another's, under a free key if it is; False says that it was so.
+        """Writes an item whose key may be another's, and that one elsewhere before; True says that it was so.
 
         Raises:
             TableUnavailable: Nothing can be written now.
@@ -326,7 +328,7 @@ class Drainer:
             return total
         outcome = _Outcome()
         bulk, versioned = _lanes(taken, outcome)
-        self._put_slices(bulk, outcome)
+        self._put_fixed(bulk, outcome)
         if outcome.outage is None:
             self._put_versioned(versioned, outcome)
         else:
@@ -343,45 +345,60 @@ class Drainer:
             raise outcome.outage
         return total.plus(len(outcome.written) + len(outcome.moved), len(outcome.stale) + len(overtaken), dead)
 
+    def _put_fixed(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
+        """Writes entries that never change: in batches, but those whose keys may be another's one by one."""
+        sink, batch = self._sink, _Outcome()
+        if not isinstance(sink, GuardedSink):
+            self._put_slices(entries, outcome)
+            return
+        self._put_slices(self._put_doubtful(sink, entries, outcome, before=True), batch)
+        # somebody may have written around the journal since it was looked for, and the batches have replaced that
+        batch.written = self._put_doubtful(sink, batch.written, outcome)
+        outcome.join(batch)
+
     def _put_slices(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
-        """Writes entries that never change, a slice to each thread."""
+        """Writes entries in batches, a slice to each thread."""
         if self._pool is None or len(entries) <= _SLICE:
-            self._put_slice(entries, outcome)
+            self._put_bulk(entries, outcome)
             return
         slices = [(entries[at : at + _SLICE], _Outcome()) for at in range(0, len(entries), _SLICE)]
-        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_slice(*one), slices), strict=True):
+        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_bulk(*one), slices), strict=True):
             outcome.join(part)
 
-    def _put_slice(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
-        """Writes entries that never change: in batches, but those whose keys may be another's one by one."""
-        sink = self._sink
-        if isinstance(sink, GuardedSink) and entries:
-            try:
-                contested = sink.contested([one.item for one in entries if one.item is not None])
-            except TableUnavailable as error:
-                outcome.outage = error
-                outcome.back += entries
-                return
-            guarded = [one for one, doubtful in zip(entries, contested, strict=True) if doubtful]
-            entries = [one for one, doubtful in zip(entries, contested, strict=True) if not doubtful]
-            for one in guarded:
-                self._put_guarded(sink, one, outcome)
-        self._put_bulk(entries, outcome)
+    def _put_doubtful(
+        self, sink: GuardedSink, entries: Sequence[_Entry], outcome: _Outcome, *, before: bool = False
+    ) -> list[_Entry]:
+        """Writes those whose keys may be another's, one by one, and gives back the others."""
+        if not entries:
+            return []
+        try:
+            contested = sink.contested([one.item or {} for one in entries], before=before)
+        except TableUnavailable as error:
+            outcome.outage = error
+            outcome.back += entries
+            return []
+        free = []
+        for one, doubtful in zip(entries, contested, strict=True):
+            if doubtful:
+                self._put_claimed(sink, one, outcome)
+            else:
+                free.append(one)
+        return free
 
-    def _put_guarded(self, sink: GuardedSink, entry: _Entry, outcome: _Outcome) -> None:
+    def _put_claimed(self, sink: GuardedSink, entry: _Entry, outcome: _Outcome) -> None:
         """Writes an entry whose key may be another's."""
         if outcome.outage is not None:
             outcome.back.append(entry)
             return
         try:
-            own = sink.put_claimed(entry.item or {})
+            moved = sink.put_claimed(entry.item or {})
         except TableUnavailable as error:
             outcome.outage = error
             outcome.back.append(entry)
         except (Rejected, ValidationError) as error:
             outcome.dead.append((entry, str(error)))
         else:
-            (outcome.written if own else outcome.moved).append(entry)
+            (outcome.moved if moved else outcome.written).append(entry)
 
     def _put_bulk(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
         """Writes entries that never change; halves a batch that is rejected until the one item is found."""
@@ -442,9 +459,9 @@ class Drainer:
             self._valkey.call(calls)
 
     def _renumbered(self, moved: Sequence[_Entry]) -> None:
-        """The numbers of these entries' partitions are not what Valkey thinks: they are read from the table again."""
+        """Calls of these entries' partitions have other numbers than Valkey thinks: it reads the table again."""
         for one in moved:
-            _log.warning("drain.renumbered: %s %s is another call's in the table", one.partition, one.sort)
+            _log.warning("drain.renumbered: what had %s %s has the next free number", one.partition, one.sort)
         if moved:
             self._valkey.forget({self._keys.numbers(one.shard, one.partition) for one in moved})
 
