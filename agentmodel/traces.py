@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, overload
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args, overload
 from zoneinfo import ZoneInfo
 
 import pydantic
@@ -27,10 +27,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from agentmodel.exceptions import ValidationError, shown
 
-__all__ = ["MAX_LINE", "BadLine", "TraceRecord", "read"]
+__all__ = ["MAX_LINE", "STATUSES", "BadLine", "Status", "TraceRecord", "opened", "read"]
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes one line may have: far more than one call leaves in the table, and a bound on the memory a file can ask for."""
+
+Status = Literal["ok", "error", "rejected", "edited", "blocked", "cache_hit", "interrupted", "expired", "unknown_tool"]
+"""How a tool call ended; only ``ok`` and ``error`` count in scores."""
+
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 _GZIP = b"\x1f\x8b"
 
@@ -75,6 +80,8 @@ class TraceRecord(BaseModel):
         arguments: What the tool was given.
         result: What it gave back.
         success: Whether the call succeeded.
+        status: How it ended, where that is more than ``success`` says: a call that was rejected, blocked or answered
+            from a cache counts in no score.
         error_type: Name of the error where it did not.
         started_at: When it began, UTC; None where it is not known.
         ended_at: When it ended, UTC, not before it began; None where it is not known.
@@ -96,6 +103,7 @@ class TraceRecord(BaseModel):
     arguments: dict[str, Any] = Field(default_factory=dict)
     result: Any = None
     success: bool
+    status: Status | None = None
     error_type: str | None = None
     started_at: _Time = None
     ended_at: _Time = None
@@ -165,7 +173,7 @@ def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> It
 
 
 def _records(path: Path, zone: tzinfo, *, strict: bool) -> Iterator[TraceRecord | BadLine]:
-    with _opened(path) as file:
+    with opened(path) as file:
         for number, line in _lines(file):
             found = _record(line, zone) if isinstance(line, bytes) else line
             if isinstance(found, TraceRecord):
@@ -191,7 +199,7 @@ class _Problem:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """The bytes of a file, unpacked if they are packed."""
     try:
         raw = path.open("rb")

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from agentmodel import keys
 from agentmodel.access.recorder import Recorder, as_text, fitting
@@ -26,7 +27,7 @@ from agentmodel.dynamo.models import Agent, Domain, Tool, ToolExecution, User, U
 from agentmodel.dynamo.table import Table
 from agentmodel.traces import BadLine, TraceRecord, read
 
-__all__ = ["ANONYMOUS", "Imported", "TraceImport"]
+__all__ = ["ANONYMOUS", "Imported", "Source", "TraceImport"]
 
 ANONYMOUS = "USR~anonymous"
 """The user of traces that name none; no name gives this id."""
@@ -35,6 +36,11 @@ T = TypeVar("T")
 
 _BATCH = 500  # records of one round trip to the journal
 _NAME = 200
+_MOST = 10_000  # sessions kept at hand
+_KEPT = ("request", "category", "summary", "detail_location", "succeeded", "corrected", "suggestion_id", "kept_days")
+
+Source: TypeAlias = Callable[[], Iterable[TraceRecord | BadLine]]
+"""Gives records, and what is none, the same at each call."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -87,6 +93,8 @@ class TraceImport:
         self._table = table
         self._repository = repository
         self._recorder = recorder
+        self._there: set[str] = set()  # catalogue entries that were seen
+        self._sessions: dict[tuple[str, str], UserSession] = {}  # those that were seen, by user and source
 
     def run(
         self,
@@ -107,11 +115,21 @@ class TraceImport:
         Raises:
             ValidationError: A file is not readable, the zone is unknown, or a line is bad and ``strict`` is set.
         """
+        files = [partial(read, path, timezone=timezone, strict=strict) for path in paths]
+        return self.run_sources(files, progress=progress)
+
+    def run_sources(self, sources: Sequence[Source], *, progress: Progress | None = None) -> Imported:
+        """Import records, wherever they come from.
+
+        Args:
+            sources: Each is called twice and gives the same records both times; a session lies in one of them.
+            progress: Told how far it is.
+        """
         done = Imported()
         sessions: dict[tuple[str, str, str], _Session] = {}
         catalogue: dict[str, Entity] = {}
-        for path in paths:
-            for record in read(path, timezone=timezone, strict=strict):
+        for source in sources:
+            for record in source():
                 if isinstance(record, BadLine):
                     done.bad.append(record)
                 else:
@@ -119,8 +137,21 @@ class TraceImport:
                     self._note(record, sessions, catalogue, done)
         self._make(catalogue.values(), done)
         self._begin(list(sessions.values()), done)
-        self._record(paths, timezone, sessions, done, progress)
+        self._record(sources, sessions, done, progress)
         return done
+
+    def stored_session(self, user_id: str, domain: str, session: str) -> UserSession | None:
+        """The session that a trace's session became, if it was imported before."""
+        source_id = _source_id(domain, session)
+        if (user_id, source_id) not in self._sessions:
+            self._load_sessions(user_id)
+        return self._sessions.get((user_id, source_id))
+
+    def _load_sessions(self, user_id: str) -> None:
+        if len(self._sessions) > _MOST:
+            self._sessions.clear()
+        for stored in self._imported_sessions(user_id):
+            self._sessions[user_id, stored.source_id or ""] = stored
 
     @staticmethod
     def _note(
@@ -130,13 +161,13 @@ class TraceImport:
         done: Imported,
     ) -> None:
         for entity in _catalogue(record):
-            catalogue.setdefault(f"{entity.pk}|{entity.sk}", entity)
+            catalogue.setdefault(_place(entity), entity)
         session = sessions.get(_session_key(record))
         if session is None:
             names = (record.domain, record.session)
             session = sessions[_session_key(record)] = _Session(
                 user_id=_user_id(record),
-                source_id=json.dumps(names, ensure_ascii=False),
+                source_id=_source_id(*names),
                 names=names,
                 request=record.request,
                 category=record.category,
@@ -153,29 +184,31 @@ class TraceImport:
 
     def _make(self, entities: Iterable[Entity], done: Imported) -> None:
         """Make the catalogue entries that are not there; those that are keep their scores and descriptions."""
-        wanted = list(entities)
+        wanted = [entity for entity in entities if _place(entity) not in self._there]
         there = self._table.get_many([entity.key for entity in wanted])
         missing = [entity for entity, found in zip(wanted, there, strict=True) if found is None]
         self._repository.put(*missing)
         done.made.update(entity.kind for entity in missing)
+        self._there.update(_place(entity) for entity in wanted)
 
     def _begin(self, sessions: list[_Session], done: Imported) -> None:
-        known = {
-            (session.user_id, session.source_id): session
-            for user_id in sorted({session.user_id for session in sessions})
-            for session in self._imported_sessions(user_id)
-        }
+        unseen = {session.user_id for session in sessions if (session.user_id, session.source_id) not in self._sessions}
+        for user_id in sorted(unseen):
+            self._load_sessions(user_id)
         new: list[UserSession] = []
         for session in sessions:
-            stored = known.get((session.user_id, session.source_id))
+            stored = self._sessions.get((session.user_id, session.source_id))
             session.session_id = (
                 keys.imported_session_id(session.started_at, *session.names) if stored is None else stored.session_id
             )
             wanted = _entity(session)
             if stored is None:
                 self._recorder.open(wanted, new=True)
+            else:
+                _keep(stored, wanted)
             if stored is None or _differs(stored, wanted):
                 new.append(wanted)
+                self._sessions[session.user_id, session.source_id] = wanted
         for batch in _batches(new):
             self._recorder.record_many(batch)
         done.sessions = len(sessions)
@@ -191,16 +224,15 @@ class TraceImport:
 
     def _record(
         self,
-        paths: Sequence[str | Path],
-        timezone: str,
+        sources: Sequence[Source],
         sessions: dict[tuple[str, str, str], _Session],
         done: Imported,
         progress: Progress | None,
     ) -> None:
         recorded = 0
-        for path in paths:
+        for source in sources:
             seen: Counter[tuple[str, ...]] = Counter()
-            records = (record for record in read(path, timezone=timezone) if isinstance(record, TraceRecord))
+            records = (record for record in source() if isinstance(record, TraceRecord))
             for batch in _batches(records):
                 entities: list[UserSessionProcess | ToolExecution] = []
                 for record in batch:
@@ -211,6 +243,14 @@ class TraceImport:
                 recorded += len(batch)
                 if progress is not None:
                     progress("record", recorded, done.lines)
+
+
+def _source_id(*names: str) -> str:
+    return json.dumps(names, ensure_ascii=False)
+
+
+def _place(entity: Entity) -> str:
+    return f"{entity.pk}|{entity.sk}"
 
 
 def _batches(things: Iterable[T]) -> Iterator[list[T]]:
@@ -257,6 +297,16 @@ def _entity(session: _Session) -> UserSession:
     )
 
 
+def _keep(stored: UserSession, wanted: UserSession) -> None:
+    """Let a session keep what is stored of it and not told anew."""
+    for name in _KEPT:
+        if getattr(wanted, name) is None:
+            setattr(wanted, name, getattr(stored, name))
+    wanted.name = stored.name
+    if stored.started_at is not None:
+        wanted.started_at = min(stored.started_at, wanted.started_at or stored.started_at)
+
+
 def _differs(stored: UserSession, wanted: UserSession) -> bool:
     """Whether an import knows more of a session than is stored: a later end, or an outcome."""
     later = wanted.ended_at is not None and (stored.ended_at is None or wanted.ended_at > stored.ended_at)
@@ -291,15 +341,23 @@ def _history(
         values=fitting(as_text(record.arguments)),
         executed_at=record.started_at,
         succeeded=record.success,
+        status=record.status,
         result=fitting(as_text(record.result)),
         call_number=record.step,
-        call_id=_digest(*place, str(seen[place]), record.model_dump_json()),
+        call_id=_digest(
+            *place, str(seen[place]), record.model_dump_json(exclude=None if record.status else {"status"})
+        ),
         error_type=record.error_type,
         duration_ms=duration,
         input_tokens=record.input_tokens,
         output_tokens=record.output_tokens,
     )
     return process, execution
+
+
+def _text(record: TraceRecord) -> str:
+    """A record as its call id is made of it: as it was before records had a status, where it has none."""
+    return record.model_dump_json(exclude=None if record.status else {"status"})
 
 
 def _digest(*parts: str) -> str:

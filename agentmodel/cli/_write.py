@@ -12,6 +12,7 @@ from agentmodel.cli._options import AsOf, Files, Json, Timezone, stack_of
 from agentmodel.cli._output import Output, plain
 from agentmodel.demo.world import seed as seed_catalogue
 from agentmodel.exceptions import ValidationError
+from agentmodel.integrations.otlp import import_otlp
 
 __all__ = ["add"]
 
@@ -75,16 +76,25 @@ def import_(
     *,
     timezone: Timezone = "UTC",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line, and import nothing.")] = False,
+    otlp: Annotated[bool, typer.Option("--otlp", help="The files hold spans as OTLP-JSON.")] = False,
+    domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Domain of the agents in spans; else their service.name.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Import trace files; importing again changes nothing.
+
+    With --otlp, the tool calls among the spans that a GenAI-instrumented program exported.
 
     Lines that cannot be read are named on stderr, and the rest is imported; exit 1 if no line could be.
     """
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model, out.progress("import") as told:
         try:
-            done = model.import_traces(*files, timezone=timezone, strict=strict, progress=told)
+            if otlp:
+                done = import_otlp(model, *files, domain=domain, strict=strict, progress=told)
+            else:
+                done = model.import_traces(*files, timezone=timezone, strict=strict, progress=told)
         except ValidationError as error:
             if ", line " not in error.field:
                 raise

@@ -24,6 +24,7 @@ from agentmodel.dynamo.attributes import (
     text,
 )
 from agentmodel.dynamo.entity import Entity, key, lookup
+from agentmodel.traces import STATUSES, Status
 
 __all__ = [
     "PHASES",
@@ -45,21 +46,6 @@ __all__ = [
     "UserToolMapping",
     "Verdict",
 ]
-
-Status = Literal["ok", "error", "rejected", "edited", "blocked", "cache_hit", "interrupted", "expired", "unknown_tool"]
-"""How a tool call ended; only ``ok`` and ``error`` count in scores."""
-
-STATUSES: tuple[Status, ...] = (
-    "ok",
-    "error",
-    "rejected",
-    "edited",
-    "blocked",
-    "cache_hit",
-    "interrupted",
-    "expired",
-    "unknown_tool",
-)
 
 Phase = Literal["pre", "post"]
 """Whether a person is asked before a step, or after a run."""

@@ -149,3 +149,24 @@ def test_sql_is_written_and_checked(cli: Cli, tmp_path: Path) -> None:
 
     assert "" == cli("sql", "--check", "--to", str(tmp_path), code=1)
     assert (tmp_path / "notes.txt").exists()
+
+
+def test_spans_are_imported(cli: Cli, tmp_path: Path) -> None:
+    """`import --otlp` takes exported spans into the domain that is named, and tells lines that are none."""
+    span = {
+        "traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "name": "execute_tool search",
+        "startTimeUnixNano": "1750000000000000000", "endTimeUnixNano": "1750000001000000000",
+        "attributes": [{"key": name, "value": {"stringValue": value}} for name, value in
+                       {"gen_ai.operation.name": "execute_tool", "user.id": "spans"}.items()],
+    }  # fmt: skip
+    path = tmp_path / "spans.jsonl"
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}) + "\n{\n", encoding="utf-8")
+
+    told = cli.json("import", "--otlp", "--domain", "exported", str(path))
+
+    assert (1, 0, 1) == (told["lines"], told["repeated"], told["refused"])
+    cli("drain")
+    (session,) = cli.json("history", "USRspans")["sessions"]
+    assert ["search"] == [
+        call["tool_name"] for call in cli.json("history", "USRspans", session["session_id"])["executions"]
+    ]
