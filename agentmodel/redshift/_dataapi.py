@@ -117,7 +117,7 @@ class Connection:
         self._in_transaction = False
 
     def run(self, statement: str, parameters: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
-        """Run a statement inside the transaction, which begins with the first; what DescribeStatement says of it."""
+        """Run a statement inside the transaction, which begins with the first; what the Data API says of it."""
         if not self._in_transaction:
             self._begin()
             self._in_transaction = True
@@ -131,7 +131,10 @@ class Connection:
                 self._session = None  # Redshift ends sessions that nobody uses
             else:
                 return
-        self._run(self._opening, ())
+        found = self._run(self._opening, ())
+        self._session = found.get("SessionId")
+        if not self._session:  # each statement would be a transaction of its own
+            raise OperationalError("the Data API opened no session, so nothing was run")
         self._run("BEGIN", ())
 
     def _run(self, statement: str, parameters: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
@@ -144,9 +147,8 @@ class Connection:
         except BaseException:
             self._cancel(started["Id"])
             raise
-        self._session = started.get("SessionId") or found.get("SessionId") or self._session
         if found["Status"] == "FINISHED":
-            return found
+            return {**started, **found}
         problem = found.get("Error") or f"the statement was {found['Status'].lower()}"
         kind = ProgrammingError if found["Status"] == "FAILED" else OperationalError
         raise kind(problem.removeprefix("ERROR: "))

@@ -55,6 +55,7 @@ class DataApi:
         self.statements: dict[str, Statement] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.never_ends: str | None = None
+        self.keeps_sessions = True
         self.cancelled: list[str] = []
         service = self
 
@@ -128,7 +129,7 @@ class DataApi:
             statement.status = "STARTED"
         else:
             self._run(statement, parameters)
-        return {"Id": key, "SessionId": session}
+        return {"Id": key, **({"SessionId": session} if self.keeps_sessions else {})}
 
     def _run(self, statement: Statement, parameters: dict[str, str]) -> None:
         sql = self._translated(statement.sql).replace("%", "%%")

@@ -304,6 +304,15 @@ def test_a_session_that_ends_in_a_transaction_is_an_outage(warehouse: Warehouse,
     assert (3,) == tuple(row)
 
 
+def test_nothing_runs_without_a_session(warehouse: Warehouse, service: DataApi) -> None:
+    """Where no session is opened there is no transaction either, so no statement of ours is sent."""
+    service.keeps_sessions = False
+    with pytest.raises(WarehouseUnavailable, match="opened no session, so nothing was run"):
+        warehouse.create()
+
+    assert ["SET enable_case_sensitive_identifier TO TRUE"] == service.sql()
+
+
 def test_a_missing_table_is_named(warehouse: Warehouse) -> None:
     """Redshift's refusal comes out as the connector's does."""
     with pytest.raises(WarehouseUnavailable, match=r'relation "agent_daily" does not exist; call create\(\) first'):
