@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from agentmodel.cache import drain as drain_module
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.codec import Item, version_of
 from agentmodel.cache.drain import Drained, Drainer
@@ -376,3 +379,27 @@ class TestRun:
             log.removeHandler(watch)
 
         assert {"A": 1, "B": 1} == table.versions()
+
+    def test_one_line_a_minute(
+        self, journal: Journal, drainer: Drainer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A long run says once a minute what it has done so far."""
+        caplog.set_level(logging.INFO, "agentmodel.cache")
+        record(journal, item("A"))
+        clock = itertools.count(0.0, 20.0)  # twenty seconds from one look to the next
+        monkeypatch.setattr(drain_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+        class TenLooks(threading.Event):
+            looks = 0
+
+            def is_set(self) -> bool:
+                self.looks += 1
+                return self.looks > 10
+
+            def wait(self, timeout: float | None = None) -> bool:
+                return False
+
+        drainer.run(TenLooks())
+
+        lines = [line for line in caplog.messages if line.startswith("drain.minute")]
+        assert ["drain.minute: 1 written, 0 stale, 0 dead, 0 left"] * 3 == lines
