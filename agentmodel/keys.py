@@ -35,6 +35,7 @@ __all__ = [
     "MAPPINGS",
     "METADATA",
     "PROCESS",
+    "PUBLISH",
     "REVIEW",
     "REVIEW_DUE",
     "REVIEW_QUEUE",
@@ -713,6 +714,9 @@ SUGGESTIONS: KeyFormat[str] = KeyFormat(
 
 FENCE: KeyFormat[str] = KeyFormat("key of a fence", "OUTAGE", _Text("partition"), limit=PK_BYTES)
 """Partition of the mark that numbers of a session were taken while Valkey could not be asked."""
+
+PUBLISH: KeyFormat[()] = KeyFormat("key of the publish mark", "PUBLISH", limit=PK_BYTES)
+"""Partition of the item that says which run published last."""
 
 METADATA: KeyFormat[()] = KeyFormat("sort key of a main item", "METADATA", limit=SK_BYTES)
 TOOL: KeyFormat[str] = KeyFormat("tool key", Identifier("tool_id", "TL"), limit=SK_BYTES)

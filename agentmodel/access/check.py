@@ -222,8 +222,8 @@ def _of_item(item: Item) -> Iterator[Problem]:
     kind = entity_of(item)
     if kind is None:
         found = item.get("EntityType", {}).get("S")
-        if found == OUTAGE:
-            return  # a mark of an outage, which expires by itself
+        if found in {OUTAGE, "PublishRun"}:
+            return  # marks that are no entities: of an outage, which expires by itself, and of the newest publish
         remedy = "it is kept and left alone; remove it if nobody reads it"
         yield Problem("I301", place, f"no class reads EntityType {found!r}", remedy)
         return

@@ -93,6 +93,18 @@ class Leaderboard:
             return None
         return [(flat[at].decode(), -float(flat[at + 1])) for at in range(2, len(flat), 2)]
 
+    def published(self, domain_id: str) -> tuple[int, dict[str, float] | None]:
+        """The number of the run that published the ranking, and all of it; 0 and None when nothing was published.
+
+        Raises:
+            CacheUnavailable: Valkey does not answer.
+        """
+        flat = self._valkey.one(("ZRANGE", self._keys.ranking(domain_id), 0, -1, "WITHSCORES"))
+        if not flat:
+            return 0, None
+        scores = {flat[at].decode(): -float(flat[at + 1]) for at in range(2, len(flat), 2)}
+        return int(flat[0].decode()[1:]), scores
+
     def _count(self, *, there: bool) -> None:
         self.counts.hits += there
         self.counts.misses += not there

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, func, literal_column, or_
+from sqlalchemy import and_, func, literal_column, or_, select
 
 from agentmodel.redshift import models as m
 from agentmodel.redshift.dialects import rows_of
@@ -19,7 +19,7 @@ from agentmodel.redshift.pipeline import day_of
 if TYPE_CHECKING:
     from agentmodel.redshift.pipeline import Warehouse
 
-__all__ = ["EXAMPLES", "SessionScore", "example_requests", "session_scores"]
+__all__ = ["EXAMPLES", "SessionScore", "example_requests", "seen_until", "session_scores"]
 
 EXAMPLES = 5
 """Requests a mapping keeps to be found by: the newest different ones of its category."""
@@ -35,6 +35,13 @@ class SessionScore:
     user_id: str
     session_id: str
     score: float
+
+
+def seen_until(warehouse: Warehouse) -> datetime:
+    """How far the last refresh saw; the year 1 where nothing had landed, or zero-ETL keeps no history."""
+    marks = warehouse.read(select(m.RefreshWatermark.seen_until))
+    seen: datetime | None = max((mark for (mark,) in marks if mark is not None), default=None)
+    return datetime(1, 1, 1, tzinfo=UTC) if seen is None else seen.replace(tzinfo=UTC)
 
 
 def example_requests(warehouse: Warehouse) -> dict[tuple[str, str], list[str]]:

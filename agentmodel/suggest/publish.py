@@ -2,12 +2,14 @@
 
 Agents get their score (and with it their place in the index), the ranking in Valkey is replaced at once, tools get
 their share of failures, and each user's best recommended pattern becomes the mapping of its category; history lives as
-long as its score says. Every write asks whether a newer run was there first, and what did not change is not written:
-publishing twice writes nothing, and a publish that was killed is finished by the next one.
+long as its score says. Runs take turns (`agentmodel.suggest.turns`): once a newer one has begun, an older one writes
+nothing any more. What did not change is not written: publishing twice writes nothing, and a publish that was killed is
+finished by the next one.
 
 It costs one write for each agent, tool and mapping whose values changed (an agent's is three write units, since its
-place in the index moves), and one for each item of a session that changes between long and short life. A classic
-score falls with every day, so a publish as of another day changes every agent that ever ran.
+place in the index moves), one for each item of a session that changes between long and short life, one for the mark of
+a newer run, and two to enter and leave it where anything is written. A classic score falls with every day, so a publish
+as of another day changes every agent that ever ran.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from agentmodel.access.repository import Near, Repository
 from agentmodel.clock import HybridClock
@@ -27,12 +29,15 @@ from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, Conflict, MissingExtraError, ValidationError
 from agentmodel.keys import EXECUTION, parse_time, spread
+from agentmodel.suggest.lifetimes import Lifetimes
 from agentmodel.suggest.sequences import central
+from agentmodel.suggest.turns import Overtaken, Run, Turn
 from agentmodel.ttl import expiry
 
 if TYPE_CHECKING:
     from agentmodel.redshift.pipeline import Warehouse
     from agentmodel.redshift.reports import AgentScore, Pattern, ToolFailures
+    from agentmodel.suggest.learnt import SessionScore
 
 __all__ = ["Published", "Publisher", "handler", "refresh_and_publish"]
 
@@ -40,7 +45,6 @@ S = TypeVar("S", Agent, Tool, UserToolMapping)
 Progress = Callable[[str, int, int], None]
 
 _TRIES = 5  # of a write that somebody else came before
-_ALL = 1_000_000_000  # agents of a ranking
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ class Published:
         mappings: Mappings that were made or changed.
         rankings: Domains whose ranking in Valkey was replaced; one that holds these scores already is not.
         unchanged: Items that were as they should be and were not written.
-        stale: Items that a newer run had written.
+        stale: Items that were left to a newer run.
         unknown: Agents and tools of the history that the catalogue does not have (any more).
         faded: Mappings whose pattern is not recommended any more; they expire sooner.
         extended: Sessions that are kept longer, since their score is high.
@@ -70,6 +74,14 @@ class Published:
     faded: int = 0
     extended: int = 0
     shortened: int = 0
+
+
+class _Work(NamedTuple):
+    ranking: Sequence[AgentScore]
+    failures: Sequence[ToolFailures]
+    patterns: Sequence[Pattern]
+    sessions: Sequence[SessionScore]
+    requests: Mapping[tuple[str, str], list[str]]
 
 
 class Publisher:
@@ -106,8 +118,8 @@ class Publisher:
 
         Args:
             warehouse: A refreshed warehouse.
-            as_of: The day that recency is counted to; it is the run's number too: an older run does not overwrite
-                what a newer one wrote.
+            as_of: The day that recency is counted to. With how far the refresh had seen it is the run's number: an
+                older run writes nothing after a newer one has begun.
             progress: Told how many agents, tools, mappings and sessions are done.
 
         Raises:
@@ -115,32 +127,64 @@ class Publisher:
             WarehouseUnavailable: The warehouse does not answer.
             TableUnavailable: The table does not answer; what was written stays, the next publish does the rest.
         """
-        from agentmodel.redshift import reports  # loads SQLAlchemy, which suggesting does without
-        from agentmodel.suggest import learnt
-        from agentmodel.suggest.lifetimes import Lifetimes
+        from agentmodel.suggest import learnt  # loads SQLAlchemy, which suggesting does without
 
-        run = _run(as_of)
+        run = Run(
+            _day(as_of), learnt.seen_until(warehouse)
+        )  # before what is published: newer data may wear an older number
+        work = self._work(warehouse, as_of)
         done = Published()
-        lifetimes = Lifetimes(self._settings, self._table, near=self._near)
-        ranking = reports.agent_ranking(warehouse, as_of=as_of, ranking=self._settings.ranking)
-        failures = reports.tool_failures(warehouse)
-        patterns = _best(reports.recommended_patterns(warehouse, as_of=as_of))
-        requests = learnt.example_requests(warehouse)
-        since = self._now() - timedelta(days=self._settings.ttl_days_high + 1)
-        sessions = learnt.session_scores(warehouse, as_of=as_of, loaded_since=since)
-        counts = [len(ranking), len(failures), len(patterns), len(sessions)]
-        total = sum(counts)
-        self._agents(ranking, run, done)
-        progress("publish", sum(counts[:1]), total)
-        self._tools(failures, run, done)
-        progress("publish", sum(counts[:2]), total)
-        self._mappings([self._mapping(p, requests, lifetimes) for p in patterns], run, done)
-        progress("publish", sum(counts[:3]), total)
-        done.extended, done.shortened = lifetimes.apply(sessions)
+        total = sum(len(part) for part in work[:4])
+        try:
+            turn = Turn.begin(self._table, run)
+            self._publish(work, turn, done, progress)
+        except Overtaken:
+            done.stale = (
+                sum(len(part) for part in work[:3])
+                - done.agents
+                - done.tools
+                - done.mappings
+                - done.unchanged
+                - done.unknown
+            )
         progress("publish", total, total)
         return done
 
-    def _agents(self, ranking: Sequence[AgentScore], run: datetime, done: Published) -> None:
+    def _publish(self, work: _Work, turn: Turn, done: Published, progress: Progress) -> None:
+        """Write what differs, in the turn of this run.
+
+        Raises:
+            Overtaken: A newer run has begun; nothing of this one is on its way.
+        """
+        lifetimes = Lifetimes(self._settings, self._table, near=self._near)
+        counts = [len(part) for part in work[:4]]
+        try:
+            self._agents(work.ranking, turn, done)
+            progress("publish", sum(counts[:1]), sum(counts))
+            self._tools(work.failures, turn, done)
+            progress("publish", sum(counts[:2]), sum(counts))
+            self._mappings([self._mapping(p, work.requests, lifetimes) for p in work.patterns], turn, done)
+            progress("publish", sum(counts[:3]), sum(counts))
+            done.extended, done.shortened = lifetimes.apply(work.sessions, turn)
+        except Overtaken:
+            turn.leave()
+            raise
+        turn.end()
+
+    def _work(self, warehouse: Warehouse, as_of: date | datetime) -> _Work:
+        from agentmodel.redshift import reports
+        from agentmodel.suggest import learnt
+
+        since = self._now() - timedelta(days=self._settings.ttl_days_high + 1)
+        return _Work(
+            ranking=reports.agent_ranking(warehouse, as_of=as_of, ranking=self._settings.ranking),
+            failures=reports.tool_failures(warehouse),
+            patterns=_best(reports.recommended_patterns(warehouse, as_of=as_of)),
+            sessions=learnt.session_scores(warehouse, as_of=as_of, loaded_since=since),
+            requests=learnt.example_requests(warehouse),
+        )
+
+    def _agents(self, ranking: Sequence[AgentScore], turn: Turn, done: Published) -> None:
         scored: dict[str, dict[str, float]] = {}
         by_evidence = self._settings.ranking == "evidence"
         for agent, row in self._stored([(Agent.at(row.agent_id), row) for row in ranking], done):
@@ -153,15 +197,15 @@ class Publisher:
                 "successes": row.successes,
                 "last_run_at": _midnight(row.last_execution),
             }
-            written = self._write(agent, values, run, done)
+            written = self._write(agent, values, turn, done)
             done.agents += written is not None
             now = written or agent
             scored.setdefault(now.domain_id, {})[now.agent_id] = now.score
         if self._near is not None:
             for domain_id in sorted(scored):
-                done.rankings += self._rank(self._near, domain_id, scored[domain_id], run)
+                done.rankings += self._rank(self._near, domain_id, scored[domain_id], turn.run)
 
-    def _tools(self, failures: Sequence[ToolFailures], run: datetime, done: Published) -> None:
+    def _tools(self, failures: Sequence[ToolFailures], turn: Turn, done: Published) -> None:
         keyed = [(Tool.at(row.agent_id, row.tool_id), row) for row in failures]
         for tool, row in self._stored(keyed, done):
             values = {
@@ -170,9 +214,9 @@ class Publisher:
                 "last_error_at": None if row.last_error_at is None else parse_time(row.last_error_at),
                 "last_error": row.last_message,
             }
-            done.tools += self._write(tool, values, run, done) is not None
+            done.tools += self._write(tool, values, turn, done) is not None
 
-    def _mappings(self, wanted: Sequence[UserToolMapping], run: datetime, done: Published) -> None:
+    def _mappings(self, wanted: Sequence[UserToolMapping], turn: Turn, done: Published) -> None:
         stored = self._table.get_many([mapping.key for mapping in wanted], consistent=True)
         names = (
             "index_number",
@@ -188,8 +232,8 @@ class Publisher:
         for mapping, there in zip(wanted, stored, strict=True):
             values = {name: getattr(mapping, name) for name in (*names, "expires_at")}
             new = there is None
-            done.mappings += self._write(mapping if there is None else there, values, run, done, new=new) is not None
-        self._fade({mapping.key for mapping in wanted}, run, done)
+            done.mappings += self._write(mapping if there is None else there, values, turn, done, new=new) is not None
+        self._fade({mapping.key for mapping in wanted}, turn, done)
 
     def _mapping(
         self, pattern: Pattern, requests: Mapping[tuple[str, str], list[str]], lifetimes: Any
@@ -212,7 +256,7 @@ class Publisher:
             expires_at=expiry(self._now(), days=lifetimes.days(score)),
         )
 
-    def _fade(self, wanted: set[ItemKey[UserToolMapping]], run: datetime, done: Published) -> None:
+    def _fade(self, wanted: set[ItemKey[UserToolMapping]], turn: Turn, done: Published) -> None:
         """Let the mappings that are not recommended any more expire as what scores low does."""
         until = expiry(self._now(), days=self._settings.ttl_days_low)
         cursor = None
@@ -222,14 +266,15 @@ class Publisher:
                 published = mapping.scored_at is not None and mapping.expires_at is not None
                 if published and mapping.key not in wanted and not _same("expires_at", mapping.expires_at, until):
                     shorter = min(until, mapping.expires_at or until)
-                    done.faded += self._write(mapping, {"expires_at": shorter}, run, done, new=None) is not None
+                    done.faded += self._write(mapping, {"expires_at": shorter}, turn, done, new=None) is not None
             cursor = page.cursor
             if cursor is None:
                 return
 
-    def _rank(self, near: Near, domain_id: str, scored: Mapping[str, float], run: datetime) -> bool:
-        """Replace the ranking of a domain: all its agents, also those that were not scored now; whether it was.
+    def _rank(self, near: Near, domain_id: str, scored: Mapping[str, float], run: Run) -> bool:
+        """Replace the ranking of a domain: all its agents, also those that were not scored now; whether it differed.
 
+        One that does not differ is replaced too where an older run left it: so it carries the mark of the newer one.
         The index may lag behind the writes of this publish, so what was written counts before what it says.
         """
         scores: dict[str, float] = {}
@@ -242,13 +287,13 @@ class Publisher:
                 break
         scores.update(scored)
         try:
-            held = near.leaderboard.top(domain_id, _ALL)
-            if held is not None and dict(held) == scores:
+            number, held = near.leaderboard.published(domain_id)
+            if held == scores and number >= run.number:
                 return False
-            replaced: bool = near.leaderboard.replace(domain_id, scores, int(run.timestamp() * 1000))
+            replaced: bool = near.leaderboard.replace(domain_id, scores, run.number)
         except CacheUnavailable:
             return False  # reads go to the index, which has the scores; the next publish replaces the ranking
-        return replaced
+        return replaced and held != scores
 
     def _stored(self, keyed: Sequence[tuple[ItemKey[S], Any]], done: Published) -> Iterable[tuple[S, Any]]:
         found = self._table.get_many([key for key, _ in keyed], consistent=True)
@@ -259,29 +304,36 @@ class Publisher:
                 yield entity, row
 
     def _write(
-        self, entity: S, values: dict[str, Any], run: datetime, done: Published, *, new: bool | None = False
+        self, entity: S, values: dict[str, Any], turn: Turn, done: Published, *, new: bool | None = False
     ) -> S | None:
         """Write an entity with these values, unless a newer run wrote it; the entity as it was written.
 
         Args:
             entity: As it was read, or, where ``new``, as it is to be.
             values: What is to be written of it.
-            run: This run.
+            turn: The turn of this run.
             done: What is counted.
             new: Nothing was stored; what somebody deletes meanwhile is made again only if it was new.
+
+        Raises:
+            Overtaken: A newer run has begun.
         """
+        run = turn.run
         for _ in range(_TRIES):
-            if entity.scored_at is not None and entity.scored_at > run:
+            if entity.scored_at is not None and entity.scored_at.date() > run.day:
                 done.stale += 1
                 return None
-            if not new and all(_same(name, getattr(entity, name), value) for name, value in values.items()):
+            same = not new and all(_same(name, getattr(entity, name), value) for name, value in values.items())
+            if same and not turn.fencing:
                 done.unchanged += new is not None
                 return None
-            for name, value in (values | {"scored_at": run}).items():
+            turn.enter()
+            for name, value in (values | {"scored_at": run.at}).items():
                 setattr(entity, name, value)
             try:
                 self._save(entity, new=bool(new))
             except Conflict:
+                turn.check()  # somebody else wrote it: a newer run, or a person
                 there = self._table.get(entity.key, consistent=True)
                 if there is None and not new:
                     done.unknown += 1  # somebody deleted it: it stays deleted
@@ -300,12 +352,12 @@ class Publisher:
             self._writer.save(entity, existing=True)
 
 
-def _run(as_of: date | datetime) -> datetime:
+def _day(as_of: date | datetime) -> date:
     if not isinstance(as_of, datetime):
-        return datetime.combine(as_of, time(), UTC)
+        return as_of
     if as_of.tzinfo is None:
         raise ValidationError("as_of", as_of, "give a date, or an aware datetime")
-    return as_of.astimezone(UTC)
+    return as_of.astimezone(UTC).date()
 
 
 def _same(name: str, stored: Any, wanted: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any
@@ -77,7 +78,59 @@ def test_two_publishers_of_different_runs(model: AgentModel) -> None:
     scores = [agent.score for agent in model.repository.top_agents("DMN001")]
 
     assert [pytest.approx(0.367879, abs=1e-6)] * 4 == scores
-    assert all(agent.scored_at == TODAY + days(10) for agent in model.repository.top_agents("DMN001"))
+    assert all(agent.scored_at.date() == (TODAY + days(10)).date() for agent in model.repository.top_agents("DMN001"))
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 6, 11, 17, 18, 19, 21])
+def test_an_older_run_that_stood_still_writes_nothing_after_a_newer_one(model: AgentModel, step: int) -> None:
+    """Wherever an older run stops, a newer one that finds all as it should be is not overwritten by what comes late."""
+    publisher(model).publish(model.warehouse, as_of=TODAY, progress=silent)
+    right = everything(model)
+    late, newer = publisher(model), publisher(model)
+    work = late._work(model.warehouse, TODAY)
+    late._work = lambda *_: wrong(work)  # type: ignore[method-assign]  # another view of history
+    newer._work = lambda *_: work  # type: ignore[method-assign]  # the same view, a later day
+    original, left = model.table.call, [step]
+
+    def stopping(operation: str, **request: Any) -> dict[str, Any]:
+        if operation in ("PutItem", "UpdateItem"):
+            left[0] -= 1
+            if left[0] == -1:
+                newer.publish(model.warehouse, as_of=TODAY + days(2), progress=silent)
+        return original(operation, **request)
+
+    model.table.call = stopping  # type: ignore[method-assign]  # the newer run comes before the older one's next write
+    older = late.publish(model.warehouse, as_of=TODAY + days(1), progress=silent)
+    model.table.call = original  # type: ignore[method-assign]  # as it was
+    mark = model.table.call(
+        "GetItem", TableName=model.table.name, Key={"PK": {"S": "PUBLISH"}, "SK": {"S": "METADATA"}}
+    )["Item"]
+
+    assert left[0] < 0
+    assert older.stale > 0
+    assert right == everything(model)
+    assert {"PK", "SK", "RunID", "EntityType"} == set(mark)
+
+
+def wrong(work: Any) -> Any:
+    """The same work with other numbers in it."""
+    return work._replace(
+        ranking=[replace(row, executions=99) for row in work.ranking],
+        failures=[replace(row, calls=99) for row in work.failures],
+        patterns=[replace(row, executions=99) for row in work.patterns],
+    )
+
+
+def everything(model: AgentModel) -> dict[str, Any]:
+    """What a publish wrote, wherever it is read, but for the marks of who wrote it."""
+    tools = [(t.agent_id, t.tool_id, t.calls, t.errors) for t in model.repository.domain_tools("DMN001", limit=100)]
+    assert model._near is not None
+    return {
+        "agents": [(a.agent_id, a.score, a.executions) for a in model.repository.top_agents("DMN001")],
+        "tools": tools,
+        "mappings": sorted((m.user_id, m.score or 0.0, m.executions) for m in model.repository.mappings()),
+        "ranking": model._near.leaderboard.published("DMN001")[1],
+    }
 
 
 def test_publishing_while_valkey_is_down(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:

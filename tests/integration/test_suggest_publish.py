@@ -47,7 +47,7 @@ def test_scores_patterns_and_tools_go_back(model: AgentModel) -> None:
 
 @pytest.mark.parametrize("agents", [1, 5, 12])
 def test_a_publish_of_n_agents_costs_n_writes(settings: Settings, agents: int) -> None:
-    """One write for each agent, tool and mapping that changed, and nothing else."""
+    """One write for each agent, tool and mapping that changed, and three for the mark of the run."""
     with opened(settings) as model:
         catalogue(model, agents=agents, tools=("search",))
         for n in range(1, agents + 1):
@@ -58,8 +58,8 @@ def test_a_publish_of_n_agents_costs_n_writes(settings: Settings, agents: int) -
             published = model.publish(as_of=TODAY)
 
     assert agents == published.agents
-    assert {"PutItem": 2 * agents} == {name: n for name, n in calls.items() if name.endswith("Item") and name[0] == "P"}
-    assert 2 * agents == writes(calls)
+    assert (2 * agents, 3) == (calls["PutItem"], calls["UpdateItem"])
+    assert 2 * agents + 3 == writes(calls)
 
 
 def test_a_second_publish_writes_nothing(model: AgentModel) -> None:
@@ -70,11 +70,26 @@ def test_a_second_publish_writes_nothing(model: AgentModel) -> None:
     model.publish(as_of=TODAY)
 
     with counted(model.table) as calls:
-        again = model.publish(as_of=TODAY + timedelta(seconds=1))
+        again = model.publish(as_of=TODAY)
 
     assert 0 == writes(calls)
     assert (0, 0, 0, 0) == (again.agents, again.tools, again.mappings, again.rankings)
     assert 6 == again.unchanged  # an agent, its three tools, two mappings
+
+
+def test_a_newer_run_that_changes_nothing_writes_its_mark(model: AgentModel) -> None:
+    """A newer refresh whose numbers are the same costs one write, the mark, by which an older run is refused."""
+    run(model, succeeded=False)
+    learn(model)
+    model.publish(as_of=TODAY)
+    run(model, category=None, tools=[])
+    learn(model)
+
+    with counted(model.table) as calls:
+        newer = model.publish(as_of=TODAY)
+
+    assert (0, 0, 0, 0) == (newer.agents, newer.tools, newer.mappings, newer.rankings)
+    assert (1, 1) == (calls["UpdateItem"], writes(calls))
 
 
 def test_an_older_run_does_not_overwrite_a_newer_one(model: AgentModel) -> None:

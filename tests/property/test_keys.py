@@ -60,6 +60,7 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
     (keys.AGENT, st.tuples(ids("AGT"))),
     (keys.USER, st.tuples(ids("USR"))),
     (keys.SESSION_ITEMS, st.tuples(ids("USR"), ids("SESS"))),
+    (keys.PUBLISH, st.just(())),
     (keys.METADATA, st.just(())),
     (keys.TOOL, st.tuples(ids("TL"))),
     (keys.SESSION, st.tuples(ids("SESS"))),
@@ -86,7 +87,7 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
 ]
 
 WORDED = (
-    keys.METADATA, keys.MAPPING, keys.REVIEW, keys.SUGGESTION, keys.FENCE, keys.DOMAINS, keys.MAPPINGS, keys.REVIEW_QUEUE, keys.AGENT_SCORE,
+    keys.PUBLISH, keys.METADATA, keys.MAPPING, keys.REVIEW, keys.SUGGESTION, keys.FENCE, keys.DOMAINS, keys.MAPPINGS, keys.REVIEW_QUEUE, keys.AGENT_SCORE,
     keys.TOOL_NAME, keys.SUGGESTION,
 )  # fmt: skip
 """Formats that begin with a word, not with a value."""
