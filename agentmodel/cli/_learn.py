@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,6 +37,9 @@ _FIRST = {"open": 0, "half-open": 1}
 
 def evaluate(
     ctx: typer.Context,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE…]", help="Trace files to replay instead of your history.")
+    ] = None,
     *,
     learn: Annotated[
         float, typer.Option(metavar="SHARE", help="Part of each domain's runs that is learnt from before the first.")
@@ -47,14 +51,23 @@ def evaluate(
 ) -> None:
     """Compare both rankings with baselines.
 
-    On your own history as of the last refresh, replayed in time order: rankings, plans, next tools, chances.
+    On your own history as of the last refresh, or on trace files, replayed in time order: rankings, plans, next tools,
+    chances.
     """
+    if files and off_policy:
+        raise ValidationError(
+            "--off-policy", True, "suggestions are in the table, not in trace files"
+        )  # the value of the option
     if not 0 < learn < 1:
         raise ValidationError("--learn", learn, "a share above 0 and below 1")
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model, out.progress("evaluate"):
-        found = model.evaluate(learn=learn)
-        values = _values(model) if off_policy else None
+    values = None
+    if files:
+        found = _replayed(files, learn)
+    else:
+        with opened(stack_of(ctx)) as model, out.progress("evaluate"):
+            found = model.evaluate(learn=learn)
+            values = _values(model) if off_policy else None
     errors = _errors(found)
     if as_json:
         out.data({**plain(found), "calibration_error": errors, "off_policy": values})
@@ -64,6 +77,13 @@ def evaluate(
         _show_evaluation(out, found, errors, learn)
     if not as_json and values is not None:
         _show_values(out, values)
+
+
+def _replayed(files: Sequence[Path], learn: float) -> Evaluation:
+    from agentmodel.suggest.evaluate import evaluate as replay
+    from agentmodel.suggest.runs import runs_of_traces
+
+    return replay(runs_of_traces(files), learn=learn)
 
 
 def _values(model: AgentModel) -> list[OffPolicyRow]:
@@ -94,10 +114,11 @@ def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | N
     out.table("Which agent", ("ranking", "regret>", "90 %>", "chose a best>", "cases>"), rankings, empty=none)
     _show_uses(out, found)
     plans = (
-        (row.domain, row.scope, f"{row.equal:.0%}", _digits(row.distance), f"{row.first_step:.0%}", row.cases)
+        (row.domain, row.scope, f"{row.equal:.0%}", f"{row.best_equal:.0%}", _digits(row.distance),
+         _digits(row.best_distance), f"{row.first_step:.0%}", row.cases)
         for row in found.plans
-    )
-    names = ("domain", "plan of", "equal>", "edit distance>", "same first step>", "cases>")
+    )  # fmt: skip
+    names = ("domain", "plan of", "equal>", "at best>", "edit distance>", "at best>", "first step>", "cases>")
     out.table("Which steps: plans against later runs that succeeded", names, plans, empty=none)
     nexts = ((row.domain, f"{row.top1:.0%}", f"{row.top3:.0%}", row.cases) for row in found.next_tools)
     out.table("The next tool", ("domain", "first guess>", "among three>", "cases>"), nexts, empty=none)

@@ -1,11 +1,10 @@
 """A change detector for one tool of one agent: CUSUM on its calls, against the tool's own baseline.
 
 Each failure adds to a sum, each success takes off, never below zero; when the sum reaches its threshold the tool has
-begun to fail. What is added, taken off and reached depends on how often the tool fails in good health: `TABLE` has
-them for forty baselines, each found by computing the exact mean time to a false alarm. Then 4 to 5 of 10,000 healthy
-calls end in a false alarm, at any baseline, and a fall of the share of successes to a quarter is noticed within 10
-calls on average where at most 28 % of healthy calls fail (a tool that fails more often takes longer to tell: 18 calls
-at 50 %).
+begun to fail. What is added, taken off and reached depends on how often the tool fails in good health
+(`agentmodel.suggest.limits`): 4 to 5 of 10,000 healthy calls end in a false alarm, whatever that share is. A fall of
+the share of successes to a quarter is then noticed within 10 calls on average where at most 28 % of healthy calls
+fail. Where more do, it takes longer (18 calls at 50 %), and no rule with as few false alarms is faster by a call.
 
 While a tool is open, nothing is learnt about its baseline. After a while it is half-open: a few calls that succeed
 close it, failures open it again for twice as long.
@@ -13,13 +12,14 @@ close it, failures open it again for twice as long.
 
 from __future__ import annotations
 
-import bisect
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-__all__ = ["TABLE", "Health", "Limits", "State", "limits"]
+from agentmodel.suggest.limits import limits
+
+__all__ = ["Health", "State"]
 
 State = Literal["closed", "open", "half-open"]
 """Whether a tool works (closed), fails (open), or may be tried again (half-open); the words are a circuit breaker's."""
@@ -30,82 +30,6 @@ _PRIOR_CALLS, _PRIOR_FAILURES = 10.0, 0.5
 _TRIALS = 3  # calls in a row that close a half-open tool
 _COOL = timedelta(minutes=15)
 _COOLEST = timedelta(days=1)
-
-
-class Limits(NamedTuple):
-    """What one call does to the sum, and when it is an alarm.
-
-    Attributes:
-        baseline: Share of healthy calls that fail, up to which these hold.
-        failure: Added by a failure.
-        success: Taken off by a success.
-        threshold: From which on it is an alarm.
-    """
-
-    baseline: float
-    failure: int
-    success: int
-    threshold: int
-
-
-TABLE: tuple[Limits, ...] = tuple(
-    Limits(*row)
-    for row in (
-        # baseline, failure, success, threshold
-        (0.005, 21, 2, 22),
-        (0.0075, 19, 2, 21),
-        (0.01, 9, 1, 14),
-        (0.0125, 33, 4, 55),
-        (0.015, 8, 1, 15),
-        (0.0175, 15, 2, 29),
-        (0.02, 5, 1, 10),
-        (0.025, 7, 1, 15),
-        (0.03, 6, 1, 13),
-        (0.035, 6, 1, 15),
-        (0.04, 11, 2, 28),
-        (0.045, 14, 5, 32),
-        (0.05, 7, 2, 18),
-        (0.055, 11, 4, 29),
-        (0.06, 13, 4, 36),
-        (0.07, 5, 2, 15),
-        (0.08, 3, 1, 10),
-        (0.09, 3, 1, 11),
-        (0.1, 5, 2, 18),
-        (0.11, 7, 5, 23),
-        (0.12, 7, 3, 28),
-        (0.135, 9, 5, 36),
-        (0.15, 5, 3, 21),
-        (0.165, 5, 4, 21),
-        (0.18, 5, 4, 22),
-        (0.2, 5, 4, 25),
-        (0.22, 4, 3, 22),
-        (0.24, 6, 5, 34),
-        (0.26, 4, 5, 22),
-        (0.28, 3, 4, 18),
-        (0.3, 4, 5, 26),
-        (0.33, 2, 3, 14),
-        (0.36, 3, 5, 22),
-        (0.4, 2, 3, 18),
-        (0.45, 1, 2, 10),
-        (0.5, 2, 5, 22),
-        (0.55, 2, 5, 27),
-        (0.6, 1, 3, 16),
-        (0.7, 1, 4, 23),
-        (0.8, 1, 5, 45),
-    )
-)
-"""For each baseline the limits that give the shortest delay at 4 to 5 false alarms in 10,000 healthy calls."""
-
-_BASELINES = [row.baseline for row in TABLE]
-
-
-def limits(baseline: float) -> Limits:
-    """The limits of the next baseline up.
-
-    >>> limits(0.051)
-    Limits(baseline=0.055, failure=11, success=4, threshold=29)
-    """
-    return TABLE[min(bisect.bisect_left(_BASELINES, baseline), len(TABLE) - 1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -33,6 +33,8 @@ __all__ = [
     "regret_by_use",
 ]
 
+Tools = tuple[str, ...]
+_Place = tuple[str, ...]  # a category, or a category and an agent
 _Z90 = 1.6448536269514722
 _FUTURE = 3  # runs to come that an agent needs, so that its success rate can be told
 _POOL = 8  # runs an agent needs for the comparison by use
@@ -84,6 +86,9 @@ class PlanRow:
         equal: Share whose sequence of tools is the same.
         distance: Mean normalised edit distance.
         first_step: Share whose first tool is the same.
+        best_equal: The most that ``equal`` could have been: each plan chosen in hindsight among the sequences that had
+            succeeded before.
+        best_distance: The least that ``distance`` could have been, chosen likewise.
     """
 
     domain: str
@@ -92,6 +97,8 @@ class PlanRow:
     equal: float
     distance: float
     first_step: float
+    best_equal: float
+    best_distance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,39 +311,77 @@ def plans(runs: Iterable[Run], *, learn: float = 0.6) -> list[PlanRow]:
     rows = []
     for domain, own in by_domain(runs).items():
         cut = split(own, learn)
-        categories: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+        categories: dict[_Place, list[Run]] = defaultdict(list)
         for run in own[:cut]:
-            categories[run.category,].append(run)
-            categories[run.category, run.agent].append(run)
-        made = {key: tools for key, history in categories.items() if key[0] and (tools := planned(history))}
+            if run.category:
+                categories[run.category,].append(run)
+                categories[run.category, run.agent].append(run)
+        known = {place: _Known(plan, history) for place, history in categories.items() if (plan := planned(history))}
         later = [run for run in own[cut:] if run.succeeded]
-        nearest: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-        for run in later:
-            if (run.category,) in made:
-                nearest[run.category].append(run.tools)
-        compared = {
-            "category": [
-                (made[category,], min(tools, key=lambda each, c=category: (distance(made[c,], each), each)))  # type: ignore[misc]  # bound now
-                for category, tools in nearest.items()
-            ],
-            "category and agent": [
-                (made[run.category, run.agent], run.tools) for run in later if (run.category, run.agent) in made
-            ],
-            "every run": [(made[run.category,], run.tools) for run in later if (run.category,) in made],
-        }
-        rows += [_plan_row(domain, scope, pairs) for scope, pairs in compared.items() if pairs]
+        by_category = _places(known, [((run.category,), run) for run in later])
+        by_agent = _places(known, [((run.category, run.agent), run) for run in later])
+        if by_category:
+            rows.append(_plan_row(domain, "category", known, by_category, nearest=True))
+        if by_agent:
+            rows.append(_plan_row(domain, "category and agent", known, by_agent, nearest=False))
+        if by_category:
+            rows.append(_plan_row(domain, "every run", known, by_category, nearest=False))
     return rows
 
 
-def _plan_row(domain: str, scope: str, pairs: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> PlanRow:
-    cases = len(pairs)
+def _places(known: Mapping[_Place, _Known], runs: Sequence[tuple[_Place, Run]]) -> dict[_Place, list[Tools]]:
+    """The tools of the runs in each place that has a plan."""
+    found: dict[_Place, list[Tools]] = defaultdict(list)
+    for place, run in runs:
+        if place in known:
+            found[place].append(run.tools)
+    return found
+
+
+class _Known:
+    """The plan of a place, and all that could have been it.
+
+    Args:
+        plan: What is suggested.
+        history: The runs before.
+    """
+
+    def __init__(self, plan: Tools, history: Sequence[Run]) -> None:
+        self.plan = plan
+        self.others = sorted({run.tools for run in history if run.succeeded})
+
+
+def _plan_row(
+    domain: str, scope: str, known: Mapping[_Place, _Known], later: Mapping[_Place, list[Tools]], *, nearest: bool
+) -> PlanRow:
+    """One row: each place's plan against each of its later runs, or against the nearest of them."""
+
+    def against(plan: Tools, tools: Sequence[Tools]) -> Sequence[Tools]:
+        return [min(tools, key=lambda one: (distance(plan, one), one))] if nearest else tools
+
+    def apart(plan: Tools, tools: Sequence[Tools]) -> list[float]:
+        return [distance(plan, one) for one in against(plan, tools)]
+
+    made: list[float] = []
+    first = same = 0
+    least = 0.0
+    for place, tools in later.items():
+        plan = known[place].plan
+        made += apart(plan, tools)
+        first += sum(plan[:1] == one[:1] for one in against(plan, tools))
+        others = [apart(other, tools) for other in known[place].others]
+        same += max(each.count(0.0) for each in others)
+        least += min(sum(each) for each in others)
+    cases = len(made)
     return PlanRow(
         domain,
         scope,
         cases,
-        equal=sum(plan == tools for plan, tools in pairs) / cases,
-        distance=sum(distance(plan, tools) for plan, tools in pairs) / cases,
-        first_step=sum(plan[:1] == tools[:1] for plan, tools in pairs) / cases,
+        equal=made.count(0.0) / cases,
+        distance=sum(made) / cases,
+        first_step=first / cases,
+        best_equal=same / cases,
+        best_distance=least / cases,
     )
 
 
