@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-START, END = 0.005, 0.8
+START, END = 0.005, 0.75
 LEAST, MOST = 4.0, 5.0  # false alarms in 10,000 healthy calls
 WITHIN_TEN = 0.28  # baseline up to which 10 calls are kept
 WEIGHTS = 64  # of a failure and a success together
@@ -81,13 +81,14 @@ def row(start: float, slack: float) -> tuple[float, int, int, int] | None:
     """The widest row from here, or None."""
     best: tuple[float, int, int, int] | None = None
     for failure, success in weights(start):
-        low, high = 1, 2
-        while alarms(start, failure, success, high) >= LEAST and high < HIGHEST:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if alarms(start, failure, success, middle) >= LEAST else (low, middle)
-        limit = failure, success, low
+        under, over = 1, 2
+        while alarms(start, failure, success, over) >= LEAST and over < HIGHEST:
+            under, over = over, 2 * over
+        while over - under > 1:
+            threshold = (under + over) // 2
+            enough = alarms(start, failure, success, threshold) >= LEAST
+            under, over = (threshold, over) if enough else (under, threshold)
+        limit = failure, success, under
         if not LEAST <= alarms(start, *limit) < MOST or delay(start, *limit) > shortest(start) + slack:
             continue
         end, beyond = start, min(END + 0.1, 1.35 * start)

@@ -264,7 +264,8 @@ class Publisher:
             page = self._repository.mappings(limit=1000, cursor=cursor)  # more than a near page: from the table
             for mapping in page:
                 published = mapping.scored_at is not None and mapping.expires_at is not None
-                if published and mapping.key not in wanted and not _same("expires_at", mapping.expires_at, until):
+                due = turn.fencing or not _same("expires_at", mapping.expires_at, until)
+                if published and due and mapping.key not in wanted:
                     shorter = min(until, mapping.expires_at or until)
                     done.faded += self._write(mapping, {"expires_at": shorter}, turn, done, new=None) is not None
             cursor = page.cursor
