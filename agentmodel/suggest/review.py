@@ -320,6 +320,8 @@ class Reviews(Waits):
             if review.phase != "post":
                 raise ValidationError("phase", review.phase, "a verdict is given after a run; decide this one")
             _still_open(review, at, by=_person(by))
+            if meant is not None and self._repository.session(review.user_id, review.session_id) is None:
+                raise NotFound("session", f"{review.user_id} {review.session_id}")
             queue, due_at = review.queue, review.due_at
             _close(review, "completed", None, by, at, reason=reason)
             review.verdict, review.outcome = verdict, meant
@@ -328,19 +330,23 @@ class Reviews(Waits):
         return self._apply(self._change(which, change, f"verdict {verdict}", by=by, note=reason))
 
     def _apply(self, review: Review) -> Review:
-        """Correct the outcome of the run; a kill before or after is made good by the next sweep."""
+        """Correct the outcome of the run; a kill before or after is made good by the next sweep.
+
+        A run that was deleted after the verdict stays deleted: the verdict leaves its queue without it.
+        """
+        session = None
         if review.outcome is not None:
             session = self._repository.session(review.user_id, review.session_id)
-            if session is None:
-                raise NotFound("session", f"{review.user_id} {review.session_id}")
-            if session.corrected != review.outcome:
+            if session is not None and session.corrected != review.outcome:
                 session.corrected = review.outcome
                 self._recorder.record(session)
 
         def change(review: Review, _: datetime) -> None:
             review.queue, review.due_at = None, None
 
-        return self._change(review, change, "applied", by=review.decided_by or "")
+        gone = review.outcome is not None and session is None
+        note = "the run does not exist any more" if gone else None
+        return self._change(review, change, "applied", by=review.decided_by or "", note=note)
 
     # Time
 

@@ -406,6 +406,26 @@ def test_a_verdict_that_was_killed_is_finished(
     assert 0 == reviews.sweep().applied
 
 
+def test_a_verdict_on_a_run_that_is_gone_stops_nobody(model: AgentModel, reviews: Reviews) -> None:
+    """Of a run that is gone no outcome can be corrected; one that goes after its verdict does not hold up the sweep."""
+    asked = reviews.ask("USR001", "SESS20250101001", "Was it right?", phase="post")
+    with pytest.raises(NotFound, match="session"):
+        reviews.verdict(asked, "wrong", "kim")
+    waiting = reviews.status(asked)
+    killed = reviews.get(asked)
+    killed.status, killed.verdict, killed.outcome, killed.decided_by = "completed", "wrong", False, "kim"
+    model.repository.put(killed)  # as a kill between verdict and correction leaves it
+    late = reviews.ask("USR001", run(model), "Go?", answer_within=timedelta(microseconds=1))
+
+    swept = reviews.sweep()
+
+    assert "pending" == waiting
+    assert (1, 1) == (swept.applied, swept.expired)
+    assert "the run does not exist any more" == (reviews.get(asked).trail or [])[-1]["note"]
+    assert "expired" == reviews.status(late)
+    assert [] == list(reviews.inbox())
+
+
 def test_when_a_person_is_needed(model: AgentModel) -> None:
     """A tool that is marked, that fails, or that nobody knows, and an agent of little evidence, need a person."""
     for n, changes in ((1, {}), (2, {"needs_review": True}), (3, {"health": "open", "health_until": TODAY})):
