@@ -406,7 +406,7 @@ def test_a_verdict_that_was_killed_is_finished(
     assert 0 == reviews.sweep().applied
 
 
-def test_a_verdict_on_a_run_that_is_gone_stops_nobody(model: AgentModel, reviews: Reviews) -> None:
+def test_a_verdict_on_a_run_that_is_gone_stops_nobody(model: AgentModel, reviews: Reviews, clock: Clock) -> None:
     """Of a run that is gone no outcome can be corrected; one that goes after its verdict does not hold up the sweep."""
     asked = reviews.ask("USR001", "SESS20250101001", "Was it right?", phase="post")
     with pytest.raises(NotFound, match="session"):
@@ -415,7 +415,8 @@ def test_a_verdict_on_a_run_that_is_gone_stops_nobody(model: AgentModel, reviews
     killed = reviews.get(asked)
     killed.status, killed.verdict, killed.outcome, killed.decided_by = "completed", "wrong", False, "kim"
     model.repository.put(killed)  # as a kill between verdict and correction leaves it
-    late = reviews.ask("USR001", run(model), "Go?", answer_within=timedelta(microseconds=1))
+    late = reviews.ask("USR001", run(model), "Go?", answer_within=timedelta(seconds=1))
+    clock.time += timedelta(seconds=1)
 
     swept = reviews.sweep()
 
