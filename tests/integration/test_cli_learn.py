@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +107,25 @@ def test_without_history_nothing_is_measured(model: AgentModel, cli: Cli) -> Non
 def test_what_is_no_share_is_refused(share: str, model: AgentModel, cli: Cli) -> None:
     """A share to learn from is above 0 and below 1, whether or not there is a history."""
     assert "--learn" in cli("evaluate", "--learn", share, code=2)
+
+
+def test_trace_files_are_replayed_without_a_store(cli: Cli, tmp_path: Path) -> None:
+    """Given files, the figures are those of their runs; what is in the table has no part in it."""
+    record = {"domain": "shop", "agent": "a", "user": "kim", "step": 1, "arguments": {}, "result": None, "success": True,
+              "error_type": None, "category": "refund", "request": "refund it", "session_success": True}  # fmt: skip
+    file = tmp_path / "traces.jsonl"
+    lines = [
+        record | {"session": f"s{n}", "tool": "find", "started_at": f"2025-06-{n + 1:02d}T10:00:00Z"} for n in range(10)
+    ]
+    file.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+
+    found = cli.json("evaluate", str(file))
+
+    assert (10, 6) == (found["runs"], found["learnt"])
+    assert {("category", 1.0, 1.0, 0.0), ("category and agent", 1.0, 1.0, 0.0), ("every run", 1.0, 1.0, 0.0)} == {
+        (row["scope"], row["equal"], row["best_equal"], row["best_distance"]) for row in found["plans"]
+    }
+    assert "--off-policy" in cli("evaluate", str(file), "--off-policy", code=2)
 
 
 def test_savings_are_shown_as_measured(model: AgentModel, cli: Cli) -> None:
