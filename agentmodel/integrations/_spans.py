@@ -29,6 +29,9 @@ __all__ = ["Event", "Span", "SpanCall", "calls"]
 OTHER = "_OTHER"
 """The error type where none is told, as OpenTelemetry has it."""
 
+OWN_SCOPE = "agentmodel"
+"""Scope of the spans that `agentmodel.integrations.telemetry` emits of what is recorded already."""
+
 _AGENT = ("gen_ai.agent.name", "agent.name", "agent_name")
 _SESSION = ("gen_ai.conversation.id", "session.id")
 _USER = ("user.id", "enduser.id")
@@ -301,6 +304,8 @@ def _twins(one: Span, other: Span, trace: _Trace) -> bool:
 
 def _is_tool(span: Span) -> bool:
     told = span.attributes
+    if span.scope == OWN_SCOPE:
+        return False
     if kind := told.get("openinference.span.kind"):
         return bool(kind == "TOOL")
     return (

@@ -71,6 +71,9 @@ class Reviews(Waits):
         policy: Says when a person is to be asked.
         now: Gives the present time.
         sleep: Waits some seconds.
+
+    Attributes:
+        on_verdict: Called with a question after a verdict on its run was given and applied.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Reviews(Waits):
         self._repository = repository
         self._recorder = recorder
         self._policy = policy if policy is not None else Policy(repository)
+        self.on_verdict: list[Callable[[Review], None]] = []
 
     def needed(self, agent_id: str, tool_id: str) -> tuple[str, ...]:
         """Why a person should be asked before this agent calls this tool; empty where nobody need."""
@@ -327,7 +331,10 @@ class Reviews(Waits):
             review.verdict, review.outcome = verdict, meant
             review.queue, review.due_at = queue, due_at  # it leaves the queue when the outcome is corrected
 
-        return self._apply(self._change(which, change, f"verdict {verdict}", by=by, note=reason))
+        review = self._apply(self._change(which, change, f"verdict {verdict}", by=by, note=reason))
+        for listener in self.on_verdict:
+            listener(review)
+        return review
 
     def _apply(self, review: Review) -> Review:
         """Correct the outcome of the run; a kill before or after is made good by the next sweep.

@@ -321,3 +321,54 @@ class TestProcessor:
         assert 1 == processor.errors
         assert "spans.not_recorded" in caplog.text
         assert 1 == len(executions(model, ANONYMOUS))
+
+
+class TestTelemetry:
+    def test_a_span_for_each_call_and_an_event_for_each_verdict(self, model: AgentModel) -> None:
+        """Names, outcome and times follow the conventions; the processor does not record these spans again."""
+        sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
+        from opentelemetry.sdk._logs import LoggerProvider
+        from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
+        from agentmodel.integrations.telemetry import emit
+
+        exporter, exported = InMemorySpanExporter(), InMemoryLogRecordExporter()
+        provider, logs = sdk.TracerProvider(), LoggerProvider()
+        processor = AgentModelSpanProcessor(model)
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        provider.add_span_processor(processor)
+        logs.add_log_record_processor(SimpleLogRecordProcessor(exported))
+        emit(model, tracer_provider=provider, logger_provider=logs)
+
+        with model.session("USR001", "find") as session, session.process("search") as process:
+            with process.call("AGT001", "TL001", values={"q": "a"}, tool_name="search") as call:
+                call.result = "found"
+            with process.call("AGT001", "TL002", tool_name="book") as call:
+                call.fail("no table", error_type="Full")
+            with process.call("AGT001", "TL003", tool_name="pay") as call:
+                call.fail(status="rejected")
+        review = model.reviews.ask("USR001", session.session_id, "How did it go?", phase="post")
+        model.reviews.verdict(review, "wrong", "kim@example.org", reason="the wrong day")
+        assert processor.force_flush()
+        provider.shutdown()
+
+        spans = exporter.get_finished_spans()
+        told = [dict(one.attributes or {}) for one in spans]
+        assert ["execute_tool search", "execute_tool book", "execute_tool pay"] == [one.name for one in spans]
+        assert [None, "Full", None] == [one.get("error.type") for one in told]
+        assert ["UNSET", "ERROR", "UNSET"] == [one.status.status_code.name for one in spans]
+        assert {session.session_id} == {one["gen_ai.conversation.id"] for one in told}
+        assert all("gen_ai.tool.call.arguments" not in one for one in told)
+        (event,) = [one.log_record for one in exported.get_finished_logs()]
+        judged = dict(event.attributes or {})
+        assert ("gen_ai.evaluation.result", "wrong", 0.0, "the wrong day") == (
+            event.event_name,
+            judged["gen_ai.evaluation.score.label"],
+            judged["gen_ai.evaluation.score.value"],
+            judged["gen_ai.evaluation.explanation"],
+        )
+        assert 3 == len(executions(model, "USR001"))
+        assert [] == executions(model, ANONYMOUS)
