@@ -4,8 +4,8 @@
 
 The names are those of OpenTelemetry's conventions for GenAI, which are in development there: spans
 ``execute_tool NAME`` with ``gen_ai.tool.*``, ``gen_ai.conversation.id`` and ``user.id``; events
-``gen_ai.evaluation.result``. Arguments and results are opt-in, as the conventions say, since they may hold what people told. `AgentModelSpanProcessor` knows these
-spans and does not record them again.
+``gen_ai.evaluation.result``. Arguments and results are opt-in, as the conventions say, since they may hold what people
+told. `AgentModelSpanProcessor` knows these spans and does not record them again.
 """
 
 from __future__ import annotations

@@ -335,7 +335,8 @@ class TestTelemetry:
         from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
         from agentmodel.integrations.telemetry import emit
 
-        exporter, exported = InMemorySpanExporter(), InMemoryLogRecordExporter()
+        exporter = InMemorySpanExporter()
+        exported = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # it has no types
         provider, logs = sdk.TracerProvider(), LoggerProvider()
         processor = AgentModelSpanProcessor(model)
         provider.add_span_processor(SimpleSpanProcessor(exporter))
