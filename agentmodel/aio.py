@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from agentmodel.cache.client import Credentials
     from agentmodel.cache.drain import Drained
     from agentmodel.cache.stats import CacheStats
+    from agentmodel.redshift.intake import Source
     from agentmodel.redshift.pipeline import Refreshed
     from agentmodel.suggest.advise import Plan
     from agentmodel.suggest.awaited import AsyncAdviser, AsyncHealthBook, AsyncReviews, AsyncSuggestions
@@ -497,10 +498,15 @@ class AsyncAgentModel:
         return await _in_thread(self.sync.drain, progress=progress)
 
     async def refresh(
-        self, *, as_of: date | datetime | None = None, full: bool = False, progress: Progress = _silent
+        self,
+        *,
+        as_of: date | datetime | None = None,
+        full: bool = False,
+        source: Source | None = None,
+        progress: Progress = _silent,
     ) -> Refreshed:
         """Compute scores and patterns anew; see `AgentModel.refresh`."""
-        return await _in_thread(self.sync.refresh, as_of=as_of, full=full, progress=progress)
+        return await _in_thread(self.sync.refresh, as_of=as_of, full=full, source=source, progress=progress)
 
     async def publish(self, *, as_of: date | datetime | None = None, progress: Progress = _silent) -> Published:
         """Write scores and best processes back; see `AgentModel.publish`."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from agentmodel.cache.journal import Journal
     from agentmodel.cache.stats import CacheStats
     from agentmodel.embedded import Engines
+    from agentmodel.redshift.feeds import ItemsFeed, JournalFeed
+    from agentmodel.redshift.intake import Source
     from agentmodel.redshift.pipeline import Refreshed, Warehouse
     from agentmodel.suggest.advise import Adviser, Plan
     from agentmodel.suggest.evaluate import Evaluation
@@ -231,32 +234,59 @@ class AgentModel:
             self.journal.same_layout()
         except CacheUnavailable as error:
             _log.warning("the number of shards was not checked: %s", error)
-        drainer = Drainer(self._valkey, HistorySink(self.table, self.writer))
+        drainer = Drainer(self._valkey, HistorySink(self.table, self.writer), observer=self._drain_observer())
         self._resources.callback(drainer.close)
         return drainer
 
+    def _drain_observer(self) -> JournalFeed | None:
+        """Who is told what a drain wrote: the warehouse, where the journal feeds it."""
+        if self.settings.feed != "journal" or not (self.settings.warehouse_url or "").startswith("duckdb"):
+            return None
+        from agentmodel.redshift.feeds import JournalFeed
+
+        return JournalFeed(self.warehouse.keep, self.table)
+
     def refresh(
-        self, *, as_of: date | datetime | None = None, full: bool = False, progress: Progress = _silent
+        self,
+        *,
+        as_of: date | datetime | None = None,
+        full: bool = False,
+        source: Source | None = None,
+        progress: Progress = _silent,
     ) -> Refreshed:
         """Bring the table's history into the warehouse and compute scores and patterns anew.
 
-        On Redshift zero-ETL brings it; on DuckDB the table is read here.
+        On Redshift zero-ETL brings it; on DuckDB the table's items are brought here first.
 
         Args:
             as_of: The day that recency is counted to; today (UTC) when not given.
             full: Build everything anew, not only what changed since the last refresh.
+            source: How items come into DuckDB, or the folder of a table export; AGENTMODEL_FEED when not given.
             progress: Told how far it is.
 
         Raises:
             WarehouseUnavailable: The warehouse does not answer, or is held by another process.
+            ConfigurationError: ``source`` is given and the warehouse is no DuckDB, or the table has no stream to read.
+            ValidationError: The export is none, is of another table, or is older than what landed.
         """
         warehouse = self.warehouse
         self.settle()
         now = datetime.now(UTC)
-        if (self.settings.warehouse_url or "").startswith("duckdb"):
-            exported = None if self._engines is None else self._engines.items(self.table.name, self.settings.region)
-            warehouse.land(self.table.scan() if exported is None else exported, at=now)
-        return warehouse.refresh(as_of=as_of or now, full=full, progress=progress)
+        landed = None
+        if source is not None or warehouse.lands_here:
+            from agentmodel.redshift.intake import take_in
+
+            feed = source or self.settings.feed
+            landed = take_in(warehouse, self.table, feed, whole=self._whole(), at=now, progress=progress)
+        refreshed = warehouse.refresh(as_of=as_of or now, full=full, progress=progress)
+        return replace(refreshed, landed=landed)
+
+    def _whole(self) -> ItemsFeed | None:
+        """All items of an embedded engine, which need not be asked for by a Scan."""
+        from agentmodel.redshift.feeds import ItemsFeed
+
+        items = None if self._engines is None else self._engines.items(self.table.name, self.settings.region)
+        return None if items is None else ItemsFeed(items)
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -278,7 +308,10 @@ class AgentModel:
                 "local" if url.startswith("duckdb") else "redshift", "the warehouse", error.name
             ) from error
         warehouse = Warehouse.open(
-            url, landed_table=self.settings.landed_table, half_life_days=self.settings.half_life_days
+            url,
+            landed_table=self.settings.landed_table,
+            half_life_days=self.settings.half_life_days,
+            memory_limit=self.settings.warehouse_memory,
         )
         self._resources.callback(warehouse.close)
         warehouse.create()

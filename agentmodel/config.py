@@ -15,13 +15,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agentmodel.exceptions import ConfigurationError
 
-__all__ = ["Durability", "Ranking", "Settings"]
+__all__ = ["Durability", "FeedName", "Ranking", "Settings"]
 
 Durability = Literal["valkey", "valkey-replicated", "valkey-durable", "dynamodb"]
 """Where a write must have arrived before `record` returns, weakest first."""
 
 Ranking = Literal["classic", "evidence"]
 """Which number orders agents: the score formula of the design, or the mean of a Beta posterior."""
+
+FeedName = Literal["scan", "stream", "journal"]
+"""How the table's items come into a DuckDB warehouse; to Redshift, zero-ETL brings them."""
 
 _VALKEY_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix", "valkey+cluster", "valkeys+cluster")
 
@@ -88,6 +91,14 @@ class Settings(BaseSettings):
         default="AgentTable",
         min_length=1,
         description='Where zero-ETL lands the table, such as dbagent.public."AgentTable".',
+    )
+    feed: FeedName = Field(
+        default="scan",
+        description="How items come into a DuckDB warehouse: by reading the whole table, by DynamoDB Streams, or from "
+        "what this process drains.",
+    )
+    warehouse_memory: str | None = Field(
+        default=None, description="The most memory DuckDB may take, such as 2GB; what does not fit goes to disk."
     )
 
     # Learning

@@ -143,12 +143,14 @@ class Engines:
             return 0
         return self._dynamodb.save(self.directory / "tables")
 
-    def items(self, table: str, region: str) -> list[dict[str, Any]] | None:
+    def items(self, table: str, region: str) -> Iterator[dict[str, Any]] | None:
         """What a table of the embedded DynamoDB server holds, as an export has it; None when the server is not ours.
 
-        A Scan of the same items takes it a hundred times longer: it walks each answer's shape.
+        It is looked up when the first item is asked for. A Scan of the same items takes a hundred times longer: moto
+        walks each answer's shape.
         """
-        return None if self._dynamodb is None else self._dynamodb.items(table, region)
+        server = self._dynamodb
+        return None if server is None else (item for _ in (None,) for item in server.items(table, region))
 
     def close(self) -> None:
         """Stop what `start` started, saving the tables of a stack that has a folder; doing it twice does no harm."""

@@ -168,6 +168,9 @@ class Drainer:
         idle: Seconds after which another drainer's unacknowledged entries are adopted; longer than its slowest pass.
         deliveries: How often an entry is taken before it is put to the dead letters.
         workers: Threads that write.
+        observer: Called after each pass with the items that it wrote, and with those of which the table has the same or
+            a newer version, before they are acknowledged. When it raises `Unavailable` they stay in the journal, to be
+            written and shown again.
     """
 
     def __init__(
@@ -182,10 +185,12 @@ class Drainer:
         idle: float = 60.0,
         deliveries: int = 5,
         workers: int = 4,
+        observer: Callable[[Sequence[Item], Sequence[Item]], None] | None = None,
     ) -> None:
         settings = valkey.settings
         self._valkey = valkey
         self._sink = sink
+        self._observer = observer
         self._keys = Keyspace(prefix or settings.valkey_prefix, shards or settings.shards)
         self._name = name or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._batch = batch
@@ -338,6 +343,7 @@ class Drainer:
         safe = {(one.partition, one.sort) for one in (*outcome.written, *outcome.moved, *outcome.stale)}
         overtaken = [one for one in outcome.overtaken if (one.partition, one.sort) in safe]
         outcome.back += [one for one in outcome.overtaken if (one.partition, one.sort) not in safe]
+        self._show(outcome)
         self._settle([*outcome.written, *overtaken], [*outcome.stale, *outcome.moved])
         self._renumbered(outcome.moved)
         self._release(outcome.back)
@@ -355,6 +361,17 @@ class Drainer:
         # somebody may have written around the journal since it was looked for, and the batches have replaced that
         batch.written = self._put_doubtful(sink, batch.written, outcome)
         outcome.join(batch)
+
+    def _show(self, outcome: _Outcome) -> None:
+        """Shows the observer what was written, and what the table had already."""
+        if self._observer is None or not (outcome.written or outcome.stale):
+            return
+        written, stale = ([one.item for one in some if one.item] for some in (outcome.written, outcome.stale))
+        try:
+            self._observer(written, stale)
+        except Unavailable:
+            self._release([*outcome.written, *outcome.stale, *outcome.moved, *outcome.overtaken, *outcome.back])
+            raise
 
     def _put_slices(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
         """Writes entries in batches, a slice to each thread."""

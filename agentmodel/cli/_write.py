@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -10,9 +11,13 @@ from agentmodel.cli import _show
 from agentmodel.cli._model import as_of_day, opened
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, stack_of
 from agentmodel.cli._output import Output, plain
+from agentmodel.config import FeedName
 from agentmodel.demo.world import seed as seed_catalogue
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations.otlp import import_otlp
+
+if TYPE_CHECKING:
+    from agentmodel.redshift.intake import Source
 
 __all__ = ["add"]
 
@@ -20,19 +25,30 @@ table = typer.Typer(help="The DynamoDB table.", rich_markup_mode=None)
 
 
 @table.command()
-def create(ctx: typer.Context, *, as_json: Json = False) -> None:
+def create(
+    ctx: typer.Context,
+    *,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Switch its stream on, for `refresh --from stream`; also of one that is there."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Create the table with its index and TTL.
 
     One that is there stays as it is.
     """
     with opened(stack_of(ctx)) as model:
         made = model.table.create()
+        switched = stream and model.table.switch_stream_on()
         name = model.table.name
     out = Output(as_json=as_json)
     if as_json:
-        out.data({"table": name, "created": made})
-    else:
-        out.line(f"table {name} created" if made else f"table {name} is there already")
+        out.data({"table": name, "created": made, "stream_switched_on": switched})
+        return
+    out.line(f"table {name} created" if made else f"table {name} is there already")
+    if stream:
+        out.line("its stream is on now" if switched else "its stream was on already")
 
 
 @table.command()
@@ -118,21 +134,48 @@ def refresh(
     *,
     as_of: AsOf = None,
     full: Annotated[bool, typer.Option("--full", help="Build everything anew, not only what changed.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FEED",
+            help="How items come into DuckDB: scan, stream, journal, or the folder of a table export. "
+            "[default: AGENTMODEL_FEED]",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Learn scores and patterns from the history.
 
-    Where the warehouse is DuckDB, the table is read into it first; to Redshift, zero-ETL brings it.
+    Where the warehouse is DuckDB, the table's items are brought into it first; to Redshift, zero-ETL brings them.
     """
     day = as_of_day(as_of)
     out = Output(as_json=as_json)
     with opened(stack_of(ctx)) as model, out.progress("refresh") as told:
-        done = model.refresh(as_of=day, full=full, progress=told)
+        done = model.refresh(as_of=day, full=full, source=_source(source), progress=told)
+    if done.landed is not None and done.landed.told:
+        out.note(done.landed.told)
     if as_json:
         out.data(done)
         return
+    if done.landed is not None:
+        out.line(
+            f"landed: {done.landed.items} items, {done.landed.changed} of them new or changed; "
+            f"{done.landed.expired} expired, {done.landed.erased} erased"
+        )
     how = "built anew" if done.full else "brought up to date"
     out.table(f"Warehouse as of {done.as_of}, {how}", ("table", "rows>"), done.rows.items())
+
+
+def _source(text: str | None) -> Source | None:
+    """A feed by its name, else the folder of an export."""
+    for name in get_args(FeedName):
+        if text == name:
+            found: FeedName = name
+            return found
+    if text is not None and not Path(text).is_dir():
+        raise ValidationError("--from", text, f"give {', '.join(get_args(FeedName))}, or the folder of a table export")
+    return None if text is None else Path(text)
 
 
 def publish(ctx: typer.Context, *, as_of: AsOf = None, as_json: Json = False) -> None:

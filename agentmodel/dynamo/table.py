@@ -194,16 +194,33 @@ class Table:
                 {"IndexName": INDEX, "KeySchema": _schema(*_KEYS[1]), "Projection": {"ProjectionType": "ALL"}}
             ],
         )
-        for attempt in Backoff(seconds=60, first=0.05, most=2.0):
-            if self.describe().get("TableStatus") == "ACTIVE":
-                break
-            attempt.wait(f"table {self.name} is not active after 60 s")
+        self._wait_until_active()
         self.call(
             "UpdateTimeToLive",
             TableName=self.name,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES_AT},
         )
         return True
+
+    def switch_stream_on(self) -> bool:
+        """Switch the table's stream on, with new and old images; False when it is on already.
+
+        Raises:
+            TableNotFound: There is no such table.
+            TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
+        """
+        if self.describe().get("StreamSpecification", {}).get("StreamEnabled"):
+            return False
+        wanted = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+        self.call("UpdateTable", TableName=self.name, StreamSpecification=wanted)
+        self._wait_until_active()
+        return True
+
+    def _wait_until_active(self) -> None:
+        for attempt in Backoff(seconds=60, first=0.05, most=2.0):
+            if self.describe().get("TableStatus") == "ACTIVE":
+                break
+            attempt.wait(f"table {self.name} is not active after 60 s")
 
     def exists(self) -> bool:
         """Whether the table is there."""
@@ -299,17 +316,23 @@ class Table:
         Raises:
             BatchIncomplete: DynamoDB left keys unprocessed until the deadline; they are in its ``left``.
         """
-        found: dict[tuple[str, str], Item] = {}
-        wanted = [key.item() for key in dict.fromkeys(keys)]
-        for start in range(0, len(wanted), GET_KEYS):
-            for item in self._get_batch(wanted[start : start + GET_KEYS], consistent):
-                found[item["PK"]["S"], item["SK"]["S"]] = item
+        stored = self.get_items([key.item() for key in dict.fromkeys(keys)], consistent=consistent)
+        found = {(item["PK"]["S"], item["SK"]["S"]): item for item in stored}
         now = time()
         items = [found.get((key.pk, key.sk)) for key in keys]
         return [
             None if item is None or is_expired(item, now) else key.entity.from_item(item)
             for key, item in zip(keys, items, strict=True)
         ]
+
+    def get_items(self, keys: Sequence[Item], *, consistent: bool = False) -> Iterator[Item]:
+        """The stored items under different keys, expired ones too, in any order.
+
+        Raises:
+            BatchIncomplete: DynamoDB left keys unprocessed until the deadline; they are in its ``left``.
+        """
+        for start in range(0, len(keys), GET_KEYS):
+            yield from self._get_batch(list(keys[start : start + GET_KEYS]), consistent)
 
     def _get_batch(self, keys: list[Item], consistent: bool) -> Iterator[Item]:
         for attempt in Backoff(seconds=self.settings.batch_deadline):
@@ -348,12 +371,19 @@ class Table:
 
     def scan(self, *, start: Item | None = None) -> Iterator[Item]:
         """Every stored item, expired ones too (the warehouse asks what expired), from after the key ``start``."""
+        for page in self.scan_pages(start=start):
+            yield from page
+
+    def scan_pages(self, *, start: Item | None = None, segment: int = 0, segments: int = 1) -> Iterator[list[Item]]:
+        """Every stored item, a list for each answer; with ``segments``, those of one of so many parts of the table."""
         request: dict[str, Any] = {"TableName": self.name}
+        if segments > 1:
+            request |= {"Segment": segment, "TotalSegments": segments}
         if start is not None:
             request["ExclusiveStartKey"] = start
         while True:
             answer = self.call("Scan", **request)
-            yield from answer["Items"]
+            yield answer["Items"]
             if answer.get("LastEvaluatedKey") is None:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

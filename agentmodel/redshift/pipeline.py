@@ -27,7 +27,16 @@ from agentmodel.redshift import statements
 from agentmodel.redshift._redshift import redshift_engine
 from agentmodel.redshift.dialects import CreateView
 from agentmodel.redshift.duck import duckdb_engine
-from agentmodel.redshift.landing import Landed, create_landing, land, landing_table
+from agentmodel.redshift.feeds import Batch, ExportFeed, Feed, ItemsFeed
+from agentmodel.redshift.landing import (
+    Landed,
+    arrive,
+    create_landing,
+    landing_table,
+    newest_of,
+    positions_of,
+    settle,
+)
 
 __all__ = ["Landed", "Refreshed", "Warehouse"]
 
@@ -43,11 +52,13 @@ class Refreshed:
         as_of: The day the scores are for.
         full: Whether everything was built anew, rather than brought up to date.
         rows: Rows of each table afterwards.
+        landed: What was landed for it; None where zero-ETL lands, or `Warehouse.refresh` was called by itself.
     """
 
     as_of: date
     full: bool
     rows: Mapping[str, int] = field(default_factory=dict)
+    landed: Landed | None = None
 
 
 class Warehouse:
@@ -159,19 +170,83 @@ class Warehouse:
             ConfigurationError: This is no DuckDB warehouse: zero-ETL lands the items there.
             ValidationError: ``at`` is naive, or an item is no DynamoDB JSON.
         """
+        return self.receive(ItemsFeed(items, complete=complete), at=at)
+
+    def receive(self, feed: Feed, *, at: datetime, progress: Progress | None = None) -> Landed:
+        """Land what a feed brings; see `agentmodel.redshift.feeds`.
+
+        A complete feed lands in one transaction: half of a table is never taken for the whole. Any other one goes on
+        where it was after it was stopped.
+
+        Args:
+            feed: Where the items come from.
+            at: The time of this landing.
+            progress: Told the number of items so far, and of all where the feed knows it.
+
+        Raises:
+            ConfigurationError: This is no DuckDB warehouse: zero-ETL lands the items there.
+            ValidationError: ``at`` is naive, an item is no DynamoDB JSON, or an export is older than what landed.
+            Trimmed: A stream no longer holds everything since the last landing.
+            Unavailable: The source or the warehouse does not answer.
+        """
+        self._demand_duckdb()
+        told = _Landing(feed, progress)
+        if feed.complete:
+            with self.begin() as connection:
+                self._not_older(connection, feed)
+                settle(connection, self._landed, at=at, complete=False)  # what waited is older than what comes
+                for batch in feed.batches({}, at):
+                    told(arrive(connection, batch))
+                if isinstance(feed, ExportFeed):
+                    feed.check(told.count)
+                return settle(connection, self._landed, at=at, complete=True)
+        with self.begin() as connection:
+            positions = positions_of(connection)
+        for batch in feed.batches(positions, at):
+            told(self.keep(batch))
+        with self.begin() as connection:
+            return settle(connection, self._landed, at=at, complete=False)
+
+    def keep(self, batch: Batch) -> int:
+        """Keep a batch until the next `receive`, in a transaction of its own; returns the number of its items.
+
+        Raises:
+            ConfigurationError: This is no DuckDB warehouse.
+            WarehouseUnavailable: It does not take it.
+        """
+        self._demand_duckdb()
+        with self.begin() as connection:
+            return arrive(connection, batch)
+
+    @property
+    def lands_here(self) -> bool:
+        """Whether items have to be landed by `receive`: this is DuckDB, and no zero-ETL brings them."""
+        return self._local
+
+    def has_landed(self) -> bool:
+        """Whether anything has landed yet."""
+        with self.begin() as connection:
+            return connection.execute(select(self._landed.c.PK).limit(1)).first() is not None
+
+    def _demand_duckdb(self) -> None:
         if not self._local:
             raise ConfigurationError(
-                "land() is for DuckDB: on Redshift, set up zero-ETL and name its table by landed_table"
+                "landing is for DuckDB: on Redshift, set up zero-ETL and name its table by landed_table"
             )
-        with self.begin() as connection:
-            return land(connection, self._landed, items, at=at, complete=complete)
+
+    def _not_older(self, connection: Connection, feed: Feed) -> None:
+        if isinstance(feed, ExportFeed):
+            newest = newest_of(connection, self._landed)
+            if newest is not None and feed.at < newest.replace(tzinfo=UTC):
+                rule = f"what has landed is newer, of {newest:%Y-%m-%d %H:%M:%S} UTC: make a new export"
+                raise ValidationError("export", f"{feed.at:%Y-%m-%d %H:%M:%S} UTC", rule)
 
     def refresh(self, *, as_of: date, progress: Progress | None = None, full: bool = False) -> Refreshed:
         """Bring every table up to date with what landed, and compute the scores as of a day.
 
         Args:
             as_of: The day; of an aware datetime, its day in UTC.
-            progress: Told after every statement.
+            progress: Told each statement's name before it runs, and in the end that all are done.
             full: Build everything anew from what landed, rather than from the changes since the last refresh.
 
         Raises:
@@ -181,10 +256,11 @@ class Warehouse:
         day = day_of(as_of)
         with self.begin() as connection:
             steps, whole = self._steps(connection, day, full=full)
-            for done, step in enumerate(steps, start=1):
+            tell = progress or _silent
+            for done, step in enumerate(steps):
+                tell(step.name, done, len(steps))  # before it, so that a long one is named while it runs
                 connection.execute(step.statement)
-                if progress is not None:
-                    progress(step.name, done, len(steps))
+            tell("commit", len(steps), len(steps))
             return Refreshed(day, whole, _counts(connection))
 
     def _steps(self, connection: Connection, day: date, *, full: bool) -> tuple[list[statements.Step], bool]:
@@ -217,6 +293,25 @@ class Warehouse:
         """Return the rows of a select, in a transaction of its own."""
         with self.begin() as connection:
             return list(connection.execute(statement).all())
+
+
+def _silent(step: str, done: int, of: int) -> None:
+    """Shows no progress."""
+
+
+class _Landing:
+    """Counts what arrives."""
+
+    def __init__(self, feed: Feed, progress: Progress | None) -> None:
+        self.count = 0
+        self._progress = progress
+        self._expected = 0 if progress is None else feed.expected
+        self(0)
+
+    def __call__(self, items: int) -> None:
+        self.count += items
+        if self._progress is not None:
+            self._progress("land", self.count, max(self._expected, self.count))
 
 
 def day_of(as_of: date) -> date:

@@ -417,8 +417,10 @@ def refresh_and_publish(
     """
     when = as_of if as_of is not None else datetime.now(UTC)
     with _stations(settings) as (publisher, warehouse, table):
-        if (settings.warehouse_url or "").startswith("duckdb"):
-            warehouse.land(table.scan(), at=datetime.now(UTC))
+        if warehouse.lands_here:
+            from agentmodel.redshift.intake import take_in
+
+            take_in(warehouse, table, settings.feed, progress=progress)
         warehouse.refresh(as_of=when, progress=progress)
         return publisher.publish(warehouse, as_of=when, progress=progress or _silent)
 
