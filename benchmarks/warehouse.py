@@ -1,21 +1,34 @@
-"""What a refresh costs: a full build, and 10,000 new executions on top of what is stored.
+"""What the warehouse costs: a full build, 10,000 new calls on top of what is stored, and landing.
 
-Run `python benchmarks/warehouse.py --calls 1000000 3000000`. Items are made by DuckDB itself, straight into the landed
-table, so that only the refresh is measured. `--land N` measures landing N items through Arrow as well.
+Each step is a command of its own, and keeps its databases in a folder for the next one:
+
+    python benchmarks/warehouse.py full --calls 1000000 10000000    # make histories, build everything
+    python benchmarks/warehouse.py new --calls 1000000 10000000     # 10,000 new calls on top of each
+    python benchmarks/warehouse.py feeds                            # items a second that land, by feed
+
+Without a command, the three run with few calls. Items are made by DuckDB itself, straight into the landed table, so
+that only the refresh is measured. Peak memory is the process's, with DuckDB's bound beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import itertools
+import json
+import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
+from agentmodel.dynamo.streams import Page, Record, Shard
+from agentmodel.redshift.feeds import ExportFeed, ItemsFeed, JournalFeed, StreamFeed
 from agentmodel.redshift.pipeline import Warehouse
 
 DAY = date(2025, 6, 14)
@@ -58,19 +71,58 @@ def make(warehouse: Warehouse, first: int, last: int) -> None:
         connection.execute(text(HISTORY), {"first": first, "last": last, "calls": CALLS_PER_SESSION + 3})
 
 
-def measure(calls: int, folder: Path, memory: str) -> tuple[int, float, float, float]:
-    """Return rows, seconds of a full build, of a refresh after 10,000 new calls, and of one after nothing new."""
+def peak() -> str:
+    """The most memory this process has held so far."""
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
+
+
+def opened(folder: Path, name: str, memory: str) -> Warehouse:
+    """Open a database of the folder, its tables made."""
+    warehouse = Warehouse.open(f"duckdb:///{folder / name}.duckdb", memory_limit=memory)
+    warehouse.create()
+    return warehouse
+
+
+def full(calls: int, folder: Path, memory: str) -> None:
+    """Make a history and build everything; the time is kept for `new`."""
     sessions = calls // CALLS_PER_SESSION
-    with Warehouse.open(f"duckdb:///{folder / f'{calls}.duckdb'}", memory_limit=memory) as warehouse:
-        warehouse.create()
+    path = folder / f"{calls}.duckdb"
+    path.unlink(missing_ok=True)
+    with opened(folder, str(calls), memory) as warehouse:
         with warehouse.begin() as connection:
             connection.execute(text(CATALOGUE))
-        make(warehouse, 0, sessions)
-        full = timed(lambda: warehouse.refresh(as_of=DAY))
-        make(warehouse, sessions + 400, sessions + 400 + NEW // CALLS_PER_SESSION)
-        new = timed(lambda: warehouse.refresh(as_of=DAY))
+        made = timed(lambda: make(warehouse, 0, sessions))
+        seconds = timed(lambda: warehouse.refresh(as_of=DAY))
+        rows = warehouse.counts()["user_tool_mapping_hist"]
+    (folder / f"{calls}.json").write_text(json.dumps({"rows": rows, "seconds": seconds}))
+    size = path.stat().st_size / 2**30
+    print(
+        f"{rows:>12,} calls: made {made:.1f} s, full build {seconds:.2f} s, file {size:.1f} GiB, peak {peak()}",
+        flush=True,
+    )
+
+
+def new(calls: int, folder: Path, memory: str, rounds: int) -> float:
+    """Refresh after 10,000 new calls, several times on a growing history; returns the best time."""
+    known = json.loads((folder / f"{calls}.json").read_text())
+    counters = folder / f"{calls}.next"
+    first = int(counters.read_text()) if counters.exists() else calls // CALLS_PER_SESSION + 400
+    times = []
+    with opened(folder, str(calls), memory) as warehouse:
+        for _ in range(rounds):
+            make(warehouse, first, first + NEW // CALLS_PER_SESSION)
+            first += NEW // CALLS_PER_SESSION + 400
+            counters.write_text(str(first))
+            times.append(timed(lambda: warehouse.refresh(as_of=DAY)))
         idle = timed(lambda: warehouse.refresh(as_of=DAY))
-        return warehouse.counts()["user_tool_mapping_hist"], full, new, idle
+    best = min(times)
+    told = " ".join(f"{each:.2f}" for each in times)
+    print(
+        f"{known['rows']:>12,} calls: 10,000 new {best:.2f} s (of {told}), nothing new {idle:.2f} s, "
+        f"{best / known['seconds']:.1%} of a full build, peak {peak()}",
+        flush=True,
+    )
+    return best
 
 
 def items(count: int) -> Iterator[dict[str, dict[str, str]]]:
@@ -88,25 +140,99 @@ def items(count: int) -> Iterator[dict[str, dict[str, str]]]:
         }
 
 
+class Changes:
+    """A stream of one shard that holds every item as new."""
+
+    def __init__(self, count: int) -> None:
+        now = datetime.now(UTC)
+        self.records = [Record(item, False, False, str(n), now) for n, item in enumerate(items(count), start=1)]
+
+    def arn(self) -> str:
+        """Its name."""
+        return "stream"
+
+    def shards(self, arn: str) -> list[Shard]:  # noqa: ARG002 -- the protocol's
+        """Its shard."""
+        return [Shard("shard", None, None)]
+
+    def read(self, arn: str, shard: Shard, *, after: str | None) -> Iterator[Page]:  # noqa: ARG002 -- the protocol's
+        """Pages of a thousand, as DynamoDB gives them."""
+        for first in range(0, len(self.records), 1_000):
+            yield Page(self.records[first : first + 1_000], finished=False)
+
+
+def export(count: int, folder: Path) -> Path:
+    """Write a table export of eight files."""
+    home = folder / "export"
+    shutil.rmtree(home, ignore_errors=True)
+    (home / "data").mkdir(parents=True)
+    files = [home / "data" / f"{number}.json.gz" for number in range(8)]
+    rows = items(count)
+    for path in files:
+        with gzip.open(path, "wt", compresslevel=6, encoding="utf-8") as lines:
+            for item in itertools.islice(rows, -(-count // len(files))):
+                lines.write(json.dumps({"Item": item}, ensure_ascii=False, separators=(",", ":")) + "\n")
+    named = (json.dumps({"dataFileS3Key": f"data/{path.name}"}) for path in files)
+    (home / "manifest-files.json").write_text("\n".join(named))
+    told = {"itemCount": count, "exportTime": datetime.now(UTC).isoformat(), "outputFormat": "DYNAMODB_JSON"}
+    (home / "manifest-summary.json").write_text(json.dumps(told))
+    return home
+
+
+def feeds(count: int, folder: Path, memory: str) -> None:
+    """Land the same items by each feed, without DynamoDB and its network."""
+    now = datetime.now(UTC)
+    exported = ExportFeed(export(count, folder))
+    known = list(items(count))
+    stream = StreamFeed(Changes(count))
+
+    def streamed(warehouse: Warehouse) -> None:
+        warehouse.receive(stream, at=now)
+
+    def drained(warehouse: Warehouse) -> None:
+        feed = JournalFeed(warehouse.keep, None)  # type: ignore[arg-type]  # nothing is stale, so no table is asked
+        for first in range(0, count, 500):
+            feed(known[first : first + 500], [])
+        warehouse.receive(feed, at=now)
+
+    ways: dict[str, Callable[[Warehouse], Any]] = {
+        "export": lambda warehouse: warehouse.receive(exported, at=exported.at),
+        "items of a scan": lambda warehouse: warehouse.receive(ItemsFeed(known), at=now),
+        "stream, 1,000 records a page": streamed,
+        "journal, 500 items a pass": drained,
+    }
+    for name, way in ways.items():
+        (folder / "land.duckdb").unlink(missing_ok=True)
+        with opened(folder, "land", memory) as warehouse:
+            if "stream" in name:
+                warehouse.receive(ItemsFeed([], positions=stream.start(now)), at=now)
+            seconds = timed(lambda: way(warehouse))  # noqa: B023 -- called at once
+            landed = warehouse.counts()["landed"]
+            again = timed(lambda: warehouse.receive(ItemsFeed(known), at=now + timedelta(hours=1)))
+            print(
+                f"{name:>30}: {landed / seconds:>9,.0f}/s; the same by scan again: {count / again:>9,.0f}/s", flush=True
+            )
+
+
 def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", nargs="?", choices=("full", "new", "feeds"))
     parser.add_argument("--calls", type=int, nargs="+", default=[300_000, 1_000_000])
-    parser.add_argument("--land", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", default="4GB")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "agentmodel-warehouse")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(f"{'calls':>12} {'full s':>8} {'new s':>8} {'idle s':>8} {'new/full':>9}")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.step in (None, "full"):
         for calls in options.calls:
-            rows, full, new, idle = measure(calls, Path(folder), options.memory)
-            print(f"{rows:>12,} {full:>8.2f} {new:>8.2f} {idle:>8.2f} {new / full:>9.1%}")
-        with Warehouse.open(f"duckdb:///{Path(folder) / 'land.duckdb'}", memory_limit=options.memory) as warehouse:
-            warehouse.create()
-            now = datetime.now(UTC)
-            seconds = timed(lambda: warehouse.land(items(options.land), at=now))
-            again = timed(lambda: warehouse.land(items(options.land), at=now))
-            rates = f"{options.land / seconds:,.0f}/s; unchanged: {options.land / again:,.0f}/s"
-            print(f"landing {options.land:,} items: {rates}")
+            full(calls, options.folder, options.memory)
+    if options.step in (None, "new"):
+        best = [new(calls, options.folder, options.memory, options.rounds) for calls in options.calls]
+        print(f"the last history costs {best[-1] / best[0]:.2f} times the first")
+    if options.step in (None, "feeds"):
+        feeds(options.items, options.folder, options.memory)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select, text
 
+from agentmodel.client import AgentModel
+from agentmodel.config import Settings
 from agentmodel.exceptions import ConfigurationError, ValidationError, WarehouseUnavailable
 from agentmodel.redshift import reports
 from agentmodel.redshift.pipeline import Warehouse
@@ -176,13 +179,13 @@ def test_items_of_unknown_kinds_do_no_harm(warehouse: Warehouse, items: list[dic
 
 
 def test_progress_names_each_step(warehouse: Warehouse) -> None:
-    """Progress is told after every statement, and ends at the number of all."""
+    """Progress names every statement before it runs, so that a long one is named, and ends at the number of all."""
     told: list[tuple[str, int, int]] = []
     warehouse.refresh(as_of=FIRST, progress=lambda name, done, total: told.append((name, done, total)))
 
     assert "score agents" in {name for name, _, _ in told}
-    assert list(range(1, len(told) + 1)) == [done for _, done, _ in told]
-    assert {len(told)} == {total for _, _, total in told}
+    assert list(range(len(told))) == [done for _, done, _ in told]
+    assert {len(told) - 1} == {total for _, _, total in told}
 
 
 def test_a_file_has_one_owner(tmp_path: Path) -> None:
@@ -202,6 +205,26 @@ def test_a_file_has_one_owner(tmp_path: Path) -> None:
     with Warehouse.open(f"duckdb:///{path}", memory_limit="256MB", threads=1) as warehouse:
         warehouse.create()
         assert 0 == warehouse.counts()["agent"]
+
+
+def test_the_memory_setting_bounds_duckdb(tmp_path: Path) -> None:
+    """AGENTMODEL_WAREHOUSE_MEMORY reaches DuckDB, and what does not fit has a folder beside the file."""
+    path = tmp_path / "small.duckdb"
+    settings = Settings(warehouse_url=f"duckdb:///{path}", warehouse_memory="200MB")
+    shown = select(func.current_setting("memory_limit"), func.current_setting("temp_directory"))
+    with AgentModel(settings) as model:
+        assert [("190.7 MiB", f"{path}.tmp")] == [tuple(row) for row in model.warehouse.read(shown)]
+
+
+def test_the_landed_table_setting_names_it(tmp_path: Path, items: list[dict[str, Any]]) -> None:
+    """AGENTMODEL_LANDED_TABLE names the table that a refresh reads."""
+    url = f"duckdb:///{tmp_path / 'named.duckdb'}"
+    with AgentModel(Settings(warehouse_url=url, landed_table="main.landed_here")) as model:
+        model.warehouse.land(items, at=AT)
+        model.warehouse.refresh(as_of=FIRST)
+
+        assert 39 == model.warehouse.read(text('SELECT count(*) FROM "main"."landed_here"'))[0][0]
+        assert 3 == model.warehouse.counts()["agent_execution"]
 
 
 def test_a_closed_file_is_free(tmp_path: Path, items: list[dict[str, Any]]) -> None:
