@@ -114,6 +114,28 @@ def test_an_older_run_that_stood_still_writes_nothing_after_a_newer_one(model: A
     assert {"PK", "SK", "RunID", "EntityType"} == set(mark)
 
 
+def test_a_killed_run_is_fenced_once(model: AgentModel) -> None:
+    """The run after a killed one also writes what is unchanged, the tools here; the run after that does not."""
+    original, left = model.table.call, [6]
+
+    def dying(operation: str, **request: Any) -> dict[str, Any]:
+        if operation in ("PutItem", "UpdateItem"):
+            left[0] -= 1
+            if left[0] < 0:
+                raise TableUnavailable("killed")
+        return original(operation, **request)
+
+    model.table.call = dying  # type: ignore[method-assign]  # the process dies at its seventh write
+    with pytest.raises(TableUnavailable):
+        model.publish(as_of=TODAY)
+    model.table.call = original  # type: ignore[method-assign]  # as it was
+    same = model.publish(as_of=TODAY)
+    fencing, after = (model.publish(as_of=TODAY + days(n)) for n in (1, 2))
+
+    assert same.tools > 0
+    assert (12, 0) == (fencing.tools, after.tools)
+
+
 def wrong(work: Any) -> Any:
     """The same work with other numbers in it."""
     return work._replace(
