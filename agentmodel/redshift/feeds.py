@@ -409,7 +409,7 @@ class JournalFeed:
             Unavailable: They could not be kept; the drain leaves its entries in the journal.
         """
         keys = {(item["PK"]["S"], item["SK"]["S"]): {"PK": item["PK"], "SK": item["SK"]} for item in stale}
-        stored = self._table.get_items(list(keys.values()), consistent=True)
+        stored = self._table.get_items(list(keys.values()), consistent=True) if keys else ()
         self._keep(Batch([Arrival(item) for item in (*written, *stored)]))
 
     def batches(self, positions: Mapping[str, str], at: datetime) -> Iterator[Batch]:  # noqa: ARG002 -- the protocol's
