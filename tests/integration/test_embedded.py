@@ -283,7 +283,9 @@ class TestKeptStack:
 
 
 RUN = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that started the tests with & has it ignored
 from agentmodel.embedded import Engines
 with Engines(sys.argv[1]) as engines:
     try:
