@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
@@ -36,7 +36,9 @@ from agentmodel.exceptions import (
 __all__ = ["Drained", "Drainer", "GuardedSink", "Sink"]
 
 _SUSPECT = 2  # taken twice and not acknowledged: from now on alone
-_SLICE = 100  # entries one thread writes at once: four batches
+_SLICE = 50  # entries one thread writes at once: two batches
+_AHEAD = 16  # passes of which the next one is taken while one is written; then abandoned entries are looked for again
+_NEVER = 10**12  # milliseconds that no entry is idle
 _CHUNK = 200  # entries of one script call
 _REASON = 500  # characters of a dead letter's reason
 _T = TypeVar("_T")
@@ -165,7 +167,8 @@ class Drainer:
         prefix: First part of every key.
         name: Of the consumer; one drainer, one name.
         batch: Entries of one pass.
-        idle: Seconds after which another drainer's unacknowledged entries are adopted; longer than its slowest pass.
+        idle: Seconds after which another drainer's unacknowledged entries are adopted; longer than its two slowest
+            passes.
         deliveries: How often an entry is taken before it is put to the dead letters.
         workers: Threads that write.
         observer: Called after each pass with the items that it wrote, and with those of which the table has the same or
@@ -232,17 +235,49 @@ class Drainer:
         """
         total = Drained()
         while True:
-            taken, suspects, depth = self._take()
             before = total
-            total = self._pass(taken, total)
-            for shard in suspects:
-                total = self._alone(shard, total)
-            done = (total.written + total.stale + total.dead) - (before.written + before.stale + before.dead)
-            total = Drained(total.written, total.stale, total.dead, max(0, depth - done))
-            if progress is not None:
-                progress(total)
-            if done == 0 or not until_empty:
+            total = self._passes(total, progress, most=_AHEAD if until_empty else 1)
+            if not until_empty or _done(total) == _done(before):
                 return total
+
+    def _passes(
+        self,
+        total: Drained,
+        progress: Callable[[Drained], None] | None,
+        *,
+        most: int,
+        stop: threading.Event | None = None,
+    ) -> Drained:
+        """Some passes; while one is written the next is taken, of what nobody had in hand yet."""
+        ahead: Future[tuple[list[_Entry], list[int], int]] | None = None
+        try:
+            for number in range(1, most + 1):
+                taken, suspects, depth = self._take() if ahead is None else ahead.result()
+                ahead = None
+                last = number == most or len(taken) >= depth or (stop is not None and stop.is_set())
+                if self._pool is not None and not last:
+                    ahead = self._pool.submit(self._take, fresh=True)
+                before = _done(total)
+                total = self._pass(taken, total)
+                for shard in suspects:
+                    total = self._alone(shard, total)
+                left = max(0, depth - (_done(total) - before))
+                total = Drained(total.written, total.stale, total.dead, left)
+                if progress is not None:
+                    progress(total)
+                if ahead is None:
+                    break
+        finally:
+            if ahead is not None:
+                self._hand_back(ahead)
+        return total
+
+    def _hand_back(self, ahead: Future[tuple[list[_Entry], list[int], int]]) -> None:
+        """Releases what was taken ahead of a pass that failed."""
+        try:
+            self._release(ahead.result()[0])
+        except CacheUnavailable as error:
+            _log.debug("drain.not_handed_back: %s", error)  # they are adopted once they have been idle
 
     def run(
         self, stop: threading.Event, *, progress: Callable[[Drained], None] | None = None, every: float = 0.05
@@ -257,23 +292,29 @@ class Drainer:
             every: Seconds between two looks at an empty journal.
         """
         total, told, pause = Drained(), time.monotonic(), every
+
+        def count(sum_of_passes: Drained) -> None:
+            nonlocal total
+            did = _done(sum_of_passes) + _done(base) != _done(total)
+            total = base.plus(sum_of_passes.written, sum_of_passes.stale, sum_of_passes.dead)
+            total = Drained(total.written, total.stale, total.dead, sum_of_passes.left)
+            if did and progress is not None:
+                progress(total)
+
         while not stop.is_set():
+            base = total
             try:
-                one = self.drain(until_empty=False)
+                self._passes(Drained(), count, most=_AHEAD, stop=stop)
             except Unavailable as error:
                 pause = min(max(pause * 2, 0.1), 2.0)
                 _log.warning("drain.outage: %s; next try in %.1f s", error, pause)
                 stop.wait(pause)
                 continue
-            did = one.written + one.stale + one.dead
-            total = Drained(total.written + one.written, total.stale + one.stale, total.dead + one.dead, one.left)
-            if did and progress is not None:
-                progress(total)
             if time.monotonic() - told >= 60:
                 _log.info("drain.minute: %d written, %d stale, %d dead, %d left", *_numbers(total))
                 told = time.monotonic()
             pause = every
-            if not did:
+            if _done(total) == _done(base):
                 stop.wait(every)
         return total
 
@@ -289,8 +330,12 @@ class Drainer:
         """Gives a dead letter up, so that its writer no longer reads it back; False when it is not there."""
         return self._letters.drop(letter)
 
-    def _take(self) -> tuple[list[_Entry], list[int], int]:
-        """Entries of one pass, shards with suspects, and the depth of all shards; two round trips."""
+    def _take(self, *, fresh: bool = False) -> tuple[list[_Entry], list[int], int]:
+        """Entries of one pass, shards with suspects, and the depth of all shards; two round trips.
+
+        Args:
+            fresh: Only what was never taken: this drainer has entries in hand, and must not adopt its own.
+        """
         shards = range(self._keys.shards)
         depths = self._valkey.call([("XLEN", self._keys.journal(shard)) for shard in shards])
         filled = [shard for shard in shards if depths[shard]]
@@ -299,11 +344,9 @@ class Drainer:
         self._turn = (self._turn + 1) % len(filled)  # a different shard comes first each time
         filled = filled[self._turn :] + filled[: self._turn]
         share = max(8, self._batch // len(filled))
+        idle = _NEVER if fresh else self._idle_ms
         replies = self._valkey.call(
-            [
-                TAKE.on([self._keys.journal(shard)], GROUP, self._name, share, self._idle_ms, _SUSPECT)
-                for shard in filled
-            ]
+            [TAKE.on([self._keys.journal(shard)], GROUP, self._name, share, idle, _SUSPECT) for shard in filled]
         )
         taken, suspects = [], []
         for shard, (doubtful, *entries) in zip(filled, replies, strict=True):
@@ -528,6 +571,10 @@ def _by_shard(some: Iterable[_T], shard: Callable[[_T], int]) -> Iterable[tuple[
     for number, group in groups.items():
         for start in range(0, len(group), _CHUNK):
             yield number, group[start : start + _CHUNK]
+
+
+def _done(total: Drained) -> int:
+    return total.written + total.stale + total.dead
 
 
 def _numbers(total: Drained) -> tuple[int, int, int, int]:

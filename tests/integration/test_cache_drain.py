@@ -102,7 +102,7 @@ class TestDrain:
 
         assert Drained(written=1200) == drainer.drain(progress=seen.append)
         assert (1200, 0) == (len(table.items), journal.stats().depth)
-        assert 15 >= len(table.batches)
+        assert 30 >= len(table.batches)
         assert 1200 == seen[-1].written
 
     def test_nothing_to_drain(self, drainer: Drainer) -> None:

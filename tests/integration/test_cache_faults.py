@@ -130,14 +130,14 @@ def faulty_drain(url: str, path: str, step: str, mutant: str, sign: int) -> None
 
     table = DyingTable(Path(path), conditional=mutant != "no_condition")
     table.step, table.die = step, die  # type: ignore[method-assign]  # faults
-    deliveries = 5 if step == "poison" else MANY
-    drainer = Drainer(Valkey(settings(url)), table, idle=0, workers=1, deliveries=deliveries, batch=40)
+    deliveries, workers = (5, 1) if step == "poison" else (MANY, 2)
+    drainer = Drainer(Valkey(settings(url)), table, idle=0, workers=workers, deliveries=deliveries, batch=40)
     if mutant == "no_isolation":
         drain_module._SUSPECT = MANY
     take, settle = drainer._take, drainer._settle
 
-    def taking() -> Any:
-        found = take()
+    def taking(**how: Any) -> Any:
+        found = take(**how)
         if mutant == "ack_first":
             settle(found[0], [])
         if step == "taken":
