@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -22,14 +20,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
+from agentmodel.access.delivery import Receipt
+from agentmodel.access.importing import TraceImport
+from agentmodel.access.pages import Page
+from agentmodel.dynamo.models import UserSession
 from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
 from agentmodel.redshift.pipeline import Warehouse
 from tests.integration.redshift_histories import START, Change, Feed, corrected, told
-from tests.integration.redshift_oracle import Item, compared, expected, held
+from tests.integration.redshift_oracle import CALL, Item, compared, expected, held
 
-TRACES = Path(__file__).parents[2].parent / "shared" / "data" / "traces"
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+TRACES, SAMPLE = SHARED / "traces", SHARED / "aws_sample_items.jsonl"
 
 
 # -- what the warehouse holds -----------------------------------------------------------------------------------------
@@ -348,33 +351,36 @@ class TestOrder:
 # -- real runs --------------------------------------------------------------------------------------------------------
 
 
-def recorded(path: Path) -> dict[tuple[str, str], Item]:
-    """The lines of a trace file as items: ids by first appearance, retries of a tool in a step numbered."""
-    numbers: dict[tuple[str, str], int] = {}
-    tries: dict[tuple[str, str], int] = defaultdict(int)
-    items: dict[tuple[str, str], Item] = {}
+class Nothing:
+    """Table, reads and recorder of an import into nothing: no item is there, and what is written is kept as items."""
 
-    def known(prefix: str, name: str) -> str:
-        return f"{prefix}{numbers.setdefault((prefix, name), len(numbers) + 1):05}"
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Item] = {}
 
-    def put(pk: str, sk: str, kind: str, **values: str | None) -> None:
-        items[pk, sk] = {"PK": {"S": pk}, "SK": {"S": sk}, "EntityType": {"S": kind}, **attributes(**values)}
+    def get_many(self, keys: Sequence[Any]) -> list[None]:
+        return [None] * len(keys)
 
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            row = json.loads(line)
-            user, session = known("USR", row["user"] or ""), known("SESS", row["session"])
-            agent, tool = known("AGT", row["agent"]), known("TL", row["tool"])
-            put(agent, "METADATA", "Agent", GSI1_PK=known("DMN", row["domain"]), AgentNM=row["agent"])
-            outcome = None if row["session_success"] is None else "NY"[row["session_success"]]
-            put(user, session, "UserSession", SessionSuccYN=outcome, Category=row["category"])
-            process = f"PRC{row['step']:03}"
-            partition, key = f"{user}#{session}", f"{process}#{agent}#{tool}"
-            tries[partition, key] += 1
-            attempt = "" if tries[partition, key] == 1 else f"#{tries[partition, key]:03}"
-            time = row["started_at"] and re.sub("[^0-9]", "", row["started_at"])[:20]
-            put(partition, key + attempt, "UserSessPrcToolMappHist", ToolNM=row["tool"], TransactDT=time,
-                SuccYN="NY"[row["success"]], ResultMsg=row["result"], CallNo_N=str(number))  # fmt: skip
+    def sessions(self, _user_id: str, **_options: Any) -> Page[UserSession]:
+        return Page(())
+
+    def open(self, _session: UserSession, *, new: bool) -> None:
+        """Sessions need no opening here."""
+
+    def put(self, *entities: Any) -> None:
+        for entity in entities:
+            item = entity.to_item()
+            self.items[item["PK"]["S"], item["SK"]["S"]] = item
+
+    def record_many(self, entities: Sequence[Any]) -> list[Receipt[Any]]:
+        self.put(*entities)
+        return [Receipt("dynamodb", entity) for entity in entities]
+
+
+def imported(path: Path) -> dict[tuple[str, str], Item]:
+    """The items that importing a trace file writes."""
+    nothing: Any = Nothing()
+    TraceImport(nothing, nothing, recorder=nothing).run([path])
+    items: dict[tuple[str, str], Item] = nothing.items
     return items
 
 
@@ -384,10 +390,25 @@ def test_real_runs(domain: str) -> None:
     path = TRACES / f"{domain}.jsonl.gz"
     if not path.exists():
         pytest.skip("the trace files are not beside this checkout")
-    items, day = recorded(path), date(2026, 1, 1)
+    items, day = imported(path), date(2026, 1, 1)
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        assert sum(1 for _ in lines) == sum(item["EntityType"]["S"] == CALL for item in items.values())
     with opened() as warehouse:
         half = dict(list(items.items())[: len(items) // 2])
         for at, present in enumerate((half, items)):
             warehouse.land(present.values(), at=START + timedelta(hours=at))
             warehouse.refresh(as_of=day)
             check(warehouse, present, day)
+
+
+def test_the_samples_items() -> None:
+    """On the AWS sample's items, on their day and later, every table is the oracle's."""
+    if not SAMPLE.exists():
+        pytest.skip("the AWS sample's items are not beside this checkout")
+    found: list[Item] = [json.loads(line) for line in SAMPLE.read_text("utf-8").splitlines()]
+    items = {(item["PK"]["S"], item["SK"]["S"]): item for item in found}
+    with opened() as warehouse:
+        warehouse.land(items.values(), at=START)
+        for day in (date(2025, 6, 14), date(2025, 6, 24)):
+            warehouse.refresh(as_of=day)
+            check(warehouse, items, day)
