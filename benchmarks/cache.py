@@ -353,13 +353,19 @@ def whole_records(valkey: Valkey, table: Any, writer: Any) -> Iterator[Line]:
         yield watched(recorder, table.settings.model_copy(update={"valkey_url": valkey.settings.valkey_url, **PATIENT}))
         saved = saving(table)
         yield pair("Recorder.record / PynamoDB save of the same item", partial(recorded_by, recorder, 50), saved)
-        direct = partial(recorded_by, bare, 20)
-        yield pair(
-            "record while Valkey is a black hole / record without one",
-            partial(recorded_by, cut_off, 20),
-            direct,
-            limit=1.2,
+        around = partial(recorded_by, cut_off, 20)
+        put = partial(putting, table)
+        yield pair("record while Valkey is a black hole / bare conditional PutItem", around, put, limit=1.2)
+        yield pair("record while Valkey is a black hole / record without one", around, partial(recorded_by, bare, 20))
+
+
+def putting(table: Any) -> int:
+    """Puts the same items by boto3 as it comes, each on the condition that its key is free."""
+    for _ in range(20):
+        table.client.put_item(
+            TableName=table.name, Item=call().to_item(), ConditionExpression="attribute_not_exists(PK)"
         )
+    return 20
 
 
 def watched(bare: Recorder, settings: Settings) -> Line:
