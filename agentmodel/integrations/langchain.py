@@ -1,0 +1,254 @@
+"""A callback handler that records the tool calls of LangChain and LangGraph agents.
+
+    with Tracker(model, domain="cafes") as tracker:
+        config = {"callbacks": [AgentModelCallback(tracker)], "configurable": {"thread_id": "t1"}, "metadata": {"user_id": "kim"}}
+        agent.invoke({"messages": [...]}, config)
+
+The thread is the session; ``user_id`` and ``category`` of the config's metadata say whom and what it is for. The handler
+only listens: what callbacks do not show (unknown tools, rejections) stands in the docs.
+"""  # noqa: E501  # a config is read at once
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec
+from uuid import UUID
+
+from typing_extensions import override
+
+from agentmodel.exceptions import MissingExtraError
+from agentmodel.integrations._calls import Run, Tracker
+
+try:
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+    from langchain_core.outputs import ChatGeneration, LLMResult
+    from langgraph.errors import GraphBubbleUp
+except ModuleNotFoundError as error:
+    raise MissingExtraError("langchain", "the LangChain callback handler", error.name) from error
+
+__all__ = ["AgentModelCallback", "Tracker"]
+
+P = ParamSpec("P")
+
+
+def _guarded(method: Callable[P, None]) -> Callable[P, None]:
+    """A callback that counts and logs what fails in it; LangChain would log it, and nobody would count."""
+
+    @functools.wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception:  # noqa: BLE001  # what fails here is never the agent's: it is counted, and told
+            handler = args[0]
+            if isinstance(handler, AgentModelCallback):
+                handler.tracker.failed(method.__name__)
+
+    return guarded
+
+
+class AgentModelCallback(BaseCallbackHandler):
+    """Records every attempt of every tool call that a LangChain or LangGraph run makes.
+
+    Args:
+        tracker: What writes; its ``domain`` is the agents' domain.
+        agent: Name of agents that have none (``create_agent(name=…)`` gives one).
+
+    Attributes:
+        tracker: The same; its ``errors`` counts what was not recorded.
+    """
+
+    run_inline = True  # in the order of the events; nothing here waits
+
+    def __init__(self, tracker: Tracker, *, agent: str = "agent") -> None:
+        self.tracker = tracker
+        self._agent = agent
+        self._lock = threading.Lock()
+        self._runs: dict[UUID, tuple[Run, str]] = {}  # the run, and the name of the graph's node
+        self._calls: dict[UUID, tuple[Run, str, int]] = {}
+
+    # Runs
+
+    def _begin(
+        self, run_id: UUID, parent: UUID | None, metadata: Mapping[str, Any] | None, request: str | None = None
+    ) -> Run:
+        told = metadata or {}
+        with self._lock:
+            known = None if parent is None else self._runs.get(parent)
+            if known is None:
+                run = self.tracker.run(
+                    str(told.get("thread_id") or parent or run_id),
+                    user=_text(told.get("user_id")),
+                    request=_text(told.get("request")) or request,
+                    category=_text(told.get("category")),
+                )
+            else:
+                run = known[0]
+            self._runs[run_id] = run, str(told.get("langgraph_node") or "model")
+        return run
+
+    def _end(self, run_id: UUID) -> tuple[Run, str] | None:
+        with self._lock:
+            return self._runs.pop(run_id, None)
+
+    @override
+    @_guarded
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: dict[str, Any],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Know which run this is part of."""
+        self._begin(run_id, parent_run_id, metadata, _request(inputs))
+
+    @override
+    @_guarded
+    def on_chain_end(
+        self, outputs: dict[str, Any], *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
+    ) -> None:
+        """The end of the outermost one ends the run."""
+        ended = self._end(run_id)
+        if ended is not None and parent_run_id is None:
+            ended[0].finish()
+
+    @override
+    @_guarded
+    def on_chain_error(
+        self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
+    ) -> None:
+        """An error that leaves the outermost one is the session's failure; an interrupt or a cancelled task is none."""
+        ended = self._end(run_id)
+        if ended is not None and parent_run_id is None:
+            failed = isinstance(error, Exception) and not isinstance(error, GraphBubbleUp)
+            ended[0].finish(succeeded=False if failed else None)
+
+    # Turns of the model
+
+    @override
+    @_guarded
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Know which run this turn is part of."""
+        self._begin(run_id, parent_run_id, metadata)
+
+    @override
+    @_guarded
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget the turn."""
+        self._end(run_id)
+
+    @override
+    @_guarded
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Take the calls that the model asks for, in its order, and what they cost."""
+        turn = self._end(run_id)
+        for generation in [one for many in response.generations for one in many]:
+            message = generation.message if isinstance(generation, ChatGeneration) else None
+            if turn is None or not isinstance(message, AIMessage) or not message.tool_calls:
+                continue
+            usage = message.usage_metadata
+            turn[0].turn(
+                turn[1],
+                calls=[call["id"] for call in message.tool_calls if call["id"]],
+                input_tokens=None if usage is None else usage["input_tokens"],
+                output_tokens=None if usage is None else usage["output_tokens"],
+            )
+
+    # Tools
+
+    @override
+    @_guarded
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A call begins, or is tried again."""
+        run = self._begin(run_id, parent_run_id, metadata)
+        call_id = str(kwargs.get("tool_call_id") or run_id)
+        attempt = run.start(
+            call_id,
+            agent=_text((metadata or {}).get("lc_agent_name")) or self._agent,
+            tool=str(kwargs.get("name") or serialized.get("name") or "tool"),
+            arguments=input_str if inputs is None else inputs,
+        )
+        with self._lock:
+            self._calls[run_id] = run, call_id, attempt
+
+    @override
+    @_guarded
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A call gave a result; a tool may also say in its message that it failed."""
+        call = self._call(run_id)
+        if call is not None:
+            failed = isinstance(output, ToolMessage) and output.status == "error"
+            run, call_id, attempt = call
+            run.end(
+                call_id,
+                attempt,
+                status="error" if failed else "ok",
+                result=output.content if isinstance(output, ToolMessage) else output,
+                error_type="_OTHER" if failed else None,
+            )
+
+    @override
+    @_guarded
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A call raised; an interrupt of the graph and a cancelled task are no failure of the tool."""
+        call = self._call(run_id)
+        if call is not None:
+            interrupted = isinstance(error, GraphBubbleUp) or not isinstance(error, Exception)
+            run, call_id, attempt = call
+            run.end(
+                call_id,
+                attempt,
+                status="interrupted" if interrupted else "error",
+                result=str(error),
+                error_type=type(error).__qualname__,
+            )
+
+    def _call(self, run_id: UUID) -> tuple[Run, str, int] | None:
+        self._end(run_id)
+        with self._lock:
+            return self._calls.pop(run_id, None)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _request(inputs: Any) -> str | None:
+    """What the user asked for: the last message of the input."""
+    messages = inputs.get("messages") if isinstance(inputs, Mapping) else None
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if isinstance(last, BaseMessage):
+        last = last.content
+    elif isinstance(last, Mapping):
+        last = last.get("content")
+    elif isinstance(last, tuple):
+        last = last[-1]
+    return last if isinstance(last, str) and last.strip() else None

@@ -1,0 +1,204 @@
+"""The LangChain callback handler, driven by a real agent with a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentmodel import AgentModel
+from tests.integration.integrations.scenario import (
+    AGENT,
+    CATEGORY,
+    DOMAIN,
+    EXPECTED,
+    REQUEST,
+    SCRIPT,
+    SESSION,
+    USER,
+    expected,
+    shown,
+)
+
+pytest.importorskip("langchain", reason="the extra langchain is not installed")
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware, ToolRetryMiddleware, wrap_tool_call
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
+
+from agentmodel.integrations.langchain import AgentModelCallback, Tracker
+
+NOT_SHOWN = ("unknown tool", "rejected", "cache hit")
+LOOKS = {"edited": "ok"}
+
+CONFIG: dict[str, Any] = {"configurable": {"thread_id": SESSION}, "metadata": {"user_id": USER, "category": CATEGORY}}
+ASKED: dict[str, Any] = {"messages": [("user", REQUEST)]}
+DECISIONS = (
+    {"type": "reject", "message": "too much"},
+    {"type": "edit", "edited_action": {"name": "pay", "args": {"amount": 5}}},
+)
+
+
+class Scripted(GenericFakeChatModel):
+    """A model that says what it is told to."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        """Know the tools already."""
+        return self
+
+
+def scripted() -> Iterator[AIMessage]:
+    """The scenario's turns as messages, and an answer."""
+    for turn in SCRIPT:
+        yield AIMessage(
+            "",
+            tool_calls=[{"name": c.tool, "args": c.arguments, "id": c.call_id} for c in turn.calls],
+            usage_metadata={
+                "input_tokens": turn.input_tokens,
+                "output_tokens": turn.output_tokens,
+                "total_tokens": turn.input_tokens + turn.output_tokens,
+            },
+        )
+    yield AIMessage("done")
+
+
+@tool
+def search(q: str) -> str:
+    """Search."""
+    return f"found {q}"
+
+
+@tool
+def broken(q: str) -> str:
+    """Fail."""
+    raise ValueError(f"no route to {q}")
+
+
+@tool
+def pay(amount: int) -> str:
+    """Pay."""
+    return f"paid {amount}"
+
+
+def flaky() -> Any:
+    """A tool that fails at its first call."""
+    failures = iter([ConnectionError("gone")])
+
+    @tool("flaky")
+    def flaky(q: str) -> str:
+        """Fail once."""
+        for failure in failures:
+            raise failure
+        return f"found {q}"
+
+    return flaky
+
+
+@wrap_tool_call
+def guarded(request: Any, handler: Callable[[Any], Any]) -> Any:
+    """Answer c9 from a cache, and let the model read what fails."""
+    call = request.tool_call
+    if call["id"] == "c9":
+        return ToolMessage("found a", tool_call_id=call["id"])
+    try:
+        return handler(request)
+    except ValueError as error:
+        return ToolMessage(str(error), tool_call_id=call["id"], status="error")
+
+
+def run_scenario(handler: AgentModelCallback) -> None:
+    """The scenario by a real agent, with people who reject one payment and edit the other."""
+    agent: Any = create_agent(
+        Scripted(messages=scripted()),
+        [search, flaky(), broken, pay],
+        name=AGENT,
+        checkpointer=InMemorySaver(),
+        middleware=[
+            HumanInTheLoopMiddleware(interrupt_on={"pay": True}),
+            guarded,
+            ToolRetryMiddleware(max_retries=1, tools=["flaky"], initial_delay=0.0, jitter=False),
+        ],
+    )
+    config = {**CONFIG, "callbacks": [handler]}
+    agent.invoke(ASKED, config)
+    for decision in DECISIONS:
+        agent.invoke(Command(resume={"decisions": [decision]}), config)
+
+
+@pytest.fixture
+def model() -> Iterator[AgentModel]:
+    """A model on embedded engines."""
+    with AgentModel.local() as model:
+        yield model
+
+
+def test_scenario(model: AgentModel) -> None:
+    """Everything in the scenario is recorded that callbacks show; an edited call looks like a plain one."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        run_scenario(AgentModelCallback(tracker))
+
+    assert expected(without=NOT_SHOWN, looks=LOOKS) == shown(model)
+    assert tracker.errors == 0
+    (session,) = list(model.repository.sessions("USRada"))
+    assert (session.request, session.category) == (REQUEST, CATEGORY)
+
+
+def test_table_in_the_docs() -> None:
+    """The docs say of each case of the scenario what the handler makes of it."""
+    page = Path(__file__).parents[3] / "docs" / "integrations" / "langchain.md"
+    rows = [f"| {case} | {_said(case)} |" for case in dict.fromkeys(call.case for call in EXPECTED)]
+
+    assert "\n".join(["| case | callback handler |", "|---|---|", *rows]) in page.read_text(encoding="utf-8")
+
+
+def _said(case: str) -> str:
+    if case in NOT_SHOWN:
+        return "not shown"
+    return f"recorded as `{LOOKS[case]}`" if case in LOOKS else "recorded"
+
+
+def test_interrupt_inside_a_tool(model: AgentModel) -> None:
+    """A tool that waits for a person is interrupted, which is no failure; resumed, it is a second attempt."""
+
+    @tool
+    def ask(q: str) -> str:
+        """Ask a person."""
+        return str(interrupt(q))
+
+    said = iter([AIMessage("", tool_calls=[{"name": "ask", "args": {"q": "a"}, "id": "c1"}]), AIMessage("done")])
+    agent: Any = create_agent(Scripted(messages=said), [ask], name=AGENT, checkpointer=InMemorySaver())
+    with Tracker(model, domain=DOMAIN) as tracker:
+        config = {**CONFIG, "callbacks": [AgentModelCallback(tracker)]}
+        agent.invoke(ASKED, config)
+        agent.invoke(Command(resume="yes"), config)
+
+    assert [("interrupted", 1), ("ok", 2)] == [(call.status, call.attempt) for call in shown(model)]
+    (session,) = list(model.repository.sessions("USRada"))
+    assert session.succeeded is None
+
+
+def test_asyncio(model: AgentModel) -> None:
+    """An agent that is awaited is recorded the same; an error that leaves it is the session's failure."""
+    said = iter([AIMessage("", tool_calls=[{"name": "broken", "args": {"q": "a"}, "id": "c1"}])])
+    agent: Any = create_agent(Scripted(messages=said), [broken], name=AGENT)
+    with Tracker(model, domain=DOMAIN) as tracker, pytest.raises(ValueError, match="no route to a"):
+        asyncio.run(agent.ainvoke(ASKED, {**CONFIG, "callbacks": [AgentModelCallback(tracker)]}))
+
+    assert [("broken", "error", "ValueError")] == [(c.tool, c.status, c.error_type) for c in shown(model)]
+    (session,) = list(model.repository.sessions("USRada"))
+    assert session.succeeded is False
+
+
+def test_errors_are_counted(model: AgentModel) -> None:
+    """A callback that fails is counted, and the agent does not learn of it."""
+    with Tracker(model) as tracker:
+        AgentModelCallback(tracker).on_tool_start({}, "", run_id="no id", inputs=None, metadata=3)  # type: ignore[arg-type]  # what no framework gives
+
+    assert 1 == tracker.errors
