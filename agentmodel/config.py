@@ -110,6 +110,22 @@ class Settings(BaseSettings):
     ttl_days_low: int = Field(default=30, ge=1, description="Days history is kept when its score is low.")
     ttl_score: float = Field(default=1.0, ge=0, description="From this score up, history counts as high.")
 
+    # MCP server
+    mcp_user: str | None = Field(default=None, description="Who calls the MCP server where no token says it.")
+    mcp_roles: str = Field(
+        default="reader,recorder",
+        description="What that caller may do: reader, recorder, reviewer, operator, joined by commas.",
+        pattern=r"^(reader|recorder|reviewer|operator)(,(reader|recorder|reviewer|operator))*$",
+    )
+    mcp_self_review: bool = Field(
+        default=False, description="Whether a reviewer may decide about its own sessions through the MCP server."
+    )
+    mcp_state_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Secret that seals open forms of the MCP server; the same for all workers, at least 32 characters.",
+    )
+
     @field_validator("endpoint")
     @classmethod
     def _endpoint_is_a_url(cls, value: str | None) -> str | None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.main import get_command
 
-from agentmodel.cli import _check, _demo, _journal, _learn, _read, _reviews, _up, _write
+from agentmodel.cli import _check, _demo, _journal, _learn, _mcp, _read, _reviews, _up, _write
 from agentmodel.cli._model import STACK
 from agentmodel.exceptions import AgentModelError, ValidationError
 
@@ -67,6 +67,7 @@ _read.add(app)
 _learn.add(app)
 _reviews.add(app)
 _check.add(app)
+_mcp.add(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,383 @@
+"""The history as an MCP server: plans, rankings, health, sessions, reviews and savings as tools of any MCP client.
+
+Who may do what is decided by who calls (`Caller`), never by an argument that a model fills in. On stdio the caller is
+named at the start; over HTTP it is whom the bearer token belongs to.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+
+try:
+    from mcp.server import MCPServer
+    from mcp.server.auth.provider import AccessToken, TokenVerifier
+    from mcp.server.auth.settings import AuthSettings
+    from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
+    from mcp.server.mcpserver import Context
+    from mcp.server.mcpserver.exceptions import ResourceError, ToolError
+    from mcp.server.mcpserver.resolve import Elicit, Resolve
+    from mcp.server.request_state import RequestStateSecurity
+    from mcp.server.transport_security import TransportSecuritySettings
+except ModuleNotFoundError as error:
+    from agentmodel.exceptions import MissingExtraError
+
+    raise MissingExtraError("mcp", "the MCP server", error.name) from error
+from pydantic import AnyHttpUrl, BaseModel, Field
+
+from agentmodel.client import AgentModel
+from agentmodel.dynamo.models import Review
+from agentmodel.exceptions import AgentModelError, ConfigurationError, Conflict, NotFound, ValidationError
+from agentmodel.integrations._answers import (
+    AgentScore, Call, Health, Question, Ranking, Recorded, Saved, Savings, SessionList, SessionRow, ToolList, Waiting,
+)  # fmt: skip
+from agentmodel.integrations._callers import ROLES, Caller, Role, Tokens, roles_of
+from agentmodel.suggest.answers import Decision
+from agentmodel.suggest.plan import Plan
+from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews
+
+__all__ = ["ROLES", "Caller", "ReviewAnswer", "Role", "Tokens", "http_security", "mcp_server", "roles_of"]
+
+_log = logging.getLogger("agentmodel.mcp")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Limit = Annotated[int, Field(ge=1, le=100, description="The most rows.")]
+OfUser = Annotated[str | None, Field(description="Only for operators: another user than the caller's own.")]
+
+
+class ReviewAnswer(BaseModel):
+    """What a person answers to a question; the fields are flat, as forms of MCP clients are."""
+
+    decision: Literal["approve", "edit", "reject", "respond"] = Field(description="What is to be done.")
+    reason: str = Field(default="", description="Why; a rejection needs it.")
+    text: str = Field(default="", description="With edit: the arguments as JSON. With respond: what is given back.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What the tools work with."""
+
+    model: AgentModel
+    caller: Caller | None
+    self_review: bool
+
+
+_Ctx = Context[_Desk, Any]
+
+
+def _readable(tool: Callable[P, R]) -> Callable[P, R]:
+    """Errors as a model may read them: bad input in its own words, nothing of what is inside."""
+
+    @functools.wraps(tool)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return tool(*args, **kwargs)
+        except (ValidationError, NotFound, Conflict) as error:
+            raise ToolError(str(error)) from None
+        except AgentModelError as error:
+            _log.warning("mcp.failed tool=%s: %s", tool.__name__, error)
+            raise ToolError("the history cannot be reached or read now; try again later, or go on without it") from None
+
+    return told
+
+
+def _desk(ctx: _Ctx) -> _Desk:
+    return ctx.request_context.lifespan_context
+
+
+def _caller(ctx: _Ctx) -> Caller:
+    """Who calls: whom the token of this request belongs to, or on stdio who was named at the start."""
+    user = getattr(ctx.request_context.request, "scope", {}).get("user")
+    token = getattr(user, "access_token", None)
+    if isinstance(token, AccessToken):
+        if not token.subject:
+            raise ToolError("not allowed: the token names no user")
+        return Caller(user_id=token.subject, roles=frozenset(role for role in ROLES if role in token.scopes))
+    fixed = _desk(ctx).caller
+    if fixed is None:
+        raise ToolError("not allowed: nobody is known to call; give a bearer token")
+    return fixed
+
+
+# Read
+
+
+@_readable
+def recommend_process(
+    ctx: _Ctx,
+    category: str | None = None,
+    request: str | None = None,
+    domain_id: str | None = None,
+    user_id: OfUser = None,
+) -> Plan:
+    """What to do for a request: which agent, which steps, what to avoid, and why."""
+    user = _caller(ctx).scope(user_id, "reader")
+    return _desk(ctx).model.suggest(user, category=category, request=request, domain_id=domain_id)
+
+
+@_readable
+def agent_ranking(ctx: _Ctx, domain_id: str, limit: Limit = 10) -> Ranking:
+    """The agents of a domain, best first, with the scores that were last published."""
+    _caller(ctx).need("reader", "operator")
+    page = _desk(ctx).model.repository.top_agents(domain_id, limit)
+    return Ranking(domain_id=domain_id, agents=tuple(AgentScore.model_validate(agent) for agent in page.items))
+
+
+@_readable
+def tool_health(ctx: _Ctx, domain_id: str) -> ToolList:
+    """The tools of a domain and whether they fail now, failing ones first."""
+    _caller(ctx).need("reader", "operator")
+    tools = _desk(ctx).model.health.tools(domain_id)
+    return ToolList(domain_id=domain_id, tools=tuple(Health.model_validate(tool) for tool in tools))
+
+
+@_readable
+def session_history(
+    ctx: _Ctx,
+    session_id: str | None = None,
+    limit: Limit = 20,
+    cursor: str | None = None,
+    user_id: OfUser = None,
+) -> SessionList:
+    """The caller's sessions, newest first; with ``session_id`` the calls of that session in their order."""
+    user = _caller(ctx).scope(user_id, "reader")
+    repository = _desk(ctx).model.repository
+    if session_id is None:
+        page = repository.sessions(user, limit, cursor=cursor)
+        rows = tuple(SessionRow.model_validate(session) for session in page.items)
+        return SessionList(user_id=user, sessions=rows, cursor=page.cursor)
+    history = repository.session_history(user, session_id, limit=limit, cursor=cursor)
+    calls = tuple(Call.model_validate(call) for call in history.executions)
+    return SessionList(user_id=user, calls=calls, cursor=history.cursor)
+
+
+@_readable
+def savings_report(ctx: _Ctx) -> Savings:
+    """What known answers saved in each category, over all users, as of the last refresh; for operators."""
+    _caller(ctx).need("operator")
+    return Savings(rows=tuple(Saved.model_validate(row) for row in _desk(ctx).model.savings()))
+
+
+# Record
+
+
+@_readable
+def record_execution(
+    ctx: _Ctx,
+    agent_id: str,
+    tool_id: str,
+    succeeded: bool,
+    process: str = "call",
+    session_id: str | None = None,
+    request: str | None = None,
+    category: str | None = None,
+    arguments: Any = None,
+    result: Any = None,
+    error_type: str | None = None,
+    call_id: str | None = None,
+    user_id: OfUser = None,
+) -> Recorded:
+    """Record one call of a tool; without ``session_id`` a new session is begun.
+
+    Give ``call_id`` to make trying again harmless.
+    """
+    user = _caller(ctx).scope(user_id, "recorder")
+    model = _desk(ctx).model
+    with (
+        model.session(user, request, category=category, session_id=session_id) as session,
+        session.process(process) as step,
+    ):
+        call = step.call(agent_id, tool_id, values=arguments, call_id=call_id)
+        with call:
+            call.result = result
+            if not succeeded:
+                call.fail(error_type=error_type)
+    made = call.receipt
+    if made is None:
+        raise ToolError("nothing was recorded")
+    return Recorded(
+        user_id=user, session_id=session.session_id, process_id=step.process_id, call_id=made.entity.call_id or ""
+    )
+
+
+# Review
+
+
+def _question(model: AgentModel, review: Review, note: str | None = None) -> Question:
+    answer_of = model.reviews.status(review)
+    return Question(
+        review=Reviews.reference(review),
+        question=review.question,
+        status=answer_of,
+        agent_id=review.agent_id,
+        tool_id=review.tool_id,
+        arguments=review.arguments,
+        reason=review.reason,
+        allowed=tuple(review.allowed or ()),
+        answer_until=review.answer_until,
+        decision=review.decision,
+        decided_by=review.decided_by,
+        note=note,
+    )
+
+
+@_readable
+def list_reviews(ctx: _Ctx, queue: str = DEFAULT_QUEUE, limit: Limit = 20, cursor: str | None = None) -> Waiting:
+    """The open questions of a queue, nearest deadline first; for reviewers."""
+    _caller(ctx).need("reviewer")
+    model = _desk(ctx).model
+    page = model.reviews.inbox(queue, limit=limit, cursor=cursor)
+    return Waiting(reviews=tuple(_question(model, review) for review in page.items), cursor=page.cursor)
+
+
+def _may_decide(ctx: _Ctx, which: str) -> tuple[Caller, Review]:
+    caller, desk = _caller(ctx), _desk(ctx)
+    caller.need("reviewer")
+    review = desk.model.reviews.get(which)
+    if review.user_id == caller.user_id and not desk.self_review:
+        raise ToolError("not allowed: the question is about the caller's own session; another reviewer has to decide")
+    return caller, review
+
+
+@_readable
+def _asked(ctx: _Ctx, review: str) -> Elicit[ReviewAnswer]:
+    """The form for the person at the client: the model neither sees nor fills it in."""
+    _, found = _may_decide(ctx, review)
+    able = ctx.client_capabilities
+    form = None if able is None else able.elicitation
+    if form is None or (form.form is None and form.url is not None):
+        raise ToolError(
+            f"review {review} stays open: this client cannot ask a person (it has no elicitation). "
+            f"A reviewer can answer it by `agentmodel reviews show`, `approve`, `edit`, `reject` or `respond`"
+        )
+    about = f"{found.tool_id or 'a step'} of {found.agent_id or 'no agent'}"
+    exact = json.dumps(found.arguments, ensure_ascii=True, sort_keys=True)
+    return Elicit(f"{found.question}\n{about} with {exact}\nSHA-256 {found.arguments_hash}", ReviewAnswer)
+
+
+@_readable
+def decide_review(
+    ctx: _Ctx,
+    review: str,
+    answer: Annotated[ElicitationResult[ReviewAnswer], Resolve(_asked)],
+) -> Question:
+    """Have the person at the client answer a question; nothing is decided by the model. For reviewers."""
+    caller, found = _may_decide(ctx, review)
+    reviews = _desk(ctx).model.reviews
+    if not isinstance(answer, AcceptedElicitation):
+        return _question(_desk(ctx).model, found, f"nothing was decided: the person chose to {answer.action}")
+    said = answer.data
+    decision: Decision = said.decision
+    done = reviews.decide(
+        review,
+        decision,
+        caller.user_id,
+        reason=said.reason or None,
+        arguments=_edited(said.text) if decision == "edit" else None,
+        response=(said.text or None) if decision == "respond" else None,
+        arguments_hash=found.arguments_hash,
+    )
+    return _question(_desk(ctx).model, done)
+
+
+def _edited(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValidationError("text", text, "with edit, the arguments to call with as JSON") from None
+
+
+# The server
+
+
+def mcp_server(
+    model: AgentModel,
+    *,
+    caller: Caller | None = None,
+    verifier: TokenVerifier | None = None,
+    url: str = "http://127.0.0.1:8000/mcp",
+    self_review: bool = False,
+    state_keys: Sequence[str] = (),
+) -> MCPServer[_Desk]:
+    """A server with the tools of this module.
+
+    Args:
+        model: The installation.
+        caller: Who calls where no token says it: on stdio, or on loopback.
+        verifier: Says whom a bearer token belongs to: the token's ``subject`` is the user, its scopes are the roles.
+        url: Under which clients reach the server; used with a verifier.
+        self_review: Whether a reviewer may decide about its own sessions.
+        state_keys: Secrets of at least 32 bytes that seal open forms; needed when several workers answer.
+
+    Raises:
+        ConfigurationError: There is both a caller and a verifier, or neither.
+    """
+    if (caller is None) == (verifier is None):
+        raise ConfigurationError("an MCP server needs either a caller or a verifier of tokens, and not both")
+
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[_Desk]) -> AsyncIterator[_Desk]:
+        yield _Desk(model, caller, self_review)
+
+    address = AnyHttpUrl(url)
+    server: MCPServer[_Desk] = MCPServer(
+        "agentmodel",
+        instructions="Execution history of agents: ask for a plan before work, record calls after it.",
+        lifespan=lifespan,
+        token_verifier=verifier,
+        auth=None if verifier is None else AuthSettings(issuer_url=address, resource_server_url=address),
+        request_state_security=RequestStateSecurity(keys=list(state_keys)) if state_keys else None,
+        log_level="WARNING",
+    )
+    for tool in (
+        recommend_process, agent_ranking, tool_health, session_history, record_execution, list_reviews, decide_review,
+        savings_report,
+    ):  # fmt: skip
+        server.tool()(tool)
+    server.resource("agentmodel://domains/{domain_id}/agents", mime_type="application/json")(_agents)
+    return server
+
+
+def _agents(ctx: _Ctx, domain_id: str) -> str:
+    """The agents of a domain with their scores."""
+    try:
+        return agent_ranking(ctx, domain_id).model_dump_json()
+    except ToolError as error:
+        raise ResourceError(str(error)) from None
+
+
+def http_security(host: str, port: int, *, verified: bool, allowed: Sequence[str] = ()) -> TransportSecuritySettings:
+    """Which Host headers an HTTP server takes; protection against DNS rebinding is always on.
+
+    Args:
+        host: Where it binds.
+        port: And to which port.
+        verified: Whether tokens are verified.
+        allowed: Names under which clients reach it, such as behind a proxy.
+
+    Raises:
+        ConfigurationError: It would be reachable from elsewhere without tokens.
+    """
+    if not verified and not _is_loopback(host):
+        raise ConfigurationError(
+            f"without tokens the MCP server binds to 127.0.0.1 only, not to {host}: give a token file (--tokens)"
+        )
+    own = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+    hosts = [*own, *allowed]
+    return TransportSecuritySettings(
+        allowed_hosts=hosts, allowed_origins=[f"{scheme}://{name}" for name in hosts for scheme in ("http", "https")]
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
