@@ -35,10 +35,20 @@ from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Review
 from agentmodel.exceptions import AgentModelError, ConfigurationError, Conflict, NotFound, ValidationError
 from agentmodel.integrations._answers import (
-    AgentScore, Call, Health, Question, Ranking, Recorded, Saved, Savings, SessionList, SessionRow, ToolList, Waiting,
+    AgentScore,
+    Call,
+    Health,
+    Question,
+    Ranking,
+    Recorded,
+    Saved,
+    Savings,
+    SessionList,
+    SessionRow,
+    ToolList,
+    Waiting,
 )  # fmt: skip
 from agentmodel.integrations._callers import ROLES, Caller, Role, Tokens, roles_of
-from agentmodel.suggest.answers import Decision
 from agentmodel.suggest.plan import Plan
 from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews
 
@@ -58,6 +68,9 @@ class ReviewAnswer(BaseModel):
     decision: Literal["approve", "edit", "reject", "respond"] = Field(description="What is to be done.")
     reason: str = Field(default="", description="Why; a rejection needs it.")
     text: str = Field(default="", description="With edit: the arguments as JSON. With respond: what is given back.")
+
+
+Said = Annotated[ReviewAnswer | None, Field(description="Only where the client has no forms: what a person answered.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +184,7 @@ def savings_report(ctx: _Ctx) -> Savings:
 @_readable
 def record_execution(
     ctx: _Ctx,
+    *,
     agent_id: str,
     tool_id: str,
     succeeded: bool,
@@ -247,19 +261,21 @@ def _may_decide(ctx: _Ctx, which: str) -> tuple[Caller, Review]:
 
 
 @_readable
-def _asked(ctx: _Ctx, review: str) -> Elicit[ReviewAnswer]:
-    """The form for the person at the client: the model neither sees nor fills it in."""
+def _asked(ctx: _Ctx, review: str, said: Said = None) -> Elicit[ReviewAnswer] | ReviewAnswer:
+    """The form for the person at the client; where the client has no forms, what its call says."""
     _, found = _may_decide(ctx, review)
     able = ctx.client_capabilities
     form = None if able is None else able.elicitation
-    if form is None or (form.form is None and form.url is not None):
+    if form is not None and (form.form is not None or form.url is None):
+        about = f"{found.tool_id or 'a step'} of {found.agent_id or 'no agent'}"
+        exact = json.dumps(found.arguments, ensure_ascii=True, sort_keys=True)
+        return Elicit(f"{found.question}\n{about} with {exact}\nSHA-256 {found.arguments_hash}", ReviewAnswer)
+    if said is None:
         raise ToolError(
-            f"review {review} stays open: this client cannot ask a person (it has no elicitation). "
-            f"A reviewer can answer it by `agentmodel reviews show`, `approve`, `edit`, `reject` or `respond`"
+            f"review {review} stays open: this client has no form to ask a person by. "
+            "Ask the person, and call again with the answer as `said`"
         )
-    about = f"{found.tool_id or 'a step'} of {found.agent_id or 'no agent'}"
-    exact = json.dumps(found.arguments, ensure_ascii=True, sort_keys=True)
-    return Elicit(f"{found.question}\n{about} with {exact}\nSHA-256 {found.arguments_hash}", ReviewAnswer)
+    return said
 
 
 @_readable
@@ -267,21 +283,24 @@ def decide_review(
     ctx: _Ctx,
     review: str,
     answer: Annotated[ElicitationResult[ReviewAnswer], Resolve(_asked)],
+    said: Said = None,  # noqa: ARG001  # `_asked` takes it
 ) -> Question:
-    """Have the person at the client answer a question; nothing is decided by the model. For reviewers."""
+    """Have the person at the client answer a question, by a form. For reviewers.
+
+    ``said`` counts only where the client has no forms, and must be what a person said.
+    """
     caller, found = _may_decide(ctx, review)
     reviews = _desk(ctx).model.reviews
     if not isinstance(answer, AcceptedElicitation):
         return _question(_desk(ctx).model, found, f"nothing was decided: the person chose to {answer.action}")
-    said = answer.data
-    decision: Decision = said.decision
+    person = answer.data
     done = reviews.decide(
         review,
-        decision,
+        person.decision,
         caller.user_id,
-        reason=said.reason or None,
-        arguments=_edited(said.text) if decision == "edit" else None,
-        response=(said.text or None) if decision == "respond" else None,
+        reason=person.reason or None,
+        arguments=_edited(person.text) if person.decision == "edit" else None,
+        response=(person.text or None) if person.decision == "respond" else None,
         arguments_hash=found.arguments_hash,
     )
     return _question(_desk(ctx).model, done)
