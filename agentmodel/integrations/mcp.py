@@ -364,7 +364,7 @@ def mcp_server(
     return server
 
 
-def _agents(ctx: _Ctx, domain_id: str) -> str:
+def _agents(ctx: Context, domain_id: str) -> str:  # not `_Ctx`: a resource's context would be copied empty into it
     """The agents of a domain with their scores."""
     try:
         return agent_ranking(ctx, domain_id).model_dump_json()

@@ -1,0 +1,593 @@
+"""The MCP server, driven by the official client: both transports, both protocol modes, real engines."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mcp", reason="the MCP server is an extra")
+
+import httpx2
+import uvicorn
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, TextResourceContents
+
+from agentmodel import AgentModel, Review, Settings
+from agentmodel.embedded import Engines, _free_port
+from agentmodel.exceptions import ConfigurationError, TableUnavailable
+from agentmodel.integrations.mcp import ROLES, Caller, Role, Tokens, http_security, mcp_server
+from agentmodel.suggest.review import Reviews
+from tests.integration.suggest_world import TODAY, catalogue, learn, run
+
+USER, OTHER, JUDGE = "USR001", "USR002", "USR003"
+ALLOWED: dict[str, set[str]] = {
+    "recommend_process": {"reader", "operator"},
+    "agent_ranking": {"reader", "operator"},
+    "tool_health": {"reader", "operator"},
+    "session_history": {"reader", "operator"},
+    "record_execution": {"recorder", "operator"},
+    "list_reviews": {"reviewer"},
+    "decide_review": {"reviewer"},
+    "savings_report": {"operator"},
+    "agentmodel://domains/DMN001/agents": {"reader", "operator"},
+}
+MODES = ["auto", "legacy"]
+TRANSPORTS = ["stdio", "http"]
+CALL = {"agent_id": "AGT001", "tool_id": "TL001", "arguments": {"near": "park"}, "result": "found", "succeeded": True}
+
+Elicited = Callable[[Any, ElicitRequestParams], Awaitable[ElicitResult]]
+
+
+@dataclass
+class World:
+    """A running stack with a learnt history, and an HTTP server that knows a token for every user and role."""
+
+    folder: Path
+    model: AgentModel
+    url: str
+
+    def ask(self, user_id: str = USER) -> str:
+        """A question about a session of a user."""
+        asked = self.model.reviews.ask(
+            user_id, "SESS1", "Cancel the order?", arguments={"order": "W1"}, agent_id="AGT001", tool_id="TL002"
+        )
+        return Reviews.reference(asked)
+
+    def review(self, which: str) -> Review:
+        return self.model.reviews.get(which)
+
+
+def token(user: str, *roles: str) -> str:
+    return "-".join(("secret", user, *sorted(roles)))
+
+
+def entry(user: str, *roles: str) -> dict[str, Any]:
+    """A line of the token file."""
+    return {"sha256": hashlib.sha256(token(user, *roles).encode()).hexdigest(), "user_id": user, "roles": roles}
+
+
+@contextmanager
+def served(app: Any, port: int) -> Iterator[None]:
+    """An HTTP server in a thread."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        answering(f"http://127.0.0.1:{port}/", thread.is_alive)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def answering(url: str, alive: Callable[[], bool]) -> None:
+    """Wait until something answers there."""
+    until = time.monotonic() + 60
+    with httpx2.Client(trust_env=False) as client:
+        while True:
+            try:
+                client.get(url)
+            except httpx2.TransportError:
+                assert alive(), "the server ended"
+                assert time.monotonic() < until, "the server does not answer"
+                threading.Event().wait(0.02)
+            else:
+                return
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The stack, learnt, and served."""
+    folder = tmp_path_factory.mktemp("mcp") / ".agentmodel"
+    plain = Settings(endpoint=None, valkey_url=None, warehouse_url=None)
+    with Engines(folder, settings=plain.model_copy()) as engines:
+        with AgentModel.from_settings(engines.settings) as model:
+            model.table.create()
+            catalogue(model)
+            run(model, USER)
+            run(model, OTHER, failing=[2], succeeded=False)
+            learn(model)
+            model.publish(as_of=TODAY)
+        users = [(user, (role,)) for user in (USER, OTHER, JUDGE) for role in ROLES]
+        path = folder.parent / "tokens.json"
+        path.write_text(json.dumps([entry(user, *roles) for user, roles in [*users, (USER, ())]]), encoding="utf-8")
+        port = _free_port()
+        with AgentModel.from_settings(engines.settings) as model:
+            server = mcp_server(model, verifier=Tokens.of_file(path), url=f"http://127.0.0.1:{port}/mcp")
+            security = http_security("127.0.0.1", port, verified=True)
+            with served(server.streamable_http_app(transport_security=security), port):
+                yield World(folder, model, f"http://127.0.0.1:{port}/mcp")
+
+
+def over_stdio(world: World, user: str, *roles: str, mode: str, elicited: Elicited | None = None) -> Client:
+    named = [part for role in roles for part in ("--role", role)]
+    command = ["-W", "error", "-m", "agentmodel", "--dir", str(world.folder), "mcp", "--user", user, *named]
+    server = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
+    return Client(server, mode=mode, elicitation_callback=elicited)
+
+
+@asynccontextmanager
+async def over_http(
+    url: str, bearer: str | None, *, mode: str, elicited: Elicited | None = None
+) -> AsyncIterator[Client]:
+    headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode, elicitation_callback=elicited) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(params=[(transport, mode) for transport in TRANSPORTS for mode in MODES], ids="-".join)
+def connect(request: pytest.FixtureRequest, world: World) -> Callable[..., Any]:
+    """A client of a user with a role, over each transport in each protocol mode."""
+    transport, mode = request.param
+
+    def connected(user: str, role: str, elicited: Elicited | None = None) -> Any:
+        if transport == "stdio":
+            return over_stdio(world, user, role, mode=mode, elicited=elicited)
+        return over_http(world.url, token(user, role), mode=mode, elicited=elicited)
+
+    return connected
+
+
+def given(result: CallToolResult) -> dict[str, Any]:
+    """The structured content of an answer that is no error."""
+    assert not result.is_error, told(result)
+    assert result.structured_content is not None
+    return result.structured_content
+
+
+def told(result: CallToolResult) -> str:
+    """The text of an answer."""
+    return "".join(getattr(block, "text", "") for block in result.content)
+
+
+def answering_form(action: Any, **content: Any) -> tuple[Elicited, list[str]]:
+    """A person who answers every form so, and the questions asked."""
+    asked: list[str] = []
+
+    async def answer(_: Any, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action=action, content=content or None)
+
+    return answer, asked
+
+
+def test_tools_have_schemas(connect: Callable[..., Any]) -> None:
+    """Eight tools and a resource are offered, each tool with the schema of what it gives."""
+
+    async def scenario() -> None:
+        async with connect(USER, "reader") as client:
+            tools = (await client.list_tools()).tools
+            templates = (await client.list_resource_templates()).resource_templates
+
+            assert {name for name in ALLOWED if "://" not in name} == {tool.name for tool in tools}
+            assert all(tool.output_schema and tool.description for tool in tools)
+            assert ["agentmodel://domains/{domain_id}/agents"] == [each.uri_template for each in templates]
+            assert not any("ctx" in tool.input_schema["properties"] for tool in tools if tool.input_schema)
+
+    asyncio.run(scenario())
+
+
+def test_reads_what_is_known(connect: Callable[..., Any]) -> None:
+    """A plan, a ranking, the health of tools and sessions come back as data."""
+
+    async def scenario() -> None:
+        async with connect(USER, "reader") as client:
+            plan = given(await client.call_tool("recommend_process", {"category": "cafe search"}))
+            ranking = given(await client.call_tool("agent_ranking", {"domain_id": "DMN001"}))
+            health = given(await client.call_tool("tool_health", {"domain_id": "DMN001"}))
+            sessions = given(await client.call_tool("session_history", {}))
+            first = sessions["sessions"][-1]["session_id"]
+            calls = given(await client.call_tool("session_history", {"session_id": first}))
+            read = await client.read_resource("agentmodel://domains/DMN001/agents")
+
+            assert "AGT001" == plan["agent_id"]
+            assert "AGT001" == ranking["agents"][0]["agent_id"]
+            assert "DMN001" == health["domain_id"]
+            assert USER == sessions["user_id"]
+            assert ["TL001", "TL002", "TL003"] == [call["tool_id"] for call in calls["calls"]]
+            assert isinstance(read.contents[0], TextResourceContents)
+            assert ranking == json.loads(read.contents[0].text)
+
+    asyncio.run(scenario())
+
+
+def test_records_for_the_caller(connect: Callable[..., Any], world: World) -> None:
+    """A recorded call stands in the caller's own session; with its id it is recorded once however often it is sent."""
+
+    async def scenario() -> tuple[dict[str, Any], dict[str, Any]]:
+        async with connect(OTHER, "recorder") as client:
+            first = given(await client.call_tool("record_execution", CALL | {"category": "by mcp"}))
+            same = {"session_id": first["session_id"], "call_id": "call-2", "succeeded": False, "error_type": "Timeout"}
+            await client.call_tool("record_execution", CALL | same)
+            return first, given(await client.call_tool("record_execution", CALL | same))
+
+    first, again = asyncio.run(scenario())
+    history = world.model.repository.session_history(OTHER, first["session_id"])
+
+    assert (OTHER, OTHER) == (first["user_id"], again["user_id"])
+    assert [(True, None), (False, "Timeout")] == [(call.succeeded, call.error_type) for call in history.executions]
+
+
+def test_a_person_decides_by_a_form(connect: Callable[..., Any], world: World) -> None:
+    """What the person at the client answers is the decision, in the name of the caller; the model's argument is not."""
+    which = world.ask()
+    person, asked = answering_form("accept", decision="reject", reason="too late")
+
+    async def scenario() -> dict[str, Any]:
+        async with connect(JUDGE, "reviewer", person) as client:
+            waiting = given(await client.call_tool("list_reviews", {"limit": 100}))
+            assert which in [each["review"] for each in waiting["reviews"]]
+            arguments = {"review": which, "said": {"decision": "approve"}}
+            return given(await client.call_tool("decide_review", arguments))
+
+    done = asyncio.run(scenario())
+    review = world.review(which)
+
+    assert ("rejected", "reject", JUDGE) == (done["status"], done["decision"], done["decided_by"])
+    assert ("reject", JUDGE, "too late") == (review.decision, review.decided_by, review.decision_reason)
+    assert JUDGE == (review.trail or [])[-1]["by"]
+    assert 1 == len(asked)
+    assert 'TL002 of AGT001 with {"order": "W1"}' in asked[0]
+
+
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+def test_who_declines_decides_nothing(connect: Callable[..., Any], world: World, action: str) -> None:
+    """A form that is declined or closed leaves the question open, and says so."""
+    which = world.ask()
+    person, _ = answering_form(action)
+
+    async def scenario() -> dict[str, Any]:
+        async with connect(JUDGE, "reviewer", person) as client:
+            return given(await client.call_tool("decide_review", {"review": which}))
+
+    done = asyncio.run(scenario())
+
+    assert ("pending", f"nothing was decided: the person chose to {action}") == (done["status"], done["note"])
+    assert "pending" == world.review(which).status
+
+
+def test_a_client_without_forms_gives_the_decision(connect: Callable[..., Any], world: World) -> None:
+    """Where the client cannot show a form, nothing is decided until its call says what the person answered."""
+    which = world.ask()
+
+    async def scenario() -> tuple[CallToolResult, dict[str, Any]]:
+        async with connect(JUDGE, "reviewer") as client:
+            open_still = await client.call_tool("decide_review", {"review": which})
+            said = {"decision": "edit", "text": '{"order": "W2"}'}
+            return open_still, given(await client.call_tool("decide_review", {"review": which, "said": said}))
+
+    open_still, done = asyncio.run(scenario())
+    review = world.review(which)
+
+    assert open_still.is_error
+    assert "no form to ask a person by" in told(open_still)
+    assert ("edited", JUDGE) == (done["status"], done["decided_by"])
+    assert {"order": "W2"} == review.final_arguments
+
+
+def test_errors_are_readable(connect: Callable[..., Any], world: World) -> None:
+    """Bad input, what is not there and what is decided already are told in plain words."""
+    which = world.ask()
+
+    async def scenario() -> list[str]:
+        async with connect(JUDGE, "reviewer") as client:
+            reject = {"review": which, "said": {"decision": "reject"}}
+            edit = {"review": which, "said": {"decision": "edit", "text": "no json"}}
+            approve = {"review": which, "said": {"decision": "approve"}}
+            gone = {"review": "USR001/SESS1/nothing", "said": {"decision": "approve"}}
+            results = [await client.call_tool("decide_review", each) for each in (reject, edit, gone)]
+            given(await client.call_tool("decide_review", approve))
+            results.append(await client.call_tool("decide_review", approve))
+            assert all(result.is_error for result in results)
+            return [told(result) for result in results]
+
+    reasonless, no_json, gone, late = asyncio.run(scenario())
+
+    assert "reason" in reasonless
+    assert "the arguments to call with as JSON" in no_json
+    assert "nothing" in gone
+    assert JUDGE in late
+
+
+async def read(client: Client, uri: str) -> str | None:
+    """The error of reading a resource."""
+    try:
+        await client.read_resource(uri)
+    except MCPError as error:
+        return str(error)
+    return None
+
+
+async def allowed(client: Client, which: str) -> set[str]:
+    """The tools and resources that a caller is not refused."""
+    arguments: dict[str, dict[str, Any]] = {
+        "agent_ranking": {"domain_id": "DMN001"},
+        "tool_health": {"domain_id": "DMN001"},
+        "record_execution": CALL,
+        "decide_review": {"review": which, "said": {"decision": "approve"}},
+    }
+    found = set()
+    for name in ALLOWED:
+        if "://" in name:
+            refusal = await read(client, name)
+        else:
+            result = await client.call_tool(name, arguments.get(name, {}))
+            refusal = told(result) if result.is_error else None
+        if refusal is None:
+            found.add(name)
+        else:
+            assert "not allowed: this needs the role" in refusal
+    return found
+
+
+@pytest.mark.parametrize("role", [*ROLES, None])
+@pytest.mark.parametrize("way", ["token", "caller"])
+def test_each_role_may_what_the_table_says(world: World, role: Role | None, way: str) -> None:
+    """Every tool is open to the roles of its row and refused to all others, for tokens as for a named caller."""
+    which = world.ask(OTHER)
+    roles = () if role is None else (role,)
+
+    async def scenario() -> set[str]:
+        if way == "token":
+            async with over_http(world.url, token(USER, *roles), mode="auto") as client:
+                return await allowed(client, which)
+        async with Client(mcp_server(world.model, caller=Caller(user_id=USER, roles=frozenset(roles)))) as client:
+            return await allowed(client, which)
+
+    assert {name for name, who in ALLOWED.items() if role in who} == asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["recommend_process", "session_history", "record_execution"])
+def test_only_operators_name_another_user(world: World, name: str) -> None:
+    """A caller gets its own user's sessions and plans only, whatever its arguments say; an operator those of all."""
+    arguments = (CALL if name == "record_execution" else {}) | {"user_id": OTHER}
+
+    async def scenario(role: str) -> CallToolResult:
+        async with over_http(world.url, token(USER, role), mode="auto") as client:
+            return await client.call_tool(name, arguments)
+
+    own = asyncio.run(scenario("recorder" if name == "record_execution" else "reader"))
+
+    assert own.is_error
+    assert "only see and record its own user's sessions" in told(own)
+    assert OTHER == given(asyncio.run(scenario("operator"))).get("user_id", OTHER)
+
+
+def test_a_session_of_another_user_is_not_reached(world: World) -> None:
+    """The id of another user's session opens nothing: it is looked for under the caller's own user."""
+    session = run(world.model, OTHER)
+
+    async def scenario() -> CallToolResult:
+        async with over_http(world.url, token(USER, "reader"), mode="auto") as client:
+            return await client.call_tool("session_history", {"session_id": session})
+
+    result = asyncio.run(scenario())
+
+    assert result.is_error or not given(result)["calls"]
+
+
+def test_nobody_decides_about_their_own_session(world: World) -> None:
+    """A reviewer is refused about its own sessions, unless the installation allows it."""
+    which = world.ask(USER)
+    reviewer = Caller(user_id=USER, roles=frozenset({"reviewer"}))
+
+    async def scenario(*, self_review: bool) -> CallToolResult:
+        async with Client(mcp_server(world.model, caller=reviewer, self_review=self_review)) as client:
+            return await client.call_tool("decide_review", {"review": which, "said": {"decision": "approve"}})
+
+    refused = asyncio.run(scenario(self_review=False))
+
+    assert "another reviewer has to decide" in told(refused)
+    assert "approved" == given(asyncio.run(scenario(self_review=True)))["status"]
+
+
+def test_nothing_internal_leaks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage is told without addresses, and a mistake of ours without its text."""
+    reader = Caller(user_id=USER, roles=frozenset({"reader"}))
+
+    async def scenario(error: Exception) -> str:
+        def fails(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(world.model.repository, "top_agents", fails)
+        async with Client(mcp_server(world.model, caller=reader)) as client:
+            result = await client.call_tool("agent_ranking", {"domain_id": "DMN001"})
+            assert result.is_error
+            return told(result)
+
+    outage = asyncio.run(scenario(TableUnavailable("no answer from http://10.0.0.7:8000")))
+    mistake = asyncio.run(scenario(RuntimeError("password hunter2")))
+
+    assert "the history cannot be reached or read now" in outage
+    assert "10.0.0.7" not in outage
+    assert "Error executing tool agent_ranking" == mistake
+
+
+@pytest.mark.parametrize("bearer", [None, "wrong", token(USER, "reader") + "x", token("USR009", "reader")])
+def test_without_a_known_token_nothing_is_served(world: World, bearer: str | None) -> None:
+    """A missing or unknown token is answered by 401, before anything is read."""
+    headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    if bearer is not None:
+        headers["Authorization"] = f"Bearer {bearer}"
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    with httpx2.Client(trust_env=False) as client:
+        answer = client.post(world.url, json=body, headers=headers)
+
+    assert 401 == answer.status_code
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_another_host_header_is_refused(world: World) -> None:
+    """A page of another site that a browser resolves to this machine reaches nothing."""
+    headers = {"Host": "evil.example", "Authorization": f"Bearer {token(USER, 'reader')}", "Accept": "application/json"}
+    with httpx2.Client(trust_env=False) as client:
+        answer = client.post(world.url, json={}, headers=headers)
+
+    assert 421 == answer.status_code
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])  # noqa: S104  # what is refused
+def test_without_tokens_only_loopback(host: str) -> None:
+    """Where nobody verifies tokens, another address than loopback is refused with what would allow it."""
+    with pytest.raises(ConfigurationError, match="give a token file"):
+        http_security(host, 8000, verified=False)
+    for own in ("127.0.0.1", "::1", "localhost"):
+        assert f"{'[::1]' if own == '::1' else own}:8000" in http_security(own, 8000, verified=False).allowed_hosts
+
+
+def test_a_server_needs_to_know_who_calls(world: World) -> None:
+    """Neither a caller nor a verifier, or both, is refused."""
+    with pytest.raises(ConfigurationError, match="either a caller or a verifier"):
+        mcp_server(world.model)
+    with pytest.raises(ConfigurationError, match="not both"):
+        mcp_server(world.model, caller=Caller(user_id=USER, roles=frozenset()), verifier=Tokens([]))
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "{}", '[{"sha256": "a"}]', '[{"sha256": "00", "user_id": "u", "roles": ["king"]}]']
+)
+def test_a_bad_token_file_is_refused(tmp_path: Path, text: str) -> None:
+    """A token file that is none, lacks a part or names an unknown role stops the start."""
+    path = tmp_path / "tokens.json"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        Tokens.of_file(path)
+
+
+# The command
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "agentmodel", *arguments]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --user"),
+        (["--user", "u", "--role", "king"], "reader, recorder, reviewer, operator"),
+        (["--user", "u", "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
+        (["--tokens", "none.json"], "--tokens is for --transport http"),
+        (["--transport", "http", "--tokens", "none.json"], "none.json cannot be used"),
+    ],
+)
+def test_wrong_starts_end_in_one_line(world: World, arguments: list[str], message: str) -> None:
+    """What cannot be served is told in one line on stderr, and nothing on stdout."""
+    run = subprocess.run(
+        command("--dir", str(world.folder), "mcp", *arguments), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert run.returncode in (1, 2)
+    assert "" == run.stdout
+    assert 1 == run.stderr.count("\n")
+    assert message in run.stderr
+
+
+def test_without_mcp_the_command_says_what_to_install(world: World) -> None:
+    """Where mcp is not installed, the pip line is printed."""
+    program = (
+        "import sys; sys.modules['mcp'] = None; from agentmodel.cli import main; "
+        f"sys.exit(main(['--dir', {str(world.folder)!r}, 'mcp', '--user', 'u']))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert 1 == run.returncode
+    assert "pip install 'agentmodel[mcp]'" in run.stderr
+
+
+def test_stdout_has_only_the_protocol(world: World) -> None:
+    """On stdio every line of stdout is JSON-RPC, a failing call among them, and closing stdin ends the server well."""
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    lines: list[dict[str, Any]] = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "savings_report", "arguments": {}}},
+    ]
+    with subprocess.Popen(
+        command("--dir", str(world.folder), "mcp", "--user", USER),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        seen = []
+        for line in lines:
+            process.stdin.write(json.dumps(line) + "\n")
+            process.stdin.flush()
+            if "id" in line:
+                seen.append(json.loads(process.stdout.readline()))
+        rest, _ = process.communicate(timeout=60)
+
+    assert [("2.0", 1), ("2.0", 2)] == [(each["jsonrpc"], each["id"]) for each in seen]
+    assert "" == rest
+    assert 0 == process.returncode
+
+
+@pytest.mark.parametrize("stateless", [False, True])
+def test_the_command_serves_http_until_it_is_stopped(world: World, tmp_path: Path, *, stateless: bool) -> None:
+    """With a token file the command serves who has a token, refuses who has none, and ends on Ctrl-C."""
+    path = tmp_path / "tokens.json"
+    path.write_text(json.dumps([entry(USER, "reader")]), encoding="utf-8")
+    port = _free_port()
+    arguments = ["--transport", "http", "--tokens", str(path), "--port", str(port), *["--stateless"][: int(stateless)]]
+    url = f"http://127.0.0.1:{port}/mcp"
+
+    async def scenario() -> dict[str, Any]:
+        async with over_http(url, token(USER, "reader"), mode="auto") as client:
+            return given(await client.call_tool("session_history", {}))
+
+    with subprocess.Popen(
+        command("--dir", str(world.folder), "mcp", *arguments),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            answering(url, lambda: process.poll() is None)
+            history = asyncio.run(scenario())
+            with httpx2.Client(trust_env=False) as client:
+                refused = client.post(url, json={}).status_code
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=60)
+
+    assert USER == history["user_id"]
+    assert 401 == refused
+    assert "" == out
+    assert "Traceback" not in errors
