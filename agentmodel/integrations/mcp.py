@@ -200,10 +200,14 @@ def record_execution(
 ) -> Recorded:
     """Record one call of a tool; without ``session_id`` a new session is begun.
 
-    Give ``call_id`` to make trying again harmless.
+    Give ``session_id`` and a ``call_id`` of your own to make trying again harmless: the same call is recorded once.
     """
     user = _caller(ctx).scope(user_id, "recorder")
     model = _desk(ctx).model
+    if session_id is not None and call_id is not None:
+        for known in model.repository.session_history(user, session_id).executions:
+            if known.call_id == call_id:
+                return Recorded(user_id=user, session_id=session_id, process_id=known.process_id, call_id=call_id)
     with (
         model.session(user, request, category=category, session_id=session_id) as session,
         session.process(process) as step,

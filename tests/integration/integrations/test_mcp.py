@@ -339,6 +339,7 @@ async def read(client: Client, uri: str) -> str | None:
 async def allowed(client: Client, which: str) -> set[str]:
     """The tools and resources that a caller is not refused."""
     arguments: dict[str, dict[str, Any]] = {
+        "recommend_process": {"category": "cafe search"},
         "agent_ranking": {"domain_id": "DMN001"},
         "tool_health": {"domain_id": "DMN001"},
         "record_execution": CALL,
@@ -378,7 +379,8 @@ def test_each_role_may_what_the_table_says(world: World, role: Role | None, way:
 @pytest.mark.parametrize("name", ["recommend_process", "session_history", "record_execution"])
 def test_only_operators_name_another_user(world: World, name: str) -> None:
     """A caller gets its own user's sessions and plans only, whatever its arguments say; an operator those of all."""
-    arguments = (CALL if name == "record_execution" else {}) | {"user_id": OTHER}
+    rest: dict[str, dict[str, Any]] = {"record_execution": CALL, "recommend_process": {"category": "cafe search"}}
+    arguments = rest.get(name, {}) | {"user_id": OTHER}
 
     async def scenario(role: str) -> CallToolResult:
         async with over_http(world.url, token(USER, role), mode="auto") as client:
