@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast
 
 try:
     from mcp.server import MCPServer
@@ -371,7 +371,7 @@ def mcp_server(
 def _agents(ctx: Context, domain_id: str) -> str:  # not `_Ctx`: a resource's context would be copied empty into it
     """The agents of a domain with their scores."""
     try:
-        return agent_ranking(ctx, domain_id).model_dump_json()
+        return agent_ranking(cast("_Ctx", ctx), domain_id).model_dump_json()
     except ToolError as error:
         raise ResourceError(str(error)) from None
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ pytest.importorskip("mcp", reason="the MCP server is an extra")
 import httpx2
 import uvicorn
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.session import ElicitationFnT
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, TextResourceContents
 
@@ -49,8 +50,6 @@ ALLOWED: dict[str, set[str]] = {
 MODES = ["auto", "legacy"]
 TRANSPORTS = ["stdio", "http"]
 CALL = {"agent_id": "AGT001", "tool_id": "TL001", "arguments": {"near": "park"}, "result": "found", "succeeded": True}
-
-Elicited = Callable[[Any, ElicitRequestParams], Awaitable[ElicitResult]]
 
 
 @dataclass
@@ -134,7 +133,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 yield World(folder, model, f"http://127.0.0.1:{port}/mcp")
 
 
-def over_stdio(world: World, user: str, *roles: str, mode: str, elicited: Elicited | None = None) -> Client:
+def over_stdio(world: World, user: str, *roles: str, mode: str, elicited: ElicitationFnT | None = None) -> Client:
     named = [part for role in roles for part in ("--role", role)]
     command = ["-W", "error", "-m", "agentmodel", "--dir", str(world.folder), "mcp", "--user", user, *named]
     server = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
@@ -143,7 +142,7 @@ def over_stdio(world: World, user: str, *roles: str, mode: str, elicited: Elicit
 
 @asynccontextmanager
 async def over_http(
-    url: str, bearer: str | None, *, mode: str, elicited: Elicited | None = None
+    url: str, bearer: str | None, *, mode: str, elicited: ElicitationFnT | None = None
 ) -> AsyncIterator[Client]:
     headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
     async with (
@@ -158,7 +157,7 @@ def connect(request: pytest.FixtureRequest, world: World) -> Callable[..., Any]:
     """A client of a user with a role, over each transport in each protocol mode."""
     transport, mode = request.param
 
-    def connected(user: str, role: str, elicited: Elicited | None = None) -> Any:
+    def connected(user: str, role: str, elicited: ElicitationFnT | None = None) -> Any:
         if transport == "stdio":
             return over_stdio(world, user, role, mode=mode, elicited=elicited)
         return over_http(world.url, token(user, role), mode=mode, elicited=elicited)
@@ -178,11 +177,11 @@ def told(result: CallToolResult) -> str:
     return "".join(getattr(block, "text", "") for block in result.content)
 
 
-def answering_form(action: Any, **content: Any) -> tuple[Elicited, list[str]]:
+def answering_form(action: Any, **content: Any) -> tuple[ElicitationFnT, list[str]]:
     """A person who answers every form so, and the questions asked."""
     asked: list[str] = []
 
-    async def answer(_: Any, params: ElicitRequestParams) -> ElicitResult:
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult:
         asked.append(params.message)
         return ElicitResult(action=action, content=content or None)
 
