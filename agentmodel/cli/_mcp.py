@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,12 +35,11 @@ def mcp(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="With http: a Host header that a proxy passes on.")
     ] = None,
-    url: Annotated[str | None, typer.Option(metavar="URL", help="With http: under which clients reach it.")] = None,
     stateless: Annotated[bool, typer.Option("--stateless", help="With http: keep nothing between requests.")] = False,
 ) -> None:
     """Serve the history to an MCP client.
 
-    On stdio until the client closes it; with http until Ctrl-C.
+    On stdio until the client closes it or Ctrl-C; with http until Ctrl-C.
     """
     from agentmodel.integrations.mcp import Caller, Tokens, http_security, mcp_server, roles_of
 
@@ -60,11 +60,11 @@ def mcp(
             model,
             caller=caller,
             verifier=verifier,
-            url=url or f"http://{host}:{port}/mcp",
             self_review=settings.mcp_self_review,
             state_keys=() if secret is None else [secret.get_secret_value()],
         )
         if transport == "stdio":
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # its reader cannot be cancelled while it waits for a line
             asyncio.run(server.run_stdio_async())
         else:
             asyncio.run(

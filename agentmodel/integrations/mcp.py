@@ -29,7 +29,7 @@ except ModuleNotFoundError as error:
     from agentmodel.exceptions import MissingExtraError
 
     raise MissingExtraError("mcp", "the MCP server", error.name) from error
-from pydantic import AnyHttpUrl, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Review
@@ -326,6 +326,7 @@ def mcp_server(
     caller: Caller | None = None,
     verifier: TokenVerifier | None = None,
     url: str = "http://127.0.0.1:8000/mcp",
+    issuer: str | None = None,
     self_review: bool = False,
     state_keys: Sequence[str] = (),
 ) -> MCPServer[_Desk]:
@@ -335,7 +336,9 @@ def mcp_server(
         model: The installation.
         caller: Who calls where no token says it: on stdio, or on loopback.
         verifier: Says whom a bearer token belongs to: the token's ``subject`` is the user, its scopes are the roles.
-        url: Under which clients reach the server; used with a verifier.
+        url: Under which clients reach the server; told to them together with ``issuer``.
+        issuer: URL of the OAuth server that gives the tokens which ``verifier`` verifies: clients that have none are
+            sent there. None where tokens are handed out otherwise.
         self_review: Whether a reviewer may decide about its own sessions.
         state_keys: Secrets of at least 32 bytes that seal open forms; needed when several workers answer.
 
@@ -349,13 +352,14 @@ def mcp_server(
     async def lifespan(_: MCPServer[_Desk]) -> AsyncIterator[_Desk]:
         yield _Desk(model, caller, self_review)
 
-    address = AnyHttpUrl(url)
+    # as text: a URL that is made before gets a slash at its end, and issuers are compared character by character
+    auth = AuthSettings.model_validate({"issuer_url": issuer or url, "resource_server_url": issuer and url})
     server: MCPServer[_Desk] = MCPServer(
         "agentmodel",
         instructions="Execution history of agents: ask for a plan before work, record calls after it.",
         lifespan=lifespan,
         token_verifier=verifier,
-        auth=None if verifier is None else AuthSettings(issuer_url=address, resource_server_url=address),
+        auth=None if verifier is None else auth,
         request_state_security=RequestStateSecurity(keys=list(state_keys)) if state_keys else None,
         log_level="WARNING",
     )

@@ -127,7 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         path.write_text(json.dumps([entry(user, *roles) for user, roles in [*users, (USER, ())]]), encoding="utf-8")
         port = _free_port()
         with AgentModel.from_settings(engines.settings) as model:
-            server = mcp_server(model, verifier=Tokens.of_file(path), url=f"http://127.0.0.1:{port}/mcp")
+            server = mcp_server(model, verifier=Tokens.of_file(path))
             security = http_security("127.0.0.1", port, verified=True)
             with served(server.streamable_http_app(transport_security=security), port):
                 yield World(folder, model, f"http://127.0.0.1:{port}/mcp")
@@ -454,6 +454,65 @@ def test_without_a_known_token_nothing_is_served(world: World, bearer: str | Non
 
     assert 401 == answer.status_code
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "resource_metadata" not in answer.headers["WWW-Authenticate"], "no OAuth server gives these tokens"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_workers_that_keep_nothing_share_a_form(world: World, mode: str) -> None:
+    """One worker opens the form that another with the same key sealed; an older client has no forms there."""
+    which = world.ask()
+    person, asked = answering_form("accept", decision="approve")
+    path = world.folder.parent / "tokens.json"
+    ports = [_free_port(), _free_port()]
+    urls = [f"http://127.0.0.1:{port}/mcp" for port in ports]
+
+    def worker(port: int) -> Any:
+        server = mcp_server(world.model, verifier=Tokens.of_file(path), state_keys=["k" * 32])
+        security = http_security("127.0.0.1", port, verified=True)
+        return served(
+            server.streamable_http_app(stateless_http=True, json_response=True, transport_security=security), port
+        )
+
+    async def scenario() -> CallToolResult:
+        bearer, arguments = token(JUDGE, "reviewer"), {"review": which}
+        async with (
+            over_http(urls[0], bearer, mode=mode, elicited=person) as one,
+            over_http(urls[1], bearer, mode=mode, elicited=person) as two,
+        ):
+            first = await one.session.call_tool("decide_review", arguments, allow_input_required=True)
+            if isinstance(first, CallToolResult):
+                return first
+            answer = ElicitResult(action="accept", content={"decision": "approve"})
+            responses: Any = dict.fromkeys(first.input_requests or {}, answer)
+            return await two.call_tool(
+                "decide_review", arguments, input_responses=responses, request_state=first.request_state
+            )
+
+    with worker(ports[0]), worker(ports[1]):
+        result = asyncio.run(scenario())
+
+    assert [] == asked, "the test answers the form by itself"
+    if mode == "auto":
+        assert ("approved", JUDGE) == (given(result)["status"], world.review(which).decided_by)
+    else:
+        assert "no form to ask a person by" in told(result)
+
+
+def test_an_oauth_server_is_told_where_there_is_one(world: World) -> None:
+    """With an issuer, a client without a token is told where tokens are given."""
+    port = _free_port()
+    url, issuer = f"http://127.0.0.1:{port}/mcp", "https://login.example"
+    server = mcp_server(world.model, verifier=Tokens([]), url=url, issuer=issuer)
+    with (
+        served(server.streamable_http_app(transport_security=http_security("127.0.0.1", port, verified=True)), port),
+        httpx2.Client(trust_env=False) as client,
+    ):
+        refused = client.post(url, json={})
+        told_by = client.get(f"http://127.0.0.1:{port}/.well-known/oauth-protected-resource/mcp").json()
+
+    assert 401 == refused.status_code
+    assert "resource_metadata" in refused.headers["WWW-Authenticate"]
+    assert (url, [issuer]) == (told_by["resource"], told_by["authorization_servers"])
 
 
 def test_another_host_header_is_refused(world: World) -> None:
@@ -535,8 +594,9 @@ def test_without_mcp_the_command_says_what_to_install(world: World) -> None:
     assert "pip install 'agentmodel[mcp]'" in run.stderr
 
 
-def test_stdout_has_only_the_protocol(world: World) -> None:
-    """On stdio every line of stdout is JSON-RPC, a failing call among them, and closing stdin ends the server well."""
+@pytest.mark.parametrize("ended", ["closed", "interrupted"])
+def test_stdout_has_only_the_protocol(world: World, ended: str) -> None:
+    """On stdio every line of stdout is JSON-RPC, of a refused call too; closing stdin or Ctrl-C ends the server."""
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     lines: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
@@ -555,11 +615,14 @@ def test_stdout_has_only_the_protocol(world: World) -> None:
             process.stdin.flush()
             if "id" in line:
                 seen.append(json.loads(process.stdout.readline()))
+        if ended == "interrupted":
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)  # while stdin is open
         rest, _ = process.communicate(timeout=60)
 
     assert [("2.0", 1), ("2.0", 2)] == [(each["jsonrpc"], each["id"]) for each in seen]
     assert "" == rest
-    assert 0 == process.returncode
+    assert (0 if ended == "closed" else -signal.SIGINT) == process.returncode
 
 
 @pytest.mark.parametrize("stateless", [False, True])
