@@ -5,8 +5,9 @@ Each step is a command of its own, and keeps its databases in a folder for the n
     python benchmarks/warehouse.py full --calls 1000000 10000000    # make histories, build everything
     python benchmarks/warehouse.py new --calls 1000000 10000000     # 10,000 new calls on top of each
     python benchmarks/warehouse.py feeds                            # items a second that land, by feed
+    python benchmarks/warehouse.py handwritten --calls 1000000      # a full build against hand-written SQL for DuckDB
 
-Without a command, the three run with few calls. Items are made by DuckDB itself, straight into the landed table, so
+Without a command, they all run with few calls. Items are made by DuckDB itself, straight into the landed table, so
 that only the refresh is measured. Peak memory is the process's, with DuckDB's bound beside it.
 """
 
@@ -18,6 +19,7 @@ import itertools
 import json
 import resource
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from sqlalchemy import text
 
 from agentmodel.dynamo.streams import Page, Record, Shard
@@ -56,6 +59,16 @@ FROM range(:first, :last) sessions(s), range(1, :calls) calls(c)
 WHERE c <= :calls - 1 - s % 5
 ORDER BY s
 """
+SESSIONS = """
+INSERT INTO "AgentTable" ("PK", "SK", "value", "_record_is_active", "_record_create_time")
+SELECT 'USR' || (s * 7919) % 20000, 'SESS' || lpad(s::VARCHAR, 10, '0'),
+  ('{"EntityType":{"S":"UserSession"},"UserSessionNM":{"S":"질문 ' || s || '"},"Category":{"S":"분야 ' || s % 7 || '"},'
+   || '"SessionSuccYN":{"S":"' || CASE WHEN s % 11 = 0 THEN 'N' ELSE 'Y' END || '"}}')::JSON,
+  TRUE, TIMESTAMP '2025-01-01' + to_seconds(s * 10)
+FROM range(:last) sessions(s)
+WHERE s % 3 > 0
+"""
+HANDWRITTEN = Path(__file__).with_name("handwritten.sql")
 
 
 def timed(call: Callable[[], Any]) -> float:
@@ -123,6 +136,66 @@ def new(calls: int, folder: Path, memory: str, rounds: int) -> float:
         flush=True,
     )
     return best
+
+
+def handwritten(calls: int, folder: Path, memory: str, rounds: int) -> float:
+    """Build from the same landed rows with our statements and with hand-written ones, in turns; returns the ratio.
+
+    Each build starts from files without results and is timed from its first statement to its commit.
+    """
+    landed, ours, theirs = (folder / f"{name}.duckdb" for name in ("landed", "ours", "hand"))
+    landed.unlink(missing_ok=True)
+    with opened(folder, "landed", memory) as warehouse:
+        with warehouse.begin() as connection:
+            connection.execute(text(CATALOGUE))
+            connection.execute(text(SESSIONS), {"last": calls // CALLS_PER_SESSION})
+        make(warehouse, 0, calls // CALLS_PER_SESSION)
+        half_life = warehouse.half_life_days
+
+    def build_ours() -> float:
+        shutil.copy(landed, ours)
+        with opened(folder, "ours", memory) as warehouse:
+            return timed(lambda: warehouse.refresh(as_of=DAY))
+
+    def build_theirs() -> float:
+        theirs.unlink(missing_ok=True)
+        with duckdb.connect(str(landed), config={"memory_limit": memory}) as connection:
+            connection.execute(f"ATTACH '{theirs}' AS hand")
+            connection.execute(f"SET VARIABLE today = DATE '{DAY}'")
+            connection.execute(f"SET VARIABLE half_life = {half_life}::DOUBLE")
+            return timed(lambda: connection.execute(HANDWRITTEN.read_text()))
+
+    times = [(build_ours(), build_theirs()) if turn % 2 else (build_theirs(), build_ours())[::-1] for turn in range(rounds)]
+    one, other = (statistics.median(column) for column in zip(*times, strict=True))
+    told = " ".join(f"{mine:.2f}/{hand:.2f}" for mine, hand in times)
+    rows = same(ours, theirs)
+    print(
+        f"{calls:>12,} calls: full build {one:.2f} s, hand-written {other:.2f} s (medians of {told}), "
+        f"{one / other:.2f} times; {rows:,} rows of 14 tables are the same",
+        flush=True,
+    )
+    return one / other
+
+
+def same(ours: Path, theirs: Path) -> int:
+    """Compare every table of two results in both directions, fractions to nine digits; returns the rows.
+
+    Sums of fractions differ in their last digits with the order in which threads add, hence the nine digits.
+    """
+    total = 0
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{ours}' AS ours (READ_ONLY); ATTACH '{theirs}' AS hand (READ_ONLY)")
+        tables = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'hand' ORDER BY ALL"
+        for (name,) in connection.execute(tables).fetchall():
+            described = connection.execute(f"DESCRIBE ours.{name}").fetchall()
+            columns = ", ".join(f"round({c}, 9)" if kind == "DOUBLE" else c for c, kind, *_ in described)
+            sides = [f"SELECT {columns} FROM {side}.{name}" for side in ("ours", "hand")]
+            for left, right in (sides, sides[::-1]):
+                differ = connection.execute(f"SELECT count(*) FROM ({left} EXCEPT ALL {right})").fetchall()[0][0]
+                if differ:
+                    raise SystemExit(f"{differ} rows of {name} differ")
+            total += connection.execute(f"SELECT count(*) FROM ours.{name}").fetchall()[0][0]
+    return total
 
 
 def items(count: int) -> Iterator[dict[str, dict[str, str]]]:
@@ -216,7 +289,7 @@ def feeds(count: int, folder: Path, memory: str) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", nargs="?", choices=("full", "new", "feeds"))
+    parser.add_argument("step", nargs="?", choices=("full", "new", "feeds", "handwritten"))
     parser.add_argument("--calls", type=int, nargs="+", default=[300_000, 1_000_000])
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -232,6 +305,9 @@ def main() -> None:
         print(f"the last history costs {best[-1] / best[0]:.2f} times the first")
     if options.step in (None, "feeds"):
         feeds(options.items, options.folder, options.memory)
+    if options.step in (None, "handwritten"):
+        for calls in options.calls:
+            handwritten(calls, options.folder, options.memory, options.rounds)
 
 
 if __name__ == "__main__":
