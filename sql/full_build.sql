@@ -141,26 +141,28 @@ WHERE work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND work_chan
 -- Read the items of kind UserSessPrcToolMappHist into user_tool_mapping_hist.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, load_timestamp) SELECT split_part(item."PK", '#', 1) AS split_part_1, split_part(item."PK",
-    '#', 2) AS split_part_2, split_part(item."SK", '#', 1) AS split_part_3, split_part(item."SK", '#',
-    2) AS split_part_4, split_part(item."SK", '#', 3) AS split_part_5, coalesce(CASE
-    WHEN (ltrim(split_part(item."SK", '#', 4),
-    'ABCDEFGHIJ') ~ '^-?[0-9]{1,9}$') THEN CAST(ltrim(split_part(item."SK", '#', 4),
+    outputtokens, load_timestamp) SELECT split_part(unpacked."PK", '#', 1) AS split_part_1,
+    split_part(unpacked."PK", '#', 2) AS split_part_2, split_part(unpacked."SK", '#', 1) AS split_part_3,
+    split_part(unpacked."SK", '#', 2) AS split_part_4, split_part(unpacked."SK", '#', 3) AS split_part_5,
+    coalesce(CASE WHEN (ltrim(split_part(unpacked."SK", '#', 4),
+    'ABCDEFGHIJ') ~ '^-?[0-9]{1,9}$') THEN CAST(ltrim(split_part(unpacked."SK", '#', 4),
     'ABCDEFGHIJ') AS INTEGER) ELSE NULL END, 1) AS coalesce_1,
-    left(CAST(item."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_1,
-    left(CAST(item."value"."ToolValues"."S" AS VARCHAR(65535)), 16383) AS left_2,
-    left(CAST(item."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
-    left(CAST(item."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
-    left(CAST(item."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
-    WHEN (CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(item."value"."CallNo"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_1,
-    left(CAST(item."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
-    left(CAST(item."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
-    WHEN (CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(item."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    left(CAST(unpacked."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_1,
+    left(CAST(unpacked."value"."ToolValues"."S" AS VARCHAR(65535)), 16383) AS left_2,
+    left(CAST(unpacked."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
+    left(CAST(unpacked."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
+    left(CAST(unpacked."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
+    WHEN (CAST(unpacked."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(unpacked."value"."CallNo"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_1,
+    left(CAST(unpacked."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
+    left(CAST(unpacked."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
+    WHEN (CAST(unpacked."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(unpacked."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
     CASE
-    WHEN (CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(item."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_3,
+    WHEN (CAST(unpacked."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(unpacked."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_3,
     CASE
-    WHEN (CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(item."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_4,
-    item.loaded_at
+    WHEN (CAST(unpacked."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(unpacked."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_4,
+    unpacked.loaded_at
+FROM (SELECT item."PK" AS "PK", item."SK" AS "SK", item.kind AS kind, item.present AS present,
+    item.loaded_at AS loaded_at, item."value" AS "value"
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
     CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, 1 AS present,
     landed._record_create_time AS loaded_at
@@ -180,8 +182,8 @@ FROM dbagent.public."AgentTable" AS landed
 WHERE NOT landed._record_is_active AND NOT (EXISTS (SELECT *
 FROM dbagent.public."AgentTable" AS living
 WHERE living."PK" = landed."PK" AND living."SK" = landed."SK" AND living._record_is_active))) AS gone
-WHERE gone.place = 1) AS item
-WHERE item.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND item.present = 1;
+WHERE gone.place = 1) AS item) AS unpacked
+WHERE unpacked.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND unpacked.present = 1;
 
 -- Empty agent_execution; DELETE, not TRUNCATE, which would commit.
 DELETE FROM agent_execution;

@@ -16,6 +16,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     String,
+    Subquery,
     Table,
     and_,
     case,
@@ -30,12 +31,14 @@ from sqlalchemy import (
     or_,
     union_all,
 )
+from sqlalchemy.sql import visitors
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.redshift import models as m
 from agentmodel.redshift.dialects import (
     Rows,
     SuperText,
+    Unpacked,
     constant,
     constant_text,
     key_part,
@@ -44,7 +47,7 @@ from agentmodel.redshift.dialects import (
     super_number,
 )
 
-__all__ = ["ENTITIES", "Entity", "Terms", "load", "newest", "table_of", "unload"]
+__all__ = ["ENTITIES", "Entity", "Terms", "load", "newest", "table_of", "unload", "unpacked"]
 
 
 @dataclass(frozen=True)
@@ -272,6 +275,15 @@ ENTITIES: Final = (
         },
     ),
 )
+
+
+def unpacked(entity: Entity, source: FromClause) -> Subquery:
+    """Read each item once for all attributes of its kind, where an engine would parse it again for each."""
+    texts = (part for read in entity.rest.values() for part in visitors.iterate(read(source.c)))
+    paths = [text.path for text in texts if isinstance(text, SuperText)]
+    others = [source.c[name] for name in ITEM if name != "value"]
+    value = Unpacked(source.c.value, paths).label(source.c.value.name)
+    return rows_of(*others, value).subquery("unpacked")
 
 
 def load(entity: Entity, source: FromClause) -> Executable:

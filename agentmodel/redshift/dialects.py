@@ -6,7 +6,7 @@ tests run the rendered statements on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeAlias
 from typing import cast as cast_type
@@ -51,6 +51,7 @@ __all__ = [
     "Super",
     "SuperText",
     "TimeOf",
+    "Unpacked",
     "Varchar",
     "constant",
     "constant_day",
@@ -155,13 +156,52 @@ def _super_text(element: SuperText, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(SuperText, "duckdb")
 def _super_text_duckdb(element: SuperText, compiler: SQLCompiler, **kw: Any) -> str:
-    steps = "".join(f'."{step}"' for step in element.path)
-    return f"JSON_EXTRACT_STRING({compiler.process(element.clauses, **kw)}, '${steps}')"
+    column = compiler.process(element.clauses, **kw)
+    (of,) = element.clauses
+    if isinstance(of.type, _Unpacked):
+        return f"{column}[{of.type.paths.index(element.path) + 1}]"
+    return f"JSON_EXTRACT_STRING({column}, {_json_path(element.path)})"
+
+
+def _json_path(path: Sequence[str]) -> str:
+    return "'$" + "".join(f'."{step}"' for step in path) + "'"
 
 
 @compiles(SuperText, "postgresql")
 def _super_text_postgresql(element: SuperText, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({compiler.process(element.clauses, **kw)} #>> '{{{','.join(element.path)}}}')"
+
+
+class _Unpacked(Super):
+    def __init__(self, paths: tuple[tuple[str, ...], ...]) -> None:
+        self.paths = paths
+
+
+class Unpacked(FunctionElement[Any]):
+    """A SUPER column of which only the texts under the given paths are read, each by `SuperText`, as from the column.
+
+    Redshift keeps SUPER parsed, so to it this is the column. DuckDB parses JSON once per look-up, so there it is the
+    list of these texts, and one parse instead of one per text.
+    """
+
+    inherit_cache = False  # the paths are no clause, so they would be missing in the key
+    name = "unpacked"
+
+    def __init__(self, column: Expression, paths: Iterable[tuple[str, ...]]) -> None:
+        self.paths = tuple(dict.fromkeys(paths))
+        self.type = _Unpacked(self.paths)
+        super().__init__(column)
+
+
+@compiles(Unpacked)
+def _unpacked(element: Unpacked, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(Unpacked, "duckdb")
+def _unpacked_duckdb(element: Unpacked, compiler: SQLCompiler, **kw: Any) -> str:
+    paths = ", ".join(_json_path(path) for path in element.paths)
+    return f"JSON_EXTRACT_STRING({compiler.process(element.clauses, **kw)}, [{paths}])"
 
 
 class ParseSuper(FunctionElement[Any]):

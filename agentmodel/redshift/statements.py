@@ -53,7 +53,7 @@ from agentmodel.redshift._history import (
     scored_patterns,
     tool_counts,
 )
-from agentmodel.redshift._loading import ENTITIES, ITEM, Terms, load, newest, table_of, unload
+from agentmodel.redshift._loading import ENTITIES, ITEM, Terms, load, newest, table_of, unload, unpacked
 from agentmodel.redshift.dialects import (
     ListAgg,
     Merge,
@@ -258,7 +258,7 @@ def full_refresh(terms: Terms) -> Iterator[Step]:
     )
     for entity in ENTITIES:
         name = entity.model.__tablename__
-        source = item if entity.kind == CALL else table_of(m.WorkChange)
+        source = unpacked(entity, item) if entity.kind == CALL else table_of(m.WorkChange)
         yield Step(f"load {name}", f"Read the items of kind {entity.kind} into {name}.", load(entity, source))
     yield from _clear([m.AgentExecution, m.AgentDaily, m.AgentTool, m.UserProcessPattern])
     order: list[ColumnElement[Any]] = [literal_column("2"), literal_column("1")]
