@@ -52,6 +52,10 @@ SPELLINGS: dict[str, tuple[Any, ...]] = {
         d.SuperText(column("x"), "A", "S"),
         'CAST(x."A"."S" AS VARCHAR(65535))', """JSON_EXTRACT_STRING(x, '$."A"."S"')""", "(x #>> '{A,S}')",
     ),
+    "Unpacked": (
+        d.Unpacked(column("x"), [("A", "S"), ("B", "N"), ("A", "S")]),
+        "x", """JSON_EXTRACT_STRING(x, ['$."A"."S"', '$."B"."N"'])""", "x",
+    ),
     "ParseSuper": (d.ParseSuper(TEXT), "JSON_PARSE(x)", "CAST(x AS JSON)", "CAST(x AS JSONB)"),
     "Matches": (d.Matches(TEXT, "^a'$"), "(x ~ '^a''$')", "regexp_matches(x, '^a''$')", "(x ~ '^a''$')"),
     "DayOf": (
@@ -105,6 +109,19 @@ def test_every_construct_is_in_the_list() -> None:
     made = {name for name in d.__all__ if isinstance(getattr(d, name), type)}
 
     assert made == set(SPELLINGS)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_text_of_an_unpacked_column_is_a_place_in_its_list_or_a_path(engine: str) -> None:
+    """DuckDB takes the text out of the list, the other engines out of the column."""
+    item = d.rows_of(d.Unpacked(column("x"), [("A", "S"), ("B", "N")]).label("x")).subquery("i")
+    expected = {
+        "redshift": 'CAST(i.x."B"."N" AS VARCHAR(65535))',
+        "duckdb": "i.x[2]",
+        "postgresql": "(i.x #>> '{B,N}')",
+    }
+
+    assert expected[engine] == str(d.SuperText(item.c.x, "B", "N").compile(dialect=ENGINES[engine]))
 
 
 # -- no SQL text ------------------------------------------------------------------------------------------------------
