@@ -20,7 +20,7 @@ async def main(model: AgentModel) -> None:
             print(each["agent_id"], each["tool_id"], each["values"], each["succeeded"])
 
         refused = await client.call_tool("savings_report")
-        print(refused.content[0].text)
+        print(*(part.text for part in refused.content if part.type == "text"))
 
 
 with AgentModel.local() as installation:
