@@ -1,0 +1,220 @@
+"""The Strands hook provider, driven by a real agent with a scripted model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentmodel import AgentModel
+from tests.integration.integrations.scenario import (
+    AGENT,
+    CATEGORY,
+    DOMAIN,
+    EXPECTED,
+    REQUEST,
+    SCRIPT,
+    SESSION,
+    USER,
+    Asked,
+    Turn,
+    expected,
+    shown,
+)
+
+pytest.importorskip("strands", reason="the extra strands is not installed")
+
+from strands import Agent, ToolContext, tool
+from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent, HookProvider, HookRegistry
+from strands.middleware import ExecuteToolStage
+from strands.models.model import Model
+from strands.types._events import ToolResultEvent
+
+from agentmodel.integrations.strands import AgentModelHooks, Tracker
+
+LOOKS = {"cache hit": "ok"}
+STATE = {"user_id": USER, "session_id": SESSION, "category": CATEGORY}
+
+
+class Scripted(Model):
+    """A model that says what it is told to, and then that it is done."""
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._turns: Iterator[Turn] = iter(turns)
+
+    def update_config(self, **config: Any) -> None:
+        """Has none."""
+
+    def get_config(self) -> Any:
+        """Its name."""
+        return {"model_id": "scripted"}
+
+    async def structured_output(self, *args: Any, **kwargs: Any) -> Any:
+        """Nobody asks for it."""
+        yield {}
+
+    async def stream(self, *args: Any, **kwargs: Any) -> Any:
+        """The next turn."""
+        turn = next(self._turns, None)
+        yield {"messageStart": {"role": "assistant"}}
+        for call in turn.calls if turn else ():
+            yield {"contentBlockStart": {"start": {"toolUse": {"name": call.tool, "toolUseId": call.call_id}}}}
+            yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps(call.arguments)}}}}
+            yield {"contentBlockStop": {}}
+        if turn is None:
+            yield {"contentBlockDelta": {"delta": {"text": "done"}}}
+            yield {"contentBlockStop": {}}
+        yield {"messageStop": {"stopReason": "tool_use" if turn else "end_turn"}}
+        read, made = (turn.input_tokens, turn.output_tokens) if turn else (1, 1)
+        usage = {"inputTokens": read, "outputTokens": made, "totalTokens": read + made}
+        yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}
+
+
+class People(HookProvider):
+    """Ask a person before each payment, and try again what lost its connection."""
+
+    def register_hooks(self, registry: HookRegistry, **kwargs: Any) -> None:
+        """Listen."""
+        registry.add_callback(BeforeToolCallEvent, self.ask)
+        registry.add_callback(AfterToolCallEvent, self.again)
+
+    def ask(self, event: BeforeToolCallEvent) -> None:
+        """Reject or edit, as the person says."""
+        if event.tool_use["name"] == "pay":
+            answer = event.interrupt("pay")
+            if answer == "no":
+                event.cancel_tool = "too much"
+            else:
+                event.tool_use["input"]["amount"] = answer
+
+    def again(self, event: AfterToolCallEvent) -> None:
+        """Retry."""
+        event.retry = isinstance(event.exception, ConnectionError)
+
+
+@tool
+def search(q: str) -> str:
+    """Search."""
+    return f"found {q}"
+
+
+@tool
+def broken(q: str) -> str:
+    """Fail."""
+    raise ValueError(f"no route to {q}")
+
+
+@tool
+def pay(amount: int) -> str:
+    """Pay."""
+    return f"paid {amount}"
+
+
+def flaky() -> Any:
+    """A tool that fails at its first call."""
+    failures = iter([ConnectionError("gone")])
+
+    @tool(name="flaky")
+    def flaky(q: str) -> str:
+        """Fail once."""
+        for failure in failures:
+            raise failure
+        return f"found {q}"
+
+    return flaky
+
+
+async def cached(context: Any, following: Any) -> Any:
+    """Answer c9 from a cache."""
+    if context.tool_use["toolUseId"] == "c9":
+        yield ToolResultEvent({"toolUseId": "c9", "status": "success", "content": [{"text": "found a"}]})
+        return
+    async for event in following(context):
+        yield event
+
+
+def agent_of(turns: Sequence[Turn], tools: list[Any], tracker: Tracker) -> Agent:
+    """An agent that is recorded, and has people who decide."""
+    return Agent(
+        model=Scripted(turns),
+        tools=tools,
+        name=AGENT,
+        callback_handler=None,
+        hooks=[AgentModelHooks(tracker), People()],
+    )
+
+
+def answer(agent: Agent, result: Any, said: Any) -> Any:
+    """Go on with what a person said."""
+    asked = [{"interruptResponse": {"interruptId": one.id, "response": said}} for one in result.interrupts]
+    return agent(asked, invocation_state=dict(STATE))  # type: ignore[arg-type]  # a list of plain dicts is one
+
+
+@pytest.fixture
+def model() -> Iterator[AgentModel]:
+    """A model on embedded engines."""
+    with AgentModel.local() as model:
+        yield model
+
+
+def test_scenario(model: AgentModel) -> None:
+    """The whole scenario is recorded; only an answer that a middleware gave instead of the tool looks like a call."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        agent = agent_of(SCRIPT, [search, flaky(), broken, pay], tracker)
+        agent.add_middleware(ExecuteToolStage, cached)
+        result = agent(REQUEST, invocation_state=dict(STATE))
+        result = answer(agent, result, "no")
+        answer(agent, result, 5)
+
+    assert expected(looks=LOOKS) == shown(model)
+    assert tracker.errors == 0
+    (session,) = list(model.repository.sessions("USRada"))
+    assert (session.request, session.category) == (REQUEST, CATEGORY)
+
+
+def test_interrupt_inside_a_tool(model: AgentModel) -> None:
+    """A tool that waits for a person is interrupted, which is no failure; resumed, it is a second attempt."""
+
+    @tool(context=True)
+    def ask(q: str, tool_context: ToolContext) -> str:
+        """Ask a person."""
+        return str(tool_context.interrupt("ask", reason=q))
+
+    with Tracker(model, domain=DOMAIN) as tracker:
+        agent = agent_of([Turn((Asked("c1", "ask", {"q": "a"}),), 3, 2)], [ask], tracker)
+        answer(agent, agent(REQUEST, invocation_state=dict(STATE)), "yes")
+
+    assert [("interrupted", 1), ("ok", 2)] == [(call.status, call.attempt) for call in shown(model)]
+
+
+def test_without_a_session(model: AgentModel) -> None:
+    """An agent whose invocations name no session has one of its own, of the anonymous user."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        turns = [Turn((Asked(f"c{n}", "search", {"q": "a"}),), 3, 2) for n in (1, 2)]
+        agent = agent_of(turns, [search], tracker)
+        agent(REQUEST)
+
+    (session,) = list(model.repository.sessions("USR~anonymous"))
+    assert REQUEST == session.request
+    assert ["ok", "ok"] == [call.status for call in shown(model, user_id="USR~anonymous")]
+
+
+def test_errors_are_counted(model: AgentModel) -> None:
+    """A hook that fails is counted, and the agent does not learn of it."""
+    with Tracker(model) as tracker:
+        agent = Agent(model=Scripted([]), callback_handler=None, hooks=[AgentModelHooks(tracker)])
+        agent.hooks.invoke_callbacks(BeforeToolCallEvent(agent, None, {}, {}))  # type: ignore[typeddict-item]  # what no framework gives
+
+    assert 1 == tracker.errors
+
+
+def test_table_in_the_docs() -> None:
+    """The docs say of each case of the scenario what the provider makes of it."""
+    page = Path(__file__).parents[3] / "docs" / "integrations" / "strands.md"
+    cases = dict.fromkeys(call.case for call in EXPECTED)
+    rows = [f"| {case} | {f'recorded as `{LOOKS[case]}`' if case in LOOKS else 'recorded'} |" for case in cases]
+
+    assert "\n".join(["| case | hook provider |", "|---|---|", *rows]) in page.read_text(encoding="utf-8")
