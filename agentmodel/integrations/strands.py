@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec
 
+import pydantic
 from typing_extensions import override
 
 from agentmodel.dynamo.models import Status
@@ -195,8 +196,8 @@ def _error_type(event: AfterToolCallEvent) -> str:
     error = event.exception
     if error is None:
         return "_OTHER"
-    # A tool's decorator turns what pydantic refused into a ValueError.
-    return type(error.__cause__ or error).__qualname__
+    refused = error.__cause__  # a tool's decorator makes a ValueError of what pydantic refused
+    return type(refused if isinstance(refused, pydantic.ValidationError) else error).__qualname__
 
 
 def _content(result: Mapping[str, Any]) -> Any:

@@ -190,6 +190,21 @@ def test_interrupt_inside_a_tool(model: AgentModel) -> None:
     assert [("interrupted", 1), ("ok", 2)] == [(call.status, call.attempt) for call in shown(model)]
 
 
+def test_an_error_with_a_cause(model: AgentModel) -> None:
+    """A tool's own error counts, whatever it was raised from."""
+
+    @tool
+    def lookup(q: str) -> str:
+        """Fail."""
+        raise LookupError(q) from KeyError(q)
+
+    with Tracker(model, domain=DOMAIN) as tracker:
+        agent = agent_of([Turn((Asked("c1", "lookup", {"q": "a"}),), 3, 2)], [lookup], tracker)
+        agent(REQUEST, invocation_state=dict(STATE))
+
+    assert ["LookupError"] == [call.error_type for call in shown(model)]
+
+
 def test_without_a_session(model: AgentModel) -> None:
     """An agent whose invocations name no session has one of its own, of the anonymous user."""
     with Tracker(model, domain=DOMAIN) as tracker:
