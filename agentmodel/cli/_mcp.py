@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -16,10 +17,17 @@ from agentmodel.exceptions import ConfigurationError
 __all__ = ["add"]
 
 
+class Transport(StrEnum):
+    """How clients reach the server."""
+
+    STDIO = "stdio"
+    HTTP = "http"
+
+
 def mcp(
     ctx: typer.Context,
     *,
-    transport: Annotated[Literal["stdio", "http"], typer.Option(help="How clients reach it.")] = "stdio",
+    transport: Annotated[Transport, typer.Option(help="How clients reach it.")] = Transport.STDIO,
     user: Annotated[
         str | None, typer.Option(metavar="USER", help="Who calls; AGENTMODEL_MCP_USER if not given.")
     ] = None,
@@ -44,7 +52,7 @@ def mcp(
     from agentmodel.integrations.mcp import Caller, Tokens, http_security, mcp_server, roles_of
 
     settings = resolved(stack_of(ctx))
-    if tokens is not None and transport == "stdio":
+    if tokens is not None and transport is Transport.STDIO:
         raise ConfigurationError("--tokens is for --transport http: on stdio the caller is --user")
     verifier = None if tokens is None else Tokens.of_file(tokens)
     caller = None
@@ -63,7 +71,7 @@ def mcp(
             self_review=settings.mcp_self_review,
             state_keys=() if secret is None else [secret.get_secret_value()],
         )
-        if transport == "stdio":
+        if transport is Transport.STDIO:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # its reader cannot be cancelled while it waits for a line
             asyncio.run(server.run_stdio_async())
         else:

@@ -295,6 +295,9 @@ def test_parallel_scans_read_every_item_once(table: Table) -> None:
     """Segments together give every item of the table."""
     items = history(3, 20)
     write(table, items)
+    first = table.call("Scan", TableName=table.name, Segment=0, TotalSegments=3, Select="COUNT")
+    if first["Count"] == len(items):
+        pytest.skip("this engine knows no segments: old versions of moto read the whole table for each")
     with opened() as warehouse:
         landed = warehouse.receive(ScanFeed(table, segments=3), at=AT)
 
