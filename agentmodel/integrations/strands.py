@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 import threading
 import uuid
 import weakref
@@ -88,6 +89,7 @@ class AgentModelHooks(HookProvider):
         self._requests: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
         self._asked: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
         self._begun: weakref.WeakKeyDictionary[Any, dict[str, _Begun]] = weakref.WeakKeyDictionary()
+        self._around: weakref.WeakKeyDictionary[Any, BaseException | None] = weakref.WeakKeyDictionary()
 
     @override
     def register_hooks(self, registry: HookRegistry, **kwargs: Any) -> None:
@@ -113,6 +115,7 @@ class AgentModelHooks(HookProvider):
     def _invoked(self, event: BeforeInvocationEvent) -> None:
         request = _request(event.messages)
         with self._lock:
+            self._around[event.agent] = sys.exception()
             if request is not None:  # an answer to an interrupt is no request
                 self._requests[event.agent] = request
 
@@ -171,8 +174,11 @@ class AgentModelHooks(HookProvider):
     @_guarded
     def _done(self, event: AfterInvocationEvent) -> None:
         """End the run; a call that waits for a person was interrupted if its tool had begun."""
+        # Strands tells no error here, but calls this while it is on its way; what the caller handles is not the run's.
+        error = sys.exception()
         with self._lock:
             left = self._begun.pop(event.agent, {})
+            failed = isinstance(error, Exception) and error is not self._around.pop(event.agent, None)
         waits = event.result.interrupts if event.result is not None else None
         asked_before = {one.id.split(":")[2] for one in waits or () if one.id.startswith(_BEFORE)}
         for call_id, begun in left.items():
@@ -181,7 +187,7 @@ class AgentModelHooks(HookProvider):
                     call_id, agent=begun.agent, tool=begun.tool, arguments=begun.arguments, at=begun.at
                 )
                 begun.run.end(call_id, attempt, status="interrupted")
-        self._run(event.agent, event.invocation_state).finish()
+        self._run(event.agent, event.invocation_state).finish(succeeded=False if failed else None)
 
 
 def _status(event: AfterToolCallEvent, *, edited: bool) -> Status:

@@ -9,15 +9,8 @@ from agentmodel import AgentModel
 from agentmodel.integrations.strands import AgentModelHooks, Tracker
 
 
-@tool
-def search(near: str) -> str:
-    """Find cafés."""
-    return f"a café near the {near}"
-
-
 async def said(*_told: Any, **_named: Any) -> Any:  # what your model says
     call = next(calls, None)
-    yield {"messageStart": {"role": "assistant"}}
     yield {"contentBlockStart": {"start": {"toolUse": call} if call else {}}}
     yield {"contentBlockDelta": {"delta": {"toolUse": {"input": '{"near": "park"}'}} if call else {"text": "Go."}}}
     yield {"contentBlockStop": {}}
@@ -26,10 +19,11 @@ async def said(*_told: Any, **_named: Any) -> Any:  # what your model says
 
 calls = iter([{"name": "search", "toolUseId": "c1"}])
 yours = type("Scripted", (Model,), {**dict.fromkeys(Model.__abstractmethods__, dict), "stream": said})()
-with AgentModel.local() as model:
-    with Tracker(model, domain="cafes") as tracker:
-        agent = Agent(yours, tools=[search], name="finder", callback_handler=None, hooks=[AgentModelHooks(tracker)])
-        agent("find a café near the park", invocation_state={"user_id": "kim", "session_id": "t1"})
+search = tool(name="search", description="Find cafés.")(lambda near: f"a café near the {near}")
+with AgentModel.local() as model, Tracker(model, domain="cafes") as tracker:
+    agent = Agent(yours, tools=[search], name="finder", callback_handler=None, hooks=[AgentModelHooks(tracker)])
+    agent("find a café near the park", invocation_state={"user_id": "kim", "session_id": "t1"})
+    tracker.flush()
     (session,) = model.repository.sessions("USRkim")
     for call in model.repository.session_history("USRkim", session.session_id).executions:
         print(session.request, "|", call.agent_id, call.tool_name, call.values, call.status)

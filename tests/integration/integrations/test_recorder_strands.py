@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -215,6 +216,75 @@ def test_without_a_session(model: AgentModel) -> None:
     (session,) = list(model.repository.sessions("USR~anonymous"))
     assert REQUEST == session.request
     assert ["ok", "ok"] == [call.status for call in shown(model, user_id="USR~anonymous")]
+
+
+class Dead(Scripted):
+    """A model that fails, or is waited for in vain."""
+
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__([])
+        self._error = error
+        self.asked = asyncio.Event()
+
+    async def stream(self, *args: Any, **kwargs: Any) -> Any:
+        """Fail, or never answer."""
+        self.asked.set()
+        if self._error is not None:
+            raise self._error
+        await asyncio.Event().wait()
+        yield {}
+
+
+async def while_handling(agent: Agent) -> None:
+    """Run an agent in the handler of an error that is none of its own."""
+    try:
+        next(iter(()))
+    except StopIteration:
+        await agent.invoke_async(REQUEST, invocation_state=dict(STATE))
+
+
+async def until_cancelled(agent: Agent, dead: Dead) -> None:
+    """Run an agent in a task that is cancelled while it waits for the model."""
+    task = asyncio.create_task(agent.invoke_async(REQUEST, invocation_state=dict(STATE)))
+    await dead.asked.wait()
+    task.cancel()
+    await task
+
+
+def test_a_failed_invocation(model: AgentModel) -> None:
+    """An error that leaves the invocation is the session's failure, also where another one is being handled."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        agent = Agent(model=Dead(ConnectionError("gone")), callback_handler=None, hooks=[AgentModelHooks(tracker)])
+        with pytest.raises(ConnectionError, match="gone"):
+            asyncio.run(while_handling(agent))
+
+    (session,) = list(model.repository.sessions("USRada"))
+    assert session.succeeded is False
+    assert session.ended_at is not None
+
+
+def test_an_error_around_an_invocation(model: AgentModel) -> None:
+    """An error that the caller handles meanwhile is not the session's."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        agent = Agent(model=Scripted([]), callback_handler=None, hooks=[AgentModelHooks(tracker)])
+        asyncio.run(while_handling(agent))
+
+    (session,) = list(model.repository.sessions("USRada"))
+    assert session.succeeded is None
+    assert session.ended_at is not None
+
+
+def test_a_cancelled_invocation(model: AgentModel) -> None:
+    """An invocation that was cancelled has not failed."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        dead = Dead(None)
+        agent = Agent(model=dead, callback_handler=None, hooks=[AgentModelHooks(tracker)])
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(until_cancelled(agent, dead))
+
+    (session,) = list(model.repository.sessions("USRada"))
+    assert session.succeeded is None
+    assert session.ended_at is not None
 
 
 def test_errors_are_counted(model: AgentModel) -> None:
