@@ -10,6 +10,16 @@
 Each method puts an event into a bounded queue and returns, so it can be called from a tool's thread or from an event
 loop; one thread writes in the order of the events. What fails there is counted and logged, and never the agent's.
 Calls are numbered as the model asked for them (`Run.turn`), whatever the order they end in.
+
+Two recorders of one run, say a callback and a middleware, share a tracker and give each its ``source``. The nth start
+of a call is its nth attempt, whoever tells it: one execution, written when every source that began it has ended it.
+What they say of its end is put together: a status that says more wins over one that says less
+(`agentmodel.integrations._attempts.merged`).
+
+    run.start("c1", agent="finder", tool="pay", source="middleware")   # 1
+    run.start("c1", agent="finder", tool="pay", source="callback")     # 1: the same attempt
+    run.end("c1", 1, status="ok", source="callback")
+    run.end("c1", 1, status="edited", source="middleware")             # one execution, edited
 """
 
 from __future__ import annotations
@@ -33,7 +43,8 @@ from agentmodel.access.recorder import as_text, fitting
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import Agent, Domain, Status, Tool, ToolExecution, User, UserSession, UserSessionProcess
-from agentmodel.exceptions import ValidationError
+from agentmodel.exceptions import Unavailable, ValidationError
+from agentmodel.integrations._attempts import Attempt, Attempts, Outcome
 
 __all__ = ["Run", "Tracker", "split"]
 
@@ -71,22 +82,6 @@ class _Step:
 
 
 @dataclass(slots=True)
-class _Open:
-    agent: str
-    tool: str
-    arguments: Any
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    at: datetime
-    status: Status
-    result: Any
-    error_type: str | None
-
-
-@dataclass(slots=True)
 class _Written:
     """What the writing thread knows of a session."""
 
@@ -121,13 +116,21 @@ class Tracker:
         self._written: OrderedDict[tuple[str, str], _Written] = OrderedDict()
         self._max_sessions = max_sessions
         self._there: set[str] = set()
+        self._shared: set[Run] = set()  # runs with an attempt that may have ended for one source and not for all
+        self._finding = threading.Lock()
         self._import = TraceImport(model.table, model.repository, recorder=model.recorder)
         self._events: queue.Queue[Callable[[], None] | None] = queue.Queue(max_waiting)
         self._thread = threading.Thread(target=self._work, name="agentmodel-calls", daemon=True)
         self._thread.start()
 
     def run(
-        self, session: str, *, user: str | None = None, request: str | None = None, category: str | None = None
+        self,
+        session: str,
+        *,
+        user: str | None = None,
+        request: str | None = None,
+        category: str | None = None,
+        suggestion_id: str | None = None,
     ) -> Run:
         """The run of a session; the same one for the same session, whoever asks.
 
@@ -136,6 +139,7 @@ class Tracker:
             user: Whom it works for, by name or ``USR…`` id; None is an anonymous user.
             request: What the user asked for.
             category: The kind of request.
+            suggestion_id: The plan it follows; see `Run.follow`.
         """
         user_id = ANONYMOUS if user is None else _id("USR", user)
         with self._lock:
@@ -147,10 +151,15 @@ class Tracker:
                 if len(self._runs) > self._max_sessions:
                     self._runs.popitem(last=False)
             self._runs.move_to_end((user_id, session))
+        run.follow(suggestion_id)
         return run
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until everything told so far is written; whether that was done within ``timeout`` seconds."""
+        """Wait until everything told so far is written; whether that was done within ``timeout`` seconds.
+
+        An attempt that has ended for one source is written as it is, without waiting for the others.
+        """
+        self._settle()
         done = threading.Event()
         try:
             self._events.put(done.set, timeout=timeout)
@@ -161,6 +170,7 @@ class Tracker:
     def close(self) -> None:
         """Write what waits, and stop."""
         if self._thread.is_alive():
+            self._settle()
             self._events.put(None)
             self._thread.join()
 
@@ -192,6 +202,32 @@ class Tracker:
         except queue.Full:
             self.failed(what)
 
+    def shared(self, run: Run) -> None:
+        """Keep in mind that an attempt of a run may wait for a second source."""
+        with self._lock:
+            self._shared.add(run)
+
+    def _settle(self) -> None:
+        with self._lock:
+            shared, self._shared = self._shared, set()
+        for run in shared:
+            run.settle()
+
+    def find(self, run: Run) -> tuple[str, bool]:
+        """The id of a run's session, and whether the history does not have it yet.
+
+        Raises:
+            Unavailable: The history does not answer.
+        """
+        names = (self.domain, run.session)
+        if _is_id("SESS", run.session):
+            return run.session, self.model.repository.session(run.user_id, run.session) is None
+        with self._finding:
+            stored = self._import.stored_session(run.user_id, *names)
+        if stored is not None:
+            return stored.session_id, False
+        return keys.imported_session_id(run.began, *names), True
+
     # The thread
 
     def _work(self) -> None:
@@ -211,14 +247,7 @@ class Tracker:
     def _begin(self, run: Run) -> _Written:
         recorder = self.model.recorder
         self.make(User(user_id=run.user_id, name=run.user))
-        names = (self.domain, run.session)
-        if _is_id("SESS", run.session):
-            stored = self.model.repository.session(run.user_id, run.session)
-            session_id, source_id = run.session, None
-        else:
-            stored = self._import.stored_session(run.user_id, *names)
-            session_id = keys.imported_session_id(run.began, *names) if stored is None else stored.session_id
-            source_id = json.dumps(names, ensure_ascii=False)  # as the trace import names it, so that it is found
+        session_id, new = run.place()
         name = " ".join((run.request or run.category or run.session).split())[:_NAME]
         entity = UserSession(
             user_id=run.user_id,
@@ -226,14 +255,17 @@ class Tracker:
             name=name or "session",
             request=fitting(run.request),
             category=run.category,
+            suggestion_id=run.suggestion_id,
             started_at=run.began,
-            source_id=source_id,
+            # as the trace import names it, so that it is found
+            source_id=None if session_id == run.session else json.dumps((self.domain, run.session), ensure_ascii=False),
         )
         numbers = 0
-        if stored is not None:
+        if not new:
             entity, numbers = recorder.continued(entity)
-        recorder.open(entity, new=stored is None)
+        recorder.open(entity, new=new)
         recorder.record(entity)
+        run.stored()
         return _Written(entity, numbers)
 
     def make(self, *entities: Entity) -> None:
@@ -250,7 +282,13 @@ class Tracker:
 
 
 class Run:
-    """One session, as a framework runs it; made by `Tracker.run`. Its methods never raise and never wait."""
+    """One session, as a framework runs it; made by `Tracker.run`. Its methods never raise, and do not wait.
+
+    Attributes:
+        user_id: The user, as the history knows them.
+        began: When this process met it.
+        suggestion_id: The plan it follows, if any.
+    """
 
     def __init__(
         self, tracker: Tracker, user_id: str, user: str, *, session: str, request: str | None, category: str | None
@@ -258,10 +296,69 @@ class Run:
         self._tracker = tracker
         self.user_id, self.user, self.session = user_id, user, session
         self.request, self.category = request, category
+        self.suggestion_id: str | None = None
         self.began = datetime.now(UTC)
-        self._lock = threading.Lock()
-        self._attempts: dict[str, int] = {}
-        self._open: dict[tuple[str, int], _Open] = {}
+        self._attempts = Attempts()
+        self._finding = threading.Lock()
+        self._found: tuple[str, bool] | None = None
+
+    # Its ids in the history
+
+    @property
+    def session_id(self) -> str:
+        """The session's id in the history.
+
+        The first time, the history is asked whether it has the session: one that continues keeps its id. That waits for
+        the stores, so from an event loop ask for it in a thread. Where they do not answer, the run gets an id of its
+        own, and keeps it.
+        """
+        try:
+            return self.place()[0]
+        except Unavailable as error:
+            _log.warning("integrations.session_unknown: %s gets a session of its own: %s", self.session, error)
+        with self._finding:
+            if self._found is None:
+                own = keys.imported_session_id(self.began, self._tracker.domain, self.session)
+                self._found = own, True
+            return self._found[0]
+
+    @property
+    def domain_id(self) -> str:
+        """The domain's id in the history."""
+        return keys.stable_id("DMN", self._tracker.domain)
+
+    def agent_id(self, agent: str) -> str:
+        """The id in the history of an agent of that name; an ``AGT…`` id stays as it is."""
+        return agent if _is_id("AGT", agent) else keys.stable_id("AGT", self._tracker.domain, agent)
+
+    def tool_id(self, tool: str) -> str:
+        """The id in the history of a tool of that name; a ``TL…`` id stays as it is."""
+        return _id("TL", tool)
+
+    def place(self) -> tuple[str, bool]:
+        """The session's id, and whether it is new to the history; found out once.
+
+        Raises:
+            Unavailable: The history does not answer.
+        """
+        with self._finding:
+            if self._found is None:
+                self._found = self._tracker.find(self)
+            return self._found
+
+    def stored(self) -> None:
+        """The history has the session now."""
+        with self._finding:
+            if self._found is not None:
+                self._found = self._found[0], False
+
+    # What is told
+
+    def follow(self, suggestion_id: str | None) -> None:
+        """The run follows a plan, which learns from the session how it went; None, of a plan not kept, is nothing."""
+        if suggestion_id is not None and suggestion_id != self.suggestion_id:
+            self.suggestion_id = suggestion_id
+            self._tracker.tell(f"suggestion {suggestion_id}", self._write_suggestion)
 
     def turn(
         self, name: str, *, calls: Sequence[str], input_tokens: int | None = None, output_tokens: int | None = None
@@ -269,8 +366,20 @@ class Run:
         """The model asked for calls, in this order; the turn is a step, its tokens are split over its calls."""
         self._tracker.tell(f"turn {name}", lambda: self._write_turn(name, calls, input_tokens, output_tokens))
 
-    def start(self, call_id: str, *, agent: str, tool: str, arguments: Any = None, at: datetime | None = None) -> int:
-        """A call begins.
+    def start(
+        self,
+        call_id: str,
+        *,
+        agent: str,
+        tool: str,
+        arguments: Any = None,
+        at: datetime | None = None,
+        source: str = "",
+    ) -> int:
+        """An attempt of a call begins.
+
+        Tell only what goes on to the tool: a call that waits for a person first begins when it may be made, and one
+        that is never made is told by `call`.
 
         Args:
             call_id: The framework's id of the call; a retry has the same one.
@@ -278,15 +387,29 @@ class Run:
             tool: Name of the tool.
             arguments: What the tool is given.
             at: When; now when not given.
+            source: Who tells it, where several recorders listen to one run: each counts its own starts.
 
         Returns:
-            The number of the attempt, for `end`.
+            The number of the attempt, for `end`: the nth start that this source tells is the nth attempt.
         """
-        with self._lock:
-            attempt = self._attempts[call_id] = self._attempts.get(call_id, 0) + 1
-            self._open[call_id, attempt] = _Open(agent, tool, arguments, at or datetime.now(UTC))
-        self._tracker.tell(f"start {call_id}", lambda: self._write_start(call_id))
-        return attempt
+        began = at or datetime.now(UTC)
+        number, first = self._attempts.start(call_id, source, agent=agent, tool=tool, arguments=arguments, at=began)
+        if first:
+            self._tracker.tell(f"start {call_id}", lambda: self._write_start(call_id))
+        else:
+            self._tracker.shared(self)
+        return number
+
+    def edited(self, call_id: str, arguments: Any = None) -> None:
+        """A person changed a call before it was made: its attempts that end well from now on are ``edited``.
+
+        Tell it before the attempt ends. One that fails is an ``error`` all the same.
+
+        Args:
+            call_id: The call.
+            arguments: What it is made with, if the recorders do not see that themselves.
+        """
+        self._attempts.edited(call_id, arguments)
 
     def end(
         self,
@@ -297,23 +420,77 @@ class Run:
         result: Any = None,
         error_type: str | None = None,
         at: datetime | None = None,
+        source: str = "",
     ) -> None:
-        """A call ended; an end that was told before, or of no call that began, changes nothing."""
-        outcome = _Outcome(at or datetime.now(UTC), status, result, error_type)
-        with self._lock:
-            call = self._open.pop((call_id, attempt), None)
-        if call is not None:
-            told = f"call {call_id} of {call.tool}"
-            self._tracker.tell(told, lambda: self._write(call_id, attempt, call, outcome))
+        """An attempt ended; an end that this source told before, or of no attempt that it began, changes nothing.
+
+        It is written when every source that began it has ended it, or the run is over. What they say is put together as
+        long as it is not written.
+
+        Args:
+            call_id: The framework's id of the call.
+            attempt: What `start` gave.
+            status: How it ended, as this source saw it.
+            result: What the tool gave, or what the model reads instead.
+            error_type: Name of the error, of an ``error``.
+            at: When; now when not given.
+            source: As in `start`.
+        """
+        known = self._attempts.end(
+            call_id, attempt, source, Outcome(at or datetime.now(UTC), status, result, error_type)
+        )
+        if known is not None and not known.running:
+            self._ready(known)
+
+    def call(
+        self,
+        call_id: str,
+        *,
+        agent: str,
+        tool: str,
+        status: Status,
+        arguments: Any = None,
+        result: Any = None,
+        error_type: str | None = None,
+        began: datetime | None = None,
+        at: datetime | None = None,
+        source: str = "",
+    ) -> int:
+        """A whole attempt at once: one that never reached its tool, or one that was seen when it was over.
+
+        Args:
+            call_id: The framework's id of the call.
+            agent: Name of the agent that calls.
+            tool: Name of the tool.
+            status: ``blocked``, ``cache_hit``, ``rejected``, ``expired``, ``unknown_tool``, or how it ended.
+            arguments: What the tool would have been given.
+            result: What the model reads instead of a result.
+            error_type: Name of the error, of an ``error``.
+            began: When it began; ``at`` when not given.
+            at: When it ended; now when not given.
+            source: As in `start`.
+
+        Returns:
+            The number of the attempt.
+        """
+        ended = at or datetime.now(UTC)
+        attempt = self.start(call_id, agent=agent, tool=tool, arguments=arguments, at=began or ended, source=source)
+        self.end(call_id, attempt, status=status, result=result, error_type=error_type, at=ended, source=source)
+        return attempt
 
     def finish(self, succeeded: bool | None = None) -> None:
         """The run is over: what has not ended was interrupted. ``succeeded`` None leaves the outcome to its calls."""
         ended = datetime.now(UTC)
-        with self._lock:
-            left = list(self._open)
-        for call_id, attempt in left:
-            self.end(call_id, attempt, status="interrupted", at=ended)
+        self.settle(Outcome(ended, "interrupted"))
         self._tracker.tell("end of the run", lambda: self._write_finish(succeeded, ended))
+
+    def settle(self, otherwise: Outcome | None = None) -> None:
+        """Have written what waits for one source more; what has not ended for any ends ``otherwise``, if given."""
+        for attempt in self._attempts.settle(otherwise):
+            self._ready(attempt)
+
+    def _ready(self, attempt: Attempt) -> None:
+        self._tracker.tell(f"call {attempt.call_id} of {attempt.tool}", lambda: self._write(attempt))
 
     # In the thread
 
@@ -333,31 +510,34 @@ class Run:
             written.numbers += 1
             written.calls[call_id] = _Call(written.numbers)
 
-    def _write(self, call_id: str, attempt: int, call: _Open, outcome: _Outcome) -> None:
-        tracker = self._tracker
+    def _write(self, attempt: Attempt) -> None:
+        outcome = self._attempts.seal(attempt)
+        if outcome is None:
+            return
+        tracker, call_id = self._tracker, attempt.call_id
         written = tracker.written(self)
         self._write_start(call_id)
-        agent_id, tool_id = _catalogue(tracker, call)
+        agent_id, tool_id = self._catalogue(attempt)
         known = written.calls[call_id]
-        step = written.steps.setdefault(call_id, _Step(call.tool))
+        step = written.steps.setdefault(call_id, _Step(attempt.tool))
         tracker.model.recorder.record(
             ToolExecution(
                 user_id=self.user_id,
                 session_id=written.entity.session_id,
-                process_id=self._process(written, step, (agent_id, tool_id), call_id, call.at),
+                process_id=self._process(written, step, (agent_id, tool_id), call_id, attempt.at),
                 agent_id=agent_id,
                 tool_id=tool_id,
-                attempt=attempt,
-                tool_name=call.tool,
-                values=fitting(as_text(call.arguments)),
-                executed_at=call.at,
+                attempt=attempt.number,
+                tool_name=attempt.tool,
+                values=fitting(as_text(attempt.arguments)),
+                executed_at=attempt.at,
                 succeeded=outcome.status in _WELL,
                 status=outcome.status,
                 result=fitting(as_text(outcome.result)),
                 call_number=known.number,
-                call_id=tracker.call_id(self.user_id, self.session, call_id, str(attempt)),
+                call_id=tracker.call_id(self.user_id, self.session, call_id, str(attempt.number)),
                 error_type=outcome.error_type,
-                duration_ms=max(0, round((outcome.at - call.at).total_seconds() * 1000)),
+                duration_ms=max(0, round((outcome.at - attempt.at).total_seconds() * 1000)),
                 input_tokens=known.input_tokens,
                 output_tokens=known.output_tokens,
             )
@@ -381,6 +561,12 @@ class Run:
         step.processes.append((process_id, {place: call_id}))
         return process_id
 
+    def _write_suggestion(self) -> None:
+        entity = self._tracker.written(self).entity
+        if entity.suggestion_id != self.suggestion_id:
+            entity.suggestion_id = self.suggestion_id
+            self._tracker.model.recorder.record(entity)
+
     def _write_finish(self, succeeded: bool | None, ended: datetime) -> None:
         entity = self._tracker.written(self).entity
         entity.ended_at = ended
@@ -388,17 +574,14 @@ class Run:
             entity.succeeded = succeeded
         self._tracker.model.recorder.record(entity)
 
-
-def _catalogue(tracker: Tracker, call: _Open) -> tuple[str, str]:
-    domain_id = keys.stable_id("DMN", tracker.domain)
-    agent_id = call.agent if _is_id("AGT", call.agent) else keys.stable_id("AGT", tracker.domain, call.agent)
-    tool_id = _id("TL", call.tool)
-    tracker.make(
-        Domain(domain_id=domain_id, name=tracker.domain),
-        Agent(agent_id=agent_id, domain_id=domain_id, name=call.agent),
-        Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=call.tool),
-    )
-    return agent_id, tool_id
+    def _catalogue(self, attempt: Attempt) -> tuple[str, str]:
+        agent_id, tool_id, domain_id = self.agent_id(attempt.agent), self.tool_id(attempt.tool), self.domain_id
+        self._tracker.make(
+            Domain(domain_id=domain_id, name=self._tracker.domain),
+            Agent(agent_id=agent_id, domain_id=domain_id, name=attempt.agent),
+            Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=attempt.tool),
+        )
+        return agent_id, tool_id
 
 
 def _is_id(prefix: str, text: str) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel
+from agentmodel import AgentModel, Settings
 from agentmodel.access.importing import ANONYMOUS
-from agentmodel.dynamo.models import ToolExecution
+from agentmodel.dynamo.models import Status, ToolExecution
+from agentmodel.exceptions import TableUnavailable
 from agentmodel.integrations._calls import Run, Tracker
 from tests.integration.integrations.scenario import (
     AGENT,
@@ -36,6 +40,8 @@ OUTCOMES: dict[str, list[dict[str, Any]]] = {
 }
 """How each call of the scenario ends, one entry for each attempt; those that are not here end well."""
 
+NOT_MADE: tuple[Status, ...] = ("blocked", "cache_hit", "rejected", "expired", "unknown_tool")
+
 
 @pytest.fixture
 def model() -> Iterator[AgentModel]:
@@ -51,10 +57,12 @@ def executions(model: AgentModel, user_id: str = "USRada") -> list[ToolExecution
     return sorted(history.executions, key=lambda call: (call.call_number or 0, call.attempt))
 
 
-def made(run: Run, call_id: str, tool: str, *, status: Any = "ok", arguments: Any = None, **more: Any) -> None:
+def made(
+    run: Run, call_id: str, tool: str, *, status: Any = "ok", arguments: Any = None, source: str = "", **more: Any
+) -> None:
     """A call from start to end."""
-    attempt = run.start(call_id, agent=AGENT, tool=tool, arguments=arguments)
-    run.end(call_id, attempt, status=status, **more)
+    attempt = run.start(call_id, agent=AGENT, tool=tool, arguments=arguments, source=source)
+    run.end(call_id, attempt, status=status, source=source, **more)
 
 
 def test_scenario(model: AgentModel) -> None:
@@ -167,3 +175,172 @@ def test_bound(model: AgentModel, caplog: pytest.LogCaptureFixture) -> None:
 
     assert 1 == tracker.errors
     assert "integrations.not_recorded: dropped" in caplog.text
+
+
+def test_two_sources_are_one_execution(model: AgentModel) -> None:
+    """What two recorders tell of one attempt is one execution, with the status that says more and all arguments."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        outer = run.start("c1", agent=AGENT, tool="pay", source="outer")
+        inner = run.start("c1", agent=AGENT, tool="pay", arguments={"amount": 5}, source="inner")
+        run.end("c1", inner, status="ok", result="paid 5", source="inner")
+        run.end("c1", outer, status="edited", source="outer")
+
+    (call,) = executions(model)
+    assert (1, 1) == (outer, inner)
+    assert ("edited", '{"amount": 5}', "paid 5", 1) == (call.status, call.values, call.result, call.attempt)
+
+
+def test_retry_inside_an_outer_source(model: AgentModel) -> None:
+    """A recorder around the retries sees one call, the one inside sees both: two attempts, each as it went."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        outer = run.start("c1", agent=AGENT, tool="flaky", source="outer")
+        made(run, "c1", "flaky", status="error", error_type="ConnectionError", source="inner")
+        made(run, "c1", "flaky", source="inner")
+        run.end("c1", outer, status="ok", source="outer")
+
+    assert [(1, "error"), (2, "ok")] == [(call.attempt, call.status) for call in executions(model)]
+
+
+def test_calls_that_were_not_made(model: AgentModel) -> None:
+    """A call that never reached its tool is told at once; a source that takes it for a failure changes nothing."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for number, status in enumerate(NOT_MADE):
+            run.start(f"c{number}", agent=AGENT, tool="pay", source="outer")
+            attempt = run.call(
+                f"c{number}", agent=AGENT, tool="pay", status=status, arguments={}, result="no", source="inner"
+            )
+            run.end(f"c{number}", attempt, status="error", error_type="ToolError", source="outer")
+
+    assert [
+        ("blocked", False, None),
+        ("cache_hit", True, None),
+        ("rejected", False, None),
+        ("expired", False, None),
+        ("unknown_tool", False, None),
+    ] == [(call.status, call.succeeded, call.error_type) for call in executions(model)]
+
+
+def test_edited_calls(model: AgentModel) -> None:
+    """A call that a person edited is edited when it ends well, with their arguments; a failure of it stays one."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        first = run.start("c1", agent=AGENT, tool="pay", arguments={"amount": 8})
+        run.edited("c1", {"amount": 5})
+        run.end("c1", first, status="error", error_type="ConnectionError")
+        tracker.flush()
+        made(run, "c1", "pay", arguments={"amount": 8})
+
+    assert [("error", '{"amount": 8}'), ("edited", '{"amount": 5}')] == [
+        (c.status, c.values) for c in executions(model)
+    ]
+
+
+def test_flush_does_not_wait_for_a_second_source(model: AgentModel) -> None:
+    """A flush writes what has ended for one of two sources; the other's end, told later, changes nothing."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for source in ("outer", "inner"):
+            run.start("c1", agent=AGENT, tool="search", source=source)
+        run.end("c1", 1, status="ok", source="inner")
+        tracker.flush()
+        before = [call.status for call in executions(model)]
+        run.end("c1", 1, status="error", source="outer")
+        run.start("c1", agent=AGENT, tool="search", source="late")
+        run.end("c1", 1, status="error", source="late")
+
+    assert ["ok"] == before
+    assert ["ok"] == [call.status for call in executions(model)]
+
+
+def test_threads_of_two_sources(model: AgentModel) -> None:
+    """Calls that two recorders tell from many threads at once are each one execution, none lost."""
+    calls = [f"c{number}" for number in range(40)]
+    with Tracker(model) as tracker, ThreadPoolExecutor(8) as pool:
+        run = tracker.run(SESSION, user=USER)
+        run.turn("model", calls=calls)
+        for _ in pool.map(
+            lambda told: made(run, told[0], "search", source=told[1]),
+            [(call, source) for call in calls for source in ("outer", "inner")],
+        ):
+            pass
+
+    assert [(number, 1, "ok") for number in range(1, 41)] == [
+        (call.call_number, call.attempt, call.status) for call in executions(model)
+    ]
+
+
+def test_ids_before_anything_is_written(model: AgentModel) -> None:
+    """The ids that a run gives before it is written are those it is written under, also when it continues."""
+    asked = []
+    for _ in range(2):
+        with Tracker(model, domain=DOMAIN) as tracker:
+            run = tracker.run(SESSION, user=USER)
+            asked.append((run.user_id, run.session_id, run.domain_id, run.agent_id(AGENT), run.tool_id("search")))
+            made(run, "c1", "search")
+
+    first, second = executions(model)
+    assert asked[0] == asked[1]
+    assert asked[0] == (first.user_id, first.session_id, run.domain_id, first.agent_id, first.tool_id)
+    assert first.session_id == second.session_id
+    assert model.repository.tool(first.agent_id, first.tool_id) is not None
+    assert [DOMAIN] == [domain.name for domain in model.repository.domains()]
+
+
+def test_session_id_without_history(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the history does not answer, a run has an id of its own and keeps it, and is written under it later."""
+
+    def down(*_: Any) -> None:
+        raise TableUnavailable("down")
+
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        with monkeypatch.context() as patched:
+            patched.setattr(tracker, "find", down)
+            own = run.session_id
+        made(run, "c1", "search")
+
+    assert own == run.session_id
+    assert [own] == [call.session_id for call in executions(model)]
+
+
+def test_suggestion_that_a_run_follows(model: AgentModel) -> None:
+    """The session carries the plan that its run follows, told before or after the first call; no plan is none."""
+    with Tracker(model) as tracker:
+        made(tracker.run(SESSION, user=USER, suggestion_id="one"), "c1", "search")
+        late = tracker.run("late", user="bo")
+        made(late, "c1", "search")
+        late.follow("two")
+        late.follow(None)
+
+    assert [["one"], ["two"]] == [
+        [session.suggestion_id for session in model.repository.sessions(user)] for user in ("USRada", "USRbo")
+    ]
+
+
+def continued(settings: Settings, name: str) -> int:
+    """Calls that another process makes in a session, told by two sources; what it could not record."""
+    with AgentModel.from_settings(settings) as model, Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for number in range(10):
+            for source in ("outer", "inner"):
+                made(run, f"{name}{number}", "search", arguments=[name, number], source=source)
+    return tracker.errors
+
+
+def test_processes(model: AgentModel) -> None:
+    """Two processes that go on with one session at once each record their calls once, under its id."""
+    with Tracker(model) as tracker:
+        made(tracker.run(SESSION, user=USER), "c0", "search", arguments=["", 0])
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        errors = list(pool.map(continued, [model.settings] * 2, ["a", "b"]))
+
+    calls = executions(model)
+    assert [0, 0] == errors
+    assert sorted([["", 0], *([name, number] for name in "ab" for number in range(10))]) == sorted(
+        json.loads(call.values or "") for call in calls
+    )
+    assert {1} == {call.attempt for call in calls}
+    assert len(calls) == len({call.process_id for call in calls})
