@@ -14,12 +14,12 @@ once share round trips.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import date, datetime
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, cast
 
 from agentmodel.access.delivery import History, Receipt
 from agentmodel.access.pages import Page
@@ -54,8 +54,10 @@ if TYPE_CHECKING:
     from agentmodel.redshift.intake import Source
     from agentmodel.redshift.pipeline import Refreshed
     from agentmodel.suggest.advise import Plan
-    from agentmodel.suggest.awaited import AsyncAdviser, AsyncHealthBook, AsyncReviews, AsyncSuggestions
+    from agentmodel.suggest.answers import Decision
+    from agentmodel.suggest.awaited import AsyncAdviser, AsyncGuard, AsyncHealthBook, AsyncReviews, AsyncSuggestions
     from agentmodel.suggest.evaluate import Evaluation
+    from agentmodel.suggest.guard import Rule
     from agentmodel.suggest.publish import Published
     from agentmodel.suggest.savings import KnownAnswers, SavingsRow, Scope
 
@@ -562,6 +564,34 @@ class AsyncAgentModel:
         from agentmodel.suggest.awaited import AsyncReviews
 
         return AsyncReviews(self.sync.reviews)
+
+    def guard(
+        self,
+        *,
+        review: Rule = "policy",
+        cache: Scope | Literal[False] = "user",
+        block: bool | Collection[str] = True,
+        queue: str = "review",
+        allowed: Sequence[Decision] = ("approve", "edit", "reject", "respond"),
+        answer_within: timedelta = timedelta(hours=24),
+        on_expiry: Decision = "reject",
+        domain: str = "agents",
+    ) -> AsyncGuard:
+        """What decides before each call; see `AgentModel.guard`."""
+        from agentmodel.suggest.awaited import AsyncGuard
+
+        return AsyncGuard(
+            self.sync.guard(
+                review=review,
+                cache=cache,
+                block=block,
+                queue=queue,
+                allowed=allowed,
+                answer_within=answer_within,
+                on_expiry=on_expiry,
+                domain=domain,
+            )
+        )
 
     async def settle(self) -> None:
         """Have learnt from everything that was recorded; see `AgentModel.settle`."""

@@ -12,14 +12,14 @@ with AgentModel.local() as model:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from agentmodel.access.delivery import History
 from agentmodel.access.importing import Imported, TraceImport
@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from agentmodel.redshift.intake import Source
     from agentmodel.redshift.pipeline import Refreshed, Warehouse
     from agentmodel.suggest.advise import Adviser, Plan
+    from agentmodel.suggest.answers import Decision
     from agentmodel.suggest.evaluate import Evaluation
+    from agentmodel.suggest.guard import Guard, Rule
     from agentmodel.suggest.health import HealthBook
     from agentmodel.suggest.publish import Published
     from agentmodel.suggest.review import Reviews
-    from agentmodel.suggest.savings import KnownAnswers, SavingsRow
+    from agentmodel.suggest.savings import KnownAnswers, SavingsRow, Scope
     from agentmodel.suggest.suggestions import Suggestions
 
 __all__ = ["AgentModel"]
@@ -407,6 +409,50 @@ class AgentModel:
             repository=self.repository,
             recorder=self.recorder,
             policy=Policy(self.repository, watch=self.health),
+        )
+
+    def guard(
+        self,
+        *,
+        review: Rule = "policy",
+        cache: Scope | Literal[False] = "user",
+        block: bool | Collection[str] = True,
+        queue: str = "review",
+        allowed: Sequence[Decision] = ("approve", "edit", "reject", "respond"),
+        answer_within: timedelta = timedelta(hours=24),
+        on_expiry: Decision = "reject",
+        domain: str = "agents",
+    ) -> Guard:
+        """What decides before each call: make it, give a known answer, block a tool that fails, or ask a person.
+
+        Args:
+            review: When a person is asked: by `Reviews.needed`, ``never``, ``always``, for tools of these names, or as
+                a function of agent id, tool id and arguments says by giving a reason.
+            cache: Whom known answers of read-only tools hold for; False looks for none.
+            block: Whether tools that fail now are blocked; or the names of those that are.
+            queue: Where the people look who answer.
+            allowed: What may be answered.
+            answer_within: From when on a question counts as answered by ``on_expiry``.
+            on_expiry: That answer.
+            domain: Of the agents that are given by name.
+        """
+        from agentmodel.suggest.guard import Guard
+
+        return Guard(
+            self.repository,
+            health=self.health,
+            reviews=self.reviews,
+            known=self.known_answers,
+            adviser=self.adviser,
+            valkey=self._valkey,
+            review=review,
+            cache=cache,
+            block=block,
+            queue=queue,
+            allowed=allowed,
+            answer_within=answer_within,
+            on_expiry=on_expiry,
+            domain=domain,
         )
 
     def settle(self) -> None:

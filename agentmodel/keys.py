@@ -52,6 +52,7 @@ __all__ = [
     "format_number",
     "format_score",
     "format_time",
+    "id_of",
     "imported_session_id",
     "new_session_id",
     "parse_number",
@@ -158,6 +159,25 @@ def imported_session_id(started: datetime | None, *names: str) -> str:
     """
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
     return check_id("session_id", f"SESS{'0' if started is None else format_time('started', started)}-{digest}", "SESS")
+
+
+def id_of(prefix: str, name: str, *within: str) -> str:
+    """The id that a name gives; an id stays as it is.
+
+    >>> id_of("USR", "USR001"), id_of("USR", "ada"), id_of("AGT", "finder", "support")
+    ('USR001', 'USRada', 'AGTsupport-finder~86eb13052ef8')
+
+    Args:
+        prefix: Of such ids.
+        name: A name, or an id.
+        within: Names that the name is unique in.
+    """
+    if name.startswith(prefix) and len(name) > len(prefix):
+        try:
+            return check_id("id", name, prefix)
+        except ValidationError:
+            pass  # a name that begins like an id
+    return stable_id(prefix, *within, name)
 
 
 def stable_id(prefix: str, *names: str) -> str:

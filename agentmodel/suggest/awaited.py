@@ -13,11 +13,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from agentmodel.dynamo.models import Review, Suggestion
 from agentmodel.suggest.advise import Adviser
 from agentmodel.suggest.answers import Answer
+from agentmodel.suggest.guard import Guard
 from agentmodel.suggest.health import Changed, HealthBook
 from agentmodel.suggest.review import Reviews
 from agentmodel.suggest.suggestions import Suggestions
 
-__all__ = ["AsyncAdviser", "AsyncHealthBook", "AsyncReviews", "AsyncSuggestions"]
+__all__ = ["AsyncAdviser", "AsyncGuard", "AsyncHealthBook", "AsyncReviews", "AsyncSuggestions"]
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -130,3 +131,22 @@ class AsyncAdviser:
 
     suggest = _awaited(Adviser.suggest)
     forget = _awaited(Adviser.forget)
+
+
+class AsyncGuard:
+    """Decides before each call, for asyncio; see `Guard`, which has the same methods.
+
+    Args:
+        guard: What decides.
+
+    Attributes:
+        sync: The same.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self.sync = guard
+
+    plan = _awaited(Guard.plan)
+    before = _awaited(Guard.before)
+    after = _awaited(Guard.after)
+    answer = _awaited(Guard.answer)

@@ -188,6 +188,16 @@ class Reviews(Waits):
     # Look
 
     @staticmethod
+    def id_of(call_id: str, *, arguments: Any = None, phase: Phase = "pre") -> str:
+        """The review id of the question about a call with these arguments; see `ask`."""
+        return _stable_id(phase, call_id, arguments_hash(arguments))
+
+    def about(self, user_id: str, session_id: str, call_id: str, *, arguments: Any = None) -> Review | None:
+        """The question that was asked about a call with these arguments, or None."""
+        review_id = self.id_of(call_id, arguments=arguments)
+        return self._table.get(Review.at(user_id, session_id, review_id), consistent=True)
+
+    @staticmethod
     def reference(review: Review) -> str:
         """A short text that names a review: user, session and review id."""
         return f"{review.user_id}/{review.session_id}/{review.review_id}"

@@ -1,0 +1,419 @@
+"""The guard against real engines: what is decided before a call, and that it stays decided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from agentmodel import AgentModel, AsyncAgentModel, Settings, Tool, ToolExecution
+from agentmodel.dynamo.models import Review
+from agentmodel.exceptions import CacheUnavailable, Conflict, TableUnavailable
+from agentmodel.suggest.advise import Alternative
+from agentmodel.suggest.guard import Ask, Blocked, Decided, Go, Guard, Known
+from agentmodel.suggest.plan import Plan, Sure
+from tests.integration.suggest_world import catalogue, learn, opened, run
+
+SESSION = "SESS20250614001"
+PAY = {"amount": 7}
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    with opened(settings) as model:
+        catalogue(model)
+        yield model
+
+
+def before(guard: Guard, tool_id: str = "TL002", arguments: Any = None, **options: Any) -> Decided:
+    """Decide about a call of AGT001."""
+    given = {"agent_id": "AGT001", "user_id": "USR001", "session_id": SESSION} | options
+    return guard.before(tool_id=tool_id, arguments=PAY if arguments is None else arguments, **given)
+
+
+def asked(step: Decided) -> Review:
+    """The question of a step that asks one."""
+    assert isinstance(step, Ask)
+    return step.review
+
+
+def mark(model: AgentModel, tool_id: str, **values: Any) -> None:
+    tool = model.repository.tool("AGT001", tool_id)
+    assert tool is not None
+    for name, value in values.items():
+        setattr(tool, name, value)
+    model.repository.put(tool)
+
+
+def fail(model: AgentModel, agent_id: str = "AGT001", tool_id: str = "TL002", *, at: datetime | None = None) -> None:
+    """Let a tool begin to fail."""
+    for n in range(46):
+        model.recorder.record(
+            ToolExecution(
+                user_id="USR002", session_id=SESSION, process_id="PRC001", agent_id=agent_id, tool_id=tool_id,
+                tool_name="search", succeeded=n < 40,
+                executed_at=(at or datetime.now(UTC)) + timedelta(milliseconds=n),
+            )
+        )  # fmt: skip
+
+
+def down(*_: object, **__: object) -> Any:
+    raise TableUnavailable("the table does not answer")
+
+
+# Health
+
+
+def test_a_tool_that_works_is_called(model: AgentModel) -> None:
+    """Nothing is known against it, so it is called, and its answer is not kept: it is not marked read-only."""
+    assert Go() == before(model.guard(review="never"))
+
+
+def test_a_failing_tool_is_blocked(model: AgentModel) -> None:
+    """The model is told which tool fails, since when, what was seen, and that another agent's works."""
+    fail(model)
+    step = before(model.guard(review="never"))
+
+    assert isinstance(step, Blocked)
+    assert step.since is not None
+    assert f"search was not called: it fails since {step.since:%Y-%m-%d %H:%M} UTC (" in step.message
+    assert "calls failed, 0% of them usually do)" in step.message
+    assert step.message.endswith("Instead, use search of agent AGT002.")
+    assert "blocked" == step.status
+    assert [("AGT002", "TL002")] == [(each.agent_id, each.tool_id) for each in step.instead]
+
+
+def test_a_substitute_that_fails_too_is_not_named(model: AgentModel) -> None:
+    """Where nothing that works does the same, the message says so."""
+    fail(model)
+    fail(model, "AGT002")
+    step = before(model.guard(review="never"))
+
+    assert isinstance(step, Blocked)
+    assert () == step.instead
+    assert step.message.endswith("Nothing that works is known to do the same.")
+
+
+def test_an_own_tool_of_the_same_purpose_comes_first(model: AgentModel) -> None:
+    """A tool of the agent itself whose description is alike is named before other agents' tools."""
+    mark(model, "TL002", description="Searches places near an address.")
+    model.repository.put(
+        Tool(agent_id="AGT001", tool_id="TL009", domain_id="DMN001", name="lookup",
+             description="Search places near an address"),
+    )  # fmt: skip
+    fail(model)
+    step = before(model.guard(review="never"))
+
+    assert isinstance(step, Blocked)
+    assert step.message.endswith("Instead, use lookup or search of agent AGT002.")
+
+
+def test_the_alternatives_of_the_plan_are_named(model: AgentModel) -> None:
+    """Another agent of the plan is named, but not one whose way has the failing tool or another that fails."""
+    fail(model)
+    fail(model, "AGT002", "TL001")
+    sure = Sure(0.5, 0.2, 0.8)
+    ways = [("AGT001", ("search",)), ("AGT002", ("locate",)), ("AGT003", ("ask",))]
+    plan = Plan(
+        user_id="USR001",
+        alternatives=tuple(
+            Alternative(agent_id=agent, agent="other", tools=tools, sure=sure, source="own mapping")
+            for agent, tools in ways
+        ),
+    )
+    step = before(model.guard(review="never"), plan=plan)
+
+    assert isinstance(step, Blocked)
+    assert ["AGT003", "AGT002"] == [each.agent_id for each in step.instead]
+    assert "agent other (AGT003) or search of agent AGT002" in step.message
+
+
+def test_a_half_open_tool_may_be_tried(model: AgentModel) -> None:
+    """After the waiting time it is called again; so is one that is not among those to block."""
+    fail(model, at=datetime.now(UTC) - timedelta(minutes=20))
+    half_open = before(model.guard(review="never"))
+    fail(model, "AGT001", "TL001")
+
+    assert Go() == half_open
+    assert Go() == before(model.guard(review="never", block=["format"]), "TL001")
+    assert isinstance(before(model.guard(review="never", block=["locate"]), "TL001"), Blocked)
+
+
+# Review
+
+
+def test_a_question_is_asked_once(model: AgentModel, settings: Settings) -> None:
+    """Asked again, also by another process, it is the same question; another call's is another."""
+    first = asked(before(model.guard(review=["search"]), call_id="c1"))
+    with AgentModel(settings) as other:
+        again = asked(before(other.guard(review=["search"]), call_id="c1"))
+    others = asked(before(model.guard(review=["search"]), call_id="c2"))
+    changed = asked(before(model.guard(review=["search"]), arguments={"amount": 8}, call_id="c1"))
+
+    assert first == again
+    assert 3 == len({first.review_id, others.review_id, changed.review_id})
+    assert (PAY, "pre") == (first.arguments, first.phase)
+    assert "search is used only after a person agreed" == first.reason
+    assert Go() == before(model.guard(review=["search"]), "TL001", call_id="c1")
+
+
+def test_an_answer_survives_a_restart(model: AgentModel, settings: Settings) -> None:
+    """What a person decided is found by a model that was made after it, for exactly the arguments it is for."""
+    review = asked(before(model.guard(review="always"), call_id="c1"))
+    open_answer = model.guard(review="always").answer(review)
+    model.reviews.decide(review, "edit", "kim", arguments={"amount": 5})
+    with AgentModel(settings) as later:
+        guard = later.guard(review="always")
+        answer = guard.answer(asked(before(guard, call_id="c1")))
+
+    assert open_answer is None
+    assert answer is not None
+    assert (True, {"amount": 5}, "edited") == (answer.permits, answer.arguments, answer.call_status)
+    answer.check({"amount": 5})
+    with pytest.raises(Conflict, match="for other arguments"):
+        answer.check(PAY)
+
+
+def test_a_rejected_call_stays_rejected_when_the_rule_changes(model: AgentModel, settings: Settings) -> None:
+    """The rule is not looked at again: a tool that no rule would ask about now still has its question."""
+    reasons = iter(["it looked risky"])
+    review = asked(before(model.guard(review=lambda *_: next(reasons, None)), call_id="c1"))
+    model.reviews.decide(review, "reject", "kim", reason="no")
+    with AgentModel(settings) as later:
+        guard = later.guard(review=lambda *_: None)
+        answer = guard.answer(asked(before(guard, call_id="c1")))
+
+    assert answer is not None
+    assert (False, "rejected", "no") == (answer.permits, answer.call_status, answer.reason)
+
+
+def test_an_open_question_is_not_lost(model: AgentModel, settings: Settings) -> None:
+    """While nobody has answered the call waits, though the tool became healthy, or fails by now."""
+    review = asked(before(model.guard(review=lambda *_: "it fails"), call_id="c1"))
+    fail(model)
+    with AgentModel(settings) as later:
+        assert review == asked(before(later.guard(review=lambda *_: None), call_id="c1"))
+
+
+def test_a_call_that_was_let_go_is_not_asked_about(model: AgentModel, settings: Settings) -> None:
+    """Run again in another process, it goes again: others of its step may have been made meanwhile."""
+    went = before(model.guard(review=lambda *_: None), call_id="c1")
+    with AgentModel(settings) as later:
+        guard = later.guard(review=lambda *_: "it fails now")
+        again = before(guard, call_id="c1")
+        other = before(guard, call_id="c2")
+
+    assert (Go(), Go()) == (went, again)
+    assert isinstance(other, Ask)
+
+
+def test_without_valkey_this_process_knows(settings: Settings) -> None:
+    """Without Valkey a call that was let go is not asked about in the same process."""
+    with opened(settings.model_copy(update={"valkey_url": None, "durability": "dynamodb"})) as model:
+        catalogue(model)
+        reasons = iter([None])
+        guard = model.guard(review=lambda *_: next(reasons, "it fails now"))
+
+        assert Go() == before(guard, call_id="c1") == before(guard, call_id="c1")
+        assert isinstance(before(guard, call_id="c2"), Ask)
+
+
+def test_nobody_answers_in_time(model: AgentModel) -> None:
+    """A question that nobody answered is answered by what was said for that case."""
+    rejects = model.guard(review="always", answer_within=timedelta(microseconds=1))
+    agrees = model.guard(review="always", answer_within=timedelta(microseconds=1), on_expiry="approve")
+    rejected = rejects.answer(asked(before(rejects, call_id="c1")))
+    approved = agrees.answer(asked(before(agrees, call_id="c2")))
+
+    assert rejected is not None
+    assert approved is not None
+    assert (False, "expired") == (rejected.permits, rejected.call_status)
+    assert (True, None, PAY) == (approved.permits, approved.call_status, approved.arguments)
+
+
+def test_the_policy_asks(model: AgentModel) -> None:
+    """By default a person is asked where `Reviews.needed` gives a reason: here a mark on the tool."""
+    for _ in range(30):
+        run(model)
+    learn(model)
+    model.publish()
+    went = before(model.guard(), call_id="c1")
+    mark(model, "TL002", needs_review=True)
+    step = before(model.guard(queue="money"), call_id="c2")
+
+    assert Go() == went
+    assert "search is used only after a person agreed" == asked(step).reason
+    assert [asked(step).review_id] == [review.review_id for review in model.reviews.inbox("money")]
+
+
+def test_arguments_that_are_no_json(model: AgentModel) -> None:
+    """They are asked about as text, and never answered from what is known."""
+    mark(model, "TL002", read_only=True)
+    guard = model.guard(review="always")
+
+    assert '{"of": "{1}"}' == asked(before(guard, arguments={"of": {1}}, call_id="c1")).arguments
+    assert Go() == before(model.guard(review="never"), arguments={"of": {1}})
+
+
+# Known answers
+
+
+def test_a_known_answer(model: AgentModel) -> None:
+    """A read-only tool is called once for a user; `after` keeps what it gave."""
+    mark(model, "TL002", read_only=True)
+    guard = model.guard(review="never")
+    first = before(guard)
+    guard.after(first, {"found": 1})
+    other_user = before(guard, user_id="USR002")
+
+    assert isinstance(first, Go)
+    assert Known({"found": 1}) == before(guard)
+    assert "cache_hit" == Known(1).status
+    assert isinstance(other_user, Go)
+    assert isinstance(before(model.guard(review="never", cache=False)), Go)
+
+
+def test_everybody_shares_where_it_is_said(model: AgentModel) -> None:
+    """With the scope everybody, another user's call is answered too."""
+    mark(model, "TL002", read_only=True)
+    guard = model.guard(review="never", cache="everybody")
+    guard.after(before(guard), "found")
+
+    assert Known("found") == before(guard, user_id="USR002")
+
+
+def test_a_question_comes_before_a_known_answer(model: AgentModel) -> None:
+    """What a person must agree to is not answered from what is known without one."""
+    mark(model, "TL002", read_only=True)
+    free = model.guard(review="never")
+    free.after(before(free), "found")
+
+    assert isinstance(before(model.guard(review="always"), call_id="c1"), Ask)
+
+
+# Stations that are down
+
+
+def test_without_the_table(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demanded question that cannot be kept blocks the call; where none is demanded the call goes on."""
+    guard = model.guard(review=["search"])
+    monkeypatch.setattr(model.table, "call", down)
+    monkeypatch.setattr(model.table, "get_item", down)
+    demanded = before(guard, call_id="c1", tool="search")
+    unnamed = before(guard, "TL001", call_id="c2")
+
+    assert isinstance(demanded, Blocked)
+    assert "search was not called: a person may have to agree first, and nobody can be asked" in demanded.message
+    assert isinstance(unnamed, Blocked)
+    assert Go() == before(guard, "TL001", call_id="c3", tool="locate")
+    assert Go() == before(model.guard(review="never"))
+
+
+def test_a_question_is_not_forgotten_without_the_table(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that was asked about is blocked while its answer cannot be read, though the rule would not ask now."""
+    asked(before(model.guard(review=lambda *_: "it fails"), call_id="c1"))
+    with AgentModel(settings) as later:
+        monkeypatch.setattr(later.table, "call", down)
+        monkeypatch.setattr(later.table, "get_item", down)
+        guard = later.guard(review=lambda *_: None)
+
+        assert isinstance(before(guard, call_id="c1"), Blocked)
+        assert Go() == before(guard, call_id="c2")
+
+
+def test_with_neither_store_a_call_that_may_need_a_person_is_blocked(
+    model: AgentModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can know whether it was asked about."""
+    assert model._valkey is not None
+
+    def silent(*_: object) -> Any:
+        raise CacheUnavailable("it does not answer")
+
+    monkeypatch.setattr(model.table, "call", down)
+    monkeypatch.setattr(model.table, "get_item", down)
+    monkeypatch.setattr(model._valkey, "attempt", silent)
+
+    assert isinstance(before(model.guard(review=lambda *_: None), call_id="c1"), Blocked)
+    assert Go() == before(model.guard(review="never"), call_id="c1")
+
+
+def test_a_rule_that_fails_blocks(model: AgentModel) -> None:
+    """What a rule of the application would have said is not known, so the call is not made."""
+
+    def rule(agent_id: str, tool_id: str, arguments: Any) -> str | None:
+        raise KeyError("limit")
+
+    step = before(model.guard(review=rule), call_id="c1")
+
+    assert isinstance(step, Blocked)
+
+
+def test_without_valkey_calls_go_on(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No known answer, no mark, and the health that the table knows: the call is made."""
+    assert model._valkey is not None
+
+    def silent(*_: object) -> Any:
+        raise CacheUnavailable("it does not answer")
+
+    mark(model, "TL002", read_only=True)
+    guard = model.guard(review=lambda *_: None)
+    monkeypatch.setattr(model._valkey, "attempt", silent)
+    step = before(guard, call_id="c1")
+    guard.after(step, "found")
+
+    assert isinstance(step, Go)
+    assert isinstance(before(guard, call_id="c1"), Go)
+
+
+def test_no_plan_is_no_error(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that cannot be made is None; one that can is the same as `suggest` makes, and is logged as suggested."""
+    plan = model.guard().plan("USR001", category="cafe search")
+    none = model.guard().plan("USR001", domain_id="DMN404", category="cafe search")
+    monkeypatch.setattr(model.adviser, "suggest", down)
+
+    assert plan is not None
+    assert plan.suggestion_id is not None
+    assert none is None
+    assert model.guard().plan("USR001", category="cafe search") is None
+
+
+# By name, awaited
+
+
+def test_names_are_ids(model: AgentModel) -> None:
+    """Agent, tool, user and session may be given by name: the ids are those that the recorders make."""
+    guard = model.guard(review="always", domain="support")
+    step = guard.before(agent_id="finder", tool_id="pay", user_id="ada", session_id="thread-7", call_id="c1")
+    review = asked(step)
+
+    assert ("USRada", "SESSthread-7", "TLpay") == (review.user_id, review.session_id, review.tool_id)
+    assert (review.agent_id or "").startswith("AGTsupport-finder~")
+
+
+def test_awaited(settings: Settings) -> None:
+    """The same for asyncio."""
+
+    async def main() -> None:
+        async with AsyncAgentModel(opened(settings)) as model:
+            catalogue(model.sync)
+            guard = model.guard(review=["search"])
+            step = await guard.before(
+                agent_id="AGT001", tool_id="TL002", user_id="USR001", session_id=SESSION, arguments=PAY, call_id="c1"
+            )
+            review = asked(step)
+            await model.reviews.decide(review, "approve", "kim")
+            answer = await guard.answer(review)
+            await guard.after(step, None)
+            plan = await guard.plan("USR001", category="cafe search")
+
+            assert answer is not None
+            assert answer.permits
+            assert plan is not None
+
+    asyncio.run(main())
