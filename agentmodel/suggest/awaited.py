@@ -49,6 +49,8 @@ class AsyncReviews:
         self.sync = reviews
 
     reference = staticmethod(Reviews.reference)
+    id_of = staticmethod(Reviews.id_of)
+    about = _awaited(Reviews.about)
     needed = _awaited(Reviews.needed)
     ask = _awaited(Reviews.ask)
     get = _awaited(Reviews.get)
