@@ -21,7 +21,8 @@ from functools import partial
 from agentmodel.access.importing import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.integrations._spans import Event, Span, calls
+from agentmodel.integrations._dialects import Event, Span
+from agentmodel.integrations._spans import Asked, calls
 from agentmodel.integrations.otlp import DEFAULT_DOMAIN, session_records
 from agentmodel.keys import stable_id
 from agentmodel.traces import TraceRecord
@@ -42,6 +43,9 @@ _log = logging.getLogger(__name__)
 BAGGAGE = ("user.id", "session.id", "gen_ai.conversation.id")
 """Entries of the baggage that become attributes of every span, so that calls know whom they work for."""
 
+_LONG = ("gen_ai.input.messages", "gen_ai.system_instructions", "llm.input_messages.", "pydantic_ai.all_messages")
+"""Attributes that repeat the whole conversation at each of the model's answers: they tell no call."""
+
 
 class AgentModelSpanProcessor(SpanProcessor):
     """Records the tool calls among a program's spans.
@@ -49,29 +53,41 @@ class AgentModelSpanProcessor(SpanProcessor):
     Args:
         model: The installation; close the processor (``provider.shutdown()``) before the model.
         domain: Name of the domain of all agents; the resource's ``service.name`` when not given.
-        max_traces: Traces kept at once; of more, the oldest is recorded with what is known of it.
-        max_spans: Spans kept of one trace; likewise.
+        max_traces: Traces kept at once that have not ended; of more, the oldest is recorded with what is known of it.
+        max_spans: Spans kept at once of such traces, likewise; and of traces that have ended and wait to be recorded:
+            of more, a trace is dropped, so that a table that is away costs no memory without end.
 
     Attributes:
         errors: Traces that could not be recorded; each is logged.
         early: Traces that were recorded before their root had ended, because of the bounds.
+        dropped: Traces that were not recorded, because too much waited already; each is logged.
     """
 
     def __init__(
-        self, model: AgentModel, *, domain: str | None = None, max_traces: int = 1000, max_spans: int = 10_000
+        self, model: AgentModel, *, domain: str | None = None, max_traces: int = 1000, max_spans: int = 50_000
     ) -> None:
         self._model = model
         self._domain = domain
         self._max_traces, self._max_spans = max_traces, max_spans
         self._open: OrderedDict[int, list[Span]] = OrderedDict()
+        self._kept = 0  # spans of open traces
+        self._waiting = 0  # spans of ended ones
         self._lock = threading.Lock()
         self._ended: queue.SimpleQueue[list[Span] | threading.Event | None] = queue.SimpleQueue()
         self._import = TraceImport(model.table, model.repository, recorder=model.recorder)
+        self._asked = Asked()
         self._steps: OrderedDict[tuple[str | None, str], int] = OrderedDict()
         self.errors = 0
         self.early = 0
+        self.dropped = 0
         self._thread = threading.Thread(target=self._work, name="agentmodel-spans", daemon=True)
         self._thread.start()
+
+    @property
+    def held(self) -> int:
+        """Spans that are kept now: at most twice ``max_spans``, or one trace that is longer."""
+        with self._lock:
+            return self._kept + self._waiting
 
     # What OpenTelemetry calls
 
@@ -87,15 +103,14 @@ class AgentModelSpanProcessor(SpanProcessor):
         context = span.get_span_context()
         if context is None:
             return
+        kept = span_of(span)
         with self._lock:
-            spans = self._open.setdefault(context.trace_id, [])
-            spans.append(span_of(span))
+            self._open.setdefault(context.trace_id, []).append(kept)
+            self._kept += 1
             if span.parent is None or span.parent.is_remote:
-                self._ended.put(self._open.pop(context.trace_id))
-                return
-            if len(spans) >= self._max_spans:
                 self._hand_over(context.trace_id)
-            elif len(self._open) > self._max_traces:
+            elif len(self._open) > self._max_traces or self._kept > self._max_spans:
+                self.early += 1
                 self._hand_over(next(iter(self._open)))
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -110,15 +125,21 @@ class AgentModelSpanProcessor(SpanProcessor):
             return
         with self._lock:
             for trace_id in list(self._open):
-                self._ended.put(self._open.pop(trace_id))
+                self._hand_over(trace_id)
         self._ended.put(None)
         self._thread.join()
 
     # The thread
 
     def _hand_over(self, trace_id: int) -> None:
-        self.early += 1
-        self._ended.put(self._open.pop(trace_id))
+        spans = self._open.pop(trace_id)
+        self._kept -= len(spans)
+        if self._waiting and self._waiting + len(spans) > self._max_spans:
+            self.dropped += 1
+            _log.error("spans.dropped: trace %032x with %d spans: %d wait", trace_id, len(spans), self._waiting)
+            return
+        self._waiting += len(spans)
+        self._ended.put(spans)
 
     def _work(self) -> None:
         while (work := self._ended.get()) is not None:
@@ -130,10 +151,13 @@ class AgentModelSpanProcessor(SpanProcessor):
             except Exception:  # noqa: BLE001  # what fails here is never the program's: it is counted, and told
                 self.errors += 1
                 _log.exception("spans.not_recorded: trace %s with %d spans", work[0].trace_id, len(work))
+            finally:
+                with self._lock:
+                    self._waiting -= len(work)
 
     def _record(self, spans: Sequence[Span]) -> None:
         sessions: dict[tuple[str | None, str], list[TraceRecord]] = {}
-        found = calls(spans)
+        found = calls(spans, self._asked)
         for key in dict.fromkeys((call.user, call.session or call.trace_id) for call in found):
             made = [call for call in found if (call.user, call.session or call.trace_id) == key]
             records = list(session_records(key[1], made, self._domain, after=self._step(key, made[0].service)))
@@ -174,7 +198,7 @@ def span_of(span: ReadableSpan) -> Span:
         ended_ns=span.end_time or time.time_ns(),
         failed=span.status.status_code is StatusCode.ERROR,
         description=span.status.description or "",
-        attributes=dict(span.attributes or {}),
+        attributes={name: value for name, value in (span.attributes or {}).items() if not name.startswith(_LONG)},
         events=[Event(event.name, dict(event.attributes or {})) for event in span.events],
         service=service if isinstance(service, str) and not service.startswith("unknown_service") else None,
     )

@@ -18,7 +18,8 @@ from typing import Any
 from agentmodel.access.importing import Imported, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError, shown
-from agentmodel.integrations._spans import Event, Span, SpanCall, calls
+from agentmodel.integrations._dialects import Event, Span
+from agentmodel.integrations._spans import Asked, SpanCall, calls
 from agentmodel.traces import BadLine, TraceRecord, opened
 
 __all__ = ["DEFAULT_AGENT", "DEFAULT_DOMAIN", "import_otlp", "read", "records", "session_records"]
@@ -72,8 +73,9 @@ def records(path: str | Path, *, domain: str | None = None, strict: bool = False
         else:
             bad.append(found)
     sessions: dict[tuple[str | None, str], list[SpanCall]] = defaultdict(list)
+    asked = Asked()
     for spans in sorted(traces.values(), key=lambda spans: min(span.started_ns for span in spans)):
-        for call in calls(spans):
+        for call in calls(spans, asked):
             sessions[call.user, call.session or call.trace_id].append(call)
     for (_, session), made in sessions.items():
         yield from session_records(session, made, domain)

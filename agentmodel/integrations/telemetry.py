@@ -18,7 +18,7 @@ from agentmodel.access.delivery import History
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Review, ToolExecution
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.integrations._spans import OTHER, OWN_SCOPE
+from agentmodel.integrations._dialects import OTHER, OWN_SCOPE
 
 try:
     from opentelemetry._logs import LoggerProvider, LogRecord, get_logger

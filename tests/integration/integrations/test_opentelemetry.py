@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,101 +15,11 @@ from agentmodel import AgentModel, Settings
 from agentmodel.access.importing import ANONYMOUS
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.exceptions import ValidationError
-from agentmodel.integrations._spans import Event, Span, calls
-from agentmodel.integrations.otlp import import_otlp, read, records
+from agentmodel.integrations._dialects import Event, Span
+from agentmodel.integrations._spans import Asked, calls
+from agentmodel.integrations.otlp import read, records
+from agentmodel.keys import stable_id
 from agentmodel.traces import BadLine, TraceRecord
-
-EMIT = Path(__file__).with_name("emit.py")
-
-FOUND = [
-    ("search", {"q": "a"}, "found a near park", True, None),
-    ("search", {"q": "b", "near": "sea"}, "found b near sea", True, None),
-]
-TOLD = ("finder", "u1", "s1")
-TOKENS = [(6, 3), (5, 2), (11, 5)]
-
-# What each emitter shows: agent, user and session; whether tokens; the failed call's result and error type; what follows.
-EMITTERS: dict[str, dict[str, Any]] = {
-    "openinference-langchain": {"needs": "openinference.instrumentation.langchain", "told": TOLD, "tokens": TOKENS},
-    "openllmetry-langchain": {"needs": "opentelemetry.instrumentation.langchain", "told": TOLD, "tokens": TOKENS},
-    "both-langchain": {"needs": "opentelemetry.instrumentation.langchain", "told": TOLD, "tokens": TOKENS},
-    "langsmith": {"needs": "langchain", "told": TOLD, "result": {}, "error": "Exception"},
-    "pydantic-ai": {"needs": "pydantic_ai", "told": ("finder", None, "*"), "tokens": "*"},
-    "pydantic-ai-2": {"needs": "pydantic_ai", "told": ("finder", None, "*"), "tokens": "*"},
-    "strands": {
-        "needs": "strands", "told": TOLD, "tokens": TOKENS, "result": "Error: no route to z",
-        "then": [("nope", {"q": "y"}, "Unknown tool: nope", False, "unknown_tool")],
-    },
-    "strands-latest": {
-        "needs": "strands", "told": TOLD, "tokens": TOKENS,
-        "then": [("nope", {"q": "y"}, None, False, "unknown_tool")],
-    },
-    "openinference-openai-agents": {
-        "needs": "openinference.instrumentation.openai_agents", "told": ("finder", None, "*"),
-        "result": "An error occurred while running the tool. Please try again.", "error": "_OTHER",
-        "then": [("pay", {"q": "z"}, "paid z", True, None)],
-    },
-    "openllmetry-openai-agents": {
-        "needs": "opentelemetry.instrumentation.openai_agents", "told": ("finder", None, "*"),
-        "result": "An error occurred while running the tool. Please try again.", "error": "_OTHER",
-        "then": [("pay", {"q": "z"}, "paid z", True, None)],
-    },
-}  # fmt: skip
-
-
-def is_there(module: str) -> bool:
-    """Whether a module can be imported."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-@pytest.fixture(scope="session")
-def dump(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """Runs an emitter once and gives the file of its spans."""
-    folder = tmp_path_factory.mktemp("spans")
-
-    def made(emitter: str, needs: str) -> Path:
-        if not is_there(needs) or not is_there("opentelemetry.sdk"):
-            pytest.skip(f"{needs} is not installed")
-        path = folder / f"{emitter}.json"
-        if not path.exists():
-            subprocess.run([sys.executable, "-W", "ignore", str(EMIT), emitter, str(path)], check=True, timeout=120)
-        return path
-
-    return made
-
-
-class TestEmitters:
-    @pytest.mark.parametrize("emitter", EMITTERS)
-    def test_every_call_once_with_what_the_emitter_shows(self, emitter: str, dump: Callable[[str, str], Path]) -> None:
-        """Calls, arguments, results, outcomes, agent, user, session and tokens come out as the emitter shows them."""
-        shows = EMITTERS[emitter]
-        got = [one for one in records(dump(emitter, shows["needs"])) if isinstance(one, TraceRecord)]
-
-        failed = ("broken", {"q": "z"}, shows.get("result"), False, None)
-        assert [*FOUND, failed, *shows.get("then", [])] == [
-            (one.tool, one.arguments, one.result, one.success, one.status) for one in got
-        ]
-        assert shows.get("error", "ValueError") == got[2].error_type
-        assert [1, 2, 3, 4][: len(got)] == [one.step for one in got]
-        agent, user, session = shows["told"]
-        assert {(agent, user)} == {(one.agent, one.user) for one in got}
-        assert len({one.session for one in got}) == 1
-        assert session in ("*", got[0].session)
-        tokens = [(one.input_tokens, one.output_tokens) for one in got]
-        wanted = shows.get("tokens", [(None, None)] * 3)
-        assert tokens[:3] == (tokens[:3] if wanted == "*" else wanted)
-        assert wanted != "*" or None not in tokens[0]
-
-    def test_mcp_server_spans_are_calls_where_nothing_better_is_there(self, dump: Callable[[str, str], Path]) -> None:
-        """A server that is seen alone shows names and outcomes, and no more."""
-        got = [one for one in records(dump("mcp-server", "mcp")) if isinstance(one, TraceRecord)]
-
-        assert [("search", True, None), ("search", True, None), ("broken", False, "tool_error")] == [
-            (one.tool, one.success, one.error_type) for one in got
-        ]
 
 
 def span(number: int, name: str = "execute_tool search", parent: int | None = None, **values: Any) -> Span:
@@ -149,6 +58,73 @@ class TestTraps:
         (one,) = calls([span(1, parent=9), around])
 
         assert ("finder", "u1") == (one.agent, one.user)
+
+    def test_an_agents_name_for_a_servers_tool(self) -> None:
+        """A server's span is its agent's call also where the agent puts the server's name before the tool's."""
+        inner = {"mcp.method.name": "tools/call", "gen_ai.tool.name": "book"}
+
+        def names(around: str) -> list[str]:
+            outer = span(1, attributes={"gen_ai.tool.name": around})
+            return [one.tool for one in calls([outer, span(2, parent=1, attributes=inner)])]
+
+        assert ["cafes_book"] == names("cafes_book")
+        assert ["rebook", "book"] == names("rebook")
+
+    @pytest.mark.parametrize(
+        "scope", ["openinference.instrumentation.openai_agents", "opentelemetry.instrumentation.openai_agents"]
+    )
+    def test_a_call_that_waits_for_approval_is_none(self, scope: str) -> None:
+        """A span that ends well and without a result, because a person is asked first, is no success."""
+        told = {"gen_ai.tool.name": "pay", "gen_ai.tool.call.arguments": "{}"}
+        done = {**told, "gen_ai.tool.call.result": "paid"}
+
+        assert [("ok", "paid")] == [
+            (one.status, one.result)
+            for one in calls([span(1, scope=scope, attributes=told), span(2, scope=scope, attributes=done)])
+        ]
+
+    @pytest.mark.parametrize(
+        ("attributes", "events", "error_type"),
+        [
+            ({"error.type": "timeout"}, ["KeyError"], "timeout"),
+            ({"error.type": "httpx.ReadTimeout"}, [], "ReadTimeout"),
+            ({}, ["ValueError", "my.package.KeyError"], "KeyError"),
+            ({}, [], "_OTHER"),
+        ],
+    )
+    def test_error_types(self, attributes: dict[str, str], events: list[str], error_type: str) -> None:
+        """An error's type is the attribute, else the last exception's, without its module; else unknown."""
+        raised = [Event("exception", {"exception.type": name}) for name in events]
+
+        assert [("error", error_type)] == [
+            (one.status, one.error_type) for one in calls([span(1, attributes=attributes, events=raised, failed=True)])
+        ]
+
+    def test_tokens_are_given_once(self) -> None:
+        """A message's tokens go to the first attempt of its call, also where that is made in a later trace."""
+        asks = json.dumps([{"parts": [{"type": "tool_call", "id": "c1", "name": "search"}]}])
+        usage = {"gen_ai.usage.input_tokens": 7, "gen_ai.usage.output_tokens": 3}
+        talk = {"session.id": "s1"}
+        chat = Span("t1", "c", None, "chat", attributes={"gen_ai.output.messages": asks, **usage, **talk})
+        again = replace(chat, trace_id="t2", attributes={"gen_ai.output.messages": asks, **talk})  # without tokens
+        told = {"gen_ai.tool.call.id": "c1", **talk}
+        attempts = [replace(span(number, attributes=told), trace_id="t2") for number in (3, 5)]
+        asked = Asked()
+
+        assert [] == calls([chat], asked)
+        assert [(7, 3), (None, None)] == [
+            (one.input_tokens, one.output_tokens) for one in calls([again, *attempts], asked)
+        ]
+
+    def test_what_was_asked_for_is_remembered_within_a_bound(self) -> None:
+        """Of more messages the oldest is forgotten: its call has no tokens then, and no others."""
+        asked = Asked(most=2)
+        for number in range(4):
+            message = json.dumps([{"parts": [{"type": "tool_call", "id": f"c{number}", "name": "search"}]}])
+            told = {"gen_ai.output.messages": message, "gen_ai.usage.input_tokens": number, "session.id": "s1"}
+            calls([Span(f"t{number}", "c", None, "chat", attributes=told)], asked)
+
+        assert [None, None, 2, 3] == [asked.tokens("s1", f"c{number}")[0] for number in range(4)]
 
     def test_retry_under_one_id_is_two_attempts(self) -> None:
         """Two spans of one call id that follow each other are a retry, not twins."""
@@ -233,19 +209,6 @@ def executions(model: AgentModel, user_id: str) -> list[ToolExecution]:
     ]
 
 
-class TestImport:
-    def test_importing_again_changes_nothing(self, model: AgentModel, dump: Callable[[str, str], Path]) -> None:
-        """The calls of a dump land once, with their statuses, under ids that are always the same."""
-        path = dump("strands", "strands")
-
-        first, second = import_otlp(model, path), import_otlp(model, path)
-
-        assert (4, 0, 4) == (first.lines, first.repeated, second.repeated)
-        assert [(True, None), (True, None), (False, None), (False, "unknown_tool")] == [
-            (one.succeeded, one.status) for one in executions(model, "USRu1")
-        ]
-
-
 class TestProcessor:
     def test_calls_are_recorded_when_the_root_ends(self, model: AgentModel) -> None:
         """Baggage tells the user; a second trace of the conversation goes on in its session, with the next steps."""
@@ -263,12 +226,12 @@ class TestProcessor:
         context = baggage.set_baggage("gen_ai.conversation.id", "talk", context)
         for number in (1, 2):
             with tracer.start_as_current_span("invoke_agent", context=context) as root:
-                root.set_attribute("gen_ai.agent.name", "finder")
                 told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.arguments": f'{{"n": {number}}}'}
                 with tracer.start_as_current_span("execute_tool search", attributes=told):
                     pass
                 assert processor.force_flush()
                 assert number - 1 == len(executions(model, "USRkim"))
+                root.set_attribute("gen_ai.agent.name", "finder")  # after the call has ended
             assert processor.force_flush()
         provider.shutdown()
 
@@ -276,6 +239,7 @@ class TestProcessor:
         assert ['{"n": 1}', '{"n": 2}'] == [one.values for one in found]
         assert [1, 2] == [one.call_number for one in found]
         assert 1 == len({one.session_id for one in found})
+        assert {stable_id("AGT", "cafes", "finder")} == {one.agent_id for one in found}
         assert (0, 0) == (processor.errors, processor.early)
 
     def test_bounds_lose_nothing(self, model: AgentModel) -> None:
@@ -298,6 +262,55 @@ class TestProcessor:
 
         assert 2 == processor.early
         assert 3 == len(executions(model, ANONYMOUS))
+
+    def test_memory_is_bounded(self, model: AgentModel, caplog: pytest.LogCaptureFixture) -> None:
+        """While nothing can be recorded no more spans are held than the bounds say; what is dropped is told."""
+        sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
+        from opentelemetry.context import Context
+        from opentelemetry.trace import set_span_in_context
+
+        from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
+
+        back = threading.Event()
+
+        class Stalled(AgentModelSpanProcessor):
+            def _record(self, spans: Sequence[Span]) -> None:
+                assert back.wait(60)
+                super()._record(spans)
+
+        provider = sdk.TracerProvider()
+        processor = Stalled(model, max_traces=5, max_spans=20)
+        provider.add_span_processor(processor)
+        tracer = provider.get_tracer("test")
+        held = []
+        for number in range(60):
+            root = tracer.start_span("root", context=Context())
+            for name in ("execute_tool search", "chat", "chat"):
+                told = {"gen_ai.operation.name": name.partition(" ")[0], "session.id": "s1"}
+                tracer.start_span(name, context=set_span_in_context(root), attributes=told).end()
+                held.append(processor.held)
+            if number % 2:  # the others never end
+                root.end()
+        back.set()
+        provider.shutdown()
+
+        assert max(held) <= 2 * 20
+        assert processor.early > 0
+        assert processor.dropped > 0
+        assert processor.dropped == caplog.text.count("spans.dropped")
+        assert 60 - processor.dropped == len(executions(model, ANONYMOUS))
+        assert 0 == processor.held
+
+    def test_a_conversations_texts_are_not_kept(self) -> None:
+        """What repeats the conversation at each answer is not kept; what tells of calls is."""
+        sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
+        from agentmodel.integrations.opentelemetry import span_of
+
+        told = {"gen_ai.input.messages": "long", "llm.input_messages.0.message.content": "long", "session.id": "s1"}
+        made = sdk.TracerProvider().get_tracer("test").start_span("chat", attributes=told)
+        made.end()
+
+        assert {"session.id": "s1"} == span_of(made).attributes
 
     def test_errors_are_counted_and_never_the_programs(
         self, model: AgentModel, caplog: pytest.LogCaptureFixture
