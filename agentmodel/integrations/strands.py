@@ -1,11 +1,11 @@
-"""A hook provider that records the tool calls of Strands agents.
+"""A hook provider that records the tool calls of Strands agents and, with a guard, decides about them before.
 
     with Tracker(model, domain="cafes") as tracker:
-        agent = Agent(model=…, tools=[…], name="finder", hooks=[AgentModelHooks(tracker)])
+        agent = Agent(model=…, tools=[…], name="finder", hooks=[AgentModelHooks(tracker, guard=model.guard())])
         agent("find a café", invocation_state={"user_id": "kim", "session_id": "t1"})
 
-``user_id``, ``session_id``, ``request`` and ``category`` of the invocation's state say whom and what it is for. The
-provider only listens; put it first among the hooks, so that it sees what the others made of a call.
+``user_id``, ``session_id``, ``request`` and ``category`` of the invocation's state say whom and what it is for. Put it
+first among the hooks, so that it sees what the others made of a call. Without a guard it only listens.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing_extensions import override
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import MissingExtraError
 from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.suggest.guard import Guard
 
 try:
     from strands.hooks import (
@@ -38,6 +39,8 @@ try:
         HookProvider,
         HookRegistry,
     )
+
+    from agentmodel.integrations._strands_guard import Fate, Guarding, request_of, text_of
 except ModuleNotFoundError as error:
     raise MissingExtraError("strands", "the Strands hook provider", error.name) from error
 
@@ -73,17 +76,20 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class AgentModelHooks(HookProvider):
-    """Records every attempt of every tool call that a Strands agent makes.
+    """Records every attempt of every tool call that a Strands agent makes; with a guard, decides about each before.
 
     Args:
         tracker: What writes; its ``domain`` is the agents' domain.
+        guard: What decides: it puts a plan into the prompt, blocks a tool that fails, has a person asked by an
+            interrupt named ``agentmodel.review``, and gives known answers.
 
     Attributes:
         tracker: The same; its ``errors`` counts what was not recorded.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, *, guard: Guard | None = None) -> None:
         self.tracker = tracker
+        self._guarding = None if guard is None else Guarding(guard, tracker, run=self._run)
         self._lock = threading.Lock()
         self._sessions: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._requests: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
@@ -99,21 +105,23 @@ class AgentModelHooks(HookProvider):
         registry.add_callback(BeforeToolCallEvent, self._before)
         registry.add_callback(AfterToolCallEvent, self._after)
         registry.add_callback(AfterInvocationEvent, self._done)
+        if self._guarding is not None:
+            self._guarding.register(registry)
 
     def _run(self, agent: Any, state: Mapping[str, Any]) -> Run:
         with self._lock:
             own = self._sessions.setdefault(agent, uuid.uuid4().hex)
             request = self._requests.get(agent)
         return self.tracker.run(
-            _text(state.get("session_id")) or own,
-            user=_text(state.get("user_id")),
-            request=_text(state.get("request")) or request,
-            category=_text(state.get("category")),
+            text_of(state.get("session_id")) or own,
+            user=text_of(state.get("user_id")),
+            request=text_of(state.get("request")) or request,
+            category=text_of(state.get("category")),
         )
 
     @_guarded
     def _invoked(self, event: BeforeInvocationEvent) -> None:
-        request = _request(event.messages)
+        request = request_of(event.messages)
         with self._lock:
             self._around[event.agent] = sys.exception()
             if request is not None:  # an answer to an interrupt is no request
@@ -154,20 +162,22 @@ class AgentModelHooks(HookProvider):
         call_id = call["toolUseId"]
         with self._lock:
             begun = self._begun.get(event.agent, {}).pop(call_id, None)
-            asked = self._asked.get(event.agent, {}).get(call_id, call["input"])
+            # A model's turn in another process was not seen here, but the call was, before it was edited.
+            asked = self._asked.get(event.agent, {}).get(call_id, call["input"] if begun is None else begun.arguments)
+        fate = None if self._guarding is None else self._guarding.fate(event.agent, call)
         now = datetime.now(UTC)
         took = timedelta(seconds=event.duration or 0.0)  # a cancelled call took no time
         run = self._run(event.agent, event.invocation_state) if begun is None else begun.run
-        attempt = run.start(
-            call_id, agent=event.agent.name, tool=call["name"], arguments=copy.deepcopy(call["input"]), at=now - took
-        )
-        status = _status(event, edited=asked != call["input"])
-        run.end(
+        status = _status(event, fate, edited=asked != call["input"])
+        run.call(
             call_id,
-            attempt,
+            agent=event.agent.name,
+            tool=call["name"],
             status=status,
+            arguments=copy.deepcopy(call["input"]),
             result=_content(event.result),
             error_type=_error_type(event) if status == "error" else None,
+            began=now - took,
             at=now,
         )
 
@@ -180,19 +190,29 @@ class AgentModelHooks(HookProvider):
             left = self._begun.pop(event.agent, {})
             failed = isinstance(error, Exception) and error is not self._around.pop(event.agent, None)
         waits = event.result.interrupts if event.result is not None else None
-        asked_before = {one.id.split(":")[2] for one in waits or () if one.id.startswith(_BEFORE)}
+        asked_before = {one.id[len(_BEFORE) :].rpartition(":")[0] for one in waits or () if one.id.startswith(_BEFORE)}
         for call_id, begun in left.items():
             if call_id not in asked_before:
-                attempt = begun.run.start(
-                    call_id, agent=begun.agent, tool=begun.tool, arguments=begun.arguments, at=begun.at
+                begun.run.call(
+                    call_id,
+                    agent=begun.agent,
+                    tool=begun.tool,
+                    status="interrupted",
+                    arguments=begun.arguments,
+                    began=begun.at,
                 )
-                begun.run.end(call_id, attempt, status="interrupted")
+        if self._guarding is not None:
+            self._guarding.forget(event.agent)
         self._run(event.agent, event.invocation_state).finish(succeeded=False if failed else None)
 
 
-def _status(event: AfterToolCallEvent, *, edited: bool) -> Status:
+def _status(event: AfterToolCallEvent, fate: Fate | None, *, edited: bool) -> Status:
+    decided = None if fate is None else fate.status
     if event.cancel_message is not None:
-        return "rejected"
+        ours = fate is not None and event.cancel_message == fate.message
+        return decided if ours and decided is not None else "rejected"
+    if fate is not None and fate.served and decided is not None:
+        return decided
     if event.exception is None and event.result["status"] != "error":
         return "edited" if edited else "ok"
     return "unknown_tool" if event.selected_tool is None else "error"
@@ -210,13 +230,3 @@ def _content(result: Mapping[str, Any]) -> Any:
     """What the model reads: the text of the only block, or all blocks."""
     content = result["content"]
     return content[0]["text"] if len(content) == 1 and "text" in content[0] else content
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
-def _request(messages: Any) -> str | None:
-    """What the user asked for: the text of the last message of the input."""
-    blocks = messages[-1]["content"] if messages else []
-    return "\n".join(block["text"] for block in blocks if "text" in block).strip() or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,47 +30,13 @@ pytest.importorskip("strands", reason="the extra strands is not installed")
 from strands import Agent, ToolContext, tool
 from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent, HookProvider, HookRegistry
 from strands.middleware import ExecuteToolStage
-from strands.models.model import Model
 from strands.types._events import ToolResultEvent
 
 from agentmodel.integrations.strands import AgentModelHooks, Tracker
+from tests.integration.integrations.strands_agents import Scripted, broken, flaky, pay, search
 
 LOOKS = {"cache hit": "ok"}
 STATE = {"user_id": USER, "session_id": SESSION, "category": CATEGORY}
-
-
-class Scripted(Model):
-    """A model that says what it is told to, and then that it is done."""
-
-    def __init__(self, turns: Sequence[Turn]) -> None:
-        self._turns: Iterator[Turn] = iter(turns)
-
-    def update_config(self, **config: Any) -> None:
-        """Has none."""
-
-    def get_config(self) -> Any:
-        """Its name."""
-        return {"model_id": "scripted"}
-
-    async def structured_output(self, *args: Any, **kwargs: Any) -> Any:
-        """Nobody asks for it."""
-        yield {}
-
-    async def stream(self, *args: Any, **kwargs: Any) -> Any:
-        """The next turn."""
-        turn = next(self._turns, None)
-        yield {"messageStart": {"role": "assistant"}}
-        for call in turn.calls if turn else ():
-            yield {"contentBlockStart": {"start": {"toolUse": {"name": call.tool, "toolUseId": call.call_id}}}}
-            yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps(call.arguments)}}}}
-            yield {"contentBlockStop": {}}
-        if turn is None:
-            yield {"contentBlockDelta": {"delta": {"text": "done"}}}
-            yield {"contentBlockStop": {}}
-        yield {"messageStop": {"stopReason": "tool_use" if turn else "end_turn"}}
-        read, made = (turn.input_tokens, turn.output_tokens) if turn else (1, 1)
-        usage = {"inputTokens": read, "outputTokens": made, "totalTokens": read + made}
-        yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}
 
 
 class People(HookProvider):
@@ -94,38 +59,6 @@ class People(HookProvider):
     def again(self, event: AfterToolCallEvent) -> None:
         """Retry."""
         event.retry = isinstance(event.exception, ConnectionError)
-
-
-@tool
-def search(q: str) -> str:
-    """Search."""
-    return f"found {q}"
-
-
-@tool
-def broken(q: str) -> str:
-    """Fail."""
-    raise ValueError(f"no route to {q}")
-
-
-@tool
-def pay(amount: int) -> str:
-    """Pay."""
-    return f"paid {amount}"
-
-
-def flaky() -> Any:
-    """A tool that fails at its first call."""
-    failures = iter([ConnectionError("gone")])
-
-    @tool(name="flaky")
-    def flaky(q: str) -> str:
-        """Fail once."""
-        for failure in failures:
-            raise failure
-        return f"found {q}"
-
-    return flaky
 
 
 async def cached(context: Any, following: Any) -> Any:

@@ -1,0 +1,320 @@
+"""What a guard decides, carried out by Strands' own means: middleware, cancelled and replaced calls, interrupts.
+
+The plan of an invocation is kept in the agent's state, and what was asked about a call in the history, so an invocation
+that waits for a person goes on in another process as it would in this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from strands import Agent
+from strands.hooks import (
+    AgentInitializedEvent,
+    BeforeInvocationEvent,
+    BeforeToolCallEvent,
+    HookOrder,
+    HookRegistry,
+)
+from strands.interrupt import InterruptException
+from strands.middleware import ExecuteToolContext, ExecuteToolStage, InvokeModelContext, InvokeModelStage
+from strands.types.events import ToolResultEvent
+from strands.types.tools import ToolUse
+
+from agentmodel import keys
+from agentmodel.dynamo.models import Review, Status
+from agentmodel.exceptions import AgentModelError, Unavailable, ValidationError
+from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.suggest.answers import Answer
+from agentmodel.suggest.guard import Ask, Blocked, Go, Guard, Known
+from agentmodel.suggest.plan import Plan
+
+__all__ = ["INTERRUPT", "STATE", "Fate", "Guarding", "request_of", "text_of"]
+
+INTERRUPT = "agentmodel.review"
+"""How the interrupts are named that ask for a review; asked again, they are numbered."""
+
+STATE = "agentmodel_plan"
+"""Where the agent's state keeps the plan of an invocation."""
+
+_BLOCKS = {"text", "json", "image", "document", "video"}  # kinds of content that a result of Strands may have
+
+_NOT_DECIDED = "it could not be found out whether this call may be made. Go on without it, or try again later."
+
+
+@dataclass(slots=True)
+class Fate:
+    """What was decided about a call.
+
+    Attributes:
+        asked: The arguments that the model asked with.
+        given: Those that it is made with.
+        status: What to record it as; None where it ends as it ends.
+        message: What the model reads instead of a result, where the call was cancelled.
+        instead: The content that is given back without making the call; None where it is made.
+        served: Whether that was given back.
+        step: What takes the answer of the call, once it is made.
+    """
+
+    asked: Any
+    given: Any
+    status: Status | None = None
+    message: str | None = None
+    instead: list[Any] | None = None
+    served: bool = False
+    step: Go | None = None
+
+
+class Guarding:
+    """Carries out what a guard decides about the calls of agents.
+
+    Args:
+        guard: What decides.
+        tracker: What records, and counts what fails here.
+        run: Gives the run of an agent's invocation.
+    """
+
+    def __init__(self, guard: Guard, tracker: Tracker, *, run: Callable[[Any, Mapping[str, Any]], Run]) -> None:
+        self._guard = guard
+        self._tracker = tracker
+        self._run = run
+        self._lock = threading.Lock()
+        self._attached: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._fates: weakref.WeakKeyDictionary[Any, dict[tuple[str, str], Fate]] = weakref.WeakKeyDictionary()
+
+    def register(self, registry: HookRegistry) -> None:
+        """Listen to an agent; calls are decided about last, as the other hooks leave them."""
+        registry.add_callback(AgentInitializedEvent, self._attach)
+        registry.add_callback(BeforeInvocationEvent, self._plan)
+        registry.add_callback(BeforeToolCallEvent, self._decide, order=HookOrder.SDK_LAST)
+
+    def fate(self, agent: Any, call: ToolUse) -> Fate | None:
+        """What was decided about a call, by the arguments it is made with."""
+        with self._lock:
+            return self._fates.get(agent, {}).get(_key(call))
+
+    def forget(self, agent: Any) -> None:
+        """The invocation is over."""
+        with self._lock:
+            self._fates.pop(agent, None)
+
+    def _attach(self, event: AgentInitializedEvent | BeforeInvocationEvent) -> None:
+        agent = event.agent
+        if not isinstance(agent, Agent):
+            raise ValidationError("agent", type(agent).__name__, "an Agent: a guard needs its middleware")
+        with self._lock:
+            known = agent in self._attached
+            self._attached.add(agent)
+        if not known:
+            agent.add_middleware(InvokeModelStage.Input, self._with_plan)
+            agent.add_middleware(ExecuteToolStage, self._execute)
+
+    # Plan
+
+    async def _plan(self, event: BeforeInvocationEvent) -> None:
+        """Plan for a new request; one that goes on, after an interrupt, keeps its plan."""
+        self._attach(event)
+        try:
+            run = self._run(event.agent, event.invocation_state)
+            if event.messages:
+                request = text_of(event.invocation_state.get("request")) or request_of(event.messages)
+                plan = await asyncio.to_thread(self._guard.plan, run.user_id, request=request, category=run.category)
+                if plan is None:
+                    event.agent.state.delete(STATE)
+                else:
+                    event.agent.state.set(STATE, plan.model_dump(mode="json"))
+            else:
+                plan = _plan_of(event.agent)
+            run.follow(None if plan is None else plan.suggestion_id)
+        except Exception:  # noqa: BLE001  # an agent works without a plan
+            self._tracker.failed("plan")
+
+    def _with_plan(self, context: InvokeModelContext) -> InvokeModelContext:
+        """Put the plan after the system prompt, for this call of the model alone."""
+        try:
+            plan = _plan_of(context.agent)
+            if plan is None or (plan.source == "nothing known" and not plan.avoid):
+                return context
+            text, before = plan.as_prompt(), context.system_prompt
+        except Exception:  # noqa: BLE001  # an agent works without a plan
+            self._tracker.failed("plan")
+            return context
+        if before is None or isinstance(before, str):
+            return context.replace(system_prompt=f"{before}\n\n{text}" if before else text)
+        return context.replace(system_prompt=[*before, {"text": text}])
+
+    # Calls
+
+    async def _decide(self, event: BeforeToolCallEvent) -> None:
+        if event.cancel_tool or event.selected_tool is None:
+            return  # another hook refused it, or there is no such tool
+        earlier = self.fate(event.agent, event.tool_use)  # it is tried again: perhaps as a person edited it
+        asked = event.tool_use["input"] if earlier is None else earlier.asked
+        fate = Fate(asked, asked)
+        try:
+            await self._decided(event, fate)
+        except InterruptException:
+            raise
+        except Exception:  # noqa: BLE001  # a call that nobody could decide about is not made
+            self._tracker.failed("decide")
+            fate.status, fate.message = "blocked", f"{event.tool_use['name']} was not called: {_NOT_DECIDED}"
+        # A copy: the message stays as the model wrote it, so that the question about it is found again.
+        event.tool_use = {**event.tool_use, "input": fate.given}
+        with self._lock:
+            self._fates.setdefault(event.agent, {})[_key(event.tool_use)] = fate
+        if fate.message is not None:
+            event.cancel_tool = fate.message
+
+    async def _decided(self, event: BeforeToolCallEvent, fate: Fate) -> None:
+        run = self._run(event.agent, event.invocation_state)
+        name, call_id = event.tool_use["name"], _call_id(event)
+        plan = _plan_of(event.agent)
+        step = await asyncio.to_thread(
+            lambda: self._guard.before(
+                agent_id=run.agent_id(event.agent.name),
+                tool_id=run.tool_id(name),
+                tool=name,
+                arguments=fate.asked,
+                user_id=run.user_id,
+                session_id=run.session_id,
+                call_id=call_id,
+                plan=plan,
+            )
+        )
+        match step:
+            case Go():
+                fate.step = step
+            case Known():
+                fate.status, fate.instead = step.status, _content(step.result)
+            case Blocked():
+                fate.status, fate.message = step.status, step.message
+            case Ask():
+                _carry_out(fate, await self._answer(event, step.review), name)
+
+    async def _answer(self, event: BeforeToolCallEvent, review: Review) -> Answer:
+        """What was decided; while nobody has, the agent is interrupted here.
+
+        What was said to an interrupt counts once it is in the history. Nothing said means that it is there already.
+        """
+        trouble = None
+        for number in itertools.count(1):
+            try:
+                answer = await asyncio.to_thread(self._guard.answer, review)
+            except Unavailable as error:
+                answer, trouble = None, f"what was decided could not be read: {error}"
+            if answer is not None:
+                return answer
+            name = INTERRUPT if number == 1 else f"{INTERRUPT}.{number}"
+            said = event.interrupt(name, _question(review, trouble))
+            trouble = await asyncio.to_thread(self._write, review, said)
+        raise AssertionError("never counted to the end")
+
+    def _write(self, review: Review, said: Any) -> str | None:
+        """Write down what was said; what was wrong with it, if anything."""
+        if not said:
+            return None
+        reviews = self._tracker.model.reviews
+        try:
+            reviews.decide(review, **_checked(said))
+        except AgentModelError as error:
+            return f"the last answer was not taken: {error}"
+        return None
+
+    async def _execute(self, context: ExecuteToolContext, following: Any) -> AsyncGenerator[Any, None]:
+        """Give back what is given instead of a call, else make it, and keep its answer."""
+        call = context.tool_use
+        fate = self.fate(context.agent, call)
+        if fate is not None and fate.instead is not None:
+            fate.served = True
+            yield ToolResultEvent({"toolUseId": call["toolUseId"], "status": "success", "content": fate.instead})
+            return
+        last = None
+        async for event in following(context):
+            last = event
+            yield event
+        step = None if fate is None else fate.step
+        if step is not None and isinstance(last, ToolResultEvent) and last.tool_result["status"] == "success":
+            await asyncio.to_thread(self._guard.after, step, _plain(last.tool_result["content"]))
+
+
+def _carry_out(fate: Fate, answer: Answer, name: str) -> None:
+    fate.status = answer.call_status
+    if answer.permits:
+        if answer.decision == "edit":
+            fate.given = answer.arguments
+    elif answer.decision == "respond" and answer.response is not None:
+        fate.instead = [{"text": answer.response}]
+    else:
+        by = f" by {answer.by}" if answer.by else ""
+        fate.message = f"{name} was not called: it was {answer.status}{by}: {answer.reason or 'no reason was given'}"
+
+
+def _question(review: Review, trouble: str | None) -> dict[str, Any]:
+    """What an application shows the person: JSON, for Strands keeps it with the session."""
+    question = {
+        "review": f"{review.user_id}/{review.session_id}/{review.review_id}",
+        "question": review.question,
+        "agent_id": review.agent_id,
+        "tool_id": review.tool_id,
+        "arguments": review.arguments,
+        "arguments_hash": review.arguments_hash,
+        "reason": review.reason,
+        "allowed": review.allowed,
+        "answer_until": None if review.answer_until is None else keys.format_time("answer_until", review.answer_until),
+    }
+    return question if trouble is None else {**question, "trouble": trouble}
+
+
+def _checked(said: Any) -> dict[str, Any]:
+    """What was said to an interrupt, as arguments of `Reviews.decide`."""
+    known = ("decision", "by", "reason", "arguments", "response", "arguments_hash")
+    if not isinstance(said, Mapping) or not {"decision", "by"} <= set(said) <= set(known):
+        raise ValidationError("response", said, "a dict with decision and by, and where needed " + ", ".join(known[2:]))
+    return dict(said)
+
+
+def _key(call: ToolUse) -> tuple[str, str]:
+    return call["toolUseId"], json.dumps(call["input"], sort_keys=True, default=repr)
+
+
+def _call_id(event: BeforeToolCallEvent) -> str:
+    """Identity of a call in its session: some models give the same id to calls of several messages."""
+    messages = event.agent.messages
+    return f"{messages[-1].get('tracking_id', '') if messages else ''}/{event.tool_use['toolUseId']}"
+
+
+def _plan_of(agent: Any) -> Plan | None:
+    kept = agent.state.get(STATE)
+    return None if kept is None else Plan.model_validate(kept)
+
+
+def _plain(content: Any) -> Any:
+    """What a model reads of a result: the text of the only block, or all blocks."""
+    return content[0]["text"] if len(content) == 1 and set(content[0]) == {"text"} else content
+
+
+def _content(result: Any) -> list[Any]:
+    """A known answer as Strands' content, also where it is another framework's."""
+    if isinstance(result, str):
+        return [{"text": result}]
+    if isinstance(result, list) and all(isinstance(block, dict) and set(block) <= _BLOCKS for block in result):
+        return result
+    return [{"text": json.dumps(result, ensure_ascii=False)}]
+
+
+def request_of(messages: Any) -> str | None:
+    """What the user asked for: the text of the last message of the input."""
+    blocks = messages[-1]["content"] if messages else []
+    return "\n".join(block["text"] for block in blocks if "text" in block).strip() or None
+
+
+def text_of(value: Any) -> str | None:
+    """A text of the invocation's state, if it has one."""
+    return None if value is None or value == "" else str(value)

@@ -1,0 +1,463 @@
+"""The Strands hook provider with a guard: plan, blocked calls, reviews by interrupt, and known answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentmodel import AgentModel, Settings, Tool, ToolExecution, keys
+from agentmodel.dynamo.models import Review
+from agentmodel.exceptions import TableUnavailable
+from agentmodel.suggest.guard import Guard
+from tests.integration.integrations.scenario import (
+    AGENT,
+    DOMAIN,
+    REQUEST,
+    SCRIPT,
+    Asked,
+    Turn,
+    expected,
+    shown,
+)
+from tests.integration.suggest_world import catalogue, opened, run
+
+pytest.importorskip("strands", reason="the extra strands is not installed")
+
+from strands import Agent, tool
+from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent
+
+from agentmodel.integrations.strands import AgentModelHooks, Tracker
+from tests.integration.integrations.strands_agents import (
+    PAYMENTS,
+    STATE,
+    Scripted,
+    broken,
+    flaky,
+    pay,
+    pending,
+    said,
+    search,
+)
+
+PLACE = keys.stable_id("AGT", DOMAIN, AGENT)
+ASK = Turn((Asked("c1", "search", {"q": "a"}),), 3, 2)
+AGAIN = Turn((Asked("c2", "search", {"q": "a"}),), 3, 2)
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    """A model whose catalogue has the agent's tools; searching is read-only."""
+    with opened(settings) as model:
+        model.repository.put(
+            *[
+                Tool(
+                    agent_id=PLACE,
+                    tool_id=keys.stable_id("TL", name),
+                    domain_id=keys.stable_id("DMN", DOMAIN),
+                    name=name,
+                    description=described,
+                    read_only=name == "search",
+                )
+                for name, described in (("search", "find places"), ("lookup", "find places"), ("pay", "pay for it"))
+            ]
+        )
+        yield model
+
+
+@pytest.fixture
+def tracker(model: AgentModel) -> Iterator[Tracker]:
+    """Writes what is recorded."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        yield tracker
+
+
+def agent_of(scripted: Scripted, tools: list[Any], tracker: Tracker, guard: Guard, **options: Any) -> Agent:
+    """An agent with a guard."""
+    return Agent(
+        model=scripted,
+        tools=tools,
+        name=AGENT,
+        callback_handler=None,
+        hooks=[AgentModelHooks(tracker, guard=guard)],
+        **options,
+    )
+
+
+def told(agent: Agent, given: Any) -> Any:
+    """Tell an agent something."""
+    return agent(given, invocation_state=dict(STATE))
+
+
+def recorded(tracker: Tracker, model: AgentModel) -> list[tuple[str, str]]:
+    """Tools and statuses of what was recorded; nothing failed."""
+    assert tracker.flush()
+    assert 0 == tracker.errors
+    return [(call.tool, call.status) for call in shown(model)]
+
+
+def question(model: AgentModel) -> Review:
+    """The one open question."""
+    (review,) = model.reviews.inbox()
+    return review
+
+
+def fail(model: AgentModel, tool_id: str = "search") -> None:
+    """Let a tool begin to fail."""
+    for n in range(46):
+        model.recorder.record(
+            ToolExecution(
+                user_id="USR002",
+                session_id="SESS20250614001",
+                process_id="PRC001",
+                agent_id=PLACE,
+                tool_id=keys.stable_id("TL", tool_id),
+                tool_name=tool_id,
+                succeeded=n < 40,
+                executed_at=datetime.now(UTC) + timedelta(milliseconds=n),
+            )
+        )
+    model.settle()
+
+
+def down(*_: object, **__: object) -> Any:
+    """A table that does not answer."""
+    raise TableUnavailable("the table does not answer")
+
+
+def test_scenario(model: AgentModel, tracker: Tracker) -> None:
+    """The whole scenario is carried out by the guard and recorded: rejected, edited, and answered from what is known."""
+
+    def again(event: AfterToolCallEvent) -> None:
+        event.retry = isinstance(event.exception, ConnectionError)
+
+    agent = agent_of(Scripted(SCRIPT), [search, flaky(), broken, pay], tracker, model.guard(review=["pay"]))
+    agent.add_hook(again, AfterToolCallEvent)
+    first = told(agent, REQUEST)
+    second = told(agent, said(pending(first), {"decision": "reject", "by": "kim", "reason": "too much"}))
+    third = told(agent, said(pending(second), {"decision": "edit", "by": "kim", "arguments": {"amount": 5}}))
+
+    assert ["interrupt", "interrupt", "end_turn"] == [one.stop_reason for one in (first, second, third)]
+    assert tracker.flush()
+    assert expected() == shown(model)
+    assert 0 == tracker.errors
+
+
+# The plan
+
+
+def test_the_plan_is_in_the_prompt(model: AgentModel, tracker: Tracker) -> None:
+    """Each turn of the model reads the same plan after the system prompt, the agent's own prompt stays as it is."""
+    catalogue(model)
+    run(model, "USRada", request=REQUEST, category=STATE["category"])
+    model.drain()
+    model.refresh()
+    model.publish()
+    scripted = Scripted([ASK, AGAIN])
+    agent = agent_of(scripted, [search], tracker, model.guard(), system_prompt="You find cafés.")
+    told(agent, REQUEST)
+    assert tracker.flush()
+
+    (session,) = [one for one in model.repository.sessions("USRada") if one.suggestion_id is not None]
+    (suggestion,) = model.suggestions.of_user("USRada")
+    assert 3 == len(scripted.systems)
+    assert 1 == len(set(scripted.systems))
+    assert str(scripted.systems[0]).startswith("You find cafés.\n\n")
+    assert "1. step 1: locate" in str(scripted.systems[0])
+    assert "You find cafés." == agent.system_prompt
+    assert suggestion.suggestion_id == session.suggestion_id
+    assert 0 == tracker.errors
+
+
+# Blocked calls
+
+
+def test_a_failing_tool_is_blocked(model: AgentModel, tracker: Tracker) -> None:
+    """The model reads what fails and what works instead; the tool is not called, and the call is `blocked`."""
+    fail(model)
+    called = threading.Event()
+
+    @tool(name="search")
+    def watched(q: str) -> str:
+        """Search."""
+        called.set()
+        return q
+
+    scripted = Scripted([ASK])
+    told(agent_of(scripted, [watched], tracker, model.guard(review="never")), REQUEST)
+
+    status, content = scripted.results["c1"]
+    assert "error" == status
+    assert content[0]["text"].startswith("search was not called: it fails since ")
+    assert content[0]["text"].endswith("Instead, use lookup.")
+    assert not called.is_set()
+    assert [("search", "blocked")] == recorded(tracker, model)
+
+
+def test_another_hook_that_cancels(model: AgentModel, tracker: Tracker) -> None:
+    """A call that another hook cancels is `rejected`, and nobody is asked about it."""
+
+    def refuse(event: BeforeToolCallEvent) -> None:
+        event.cancel_tool = "no"
+
+    agent = agent_of(Scripted([ASK]), [search], tracker, model.guard(review="always"))
+    agent.add_hook(refuse, BeforeToolCallEvent)
+    told(agent, REQUEST)
+
+    assert [("search", "rejected")] == recorded(tracker, model)
+    assert () == model.reviews.inbox().items
+
+
+# Known answers
+
+
+def test_a_known_answer(model: AgentModel, tracker: Tracker) -> None:
+    """A read-only tool is called once; the second call reads the same and is a `cache_hit`."""
+    calls: list[str] = []
+
+    @tool(name="search")
+    def counted(q: str) -> Any:
+        """Search."""
+        calls.append(q)
+        return {"status": "success", "content": [{"json": {"found": q}}, {"text": "one"}]}
+
+    scripted = Scripted([ASK, AGAIN])
+    told(agent_of(scripted, [counted], tracker, model.guard(review="never")), REQUEST)
+
+    assert ["a"] == calls
+    assert ("success", [{"json": {"found": "a"}}, {"text": "one"}]) == scripted.results["c1"] == scripted.results["c2"]
+    assert [("search", "ok"), ("search", "cache_hit")] == recorded(tracker, model)
+
+
+def test_an_answer_of_another_framework(model: AgentModel, tracker: Tracker) -> None:
+    """A known answer that is no content of Strands is read as JSON."""
+    guard = model.guard(review="never")
+    tool_id = keys.stable_id("TL", "search")
+    step = guard.before(agent_id=PLACE, tool_id=tool_id, user_id="USRada", session_id="t", arguments={"q": "a"})
+    guard.after(step, [{"found": "é"}])
+    scripted = Scripted([ASK])
+    told(agent_of(scripted, [search], tracker, guard), REQUEST)
+
+    assert ("success", [{"text": '[{"found": "é"}]'}]) == scripted.results["c1"]
+
+
+def test_two_calls_with_one_id(model: AgentModel, tracker: Tracker) -> None:
+    """Some models give the same id to all calls of a tool: each is answered for its own arguments."""
+    guard = model.guard(review="never")
+    told(agent_of(Scripted([ASK]), [search], tracker, guard), REQUEST)
+    both = Turn((Asked("search", "search", {"q": "a"}), Asked("search", "search", {"q": "b"})), 3, 2)
+    agent = agent_of(Scripted([both]), [search], tracker, guard)
+    told(agent, REQUEST)
+
+    texts = [block["toolResult"]["content"][0]["text"] for block in agent.messages[2]["content"]]
+    assert ["found a", "found b"] == sorted(texts)
+
+
+# Reviews
+
+
+def test_a_question_is_kept_before_the_interrupt(model: AgentModel, tracker: Tracker) -> None:
+    """Who is interrupted finds the question in the history, and what the person needs to see in the interrupt."""
+    agent = agent_of(Scripted(PAYMENTS[:1]), [pay], tracker, model.guard(review=["pay"]))
+    (interrupt,) = told(agent, REQUEST).interrupts
+
+    review = question(model)
+    assert "agentmodel.review" == interrupt.name
+    assert model.reviews.reference(review) == interrupt.reason["review"]
+    assert ({"amount": 7}, review.arguments_hash) == (interrupt.reason["arguments"], interrupt.reason["arguments_hash"])
+    assert ["approve", "edit", "reject", "respond"] == interrupt.reason["allowed"]
+    json.dumps(interrupt.reason)
+
+
+def test_somebody_decided_in_the_history(model: AgentModel, tracker: Tracker) -> None:
+    """With nothing said the agent waits on, until somebody has decided in the history."""
+    asked_for: list[str] = []
+
+    def rule(_agent: str, tool_id: str, _arguments: Any) -> str | None:
+        asked_for.append(tool_id)
+        return "money"
+
+    agent = agent_of(Scripted(PAYMENTS[:1]), [pay], tracker, model.guard(review=rule))
+    first = told(agent, REQUEST)
+    second = told(agent, said(pending(first), {}))
+    waiting = model.reviews.inbox().items
+    model.reviews.decide(waiting[0], "approve", "kim")
+    third = told(agent, said(pending(second), {}))
+
+    assert ["interrupt", "interrupt", "end_turn"] == [one.stop_reason for one in (first, second, third)]
+    assert pending(first) != pending(second)
+    assert 1 == len(waiting) == len(asked_for)
+    assert [("pay", "ok")] == recorded(tracker, model)
+
+
+def test_an_answer_that_is_not_accepted(model: AgentModel, tracker: Tracker) -> None:
+    """What cannot be taken is asked again, with what was wrong; the call is not made."""
+    scripted = Scripted(PAYMENTS[:1])
+    agent = agent_of(scripted, [pay], tracker, model.guard(review=["pay"]))
+    result = told(agent, REQUEST)
+    troubles = []
+    for wrong in ("yes", {"decision": "approve"}, {"decision": "reject", "by": "kim"}):
+        result = told(agent, said(pending(result), wrong))
+        troubles.append(result.interrupts[0].reason["trouble"])
+    right = {"decision": "reject", "by": "kim", "reason": "too much"}
+    result = told(agent, said(pending(result), right))
+
+    assert ["decision and by" in trouble for trouble in troubles] == [True, True, False]
+    assert "a rejection says why" in troubles[2]
+    assert "pay was not called: it was rejected by kim: too much" == scripted.results["c1"][1][0]["text"]
+    assert [("pay", "rejected")] == recorded(tracker, model)
+
+
+def test_a_response(model: AgentModel, tracker: Tracker) -> None:
+    """A person's text is read as the result; the tool is not called, and the call is `rejected`."""
+    scripted = Scripted(PAYMENTS[:1])
+    agent = agent_of(scripted, [pay], tracker, model.guard(review=["pay"]))
+    told(agent, said(pending(told(agent, REQUEST)), {"decision": "respond", "by": "kim", "response": "paid already"}))
+
+    assert ("success", [{"text": "paid already"}]) == scripted.results["c1"]
+    assert [("pay", "rejected")] == recorded(tracker, model)
+
+
+def test_nobody_answers_in_time(model: AgentModel, tracker: Tracker) -> None:
+    """A question that ran out refuses the call, which is `expired`."""
+    scripted = Scripted(PAYMENTS[:1])
+    guard = model.guard(review=["pay"], answer_within=timedelta(microseconds=1))
+    told(agent_of(scripted, [pay], tracker, guard), REQUEST)
+
+    assert "pay was not called: it was expired: nobody answered in time" == scripted.results["c1"][1][0]["text"]
+    assert [("pay", "expired")] == recorded(tracker, model)
+
+
+def test_a_retry_is_not_asked_about_again(model: AgentModel, tracker: Tracker) -> None:
+    """An edited call that is tried again keeps the arguments that the person gave, and nobody is asked twice."""
+    amounts: list[int] = []
+
+    @tool(name="pay")
+    def pay_later(amount: int) -> str:
+        """Pay, the second time."""
+        amounts.append(amount)
+        if len(amounts) == 1:
+            raise ConnectionError
+        return f"paid {amount}"
+
+    def again(event: AfterToolCallEvent) -> None:
+        event.retry = isinstance(event.exception, ConnectionError)
+
+    agent = agent_of(Scripted(PAYMENTS[:1]), [pay_later], tracker, model.guard(review=["pay"]))
+    agent.add_hook(again, AfterToolCallEvent)
+    told(agent, said(pending(told(agent, REQUEST)), {"decision": "edit", "by": "kim", "arguments": {"amount": 5}}))
+
+    assert [5, 5] == amounts
+    assert [("pay", "error"), ("pay", "edited")] == recorded(tracker, model)
+    assert () == model.reviews.inbox().items
+
+
+def test_the_same_id_in_a_later_message(model: AgentModel, tracker: Tracker) -> None:
+    """An answer holds for its call alone: another message's call of the same id and arguments is asked about anew."""
+    agent = agent_of(Scripted([PAYMENTS[0], PAYMENTS[0]]), [pay], tracker, model.guard(review=["pay"]))
+    first = told(agent, REQUEST)
+    second = told(agent, said(pending(first), {"decision": "approve", "by": "kim"}))
+
+    assert "interrupt" == second.stop_reason
+    assert {"amount": 7} == question(model).arguments
+
+
+def test_a_decision_that_cannot_be_written(
+    model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the table is away nothing is decided: the agent waits on, and the answer is taken when it is back."""
+    scripted = Scripted(PAYMENTS[:1])
+    agent = agent_of(scripted, [pay], tracker, model.guard(review=["pay"]))
+    first = told(agent, REQUEST)
+    assert tracker.flush()
+    with monkeypatch.context() as away:
+        away.setattr(model.reviews, "decide", down)
+        second = told(agent, said(pending(first), {"decision": "approve", "by": "kim"}))
+    third = told(agent, said(pending(second), {}))
+
+    assert "the table does not answer" in second.interrupts[0].reason["trouble"]
+    assert "end_turn" == third.stop_reason
+    assert ("success", [{"text": "paid 7"}]) == scripted.results["c1"]
+
+
+def test_a_guard_that_fails_refuses(model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call about which nothing could be decided is not made, and what failed is counted."""
+    guard = model.guard()
+    monkeypatch.setattr(guard, "before", down)
+    scripted = Scripted(PAYMENTS[:1])
+    told(agent_of(scripted, [pay], tracker, guard), REQUEST)
+
+    assert "error" == scripted.results["c1"][0]
+    assert "pay was not called: it could not be found out" in scripted.results["c1"][1][0]["text"]
+    assert 1 == tracker.errors
+    assert tracker.flush()
+    assert ["blocked"] == [call.status for call in shown(model)]
+
+
+def test_the_loop_is_not_held_up(model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the guard waits for a store, the event loop goes on."""
+    guard = model.guard(review="never")
+    before, reached = guard.before, threading.Event()
+
+    def slow(**call: Any) -> Any:
+        assert reached.wait(30)  # until the loop has run something else
+        return before(**call)
+
+    async def both() -> None:
+        running = asyncio.create_task(agent.invoke_async(REQUEST, invocation_state=dict(STATE)))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.05, reached.set)
+        await running
+
+    monkeypatch.setattr(guard, "before", slow)
+    scripted = Scripted([ASK])
+    agent = agent_of(scripted, [search], tracker, guard)
+    asyncio.run(both())
+
+    assert ("success", [{"text": "found a"}]) == scripted.results["c1"]
+
+
+# Another process
+
+
+def process(settings: Settings, folder: Path, turn: int, given: Any) -> Any:
+    """Run the agent in a process of its own."""
+    told = json.dumps(given)
+    environment = {
+        **os.environ,
+        "AGENTMODEL_TABLE": settings.table,
+        "AGENTMODEL_ENDPOINT": str(settings.endpoint),
+        "AGENTMODEL_ACCESS_KEY_ID": "test",
+        "AGENTMODEL_SECRET_ACCESS_KEY": "test",
+        "AGENTMODEL_VALKEY_URL": str(settings.valkey_url),
+        "AGENTMODEL_WAREHOUSE_URL": str(settings.warehouse_url),
+    }
+    command = [sys.executable, "-m", "tests.integration.integrations.strands_agents", str(folder), str(turn), told]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert 0 == done.returncode, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_resumed_in_another_process(model: AgentModel, settings: Settings, tmp_path: Path) -> None:
+    """Each process ends while a person is asked; the next takes up the answer, said to it or found in the history."""
+    first = process(settings, tmp_path, 0, REQUEST)
+    second = process(settings, tmp_path, 1, said(first["waits"], {"decision": "reject", "by": "kim", "reason": "no"}))
+    model.reviews.decide(question(model), "edit", "lee", arguments={"amount": 5})
+    third = process(settings, tmp_path, 2, said(second["waits"], {}))
+
+    assert ["interrupt", "interrupt", "end_turn"] == [one["stop"] for one in (first, second, third)]
+    assert ["error", [{"text": "pay was not called: it was rejected by kim: no"}]] == second["read"]["c1"]
+    assert ["success", [{"text": "paid 5"}]] == third["read"]["c2"]
+    assert [("pay", "rejected", {"amount": 7}), ("pay", "edited", {"amount": 5})] == [
+        (call.tool, call.status, call.arguments) for call in shown(model)
+    ]
+    assert () == model.reviews.inbox().items
