@@ -163,7 +163,7 @@ def test_the_plan_is_in_the_prompt(model: AgentModel, tracker: Tracker) -> None:
     model.refresh()
     model.publish()
     scripted = Scripted([ASK, AGAIN])
-    agent = agent_of(scripted, [search], tracker, model.guard(), system_prompt="You find cafés.")
+    agent = agent_of(scripted, [search], tracker, model.guard(review="never"), system_prompt="You find cafés.")
     told(agent, REQUEST)
     assert tracker.flush()
 
@@ -171,7 +171,7 @@ def test_the_plan_is_in_the_prompt(model: AgentModel, tracker: Tracker) -> None:
     (suggestion,) = model.suggestions.of_user("USRada")
     assert 3 == len(scripted.systems)
     assert 1 == len(set(scripted.systems))
-    assert str(scripted.systems[0]).startswith("You find cafés.\n\n")
+    assert str(scripted.systems[0]).startswith("You find cafés.\nThis worked before")
     assert "1. step 1: locate" in str(scripted.systems[0])
     assert "You find cafés." == agent.system_prompt
     assert suggestion.suggestion_id == session.suggestion_id
