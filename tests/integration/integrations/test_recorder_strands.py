@@ -233,6 +233,10 @@ def test_table_in_the_docs() -> None:
     """The docs say of each case of the scenario what the provider makes of it."""
     page = Path(__file__).parents[3] / "docs" / "integrations" / "strands.md"
     cases = dict.fromkeys(call.case for call in EXPECTED)
-    rows = [f"| {case} | {f'recorded as `{LOOKS[case]}`' if case in LOOKS else 'recorded'} |" for case in cases]
+    rows = [
+        f"| {case} | {f'recorded as `{LOOKS[case]}`' if case in LOOKS else 'recorded'} | recorded |" for case in cases
+    ]
 
-    assert "\n".join(["| case | hook provider |", "|---|---|", *rows]) in page.read_text(encoding="utf-8")
+    assert "\n".join(["| case | hook provider | with a guard |", "|---|---|---|", *rows]) in page.read_text(
+        encoding="utf-8"
+    )
