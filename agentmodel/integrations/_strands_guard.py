@@ -235,13 +235,13 @@ class Guarding:
             fate.served = True
             yield ToolResultEvent({"toolUseId": call["toolUseId"], "status": "success", "content": fate.instead})
             return
-        last = None
+        step, result = None if fate is None else fate.step, None
         async for event in following(context):
-            last = event
+            if isinstance(event, ToolResultEvent):
+                result = event.tool_result
             yield event
-        step = None if fate is None else fate.step
-        if step is not None and isinstance(last, ToolResultEvent) and last.tool_result["status"] == "success":
-            await asyncio.to_thread(self._guard.after, step, _plain(last.tool_result["content"]))
+        if step is not None and result is not None and result["status"] == "success":
+            await asyncio.to_thread(self._guard.after, step, _plain(result["content"]))
 
 
 def _carry_out(fate: Fate, answer: Answer, name: str) -> None:
