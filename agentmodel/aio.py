@@ -183,11 +183,13 @@ class AsyncSessionRecorder:
 
     async def __aenter__(self) -> Self:
         await _in_thread(self.sync.__enter__)
+        self.sync.begin()  # in this task: what a thread sets ends with it
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.sync.leave()
         await self._recorder.record(self.sync.ended(error))
 
     def succeed(self, summary: str | None = None) -> None:
@@ -220,12 +222,13 @@ class AsyncProcessRecorder:
 
     async def __aenter__(self) -> Self:
         self.sync.entity = (await self._recorder.record(self.sync.entity)).entity
+        self.sync.begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self.sync.leave()
 
     def call(
         self,
@@ -591,6 +594,34 @@ class AsyncAgentModel:
                 on_expiry=on_expiry,
                 domain=domain,
             )
+        )
+
+    def tool(
+        self,
+        *,
+        agent: str,
+        name: str | None = None,
+        domain: str = "agents",
+        cache: Scope | Literal[False] = False,
+        review: Rule = "never",
+        block: bool = True,
+        queue: str = "review",
+        answer_within: timedelta = timedelta(hours=24),
+        on_expiry: Decision = "reject",
+        wait: bool | float = False,
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """Make a tool of a plain function; see `AgentModel.tool`. A synchronous function holds the loop up."""
+        return self.sync.tool(
+            agent=agent,
+            name=name,
+            domain=domain,
+            cache=cache,
+            review=review,
+            block=block,
+            queue=queue,
+            answer_within=answer_within,
+            on_expiry=on_expiry,
+            wait=wait,
         )
 
     async def settle(self) -> None:

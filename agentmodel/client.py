@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from agentmodel.access.delivery import History
 from agentmodel.access.importing import Imported, TraceImport
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from agentmodel.suggest.advise import Adviser, Plan
     from agentmodel.suggest.answers import Decision
     from agentmodel.suggest.evaluate import Evaluation
+    from agentmodel.suggest.functions import Functions
     from agentmodel.suggest.guard import Guard, Rule
     from agentmodel.suggest.health import HealthBook
     from agentmodel.suggest.publish import Published
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["AgentModel"]
 
 Progress = Callable[[str, int, int], None]
+P = ParamSpec("P")
+R = TypeVar("R")
 _log = logging.getLogger(__name__)
 
 
@@ -454,6 +457,74 @@ class AgentModel:
             on_expiry=on_expiry,
             domain=domain,
         )
+
+    def tool(
+        self,
+        *,
+        agent: str,
+        name: str | None = None,
+        domain: str = "agents",
+        cache: Scope | Literal[False] = False,
+        review: Rule = "never",
+        block: bool = True,
+        queue: str = "review",
+        answer_within: timedelta = timedelta(hours=24),
+        on_expiry: Decision = "reject",
+        wait: bool | float = False,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Make a tool of a plain function, synchronous or not: each call is decided, made, and recorded.
+
+            @model.tool(agent="finder", cache="user")
+            def search(near: str) -> list[str]: ...
+
+        A call belongs to the ``with model.session(...)`` block it is made in, and to that block's process; outside of
+        one it is a session of its own, of the anonymous user. The tool is put into the catalogue at its first call,
+        where it is not there yet.
+
+        Args:
+            agent: Name or id of the agent whose tool it is.
+            name: The tool's name; the function's when not given.
+            domain: Of the agent.
+            cache: The tool only reads, and its answers hold for this ``user`` or for ``everybody``.
+            review: When a person is asked before a call; see `guard`.
+            block: Whether the call is blocked while the tool fails.
+            queue: Where the people look who answer.
+            answer_within: From when on a question counts as answered by ``on_expiry``.
+            on_expiry: That answer.
+            wait: Whether a call waits for the person who is asked, or for how many seconds; otherwise it raises
+                `ReviewPending`, and is made when it is called again after the answer.
+
+        Raises:
+            ValidationError: The function is a generator, or has no signature.
+
+        A call that is not made raises `ToolBlocked`, `CallRejected`, `ReviewPending`, or plain `NotCalled` where
+        nobody could be asked.
+        """
+        guard = self.guard(
+            review=review,
+            cache=cache,
+            block=block,
+            queue=queue,
+            answer_within=answer_within,
+            on_expiry=on_expiry,
+            domain=domain,
+        )
+        return self.functions.tool(
+            guard,
+            agent=agent,
+            name=name,
+            domain=domain,
+            read_only=cache is not False,
+            asks=review != "never",
+            wait=wait,
+        )
+
+    @cached_property
+    def functions(self) -> Functions:
+        """What records the functions that `tool` made tools of; its ``errors`` counts what was not recorded."""
+        from agentmodel.suggest.functions import Functions
+
+        return Functions(self.recorder, self.repository, self.table, reviews=self.reviews)
 
     def settle(self) -> None:
         """Have learnt from everything that was recorded: health of tools, what became of suggestions.

@@ -12,6 +12,10 @@
     │   └── StaleVersion           a newer version is stored
     ├── CorruptItem                a stored item that its class cannot read
     ├── Rejected                   a store refuses a request for good: trying again changes nothing
+    ├── NotCalled                  a guarded tool was not called; the message is fit for a model
+    │   ├── ToolBlocked            it fails at present: what works instead is in ``instead``
+    │   ├── CallRejected           a person, or time, decided against it
+    │   └── ReviewPending          a person has to decide first: call again once that is done
     └── Unavailable                a store does not answer
         ├── TableUnavailable       DynamoDB
         │   ├── TableNotFound      it answers, but the table does not exist
@@ -34,6 +38,7 @@ __all__ = [
     "AlreadyExists",
     "BatchIncomplete",
     "CacheUnavailable",
+    "CallRejected",
     "ConfigurationError",
     "Conflict",
     "CorruptItem",
@@ -42,11 +47,14 @@ __all__ = [
     "JournalFull",
     "KeyFormatError",
     "MissingExtraError",
+    "NotCalled",
     "NotFound",
     "Rejected",
+    "ReviewPending",
     "StaleVersion",
     "TableNotFound",
     "TableUnavailable",
+    "ToolBlocked",
     "Unavailable",
     "ValidationError",
     "WarehouseUnavailable",
@@ -154,6 +162,48 @@ class CorruptItem(AgentModelError):
 
 class Rejected(AgentModelError):
     """A store refuses a request for good; trying it again changes nothing."""
+
+
+class NotCalled(AgentModelError):
+    """A guarded tool was not called; the message is fit for a model to read."""
+
+
+class ToolBlocked(NotCalled):
+    """The tool fails at present.
+
+    Attributes:
+        instead: What works in its place, best first, as `agentmodel.suggest.instead.Instead`.
+    """
+
+    def __init__(self, message: str, instead: Sequence[Any] = ()) -> None:
+        self.instead = tuple(instead)
+        super().__init__(message)
+
+
+class CallRejected(NotCalled):
+    """A person, or the deadline of the question, decided against the call.
+
+    Attributes:
+        by: Who decided; empty where time did.
+        reason: Why.
+    """
+
+    def __init__(self, message: str, by: str = "", reason: str | None = None) -> None:
+        self.by = by
+        self.reason = reason
+        super().__init__(message)
+
+
+class ReviewPending(NotCalled):
+    """A person has to decide first: call again with the same arguments in the same session once that is done.
+
+    Attributes:
+        review: The reference of the question, as `Reviews.reference` gives it.
+    """
+
+    def __init__(self, message: str, review: str = "") -> None:
+        self.review = review
+        super().__init__(message)
 
 
 class Unavailable(AgentModelError):

@@ -12,6 +12,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
@@ -24,17 +25,14 @@ from agentmodel.config import Settings
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.write import Writer
-from agentmodel.exceptions import (
-    Unavailable,
-    ValidationError,
-)
+from agentmodel.exceptions import ReviewPending, Unavailable, ValidationError
 from agentmodel.ttl import expiry
 
 if TYPE_CHECKING:
     from agentmodel.cache.journal import Journal
     from agentmodel.cache.recent import Recent
 
-__all__ = ["CallRecorder", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder"]
+__all__ = ["CallRecorder", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder", "running"]
 
 T_co = TypeVar("T_co", bound=History, covariant=True)
 R = TypeVar("R", bound=History)
@@ -44,6 +42,7 @@ TEXT_BYTES = 65_535  # of one text: what a string inside Redshift's SUPER may ho
 _NAME_CHARACTERS = 200  # of a session's name, which is an index key
 _TOOL_NAMES = 10_000  # names kept at hand
 _NAME_SECONDS = 60.0  # for so long
+_running: ContextVar[tuple[SessionRecorder, ProcessRecorder | None] | None] = ContextVar("running", default=None)
 
 
 class Recorder:
@@ -197,19 +196,35 @@ class Recorder:
         return Work(entity, version)
 
 
+def running() -> tuple[SessionRecorder, ProcessRecorder | None] | None:
+    """The session of the innermost block that this thread or task is in, and its process if it is in one."""
+    return _running.get()
+
+
 class SessionRecorder:
     """One session while it runs; made by `Recorder.session`.
 
     An exception that leaves the block is recorded as the session's failure and raised again; being interrupted
-    (Ctrl-C, a cancelled task) is none. Without an outcome (see `succeed` and `fail`) the session counts as successful
-    when all its tool calls were.
+    (Ctrl-C, a cancelled task) is none, and neither is waiting for a person (`ReviewPending`). Without an outcome (see
+    `succeed` and `fail`) the session counts as successful when all its tool calls were.
     """
 
     def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool) -> None:
         self._recorder = recorder
         self._new = new
         self._calls = 0
+        self._around: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
+
+    @property
+    def recorder(self) -> Recorder:
+        """What writes it."""
+        return self._recorder
+
+    @property
+    def new(self) -> bool:
+        """Whether it begins here, rather than goes on."""
+        return self._new
 
     @property
     def user_id(self) -> str:
@@ -226,16 +241,28 @@ class SessionRecorder:
             self.entity, self._calls = self._recorder.continued(self.entity)
         self._recorder.open(self.entity, new=self._new)
         self._recorder.record(self.entity)
+        self.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
         self._recorder.record(self.ended(error))
+
+    def begin(self) -> None:
+        """Be the session that `running` gives, in this thread or task, until `leave`."""
+        self._around = _running.get()
+        _running.set((self, None))
+
+    def leave(self) -> None:
+        """Give way to the block around this one."""
+        _running.set(self._around)
 
     def ended(self, error: BaseException | None) -> UserSession:
         """The session as it is recorded at the end of the block."""
-        if isinstance(error, Exception) and self.entity.succeeded is None:
+        waits = isinstance(error, ReviewPending)
+        if isinstance(error, Exception) and not waits and self.entity.succeeded is None:
             self.fail(_told(error))
         self.entity.ended_at = self._recorder.now()
         return self.entity
@@ -287,6 +314,7 @@ class ProcessRecorder:
     def __init__(self, recorder: Recorder, session: SessionRecorder, entity: UserSessionProcess) -> None:
         self._recorder = recorder
         self._session = session
+        self._around: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
 
     @property
@@ -296,12 +324,22 @@ class ProcessRecorder:
 
     def __enter__(self) -> Self:
         self.entity = self._recorder.record(self.entity).entity
+        self.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self.leave()
+
+    def begin(self) -> None:
+        """Be the process that `running` gives, in this thread or task, until `leave`."""
+        self._around = _running.get()
+        _running.set((self._session, self))
+
+    def leave(self) -> None:
+        """Give way to the block around this one."""
+        _running.set(self._around)
 
     def call(
         self,

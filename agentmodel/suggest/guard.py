@@ -239,6 +239,7 @@ class Guard:
         call_id: str | None = None,
         process_id: str | None = None,
         plan: Plan | None = None,
+        fresh: bool = False,
     ) -> Decided:
         """What to do about a call that is about to be made.
 
@@ -255,6 +256,7 @@ class Guard:
                 Without one, every run is a call of its own.
             process_id: The step.
             plan: The plan that is followed; its alternatives are named where the tool fails.
+            fresh: Make the call although its answer may be known.
         """
         place = keys.id_of("AGT", agent_id, self._domain), keys.id_of("TL", tool_id)
         item, catalogued = self._tool(place)
@@ -264,7 +266,7 @@ class Guard:
             tool=tool or (tool_id if item is None else item.name),
             named=tool is not None or item is not None or catalogued,
             arguments=plain,
-            exact=exact,
+            exact=exact and not fresh,
             user_id=keys.id_of("USR", user_id),
             session_id=keys.id_of("SESS", session_id),
             key=None if call_id is None else canonical([*place, call_id]),
