@@ -105,7 +105,9 @@ class Functions:
                 signature = inspect.signature(function)
             except (TypeError, ValueError) as error:
                 raise ValidationError("function", function, f"a function with a signature: {error}") from None
-            called = name or function.__name__
+            called = name or getattr(function, "__name__", None)
+            if called is None:
+                raise ValidationError("name", name, "a name, for a function that has none")
             tool = FunctionTool(
                 function=function,
                 signature=signature,
