@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from agentmodel.suggest.answers import Decision
     from agentmodel.suggest.awaited import AsyncAdviser, AsyncGuard, AsyncHealthBook, AsyncReviews, AsyncSuggestions
     from agentmodel.suggest.evaluate import Evaluation
+    from agentmodel.suggest.functions import Functions
     from agentmodel.suggest.guard import Rule
     from agentmodel.suggest.publish import Published
     from agentmodel.suggest.savings import KnownAnswers, SavingsRow, Scope
@@ -623,6 +624,11 @@ class AsyncAgentModel:
             on_expiry=on_expiry,
             wait=wait,
         )
+
+    @property
+    def functions(self) -> Functions:
+        """What records the functions that `tool` made tools of."""
+        return self.sync.functions
 
     async def settle(self) -> None:
         """Have learnt from everything that was recorded; see `AgentModel.settle`."""
