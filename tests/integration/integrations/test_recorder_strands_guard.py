@@ -19,6 +19,7 @@ from agentmodel import AgentModel, Settings, Tool, ToolExecution, keys
 from agentmodel.dynamo.models import Review
 from agentmodel.exceptions import TableUnavailable
 from agentmodel.suggest.guard import Guard
+from agentmodel.suggest.plan import Plan, Step
 from tests.integration.integrations.scenario import (
     AGENT,
     DOMAIN,
@@ -35,6 +36,7 @@ pytest.importorskip("strands", reason="the extra strands is not installed")
 
 from strands import Agent, tool
 from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent
+from strands.session.file_session_manager import FileSessionManager
 
 from agentmodel.integrations.strands import AgentModelHooks, Tracker
 from tests.integration.integrations.strands_agents import (
@@ -178,6 +180,39 @@ def test_the_plan_is_in_the_prompt(model: AgentModel, tracker: Tracker) -> None:
     assert 0 == tracker.errors
 
 
+def test_the_plan_of_an_invocation_that_goes_on(
+    model: AgentModel, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an interrupt a new agent on the same conversation reads the plan that was made; a new request has its own."""
+    guard = model.guard(review=["pay"])
+    tools = iter(["locate", "format"])
+
+    def planned(user_id: str, **_: Any) -> Plan:
+        step = Step(process="go", agent_id="AGT001", tool_id="TL001", tool=next(tools))
+        return Plan(user_id=user_id, steps=(step,), source="own mapping", agent_id="AGT001", agent="one")
+
+    def taken_up(*turns: Turn) -> tuple[Scripted, Agent]:
+        scripted = Scripted(turns)
+        kept = FileSessionManager(session_id="t", storage_dir=str(tmp_path))
+        return scripted, agent_of(scripted, [pay], tracker, guard, session_manager=kept, agent_id=AGENT)
+
+    monkeypatch.setattr(guard, "plan", planned)
+    result = told(taken_up(PAYMENTS[0])[1], REQUEST)
+    scripted, agent = taken_up()
+    told(agent, said(pending(result), {"decision": "approve", "by": "kim"}))
+    told(agent, "something else")
+
+    assert ["1. go: locate", "1. go: format"] == [str(text).splitlines()[-1] for text in scripted.systems]
+
+
+def test_no_plan(model: AgentModel, tracker: Tracker) -> None:
+    """Where nothing is known the prompt stays as it is."""
+    scripted = Scripted([])
+    told(agent_of(scripted, [search], tracker, model.guard(), system_prompt="You find cafés."), REQUEST)
+
+    assert ["You find cafés."] == scripted.systems
+
+
 # Blocked calls
 
 
@@ -315,6 +350,35 @@ def test_an_answer_that_is_not_accepted(model: AgentModel, tracker: Tracker) -> 
     assert "a rejection says why" in troubles[2]
     assert "pay was not called: it was rejected by kim: too much" == scripted.results["c1"][1][0]["text"]
     assert [("pay", "rejected")] == recorded(tracker, model)
+
+
+def test_two_questions_at_once(model: AgentModel, tracker: Tracker) -> None:
+    """Parallel calls are asked about at once, and each is answered for itself, also one after the other."""
+    both = Turn((Asked("c1", "pay", {"amount": 7}), Asked("c2", "pay", {"amount": 8})), 6, 4)
+    scripted = Scripted([both])
+    agent = agent_of(scripted, [pay], tracker, model.guard(review=["pay"]))
+    first = told(agent, REQUEST)
+    of = {one.reason["arguments"]["amount"]: [one.id] for one in first.interrupts}
+    second = told(agent, said(of[8], {"decision": "approve", "by": "kim"}))
+    told(agent, said(pending(second), {"decision": "reject", "by": "lee", "reason": "no"}))
+
+    assert [7, 8] == sorted(of)
+    assert of[7] == pending(second)
+    assert ("error", "success") == (scripted.results["c1"][0], scripted.results["c2"][0])
+    assert [("pay", "rejected"), ("pay", "ok")] == recorded(tracker, model)
+
+
+def test_a_direct_call(model: AgentModel, tracker: Tracker) -> None:
+    """A tool that the application calls itself is decided about too; Strands lets no person be asked there."""
+    guard = model.guard(review=["pay"])
+    agent = agent_of(Scripted([]), [pay, search], tracker, guard)
+    found = [agent.tool.search(q="a"), agent.tool.search(q="a")]
+    with pytest.raises(RuntimeError, match="cannot raise interrupt in direct tool call"):
+        agent.tool.pay(amount=7)
+
+    assert [[{"text": "found a"}]] * 2 == [one["content"] for one in found]
+    assert tracker.flush()
+    assert ["ok", "cache_hit"] == [call.status for call in shown(model, user_id="USR~anonymous")]
 
 
 def test_a_response(model: AgentModel, tracker: Tracker) -> None:
