@@ -127,7 +127,7 @@ def recording(valkey: Valkey, client: redis.Redis) -> Iterator[Line]:
         partition, sort = one.item["PK"]["S"], one.item["SK"]["S"]
         names = [keys.journal(shard), keys.pending(shard, partition), keys.numbers(shard, partition)]
         data = encode(one.item, one.version)
-        return RECORD.on(names, 10**9, 604_800, partition, sort, 1, "", data, "", "", 0, 0)
+        return RECORD.on(names, 10**9, 604_800, partition, 1, sort, 1, "", data, "", "", "")
 
     for name, count, size, limit in (("one", 200, 1, 1.35), ("100 at once", 5, 100, 1.3)):
         entries = iter([[entry() for _ in range(size)] for _ in range(count * (ROUNDS + 2))])
@@ -309,7 +309,7 @@ def in_groups(valkey: Valkey, client: redis.Redis, table: Any, writer: Any) -> L
         partition, sort = item["PK"]["S"], item["SK"]["S"]
         shard = keys.shard("USR001")
         names = [keys.journal(shard), keys.pending(shard, partition), keys.numbers(shard, partition)]
-        return RECORD.on(names, 10**9, 86_400, partition, sort, 1, "", encode(item, next(_ids)), sort, sort, 1, 1)
+        return RECORD.on(names, 10**9, 86_400, partition, 1, sort, 1, "", encode(item, next(_ids)), sort, sort, 1)
 
     async def tasks(work: Callable[[], Any]) -> None:
         async def one() -> None:

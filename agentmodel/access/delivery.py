@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from agentmodel.access.sink import Fences
 from agentmodel.access.slots import Given, Numbered, numbered, renumbered
+from agentmodel.cache.codec import encode
 from agentmodel.config import Durability
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import ToolExecution, UserSession, UserSessionProcess
 from agentmodel.dynamo.table import Query, Table
-from agentmodel.dynamo.write import Writer, checked
+from agentmodel.dynamo.write import ITEM_BYTES, Writer, checked
 from agentmodel.exceptions import (
     AlreadyExists,
     CacheUnavailable,
@@ -25,6 +26,7 @@ from agentmodel.exceptions import (
     JournalFull,
     TableUnavailable,
     Unavailable,
+    ValidationError,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class Work(Generic[R]):
 
     def _set(self, entity: R) -> None:
         self.entity = entity
-        self.item = checked(entity.to_item())
+        self.item = entity.to_item()
         self.number = numbered(entity)
 
     def renumber(self, number: int) -> None:
@@ -105,6 +107,9 @@ class Delivery:
             HistoryUnavailable: Neither store takes it; nothing of what has no receipt was kept.
         """
         waiting = works
+        if self._journal is None:
+            for work in works:
+                checked(work.item)
         for _ in range(_ROUNDS):
             if self._journal is None:
                 self._direct(waiting, None)
@@ -231,6 +236,18 @@ class Delivery:
         return None
 
 
+def _encoded(item: Item, version: int) -> bytes:
+    """The bytes of an item that DynamoDB takes; one takes less room there than its JSON, so most need no count."""
+    try:
+        data = encode(item, version)
+    except ValidationError:
+        checked(item)  # says more where text is not Unicode
+        raise
+    if len(data) > ITEM_BYTES:
+        checked(item)
+    return data
+
+
 def _entry(work: Work[Any]) -> Entry:
     from agentmodel.cache.journal import Entry, Slot
 
@@ -242,4 +259,5 @@ def _entry(work: Work[Any]) -> Entry:
         immutable=not isinstance(work.entity, UserSession),
         expires_at=None if expires_at is None else int(expires_at.timestamp()),
         slot=None if number is None else Slot(number.family, number.call_id, number.number),
+        data=_encoded(work.item, work.version),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
+import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -136,7 +136,8 @@ class Recorder:
 
     def record_many(self, entities: Sequence[R]) -> list[Receipt[R]]:
         """Write entities of the history, in one round trip to the journal when there is one."""
-        works = [self._work(entity) for entity in entities]
+        expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
+        works = [self._work(entity, expires_at) for entity in entities]
         self._delivery.deliver(works)
         receipts = [work.receipt for work in works if work.receipt is not None]
         self._tell([receipt.entity for receipt in receipts if not receipt.repeated])
@@ -187,12 +188,13 @@ class Recorder:
         history = self._repository.session_history(session.user_id, session.session_id)
         return stored, max((e.call_number or 0 for e in history.executions), default=0)
 
-    def _work(self, entity: R) -> Work[R]:
-        if not isinstance(entity, UserSession) and entity.call_id is None:
-            entity.call_id = uuid.uuid4().hex
-        entity.version = version = self._clock()
-        if entity.expires_at is None:
-            entity.expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
+    def _work(self, entity: R, expires_at: datetime) -> Work[R]:
+        values = entity.attribute_values  # what is put there is of its attribute's form, and is not checked again
+        if values.get("call_id", "") is None:
+            values["call_id"] = _new_call_id()
+        values["version"] = version = self._clock()
+        if values["expires_at"] is None:
+            values["expires_at"] = expires_at
         return Work(entity, version)
 
 
@@ -368,7 +370,7 @@ class ProcessRecorder:
             tool_name=tool_name or tool_id,
             values=fitting(as_text(values)),
             succeeded=True,
-            call_id=call_id or uuid.uuid4().hex,
+            call_id=call_id or _new_call_id(),
             call_number=self._session.next_call(),
         )
         return CallRecorder(self._recorder, entity, named=tool_name is not None)
@@ -438,6 +440,10 @@ class CallRecorder:
         entity.input_tokens = self.input_tokens
         entity.output_tokens = self.output_tokens
         return entity
+
+
+def _new_call_id() -> str:
+    return os.urandom(16).hex()
 
 
 def _told(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from agentmodel import keys
 from agentmodel.dynamo.entity import Entity, entity_of
@@ -101,8 +101,10 @@ def renumbered(entity: N, number: int) -> N:
 def numbered(entity: Entity) -> Numbered | None:
     """The number an entity claims; None for one that is not numbered."""
     if isinstance(entity, ToolExecution):
-        family = keys.EXECUTION.build(entity.process_id, entity.agent_id, entity.tool_id, 1)
-        return Numbered(family, entity.call_id or entity.sk, entity.attempt)
+        values = entity.attribute_values
+        sort, attempt = entity.sk, values["attempt"]
+        first = sort if attempt == 1 else ToolExecution.key_code["SK"]({**values, "attempt": 1})
+        return Numbered(cast("str", first), values["call_id"] or sort, attempt)
     if isinstance(entity, UserSessionProcess):
         try:
             number = keys.parse_number(entity.process_id.removeprefix("PRC"))

@@ -350,6 +350,8 @@ def _answers(client: _Client, commands: Sequence[Command]) -> list[Any]:
             return [client.execute_command(*commands[0])]
         except ResponseError as error:
             return [error]
+    if isinstance(client, Held):
+        return client.send(commands)
     pipe = client.pipeline(transaction=False)
     for command in commands:
         pipe.execute_command(*command)

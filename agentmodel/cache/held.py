@@ -8,14 +8,19 @@ died is noticed by the call itself, and `agentmodel.cache.client.Valkey` tries e
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
+
+from agentmodel.cache.scripts import Command
 
 if TYPE_CHECKING:
     import redis
 
 __all__ = ["Held"]
+
+_ENOUGH = 8_192  # bytes that are worth sending by themselves
 
 
 class Held:
@@ -35,13 +40,8 @@ class Held:
 
     def execute_command(self, *command: Any) -> Any:
         """The answer to one command; errors are redis-py's."""
-        if self._process != os.getpid():
-            self._idle, self._process = [], os.getpid()
-        idle = self._idle
-        try:
-            one = idle.pop()
-        except IndexError:
-            one = self.client.client()
+        idle = self._mine()
+        one = idle.pop() if idle else self.client.client()
         try:
             answer = one.execute_command(*command)
         except ResponseError:
@@ -52,6 +52,32 @@ class Held:
             raise
         idle.append(one)
         return answer
+
+    def send(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to some commands, in order; the answer to one that is refused is its exception.
+
+        They are sent as they are written out, so that the server works at some while the next are made ready.
+        """
+        idle, answers = self._mine(), []
+        one = idle.pop() if idle else self.client.client()
+        try:
+            _write(one.connection, commands)
+            for command in commands:
+                try:
+                    answers.append(one.parse_response(one.connection, command[0]))
+                except ResponseError as error:
+                    answers.append(error)
+        except BaseException:
+            _close(one)
+            raise
+        idle.append(one)
+        return answers
+
+    def _mine(self) -> list[Any]:
+        """The connections of this process that nobody uses."""
+        if self._process != os.getpid():
+            self._idle, self._process = [], os.getpid()
+        return self._idle
 
     def pipeline(self, transaction: bool = False) -> Any:
         """A pipeline, over a connection of the pool."""
@@ -72,6 +98,20 @@ class Held:
         """Closes all connections."""
         self.drop_idle()
         self.client.close()
+
+
+def _write(connection: Any, commands: Sequence[Command]) -> None:
+    ready: list[bytes] = []
+    size = 0
+    for command in commands:
+        parts = connection.pack_command(*command)
+        ready += parts
+        size += sum(map(len, parts))
+        if size >= _ENOUGH:
+            connection.send_packed_command([b"".join(ready)])
+            ready, size = [], 0
+    if ready:
+        connection.send_packed_command([b"".join(ready)])
 
 
 def _close(one: Any) -> None:

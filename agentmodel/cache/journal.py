@@ -28,7 +28,7 @@ NUMBERS_TTL = 86_400
 """Seconds attempt numbers are known after their last use; when they are lost, `Unknown` is the answer."""
 
 _COPY_TTL = 3_600
-_CHUNK = 200  # entries of one script call: it holds the server for well under 5 ms
+_CHUNK = 32  # entries of one script call: the server works at one while the next is made ready
 _OLDEST_SERVER = (7, 2)
 
 
@@ -58,6 +58,7 @@ class Entry:
         immutable: It is written once and never changed, so that it may go to the table in batches.
         expires_at: Epoch second from which it is no longer returned.
         slot: Its attempt number.
+        data: The item as `agentmodel.cache.codec.encode` makes it, for who has made it already.
     """
 
     owner: str
@@ -66,6 +67,7 @@ class Entry:
     immutable: bool
     expires_at: int | None = None
     slot: Slot | None = None
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +277,7 @@ class Journal:
         )
 
     def _calls(self, entries: Sequence[Entry]) -> list[tuple[list[int], Command, str]]:
-        """Script calls, each with the places of its entries and its first key; one shard and some 200 entries each."""
+        """Script calls, each with the places of its entries and its first key; one shard and some entries each."""
         by_shard: dict[int, list[int]] = {}
         for at, entry in enumerate(entries):
             by_shard.setdefault(self._keys.shard(entry.owner), []).append(at)
@@ -283,12 +285,16 @@ class Journal:
         for shard, places in by_shard.items():
             for start in range(0, len(places), _CHUNK):
                 chunk = places[start : start + _CHUNK]
-                keys, args = [self._keys.journal(shard)], [self._limit, NUMBERS_TTL]
+                keys, args = [self._keys.journal(shard)], list[Any]()
+                partitions: dict[str, int] = {}
                 for at in chunk:
-                    partition, values = _arguments(entries[at])
-                    keys += [self._keys.pending(shard, partition), self._keys.numbers(shard, partition)]
-                    args += values
-                calls.append((chunk, RECORD.on(keys, *args), keys[0]))
+                    partition = _partition(entries[at])
+                    place = partitions.get(partition)
+                    if place is None:
+                        place = partitions[partition] = len(partitions) + 1
+                        keys += [self._keys.pending(shard, partition), self._keys.numbers(shard, partition)]
+                    args += _arguments(entries[at], place)
+                calls.append((chunk, RECORD.on(keys, self._limit, NUMBERS_TTL, *partitions, *args), keys[0]))
         return calls
 
     def _sent(self, entries: Sequence[Entry], calls: Sequence[tuple[list[int], Command, str]]) -> list[Answer | None]:
@@ -310,9 +316,11 @@ class Journal:
             )
         answers: list[Answer | None] = [None] * len(entries)
         for (places, _, _), reply in zip(calls, replies, strict=True):
-            for order, at in enumerate(places):
-                code, number = reply[1 + 2 * order], reply[2 + 2 * order]
-                answers[at] = _answer(code, number, entries[at].version, level, reply[0])
+            depth, *told = reply
+            if not told:  # all were appended
+                told = [0, 0] * len(places)
+            for at, code, number in zip(places, told[::2], told[1::2], strict=True):
+                answers[at] = _answer(code, number, entries[at].version, level, depth)
         return answers
 
     def _suits(self, server: Server) -> None:
@@ -373,18 +381,24 @@ def _rank(level: str) -> int:
     return LEVELS.index(level)
 
 
-def _arguments(entry: Entry) -> tuple[str, list[Any]]:
-    """The partition of an entry, and its nine values for the script."""
+def _partition(entry: Entry) -> str:
     partition = entry.item.get("PK", {}).get("S")
     if not isinstance(partition, str):
         raise ValidationError("item", entry.item, "give DynamoDB JSON with a text PK")
-    slot = entry.slot
-    if slot is not None and slot.number < 1:
+    return partition
+
+
+def _arguments(entry: Entry, place: int) -> tuple[Any, ...]:
+    """The eight values of an entry for the script; ``place`` is that of its partition."""
+    slot, expires, data = entry.slot, entry.expires_at, entry.data
+    if data is None:
+        data = encode(entry.item, entry.version)
+    head = place, sort_key(entry.item), int(entry.immutable), "" if expires is None else expires, data
+    if slot is None:
+        return *head, "", "", ""
+    if slot.number < 1:
         raise ValidationError("slot.number", slot.number, "attempts are numbered from 1")
-    numbered = (slot.family, slot.call_id, slot.number, 1) if slot else ("", "", 0, 0)
-    expires = "" if entry.expires_at is None else entry.expires_at
-    data = encode(entry.item, entry.version)
-    return partition, [partition, sort_key(entry.item), int(entry.immutable), expires, data, *numbered]
+    return *head, slot.family, slot.call_id, slot.number
 
 
 def _answer(code: int, number: int, version: int, level: Durability, depth: int) -> Answer | None:

@@ -97,14 +97,18 @@ def run(client: Any, command: Command) -> Any:
 
 
 def _record(go: Try, keys: list[str], argv: list[bytes]) -> list[int]:
-    groups = list(zip(_groups(argv, 2, 9), keys[1::2], keys[2::2], strict=True))
+    parts = len(keys) // 2
+    names, groups = argv[2 : 2 + parts], []
+    for values in _groups(argv, 2 + parts, 8):
+        place = int(values[0])
+        groups.append((values, keys[place * 2 - 1], keys[place * 2]))
     go.watch(*keys[1:])  # not the journal, to which all users of the shard write: the bound is met within a few entries
     for name in dict.fromkeys(keys[1:]):
         go.load(name, _record_reads(name, groups))
     depth, out = int(go.ask("XLEN", keys[0])), [0]
     for values, overlay, numbers in groups:
-        code, free = _claimed(go, numbers, values) if values[8] == b"1" else (0, 0)
-        if values[8] == b"1":
+        code, free = _claimed(go, numbers, values) if values[7] else (0, 0)
+        if values[7]:
             go.do("EXPIRE", numbers, argv[1])
         if code == 0:
             held = go.field(overlay, values[1])
@@ -113,15 +117,14 @@ def _record(go: Try, keys: list[str], argv: list[bytes]) -> list[int]:
             elif depth >= int(argv[0]):
                 code = 5
             else:
-                partition, sort, fixed, expires, data = values[:5]
-                go.do("XADD", keys[0], "*", "k", partition, "m", sort, "i", fixed, "x", expires, "d", data)
+                part, sort, fixed, expires, data = values[:5]
+                go.do("XADD", keys[0], "*", "k", names[int(part) - 1], "m", sort, "i", fixed, "x", expires, "d", data)
                 go.set(overlay, sort, data)
                 depth += 1
-            if values[8] == b"1":
+            if values[7]:
                 go.set(numbers, _mine(values), values[7] + (b"?" if code == 5 else b""))
         out += [code, free]
-    out[0] = depth
-    return out
+    return [depth, *out[1:]] if any(out[1::2]) else [depth]
 
 
 def _groups(argv: list[bytes], start: int, size: int) -> list[list[bytes]]:
@@ -133,7 +136,7 @@ def _record_reads(name: str, groups: Sequence[tuple[list[bytes], str, str]]) -> 
     for values, overlay, numbers in groups:
         if overlay == name:
             yield values[1]
-        if numbers == name and values[8] == b"1":
+        if numbers == name and values[7]:
             yield from (_KNOWN, _mine(values), b"m" + values[5], b"n" + values[5] + b"\0" + values[7])
 
 

@@ -58,32 +58,32 @@ def plain_of(sha: str) -> Plain | None:
 
 
 RECORD = Script("""
--- KEYS: journal, then (overlay, numbers) of each entry. ARGV: limit, TTL of the numbers, then 9 values of each entry.
--- Answers the depth, then (code, number) of each entry:
+-- KEYS: journal, then (overlay, numbers) of each partition. ARGV: limit, TTL of the numbers, the partitions, then 8
+-- values of each entry: place of its partition, sort key, fixed, expiry, data, family, call, number or ''.
+-- Answers the depth, then (code, number) of each entry, which are left out when all of them were appended:
 -- 0 appended, 1 was there already, 2 number taken, 3 the call has another number, 4 numbers unknown, 5 journal full.
-local depth, limit, keep = redis.call('XLEN', KEYS[1]), tonumber(ARGV[1]), ARGV[2]
-local out = {depth}
-for i = 0, (#ARGV - 2) / 9 - 1 do
-  local a, overlay, numbers = 3 + i * 9, KEYS[2 + i * 2], KEYS[3 + i * 2]
-  local sk, data, fixed, family, call = ARGV[a + 1], ARGV[a + 4], ARGV[a + 2], ARGV[a + 5], ARGV[a + 6]
-  local number, slotted, code, free = ARGV[a + 7], ARGV[a + 8] == '1', 0, 0
-  local mine, place = 'c' .. family .. '\\0' .. call, 'n' .. family .. '\\0' .. number
-  if slotted then
-    if redis.call('HEXISTS', numbers, KNOWN) == 0 then
+local depth, limit, parts = redis.call('XLEN', KEYS[1]), tonumber(ARGV[1]), (#KEYS - 1) / 2
+local out, all, asked = {0}, true, {}
+for a = 3 + parts, #ARGV, 8 do
+  local part, sk, fixed, data, number = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 2], ARGV[a + 4], ARGV[a + 7]
+  local overlay, numbers, code, free = KEYS[part * 2], KEYS[part * 2 + 1], 0, 0
+  local family, mine, place, had, most
+  if number ~= '' then
+    family = ARGV[a + 5]
+    mine, place = 'c' .. family .. '\\0' .. ARGV[a + 6], 'n' .. family .. '\\0' .. number
+    local found = redis.call('HMGET', numbers, KNOWN, mine, 'm' .. family, place)
+    had, most = found[2], tonumber(found[3] or '0')
+    if not found[1] then
       code = 4
     else
-      local had = redis.call('HGET', numbers, mine)
-      local most = tonumber(redis.call('HGET', numbers, 'm' .. family) or '0')
+      asked[part] = true
       if had and string.match(had, '^%d+') ~= number then
         code, free = 3, tonumber(string.match(had, '^%d+'))
       elseif had and fixed == '1' and string.sub(had, -1) ~= '?' then
         code = 1
-      elseif not had and redis.call('HSETNX', numbers, place, '1') == 0 then
+      elseif not had and found[4] then
         code, free = 2, most + 1
-      elseif not had and tonumber(number) > most then
-        redis.call('HSET', numbers, 'm' .. family, number)
       end
-      redis.call('EXPIRE', numbers, keep)
     end
   end
   if code == 0 then
@@ -93,14 +93,29 @@ for i = 0, (#ARGV - 2) / 9 - 1 do
     elseif depth >= limit then
       code = 5
     else
-      redis.call('XADD', KEYS[1], '*', 'k', ARGV[a], 'm', sk, 'i', fixed, 'x', ARGV[a + 3], 'd', data)
+      redis.call('XADD', KEYS[1], '*', 'k', ARGV[2 + part], 'm', sk, 'i', fixed, 'x', ARGV[a + 3], 'd', data)
       redis.call('HSET', overlay, sk, data)
       depth = depth + 1
     end
-    if slotted then redis.call('HSET', numbers, mine, number .. (code == 5 and '?' or '')) end
+    if number ~= '' then
+      local kept = number .. (code == 5 and '?' or '')
+      if had then
+        redis.call('HSET', numbers, mine, kept)
+      elseif tonumber(number) > most then
+        redis.call('HSET', numbers, mine, kept, place, '1', 'm' .. family, number)
+      else
+        redis.call('HSET', numbers, mine, kept, place, '1')
+      end
+    end
   end
-  out[1], out[2 + i * 2], out[3 + i * 2] = depth, code, free
+  all = all and code == 0
+  out[#out + 1], out[#out + 2] = code, free
 end
+for part = 1, parts do
+  if asked[part] then redis.call('EXPIRE', KEYS[part * 2 + 1], ARGV[2]) end
+end
+if all then return {depth} end
+out[1] = depth
 return out
 """)
 """Appends entries: journal, overlay and attempt numbers. A claimed number whose entry found no room ends in ``?``."""

@@ -105,3 +105,24 @@ def test_a_server_that_never_answered_is_left_alone() -> None:
         held.close()
 
         assert [] == held._idle
+
+
+def test_many_commands_are_answered_in_order(held: Held) -> None:
+    """Commands that are sent together, more than fit into one send, are answered in order, a refusal by its error."""
+    first = number(held)
+    commands = [("ECHO", f"{n}" * 3_000) for n in range(10)]
+    answers = held.send([*commands, ("NOSUCH",), ("CLIENT", "ID")])
+
+    assert [text.encode() for _, text in commands] == answers[:10]
+    assert isinstance(answers[10], ResponseError)
+    assert first == answers[11]
+
+
+def test_late_answers_to_many_meet_nobody(held: Held) -> None:
+    """When the answers to commands that were sent together do not all come, the connection is given up."""
+    first = number(held)
+    with pytest.raises(RedisTimeoutError):
+        held.send([("ECHO", "one"), ("BLPOP", "nothing", 0.3), ("ECHO", "two")])
+
+    assert [b"mine"] == held.send([("ECHO", "mine")])
+    assert first != number(held)

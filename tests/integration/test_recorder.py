@@ -344,3 +344,21 @@ def test_a_newer_session_stays(journalled: AgentModel) -> None:
     assert (0, 1) == (drained.written, drained.stale)
     assert stored is not None
     assert "newer" == stored.name
+
+
+@pytest.mark.parametrize(("text", "named"), [("x" * 410_000, "ResultMsg"), ("\ud800", "ResultMsg")])
+def test_what_cannot_be_stored_is_refused_before_anything_is_sent(model: AgentModel, text: str, named: str) -> None:
+    """One record of several that DynamoDB would not take is refused by the name of its attribute, and none is kept."""
+    good, bad = (
+        ToolExecution(
+            user_id="USR001", session_id="SESS1", process_id="PRC001", agent_id="AGT001", tool_id=tool,
+            tool_name="find", succeeded=True, result=result,
+        )
+        for tool, result in (("TL001", "fine"), ("TL002", text))
+    )  # fmt: skip
+
+    with pytest.raises(ValidationError) as caught:
+        model.recorder.record_many([good, bad])
+
+    assert named == caught.value.field
+    assert () == model.repository.session_history("USR001", "SESS1").executions
