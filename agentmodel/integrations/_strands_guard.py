@@ -28,13 +28,13 @@ from strands.middleware import ExecuteToolContext, ExecuteToolStage, InvokeModel
 from strands.types.events import ToolResultEvent
 from strands.types.tools import ToolUse
 
-from agentmodel import keys
 from agentmodel.dynamo.models import Review, Status
 from agentmodel.exceptions import AgentModelError, Unavailable, ValidationError
 from agentmodel.integrations._calls import Run, Tracker
 from agentmodel.suggest.answers import Answer
 from agentmodel.suggest.guard import Ask, Blocked, Go, Guard, Known
 from agentmodel.suggest.plan import Plan
+from agentmodel.suggest.review import Reviews
 
 __all__ = ["INTERRUPT", "STATE", "Fate", "Guarding", "request_of", "text_of"]
 
@@ -46,7 +46,9 @@ STATE = "agentmodel_plan"
 
 _BLOCKS = {"text", "json", "image", "document", "video"}  # kinds of content that a result of Strands may have
 
-_NOT_DECIDED = "it could not be found out whether this call may be made. Go on without it, or try again later."
+_NOT_DECIDED = (
+    "This call was not made: it could not be found out whether it may be. Go on without it, or try again later."
+)
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Fate:
         given: Those that it is made with.
         status: What to record it as; None where it ends as it ends.
         message: What the model reads instead of a result, where the call was cancelled.
+        notice: What the model reads before the result.
         instead: The content that is given back without making the call; None where it is made.
         served: Whether that was given back.
         step: What takes the answer of the call, once it is made.
@@ -67,6 +70,7 @@ class Fate:
     given: Any
     status: Status | None = None
     message: str | None = None
+    notice: str | None = None
     instead: list[Any] | None = None
     served: bool = False
     step: Go | None = None
@@ -164,7 +168,7 @@ class Guarding:
             raise
         except Exception:  # noqa: BLE001  # a call that nobody could decide about is not made
             self._tracker.failed("decide")
-            fate.status, fate.message = "blocked", f"{event.tool_use['name']} was not called: {_NOT_DECIDED}"
+            fate.status, fate.message = "blocked", _NOT_DECIDED
         # A copy: the message stays as the model wrote it, so that the question about it is found again.
         event.tool_use = {**event.tool_use, "input": fate.given}
         with self._lock:
@@ -212,7 +216,7 @@ class Guarding:
             if answer is not None:
                 return answer
             name = INTERRUPT if number == 1 else f"{INTERRUPT}.{number}"
-            said = event.interrupt(name, _question(review, trouble))
+            said = event.interrupt(name, _question(review, event.tool_use["name"], trouble))
             trouble = await asyncio.to_thread(self._write, review, said)
         raise AssertionError("never counted to the end")
 
@@ -248,26 +252,33 @@ def _carry_out(fate: Fate, answer: Answer, name: str) -> None:
     fate.status = answer.call_status
     if answer.permits:
         if answer.decision == "edit":
+            arguments = json.dumps(answer.arguments, ensure_ascii=False)
+            by = answer.by or "A person"
             fate.given = answer.arguments
+            fate.notice = f"{by} changed this call before it was made, to {name} with {arguments}. Its result:"
     elif answer.decision == "respond" and answer.response is not None:
         fate.instead = [{"text": answer.response}]
+    elif answer.status == "expired":
+        fate.message = "This call was not made: nobody agreed to it in time."
     else:
-        by = f" by {answer.by}" if answer.by else ""
-        fate.message = f"{name} was not called: it was {answer.status}{by}: {answer.reason or 'no reason was given'}"
+        reason = f": {answer.reason}" if answer.reason else ""
+        fate.message = (
+            f"This call was not made: {answer.by or 'a person'} rejected it{reason}. Do not make it again unasked."
+        )
 
 
-def _question(review: Review, trouble: str | None) -> dict[str, Any]:
+def _question(review: Review, tool: str, trouble: str | None) -> dict[str, Any]:
     """What an application shows the person: JSON, for Strands keeps it with the session."""
     question = {
-        "review": f"{review.user_id}/{review.session_id}/{review.review_id}",
+        "type": "agentmodel_review",
+        "review": Reviews.reference(review),
         "question": review.question,
-        "agent_id": review.agent_id,
-        "tool_id": review.tool_id,
+        "reason": review.reason,
+        "tool": tool,
         "arguments": review.arguments,
         "arguments_hash": review.arguments_hash,
-        "reason": review.reason,
-        "allowed": review.allowed,
-        "answer_until": None if review.answer_until is None else keys.format_time("answer_until", review.answer_until),
+        "allowed": list(review.allowed or ()),
+        "answer_until": None if review.answer_until is None else review.answer_until.isoformat(),
     }
     return question if trouble is None else {**question, "trouble": trouble}
 

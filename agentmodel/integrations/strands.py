@@ -180,6 +180,8 @@ class AgentModelHooks(HookProvider):
             began=now - took,
             at=now,
         )
+        if fate is not None and fate.notice is not None:  # its message still has the model's own arguments
+            event.result = {**event.result, "content": [{"text": fate.notice}, *event.result["content"]]}
 
     @_guarded
     def _done(self, event: AfterInvocationEvent) -> None:

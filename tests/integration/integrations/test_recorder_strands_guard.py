@@ -348,7 +348,10 @@ def test_an_answer_that_is_not_accepted(model: AgentModel, tracker: Tracker) -> 
 
     assert ["decision and by" in trouble for trouble in troubles] == [True, True, False]
     assert "a rejection says why" in troubles[2]
-    assert "pay was not called: it was rejected by kim: too much" == scripted.results["c1"][1][0]["text"]
+    assert (
+        "This call was not made: kim rejected it: too much. Do not make it again unasked."
+        == scripted.results["c1"][1][0]["text"]
+    )
     assert [("pay", "rejected")] == recorded(tracker, model)
 
 
@@ -397,7 +400,7 @@ def test_nobody_answers_in_time(model: AgentModel, tracker: Tracker) -> None:
     guard = model.guard(review=["pay"], answer_within=timedelta(microseconds=1))
     told(agent_of(scripted, [pay], tracker, guard), REQUEST)
 
-    assert "pay was not called: it was expired: nobody answered in time" == scripted.results["c1"][1][0]["text"]
+    assert "This call was not made: nobody agreed to it in time." == scripted.results["c1"][1][0]["text"]
     assert [("pay", "expired")] == recorded(tracker, model)
 
 
@@ -461,7 +464,7 @@ def test_a_guard_that_fails_refuses(model: AgentModel, tracker: Tracker, monkeyp
     told(agent_of(scripted, [pay], tracker, guard), REQUEST)
 
     assert "error" == scripted.results["c1"][0]
-    assert "pay was not called: it could not be found out" in scripted.results["c1"][1][0]["text"]
+    assert "it could not be found out whether it may be" in scripted.results["c1"][1][0]["text"]
     assert 1 == tracker.errors
     assert tracker.flush()
     assert ["blocked"] == [call.status for call in shown(model)]
@@ -519,8 +522,9 @@ def test_resumed_in_another_process(model: AgentModel, settings: Settings, tmp_p
     third = process(settings, tmp_path, 2, said(second["waits"], {}))
 
     assert ["interrupt", "interrupt", "end_turn"] == [one["stop"] for one in (first, second, third)]
-    assert ["error", [{"text": "pay was not called: it was rejected by kim: no"}]] == second["read"]["c1"]
-    assert ["success", [{"text": "paid 5"}]] == third["read"]["c2"]
+    assert "This call was not made: kim rejected it: no." in second["read"]["c1"][1][0]["text"]
+    notice = 'lee changed this call before it was made, to pay with {"amount": 5}. Its result:'
+    assert ["success", [{"text": notice}, {"text": "paid 5"}]] == third["read"]["c2"]
     assert [("pay", "rejected", {"amount": 7}), ("pay", "edited", {"amount": 5})] == [
         (call.tool, call.status, call.arguments) for call in shown(model)
     ]
