@@ -24,71 +24,28 @@ What they say of its end is put together: a status that says more wins over one 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import queue
+import sys
 import threading
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from agentmodel import keys
 from agentmodel.access.importing import ANONYMOUS, TraceImport
-from agentmodel.access.recorder import as_text, fitting
 from agentmodel.client import AgentModel
-from agentmodel.dynamo.entity import Entity
-from agentmodel.dynamo.models import Agent, Domain, Status, Tool, ToolExecution, User, UserSession, UserSessionProcess
+from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import Unavailable, ValidationError
 from agentmodel.integrations._attempts import Attempt, Attempts, Outcome
+from agentmodel.integrations._queue import EventQueue
+from agentmodel.integrations._writing import Writing, told
 
-__all__ = ["Run", "Tracker", "split"]
+__all__ = ["Run", "Tracker"]
 
 _log = logging.getLogger(__name__)
-
-_NAME = 200  # characters of a session's name, which is an index key
-_WELL: tuple[Status, ...] = ("ok", "edited", "cache_hit")
-
-
-def split(total: int | None, parts: int) -> list[int | None]:
-    """Tokens of one message over its calls: the sum stays exact, the remainder goes to the first.
-
-    >>> split(11, 3), split(None, 2), split(5, 0)
-    ([5, 3, 3], [None, None], [])
-    """
-    if total is None or parts == 0:
-        return [None] * parts
-    share = total // parts
-    return [total - share * (parts - 1), *[share] * (parts - 1)]
-
-
-@dataclass(slots=True)
-class _Call:
-    number: int
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-@dataclass(slots=True)
-class _Step:
-    """A turn of the model: a process of its own for each further call of one and the same tool."""
-
-    name: str
-    processes: list[tuple[str, dict[tuple[str, str], str]]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Written:
-    """What the writing thread knows of a session."""
-
-    entity: UserSession
-    numbers: int
-    calls: dict[str, _Call] = field(default_factory=dict)
-    steps: dict[str, _Step] = field(default_factory=dict)  # by call
 
 
 class Tracker:
@@ -110,18 +67,14 @@ class Tracker:
         self.model = model
         self.domain = domain
         self.errors = 0
-        self._token = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._runs: OrderedDict[tuple[str, str], Run] = OrderedDict()
-        self._written: OrderedDict[tuple[str, str], _Written] = OrderedDict()
         self._max_sessions = max_sessions
-        self._there: set[str] = set()
         self._shared: set[Run] = set()  # runs with an attempt that may have ended for one source and not for all
         self._finding = threading.Lock()
         self._import = TraceImport(model.table, model.repository, recorder=model.recorder)
-        self._events: queue.Queue[Callable[[], None] | None] = queue.Queue(max_waiting)
-        self._thread = threading.Thread(target=self._work, name="agentmodel-calls", daemon=True)
-        self._thread.start()
+        self.writing = Writing(model, domain, self.failed, max_sessions=max_sessions)
+        self._queue = EventQueue(self.writing.commit, self.failed, most=max_waiting)
 
     def run(
         self,
@@ -160,19 +113,12 @@ class Tracker:
         An attempt that has ended for one source is written as it is, without waiting for the others.
         """
         self._settle()
-        done = threading.Event()
-        try:
-            self._events.put(done.set, timeout=timeout)
-        except queue.Full:
-            return False
-        return done.wait(timeout)
+        return self._queue.flush(timeout)
 
     def close(self) -> None:
         """Write what waits, and stop."""
-        if self._thread.is_alive():
-            self._settle()
-            self._events.put(None)
-            self._thread.join()
+        self._settle()
+        self._queue.close()
 
     def __enter__(self) -> Self:
         return self
@@ -182,25 +128,16 @@ class Tracker:
     ) -> None:
         self.close()
 
-    def failed(self, what: str) -> None:
-        """Count and log what could not be recorded; called inside ``except``."""
+    def failed(self, what: str, error: BaseException | None = None) -> None:
+        """Count and log what could not be recorded; inside ``except``, that error is logged when none is given."""
         with self._lock:
             self.errors += 1
-        _log.exception("integrations.not_recorded: %s", what)
+        _log.error("integrations.not_recorded: %s", what, exc_info=error or sys.exc_info()[1])
 
-    def tell(self, what: str, write: Callable[[], None]) -> None:
-        """Have something written, in its turn; never raises, never waits."""
-
-        def guarded() -> None:
-            try:
-                write()
-            except Exception:  # noqa: BLE001  # what fails here is never the agent's: it is counted, and told
-                self.failed(what)
-
-        try:
-            self._events.put_nowait(guarded)
-        except queue.Full:
-            self.failed(what)
+    def tell(self, what: str, act: Callable[[], None]) -> None:
+        """Have something done by the writing thread, in its turn; never raises, never waits."""
+        if not self._queue.put(what, act):
+            self.failed(f"{what}: too many events wait")
 
     def shared(self, run: Run) -> None:
         """Keep in mind that an attempt of a run may wait for a second source."""
@@ -228,58 +165,6 @@ class Tracker:
             return stored.session_id, False
         return keys.imported_session_id(run.began, *names), True
 
-    # The thread
-
-    def _work(self) -> None:
-        while (event := self._events.get()) is not None:
-            event()
-
-    def written(self, run: Run) -> _Written:
-        """The session of a run: at hand, stored, or made now."""
-        place = (run.user_id, run.session)
-        if place not in self._written:
-            self._written[place] = self._begin(run)
-            if len(self._written) > self._max_sessions:
-                self._written.popitem(last=False)
-        self._written.move_to_end(place)
-        return self._written[place]
-
-    def _begin(self, run: Run) -> _Written:
-        recorder = self.model.recorder
-        self.make(User(user_id=run.user_id, name=run.user))
-        session_id, new = run.place()
-        name = " ".join((run.request or run.category or run.session).split())[:_NAME]
-        entity = UserSession(
-            user_id=run.user_id,
-            session_id=session_id,
-            name=name or "session",
-            request=fitting(run.request),
-            category=run.category,
-            suggestion_id=run.suggestion_id,
-            started_at=run.began,
-            # as the trace import names it, so that it is found
-            source_id=None if session_id == run.session else json.dumps((self.domain, run.session), ensure_ascii=False),
-        )
-        numbers = 0
-        if not new:
-            entity, numbers = recorder.continued(entity)
-        recorder.open(entity, new=new)
-        recorder.record(entity)
-        run.stored()
-        return _Written(entity, numbers)
-
-    def make(self, *entities: Entity) -> None:
-        """Put what the catalogue does not have; each is looked up once in a process's life."""
-        wanted = [entity for entity in entities if f"{entity.pk}|{entity.sk}" not in self._there]
-        if wanted:
-            found = self.model.table.get_many([entity.key for entity in wanted])
-            self.model.repository.put(*[e for e, there in zip(wanted, found, strict=True) if there is None])
-            self._there.update(f"{entity.pk}|{entity.sk}" for entity in wanted)
-
-    def call_id(self, *parts: str) -> str:
-        """Identity of one attempt of a call: told twice in this process, it is one item."""
-        return hashlib.sha256(json.dumps([self._token, *parts]).encode()).hexdigest()[:32]
-
 
 class Run:
     """One session, as a framework runs it; made by `Tracker.run`. Its methods never raise, and do not wait.
@@ -294,6 +179,7 @@ class Run:
         self, tracker: Tracker, user_id: str, user: str, *, session: str, request: str | None, category: str | None
     ) -> None:
         self._tracker = tracker
+        self._tell, self._writing = tracker.tell, tracker.writing
         self.user_id, self.user, self.session = user_id, user, session
         self.request, self.category = request, category
         self.suggestion_id: str | None = None
@@ -358,13 +244,13 @@ class Run:
         """The run follows a plan, which learns from the session how it went; None, of a plan not kept, is nothing."""
         if suggestion_id is not None and suggestion_id != self.suggestion_id:
             self.suggestion_id = suggestion_id
-            self._tracker.tell(f"suggestion {suggestion_id}", self._write_suggestion)
+            self._tell(f"suggestion {suggestion_id}", partial(self._writing.follow, self, suggestion_id))
 
     def turn(
         self, name: str, *, calls: Sequence[str], input_tokens: int | None = None, output_tokens: int | None = None
     ) -> None:
         """The model asked for calls, in this order; the turn is a step, its tokens are split over its calls."""
-        self._tracker.tell(f"turn {name}", lambda: self._write_turn(name, calls, input_tokens, output_tokens))
+        self._tell(f"turn {name}", partial(self._writing.turn, self, name, calls, (input_tokens, output_tokens)))
 
     def start(
         self,
@@ -395,7 +281,7 @@ class Run:
         began = at or datetime.now(UTC)
         number, first = self._attempts.start(call_id, source, agent=agent, tool=tool, arguments=arguments, at=began)
         if first:
-            self._tracker.tell(f"start {call_id}", lambda: self._write_start(call_id))
+            self._tell(f"start {call_id}", partial(self._writing.start, self, call_id))
         else:
             self._tracker.shared(self)
         return number
@@ -482,7 +368,7 @@ class Run:
         """The run is over: what has not ended was interrupted. ``succeeded`` None leaves the outcome to its calls."""
         ended = datetime.now(UTC)
         self.settle(Outcome(ended, "interrupted"))
-        self._tracker.tell("end of the run", lambda: self._write_finish(succeeded, ended))
+        self._tell("end of the run", partial(self._writing.finish, self, succeeded, ended))
 
     def settle(self, otherwise: Outcome | None = None) -> None:
         """Have written what waits for one source more; what has not ended for any ends ``otherwise``, if given."""
@@ -490,98 +376,12 @@ class Run:
             self._ready(attempt)
 
     def _ready(self, attempt: Attempt) -> None:
-        self._tracker.tell(f"call {attempt.call_id} of {attempt.tool}", lambda: self._write(attempt))
-
-    # In the thread
-
-    def _write_turn(self, name: str, calls: Sequence[str], input_tokens: int | None, output_tokens: int | None) -> None:
-        written = self._tracker.written(self)
-        step = _Step(name)
-        shares = zip(calls, split(input_tokens, len(calls)), split(output_tokens, len(calls)), strict=True)
-        for call_id, read, made in shares:
-            if call_id not in written.calls:  # a turn told again, by a second recorder
-                written.numbers += 1
-                written.calls[call_id] = _Call(written.numbers, read, made)
-                written.steps[call_id] = step
-
-    def _write_start(self, call_id: str) -> None:
-        written = self._tracker.written(self)
-        if call_id not in written.calls:
-            written.numbers += 1
-            written.calls[call_id] = _Call(written.numbers)
+        self._tell(told(attempt), partial(self._write, attempt))
 
     def _write(self, attempt: Attempt) -> None:
         outcome = self._attempts.seal(attempt)
-        if outcome is None:
-            return
-        tracker, call_id = self._tracker, attempt.call_id
-        written = tracker.written(self)
-        self._write_start(call_id)
-        agent_id, tool_id = self._catalogue(attempt)
-        known = written.calls[call_id]
-        step = written.steps.setdefault(call_id, _Step(attempt.tool))
-        tracker.model.recorder.record(
-            ToolExecution(
-                user_id=self.user_id,
-                session_id=written.entity.session_id,
-                process_id=self._process(written, step, (agent_id, tool_id), call_id, attempt.at),
-                agent_id=agent_id,
-                tool_id=tool_id,
-                attempt=attempt.number,
-                tool_name=attempt.tool,
-                values=fitting(as_text(attempt.arguments)),
-                executed_at=attempt.at,
-                succeeded=outcome.status in _WELL,
-                status=outcome.status,
-                result=fitting(as_text(outcome.result)),
-                call_number=known.number,
-                call_id=tracker.call_id(self.user_id, self.session, call_id, str(attempt.number)),
-                error_type=outcome.error_type,
-                duration_ms=max(0, round((outcome.at - attempt.at).total_seconds() * 1000)),
-                input_tokens=known.input_tokens,
-                output_tokens=known.output_tokens,
-            )
-        )
-        known.input_tokens = known.output_tokens = None  # a retry was not asked for by the model: it cost no tokens
-
-    def _process(self, written: _Written, step: _Step, place: tuple[str, str], call_id: str, at: datetime) -> str:
-        """The process of a call; a second call of the same tool has another one, so that it looks like no retry."""
-        for process_id, taken in step.processes:
-            if taken.setdefault(place, call_id) == call_id:
-                return process_id
-        process = UserSessionProcess(
-            user_id=self.user_id,
-            session_id=written.entity.session_id,
-            process_id=keys.process_id(1),
-            name=step.name,
-            prompt=fitting(self.request),
-            started_at=at,
-        )
-        process_id = self._tracker.model.recorder.record(process).entity.process_id
-        step.processes.append((process_id, {place: call_id}))
-        return process_id
-
-    def _write_suggestion(self) -> None:
-        entity = self._tracker.written(self).entity
-        if entity.suggestion_id != self.suggestion_id:
-            entity.suggestion_id = self.suggestion_id
-            self._tracker.model.recorder.record(entity)
-
-    def _write_finish(self, succeeded: bool | None, ended: datetime) -> None:
-        entity = self._tracker.written(self).entity
-        entity.ended_at = ended
-        if succeeded is not None:
-            entity.succeeded = succeeded
-        self._tracker.model.recorder.record(entity)
-
-    def _catalogue(self, attempt: Attempt) -> tuple[str, str]:
-        agent_id, tool_id, domain_id = self.agent_id(attempt.agent), self.tool_id(attempt.tool), self.domain_id
-        self._tracker.make(
-            Domain(domain_id=domain_id, name=self._tracker.domain),
-            Agent(agent_id=agent_id, domain_id=domain_id, name=attempt.agent),
-            Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=attempt.tool),
-        )
-        return agent_id, tool_id
+        if outcome is not None:
+            self._writing.end(self, attempt, outcome)
 
 
 def _is_id(prefix: str, text: str) -> bool:
