@@ -8,7 +8,8 @@
     tracker.close()
 
 Each method puts an event into a bounded queue and returns, so it can be called from a tool's thread or from an event
-loop; one thread writes in the order of the events. What fails there is counted and logged, and never the agent's.
+loop; one thread takes them in their order and writes many at once. What fails there is counted, record by record, and
+logged, and is never the agent's.
 Calls are numbered as the model asked for them (`Run.turn`), whatever the order they end in.
 
 Two recorders of one run, say a callback and a middleware, share a tracker and give each its ``source``. The nth start
@@ -58,7 +59,7 @@ class Tracker:
         max_sessions: Sessions kept at hand; one that was let go is read from the history again.
 
     Attributes:
-        errors: Events that were not recorded; each is logged as ``integrations.not_recorded``.
+        errors: Events and records that were not kept; each is logged as ``integrations.not_recorded``.
     """
 
     def __init__(

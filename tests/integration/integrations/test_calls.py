@@ -15,8 +15,9 @@ import pytest
 from agentmodel import AgentModel, Settings
 from agentmodel.access.importing import ANONYMOUS
 from agentmodel.dynamo.models import Status, ToolExecution
-from agentmodel.exceptions import TableUnavailable
+from agentmodel.exceptions import HistoryUnavailable, TableUnavailable
 from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.keys import process_id
 from tests.integration.integrations.scenario import (
     AGENT,
     CATEGORY,
@@ -344,3 +345,49 @@ def test_processes(model: AgentModel) -> None:
     )
     assert {1} == {call.attempt for call in calls}
     assert len(calls) == len({call.process_id for call in calls})
+
+
+def test_a_bad_record_loses_no_neighbour(model: AgentModel, caplog: pytest.LogCaptureFixture) -> None:
+    """Of many calls that are written at once, the one that no table would take is counted, and all others are kept."""
+    with caplog.at_level(logging.ERROR), Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for number in range(9):
+            made(run, f"c{number}", "search", status="error", error_type="x" * (500_000 if number == 4 else 3))
+
+    assert 1 == tracker.errors
+    assert "integrations.not_recorded: call c4 of search" in caplog.text
+    assert [1, 2, 3, 4, 6, 7, 8, 9] == [call.call_number for call in executions(model)]
+
+
+def test_many_steps_of_a_continued_session(model: AgentModel) -> None:
+    """A session with many steps that goes on gets its next numbers at once, each of its own, in the order of calls."""
+    for _ in range(2):
+        with Tracker(model) as tracker:
+            run = tracker.run(SESSION, user=USER)
+            for number in range(130):
+                made(run, f"c{number}", "search")
+
+    calls = executions(model)
+    assert 0 == tracker.errors
+    assert list(range(1, 261)) == [call.call_number for call in calls]
+    assert [process_id(number) for number in range(1, 261)] == [call.process_id for call in calls]
+
+
+def test_store_that_comes_back(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that no store took is written with what comes next; what was lost meanwhile is counted."""
+
+    def down(*_: Any) -> None:
+        raise HistoryUnavailable("down")
+
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER, request=REQUEST)
+        with monkeypatch.context() as patched:
+            for name in ("record", "record_many"):
+                patched.setattr(model.recorder, name, down)
+            made(run, "c1", "search")
+            tracker.flush()
+        made(run, "c2", "search")
+
+    assert 3 == tracker.errors  # the session, its step, and the call
+    assert [(2, 1)] == [(call.call_number, call.attempt) for call in executions(model)]
+    assert [REQUEST] == [session.request for session in model.repository.sessions("USRada")]
