@@ -290,9 +290,7 @@ class Writing:
             if not process.written:
                 self._failed(what, None)
                 continue
-            if execution.process_id != process.entity.process_id:
-                execution.process_id = process.entity.process_id
-            wanted.append((what, execution))
+            wanted.append((what, _moved(execution, process.entity.process_id)))
         self._record(wanted)
 
     def _record(self, wanted: Sequence[tuple[str, History]]) -> list[Receipt[History] | None]:
@@ -315,3 +313,10 @@ class Writing:
 def told(attempt: Attempt) -> str:
     """What an attempt is called in the log."""
     return f"call {attempt.call_id} of {attempt.tool}"
+
+
+def _moved(execution: ToolExecution, process_id: str) -> ToolExecution:
+    """The execution in its process, which another recorder may have let have another number than it asked for."""
+    if execution.process_id == process_id:
+        return execution
+    return ToolExecution(**dict(execution.attribute_values) | {"process_id": process_id})

@@ -391,3 +391,18 @@ def test_store_that_comes_back(model: AgentModel, monkeypatch: pytest.MonkeyPatc
     assert 3 == tracker.errors  # the session, its step, and the call
     assert [(2, 1)] == [(call.call_number, call.attempt) for call in executions(model)]
     assert [REQUEST] == [session.request for session in model.repository.sessions("USRada")]
+
+
+def test_numbers_that_another_recorder_took(model: AgentModel) -> None:
+    """Two trackers that go on with one session in turns give each call a step of its own, and lose none."""
+    with Tracker(model) as first, Tracker(model) as second:
+        for round_ in range(3):
+            for tracker in (first, second):
+                for number in range(5):
+                    made(tracker.run(SESSION, user=USER), f"c{round_}{number}", "search")
+                tracker.flush()
+
+    calls = executions(model)
+    assert (0, 0) == (first.errors, second.errors)
+    assert 30 == len(calls)
+    assert {process_id(number) for number in range(1, 31)} == {call.process_id for call in calls}
