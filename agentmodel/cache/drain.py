@@ -16,79 +16,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from dataclasses import astuple, dataclass, replace
+from typing import Self, TypeAlias, TypeVar
 
 from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item, decode, version_text
+from agentmodel.cache.codec import Item, version_text
 from agentmodel.cache.deadletters import DeadLetter, DeadLetters
 from agentmodel.cache.keyspace import GROUP, Keyspace
+from agentmodel.cache.lanes import GuardedSink, Lanes, Outcome, Sink, Waiting
 from agentmodel.cache.scripts import ADOPT, BURY, RELEASE, RETIRE, SETTLE, TAKE
-from agentmodel.exceptions import (
-    BatchIncomplete,
-    CacheUnavailable,
-    Rejected,
-    TableUnavailable,
-    Unavailable,
-    ValidationError,
-)
+from agentmodel.exceptions import CacheUnavailable, Unavailable
 
 __all__ = ["Drained", "Drainer", "GuardedSink", "Sink"]
 
 _SUSPECT = 2  # taken twice and not acknowledged: from now on alone
-_SLICE = 50  # entries one thread writes at once: two batches
 _AHEAD = 16  # passes of which the next one is taken while one is written; then abandoned entries are looked for again
 _NEVER = 10**12  # milliseconds that no entry is idle
 _CHUNK = 200  # entries of one script call
 _REASON = 500  # characters of a dead letter's reason
 _T = TypeVar("_T")
 _log = logging.getLogger("agentmodel.cache")
-
-
-class Sink(Protocol):
-    """Where entries go: the table."""
-
-    def put_many(self, items: Sequence[Item]) -> list[Item]:
-        """Writes items that never change, at most one of a key, and gives back those that were left unprocessed.
-
-        Raises:
-            TableUnavailable: Nothing can be written now (``BatchIncomplete``: all but its ``left``).
-            Rejected: One of them can never be written (a ``ValidationError`` says the same).
-        """
-        ...
-
-    def put_newer(self, item: Item, version: int) -> bool | None:
-        """Writes an item unless the table has the same or a newer version; False says that it has.
-
-        Raises:
-            TableUnavailable: Nothing can be written now.
-            Rejected: It can never be written.
-        """
-        ...
-
-
-@runtime_checkable
-class GuardedSink(Sink, Protocol):
-    """A table to which somebody may write around the journal; the drain then loses nothing of that."""
-
-    def contested(self, items: Sequence[Item], *, before: bool = False) -> list[bool]:
-        """Which of some items that never change may share their key with another one.
-
-        Asked ``before`` a batch, where some may be missed, and after it, before it is acknowledged.
-
-        Raises:
-            TableUnavailable: It cannot be known now.
-        """
-        ...
-
-    def put_claimed(self, item: Item) -> bool:
-        """Writes an item whose key may be another's, and that one elsewhere before; True says that it was so.
-
-        Raises:
-            TableUnavailable: Nothing can be written now.
-            Rejected: It can never be written.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,54 +54,53 @@ class Drained:
     dead: int = 0
     left: int = 0
 
-    def plus(self, written: int, stale: int, dead: int) -> Drained:
-        """The sum."""
-        return Drained(self.written + written, self.stale + stale, self.dead + dead, self.left)
+    def plus(self, other: Drained) -> Drained:
+        """The sum; what is left stays as it was."""
+        return Drained(self.written + other.written, self.stale + other.stale, self.dead + other.dead, self.left)
+
+    @property
+    def done(self) -> int:
+        """Entries that are no longer in the journal."""
+        return self.written + self.stale + self.dead
 
 
-@dataclass(slots=True)
-class _Entry:
-    """One entry that was taken."""
-
-    shard: int
-    id: bytes
-    deliveries: int
-    fields: list[bytes]
-    partition: str = ""
-    sort: str = ""
-    version: int = 0
-    expires: bytes = b""
-    immutable: bool = False
-    item: Item | None = None
-
-    def __post_init__(self) -> None:
-        named = dict(zip(self.fields[::2], self.fields[1::2], strict=False))
-        self.partition, self.sort = named.get(b"k", b"").decode(), named.get(b"m", b"").decode()
-        self.expires, self.immutable = named.get(b"x", b""), named.get(b"i") == b"1"
-        found = decode(named.get(b"d", b""))
-        if found is not None:
-            self.item, self.version = found
+_Take: TypeAlias = tuple[list[Waiting], list[int], int]
+"""Entries of one pass, shards with suspects, and the depth of all shards."""
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """What became of the entries of one pass; those in no list may have been written or not."""
+class _Count:
+    """The sum of some passes, of which the last one may still be acknowledged by another thread."""
 
-    written: list[_Entry] = field(default_factory=list)
-    stale: list[_Entry] = field(default_factory=list)
-    overtaken: list[_Entry] = field(default_factory=list)
-    moved: list[_Entry] = field(default_factory=list)
-    dead: list[tuple[_Entry, str]] = field(default_factory=list)
-    back: list[_Entry] = field(default_factory=list)
-    outage: TableUnavailable | None = None
+    def __init__(self, total: Drained, progress: Callable[[Drained], None] | None) -> None:
+        self.total = total
+        self._progress = progress
+        self._before = [total.done] * 2  # sums after the two passes before
+        self._waiting: tuple[Future[Drained], int] | None = None
 
-    def join(self, other: _Outcome) -> None:
-        """Adds what became of other entries."""
-        self.written += other.written
-        self.moved += other.moved
-        self.dead += other.dead
-        self.back += other.back
-        self.outage = self.outage or other.outage
+    def later(self, waiting: Future[Drained], depth: int) -> None:
+        """Counts a pass once it is acknowledged."""
+        self._waiting = waiting, depth
+
+    def finish(self) -> None:
+        """Waits for the pass that is being acknowledged."""
+        if self._waiting is not None:
+            (waiting, depth), self._waiting = self._waiting, None
+            self.add(waiting.result(), depth)
+
+    def add(self, done: Drained, depth: int) -> None:
+        """Counts a pass that was taken at a depth in which the pass before it may have been."""
+        total = self.total.plus(done)
+        self.total = replace(total, left=max(0, depth - (total.done - self._before[0])))
+        self._before = [self._before[1], total.done]
+        if self._progress is not None:
+            self._progress(self.total)
+
+    def give_up(self) -> None:
+        """Waits for the pass that is being acknowledged, whatever else has gone wrong."""
+        try:
+            self.finish()
+        except CacheUnavailable as error:
+            _log.debug("drain.not_acknowledged: %s", error)  # its entries are adopted, and written again
 
 
 class Drainer:
@@ -192,7 +138,6 @@ class Drainer:
     ) -> None:
         settings = valkey.settings
         self._valkey = valkey
-        self._sink = sink
         self._observer = observer
         self._keys = Keyspace(prefix or settings.valkey_prefix, shards or settings.shards)
         self._name = name or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -200,6 +145,7 @@ class Drainer:
         self._idle_ms = int(idle * 1000)
         self._deliveries = deliveries
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="agentmodel-drain") if workers > 1 else None
+        self._lanes = Lanes(sink, self._pool)
         self._turn = 0
         self._letters = DeadLetters(valkey, self._keys)
 
@@ -237,7 +183,7 @@ class Drainer:
         while True:
             before = total
             total = self._passes(total, progress, most=_AHEAD if until_empty else 1)
-            if not until_empty or _done(total) == _done(before):
+            if not until_empty or total.done == before.done:
                 return total
 
     def _passes(
@@ -248,31 +194,38 @@ class Drainer:
         most: int,
         stop: threading.Event | None = None,
     ) -> Drained:
-        """Some passes; while one is written the next is taken, of what nobody had in hand yet."""
-        ahead: Future[tuple[list[_Entry], list[int], int]] | None = None
+        """Some passes; while one is written, the one before is acknowledged and the next one is taken.
+
+        The next one is of what nobody had in hand yet. Writes never overlap: a key is in one batch at a time.
+        """
+        count = _Count(total, progress)
+        ahead: Future[_Take] | None = None
         try:
             for number in range(1, most + 1):
                 taken, suspects, depth = self._take() if ahead is None else ahead.result()
                 ahead = None
-                last = number == most or len(taken) >= depth or (stop is not None and stop.is_set())
+                last = number == most or not taken or len(taken) >= depth or (stop is not None and stop.is_set())
                 if self._pool is not None and not last:
                     ahead = self._pool.submit(self._take, fresh=True)
-                before = _done(total)
-                total = self._pass(taken, total)
+                outcome = self._put(taken)
+                count.finish()
+                if self._pool is None or last or suspects or outcome.outage:
+                    count.add(self._acknowledge(outcome), depth)
+                else:
+                    count.later(self._pool.submit(self._acknowledge, outcome), depth)
+                if outcome.outage:
+                    raise outcome.outage
                 for shard in suspects:
-                    total = self._alone(shard, total)
-                left = max(0, depth - (_done(total) - before))
-                total = Drained(total.written, total.stale, total.dead, left)
-                if progress is not None:
-                    progress(total)
-                if ahead is None:
+                    count.total = self._alone(shard, count.total)
+                if last:
                     break
         finally:
             if ahead is not None:
                 self._hand_back(ahead)
-        return total
+            count.give_up()
+        return count.total
 
-    def _hand_back(self, ahead: Future[tuple[list[_Entry], list[int], int]]) -> None:
+    def _hand_back(self, ahead: Future[_Take]) -> None:
         """Releases what was taken ahead of a pass that failed."""
         try:
             self._release(ahead.result()[0])
@@ -295,9 +248,8 @@ class Drainer:
 
         def count(sum_of_passes: Drained) -> None:
             nonlocal total
-            did = _done(sum_of_passes) + _done(base) != _done(total)
-            total = base.plus(sum_of_passes.written, sum_of_passes.stale, sum_of_passes.dead)
-            total = Drained(total.written, total.stale, total.dead, sum_of_passes.left)
+            did = sum_of_passes.done + base.done != total.done
+            total = replace(base.plus(sum_of_passes), left=sum_of_passes.left)
             if did and progress is not None:
                 progress(total)
 
@@ -311,10 +263,10 @@ class Drainer:
                 stop.wait(pause)
                 continue
             if time.monotonic() - told >= 60:
-                _log.info("drain.minute: %d written, %d stale, %d dead, %d left", *_numbers(total))
+                _log.info("drain.minute: %d written, %d stale, %d dead, %d left", *astuple(total))
                 told = time.monotonic()
             pause = every
-            if _done(total) == _done(base):
+            if total.done == base.done:
                 stop.wait(every)
         return total
 
@@ -330,7 +282,7 @@ class Drainer:
         """Gives a dead letter up, so that its writer no longer reads it back; False when it is not there."""
         return self._letters.drop(letter)
 
-    def _take(self, *, fresh: bool = False) -> tuple[list[_Entry], list[int], int]:
+    def _take(self, *, fresh: bool = False) -> _Take:
         """Entries of one pass, shards with suspects, and the depth of all shards; two round trips.
 
         Args:
@@ -350,7 +302,7 @@ class Drainer:
         )
         taken, suspects = [], []
         for shard, (doubtful, *entries) in zip(filled, replies, strict=True):
-            taken += [_Entry(shard, *entry) for entry in entries]
+            taken += [Waiting(shard, *entry) for entry in entries]
             if doubtful:
                 suspects.append(shard)
         return taken, suspects, sum(depths)
@@ -361,151 +313,43 @@ class Drainer:
             reply = self._valkey.one(ADOPT.on([self._keys.journal(shard)], GROUP, self._name, self._idle_ms, _SUSPECT))
             if not reply:
                 return total
-            entry = _Entry(shard, *reply)
+            entry = Waiting(shard, *reply)
             if entry.deliveries > self._deliveries:
                 reason = f"taken {entry.deliveries - 1} times and never acknowledged: it seems to kill its drainer"
-                total = total.plus(0, 0, self._bury([(entry, reason)]))
+                total = total.plus(Drained(dead=self._bury([(entry, reason)])))
             else:
-                before, total = total, self._pass([entry], total)
+                before, total = total, total.plus(self._pass([entry]))
                 if total == before:  # the table left it unprocessed: it is next to be taken, but not in this pass
                     return total
 
-    def _pass(self, taken: Sequence[_Entry], total: Drained) -> Drained:
+    def _pass(self, taken: Sequence[Waiting]) -> Drained:
         """Writes entries and acknowledges what is written."""
-        if not taken:
-            return total
-        outcome = _Outcome()
-        bulk, versioned = _lanes(taken, outcome)
-        self._put_fixed(bulk, outcome)
-        if outcome.outage is None:
-            self._put_versioned(versioned, outcome)
-        else:
-            outcome.back += versioned
-        dead = self._bury(outcome.dead)
-        # what overtook an entry must be in the table before the entry goes
-        safe = {(one.partition, one.sort) for one in (*outcome.written, *outcome.moved, *outcome.stale)}
-        overtaken = [one for one in outcome.overtaken if (one.partition, one.sort) in safe]
-        outcome.back += [one for one in outcome.overtaken if (one.partition, one.sort) not in safe]
-        self._show(outcome)
-        self._settle([*outcome.written, *overtaken], [*outcome.stale, *outcome.moved])
-        self._renumbered(outcome.moved)
-        self._release(outcome.back)
+        outcome = self._put(taken)
+        done = self._acknowledge(outcome)
         if outcome.outage is not None:
             raise outcome.outage
-        return total.plus(len(outcome.written) + len(outcome.moved), len(outcome.stale) + len(overtaken), dead)
+        return done
 
-    def _put_fixed(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
-        """Writes entries that never change: in batches, but those whose keys may be another's one by one."""
-        sink, batch = self._sink, _Outcome()
-        if not isinstance(sink, GuardedSink):
-            self._put_slices(entries, outcome)
-            return
-        self._put_slices(self._put_doubtful(sink, entries, outcome, before=True), batch)
-        # somebody may have written around the journal since it was looked for, and the batches have replaced that
-        batch.written = self._put_doubtful(sink, batch.written, outcome)
-        outcome.join(batch)
+    def _put(self, taken: Sequence[Waiting]) -> Outcome:
+        """Writes entries, and shows the observer what was written and what the table had already."""
+        outcome = self._lanes.put(taken)
+        if self._observer is not None and (outcome.written or outcome.stale):
+            written, stale = ([one.item for one in some if one.item] for some in (outcome.written, outcome.stale))
+            try:
+                self._observer(written, stale)
+            except Unavailable as error:
+                outcome.refuse(error)
+        return outcome
 
-    def _show(self, outcome: _Outcome) -> None:
-        """Shows the observer what was written, and what the table had already."""
-        if self._observer is None or not (outcome.written or outcome.stale):
-            return
-        written, stale = ([one.item for one in some if one.item] for some in (outcome.written, outcome.stale))
-        try:
-            self._observer(written, stale)
-        except Unavailable:
-            self._release([*outcome.written, *outcome.stale, *outcome.moved, *outcome.overtaken, *outcome.back])
-            raise
+    def _acknowledge(self, outcome: Outcome) -> Drained:
+        """Takes out of the journal what need not stay in it."""
+        dead = self._bury(outcome.dead)
+        self._settle([*outcome.written, *outcome.overtaken], [*outcome.stale, *outcome.moved])
+        self._renumbered(outcome.moved)
+        self._release(outcome.back)
+        return Drained(len(outcome.written) + len(outcome.moved), len(outcome.stale) + len(outcome.overtaken), dead)
 
-    def _put_slices(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
-        """Writes entries in batches, a slice to each thread."""
-        if self._pool is None or len(entries) <= _SLICE:
-            self._put_bulk(entries, outcome)
-            return
-        slices = [(entries[at : at + _SLICE], _Outcome()) for at in range(0, len(entries), _SLICE)]
-        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_bulk(*one), slices), strict=True):
-            outcome.join(part)
-
-    def _put_doubtful(
-        self, sink: GuardedSink, entries: Sequence[_Entry], outcome: _Outcome, *, before: bool = False
-    ) -> list[_Entry]:
-        """Writes those whose keys may be another's, one by one, and gives back the others."""
-        if not entries:
-            return []
-        try:
-            contested = sink.contested([one.item or {} for one in entries], before=before)
-        except TableUnavailable as error:
-            outcome.outage = error
-            outcome.back += entries
-            return []
-        free = []
-        for one, doubtful in zip(entries, contested, strict=True):
-            if doubtful:
-                self._put_claimed(sink, one, outcome)
-            else:
-                free.append(one)
-        return free
-
-    def _put_claimed(self, sink: GuardedSink, entry: _Entry, outcome: _Outcome) -> None:
-        """Writes an entry whose key may be another's."""
-        if outcome.outage is not None:
-            outcome.back.append(entry)
-            return
-        try:
-            moved = sink.put_claimed(entry.item or {})
-        except TableUnavailable as error:
-            outcome.outage = error
-            outcome.back.append(entry)
-        except (Rejected, ValidationError) as error:
-            outcome.dead.append((entry, str(error)))
-        else:
-            (outcome.moved if moved else outcome.written).append(entry)
-
-    def _put_bulk(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
-        """Writes entries that never change; halves a batch that is rejected until the one item is found."""
-        if not entries:
-            return
-        if outcome.outage is not None:
-            outcome.back += entries
-            return
-        try:
-            left = self._sink.put_many([one.item for one in entries if one.item is not None])
-        except BatchIncomplete as error:
-            left = error.left
-        except TableUnavailable as error:
-            outcome.outage = error
-            outcome.back += entries
-            return
-        except (Rejected, ValidationError) as error:
-            if len(entries) == 1:
-                outcome.dead.append((entries[0], str(error)))
-                return
-            half = len(entries) // 2
-            self._put_bulk(entries[:half], outcome)
-            self._put_bulk(entries[half:], outcome)
-            return
-        unprocessed = {(item["PK"]["S"], item["SK"]["S"]) for item in left}
-        for one in entries:
-            (outcome.back if (one.partition, one.sort) in unprocessed else outcome.written).append(one)
-
-    def _put_versioned(self, entries: Sequence[_Entry], outcome: _Outcome) -> None:
-        """Writes entries that may change, each under the condition that it is newer."""
-        run = self._pool.map if self._pool is not None and len(entries) > 1 else map
-        for one, found in zip(entries, run(self._put_newer, entries), strict=True):
-            if isinstance(found, TableUnavailable):
-                outcome.outage = found
-                outcome.back.append(one)
-            elif isinstance(found, Exception):
-                outcome.dead.append((one, str(found)))
-            else:
-                (outcome.written if found else outcome.stale).append(one)
-
-    def _put_newer(self, entry: _Entry) -> bool | Exception:
-        try:
-            return self._sink.put_newer(entry.item or {}, entry.version) is not False
-        except (TableUnavailable, Rejected, ValidationError) as error:
-            return error
-
-    def _settle(self, written: Iterable[_Entry], stale: Iterable[_Entry]) -> None:
+    def _settle(self, written: Iterable[Waiting], stale: Iterable[Waiting]) -> None:
         calls = []
         marked = [(one, 0) for one in written] + [(one, 1) for one in stale]
         for shard, some in _by_shard(marked, lambda one: one[0].shard):
@@ -518,14 +362,14 @@ class Drainer:
         if calls:
             self._valkey.call(calls)
 
-    def _renumbered(self, moved: Sequence[_Entry]) -> None:
+    def _renumbered(self, moved: Sequence[Waiting]) -> None:
         """Calls of these entries' partitions have other numbers than Valkey thinks: it reads the table again."""
         for one in moved:
             _log.warning("drain.renumbered: what had %s %s has the next free number", one.partition, one.sort)
         if moved:
             self._valkey.forget({self._keys.numbers(one.shard, one.partition) for one in moved})
 
-    def _bury(self, dead: Iterable[tuple[_Entry, str]]) -> int:
+    def _bury(self, dead: Iterable[tuple[Waiting, str]]) -> int:
         calls = []
         for one, reason in dead:
             _log.error("drain.dead: shard %d entry %s: %s", one.shard, one.id.decode(), reason)
@@ -533,7 +377,7 @@ class Drainer:
             calls.append(BURY.on(keys, GROUP, one.id, reason[:_REASON], *one.fields))
         return sum(self._valkey.call(calls)) if calls else 0
 
-    def _release(self, entries: Iterable[_Entry]) -> None:
+    def _release(self, entries: Iterable[Waiting]) -> None:
         """Hands entries back: to be taken again at once, and not counted as a delivery that killed."""
         calls = []
         for shard, some in _by_shard(entries, lambda one: one.shard):
@@ -541,26 +385,6 @@ class Drainer:
             calls.append(RELEASE.on([self._keys.journal(shard)], GROUP, self._name, *pairs))
         if calls:
             self._valkey.call(calls)
-
-
-def _lanes(taken: Iterable[_Entry], outcome: _Outcome) -> tuple[list[_Entry], list[_Entry]]:
-    """The newest entry of each item, for batches and for conditional puts; older ones are overtaken."""
-    newest: dict[tuple[str, str], _Entry] = {}
-    fixed: dict[tuple[str, str], bool] = {}
-    for one in taken:
-        if one.item is None:
-            outcome.dead.append((one, "the entry does not decode"))
-            continue
-        key = (one.partition, one.sort)
-        fixed[key] = fixed.get(key, True) and one.immutable
-        other = newest.get(key)
-        if other is None or other.version < one.version:
-            newest[key] = one
-        if other is not None:
-            outcome.overtaken.append(other if newest[key] is one else one)
-    bulk = [one for key, one in newest.items() if fixed[key]]
-    versioned = [one for key, one in newest.items() if not fixed[key]]
-    return bulk, versioned
 
 
 def _by_shard(some: Iterable[_T], shard: Callable[[_T], int]) -> Iterable[tuple[int, list[_T]]]:
@@ -571,11 +395,3 @@ def _by_shard(some: Iterable[_T], shard: Callable[[_T], int]) -> Iterable[tuple[
     for number, group in groups.items():
         for start in range(0, len(group), _CHUNK):
             yield number, group[start : start + _CHUNK]
-
-
-def _done(total: Drained) -> int:
-    return total.written + total.stale + total.dead
-
-
-def _numbers(total: Drained) -> tuple[int, int, int, int]:
-    return total.written, total.stale, total.dead, total.left

@@ -1,0 +1,297 @@
+"""How entries of the journal get into the table: those that never change in batches, the others one by one.
+
+What may change is written under a condition on its version, so an older entry never replaces a newer item. What never
+changes is written without one; its batches are halved until the one item that is refused is found, and a key that may
+be another's is taken item by item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from agentmodel.cache.codec import Item, decode
+from agentmodel.exceptions import BatchIncomplete, Rejected, TableUnavailable, Unavailable, ValidationError
+
+__all__ = ["GuardedSink", "Lanes", "Outcome", "Sink", "Waiting"]
+
+_SLICE = 50  # entries one thread writes at once: two batches
+
+
+class Sink(Protocol):
+    """Where entries go: the table."""
+
+    def put_many(self, items: Sequence[Item]) -> list[Item]:
+        """Writes items that never change, at most one of a key, and gives back those that were left unprocessed.
+
+        Raises:
+            TableUnavailable: Nothing can be written now (``BatchIncomplete``: all but its ``left``).
+            Rejected: One of them can never be written (a ``ValidationError`` says the same).
+        """
+        ...
+
+    def put_newer(self, item: Item, version: int) -> bool | None:
+        """Writes an item unless the table has the same or a newer version; False says that it has.
+
+        Raises:
+            TableUnavailable: Nothing can be written now.
+            Rejected: It can never be written.
+        """
+        ...
+
+
+@runtime_checkable
+class GuardedSink(Sink, Protocol):
+    """A table to which somebody may write around the journal; the drain then loses nothing of that."""
+
+    def contested(self, items: Sequence[Item], *, before: bool = False) -> list[bool]:
+        """Which of some items that never change may share their key with another one.
+
+        Asked ``before`` a batch, where some may be missed, and after it, before it is acknowledged.
+
+        Raises:
+            TableUnavailable: It cannot be known now.
+        """
+        ...
+
+    def put_claimed(self, item: Item) -> bool:
+        """Writes an item whose key may be another's, and that one elsewhere before; True says that it was so.
+
+        Raises:
+            TableUnavailable: Nothing can be written now.
+            Rejected: It can never be written.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One entry that was taken and waits for the table.
+
+    Attributes:
+        shard: Where it was taken.
+        id: Its id in the shard's stream.
+        deliveries: How often it was taken, this time included.
+        fields: Name, value, name, value …, as the stream has them.
+        partition: The item's PK.
+        sort: Its SK.
+        expires: Epoch second in which the item ends, or empty.
+        immutable: The item is written once and never changes.
+        item: What is to be written; None when the entry does not decode.
+        version: Of the item.
+    """
+
+    shard: int
+    id: bytes
+    deliveries: int
+    fields: list[bytes]
+    partition: str = ""
+    sort: str = ""
+    expires: bytes = b""
+    immutable: bool = False
+    item: Item | None = None
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        named = dict(zip(self.fields[::2], self.fields[1::2], strict=False))
+        self.partition, self.sort = named.get(b"k", b"").decode(), named.get(b"m", b"").decode()
+        self.expires, self.immutable = named.get(b"x", b""), named.get(b"i") == b"1"
+        found = decode(named.get(b"d", b""))
+        if found is not None:
+            self.item, self.version = found
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The key of its item."""
+        return self.partition, self.sort
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the entries of one pass; those in no list may have been written or not.
+
+    Attributes:
+        written: They are in the table.
+        stale: The table has the same or a newer version.
+        overtaken: A newer entry of the same item was taken with them.
+        moved: They are in the table, and what had their key has another one now.
+        dead: They can never be written, with the reason.
+        back: They were not written.
+        outage: Why nothing more can be written now.
+    """
+
+    written: list[Waiting] = field(default_factory=list)
+    stale: list[Waiting] = field(default_factory=list)
+    overtaken: list[Waiting] = field(default_factory=list)
+    moved: list[Waiting] = field(default_factory=list)
+    dead: list[tuple[Waiting, str]] = field(default_factory=list)
+    back: list[Waiting] = field(default_factory=list)
+    outage: Unavailable | None = None
+
+    def join(self, other: Outcome) -> None:
+        """Adds what became of other entries."""
+        self.written += other.written
+        self.moved += other.moved
+        self.dead += other.dead
+        self.back += other.back
+        self.outage = self.outage or other.outage
+
+    def keep_unsafe(self) -> None:
+        """Hands back what was overtaken by an entry that is not in the table: that must be there before it goes."""
+        safe = {one.key for some in (self.written, self.moved, self.stale) for one in some}
+        self.back += [one for one in self.overtaken if one.key not in safe]
+        self.overtaken = [one for one in self.overtaken if one.key in safe]
+
+    def refuse(self, error: Unavailable) -> None:
+        """Hands back all that is not dead."""
+        for some in (self.written, self.stale, self.overtaken, self.moved):
+            self.back += some
+            some.clear()
+        self.outage = error
+
+
+class Lanes:
+    """The ways into the table.
+
+    Args:
+        sink: The table.
+        pool: Threads that write.
+    """
+
+    def __init__(self, sink: Sink, pool: ThreadPoolExecutor | None) -> None:
+        self._sink = sink
+        self._pool = pool
+
+    def put(self, taken: Sequence[Waiting]) -> Outcome:
+        """Writes entries; an outage is part of what became of them."""
+        outcome = Outcome()
+        bulk, versioned = _lanes(taken, outcome)
+        self._put_fixed(bulk, outcome)
+        if outcome.outage is None:
+            self._put_versioned(versioned, outcome)
+        else:
+            outcome.back += versioned
+        outcome.keep_unsafe()
+        return outcome
+
+    def _put_fixed(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
+        """Writes entries that never change: in batches, but those whose keys may be another's one by one."""
+        sink, batch = self._sink, Outcome()
+        if not isinstance(sink, GuardedSink):
+            self._put_slices(entries, outcome)
+            return
+        self._put_slices(self._put_doubtful(sink, entries, outcome, before=True), batch)
+        # somebody may have written around the journal since it was looked for, and the batches have replaced that
+        batch.written = self._put_doubtful(sink, batch.written, outcome)
+        outcome.join(batch)
+
+    def _put_slices(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
+        """Writes entries in batches, a slice to each thread."""
+        if self._pool is None or len(entries) <= _SLICE:
+            self._put_bulk(entries, outcome)
+            return
+        slices = [(entries[at : at + _SLICE], Outcome()) for at in range(0, len(entries), _SLICE)]
+        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_bulk(*one), slices), strict=True):
+            outcome.join(part)
+
+    def _put_doubtful(
+        self, sink: GuardedSink, entries: Sequence[Waiting], outcome: Outcome, *, before: bool = False
+    ) -> list[Waiting]:
+        """Writes those whose keys may be another's, one by one, and gives back the others."""
+        if not entries:
+            return []
+        try:
+            contested = sink.contested([one.item or {} for one in entries], before=before)
+        except TableUnavailable as error:
+            outcome.outage = error
+            outcome.back += entries
+            return []
+        free = []
+        for one, doubtful in zip(entries, contested, strict=True):
+            if doubtful:
+                self._put_claimed(sink, one, outcome)
+            else:
+                free.append(one)
+        return free
+
+    def _put_claimed(self, sink: GuardedSink, entry: Waiting, outcome: Outcome) -> None:
+        """Writes an entry whose key may be another's."""
+        if outcome.outage is not None:
+            outcome.back.append(entry)
+            return
+        try:
+            moved = sink.put_claimed(entry.item or {})
+        except TableUnavailable as error:
+            outcome.outage = error
+            outcome.back.append(entry)
+        except (Rejected, ValidationError) as error:
+            outcome.dead.append((entry, str(error)))
+        else:
+            (outcome.moved if moved else outcome.written).append(entry)
+
+    def _put_bulk(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
+        """Writes entries that never change; halves a batch that is rejected until the one item is found."""
+        if not entries:
+            return
+        if outcome.outage is not None:
+            outcome.back += entries
+            return
+        try:
+            left = self._sink.put_many([one.item for one in entries if one.item is not None])
+        except BatchIncomplete as error:
+            left = error.left
+        except TableUnavailable as error:
+            outcome.outage = error
+            outcome.back += entries
+            return
+        except (Rejected, ValidationError) as error:
+            if len(entries) == 1:
+                outcome.dead.append((entries[0], str(error)))
+                return
+            half = len(entries) // 2
+            self._put_bulk(entries[:half], outcome)
+            self._put_bulk(entries[half:], outcome)
+            return
+        unprocessed = {(item["PK"]["S"], item["SK"]["S"]) for item in left}
+        for one in entries:
+            (outcome.back if one.key in unprocessed else outcome.written).append(one)
+
+    def _put_versioned(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
+        """Writes entries that may change, each under the condition that it is newer."""
+        run = self._pool.map if self._pool is not None and len(entries) > 1 else map
+        for one, found in zip(entries, run(self._put_newer, entries), strict=True):
+            if isinstance(found, TableUnavailable):
+                outcome.outage = found
+                outcome.back.append(one)
+            elif isinstance(found, Exception):
+                outcome.dead.append((one, str(found)))
+            else:
+                (outcome.written if found else outcome.stale).append(one)
+
+    def _put_newer(self, entry: Waiting) -> bool | Exception:
+        try:
+            return self._sink.put_newer(entry.item or {}, entry.version) is not False
+        except (TableUnavailable, Rejected, ValidationError) as error:
+            return error
+
+
+def _lanes(taken: Iterable[Waiting], outcome: Outcome) -> tuple[list[Waiting], list[Waiting]]:
+    """The newest entry of each item, for batches and for conditional puts; older ones are overtaken."""
+    newest: dict[tuple[str, str], Waiting] = {}
+    fixed: dict[tuple[str, str], bool] = {}
+    for one in taken:
+        if one.item is None:
+            outcome.dead.append((one, "the entry does not decode"))
+            continue
+        key = one.key
+        fixed[key] = fixed.get(key, True) and one.immutable
+        other = newest.get(key)
+        if other is None or other.version < one.version:
+            newest[key] = one
+        if other is not None:
+            outcome.overtaken.append(other if newest[key] is one else one)
+    bulk = [one for key, one in newest.items() if fixed[key]]
+    versioned = [one for key, one in newest.items() if not fixed[key]]
+    return bulk, versioned
