@@ -145,6 +145,7 @@ class Drainer:
         self._idle_ms = int(idle * 1000)
         self._deliveries = deliveries
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="agentmodel-drain") if workers > 1 else None
+        self._beside = ThreadPoolExecutor(2, thread_name_prefix="agentmodel-journal") if workers > 1 else None
         self._lanes = Lanes(sink, self._pool)
         self._turn = 0
         self._letters = DeadLetters(valkey, self._keys)
@@ -159,6 +160,8 @@ class Drainer:
         """Ends the threads and takes the consumer's name out of the groups."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)
+        if self._beside is not None:
+            self._beside.shutdown(wait=True)
         names = [RETIRE.on([self._keys.journal(shard)], GROUP, self._name) for shard in range(self._keys.shards)]
         try:
             self._valkey.attempt(names)
@@ -205,14 +208,14 @@ class Drainer:
                 taken, suspects, depth = self._take() if ahead is None else ahead.result()
                 ahead = None
                 last = number == most or not taken or len(taken) >= depth or (stop is not None and stop.is_set())
-                if self._pool is not None and not last:
-                    ahead = self._pool.submit(self._take, fresh=True)
+                if self._beside is not None and not last:
+                    ahead = self._beside.submit(self._take, fresh=True)
                 outcome = self._put(taken)
                 count.finish()
-                if self._pool is None or last or suspects or outcome.outage:
+                if self._beside is None or last or suspects or outcome.outage:
                     count.add(self._acknowledge(outcome), depth)
                 else:
-                    count.later(self._pool.submit(self._acknowledge, outcome), depth)
+                    count.later(self._beside.submit(self._acknowledge, outcome), depth)
                 if outcome.outage:
                     raise outcome.outage
                 for shard in suspects:
@@ -302,7 +305,7 @@ class Drainer:
         )
         taken, suspects = [], []
         for shard, (doubtful, *entries) in zip(filled, replies, strict=True):
-            taken += [Waiting(shard, *entry) for entry in entries]
+            taken += [Waiting.of(shard, entry) for entry in entries]
             if doubtful:
                 suspects.append(shard)
         return taken, suspects, sum(depths)
@@ -313,7 +316,7 @@ class Drainer:
             reply = self._valkey.one(ADOPT.on([self._keys.journal(shard)], GROUP, self._name, self._idle_ms, _SUSPECT))
             if not reply:
                 return total
-            entry = Waiting(shard, *reply)
+            entry = Waiting.of(shard, reply)
             if entry.deliveries > self._deliveries:
                 reason = f"taken {entry.deliveries - 1} times and never acknowledged: it seems to kill its drainer"
                 total = total.plus(Drained(dead=self._bury([(entry, reason)])))
@@ -353,11 +356,17 @@ class Drainer:
         calls = []
         marked = [(one, 0) for one in written] + [(one, 1) for one in stale]
         for shard, some in _by_shard(marked, lambda one: one[0].shard):
-            keys = [self._keys.journal(shard)]
-            args: list[str | bytes | int] = [GROUP]
+            texts: dict[str, list[bytes]] = {}
             for one, is_stale in some:
-                keys += [self._keys.pending(shard, one.partition), self._keys.copy(shard, one.partition)]
-                args += [one.id, one.sort, version_text(one.version), one.expires, is_stale]
+                expires = one.expires if one.expires.isdigit() else b""
+                version = version_text(one.version).encode()
+                text = b"%b %b %b %d %b" % (one.id, version, expires, is_stale, one.sort.encode())
+                texts.setdefault(one.partition, []).append(text)
+            keys = [self._keys.journal(shard)]
+            args: list[str | int | bytes] = [GROUP]
+            for partition, entries in texts.items():
+                keys += [self._keys.pending(shard, partition), self._keys.copy(shard, partition)]
+                args += [len(entries), *entries]
             calls.append(SETTLE.on(keys, *args))
         if calls:
             self._valkey.call(calls)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from agentmodel.cache.codec import Item, decode
 from agentmodel.exceptions import BatchIncomplete, Rejected, TableUnavailable, Unavailable, ValidationError
@@ -87,20 +87,29 @@ class Waiting:
     id: bytes
     deliveries: int
     fields: list[bytes]
-    partition: str = ""
-    sort: str = ""
-    expires: bytes = b""
-    immutable: bool = False
-    item: Item | None = None
-    version: int = 0
+    partition: str
+    sort: str
+    expires: bytes
+    immutable: bool
+    item: Item | None
+    version: int
 
-    def __post_init__(self) -> None:
-        named = dict(zip(self.fields[::2], self.fields[1::2], strict=False))
-        self.partition, self.sort = named.get(b"k", b"").decode(), named.get(b"m", b"").decode()
-        self.expires, self.immutable = named.get(b"x", b""), named.get(b"i") == b"1"
-        found = decode(named.get(b"d", b""))
-        if found is not None:
-            self.item, self.version = found
+    @classmethod
+    def of(cls, shard: int, taken: bytes | list[Any]) -> Waiting:
+        """An entry as the scripts ``TAKE`` and ``ADOPT`` answer it."""
+        if isinstance(taken, bytes):
+            name, deliveries, *values = taken.split(b"\0", 6)
+            partition, sort, immutable, expires, data = values
+            fields = [b"k", partition, b"m", sort, b"i", immutable, b"x", expires, b"d", data]
+        else:
+            name, deliveries, fields = taken
+            named = dict(zip(fields[::2], fields[1::2], strict=False))
+            partition, sort, immutable, expires, data = (named.get(one, b"") for one in (b"k", b"m", b"i", b"x", b"d"))
+        item, version = decode(data) or (None, 0)
+        return cls(
+            shard, name, int(deliveries), fields, partition.decode(), sort.decode(), expires, immutable == b"1", item,
+            version
+        )  # fmt: skip
 
     @property
     def key(self) -> tuple[str, str]:

@@ -8,6 +8,7 @@ takes some round trips where the script takes one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from redis.exceptions import WatchError
@@ -229,22 +230,26 @@ def _release(go: Try, keys: list[str], argv: list[bytes]) -> int:
 def _settle(go: Try, keys: list[str], argv: list[bytes]) -> int:
     go.watch(*keys[1:])
     there: dict[str, bool] = {copy: bool(go.ask("EXISTS", copy)) for copy in dict.fromkeys(keys[2::2])}
-    groups = _groups(argv, 1, 5)
-    for (entry, sort, version, expires, stale), overlay, copy in zip(groups, keys[1::2], keys[2::2], strict=True):
-        go.do("XACK", keys[0], argv[0], entry)
-        go.do("XDEL", keys[0], entry)
-        held = go.field(overlay, sort)
-        if held is None or held[:20] != version:
-            continue
-        go.do("HDEL", overlay, sort)
-        if stale == b"1":
-            go.do("UNLINK", copy)
-            there[copy] = False
-        elif there[copy]:
-            _join(go, copy, sort, held)
-            if expires:
-                go.do("EXPIREAT", copy, expires, "LT")
-    return len(groups)
+    ids, rest = [], iter(argv[1:])
+    for overlay, copy in zip(keys[1::2], keys[2::2], strict=True):
+        entries = [one.split(b" ", 4) for one in islice(rest, int(next(rest)))]
+        go.load(overlay, [sort for *_, sort in entries])
+        for entry, version, expires, stale, sort in entries:
+            ids.append(entry)
+            held = go.field(overlay, sort)
+            if held is None or held[:20] != version:
+                continue
+            go.do("HDEL", overlay, sort)
+            if stale == b"1":
+                go.do("UNLINK", copy)
+                there[copy] = False
+            elif there[copy]:
+                _join(go, copy, sort, held)
+                if expires:
+                    go.do("EXPIREAT", copy, expires, "LT")
+    go.do("XACK", keys[0], argv[0], *ids)
+    go.do("XDEL", keys[0], *ids)
+    return len(ids)
 
 
 def _join(go: Try, copy: str, name: bytes, value: bytes) -> None:

@@ -141,10 +141,19 @@ return 1
 TAKE = Script(
     """
 -- KEYS: journal. ARGV: group, consumer, count, idle in ms, deliveries from which an entry is suspect.
--- Answers the number of suspects seen, then {id, deliveries, fields} of each entry taken.
+-- Answers the number of suspects seen, then each entry taken as {id, deliveries, fields}; or, one text to parse being
+-- quicker than fourteen, as 'id NUL deliveries NUL k NUL m NUL i NUL x NUL d' when it is such a one.
 if redis.call('XLEN', KEYS[1]) == 0 then return {0} end
-local out, suspects, ids = {0}, 0, {}
+local out, suspects = {0}, 0
 local count, suspect = tonumber(ARGV[3]), tonumber(ARGV[5])
+local function put(id, deliveries, f)
+  if #f == 10 and f[1] == 'k' and f[3] == 'm' and f[5] == 'i' and f[7] == 'x' and f[9] == 'd'
+    and not string.find(f[2] .. f[4] .. f[6] .. f[8], '%z') then
+    out[#out + 1] = table.concat({id, deliveries, f[2], f[4], f[6], f[8], f[10]}, '\0')
+  else
+    out[#out + 1] = {id, deliveries, f}
+  end
+end
 local waiting = redis.pcall('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[4], '-', '+', count)
 if waiting.err then
   if not string.find(waiting.err, 'NOGROUP', 1, true) then return redis.error_reply(waiting.err) end
@@ -156,14 +165,14 @@ for _, one in ipairs(waiting) do
     suspects = suspects + 1
   else
     local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], one[1])
-    if claimed[1] then out[#out + 1] = {one[1], one[4] + 1, claimed[1][2]} end
+    if claimed[1] then put(one[1], one[4] + 1, claimed[1][2]) end
   end
 end
 local room = count - (#out - 1)
 if room > 0 then
   local fresh = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', room, 'STREAMS', KEYS[1], '>')
   if fresh and fresh[1] then
-    for _, entry in ipairs(fresh[1][2]) do out[#out + 1] = {entry[1], 1, entry[2]} end
+    for _, entry in ipairs(fresh[1][2]) do put(entry[1], 1, entry[2]) end
   end
 end
 out[1] = suspects
@@ -196,26 +205,30 @@ return 1
 
 SETTLE = Script(
     """
--- KEYS: journal, then (overlay, copy) of each entry. ARGV: group, then (id, sort key, version, expiry or '', stale).
-local done = 0
-for i = 0, (#ARGV - 1) / 5 - 1 do
-  local a, overlay, copy = 2 + i * 5, KEYS[2 + i * 2], KEYS[3 + i * 2]
-  local sk, version = ARGV[a + 1], ARGV[a + 2]
-  redis.call('XACK', KEYS[1], ARGV[1], ARGV[a])
-  done = done + redis.call('XDEL', KEYS[1], ARGV[a])
-  local held = redis.call('HGET', overlay, sk)
-  if held and string.sub(held, 1, 20) == version then
-    redis.call('HDEL', overlay, sk)
-    if ARGV[a + 4] == '1' then
-      redis.call('UNLINK', copy)
-    elseif redis.call('EXISTS', copy) == 1 then
-      local had = redis.call('HGET', copy, sk)
-      if not had or string.sub(had, 1, 20) < version then redis.call('HSET', copy, sk, held) end
-      if ARGV[a + 3] ~= '' then redis.call('EXPIREAT', copy, ARGV[a + 3], 'LT') end
+-- KEYS: journal, then (overlay, copy) of each partition. ARGV: group, then of each partition how many entries, and each
+-- as 'id version expiry stale sort-key', of which the expiry may be empty.
+local ids, at = {}, 2
+for k = 2, #KEYS, 2 do
+  local overlay, copy, last = KEYS[k], KEYS[k + 1], at + tonumber(ARGV[at])
+  for a = at + 1, last do
+    local id, version, expiry, stale, sk = string.match(ARGV[a], '^(%S+) (%d+) (%d*) (%d) (.*)$')
+    ids[#ids + 1] = id
+    local held = redis.call('HGET', overlay, sk)
+    if held and string.sub(held, 1, 20) == version then
+      redis.call('HDEL', overlay, sk)
+      if stale == '1' then
+        redis.call('UNLINK', copy)
+      elseif redis.call('EXISTS', copy) == 1 then
+        local had = redis.call('HGET', copy, sk)
+        if not had or string.sub(had, 1, 20) < version then redis.call('HSET', copy, sk, held) end
+        if expiry ~= '' then redis.call('EXPIREAT', copy, expiry, 'LT') end
+      end
     end
   end
+  at = last + 1
 end
-return done
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ids))
+return redis.call('XDEL', KEYS[1], unpack(ids))
 """,
     frees=True,
 )
