@@ -116,7 +116,7 @@ class Drainer:
         idle: Seconds after which another drainer's unacknowledged entries are adopted; longer than its two slowest
             passes.
         deliveries: How often an entry is taken before it is put to the dead letters.
-        workers: Threads that write.
+        workers: Threads that write. With more than one, two others take and acknowledge meanwhile.
         observer: Called after each pass with the items that it wrote, and with those of which the table has the same or
             a newer version, before they are acknowledged. When it raises `Unavailable` they stay in the journal, to be
             written and shown again.
@@ -145,6 +145,7 @@ class Drainer:
         self._idle_ms = int(idle * 1000)
         self._deliveries = deliveries
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="agentmodel-drain") if workers > 1 else None
+        # one takes, one acknowledges, while the pool writes
         self._beside = ThreadPoolExecutor(2, thread_name_prefix="agentmodel-journal") if workers > 1 else None
         self._lanes = Lanes(sink, self._pool)
         self._turn = 0
@@ -158,10 +159,9 @@ class Drainer:
 
     def close(self) -> None:
         """Ends the threads and takes the consumer's name out of the groups."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-        if self._beside is not None:
-            self._beside.shutdown(wait=True)
+        for pool in (self._pool, self._beside):
+            if pool is not None:
+                pool.shutdown(wait=True)
         names = [RETIRE.on([self._keys.journal(shard)], GROUP, self._name) for shard in range(self._keys.shards)]
         try:
             self._valkey.attempt(names)
@@ -212,14 +212,16 @@ class Drainer:
                     ahead = self._beside.submit(self._take, fresh=True)
                 outcome = self._put(taken)
                 count.finish()
-                if self._beside is None or last or suspects or outcome.outage:
+                if outcome.outage:
                     count.add(self._acknowledge(outcome), depth)
+                    raise outcome.outage
+                if self._beside is None or last or suspects:
+                    done = self._acknowledge(outcome)
+                    for shard in suspects:
+                        done = done.plus(self._alone(shard))
+                    count.add(done, depth)
                 else:
                     count.later(self._beside.submit(self._acknowledge, outcome), depth)
-                if outcome.outage:
-                    raise outcome.outage
-                for shard in suspects:
-                    count.total = self._alone(shard, count.total)
                 if last:
                     break
         finally:
@@ -310,8 +312,9 @@ class Drainer:
                 suspects.append(shard)
         return taken, suspects, sum(depths)
 
-    def _alone(self, shard: int, total: Drained) -> Drained:
-        """Takes a shard's suspects one by one."""
+    def _alone(self, shard: int) -> Drained:
+        """Takes a shard's suspects one by one; this drainer has no other entries of the shard but fresh ones."""
+        total = Drained()
         while True:
             reply = self._valkey.one(ADOPT.on([self._keys.journal(shard)], GROUP, self._name, self._idle_ms, _SUSPECT))
             if not reply:

@@ -198,11 +198,9 @@ class Lanes:
 
     def _put_slices(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
         """Writes entries in batches, a slice to each thread."""
-        if self._pool is None or len(entries) <= _SLICE:
-            self._put_bulk(entries, outcome)
-            return
         slices = [(entries[at : at + _SLICE], Outcome()) for at in range(0, len(entries), _SLICE)]
-        for (_, part), _ in zip(slices, self._pool.map(lambda one: self._put_bulk(*one), slices), strict=True):
+        run = self._pool.map if self._pool is not None and len(slices) > 1 else map
+        for (_, part), _ in zip(slices, run(lambda one: self._put_bulk(*one), slices), strict=True):
             outcome.join(part)
 
     def _put_doubtful(

@@ -13,12 +13,12 @@ import pytest
 
 from agentmodel.cache import drain as drain_module
 from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item, version_of
+from agentmodel.cache.codec import Item, encode, version_of
 from agentmodel.cache.drain import Drained, Drainer
 from agentmodel.cache.journal import Entry, Journal
 from agentmodel.cache.recent import Recent
 from agentmodel.config import Settings
-from agentmodel.exceptions import BatchIncomplete, Rejected, TableUnavailable, ValidationError
+from agentmodel.exceptions import BatchIncomplete, CacheUnavailable, Rejected, TableUnavailable, ValidationError
 
 PATIENT: dict[str, Any] = {"valkey_timeout": 5.0, "valkey_connect_timeout": 5.0}
 
@@ -139,6 +139,113 @@ class TestDrain:
         drainer.drain(until_empty=False)
 
         assert {"A": item("A", 2)} == Recent(valkey).pending("USR001", "USR001")
+
+    @pytest.mark.parametrize("sk", ["A B", "A\0B", "", "한글 №1", "A\n 00000000000000000009 1 B"])
+    @pytest.mark.parametrize("immutable", [False, True])
+    def test_any_key(self, journal: Journal, drainer: Drainer, table: Table, sk: str, immutable: bool) -> None:
+        """Spaces, control characters and other scripts in a key do not keep an entry from the table."""
+        record(journal, item(sk), item("Z"), immutable=immutable)
+
+        assert Drained(written=2) == drainer.drain()
+        assert {sk: 1, "Z": 1} == table.versions()
+        assert 0 == journal.stats().depth
+
+    def test_foreign_expiry(self, drainer: Drainer, table: Table, valkey: Valkey) -> None:
+        """An expiry that is none does not keep an entry in the journal."""
+        fields = {"k": "USR001", "m": "A", "i": "1", "x": "quite soon", "d": encode(item("A"), 1)}
+        valkey.one(("XADD", "am:{36}:j", "*", *(part for pair in fields.items() for part in pair)))
+
+        assert Drained(written=1) == drainer.drain()
+        assert {"A": 1} == table.versions()
+
+
+class TestSideBySide:
+    """While one pass is written, the one before is acknowledged and the next one is taken."""
+
+    def test_acknowledged_while_the_next_is_written(
+        self, journal: Journal, table: Table, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first pass is acknowledged while the second one is written, and the sum is that of all."""
+        record(journal, *(item(f"A{n:02d}") for n in range(24)), immutable=True)
+        writing, met = threading.Event(), []
+
+        def second() -> None:
+            if len(table.batches) == 1:
+                writing.set()
+
+        with Drainer(valkey, table, batch=8) as drainer:
+            settle = drainer._settle
+
+            def settling(written: Any, stale: Any) -> None:
+                met.append(writing.wait(20))
+                settle(written, stale)
+
+            monkeypatch.setattr(drainer, "_settle", settling)
+            table.before = second
+            seen: list[Drained] = []
+
+            assert Drained(written=24) == drainer.drain(progress=seen.append)
+
+        assert [True] * len(met) == met
+        assert [8, 16, 24] == sorted({one.written for one in seen})
+        assert 0 == journal.stats().depth
+
+    def test_writes_of_one_item_never_overlap(self, journal: Journal, table: Table, valkey: Valkey) -> None:
+        """However many versions of an item are drained at once, one is written at a time, and the newest stays."""
+        for version in range(1, 61):
+            record(journal, item("A", version), item("B", version))
+        in_flight: set[str] = set()
+        overlaps = []
+        whole = table.put_newer
+
+        def put_newer(item: Item, version: int) -> bool:
+            name = item["SK"]["S"]
+            overlaps.append(name in in_flight)
+            in_flight.add(name)
+            written = whole(item, version)
+            in_flight.discard(name)
+            return written
+
+        table.put_newer = put_newer  # type: ignore[method-assign]  # watched
+        with Drainer(valkey, table, batch=8) as drainer:
+            assert 120 == drainer.drain().done
+
+        assert [False] * len(overlaps) == overlaps
+        assert {"A": 60, "B": 60} == table.versions()
+
+    def test_acknowledgement_that_fails(
+        self, journal: Journal, table: Table, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When Valkey does not take an acknowledgement the caller is told, and another drainer acknowledges it all."""
+        record(journal, *(item(f"A{n:02d}") for n in range(24)), immutable=True)
+
+        def away(*_: Any) -> None:
+            raise CacheUnavailable("away")
+
+        with Drainer(valkey, table, batch=8) as drainer, monkeypatch.context() as patch:
+            patch.setattr(drainer, "_settle", away)
+            with pytest.raises(CacheUnavailable, match="away"):
+                drainer.drain()
+
+        assert 24 == journal.stats().depth
+        with Drainer(valkey, table, idle=0) as other:
+            assert Drained(written=24) == other.drain()
+
+    def test_outage_of_the_second_pass(self, journal: Journal, table: Table, valkey: Valkey) -> None:
+        """When the table fails in the second pass, the first one is acknowledged and counted all the same."""
+        record(journal, *(item(f"A{n:02d}") for n in range(24)), immutable=True)
+
+        def second() -> None:
+            table.down = len(table.batches) == 1
+
+        table.before = second
+        seen: list[Drained] = []
+        with Drainer(valkey, table, batch=8) as drainer:
+            with pytest.raises(TableUnavailable):
+                drainer.drain(progress=seen.append)
+
+            assert (8, 16) == (seen[-1].written, journal.stats().depth)
+            assert Drained(written=16) == drainer.drain()
 
 
 class TestOutage:
@@ -379,6 +486,22 @@ class TestRun:
             log.removeHandler(watch)
 
         assert {"A": 1, "B": 1} == table.versions()
+
+    def test_what_is_taken_alone_counts(self, journal: Journal, table: Table, valkey: Valkey) -> None:
+        """The long run counts what it took alone: here an entry that five drainers did not acknowledge."""
+        record(journal, item("A"), item("B"))
+        stop, told = threading.Event(), []
+
+        def progress(total: Drained) -> None:
+            told.append(total)
+            stop.set()
+
+        with Drainer(valkey, table, idle=0, deliveries=2) as drainer:
+            for _ in range(2):
+                drainer._take()
+            drainer.run(stop, progress=progress)
+
+        assert Drained(dead=2) == told[-1]
 
     def test_one_line_a_minute(
         self, journal: Journal, drainer: Drainer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
