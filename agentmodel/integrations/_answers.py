@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
-    "AgentScore", "Call", "Health", "Question", "Ranking", "Recorded", "Saved", "Savings", "SessionList",
-    "SessionRow", "ToolList", "Waiting",
+    "AgentScore", "Call", "Health", "ProcessList", "ProcessScore", "Question", "Ranking", "Recorded", "Saved",
+    "Savings", "SessionList", "SessionRow", "ToolList", "Waiting",
 ]  # fmt: skip
 
 
@@ -32,6 +32,25 @@ class Ranking(_Answer):
 
     domain_id: str
     agents: tuple[AgentScore, ...]
+
+
+class ProcessScore(_Answer):
+    """The best known way to serve a category of a user's requests, with the score that was last published."""
+
+    category: str
+    score: float | None
+    executions: int | None
+    successes: int | None
+    processes: dict[str, str]
+    agents: dict[str, str]
+    tools: dict[str, str]
+
+
+class ProcessList(_Answer):
+    """The best known ways for a user's requests, the best first."""
+
+    user_id: str
+    processes: tuple[ProcessScore, ...]
 
 
 class Health(_Answer):
@@ -103,6 +122,7 @@ class Question(_Answer):
 
     review: str
     question: str
+    phase: Literal["pre", "post"]
     status: str
     agent_id: str | None
     tool_id: str | None
@@ -111,6 +131,8 @@ class Question(_Answer):
     allowed: tuple[str, ...]
     answer_until: datetime | None
     decision: str | None
+    verdict: str | None
+    outcome: bool | None
     decided_by: str | None
     note: str | None = None
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from mcp.server.auth.provider import AccessToken
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic import ValidationError as Invalid
 
 from agentmodel.exceptions import ConfigurationError, ValidationError
 
 __all__ = ["ROLES", "Caller", "Role", "Tokens", "roles_of"]
+
+_log = logging.getLogger("agentmodel.mcp")
 
 Role = Literal["reader", "recorder", "reviewer", "operator"]
 """What a caller may do: read, record, decide; an operator reads and records for every user, but decides nothing."""
@@ -55,45 +59,79 @@ class Caller(BaseModel):
 
 
 class _Entry(Caller):
-    """A line of the token file: the SHA-256 of a token, and whose it is."""
+    """A line of the token file: the SHA-256 of a token, whose it is, and from when on it is no more."""
 
-    sha256: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+    expires_at: AwareDatetime | None = None
 
 
 class Tokens:
-    """Verifies bearer tokens by a file that holds only their SHA-256.
+    """Verifies bearer tokens by their SHA-256.
 
     Args:
-        entries: Hash, user and roles of each token.
+        entries: Hash, user, roles and end of each token.
+        now: Gives the present time.
     """
 
-    def __init__(self, entries: Iterable[_Entry]) -> None:
+    def __init__(self, entries: Iterable[_Entry], *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._entries = tuple(entries)
+        self._now = now
+        self._path: Path | None = None
+        self._read: tuple[int, int, int] | None = None
 
     @classmethod
-    def of_file(cls, path: str | Path) -> Tokens:
+    def of_file(cls, path: str | Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tokens:
         """Read a file such as ``[{"sha256": "…", "user_id": "USR001", "roles": ["reader"]}]``.
+
+        It is read again when it has changed, so that a token is withdrawn without a restart. While the changed file
+        cannot be read, nobody is let in.
 
         Raises:
             ConfigurationError: It cannot be read, or is none.
         """
+        tokens = cls((), now=now)
+        tokens._path = Path(path)
+        tokens._reread(tokens._path)
+        return tokens
+
+    def _reread(self, path: Path) -> None:
+        self._read, self._entries = None, ()
         try:
-            entries = TypeAdapter(list[_Entry]).validate_python(json.loads(Path(path).read_text(encoding="utf-8")))
+            read = _state(path)
+            entries = TypeAdapter(list[_Entry]).validate_python(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             told = error.errors()[0]["msg"] if isinstance(error, Invalid) else error
             raise ConfigurationError(f"the token file {path} cannot be used: {told}") from None
-        return cls(entries)
+        self._read, self._entries = read, tuple(entries)
+
+    def _current(self) -> tuple[_Entry, ...]:
+        """The entries as the file has them now."""
+        if self._path is not None and (self._read is None or self._read != _state(self._path)):
+            try:
+                self._reread(self._path)
+            except ConfigurationError as error:
+                _log.error("mcp.tokens: nobody is let in: %s", error)
+        return self._entries
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Whose token it is, or None."""
+        """Whose token it is; None where it is unknown, withdrawn or at its end."""
         digest = hashlib.sha256(token.encode()).hexdigest()
         found = None
-        for entry in self._entries:  # every one is compared, so that the time tells nothing
+        for entry in self._current():  # every one is compared, so that the time tells nothing
             if hmac.compare_digest(entry.sha256.lower().encode(), digest.encode()):
                 found = entry
-        if found is None:
+        if found is None or (found.expires_at is not None and found.expires_at <= self._now()):
             return None
         return AccessToken(token=token, client_id=digest[:16], scopes=sorted(found.roles), subject=found.user_id)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes with a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def roles_of(names: Iterable[str]) -> frozenset[Role]:

@@ -29,15 +29,17 @@ except ModuleNotFoundError as error:
     from agentmodel.exceptions import MissingExtraError
 
     raise MissingExtraError("mcp", "the MCP server", error.name) from error
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from agentmodel.client import AgentModel
-from agentmodel.dynamo.models import Review
+from agentmodel.dynamo.models import VERDICTS, Review, Verdict
 from agentmodel.exceptions import AgentModelError, ConfigurationError, Conflict, NotFound, ValidationError
 from agentmodel.integrations._answers import (
     AgentScore,
     Call,
     Health,
+    ProcessList,
+    ProcessScore,
     Question,
     Ranking,
     Recorded,
@@ -52,7 +54,9 @@ from agentmodel.integrations._callers import ROLES, Caller, Role, Tokens, roles_
 from agentmodel.suggest.plan import Plan
 from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews
 
-__all__ = ["ROLES", "Caller", "ReviewAnswer", "Role", "Tokens", "http_security", "mcp_server", "roles_of"]
+__all__ = [
+    "ROLES", "Caller", "ReviewAnswer", "ReviewVerdict", "Role", "Tokens", "http_security", "mcp_server", "roles_of",
+]  # fmt: skip
 
 _log = logging.getLogger("agentmodel.mcp")
 P = ParamSpec("P")
@@ -62,15 +66,34 @@ Limit = Annotated[int, Field(ge=1, le=100, description="The most rows.")]
 OfUser = Annotated[str | None, Field(description="Only for operators: another user than the caller's own.")]
 
 
-class ReviewAnswer(BaseModel):
-    """What a person answers to a question; the fields are flat, as forms of MCP clients are."""
+class _Answered(BaseModel):
+    """What a person answers; the fields are flat, as forms of MCP clients are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ReviewAnswer(_Answered):
+    """What a person answers to a question that is asked before a step."""
 
     decision: Literal["approve", "edit", "reject", "respond"] = Field(description="What is to be done.")
     reason: str = Field(default="", description="Why; a rejection needs it.")
     text: str = Field(default="", description="With edit: the arguments as JSON. With respond: what is given back.")
 
 
-Said = Annotated[ReviewAnswer | None, Field(description="Only where the client has no forms: what a person answered.")]
+class ReviewVerdict(_Answered):
+    """What a person says of a run that has ended."""
+
+    verdict: Verdict = Field(description="How the run went.")
+    outcome: Literal["succeeded", "failed"] | None = Field(
+        default=None, description="Whether it succeeded; left out, correct succeeded, wrong and harmful failed."
+    )
+    reason: str = Field(default="", description="Why.")
+
+
+Said = Annotated[
+    ReviewAnswer | ReviewVerdict | None,
+    Field(description="Only where the client has no forms: what a person answered; a verdict where the run has ended."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +130,8 @@ def _desk(ctx: _Ctx) -> _Desk:
 
 def _caller(ctx: _Ctx) -> Caller:
     """Who calls: whom the token of this request belongs to, or on stdio who was named at the start."""
-    user = getattr(ctx.request_context.request, "scope", {}).get("user")
+    scope = getattr(ctx.request_context.request, "scope", {})
+    user = scope.get("user")
     token = getattr(user, "access_token", None)
     if isinstance(token, AccessToken):
         if not token.subject:
@@ -116,6 +140,8 @@ def _caller(ctx: _Ctx) -> Caller:
     fixed = _desk(ctx).caller
     if fixed is None:
         raise ToolError("not allowed: nobody is known to call; give a bearer token")
+    if scope.get("client") and not _is_loopback(scope["client"][0]):  # however the server was bound
+        raise ToolError("not allowed: without tokens only this machine may call")
     return fixed
 
 
@@ -233,14 +259,17 @@ def _question(model: AgentModel, review: Review, note: str | None = None) -> Que
     return Question(
         review=Reviews.reference(review),
         question=review.question,
+        phase=review.phase or "pre",
         status=answer_of,
         agent_id=review.agent_id,
         tool_id=review.tool_id,
         arguments=review.arguments,
         reason=review.reason,
-        allowed=tuple(review.allowed or ()),
+        allowed=VERDICTS if review.phase == "post" else tuple(review.allowed or ()),
         answer_until=review.answer_until,
         decision=review.decision,
+        verdict=review.verdict,
+        outcome=review.outcome,
         decided_by=review.decided_by,
         note=note,
     )
@@ -265,49 +294,82 @@ def _may_decide(ctx: _Ctx, which: str) -> tuple[Caller, Review]:
 
 
 @_readable
-def _asked(ctx: _Ctx, review: str, said: Said = None) -> Elicit[ReviewAnswer] | ReviewAnswer:
+def _asked(ctx: _Ctx, review: str, said: Said = None) -> Elicit[_Answered] | _Answered:
     """The form for the person at the client; where the client has no forms, what its call says."""
     _, found = _may_decide(ctx, review)
+    model = _desk(ctx).model
+    kind, told = (ReviewVerdict, _run(model, found)) if found.phase == "post" else (ReviewAnswer, _step(found))
     able = ctx.client_capabilities
     form = None if able is None else able.elicitation
     if form is not None and (form.form is not None or form.url is None):
-        about = f"{found.tool_id or 'a step'} of {found.agent_id or 'no agent'}"
-        exact = json.dumps(found.arguments, ensure_ascii=True, sort_keys=True)
-        return Elicit(f"{found.question}\n{about} with {exact}\nSHA-256 {found.arguments_hash}", ReviewAnswer)
+        return Elicit(f"{found.question}\n{told}", kind)
     if said is None:
         raise ToolError(
             f"review {review} stays open: this client has no form to ask a person by. "
             "Ask the person, and call again with the answer as `said`"
         )
+    if not isinstance(said, kind):
+        fields = ", ".join(kind.model_fields)
+        raise ToolError(f"review {review} stays open: as `said` it takes {fields} ({told.partition(chr(10))[0]})")
     return said
+
+
+def _step(review: Review) -> str:
+    """What a person decides about, exactly."""
+    exact = json.dumps(review.arguments, ensure_ascii=True, sort_keys=True)
+    about = f"{review.tool_id or 'a step'} of {review.agent_id or 'no agent'}"
+    return f"{about} with {exact}\nSHA-256 {review.arguments_hash}"
+
+
+def _run(model: AgentModel, review: Review) -> str:
+    """What a person judges: a run that has ended, and its first calls."""
+    lines = [f"the run {review.session_id} of {review.user_id} has ended"]
+    session = model.repository.session(review.user_id, review.session_id)
+    if session is None:
+        return f"{lines[0]}; its history does not exist any more"
+    calls = model.repository.session_history(review.user_id, review.session_id, limit=20).executions
+    lines += [f"asked for: {session.request}"] if session.request else []
+    lines += [f"{call.tool_name}: {call.status or ('ok' if call.succeeded else 'error')}" for call in calls]
+    return "\n".join(lines)
 
 
 @_readable
 def decide_review(
     ctx: _Ctx,
     review: str,
-    answer: Annotated[ElicitationResult[ReviewAnswer], Resolve(_asked)],
+    answer: Annotated[ElicitationResult[_Answered], Resolve(_asked)],
     said: Said = None,  # noqa: ARG001  # `_asked` takes it
 ) -> Question:
     """Have the person at the client answer a question, by a form. For reviewers.
 
-    ``said`` counts only where the client has no forms, and must be what a person said.
+    A question that is asked before a step is decided; of a run that has ended the person gives a verdict. ``said``
+    counts only where the client has no forms, and must be what a person said.
     """
     caller, found = _may_decide(ctx, review)
-    reviews = _desk(ctx).model.reviews
+    model = _desk(ctx).model
     if not isinstance(answer, AcceptedElicitation):
-        return _question(_desk(ctx).model, found, f"nothing was decided: the person chose to {answer.action}")
+        return _question(model, found, f"nothing was decided: the person chose to {answer.action}")
     person = answer.data
-    done = reviews.decide(
+    if isinstance(person, ReviewVerdict):
+        outcome = None if person.outcome is None else person.outcome == "succeeded"
+        done = model.reviews.verdict(
+            review, person.verdict, caller.user_id, outcome=outcome, reason=person.reason or None
+        )
+    else:
+        done = _decided(model.reviews, found, cast("ReviewAnswer", person), caller.user_id)
+    return _question(model, done)
+
+
+def _decided(reviews: Reviews, review: Review, person: ReviewAnswer, by: str) -> Review:
+    return reviews.decide(
         review,
         person.decision,
-        caller.user_id,
+        by,
         reason=person.reason or None,
         arguments=_edited(person.text) if person.decision == "edit" else None,
         response=(person.text or None) if person.decision == "respond" else None,
-        arguments_hash=found.arguments_hash,
+        arguments_hash=review.arguments_hash,
     )
-    return _question(_desk(ctx).model, done)
 
 
 def _edited(text: str) -> Any:
@@ -318,6 +380,16 @@ def _edited(text: str) -> Any:
 
 
 # The server
+
+
+class _Server(MCPServer[_Desk]):
+    """Serves by HTTP where it may."""
+
+    async def run_streamable_http_async(self, *, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+        """Serve; without tokens on loopback only."""
+        security = http_security(host, port, verified=self.settings.auth is not None)
+        options.setdefault("transport_security", security)
+        await super().run_streamable_http_async(host=host, port=port, **options)
 
 
 def mcp_server(
@@ -354,7 +426,7 @@ def mcp_server(
 
     # as text: a URL that is made before gets a slash at its end, and issuers are compared character by character
     auth = AuthSettings.model_validate({"issuer_url": issuer or url, "resource_server_url": issuer and url})
-    server: MCPServer[_Desk] = MCPServer(
+    server = _Server(
         "agentmodel",
         instructions="Execution history of agents: ask for a plan before work, record calls after it.",
         lifespan=lifespan,
@@ -369,6 +441,7 @@ def mcp_server(
     ):  # fmt: skip
         server.tool()(tool)
     server.resource("agentmodel://domains/{domain_id}/agents", mime_type="application/json")(_agents)
+    server.resource("agentmodel://users/{user_id}/processes", mime_type="application/json")(_processes)
     return server
 
 
@@ -378,6 +451,21 @@ def _agents(ctx: Context, domain_id: str) -> str:  # not `_Ctx`: a resource's co
         return agent_ranking(cast("_Ctx", ctx), domain_id).model_dump_json()
     except ToolError as error:
         raise ResourceError(str(error)) from None
+
+
+def _processes(ctx: Context, user_id: str) -> str:
+    """The best known ways for a user's requests with their scores, the best first."""
+    try:
+        return _best(cast("_Ctx", ctx), user_id).model_dump_json()
+    except ToolError as error:
+        raise ResourceError(str(error)) from None
+
+
+@_readable
+def _best(ctx: _Ctx, user_id: str) -> ProcessList:
+    user = _caller(ctx).scope(user_id, "reader")
+    known = [ProcessScore.model_validate(each) for each in _desk(ctx).model.repository.user_mappings(user).items]
+    return ProcessList(user_id=user, processes=tuple(sorted(known, key=lambda each: -(each.score or 0.0))))
 
 
 def http_security(host: str, port: int, *, verified: bool, allowed: Sequence[str] = ()) -> TransportSecuritySettings:

@@ -27,11 +27,23 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.session import ElicitationFnT
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, TextResourceContents
+from pydantic import BaseModel
 
 from agentmodel import AgentModel, Review, Settings
 from agentmodel.embedded import Engines, _free_port
 from agentmodel.exceptions import ConfigurationError, TableUnavailable
+from agentmodel.integrations._answers import (
+    Question,
+    Ranking,
+    Recorded,
+    Saved,
+    Savings,
+    SessionList,
+    ToolList,
+    Waiting,
+)
 from agentmodel.integrations.mcp import ROLES, Caller, Role, Tokens, http_security, mcp_server
+from agentmodel.suggest.plan import Plan
 from agentmodel.suggest.review import Reviews
 from tests.integration.suggest_world import TODAY, catalogue, learn, run
 
@@ -46,6 +58,17 @@ ALLOWED: dict[str, set[str]] = {
     "decide_review": {"reviewer"},
     "savings_report": {"operator"},
     "agentmodel://domains/DMN001/agents": {"reader", "operator"},
+    "agentmodel://users/USR001/processes": {"reader", "operator"},
+}
+GIVES: dict[str, type[BaseModel]] = {
+    "recommend_process": Plan,
+    "agent_ranking": Ranking,
+    "tool_health": ToolList,
+    "session_history": SessionList,
+    "record_execution": Recorded,
+    "list_reviews": Waiting,
+    "decide_review": Question,
+    "savings_report": Savings,
 }
 MODES = ["auto", "legacy"]
 TRANSPORTS = ["stdio", "http"]
@@ -59,6 +82,7 @@ class World:
     folder: Path
     model: AgentModel
     url: str
+    saved: Savings
 
     def ask(self, user_id: str = USER) -> str:
         """A question about a session of a user."""
@@ -66,6 +90,11 @@ class World:
             user_id, "SESS1", "Cancel the order?", arguments={"order": "W1"}, agent_id="AGT001", tool_id="TL002"
         )
         return Reviews.reference(asked)
+
+    def ask_how(self, user_id: str = USER) -> str:
+        """A question how a run of a user went, which succeeded as far as anybody knows."""
+        session = run(self.model, user_id, failing=[2])
+        return Reviews.reference(self.model.reviews.ask(user_id, session, "Was it what they wanted?", phase="post"))
 
     def review(self, which: str) -> Review:
         return self.model.reviews.get(which)
@@ -122,6 +151,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             run(model, OTHER, failing=[2], succeeded=False)
             learn(model)
             model.publish(as_of=TODAY)
+            saved = Savings(rows=tuple(Saved.model_validate(row) for row in model.savings()))
         users = [(user, (role,)) for user in (USER, OTHER, JUDGE) for role in ROLES]
         path = folder.parent / "tokens.json"
         path.write_text(json.dumps([entry(user, *roles) for user, roles in [*users, (USER, ())]]), encoding="utf-8")
@@ -130,7 +160,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             server = mcp_server(model, verifier=Tokens.of_file(path))
             security = http_security("127.0.0.1", port, verified=True)
             with served(server.streamable_http_app(transport_security=security), port):
-                yield World(folder, model, f"http://127.0.0.1:{port}/mcp")
+                yield World(folder, model, f"http://127.0.0.1:{port}/mcp", saved)
 
 
 def over_stdio(world: World, user: str, *roles: str, mode: str, elicited: ElicitationFnT | None = None) -> Client:
@@ -189,7 +219,7 @@ def answering_form(action: Any, **content: Any) -> tuple[ElicitationFnT, list[st
 
 
 def test_tools_have_schemas(connect: Callable[..., Any]) -> None:
-    """Eight tools and a resource are offered, each tool with the schema of what it gives."""
+    """Eight tools and two resources are offered, each tool with the schema of the model of what it gives."""
 
     async def scenario() -> None:
         async with connect(USER, "reader") as client:
@@ -198,7 +228,12 @@ def test_tools_have_schemas(connect: Callable[..., Any]) -> None:
 
             assert {name for name in ALLOWED if "://" not in name} == {tool.name for tool in tools}
             assert all(tool.output_schema and tool.description for tool in tools)
-            assert ["agentmodel://domains/{domain_id}/agents"] == [each.uri_template for each in templates]
+            assert {name: model.model_json_schema(mode="serialization") for name, model in GIVES.items()} == {
+                tool.name: tool.output_schema for tool in tools
+            }
+            assert ["agentmodel://domains/{domain_id}/agents", "agentmodel://users/{user_id}/processes"] == [
+                each.uri_template for each in templates
+            ]
             assert not any("ctx" in tool.input_schema["properties"] for tool in tools if tool.input_schema)
 
     asyncio.run(scenario())
@@ -224,8 +259,40 @@ def test_reads_what_is_known(connect: Callable[..., Any]) -> None:
             assert ["TL001", "TL002", "TL003"] == [call["tool_id"] for call in calls["calls"]]
             assert isinstance(read.contents[0], TextResourceContents)
             assert ranking == json.loads(read.contents[0].text)
+            best = await client.read_resource(f"agentmodel://users/{USER}/processes")
+            assert isinstance(best.contents[0], TextResourceContents)
+            (process,) = json.loads(best.contents[0].text)["processes"]
+            assert ("cafe search", True) == (process["category"], process["score"] > 0)
+            assert Plan.model_validate(plan).agent_id == plan["agent_id"]
 
     asyncio.run(scenario())
+
+
+def test_operators_read_what_was_saved(connect: Callable[..., Any], world: World) -> None:
+    """The savings of all categories come back as the installation has them."""
+
+    async def scenario() -> dict[str, Any]:
+        async with connect(USER, "operator") as client:
+            return given(await client.call_tool("savings_report", {}))
+
+    assert world.saved == Savings.model_validate(asyncio.run(scenario()))
+
+
+def test_bad_arguments_are_told(connect: Callable[..., Any]) -> None:
+    """An argument that is missing, out of range or no id is named, with what would be right."""
+    wrong: list[dict[str, Any]] = [{}, {"domain_id": "DMN001", "limit": 1000}, {"domain_id": "stores"}]
+
+    async def scenario() -> list[str]:
+        async with connect(USER, "reader") as client:
+            results = [await client.call_tool("agent_ranking", each) for each in wrong]
+            assert all(result.is_error for result in results)
+            return [told(result) for result in results]
+
+    missing, many, no_id = asyncio.run(scenario())
+
+    assert "domain_id\n  Field required" in missing
+    assert "limit\n  Input should be less than or equal to 100" in many
+    assert "starts with DMN, such as DMN001" in no_id
 
 
 def test_records_for_the_caller(connect: Callable[..., Any], world: World) -> None:
@@ -265,6 +332,58 @@ def test_a_person_decides_by_a_form(connect: Callable[..., Any], world: World) -
     assert JUDGE == (review.trail or [])[-1]["by"]
     assert 1 == len(asked)
     assert 'TL002 of AGT001 with {"order": "W1"}' in asked[0]
+
+
+def test_a_person_judges_a_run(connect: Callable[..., Any], world: World) -> None:
+    """Of a run that has ended the form shows the calls and takes a verdict, which corrects the run's outcome."""
+    which = world.ask_how()
+    person, asked = answering_form("accept", verdict="wrong", reason="the wrong day")
+
+    async def scenario() -> tuple[dict[str, Any], dict[str, Any]]:
+        async with connect(JUDGE, "reviewer", person) as client:
+            waiting = given(await client.call_tool("list_reviews", {"limit": 100}))
+            (row,) = [each for each in waiting["reviews"] if each["review"] == which]
+            return row, given(await client.call_tool("decide_review", {"review": which}))
+
+    row, done = asyncio.run(scenario())
+    review = world.review(which)
+    session = world.model.repository.session(USER, review.session_id)
+
+    assert ("post", ["correct", "partly", "wrong", "harmful"]) == (row["phase"], row["allowed"])
+    assert "asked for: find a café near the stadium" in asked[0]
+    assert "locate: ok\nsearch: error\nformat: ok" in asked[0]
+    assert ("completed", "wrong", False, JUDGE) == (
+        done["status"],
+        done["verdict"],
+        done["outcome"],
+        done["decided_by"],
+    )
+    assert ("wrong", JUDGE, "the wrong day") == (review.verdict, review.decided_by, review.decision_reason)
+    assert session is not None
+    assert (True, False) == (session.succeeded, session.corrected)
+
+
+def test_a_verdict_where_there_are_no_forms(connect: Callable[..., Any], world: World) -> None:
+    """A client without forms gives the verdict as `said`; a decision is no verdict, and the other way round."""
+    which, step = world.ask_how(), world.ask()
+    verdict = {"verdict": "partly", "outcome": "failed"}
+
+    async def scenario() -> tuple[list[CallToolResult], dict[str, Any]]:
+        async with connect(JUDGE, "reviewer") as client:
+            wrong = [
+                await client.call_tool("decide_review", {"review": which}),
+                await client.call_tool("decide_review", {"review": which, "said": {"decision": "approve"}}),
+                await client.call_tool("decide_review", {"review": step, "said": verdict}),
+            ]
+            return wrong, given(await client.call_tool("decide_review", {"review": which, "said": verdict}))
+
+    (silent, no_verdict, no_decision), done = asyncio.run(scenario())
+
+    assert "no form to ask a person by" in told(silent)
+    assert "it takes verdict, outcome, reason" in told(no_verdict)
+    assert "it takes decision, reason, text" in told(no_decision)
+    assert "pending" == world.review(step).status
+    assert ("completed", "partly", False) == (done["status"], done["verdict"], done["outcome"])
 
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])
@@ -405,19 +524,23 @@ def test_a_session_of_another_user_is_not_reached(world: World) -> None:
     assert result.is_error or not given(result)["calls"]
 
 
-def test_nobody_decides_about_their_own_session(world: World) -> None:
-    """A reviewer is refused about its own sessions, unless the installation allows it."""
-    which = world.ask(USER)
+@pytest.mark.parametrize(
+    ("phase", "said", "status"),
+    [("pre", {"decision": "approve"}, "approved"), ("post", {"verdict": "correct"}, "completed")],
+)
+def test_nobody_decides_about_their_own_session(world: World, phase: str, said: dict[str, str], status: str) -> None:
+    """A reviewer is refused about its own sessions, before and after, unless the installation allows it."""
+    which = world.ask(USER) if phase == "pre" else world.ask_how(USER)
     reviewer = Caller(user_id=USER, roles=frozenset({"reviewer"}))
 
     async def scenario(*, self_review: bool) -> CallToolResult:
         async with Client(mcp_server(world.model, caller=reviewer, self_review=self_review)) as client:
-            return await client.call_tool("decide_review", {"review": which, "said": {"decision": "approve"}})
+            return await client.call_tool("decide_review", {"review": which, "said": said})
 
     refused = asyncio.run(scenario(self_review=False))
 
     assert "another reviewer has to decide" in told(refused)
-    assert "approved" == given(asyncio.run(scenario(self_review=True)))["status"]
+    assert status == given(asyncio.run(scenario(self_review=True)))["status"]
 
 
 def test_nothing_internal_leaks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,24 +656,64 @@ def test_without_tokens_only_loopback(host: str) -> None:
         assert f"{'[::1]' if own == '::1' else own}:8000" in http_security(own, 8000, verified=False).allowed_hosts
 
 
+def test_a_programs_own_server_binds_to_loopback_only(world: World) -> None:
+    """Without tokens a server of one's own refuses another address, and calls that come from elsewhere all the same."""
+    server = mcp_server(world.model, caller=Caller(user_id=USER, roles=frozenset(ROLES)))
+    with pytest.raises(ConfigurationError, match="give a token file"):
+        asyncio.run(server.run_streamable_http_async(host="0.0.0.0"))  # noqa: S104  # what is refused
+    app = server.streamable_http_app(stateless_http=True, json_response=True)
+    body = {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "session_history", "arguments": {}},
+    }  # fmt: skip
+    headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
+
+    async def call(address: str) -> str:
+        transport = httpx2.ASGITransport(app=app, client=(address, 4711))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return (await client.post("/mcp", json=body, headers=headers)).text
+
+    async def scenario() -> tuple[str, str]:
+        async with app.router.lifespan_context(app):
+            return await call("10.1.2.3"), await call("127.0.0.1")
+
+    away, here = asyncio.run(scenario())
+
+    assert "without tokens only this machine may call" in away
+    assert '"isError":false' in here
+
+
+def test_a_token_is_withdrawn_without_a_restart(world: World, tmp_path: Path) -> None:
+    """What the token file says now counts: a token that was taken out is refused, one that was put in is taken."""
+    path = tmp_path / "tokens.json"
+    path.write_text(json.dumps([entry(USER, "reader")]), encoding="utf-8")
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    server = mcp_server(world.model, verifier=Tokens.of_file(path))
+
+    def status(user: str) -> int:
+        headers = {"Accept": "application/json, text/event-stream", "Authorization": f"Bearer {token(user, 'reader')}"}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        with httpx2.Client(trust_env=False) as client:
+            return client.post(url, json=body, headers=headers).status_code
+
+    security = http_security("127.0.0.1", port, verified=True)
+    with served(server.streamable_http_app(transport_security=security), port):
+        before = [status(user) == 401 for user in (USER, OTHER)]
+        path.write_text(json.dumps([entry(OTHER, "reader")]), encoding="utf-8")
+        after = [status(user) == 401 for user in (USER, OTHER)]
+        path.unlink()
+        without = [status(user) == 401 for user in (USER, OTHER)]
+
+    assert ([False, True], [True, False], [True, True]) == (before, after, without)
+
+
 def test_a_server_needs_to_know_who_calls(world: World) -> None:
     """Neither a caller nor a verifier, or both, is refused."""
     with pytest.raises(ConfigurationError, match="either a caller or a verifier"):
         mcp_server(world.model)
     with pytest.raises(ConfigurationError, match="not both"):
         mcp_server(world.model, caller=Caller(user_id=USER, roles=frozenset()), verifier=Tokens([]))
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "{}", '[{"sha256": "a"}]', '[{"sha256": "00", "user_id": "u", "roles": ["king"]}]']
-)
-def test_a_bad_token_file_is_refused(tmp_path: Path, text: str) -> None:
-    """A token file that is none, lacks a part or names an unknown role stops the start."""
-    path = tmp_path / "tokens.json"
-    path.write_text(text, encoding="utf-8")
-
-    with pytest.raises(ConfigurationError, match="cannot be used"):
-        Tokens.of_file(path)
 
 
 # The command
