@@ -136,6 +136,7 @@ class Writing:
         session = self._session(run)
         agent_id, tool_id = self._catalogue(run, attempt)
         known = session.calls[call_id]
+        asked = attempt.number == 1  # a retry was not asked for by the model: it cost no tokens, whichever ends first
         process = self._process(run, session, attempt, (agent_id, tool_id))
         execution = ToolExecution(
             user_id=run.user_id,
@@ -154,11 +155,10 @@ class Writing:
             call_id=self._call_id(run.user_id, run.session, call_id, str(attempt.number)),
             error_type=outcome.error_type,
             duration_ms=max(0, round((outcome.at - attempt.at).total_seconds() * 1000)),
-            input_tokens=known.input_tokens,
-            output_tokens=known.output_tokens,
+            input_tokens=known.input_tokens if asked else None,
+            output_tokens=known.output_tokens if asked else None,
         )
         self._calls.append((told(attempt), process, execution))
-        known.input_tokens = known.output_tokens = None  # a retry was not asked for by the model: it cost no tokens
 
     def follow(self, run: Run, suggestion_id: str) -> None:
         """The run follows a plan."""

@@ -5,7 +5,8 @@
         agent.invoke({"messages": [...]}, config)
 
 The thread is the session; ``user_id`` and ``category`` of the config's metadata say whom and what it is for. The handler
-only listens: what callbacks do not show (unknown tools, rejections) stands in the docs.
+only listens: what callbacks do not show (unknown tools, rejections) is seen by the middleware that acts,
+`AgentModelMiddleware`, which is found here too.
 """  # noqa: E501  # a config is read at once
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 from uuid import UUID
 
 from typing_extensions import override
@@ -26,12 +27,26 @@ try:
     from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
     from langchain_core.outputs import ChatGeneration, LLMResult
     from langgraph.errors import GraphBubbleUp
+
+    from agentmodel.integrations._langchain import CALLBACK, request_of, tell_turn, text_of
 except ModuleNotFoundError as error:
     raise MissingExtraError("langchain", "the LangChain callback handler", error.name) from error
 
-__all__ = ["AgentModelCallback", "Tracker"]
+if TYPE_CHECKING:
+    from agentmodel.integrations.langchain_middleware import AgentModelMiddleware
+
+__all__ = ["AgentModelCallback", "AgentModelMiddleware", "Tracker"]
 
 P = ParamSpec("P")
+
+
+def __getattr__(name: str) -> Any:
+    """The middleware, loaded when it is first used: the handler works without the package ``langchain``."""
+    if name != "AgentModelMiddleware":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agentmodel.integrations.langchain_middleware import AgentModelMiddleware
+
+    return AgentModelMiddleware
 
 
 def _guarded(method: Callable[P, None]) -> Callable[P, None]:
@@ -80,14 +95,20 @@ class AgentModelCallback(BaseCallbackHandler):
             if known is None:
                 run = self.tracker.run(
                     str(told.get("thread_id") or parent or run_id),
-                    user=_text(told.get("user_id")),
-                    request=_text(told.get("request")) or request,
-                    category=_text(told.get("category")),
+                    user=text_of(told.get("user_id")),
+                    request=text_of(told.get("request")) or request,
+                    category=text_of(told.get("category")),
                 )
             else:
                 run = known[0]
             self._runs[run_id] = run, str(told.get("langgraph_node") or "model")
         return run
+
+    def run_of(self, run_id: UUID) -> Run | None:
+        """The run that LangChain's run of this id is part of, while it lasts."""
+        with self._lock:
+            known = self._runs.get(run_id)
+        return None if known is None else known[0]
 
     def _end(self, run_id: UUID) -> tuple[Run, str] | None:
         with self._lock:
@@ -107,7 +128,7 @@ class AgentModelCallback(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Know which run this is part of."""
-        self._begin(run_id, parent_run_id, metadata, _request(inputs))
+        self._begin(run_id, parent_run_id, metadata, request_of(inputs))
 
     @override
     @_guarded
@@ -163,13 +184,7 @@ class AgentModelCallback(BaseCallbackHandler):
             message = generation.message if isinstance(generation, ChatGeneration) else None
             if turn is None or not isinstance(message, AIMessage) or not message.tool_calls:
                 continue
-            usage = message.usage_metadata
-            turn[0].turn(
-                turn[1],
-                calls=[call["id"] for call in message.tool_calls if call["id"]],
-                input_tokens=None if usage is None else usage["input_tokens"],
-                output_tokens=None if usage is None else usage["output_tokens"],
-            )
+            tell_turn(*turn, message)
 
     # Tools
 
@@ -192,9 +207,10 @@ class AgentModelCallback(BaseCallbackHandler):
         call_id = str(kwargs.get("tool_call_id") or run_id)
         attempt = run.start(
             call_id,
-            agent=_text((metadata or {}).get("lc_agent_name")) or self._agent,
+            agent=text_of((metadata or {}).get("lc_agent_name")) or self._agent,
             tool=str(kwargs.get("name") or serialized.get("name") or "tool"),
             arguments=input_str if inputs is None else inputs,
+            source=CALLBACK,
         )
         with self._lock:
             self._calls[run_id] = run, call_id, attempt
@@ -213,6 +229,7 @@ class AgentModelCallback(BaseCallbackHandler):
                 status="error" if failed else "ok",
                 result=output.content if isinstance(output, ToolMessage) else output,
                 error_type="_OTHER" if failed else None,
+                source=CALLBACK,
             )
 
     @override
@@ -229,26 +246,10 @@ class AgentModelCallback(BaseCallbackHandler):
                 status="interrupted" if interrupted else "error",
                 result=str(error),
                 error_type=type(error).__qualname__,
+                source=CALLBACK,
             )
 
     def _call(self, run_id: UUID) -> tuple[Run, str, int] | None:
         self._end(run_id)
         with self._lock:
             return self._calls.pop(run_id, None)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
-def _request(inputs: Any) -> str | None:
-    """What the user asked for: the last message of the input."""
-    messages = inputs.get("messages") if isinstance(inputs, Mapping) else None
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if isinstance(last, BaseMessage):
-        last = last.content
-    elif isinstance(last, Mapping):
-        last = last.get("content")
-    elif isinstance(last, tuple):
-        last = last[-1]
-    return last if isinstance(last, str) and last.strip() else None

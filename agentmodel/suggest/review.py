@@ -32,7 +32,7 @@ from agentmodel.suggest.policy import Policy
 from agentmodel.suggest.waiting import Waits
 from agentmodel.ttl import expiry
 
-__all__ = ["DEFAULT_QUEUE", "Answer", "Decision", "Reviews", "Swept", "Which"]
+__all__ = ["DEFAULT_QUEUE", "Answer", "Decision", "Reviews", "Swept", "Which", "check_decision"]
 
 DEFAULT_QUEUE = "review"
 """Where questions go that name no queue."""
@@ -290,8 +290,7 @@ class Reviews(Waits):
         """
 
         def change(review: Review, at: datetime) -> None:
-            _still_open(review, at, by=_person(by))
-            _allowed(review, decision, reason=reason, arguments=arguments, response=response)
+            check_decision(review, decision, by, at, reason=reason, arguments=arguments, response=response)
             if arguments_hash is not None and arguments_hash != review.arguments_hash:
                 raise ValidationError("arguments_hash", arguments_hash, "the question is about other arguments")
             review.final_arguments = arguments if decision == "edit" else review.arguments
@@ -432,7 +431,23 @@ def _checked(
         raise ValidationError("escalate_to", escalate_to, "escalate_after and escalate_to are given together")
 
 
-def _allowed(review: Review, decision: str, *, reason: str | None, arguments: Any, response: str | None) -> None:
+def check_decision(
+    review: Review,
+    decision: str,
+    by: str,
+    at: datetime,
+    *,
+    reason: str | None = None,
+    arguments: Any = None,
+    response: str | None = None,
+) -> None:
+    """Refuse what `Reviews.decide` would refuse, as far as a question that was read tells.
+
+    Raises:
+        Conflict: It is answered already, expired, or kept by somebody else.
+        ValidationError: The answer is not allowed, or lacks its part.
+    """
+    _still_open(review, at, by=_person(by))
     if review.phase == "post":
         raise ValidationError("phase", review.phase, "after a run a verdict is given")
     if decision not in (review.allowed or ()):

@@ -10,95 +10,36 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel
-from tests.integration.integrations.scenario import (
-    AGENT,
-    CATEGORY,
-    DOMAIN,
-    EXPECTED,
-    REQUEST,
-    SCRIPT,
-    SESSION,
-    USER,
-    expected,
-    shown,
-)
+from tests.integration.integrations.scenario import AGENT, CATEGORY, DOMAIN, EXPECTED, REQUEST, expected, shown
 
 pytest.importorskip("langchain", reason="the extra langchain is not installed")
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware, ToolRetryMiddleware, wrap_tool_call
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 from agentmodel.integrations.langchain import AgentModelCallback, Tracker
+from tests.integration.integrations.scripted_langchain import (
+    ASKED,
+    CONFIG,
+    Scripted,
+    broken,
+    flaky,
+    pay,
+    scripted,
+    search,
+)
 
 NOT_SHOWN = ("unknown tool", "rejected", "cache hit")
 LOOKS = {"edited": "ok"}
 
-CONFIG: dict[str, Any] = {"configurable": {"thread_id": SESSION}, "metadata": {"user_id": USER, "category": CATEGORY}}
-ASKED: dict[str, Any] = {"messages": [("user", REQUEST)]}
 DECISIONS = (
     {"type": "reject", "message": "too much"},
     {"type": "edit", "edited_action": {"name": "pay", "args": {"amount": 5}}},
 )
-
-
-class Scripted(GenericFakeChatModel):
-    """A model that says what it is told to."""
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        """Know the tools already."""
-        return self
-
-
-def scripted() -> Iterator[AIMessage]:
-    """The scenario's turns as messages, and an answer."""
-    for turn in SCRIPT:
-        yield AIMessage(
-            "",
-            tool_calls=[{"name": c.tool, "args": c.arguments, "id": c.call_id} for c in turn.calls],
-            usage_metadata={
-                "input_tokens": turn.input_tokens,
-                "output_tokens": turn.output_tokens,
-                "total_tokens": turn.input_tokens + turn.output_tokens,
-            },
-        )
-    yield AIMessage("done")
-
-
-@tool
-def search(q: str) -> str:
-    """Search."""
-    return f"found {q}"
-
-
-@tool
-def broken(q: str) -> str:
-    """Fail."""
-    raise ValueError(f"no route to {q}")
-
-
-@tool
-def pay(amount: int) -> str:
-    """Pay."""
-    return f"paid {amount}"
-
-
-def flaky() -> Any:
-    """A tool that fails at its first call."""
-    failures = iter([ConnectionError("gone")])
-
-    @tool("flaky")
-    def flaky(q: str) -> str:
-        """Fail once."""
-        for failure in failures:
-            raise failure
-        return f"found {q}"
-
-    return flaky
 
 
 @wrap_tool_call
