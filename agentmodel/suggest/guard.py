@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from agentmodel import keys
 from agentmodel.access.recorder import as_text
 from agentmodel.access.repository import Repository
-from agentmodel.dynamo.models import Review, Status, Tool
-from agentmodel.exceptions import CacheUnavailable, TableUnavailable, Unavailable, ValidationError
-from agentmodel.suggest.advise import Adviser, Place
+from agentmodel.dynamo.models import Agent, Review, Status, Tool
+from agentmodel.exceptions import AgentModelError, CacheUnavailable, TableUnavailable, ValidationError
+from agentmodel.suggest.advise import Adviser, Failing, Place
 from agentmodel.suggest.answers import Answer, Decision, answer_of, canonical
 from agentmodel.suggest.health import HealthBook
 from agentmodel.suggest.instead import Instead, Substitutes
 from agentmodel.suggest.plan import Plan
-from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews
+from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews, check_terms
 from agentmodel.suggest.savings import KnownAnswers, Lookup, Scope
 
 if TYPE_CHECKING:
@@ -116,12 +116,13 @@ class Ask:
 Decided: TypeAlias = Go | Blocked | Known | Ask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
     """A call that is about to be made.
 
     Its key is the caller's id of it with agent and tool: an answer holds for no other tool. ``named`` says that the
-    name of the tool is known, ``exact`` that its arguments are what JSON gives back.
+    name of the tool is known, ``exact`` that its arguments are what JSON gives back, ``works`` that its health was
+    looked at and is not open.
     """
 
     place: Place
@@ -134,6 +135,8 @@ class _Call:
     key: str | None
     process_id: str | None
     item: Tool | None
+    agent: Agent | None = None
+    works: bool = False
 
 
 class Guard:
@@ -155,6 +158,9 @@ class Guard:
         on_expiry: That answer.
         domain: Of the agents that are given by name.
         now: Gives the present time.
+
+    Raises:
+        ValidationError: An argument is not accepted.
     """
 
     def __init__(
@@ -180,6 +186,8 @@ class Guard:
             raise ValidationError("review", review, "policy, never, always, names of tools, or a function")
         if cache is not False and cache not in get_args(Scope):
             raise ValidationError("cache", cache, "user, everybody or False")
+        check_terms(allowed, on_expiry, answer_within)
+        keys.REVIEW_QUEUE.build(queue)
         self._repository = repository
         self._health = health
         self._reviews = reviews
@@ -279,7 +287,7 @@ class Guard:
             gone = noted == _GONE
             try:
                 asked = None if gone else self._asked(call)
-            except Unavailable as error:
+            except AgentModelError as error:
                 if noted != _NOTHING:
                     return self._unknown(call, error)
                 asked = None  # Valkey knows of no question
@@ -341,7 +349,9 @@ class Guard:
     def _reason(self, call: _Call) -> str | None:
         rule = self._rule
         if rule == "policy":
-            return "; ".join(self._reviews.needed(*call.place)) or None
+            sound: Mapping[Place, Failing] | None = {} if call.works else None
+            needed = self._reviews.needed(*call.place, tool=call.item, agent=self._agent(call), failing=sound)
+            return "; ".join(needed) or None
         if rule == "always":
             return "every call is looked at"
         if callable(rule):
@@ -403,9 +413,15 @@ class Guard:
         """The tool's item, if there is one, and whether the catalogue was asked."""
         try:
             return self._repository.tool(*place), True
-        except Unavailable as error:
+        except AgentModelError as error:
             _log.warning("guard: %s of %s is not known at present: %s", place[1], place[0], error)
             return None, False
+
+    def _agent(self, call: _Call) -> Agent | None:
+        """The agent's item, read once for a call."""
+        if call.agent is None:
+            call.agent = self._repository.agent(call.place[0])
+        return call.agent
 
     def _blocked(self, call: _Call, plan: Plan | None) -> Blocked | None:
         watched = self._block if isinstance(self._block, bool) else call.tool in self._block
@@ -414,10 +430,11 @@ class Guard:
         try:
             tools = {} if call.item is None else {call.place: call.item}
             health = self._health.health([call.place], tools).get(call.place)
-        except Unavailable as error:
+        except AgentModelError as error:
             _log.warning("guard: the health of %s of %s is not known: %s", call.place[1], call.place[0], error)
             return None
         if health is None or health.state(self._now()) != "open":
+            call.works = True
             return None
         instead = self._substitutes.of(call.place, call.tool, call.item, plan)
         told = [f"{call.tool} was not called: it fails"]
@@ -436,8 +453,11 @@ class Guard:
         if self._cache is False or not call.exact or call.item is None or not call.item.read_only:
             return Go()
         try:
-            found = self._known.look(*call.place, call.arguments, user_id=call.user_id, scope=self._cache)
-        except Unavailable as error:
+            agent = self._agent(call)
+            found = self._known.look(
+                *call.place, call.arguments, user_id=call.user_id, scope=self._cache, tool=call.item, agent=agent
+            )
+        except AgentModelError as error:
             _log.warning("guard: no answer of %s is known at present: %s", call.tool, error)
             return Go()
         return Known(found.result) if found.hit else Go(found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Tool
-from agentmodel.exceptions import Unavailable
+from agentmodel.exceptions import AgentModelError
 from agentmodel.suggest.advise import Place, Watch
 from agentmodel.suggest.plan import Plan
 from agentmodel.suggest.similar import Similarity, TextSimilarity
@@ -80,7 +80,7 @@ class Substitutes:
             known = {(tool.agent_id, tool.tool_id): tool for tool in tools}
             alike = [tool for tool in self._alike(name, item, tools) if (tool.agent_id, tool.tool_id) != place]
             failing = self._watch.failing(known, known)
-        except Unavailable as error:
+        except AgentModelError as error:
             _log.warning("guard: what works instead of %s is not known: %s", name, error)
             return ()
         sound = [tool for tool in alike if (tool.agent_id, tool.tool_id) not in failing]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agentmodel.access.repository import Repository
-from agentmodel.suggest.advise import Watch
+from agentmodel.dynamo.models import Agent, Tool
+from agentmodel.suggest.advise import Failing, Place, Watch
 from agentmodel.suggest.plan import sureness
 
 __all__ = ["Policy"]
@@ -23,25 +26,39 @@ class Policy:
         self._watch = watch
         self._evidence_below = evidence_below
 
-    def reasons(self, agent_id: str, tool_id: str) -> tuple[str, ...]:
+    def reasons(
+        self,
+        agent_id: str,
+        tool_id: str,
+        *,
+        tool: Tool | None = None,
+        agent: Agent | None = None,
+        failing: Mapping[Place, Failing] | None = None,
+    ) -> tuple[str, ...]:
         """Why a person should look before this agent calls this tool; empty where nobody need.
 
         A reason is: the tool fails at present, it is marked ``needs_review``, it is not in the catalogue, or little
         speaks for the agent.
+
+        Args:
+            agent_id: The agent.
+            tool_id: The tool.
+            tool: Its item, where it is at hand.
+            agent: The agent's item, likewise.
+            failing: Tools that fail now, likewise.
         """
-        tool = self._repository.tool(agent_id, tool_id)
-        agent = self._repository.agent(agent_id)
+        tool = self._repository.tool(agent_id, tool_id) if tool is None else tool
+        agent = self._repository.agent(agent_id) if agent is None else agent
         place = (agent_id, tool_id)
         found = []
         if tool is None:
             found.append(f"{tool_id} is not in the catalogue")
         elif tool.needs_review:
             found.append(f"{tool.name} is used only after a person agreed")
-        if self._watch is not None:
-            failing = self._watch.failing([place], {} if tool is None else {place: tool})
-            found += [
-                f"{tool_id if tool is None else tool.name} fails at present: {each.note}" for each in failing.values()
-            ]
+        if failing is None:
+            failing = {} if self._watch is None else self._watch.failing([place], {} if tool is None else {place: tool})
+        if place in failing:
+            found.append(f"{tool_id if tool is None else tool.name} fails at present: {failing[place].note}")
         low = 0.0
         if agent is not None:
             known = sureness(agent.successes or 0, agent.executions or 0).low

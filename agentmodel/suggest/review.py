@@ -23,16 +23,17 @@ from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Item
-from agentmodel.dynamo.models import Phase, Review, ReviewStatus, Verdict
+from agentmodel.dynamo.models import Agent, Phase, Review, ReviewStatus, Tool, Verdict
 from agentmodel.dynamo.table import INDEX, Query, Table
 from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import AlreadyExists, Conflict, NotFound, StaleVersion, ValidationError
+from agentmodel.suggest.advise import Failing, Place
 from agentmodel.suggest.answers import Answer, Decision, answer_of, arguments_hash, status_now
 from agentmodel.suggest.policy import Policy
 from agentmodel.suggest.waiting import Waits
 from agentmodel.ttl import expiry
 
-__all__ = ["DEFAULT_QUEUE", "Answer", "Decision", "Reviews", "Swept", "Which", "check_decision"]
+__all__ = ["DEFAULT_QUEUE", "Answer", "Decision", "Reviews", "Swept", "Which", "check_decision", "check_terms"]
 
 DEFAULT_QUEUE = "review"
 """Where questions go that name no queue."""
@@ -97,9 +98,20 @@ class Reviews(Waits):
         self._policy = policy if policy is not None else Policy(repository)
         self.on_verdict: list[Callable[[Review], None]] = []
 
-    def needed(self, agent_id: str, tool_id: str) -> tuple[str, ...]:
-        """Why a person should be asked before this agent calls this tool; empty where nobody need."""
-        return self._policy.reasons(agent_id, tool_id)
+    def needed(
+        self,
+        agent_id: str,
+        tool_id: str,
+        *,
+        tool: Tool | None = None,
+        agent: Agent | None = None,
+        failing: Mapping[Place, Failing] | None = None,
+    ) -> tuple[str, ...]:
+        """Why a person should be asked before this agent calls this tool; empty where nobody need.
+
+        What is at hand of the items, and of what fails now, is not read again.
+        """
+        return self._policy.reasons(agent_id, tool_id, tool=tool, agent=agent, failing=failing)
 
     # Ask
 
@@ -149,7 +161,7 @@ class Reviews(Waits):
         Raises:
             ValidationError: An argument is not accepted.
         """
-        _checked(allowed, on_expiry, answer_within, escalate_after, escalate_to)
+        check_terms(allowed, on_expiry, answer_within, escalate_after, escalate_to)
         at = self._now()
         digest = arguments_hash(arguments)
         until = at + answer_within
@@ -412,13 +424,14 @@ class Reviews(Waits):
         raise Conflict(f"review {_named(which)[2]} is changed by others all the time: try again")
 
 
-def _checked(
+def check_terms(
     allowed: Sequence[str],
     on_expiry: str,
     answer_within: timedelta,
-    escalate_after: timedelta | None,
-    escalate_to: str | None,
+    escalate_after: timedelta | None = None,
+    escalate_to: str | None = None,
 ) -> None:
+    """Refuse terms that no question can have; see `Reviews.ask`."""
     known = get_args(Decision)
     for each in (*allowed, on_expiry):
         if each not in known:

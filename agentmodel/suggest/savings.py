@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentmodel.access.recorder import ProcessRecorder
 from agentmodel.access.repository import Repository
+from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.exceptions import CacheUnavailable, ValidationError
 from agentmodel.suggest.advise import Place
 from agentmodel.suggest.answers import canonical
@@ -120,15 +121,25 @@ class KnownAnswers:
             self.keep(found, call.result)
         return call.result
 
-    def look(self, agent_id: str, tool_id: str, arguments: Any, *, user_id: str, scope: Scope = "user") -> Lookup:
-        """What is known for a call."""
+    def look(
+        self,
+        agent_id: str,
+        tool_id: str,
+        arguments: Any,
+        *,
+        user_id: str,
+        scope: Scope = "user",
+        tool: Tool | None = None,
+        agent: Agent | None = None,
+    ) -> Lookup:
+        """What is known for a call; the items of tool and agent are not read again where they are at hand."""
         valkey = self._valkey
-        tool = self._repository.tool(agent_id, tool_id)
+        tool = self._repository.tool(agent_id, tool_id) if tool is None else tool
         text = canonical(arguments)
         if valkey is None or tool is None or not tool.read_only:
             return Lookup(hit=False)
         self._settle()
-        agent = self._repository.agent(agent_id)
+        agent = self._repository.agent(agent_id) if agent is None else agent
         spec = canonical([tool.spec, tool.description, tool.name])
         versions = [None if agent is None else agent.revision, tool.revision, spec]
         whose = user_id if scope == "user" else None

@@ -12,6 +12,7 @@ from agentmodel import AgentModel, AsyncAgentModel, Settings
 from agentmodel.exceptions import Conflict
 from agentmodel.suggest import awaited
 from agentmodel.suggest.advise import Adviser
+from agentmodel.suggest.guard import Guard
 from agentmodel.suggest.health import HealthBook
 from agentmodel.suggest.review import Reviews
 from agentmodel.suggest.suggestions import Suggestions
@@ -105,6 +106,7 @@ def test_every_method_has_its_awaited_twin() -> None:
     """What the synchronous classes do, the awaited ones do, under the same names."""
     pairs = {
         Adviser: awaited.AsyncAdviser,
+        Guard: awaited.AsyncGuard,
         HealthBook: awaited.AsyncHealthBook,
         Reviews: awaited.AsyncReviews,
         Suggestions: awaited.AsyncSuggestions,

@@ -11,7 +11,7 @@ import pytest
 
 from agentmodel import AgentModel, AsyncAgentModel, Settings, Tool, ToolExecution
 from agentmodel.dynamo.models import Review
-from agentmodel.exceptions import CacheUnavailable, Conflict, TableUnavailable
+from agentmodel.exceptions import CacheUnavailable, Conflict, TableUnavailable, ValidationError
 from agentmodel.suggest.advise import Alternative
 from agentmodel.suggest.guard import Ask, Blocked, Decided, Go, Guard, Known
 from agentmodel.suggest.plan import Plan, Sure
@@ -381,6 +381,64 @@ def test_no_plan_is_no_error(model: AgentModel, monkeypatch: pytest.MonkeyPatch)
     assert plan.suggestion_id is not None
     assert none is None
     assert model.guard().plan("USR001", category="cafe search") is None
+
+
+# What it costs
+
+
+def test_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With everything near, a decision takes these round trips: the table is asked only where a person may be."""
+    asked: list[str] = []
+    valkey = model._valkey
+    assert valkey is not None
+    attempt, call = valkey.attempt, model.table.call
+
+    def counted(commands: Any) -> Any:
+        asked.append("valkey")
+        return attempt(commands)
+
+    def called(operation: str, **request: Any) -> Any:
+        asked.append(operation)
+        return call(operation, **request)
+
+    monkeypatch.setattr(valkey, "attempt", counted)
+    monkeypatch.setattr(model.table, "call", called)
+
+    def trips(guard: Guard, call_id: str) -> list[str]:
+        asked.clear()
+        before(guard, call_id=call_id)
+        return list(asked)
+
+    agent = model.repository.agent("AGT001")
+    assert agent is not None
+    agent.executions = agent.successes = 100
+    model.repository.put(agent)
+    mark(model, "TL002", read_only=True)
+    policy, free = model.guard(), model.guard(review="never")
+    blocks = model.guard(review="never", cache=False)
+    trips(policy, "c0")
+
+    assert ["valkey"] * 2 == trips(blocks, "c1")  # the tool, its health
+    assert ["valkey"] * 4 == trips(free, "c1")  # the agent's version, the answer
+    assert ["valkey", "valkey", "GetItem", *["valkey"] * 4] == trips(policy, "c1")  # what is noted, the question
+    assert ["valkey"] * 4 == trips(policy, "c1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"review": "sometimes"},
+        {"cache": "nobody"},
+        {"on_expiry": "edit"},
+        {"allowed": ["agree"]},
+        {"answer_within": timedelta(0)},
+        {"queue": ""},
+    ],
+)
+def test_options_are_checked(model: AgentModel, options: dict[str, Any]) -> None:
+    """A mistake is told when the guard is made, not by blocking every call."""
+    with pytest.raises(ValidationError):
+        model.guard(**options)
 
 
 # By name, awaited

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from agentmodel import (
     Agent,
     AgentModel,
+    AsyncAgentModel,
     Domain,
     Repository,
     Review,
@@ -20,6 +22,8 @@ from agentmodel import (
 )
 from agentmodel.access.pages import Page
 from agentmodel.dynamo.entity import ItemKey
+from agentmodel.suggest.answers import Answer
+from agentmodel.suggest.guard import Ask, Blocked, Go, Known
 
 
 def constructors() -> None:
@@ -120,3 +124,36 @@ def recording(model: AgentModel) -> None:
         call.result = {"any": "thing"}
         assert_type(session.session_id, str)
         assert_type(process.process_id, str)
+
+
+def tools(model: AgentModel, other: AsyncAgentModel) -> None:
+    """A function that is a tool keeps its signature, and a coroutine function stays one."""
+
+    @model.tool(agent="finder", cache="user")
+    def search(near: str, *, most: int = 3) -> list[str]:
+        """Find."""
+        return [near] * most
+
+    @other.tool(agent="finder", review={"pay"}, wait=5.0)
+    async def pay(amount: int) -> str:
+        """Pay."""
+        return str(amount)
+
+    async def use() -> str:
+        return assert_type(await pay(1), str)
+
+    assert_type(search("a", most=2), list[str])
+    assert inspect.iscoroutinefunction(use)
+
+
+def deciding(model: AgentModel) -> None:
+    """Each decision has its own parts."""
+
+    def dear(agent_id: str, tool_id: str, arguments: Any) -> str | None:
+        return "it is dear" if arguments["amount"] > 100 else None
+
+    guard = model.guard(review=dear)
+    step = guard.before(agent_id="AGT1", tool_id="TL1", user_id="USR1", session_id="SESS1")
+    assert_type(step, Go | Blocked | Known | Ask)
+    if isinstance(step, Ask):
+        assert_type(guard.answer(step.review), Answer | None)

@@ -44,7 +44,16 @@ def test_ten_mistakes_with_each_of_nine_entities() -> None:
 def test_mypy() -> None:
     """With --strict mypy finds every mistake and nothing else."""
     needs("mypy")
-    check("mypy", "--config-file", "mypy.ini", "--cache-dir", "../../.mypy_cache", "positive.py", "negative.py")
+    check(
+        "mypy",
+        "--config-file",
+        "mypy.ini",
+        "--cache-dir",
+        "../../.mypy_cache",
+        "positive.py",
+        "negative.py",
+        "negative_tools.py",
+    )
 
 
 def test_pyright() -> None:
