@@ -15,7 +15,7 @@ from agentmodel.exceptions import CacheUnavailable, Conflict, TableUnavailable, 
 from agentmodel.suggest.advise import Alternative
 from agentmodel.suggest.guard import Ask, Blocked, Decided, Go, Guard, Known
 from agentmodel.suggest.plan import Plan, Sure
-from tests.integration.suggest_world import catalogue, learn, opened, run
+from tests.integration.suggest_world import catalogue, opened
 
 SESSION = "SESS20250614001"
 PAY = {"amount": 7}
@@ -46,6 +46,14 @@ def mark(model: AgentModel, tool_id: str, **values: Any) -> None:
     for name, value in values.items():
         setattr(tool, name, value)
     model.repository.put(tool)
+
+
+def trusted(model: AgentModel) -> None:
+    """Let the agent have a history that speaks for it."""
+    agent = model.repository.agent("AGT001")
+    assert agent is not None
+    agent.executions = agent.successes = 100
+    model.repository.put(agent)
 
 
 def fail(model: AgentModel, agent_id: str = "AGT001", tool_id: str = "TL002", *, at: datetime | None = None) -> None:
@@ -236,10 +244,7 @@ def test_nobody_answers_in_time(model: AgentModel) -> None:
 
 def test_the_policy_asks(model: AgentModel) -> None:
     """By default a person is asked where `Reviews.needed` gives a reason: here a mark on the tool."""
-    for _ in range(30):
-        run(model)
-    learn(model)
-    model.publish()
+    trusted(model)
     went = before(model.guard(), call_id="c1")
     mark(model, "TL002", needs_review=True)
     step = before(model.guard(queue="money"), call_id="c2")
@@ -409,10 +414,7 @@ def test_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None
         before(guard, call_id=call_id)
         return list(asked)
 
-    agent = model.repository.agent("AGT001")
-    assert agent is not None
-    agent.executions = agent.successes = 100
-    model.repository.put(agent)
+    trusted(model)
     mark(model, "TL002", read_only=True)
     policy, free = model.guard(), model.guard(review="never")
     blocks = model.guard(review="never", cache=False)
