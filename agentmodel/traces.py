@@ -27,7 +27,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from agentmodel.exceptions import ValidationError, shown
 
-__all__ = ["MAX_LINE", "STATUSES", "BadLine", "Status", "TraceRecord", "opened", "read"]
+__all__ = ["MAX_LINE", "STATUSES", "BadLine", "Status", "TraceRecord", "opened", "outcome", "read"]
 
 MAX_LINE = 8 * 1024 * 1024
 """Bytes one line may have: far more than one call leaves in the table, and a bound on the memory a file can ask for."""
@@ -36,6 +36,21 @@ Status = Literal["ok", "error", "rejected", "edited", "blocked", "cache_hit", "i
 """How a tool call ended; only ``ok`` and ``error`` count in scores."""
 
 STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def outcome(status: Status | None, succeeded: bool) -> bool | None:
+    """Whether a call went well, as scores count it; None of a call that counts in none.
+
+    A call counts when it was really made, as the agent asked for it: its status is ``ok`` or ``error``, or it has none
+    and ``succeeded`` tells.
+
+    >>> outcome("ok", True), outcome(None, False), outcome("rejected", False), outcome("edited", True)
+    (True, False, None, None)
+    """
+    if status is None:
+        return succeeded
+    return status == "ok" if status in ("ok", "error") else None
+
 
 _GZIP = b"\x1f\x8b"
 

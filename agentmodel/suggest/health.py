@@ -25,6 +25,7 @@ from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import CacheUnavailable, Conflict, Unavailable
 from agentmodel.suggest.advise import Failing, Place
 from agentmodel.suggest.detector import Health, State
+from agentmodel.traces import outcome
 
 if TYPE_CHECKING:
     from agentmodel.cache.client import Valkey
@@ -35,7 +36,6 @@ _log = logging.getLogger(__name__)
 
 _KEPT = 60 * 86_400  # seconds a state is kept in Valkey after its last call
 _TRIES = 20  # of a write that others came before
-_COUNTED = (None, "ok", "error")
 
 Changed = Callable[[Place, Health], None]
 Call = tuple[datetime, bool]  # when, and whether it failed
@@ -114,9 +114,11 @@ class HealthBook:
     def noted(entities: Iterable[Any]) -> list[tuple[Place, Call]]:
         """What there is to learn from entities; sends nothing."""
         return [
-            ((entity.agent_id, entity.tool_id), (entity.executed_at, not entity.succeeded or entity.status == "error"))
+            ((entity.agent_id, entity.tool_id), (entity.executed_at, not well))
             for entity in entities
-            if isinstance(entity, ToolExecution) and entity.status in _COUNTED and entity.executed_at is not None
+            if isinstance(entity, ToolExecution)
+            and entity.executed_at is not None
+            and (well := outcome(entity.status, entity.succeeded)) is not None
         ]
 
     def learn(self, noted: Iterable[tuple[Place, Call]]) -> None:

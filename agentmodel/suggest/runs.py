@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agentmodel.exceptions import ValidationError
 from agentmodel.keys import parse_time
-from agentmodel.traces import TraceRecord, read
+from agentmodel.traces import TraceRecord, outcome, read
 
 if TYPE_CHECKING:
     from agentmodel.redshift.pipeline import Warehouse
@@ -31,7 +31,7 @@ class Run:
         user: Whom it worked for.
         category: The kind of request; empty where it has none.
         at: When it began; None where no time is known: such runs count as before all others.
-        tools: What was called, in order; a retry of a call is not counted again.
+        tools: What was called, in order; a retry of a call is not counted again, one that no score counts not at all.
         succeeded: How it went.
     """
 
@@ -56,7 +56,7 @@ class _Collected:
 
 
 def runs_of_traces(paths: Iterable[str | Path], *, timezone: str = "UTC") -> list[Run]:
-    """The runs in trace files; a bad line stops the reading.
+    """The runs in trace files, of calls that count in scores; a bad line stops the reading.
 
     Raises:
         ValidationError: A file cannot be read, or a line is no record.
@@ -64,6 +64,8 @@ def runs_of_traces(paths: Iterable[str | Path], *, timezone: str = "UTC") -> lis
     found: dict[tuple[str, str, str | None, str], _Collected] = {}
     for path in paths:
         for record in read(path, timezone=timezone, strict=True):
+            if outcome(record.status, record.success) is None:
+                continue
             key = (record.domain, record.agent, record.user, record.session)
             found.setdefault(key, _Collected(record)).calls.append(record)
     return [_run(each) for each in found.values()]
@@ -73,8 +75,8 @@ def _run(collected: _Collected) -> Run:
     first = collected.record
     calls = sorted(collected.calls, key=lambda call: call.step)
     times = [call.started_at for call in calls if call.started_at is not None]
-    last = {(call.step, call.tool): call.success for call in calls}
-    outcome = next((call.session_success for call in calls if call.session_success is not None), None)
+    last = {(call.step, call.tool): outcome(call.status, call.success) for call in calls}
+    told = next((call.session_success for call in calls if call.session_success is not None), None)
     return Run(
         domain=first.domain,
         agent=first.agent,
@@ -82,7 +84,7 @@ def _run(collected: _Collected) -> Run:
         category=first.category or "",
         at=min(times, default=None),
         tools=tuple(tool for _, tool in last),
-        succeeded=all(last.values()) if outcome is None else outcome,
+        succeeded=all(last.values()) if told is None else told,
     )
 
 

@@ -229,9 +229,11 @@ class SavingsRow:
 def savings(warehouse: Warehouse) -> list[SavingsRow]:
     """Measure, on the recorded runs of a refreshed warehouse, what known answers saved in each category.
 
+    Calls are those that were made, which scores count too; tokens are those of all calls, since the model asked for
+    each.
     Runs are not assigned at random to the two kinds, so the difference is what was seen, not what would be.
     """
-    from sqlalchemy import ColumnElement, and_, case, func, literal_column
+    from sqlalchemy import ColumnElement, and_, case, func, literal_column, or_
 
     from agentmodel.redshift import models as m
     from agentmodel.redshift.dialects import rows_of
@@ -240,13 +242,14 @@ def savings(warehouse: Warehouse) -> list[SavingsRow]:
     one: ColumnElement[int] = literal_column("1")
     none: ColumnElement[int] = literal_column("0")
     known = h.status == literal_column("'cache_hit'")
+    made = or_(h.status.is_(None), h.status.in_([literal_column(f"'{status}'") for status in ("", "ok", "error")]))
     rows = (
         rows_of(
             func.coalesce(s.category, literal_column("''")).label("category"),
             h.user_id,
             h.session_id,
             func.sum(case((known, one), else_=none)),
-            func.sum(case((known, none), else_=one)),
+            func.sum(case((made, one), else_=none)),
             func.sum(func.coalesce(h.input_tokens, none) + func.coalesce(h.output_tokens, none)),
             func.count(h.input_tokens) + func.count(h.output_tokens),
         )

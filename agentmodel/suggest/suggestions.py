@@ -21,6 +21,7 @@ from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import Conflict, Unavailable
 from agentmodel.suggest.plan import Plan
+from agentmodel.traces import outcome
 from agentmodel.ttl import expiry
 
 __all__ = ["Ended", "Suggestions"]
@@ -161,7 +162,11 @@ def _outcome(session: UserSession) -> bool | None:
 
 
 def _of_calls(history: SessionHistory) -> bool | None:
-    last = {(call.process_id, call.agent_id, call.tool_id): call.succeeded for call in history.executions}
+    last = {
+        (call.process_id, call.agent_id, call.tool_id): well
+        for call in history.executions
+        if (well := outcome(call.status, call.succeeded)) is not None
+    }
     return all(last.values()) if last else None
 
 

@@ -1,0 +1,149 @@
+"""Every status a call can have, through warehouse, publish, health, savings and suggestions: two of them count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentmodel import Agent, AgentModel, Domain, Settings, Tool
+from agentmodel.dynamo.models import STATUSES, Status
+from agentmodel.suggest.health import HealthBook
+from agentmodel.suggest.runs import runs_of_traces, runs_of_warehouse
+from tests.integration.suggest_world import TODAY, opened
+
+GOOD: dict[Status | None, bool] = {None: True, "ok": True, "error": False}
+"""How a call that counts went, by its status; those that are not here do not count."""
+
+ALL: tuple[Status | None, ...] = (None, *STATUSES)
+
+
+def agent_of(status: Status | None) -> str:
+    """An agent that made a call of this status only."""
+    return f"AGT{status or 'none'}"
+
+
+def call(model: AgentModel, agent_id: str, *statuses: Status | None, category: str = "cafe search") -> None:
+    """A session of calls that end so; what did not end well looks like a failure, as recorders write it."""
+    with model.session("USR001", "find a café", category=category) as session:
+        for status in statuses:
+            with session.process("step") as process, process.call(agent_id, "TL001") as one:
+                one.input_tokens = 10
+                if status is not None:
+                    one.fail("no", status=status)
+                if status in ("ok", "edited", "cache_hit"):
+                    one._entity.succeeded = True
+
+
+@pytest.fixture
+def model(settings: Settings) -> Iterator[AgentModel]:
+    """A model whose agents each made one call of one status; one made a call of each, and ended well."""
+    with opened(settings) as model:
+        agents = [*map(agent_of, ALL), "AGTall"]
+        model.repository.put(
+            Domain(domain_id="DMN001", name="store search"),
+            *[Agent(agent_id=agent, domain_id="DMN001", name=agent) for agent in agents],
+            *[Tool(agent_id=agent, tool_id="TL001", domain_id="DMN001", name="search") for agent in agents],
+        )
+        for status in ALL:
+            call(model, agent_of(status), status)
+        call(model, "AGTall", *(status for status in ALL if status != "error"))
+        yield model
+
+
+def test_scores_count_two(model: AgentModel) -> None:
+    """Executions, successes, calls and errors of agents and tools are those of calls with status ok, error, or none."""
+    model.drain()
+    model.refresh(as_of=TODAY)
+    model.publish(as_of=TODAY)
+
+    for status in ALL:
+        agent, tool = model.repository.agent(agent_of(status)), model.repository.tool(agent_of(status), "TL001")
+        assert agent is not None
+        assert tool is not None
+        good = GOOD.get(status)
+        counted = (None, None, None, None) if good is None else (1, int(good), 1, int(not good))
+        assert counted == (agent.executions, agent.successes, tool.calls, tool.errors), status
+        assert (agent.score > 0) == bool(good), status
+    every = model.repository.agent("AGTall")
+    tool = model.repository.tool("AGTall", "TL001")
+    assert every is not None
+    assert tool is not None
+    assert (1, 1, 2, 0) == (every.executions, every.successes, tool.calls, tool.errors)
+
+
+def test_runs_that_are_evaluated_are_those_that_count(model: AgentModel, tmp_path: Path) -> None:
+    """Warehouse and trace files give the evaluation the same runs: of calls that count, and of no others."""
+    model.drain()
+    model.refresh(as_of=TODAY)
+    lines: list[dict[str, Any]] = [
+        {
+            "domain": "DMN001", "agent": agent_of(status), "user": "kim", "session": f"s{status}", "step": 1,
+            "tool": "TL001", "success": status in (None, "ok", "edited", "cache_hit"), "status": status,
+        }
+        for status in ALL
+    ]  # fmt: skip
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    wanted = {agent_of(status): good for status, good in GOOD.items()}
+
+    assert wanted == {run.agent: run.succeeded for run in runs_of_traces([traces])}
+    assert wanted | {"AGTall": True} == {run.agent: run.succeeded for run in runs_of_warehouse(model.warehouse)}
+
+
+def test_health_counts_two(model: AgentModel) -> None:
+    """The health of a tool learns from calls that count, whatever the others look like."""
+    noted: dict[str, list[bool]] = {}
+    for session in model.repository.sessions("USR001", limit=100):
+        history = model.repository.session_history("USR001", session.session_id)
+        for (agent_id, _), (_, failed) in HealthBook.noted(history.executions):
+            noted.setdefault(agent_id, []).append(failed)
+
+    wanted = {agent_of(status): [not good] for status, good in GOOD.items()}
+    assert wanted | {"AGTall": [False, False]} == noted
+
+
+def test_only_errors_open_a_tool(model: AgentModel) -> None:
+    """After forty good calls, ten of a status open the tool if it is ``error``, and only then."""
+    for status in STATUSES:
+        call(model, agent_of(status), *([None] * 40))
+        call(model, agent_of(status), *([status] * 10))
+
+    states = {row.agent_id: row.state for row in model.health.tools("DMN001")}
+    assert [agent_of("error")] == [agent for agent, state in states.items() if state != "closed"]
+
+
+def test_savings_count_calls_that_were_made(model: AgentModel) -> None:
+    """The ledger's calls are those that scores count; its tokens are those of every call, since each was asked for."""
+    for status in STATUSES:
+        call(model, "AGTall", "cache_hit", status, "ok", category=status)
+    model.drain()
+    model.refresh(as_of=TODAY)
+
+    rows = {(row.category, row.unit): row for row in model.savings()}
+    for status in STATUSES:
+        calls, tokens = rows[status, "calls"], rows[status, "tokens"]
+        assert (1.0 + (status in GOOD), 1 + (status == "cache_hit")) == (calls.mean_with, calls.hits), status
+        assert tokens.mean_with == 30.0, status
+
+
+def test_suggestions_learn_from_calls_that_count(model: AgentModel) -> None:
+    """A session without an outcome of its own went as its calls that count went; with none of them it is not known."""
+    wanted = {}
+    for status in STATUSES:
+        plan = model.suggest("USR001", category="cafe search")
+        with (
+            model.session("USR001", "find a café", plan=plan) as session,
+            session.process("step") as process,
+            process.call("AGTall", "TL001", tool_name="search") as one,
+        ):
+            one.fail("no", status=status)
+            one._entity.succeeded = status in ("ok", "edited", "cache_hit")
+        wanted[plan.suggestion_id] = session.session_id, GOOD.get(status)
+
+    assert wanted == {
+        each.suggestion_id: (each.session_id, each.succeeded) for each in model.suggestions.of_user("USR001")
+    }
