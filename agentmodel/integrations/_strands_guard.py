@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pydantic
 from strands import Agent
 from strands.hooks import (
     AgentInitializedEvent,
@@ -135,24 +136,30 @@ class Guarding:
                 else:
                     event.agent.state.set(STATE, plan.model_dump(mode="json"))
             else:
-                plan = _plan_of(event.agent)
+                plan = self._kept(event.agent)
             run.follow(None if plan is None else plan.suggestion_id)
         except Exception:  # noqa: BLE001  # an agent works without a plan
             self._tracker.failed("plan")
 
     def _with_plan(self, context: InvokeModelContext) -> InvokeModelContext:
         """Put the plan after the system prompt, for this call of the model alone."""
-        try:
-            plan = _plan_of(context.agent)
-            if plan is None or (plan.source == "nothing known" and not plan.avoid):
-                return context
-            text, before = plan.as_prompt(), context.system_prompt
-        except Exception:  # noqa: BLE001  # an agent works without a plan
-            self._tracker.failed("plan")
+        plan, before = self._kept(context.agent), context.system_prompt
+        if plan is None or (plan.source == "nothing known" and not plan.avoid):
             return context
+        text = plan.as_prompt()
         if before is None or isinstance(before, str):
             return context.replace(system_prompt=f"{before}\n\n{text}" if before else text)
         return context.replace(system_prompt=[*before, {"text": text}])
+
+    def _kept(self, agent: Any) -> Plan | None:
+        """The plan in an agent's state; one of another version that cannot be read is dropped."""
+        kept = agent.state.get(STATE)
+        try:
+            return None if kept is None else Plan.model_validate(kept)
+        except pydantic.ValidationError:
+            agent.state.delete(STATE)
+            self._tracker.failed("plan")
+            return None
 
     # Calls
 
@@ -179,7 +186,7 @@ class Guarding:
     async def _decided(self, event: BeforeToolCallEvent, fate: Fate) -> None:
         run = self._run(event.agent, event.invocation_state)
         name, call_id = event.tool_use["name"], _call_id(event)
-        plan = _plan_of(event.agent)
+        plan = self._kept(event.agent)
         step = await asyncio.to_thread(
             lambda: self._guard.before(
                 agent_id=run.agent_id(event.agent.name),
@@ -299,11 +306,6 @@ def _call_id(event: BeforeToolCallEvent) -> str:
     """Identity of a call in its session: some models give the same id to calls of several messages."""
     messages = event.agent.messages
     return f"{messages[-1].get('tracking_id', '') if messages else ''}/{event.tool_use['toolUseId']}"
-
-
-def _plan_of(agent: Any) -> Plan | None:
-    kept = agent.state.get(STATE)
-    return None if kept is None else Plan.model_validate(kept)
 
 
 def _plain(content: Any) -> Any:

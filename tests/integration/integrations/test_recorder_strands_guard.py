@@ -17,7 +17,7 @@ import pytest
 
 from agentmodel import AgentModel, Settings, Tool, ToolExecution, keys
 from agentmodel.dynamo.models import Review
-from agentmodel.exceptions import TableUnavailable
+from agentmodel.exceptions import TableUnavailable, ValidationError
 from agentmodel.suggest.guard import Guard
 from agentmodel.suggest.plan import Plan, Step
 from tests.integration.integrations.scenario import (
@@ -35,7 +35,7 @@ from tests.integration.suggest_world import catalogue, opened, run
 pytest.importorskip("strands", reason="the extra strands is not installed")
 
 from strands import Agent, tool
-from strands.hooks import AfterToolCallEvent, BeforeToolCallEvent
+from strands.hooks import AfterToolCallEvent, AgentInitializedEvent, BeforeToolCallEvent, HookRegistry
 from strands.session.file_session_manager import FileSessionManager
 
 from agentmodel.integrations.strands import AgentModelHooks, Tracker
@@ -203,6 +203,35 @@ def test_the_plan_of_an_invocation_that_goes_on(
     told(agent, "something else")
 
     assert ["1. go: locate", "1. go: format"] == [str(text).splitlines()[-1] for text in scripted.systems]
+
+
+@pytest.mark.parametrize(
+    "mine", [None, "You find cafés.", [{"text": "You find cafés."}, {"cachePoint": {"type": "default"}}]]
+)
+def test_the_plan_comes_after_any_prompt(
+    model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, mine: Any
+) -> None:
+    """Without a prompt the plan is the prompt; what is marked to be cached stays before it."""
+    guard = model.guard()
+    monkeypatch.setattr(guard, "plan", lambda user_id, **_: Plan(user_id=user_id, source="own mapping", agent="one"))
+    scripted = Scripted([])
+    agent = agent_of(scripted, [search], tracker, guard, system_prompt=mine)
+    told(agent, REQUEST)
+
+    before = "You find cafés.\n" if mine else ""
+    assert [f"{before}{Plan(user_id='USRada', source='own mapping', agent='one').as_prompt()}"] == scripted.systems
+
+
+def test_a_plan_that_cannot_be_read(model: AgentModel, tracker: Tracker) -> None:
+    """What another version kept in the agent's state, and this one cannot read, is counted and left out."""
+    scripted = Scripted([])
+    agent = agent_of(scripted, [search], tracker, model.guard(), system_prompt="You find cafés.")
+    agent.messages.append({"role": "user", "content": [{"text": REQUEST}]})
+    agent.state.set("agentmodel_plan", {"steps": "three"})
+    told(agent, None)
+
+    assert ["You find cafés."] == scripted.systems
+    assert 1 == tracker.errors
 
 
 def test_no_plan(model: AgentModel, tracker: Tracker) -> None:
@@ -454,6 +483,29 @@ def test_a_decision_that_cannot_be_written(
     assert "the table does not answer" in second.interrupts[0].reason["trouble"]
     assert "end_turn" == third.stop_reason
     assert ("success", [{"text": "paid 7"}]) == scripted.results["c1"]
+
+
+def test_a_decision_that_cannot_be_read(model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it cannot be read whether somebody decided, the agent waits on; the call is not made meanwhile."""
+    scripted = Scripted(PAYMENTS[:1])
+    guard = model.guard(review=["pay"])
+    agent = agent_of(scripted, [pay], tracker, guard)
+    with monkeypatch.context() as away:
+        away.setattr(guard, "answer", down)
+        first = told(agent, REQUEST)
+    model.reviews.decide(question(model), "approve", "kim")
+    told(agent, said(pending(first), {}))
+
+    assert "could not be read: the table does not answer" in first.interrupts[0].reason["trouble"]
+    assert ("success", [{"text": "paid 7"}]) == scripted.results["c1"]
+
+
+def test_an_agent_without_middleware(model: AgentModel, tracker: Tracker) -> None:
+    """A guard that could not give known answers and plans says so when the agent is made."""
+    registry = HookRegistry()
+    AgentModelHooks(tracker, guard=model.guard()).register_hooks(registry)
+    with pytest.raises(ValidationError, match="an Agent: a guard needs its middleware"):
+        registry.invoke_callbacks(AgentInitializedEvent(agent=object()))  # type: ignore[type-var]  # as of a bidirectional agent
 
 
 def test_a_guard_that_fails_refuses(model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
