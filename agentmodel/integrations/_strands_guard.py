@@ -40,7 +40,7 @@ from agentmodel.suggest.review import Reviews
 __all__ = ["INTERRUPT", "STATE", "Fate", "Guarding", "request_of", "text_of"]
 
 INTERRUPT = "agentmodel.review"
-"""How the interrupts are named that ask for a review; asked again, they are numbered."""
+"""How the names of interrupts begin that ask for a review; the question's id and how often it was asked follow."""
 
 STATE = "agentmodel_plan"
 """Where the agent's state keeps the plan of an invocation."""
@@ -222,8 +222,10 @@ class Guarding:
                 answer, trouble = None, f"what was decided could not be read: {error}"
             if answer is not None:
                 return answer
-            name = INTERRUPT if number == 1 else f"{INTERRUPT}.{number}"
-            said = event.interrupt(name, _question(review, event.tool_use["name"], trouble))
+            # What was said to one question must not answer another, and Strands keeps it under the name.
+            said = event.interrupt(
+                f"{INTERRUPT}.{review.review_id}.{number}", _question(review, event.tool_use["name"], trouble)
+            )
             trouble = await asyncio.to_thread(self._write, review, said)
         raise AssertionError("never counted to the end")
 

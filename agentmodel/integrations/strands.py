@@ -81,7 +81,7 @@ class AgentModelHooks(HookProvider):
     Args:
         tracker: What writes; its ``domain`` is the agents' domain.
         guard: What decides: it puts a plan into the prompt, blocks a tool that fails, has a person asked by an
-            interrupt named ``agentmodel.review``, and gives known answers.
+            interrupt, and gives known answers.
 
     Attributes:
         tracker: The same; its ``errors`` counts what was not recorded.

@@ -31,7 +31,7 @@ with AgentModel.local() as model, Tracker(model, domain="cafes") as tracker:
     agent = Agent(yours, tools=[pay], name="finder", callback_handler=None, hooks=[hooks])
     result = agent("pay the bill", invocation_state=state)
     waits = next(iter(result.interrupts or ()))
-    print(result.stop_reason, waits.name, waits.reason["arguments"], waits.reason["reason"])
+    print(result.stop_reason, waits.reason["tool"], waits.reason["arguments"], waits.reason["reason"])
     decision = {"decision": "edit", "by": "lee", "arguments": {"amount": 5}}
     answers: Any = [{"interruptResponse": {"interruptId": waits.id, "response": decision}}]
     result = agent(answers, invocation_state=state)

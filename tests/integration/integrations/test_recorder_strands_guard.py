@@ -281,6 +281,15 @@ def test_another_hook_that_cancels(model: AgentModel, tracker: Tracker) -> None:
     assert () == model.reviews.inbox().items
 
 
+def test_an_unknown_tool(model: AgentModel, tracker: Tracker) -> None:
+    """Nobody is asked about a tool that does not exist."""
+    scripted = Scripted([Turn((Asked("c1", "nope", {"q": "f"}),), 3, 2)])
+    told(agent_of(scripted, [search], tracker, model.guard(review="always")), REQUEST)
+
+    assert [("nope", "unknown_tool")] == recorded(tracker, model)
+    assert () == model.reviews.inbox().items
+
+
 # Known answers
 
 
@@ -315,15 +324,24 @@ def test_an_answer_of_another_framework(model: AgentModel, tracker: Tracker) -> 
 
 
 def test_two_calls_with_one_id(model: AgentModel, tracker: Tracker) -> None:
-    """Some models give the same id to all calls of a tool: each is answered for its own arguments."""
+    """Where a model gives the same id to two calls at once, each is answered for its own arguments."""
     guard = model.guard(review="never")
     told(agent_of(Scripted([ASK]), [search], tracker, guard), REQUEST)
-    both = Turn((Asked("search", "search", {"q": "a"}), Asked("search", "search", {"q": "b"})), 3, 2)
+    both = Turn((Asked("c", "search", {"q": "a"}), Asked("c", "search", {"q": "b"})), 3, 2)
     agent = agent_of(Scripted([both]), [search], tracker, guard)
+    decided = asyncio.Barrier(2)
+
+    async def together(event: BeforeToolCallEvent) -> None:
+        assert not event.cancel_tool
+        await decided.wait()
+
+    agent.hooks.add_callback(BeforeToolCallEvent, together, order=200)
     told(agent, REQUEST)
 
-    texts = [block["toolResult"]["content"][0]["text"] for block in agent.messages[2]["content"]]
-    assert ["found a", "found b"] == sorted(texts)
+    results: Any = agent.messages[2]["content"]
+    assert ["found a", "found b"] == sorted(one["toolResult"]["content"][0]["text"] for one in results)
+    assert tracker.flush()
+    assert ["ok", "cache_hit", "ok"] == [call.status for call in shown(model)]
 
 
 # Reviews
@@ -335,7 +353,8 @@ def test_a_question_is_kept_before_the_interrupt(model: AgentModel, tracker: Tra
     (interrupt,) = told(agent, REQUEST).interrupts
 
     review = question(model)
-    assert "agentmodel.review" == interrupt.name
+    assert f"agentmodel.review.{review.review_id}.1" == interrupt.name
+    assert "agentmodel_review" == interrupt.reason["type"]
     assert model.reviews.reference(review) == interrupt.reason["review"]
     assert ({"amount": 7}, review.arguments_hash) == (interrupt.reason["arguments"], interrupt.reason["arguments_hash"])
     assert ["approve", "edit", "reject", "respond"] == interrupt.reason["allowed"]
