@@ -7,7 +7,7 @@ be another's is taken item by item.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -17,7 +17,8 @@ from agentmodel.exceptions import BatchIncomplete, Rejected, TableUnavailable, U
 
 __all__ = ["GuardedSink", "Lanes", "Outcome", "Sink", "Waiting"]
 
-_SLICE = 50  # entries one thread writes at once: two batches
+_BATCHES = 50  # entries one thread writes before it takes others: two batches
+_PUTS = 20  # likewise, where each is a call of its own
 
 
 class Sink(Protocol):
@@ -142,6 +143,7 @@ class Outcome:
     def join(self, other: Outcome) -> None:
         """Adds what became of other entries."""
         self.written += other.written
+        self.stale += other.stale
         self.moved += other.moved
         self.dead += other.dead
         self.back += other.back
@@ -179,7 +181,7 @@ class Lanes:
         bulk, versioned = _lanes(taken, outcome)
         self._put_fixed(bulk, outcome)
         if outcome.outage is None:
-            self._put_versioned(versioned, outcome)
+            self._in_slices(self._put_newer, versioned, _PUTS, outcome)
         else:
             outcome.back += versioned
         outcome.keep_unsafe()
@@ -189,18 +191,21 @@ class Lanes:
         """Writes entries that never change: in batches, but those whose keys may be another's one by one."""
         sink, batch = self._sink, Outcome()
         if not isinstance(sink, GuardedSink):
-            self._put_slices(entries, outcome)
+            self._in_slices(self._put_bulk, entries, _BATCHES, outcome)
             return
-        self._put_slices(self._put_doubtful(sink, entries, outcome, before=True), batch)
+        free = self._put_doubtful(sink, entries, outcome, before=True)
+        self._in_slices(self._put_bulk, free, _BATCHES, batch)
         # somebody may have written around the journal since it was looked for, and the batches have replaced that
         batch.written = self._put_doubtful(sink, batch.written, outcome)
         outcome.join(batch)
 
-    def _put_slices(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
-        """Writes entries in batches, a slice to each thread."""
-        slices = [(entries[at : at + _SLICE], Outcome()) for at in range(0, len(entries), _SLICE)]
+    def _in_slices(
+        self, put: Callable[[Sequence[Waiting], Outcome], None], entries: Sequence[Waiting], size: int, outcome: Outcome
+    ) -> None:
+        """Writes entries some at a time, each slice by one thread."""
+        slices = [(entries[at : at + size], Outcome()) for at in range(0, len(entries), size)]
         run = self._pool.map if self._pool is not None and len(slices) > 1 else map
-        for (_, part), _ in zip(slices, run(lambda one: self._put_bulk(*one), slices), strict=True):
+        for (_, part), _ in zip(slices, run(lambda one: put(*one), slices), strict=True):
             outcome.join(part)
 
     def _put_doubtful(
@@ -265,23 +270,19 @@ class Lanes:
         for one in entries:
             (outcome.back if one.key in unprocessed else outcome.written).append(one)
 
-    def _put_versioned(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
-        """Writes entries that may change, each under the condition that it is newer."""
-        run = self._pool.map if self._pool is not None and len(entries) > 1 else map
-        for one, found in zip(entries, run(self._put_newer, entries), strict=True):
-            if isinstance(found, TableUnavailable):
-                outcome.outage = found
-                outcome.back.append(one)
-            elif isinstance(found, Exception):
-                outcome.dead.append((one, str(found)))
+    def _put_newer(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
+        """Writes entries that may change, each under the condition that it is newer, until the table fails."""
+        for at, one in enumerate(entries):
+            try:
+                found = self._sink.put_newer(one.item or {}, one.version)
+            except TableUnavailable as error:
+                outcome.outage = error
+                outcome.back += entries[at:]
+                return
+            except (Rejected, ValidationError) as error:
+                outcome.dead.append((one, str(error)))
             else:
-                (outcome.written if found else outcome.stale).append(one)
-
-    def _put_newer(self, entry: Waiting) -> bool | Exception:
-        try:
-            return self._sink.put_newer(entry.item or {}, entry.version) is not False
-        except (TableUnavailable, Rejected, ValidationError) as error:
-            return error
+                (outcome.stale if found is False else outcome.written).append(one)
 
 
 def _lanes(taken: Iterable[Waiting], outcome: Outcome) -> tuple[list[Waiting], list[Waiting]]:
