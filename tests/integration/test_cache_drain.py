@@ -265,6 +265,17 @@ class TestOutage:
 
         assert Drained(written=3) == drainer.drain()
 
+    def test_outage_is_not_tried_for_each(self, journal: Journal, table: Table, valkey: Valkey) -> None:
+        """A table that is down is not asked again for every entry that may change."""
+        record(journal, *(item(f"A{n:02d}") for n in range(40)))
+        table.down, tried = True, []
+        table.before = lambda: tried.append(1)
+        with Drainer(valkey, table, workers=1) as drainer, pytest.raises(TableUnavailable):
+            drainer.drain()
+
+        assert 2 >= len(tried)
+        assert 40 == journal.stats().depth
+
     def test_unprocessed_items(self, journal: Journal, drainer: Drainer, table: Table) -> None:
         """What the table leaves unprocessed is written by the next pass."""
         record(journal, *(item(sk) for sk in "ABCD"), immutable=True)
