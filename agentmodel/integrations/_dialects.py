@@ -83,8 +83,6 @@ class Span:
 
 def is_tool(span: Span) -> bool:
     told = span.attributes
-    if span.scope == OWN_SCOPE:
-        return False
     if kind := told.get("openinference.span.kind"):
         return bool(kind == "TOOL")
     return (

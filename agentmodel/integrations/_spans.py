@@ -22,6 +22,7 @@ from typing import Any
 
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._dialects import (
+    OWN_SCOPE,
     Span,
     agent_of,
     asked_ids,
@@ -96,7 +97,8 @@ def calls(spans: Iterable[Span], asked: Asked | None = None) -> list[SpanCall]:
         spans: Those of the trace.
         asked: What models asked for in earlier traces; what they ask for in this one is added.
     """
-    trace = _Trace(sorted(spans, key=lambda span: (span.started_ns, span.span_id)))
+    others = (span for span in spans if span.scope != OWN_SCOPE)  # ours tell what is recorded already
+    trace = _Trace(sorted(others, key=lambda span: (span.started_ns, span.span_id)))
     known = Asked() if asked is None else asked
     for session, message in trace.messages():
         known.add(session, message)

@@ -1,28 +1,43 @@
-"""What is recorded here as telemetry of one's own: a span for each call, an event for each verdict of a person.
+"""What is recorded here as telemetry of one's own: spans for agents and calls, an event for each verdict of a person.
 
     emit(model, tracer_provider=provider, logger_provider=logs)
 
 The names are those of OpenTelemetry's conventions for GenAI, which are in development there: spans
-``execute_tool NAME`` with ``gen_ai.tool.*``, ``gen_ai.conversation.id`` and ``user.id``; events
-``gen_ai.evaluation.result``. Arguments and results are opt-in, as the conventions say, since they may hold what people
-told. `AgentModelSpanProcessor` knows these spans and does not record them again.
+``execute_tool NAME`` with ``gen_ai.tool.*``, within spans ``invoke_agent NAME`` for each agent of a session that was
+recorded from its begin; ``gen_ai.conversation.id`` and ``user.id`` on both; events ``gen_ai.evaluation.result``.
+Arguments and results are opt-in, as the conventions say, since they may hold what people told.
+`AgentModelSpanProcessor` knows these spans and does not record them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from agentmodel.access.delivery import History
 from agentmodel.client import AgentModel
-from agentmodel.dynamo.models import Review, ToolExecution
-from agentmodel.exceptions import MissingExtraError
+from agentmodel.dynamo.models import Review, ToolExecution, UserSession
+from agentmodel.exceptions import AgentModelError, MissingExtraError
 from agentmodel.integrations._dialects import OTHER, OWN_SCOPE
 
 try:
-    from opentelemetry._logs import LoggerProvider, LogRecord, get_logger
-    from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer
+    from opentelemetry._logs import Logger, LoggerProvider, LogRecord, get_logger
+    from opentelemetry.context import Context
+    from opentelemetry.trace import (
+        Span,
+        SpanKind,
+        Status,
+        StatusCode,
+        Tracer,
+        TracerProvider,
+        get_tracer,
+        set_span_in_context,
+    )
 except ModuleNotFoundError as error:
     raise MissingExtraError("opentelemetry", "telemetry", error.name) from error
 
@@ -32,6 +47,10 @@ SCORES = {"correct": 1.0, "partly": 0.5, "wrong": 0.0, "harmful": 0.0}
 """What a verdict is as a number."""
 
 
+MOST_SESSIONS = 1000
+"""Sessions that are kept at once; of more, the oldest is forgotten, and the spans of its agents are ended."""
+
+
 def emit(
     model: AgentModel,
     *,
@@ -39,7 +58,7 @@ def emit(
     logger_provider: LoggerProvider | None = None,
     content: bool = False,
 ) -> None:
-    """Emit a span for each call that this model records from now on, and an event for each verdict given through it.
+    """Emit spans of what this model records from now on, and an event for each verdict given through it.
 
     Args:
         model: The installation.
@@ -49,57 +68,141 @@ def emit(
     """
     tracer = get_tracer(OWN_SCOPE, tracer_provider=tracer_provider)
     logger = get_logger(OWN_SCOPE, logger_provider=logger_provider)
+    model.recorder.observers.append(_Spans(model, tracer, content=content))
+    model.reviews.on_verdict.append(partial(_judged, logger))
 
-    def recorded(entities: Sequence[History]) -> None:
-        for entity in entities:
-            if isinstance(entity, ToolExecution):
-                began = entity.executed_at
-                span = tracer.start_span(
-                    f"execute_tool {entity.tool_name}",
-                    kind=SpanKind.INTERNAL,
-                    attributes=_told(entity, content=content),
-                    start_time=None if began is None else _nanoseconds(began),
-                )
-                if _failed(entity):
-                    span.set_status(Status(StatusCode.ERROR, entity.error_type))
-                took = timedelta(milliseconds=entity.duration_ms or 0)
-                span.end(None if began is None else _nanoseconds(began + took))
 
-    def judged(review: Review) -> None:
-        told: dict[str, Any] = {
-            "gen_ai.evaluation.name": "review",
-            "gen_ai.evaluation.score.label": review.verdict,
-            "gen_ai.evaluation.score.value": SCORES.get(review.verdict or ""),
-            "gen_ai.evaluation.explanation": review.decision_reason,
-            "gen_ai.conversation.id": review.session_id,
-            "user.id": review.user_id,
-        }
-        present = {name: value for name, value in told.items() if value is not None}
-        logger.emit(LogRecord(event_name="gen_ai.evaluation.result", attributes=present))
+def _judged(logger: Logger, review: Review) -> None:
+    told: dict[str, Any] = {
+        "gen_ai.evaluation.name": "review",
+        "gen_ai.evaluation.score.label": review.verdict,
+        "gen_ai.evaluation.score.value": SCORES.get(review.verdict or ""),
+        "gen_ai.evaluation.explanation": review.decision_reason,
+        "gen_ai.conversation.id": review.session_id,
+        "user.id": review.user_id,
+    }
+    logger.emit(LogRecord(event_name="gen_ai.evaluation.result", attributes=_present(told)))
 
-    model.recorder.observers.append(recorded)
-    model.reviews.on_verdict.append(judged)
+
+@dataclass
+class _Session:
+    """A session that is recorded here: as it was told last, and the spans of its agents that are open."""
+
+    entity: UserSession
+    agents: dict[str, Span] = field(default_factory=dict)
+
+    def end(self) -> None:
+        """End the spans, as the session has ended."""
+        at = self.entity.ended_at
+        for span in self.agents.values():
+            if self.entity.succeeded is False:
+                span.set_attribute("error.type", OTHER)
+                span.set_status(Status(StatusCode.ERROR, self.entity.summary))
+            span.end(None if at is None else _nanoseconds(at))
+        self.agents.clear()
+
+
+class _Spans:
+    """Makes spans of what is recorded: those of a session's agents are open until it ends."""
+
+    def __init__(self, model: AgentModel, tracer: Tracer, *, content: bool) -> None:
+        self._model = model
+        self._tracer = tracer
+        self._content = content
+        self._sessions: OrderedDict[tuple[str, str], _Session] = OrderedDict()
+        self._names: dict[str, str] = {}
+        self._lock = threading.RLock()  # an exporter may record
+
+    def __call__(self, entities: Sequence[History]) -> None:
+        calls = [entity for entity in entities if isinstance(entity, ToolExecution)]
+        names = {call.agent_id: self._name(call.agent_id) for call in calls}
+        with self._lock:
+            for entity in entities:
+                if isinstance(entity, UserSession):
+                    self._told(entity)
+            for call in calls:
+                self._called(call, names[call.agent_id])
+            for place in {(one.user_id, one.session_id) for one in entities}:  # an end may be told before the calls
+                session = self._sessions.get(place)
+                if session is not None and session.entity.ended_at is not None:
+                    session.end()
+
+    def _told(self, entity: UserSession) -> None:
+        place = entity.user_id, entity.session_id
+        self._sessions.setdefault(place, _Session(entity)).entity = entity
+        self._sessions.move_to_end(place)
+        while len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)[1].end()
+
+    def _called(self, call: ToolExecution, agent: str | None) -> None:
+        began = None if call.executed_at is None else _nanoseconds(call.executed_at)
+        span = self._tracer.start_span(
+            f"execute_tool {call.tool_name}",
+            context=self._around(call, agent, began),
+            kind=SpanKind.INTERNAL,
+            attributes=_present(_call(call, content=self._content) | _who(call, agent)),
+            start_time=began,
+        )
+        if _failed(call):
+            span.set_status(Status(StatusCode.ERROR, call.error_type))
+        span.end(None if began is None else began + (call.duration_ms or 0) * 1_000_000)
+
+    def _around(self, call: ToolExecution, agent: str | None, began: int | None) -> Context | None:
+        """The span of the agent that calls; None where its session was not told."""
+        session = self._sessions.get((call.user_id, call.session_id))
+        if session is None:
+            return None
+        if call.agent_id not in session.agents:
+            session.agents[call.agent_id] = self._tracer.start_span(
+                f"invoke_agent {agent}" if agent else "invoke_agent",
+                kind=SpanKind.INTERNAL,
+                attributes=_present({"gen_ai.operation.name": "invoke_agent"} | _who(call, agent)),
+                start_time=began,
+            )
+        return set_span_in_context(session.agents[call.agent_id])
+
+    def _name(self, agent_id: str) -> str | None:
+        """An agent's name in the catalogue, asked for once."""
+        if agent_id not in self._names:
+            try:
+                agent = self._model.repository.agent(agent_id)
+            except AgentModelError:
+                return None  # a catalogue that does not answer costs a name, and no record
+            if agent is None:
+                return None
+            self._names[agent_id] = agent.name
+        return self._names[agent_id]
+
+
+def _who(call: ToolExecution, agent: str | None) -> dict[str, Any]:
+    return {
+        "gen_ai.agent.id": call.agent_id,
+        "gen_ai.agent.name": agent,
+        "gen_ai.conversation.id": call.session_id,
+        "user.id": call.user_id,
+    }
 
 
 def _failed(entity: ToolExecution) -> bool:
     return not entity.succeeded and entity.status in (None, "error")
 
 
-def _told(entity: ToolExecution, *, content: bool) -> dict[str, Any]:
+def _call(entity: ToolExecution, *, content: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": entity.tool_name,
         "gen_ai.tool.type": "function",
         "gen_ai.tool.call.id": entity.call_id,
-        "gen_ai.agent.id": entity.agent_id,
-        "gen_ai.conversation.id": entity.session_id,
-        "user.id": entity.user_id,
         "error.type": (entity.error_type or OTHER) if _failed(entity) else None,
         "agentmodel.status": entity.status,
     }
     if content:
         told["gen_ai.tool.call.arguments"] = entity.values
         told["gen_ai.tool.call.result"] = None if _failed(entity) else entity.result
+    return told
+
+
+def _present(told: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
