@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -215,6 +216,7 @@ class SessionRecorder:
         self._recorder = recorder
         self._new = new
         self._calls = 0
+        self._counting = threading.Lock()  # threads may share a session
         self._around: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
 
@@ -306,8 +308,9 @@ class SessionRecorder:
 
     def next_call(self) -> int:
         """The number of the next call of this session, from 1: the order of calls."""
-        self._calls += 1
-        return self._calls
+        with self._counting:
+            self._calls += 1
+            return self._calls
 
 
 class ProcessRecorder:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentmodel import keys
 from agentmodel.access.importing import ANONYMOUS
-from agentmodel.access.recorder import ProcessRecorder, SessionRecorder, as_text, fitting, running
+from agentmodel.access.recorder import ProcessRecorder, SessionRecorder, running
 from agentmodel.dynamo.models import Review, Status, ToolExecution, UserSessionProcess
 from agentmodel.exceptions import (
     CallRejected,
@@ -28,7 +28,7 @@ from agentmodel.exceptions import (
 )
 from agentmodel.suggest.advise import Place
 from agentmodel.suggest.answers import Answer, canonical
-from agentmodel.suggest.bound import Bound, bind, unbound
+from agentmodel.suggest.bound import Bound, bind, said, unbound
 from agentmodel.suggest.guard import Ask, Blocked, Decided, Go, Guard, Known
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ class Call:
     def __init__(self, functions: Functions, tool: FunctionTool) -> None:
         self._functions = functions
         self._tool = tool
+        self._turn = threading.Lock()  # a task that is cancelled ends the call while a thread begins it
+        self._over = False
+        self._unfit: str | None = None
         self._own: SessionRecorder | None = None
         self._inside = False
         self._claimed = False
@@ -119,15 +122,34 @@ class Call:
             NotCalled: It is not to be called; the kind of the error says why.
             ConfigurationError: A person may be asked, and outside of a session the answer would not be found again.
         """
-        tool = self._tool
+        with self._turn:
+            if self._over:
+                return
+            self.args, self.kwargs = args, kwargs
+            try:
+                self._begin()
+            except (NotCalled, ConfigurationError):
+                raise
+            except Exception as error:
+                self._functions.failed(f"the begin of a call of {self._tool.name}")
+                if self._tool.asks:
+                    raise NotCalled(
+                        f"{self._tool.name} was not called: whether a person must agree is not known"
+                    ) from error
+        if self._unfit is not None:
+            raise TypeError(self._unfit)
+
+    def _begin(self) -> None:
+        tool, (args, kwargs) = self._tool, (self.args, self.kwargs)
         self._join()
         self._functions.catalogue(tool)
         try:
             bound = bind(tool.signature, args, kwargs)
         except TypeError as error:
+            self._unfit = f"{tool.name}(): {error}"
             self._claim(unbound(args, kwargs))
             self._start()
-            raise TypeError(f"{tool.name}(): {error}") from None
+            return
         self._bound = bound
         self.args, self.kwargs = bound.given.args, bound.given.kwargs
         self._claim(bound.plain)
@@ -220,7 +242,7 @@ class Call:
         with self.waiting():
             answer = self._tool.guard.answer(step.review)
         if answer is not None:
-            self.decided(answer)
+            self._follow(answer)
         elif self._tool.wait is False:
             raise self._pending(step.review)
         else:
@@ -249,6 +271,11 @@ class Call:
         Raises:
             CallRejected: Not to make the call.
         """
+        with self._turn:
+            if not self._over:
+                self._follow(answer)
+
+    def _follow(self, answer: Answer) -> None:
         name = self._tool.name
         if answer.permits:
             try:
@@ -287,15 +314,17 @@ class Call:
 
     def end(self, error: BaseException | None) -> None:
         """Record how it went, keep its answer where it may be given again, and end a session of its own."""
-        if self._open:
-            self._finish(error)
-        elif self._claimed:
-            self._release()
-        if self._own is not None:
+        with self._turn:
+            self._over = True
             try:
-                self._functions.recorder.record(self._own.ended(error))
+                if self._open:
+                    self._finish(error)
+                elif self._claimed:
+                    self._release()
+                if self._own is not None:
+                    self._functions.recorder.record(self._own.ended(error))
             except Exception:  # noqa: BLE001  # the function has been called
-                self._functions.failed(f"the end of {self._tool.name}'s session")
+                self._functions.failed(f"the end of a call of {self._tool.name}")
 
     def _finish(self, error: BaseException | None) -> None:
         if error is None:
@@ -370,11 +399,11 @@ class Call:
                     tool_id=tool.place[1],
                     attempt=self._attempt,
                     tool_name=tool.name,
-                    values=fitting(as_text(self._plain)),
+                    values=said(self._plain),
                     executed_at=self._began,
                     succeeded=status in ("ok", "edited", "cache_hit"),
                     status=status,
-                    result=fitting(as_text(result)),
+                    result=said(result),
                     call_number=self._number,
                     call_id=self._identity if self._attempt == 1 else f"{self._identity}-{self._attempt}",
                     error_type=error_type,

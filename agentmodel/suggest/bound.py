@@ -11,9 +11,9 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from agentmodel.access.recorder import as_text
+from agentmodel.access.recorder import as_text, fitting
 
-__all__ = ["Bound", "bind", "schema_of", "unbound"]
+__all__ = ["Bound", "bind", "said", "schema_of", "unbound"]
 
 _OWN = ("self", "cls")  # what a method is called on is no argument
 
@@ -88,12 +88,25 @@ def unbound(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {"args": [_json(value)[0] for value in args]} | named if args else named
 
 
-def _json(value: Any) -> tuple[Any, bool]:
+def said(value: Any) -> str | None:
+    """A value as text that the stores take, whatever it is; see `as_text`.
+
+    >>> said({"near": "the park"}), said(None)
+    ('{"near": "the park"}', None)
+    """
     try:
-        plain = json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError):
-        return as_text(value), False
-    return plain, _same(value, plain)
+        return fitting(as_text(value))
+    except Exception:  # noqa: BLE001  # an object's own words for itself, which may raise anything
+        return f"<{type(value).__qualname__}>"
+
+
+def _json(value: Any) -> tuple[Any, bool]:
+    """A value as JSON has it, and whether that says all of it."""
+    try:
+        plain = json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="replace"))
+        return plain, _same(value, plain)
+    except (TypeError, ValueError, RecursionError):
+        return said(value), False
 
 
 def _same(value: Any, plain: Any) -> bool:

@@ -120,7 +120,7 @@ class Functions:
                 asks=asks,
                 wait=wait,
             )
-            if inspect.iscoroutinefunction(function):
+            if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
                 return cast("Callable[P, R]", self._awaited(tool))
             return cast("Callable[P, R]", self._plain(tool))
 

@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from agentmodel import keys
-from agentmodel.access.recorder import as_text
+from agentmodel.access.recorder import as_text, fitting
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Agent, Review, Status, Tool
 from agentmodel.exceptions import AgentModelError, CacheUnavailable, TableUnavailable, ValidationError
@@ -304,8 +304,11 @@ class Guard:
 
     def after(self, step: Decided, result: Any) -> None:
         """Keep the answer of a call that was made, where it may be given again; never raises."""
-        if isinstance(step, Go) and step.lookup is not None and not step.lookup.hit:
-            self._known.keep(step.lookup, result)
+        if isinstance(step, Go) and step.lookup is not None:
+            try:
+                self._known.keep(step.lookup, result)
+            except Exception as error:  # noqa: BLE001  # the call was made; an odd result is asked for again
+                _log.warning("guard: an answer was not kept: %s", error)
 
     def answer(self, review: Review) -> Answer | None:
         """What was decided about a call, or None while the question is open.
@@ -466,7 +469,7 @@ class Guard:
 def _plain(arguments: Any) -> tuple[Any, bool]:
     """Arguments as a question keeps them, and whether that is exactly what they are."""
     try:
-        canonical(arguments)
-    except ValidationError:
-        return as_text(arguments), False
+        canonical(arguments).encode()
+    except (ValidationError, UnicodeEncodeError):
+        return fitting(as_text(arguments)), False
     return arguments, True

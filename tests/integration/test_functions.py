@@ -337,6 +337,44 @@ def test_what_is_not_recorded_is_counted(model: AgentModel, monkeypatch: pytest.
     assert 3 == model.functions.errors  # the catalogue, and the step of each call
 
 
+class Odd:
+    """Has no words for itself."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("review", ["never", "always"])
+def test_any_argument_is_taken(model: AgentModel, review: Any) -> None:
+    """Text that is no Unicode, objects without words, and what holds itself reach the function as they are."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    itself: list[Any] = []
+    itself.append(itself)
+    odd = Odd()
+    got: list[Any] = []
+
+    @model.tool(agent="finder", review=review, cache="user")
+    def search(near: Any) -> Any:
+        got.append(near)
+        return near
+
+    given = ["caf\ud800", odd, itself, deep, float("nan"), b"\xff"]
+    with model.session("USR001", "find"):
+        for each in given:
+            if review == "always":
+                with pytest.raises(ReviewPending) as pending:
+                    search(each)
+                model.reviews.decide(pending.value.review, "approve", "kim")
+            search(each)
+
+    assert all(one is other for one, other in zip(given, got, strict=True))
+    assert [("search", "ok", 1)] * 6 == told(model)
+    assert ('{"near": "<Odd>"}', "<Odd>") == (calls(model)[1].values, calls(model)[1].result)
+    assert 0 == model.functions.errors
+
+
 def test_a_generator_is_refused(model: AgentModel) -> None:
     """It has no one result that could be recorded."""
 
@@ -587,6 +625,42 @@ def test_awaiting_a_person(settings: Settings, monkeypatch: pytest.MonkeyPatch) 
                 review = await asyncio.to_thread(questions.get, timeout=30)
                 await model.reviews.decide(review, "approve", "kim")
                 assert "paid 7" == await task
+
+    asyncio.run(main())
+
+
+def test_cancelled_while_it_is_decided(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is cancelled meanwhile leaves no call behind: made again, it is the same one, with its question."""
+
+    async def main() -> None:
+        async with AsyncAgentModel(opened(settings)) as model:
+            questions = told_of_questions(model.sync, monkeypatch)
+            begun, goes_on = threading.Event(), threading.Event()
+            catalogue = model.functions.catalogue
+
+            def held(tool: Any) -> None:
+                begun.set()
+                goes_on.wait(30)
+                catalogue(tool)
+
+            monkeypatch.setattr(model.functions, "catalogue", held)
+
+            @model.tool(agent="payer", review="always")
+            async def pay(amount: int) -> str:
+                return f"paid {amount}"
+
+            async with model.session("USR001", "pay"):
+                task = asyncio.create_task(pay(7))
+                await asyncio.to_thread(begun.wait, 30)
+                task.cancel()
+                goes_on.set()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                review = questions.get(timeout=30)
+                await model.reviews.decide(review, "approve", "kim")
+                assert "paid 7" == await pay(7)
+
+            assert [("pay", "ok", 1)] == told(model.sync)
 
     asyncio.run(main())
 
