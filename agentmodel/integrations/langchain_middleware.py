@@ -241,7 +241,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             run = self._run(config, request.state)
             for message in response.result:
                 if isinstance(message, AIMessage) and message.tool_calls:
-                    tell_turn(run, str(config["metadata"].get("langgraph_node") or "model"), message)
+                    tell_turn(run, str((config.get("metadata") or {}).get("langgraph_node") or "model"), message)
         except Exception:  # noqa: BLE001  # what fails in recording is never the agent's
             self.tracker.failed("turn")
 

@@ -30,7 +30,7 @@ from agentmodel import keys
 from agentmodel.access.recorder import as_text, fitting
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Agent, Review, Status, Tool
-from agentmodel.exceptions import AgentModelError, CacheUnavailable, TableUnavailable, ValidationError
+from agentmodel.exceptions import AgentModelError, CacheUnavailable, NotFound, TableUnavailable, ValidationError
 from agentmodel.suggest.advise import Adviser, Failing, Place
 from agentmodel.suggest.answers import Answer, Decision, answer_of, canonical
 from agentmodel.suggest.health import HealthBook
@@ -231,6 +231,9 @@ class Guard:
         try:
             who = keys.id_of("USR", user_id)
             return self._adviser.suggest(who, category=category, request=request, domain_id=domain_id)
+        except NotFound as error:
+            _log.debug("guard.no_plan: nothing was recorded of the domain yet: %s", error)
+            return None
         except Exception as error:  # noqa: BLE001  # an agent works without a plan
             _log.warning("guard.no_plan: %s goes on without a plan: %s", user_id, error)
             return None

@@ -446,6 +446,12 @@ def test_options_are_checked(model: AgentModel, options: dict[str, Any]) -> None
 # By name, awaited
 
 
+def test_a_domain_that_is_new(model: AgentModel, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a domain that nothing was recorded of there is no plan, and that is no warning."""
+    assert model.guard().plan("USR001", request="find a café", domain_id="DMNnew") is None
+    assert [] == caplog.records
+
+
 def test_names_are_ids(model: AgentModel) -> None:
     """Agent, tool, user and session may be given by name: the ids are those that the recorders make."""
     guard = model.guard(review="always", domain="support")
