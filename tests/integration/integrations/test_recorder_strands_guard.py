@@ -185,10 +185,10 @@ def test_the_plan_of_an_invocation_that_goes_on(
 ) -> None:
     """After an interrupt a new agent on the same conversation reads the plan that was made; a new request has its own."""
     guard = model.guard(review=["pay"])
-    tools = iter(["locate", "format"])
+    tools = ["format", "locate"]
 
     def planned(user_id: str, **_: Any) -> Plan:
-        step = Step(process="go", agent_id="AGT001", tool_id="TL001", tool=next(tools))
+        step = Step(process="go", agent_id="AGT001", tool_id="TL001", tool=tools.pop())
         return Plan(user_id=user_id, steps=(step,), source="own mapping", agent_id="AGT001", agent="one")
 
     def taken_up(*turns: Turn) -> tuple[Scripted, Agent]:
@@ -309,6 +309,22 @@ def test_a_known_answer(model: AgentModel, tracker: Tracker) -> None:
     assert ["a"] == calls
     assert ("success", [{"json": {"found": "a"}}, {"text": "one"}]) == scripted.results["c1"] == scripted.results["c2"]
     assert [("search", "ok"), ("search", "cache_hit")] == recorded(tracker, model)
+
+
+def test_an_error_is_not_kept(model: AgentModel, tracker: Tracker) -> None:
+    """A read-only tool that failed is called again with the same arguments."""
+    guard, failures = model.guard(review="never"), [ConnectionError("gone")]
+
+    @tool(name="search")
+    def once(q: str) -> str:
+        """Fail once."""
+        if failures:
+            raise failures.pop()
+        return q
+
+    told(agent_of(Scripted([ASK, AGAIN]), [once], tracker, guard), REQUEST)
+
+    assert [("search", "error"), ("search", "ok")] == recorded(tracker, model)
 
 
 def test_an_answer_of_another_framework(model: AgentModel, tracker: Tracker) -> None:
