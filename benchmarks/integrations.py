@@ -172,7 +172,31 @@ def opentelemetry(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     ours.shutdown()
 
 
-FRAMEWORKS = {"langchain": langchain, "strands": strands, "opentelemetry": opentelemetry}
+def python(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
+    """Plain functions in a session: as they are, recorded, and decided by each part of the guard; all of it at once."""
+
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    def run(function: Callable[[str], str]) -> Callable[[], None]:
+        def run() -> None:
+            with model.session("USRkim", "find it"):
+                for number in range(calls):
+                    function(f"a{number}")
+
+        return run
+
+    for case, options in {
+        "recorded": {"block": False},
+        "recorded, blocked while it fails": {},
+        "and asked about by a rule that says no": {"review": lambda *_: None},
+    }.items():
+        recorded = model.tool(agent="finder", name=f"search{len(case)}", **options)(search)
+        yield f"Plain Python, {case}", (run(search), run(recorded), model.settle)
+
+
+FRAMEWORKS = {"langchain": langchain, "strands": strands, "opentelemetry": opentelemetry, "python": python}
 
 
 def report(asked: list[str], *, rounds: int, calls: int) -> list[Line]:

@@ -284,6 +284,10 @@ class Guard:
             process_id=process_id,
             item=item,
         )
+        return self._decide(call, plan)
+
+    def _decide(self, call: _Call, plan: Plan | None) -> Decided:
+        """What was decided before, else health, review and known answers, in this order."""
         gone = False
         if self._rule != "never" and call.key is not None:
             noted = self._noted(call)
