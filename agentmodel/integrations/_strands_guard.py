@@ -105,10 +105,13 @@ class Guarding:
         with self._lock:
             return self._fates.get(agent, {}).get(_key(call))
 
-    def forget(self, agent: Any) -> None:
-        """The invocation is over."""
+    def forget(self, agent: Any, call: ToolUse | None = None) -> None:
+        """A call is over, or with none given, the invocation."""
         with self._lock:
-            self._fates.pop(agent, None)
+            if call is None:
+                self._fates.pop(agent, None)
+            else:
+                self._fates.get(agent, {}).pop(_key(call), None)
 
     def _attach(self, event: AgentInitializedEvent | BeforeInvocationEvent) -> None:
         agent = event.agent
@@ -129,8 +132,10 @@ class Guarding:
         try:
             run = self._run(event.agent, event.invocation_state)
             if event.messages:
-                request = text_of(event.invocation_state.get("request")) or request_of(event.messages)
-                plan = await asyncio.to_thread(self._guard.plan, run.user_id, request=request, category=run.category)
+                state = event.invocation_state
+                request = text_of(state.get("request")) or request_of(event.messages)
+                category = text_of(state.get("category"))
+                plan = await asyncio.to_thread(self._guard.plan, run.user_id, request=request, category=category)
                 if plan is None:
                     event.agent.state.delete(STATE)
                 else:
@@ -170,7 +175,7 @@ class Guarding:
         asked = event.tool_use["input"] if earlier is None else earlier.asked
         fate = Fate(asked, asked)
         try:
-            await self._decided(event, fate)
+            await self._decided(event, fate, again=earlier is not None)
         except InterruptException:
             raise
         except Exception:  # noqa: BLE001  # a call that nobody could decide about is not made
@@ -183,7 +188,7 @@ class Guarding:
         if fate.message is not None:
             event.cancel_tool = fate.message
 
-    async def _decided(self, event: BeforeToolCallEvent, fate: Fate) -> None:
+    async def _decided(self, event: BeforeToolCallEvent, fate: Fate, *, again: bool) -> None:
         run = self._run(event.agent, event.invocation_state)
         name, call_id = event.tool_use["name"], _call_id(event)
         plan = self._kept(event.agent)
@@ -197,6 +202,7 @@ class Guarding:
                 session_id=run.session_id,
                 call_id=call_id,
                 plan=plan,
+                fresh=again,  # whoever has a call tried again has seen its answer
             )
         )
         match step:

@@ -182,6 +182,8 @@ class AgentModelHooks(HookProvider):
         )
         if fate is not None and fate.notice is not None:  # its message still has the model's own arguments
             event.result = {**event.result, "content": [{"text": fate.notice}, *event.result["content"]]}
+        if self._guarding is not None and not event.retry:
+            self._guarding.forget(event.agent, call)
 
     @_guarded
     def _done(self, event: AfterInvocationEvent) -> None:

@@ -311,6 +311,21 @@ def test_a_known_answer(model: AgentModel, tracker: Tracker) -> None:
     assert [("search", "ok"), ("search", "cache_hit")] == recorded(tracker, model)
 
 
+def test_a_known_answer_that_is_tried_again(model: AgentModel, tracker: Tracker) -> None:
+    """Whoever is not content with a known answer gets one from the tool."""
+    guard = model.guard(review="never")
+    retries = [True, False]
+
+    def again(event: AfterToolCallEvent) -> None:
+        event.retry = event.tool_use["toolUseId"] == "c2" and retries.pop(0)
+
+    agent = agent_of(Scripted([ASK, AGAIN]), [search], tracker, guard)
+    agent.add_hook(again, AfterToolCallEvent)
+    told(agent, REQUEST)
+
+    assert [("search", "ok"), ("search", "cache_hit"), ("search", "ok")] == recorded(tracker, model)
+
+
 def test_an_error_is_not_kept(model: AgentModel, tracker: Tracker) -> None:
     """A read-only tool that failed is called again with the same arguments."""
     guard, failures = model.guard(review="never"), [ConnectionError("gone")]
@@ -500,6 +515,16 @@ def test_the_same_id_in_a_later_message(model: AgentModel, tracker: Tracker) -> 
 
     assert "interrupt" == second.stop_reason
     assert {"amount": 7} == question(model).arguments
+
+
+def test_what_a_person_made_of_another_call(model: AgentModel, tracker: Tracker) -> None:
+    """A later call of the same id that looks like the edited one is asked about as the model made it."""
+    later = Turn((Asked("c1", "pay", {"amount": 5}),), 6, 4)
+    agent = agent_of(Scripted([PAYMENTS[0], later]), [pay], tracker, model.guard(review=["pay"]))
+    first = told(agent, REQUEST)
+    told(agent, said(pending(first), {"decision": "edit", "by": "kim", "arguments": {"amount": 5}}))
+
+    assert {"amount": 5} == question(model).arguments
 
 
 def test_a_decision_that_cannot_be_written(
