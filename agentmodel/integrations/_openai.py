@@ -15,7 +15,9 @@ from agents.run_context import RunContextWrapper
 from agents.tool import FunctionTool, Tool, default_tool_timeout_error_message
 from agents.tracing import Span, get_current_trace
 
+from agentmodel.dynamo.models import Status
 from agentmodel.integrations._calls import Run
+from agentmodel.suggest.guard import Decided
 
 _TOLD = ("user_id", "session_id", "request", "category", "suggestion_id")
 _REFUSED = "Invalid JSON input for tool"  # how the SDK calls what pydantic refused, whose own error it hides
@@ -29,6 +31,7 @@ class Asked:
     tool: str
     arguments: str
     known: bool  # whether the agent may have such a tool
+    fate: Status | None = None  # if that is decided
 
 
 @dataclass(slots=True, eq=False)
@@ -36,10 +39,14 @@ class Task:
     """One run of the SDK's runner; that of an agent used as a tool belongs to the outermost."""
 
     session: str
+    agent: str
     told: dict[str, str] = field(default_factory=dict)
     outermost: Task | None = None
     run: Run | None = None
     hooked: bool = False
+    known: bool = False  # whether the run's context has said whom it is for
+    planned: bool = False
+    steps: dict[str, Decided] = field(default_factory=dict)  # what a guard decided, by call
     asks: int = 0  # how often the model was asked
     begun: dict[str, int] = field(default_factory=dict)  # attempts by call, of hooks without spans
     errors: dict[str, str] = field(default_factory=dict)  # by call
@@ -70,6 +77,7 @@ class Node:
     call: tuple[str, int] | None = None  # id and attempt, when a hook told of its start
     result: tuple[datetime, Any] | None = None  # when a hook told of its end
     failure: str | None = None
+    settled: bool = False  # it is recorded already
 
 
 def told_by(source: Any) -> dict[str, str]:
@@ -162,10 +170,12 @@ def request_of(items: Sequence[Any]) -> str | None:
     return None
 
 
-def task_of(span: Span[Any]) -> Task:
+def task_of(span: Span[Any], agent: str) -> Task:
     trace = get_current_trace()
     group = None if trace is None or trace.trace_id != span.trace_id else getattr(trace, "group_id", None)
-    return Task(text_of(group) or span.trace_id, told_by(getattr(trace, "metadata", None) or span.trace_metadata))
+    return Task(
+        text_of(group) or span.trace_id, agent, told_by(getattr(trace, "metadata", None) or span.trace_metadata)
+    )
 
 
 def failed(node: Node) -> str | None:

@@ -67,10 +67,11 @@ try:
         told_by,
         tool_of,
     )
+    from agentmodel.integrations._openai_guard import AgentModelGuard
 except ModuleNotFoundError as error:
     raise MissingExtraError("openai-agents", "the recorder of the OpenAI Agents SDK", error.name) from error
 
-__all__ = ["AgentModelRecorder", "Tracker"]
+__all__ = ["AgentModelGuard", "AgentModelRecorder", "Tracker"]
 
 P = ParamSpec("P")
 
@@ -136,15 +137,31 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
 
     @_guarded
     def _failed(self, context: RunContextWrapper[Any], call_id: str, error: Exception) -> None:
-        task, node = self._place(context)
+        task, node = self.place(context)
         if node is None:
             task.errors[call_id] = name_of(error)
         else:
             node.failure = name_of(error)
 
+    # What a guard tells
+
+    @_guarded
+    def refused(self, context: ToolContext[Any], asked: Asked, status: Status, message: str) -> None:
+        """Record a call that the guard did not let through."""
+        task, node = self.place(context)
+        self._not_made(task, context.tool_call_id, asked, status, message)
+        if node is not None:
+            node.settled = True
+
+    @_guarded
+    def expect(self, run: Run, call_id: str, asked: Asked) -> None:
+        """Know why a call will not be made, for when the run goes on."""
+        self._asked(run)[call_id] = asked
+
     # What both know
 
-    def _run(self, task: Task) -> Run:
+    def run(self, task: Task) -> Run:
+        """The run in the history; that of the outermost, of an agent used as a tool."""
         whole = task.outermost or task
         if whole.run is None:
             told = whole.told
@@ -161,7 +178,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         return self._waiting.setdefault(run, {})
 
     def _not_made(self, task: Task, call_id: str, asked: Asked, status: Status, message: Any) -> None:
-        run = self._run(task)
+        run = self.run(task)
         self._asked(run).pop(call_id, None)
         run.call(
             call_id,
@@ -174,7 +191,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
 
     # Hooks
 
-    def _place(self, context: RunContextWrapper[Any]) -> tuple[Task, Node | None]:
+    def place(self, context: RunContextWrapper[Any]) -> tuple[Task, Node | None]:
         """The run of a hook and the span it is called in; without spans its usage tells runs apart."""
         span = get_current_span()
         node = None if span is None else self._nodes.get(span.span_id)
@@ -183,18 +200,23 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         elif id(context.usage) in self._alone:
             task = self._alone[id(context.usage)][1]
         else:
-            task = Task(uuid.uuid4().hex)
+            task = Task(uuid.uuid4().hex, self._agent)
             self._alone[id(context.usage)] = context.usage, task
             if len(self._alone) > _OPEN:
                 self._alone.popitem(last=False)
+        whole = task.outermost or task
+        if not task.known and whole.run is None:
+            whole.told |= told_by(context.context)
+        task.known = True
         return task, node
+
+    def node(self, span_id: str) -> Node | None:
+        """A span that has not ended."""
+        return self._nodes.get(span_id)
 
     def _heard(self, context: RunContextWrapper[Any]) -> tuple[Task, Node | None]:
         """The same, of a run whose hooks are these."""
-        task, node = self._place(context)
-        whole = task.outermost or task
-        if not task.hooked and whole.run is None:
-            whole.told |= told_by(context.context)
+        task, node = self.place(context)
         task.hooked = True
         return task, node
 
@@ -220,7 +242,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         task, node = self._heard(context)
         if node is None and not task.begun:  # else an agent ended that is used as a tool
             self._alone.pop(id(context.usage), None)
-            self._run(task).finish()
+            self.run(task).finish()
 
     @override
     async def on_llm_start(
@@ -233,7 +255,8 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
     def _ask(self, context: RunContextWrapper[Any], agent: Agent[Any], input_items: list[Any]) -> None:
         task, _ = self._heard(context)
         task.asks += 1
-        asked = self._asked(self._run(task))
+        task.agent = agent.name
+        asked = self._asked(self.run(task))
         calls, outputs = last_turn(input_items)
         for call_id, output in outputs.items():
             call, given = asked.get(call_id), calls.get(call_id)
@@ -244,7 +267,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
                     call = None
             if call is not None:
                 missing = not call.known or output == f"Tool '{call.tool}' not found."
-                self._not_made(task, call_id, call, "unknown_tool" if missing else "rejected", output)
+                self._not_made(task, call_id, call, call.fate or ("unknown_tool" if missing else "rejected"), output)
 
     @override
     async def on_llm_end(self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse) -> None:
@@ -266,7 +289,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             if isinstance(item, ResponseFunctionToolCall) and item.name not in handoffs
         }
         if asked:
-            run = self._run(task)
+            run = self.run(task)
             self._asked(run).update(asked)
             usage = response.usage
             run.turn("model", calls=list(asked), input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
@@ -284,7 +307,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool, at: datetime | None = None
     ) -> None:
         task, node = self._heard(context)
-        run = self._run(task)
+        run = self.run(task)
         waiting = self._asked(run)
         name, arguments = tool.name, ""
         if isinstance(context, ToolContext):
@@ -321,7 +344,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
                 self._begin(context, agent, tool)
             attempt = task.begun.pop(call_id)
             failure = task.errors.pop(call_id, failure)
-            self._run(task).end(
+            self.run(task).end(
                 call_id,
                 attempt,
                 status="ok" if failure is None else "error",
@@ -347,7 +370,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         above = self._nodes.get(span.parent_id or "")
         owner = above is None or isinstance(data, TaskSpanData)
         called = above is not None and (above.within or isinstance(above.span.span_data, FunctionSpanData))
-        task = task_of(span) if above is None or owner else above.task
+        task = task_of(span, self._agent) if above is None or owner else above.task
         if above is not None and owner and (called or above.task.outermost is not None):
             task.outermost = above.task.outermost or above.task
             if above.turn is not None:
@@ -387,7 +410,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             self._turned(node)
         whole = node.owner and node.task.outermost is None
         if whole and (isinstance(data, TaskSpanData) or node.task.run is not None):
-            self._run(node.task).finish(succeeded=False if isinstance(node.error, Exception) else None)
+            self.run(node.task).finish(succeeded=False if isinstance(node.error, Exception) else None)
 
     @override
     def shutdown(self) -> None:
@@ -398,6 +421,8 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         """Nothing: `Tracker.flush` waits until all is written."""
 
     def _called(self, node: Node) -> None:
+        if node.settled:
+            return
         if node.call is not None:
             self._finish(node, *node.call)
         elif node.task.hooked:
@@ -416,7 +441,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             status = "error"
         elif node.result is None:
             status = "interrupted"  # an agent inside it waits for a person
-        self._run(node.task).end(
+        self.run(node.task).end(
             call_id,
             attempt,
             status=status,
@@ -431,7 +456,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         refused = isinstance(node.error, Exception) or told is not None or data.output is not None
         if not refused:
             return
-        for call_id, asked in self._asked(self._run(node.task)).items():
+        for call_id, asked in self._asked(self.run(node.task)).items():
             if asked.tool == data.name and data.input in (None, asked.arguments):
                 message = data.output if data.output is not None else str(node.error or "") or None
                 self._not_made(node.task, call_id, asked, "rejected", message)
@@ -446,7 +471,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         missing = (told.get("data") or {}).get("tool_name") if told and told["message"] == _NOT_FOUND else None
         task = node.task
         if turn is None or task.hooked:
-            for call_id, asked in list(self._asked(self._run(task)).items()) if missing is not None else ():
+            for call_id, asked in list(self._asked(self.run(task)).items()) if missing is not None else ():
                 if asked.tool == missing:
                     self._not_made(task, call_id, asked, "unknown_tool", f"Tool '{missing}' not found.")
             return
@@ -456,15 +481,17 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         if missing is not None:
             calls.append(node.span.span_id)
         if calls:
-            self._run(task).turn("model", calls=calls, input_tokens=turn.read, output_tokens=turn.made)
+            self.run(task).turn("model", calls=calls, input_tokens=turn.read, output_tokens=turn.made)
         for call in turn.calls:
             self._shown(call)
         if missing is not None:
-            self._run(task).call(node.span.span_id, agent=node.agent, tool=str(missing), status="unknown_tool")
+            self.run(task).call(node.span.span_id, agent=node.agent, tool=str(missing), status="unknown_tool")
 
     def _shown(self, node: Node, known: Status | None = None) -> None:
         """A call of which there is a span only."""
         data, told = node.span.span_data, node.span.error
+        if node.settled:
+            return
         if data.input is None:
             return  # traces without data do not tell a call that was made from one that waits, only failures
         failure = node.failure or failed(node)
@@ -478,7 +505,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         elif data.output is None:
             status = "interrupted"  # it waits for a person
         status = known or status
-        self._run(node.task).call(
+        self.run(node.task).call(
             node.span.span_id,
             agent=node.agent,
             tool=data.name,

@@ -309,6 +309,13 @@ class Guard:
                 return asked_now
         return self._look(call)
 
+    def may_ask(self, tool: str) -> bool:
+        """Whether a person may be asked about calls of a tool of this name; some frameworks must know before."""
+        rule = self._rule
+        if isinstance(rule, str):
+            return rule != "never"
+        return callable(rule) or tool in rule or keys.id_of("TL", tool) in rule
+
     def after(self, step: Decided, result: Any) -> None:
         """Keep the answer of a call that was made, where it may be given again; never raises."""
         if isinstance(step, Go) and step.lookup is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, AsyncAgentModel, Settings, Tool, ToolExecution
+from agentmodel import AgentModel, AsyncAgentModel, Settings, Tool, ToolExecution, keys
 from agentmodel.dynamo.models import Review
 from agentmodel.exceptions import CacheUnavailable, Conflict, TableUnavailable, ValidationError
 from agentmodel.suggest.advise import Alternative
@@ -483,3 +483,10 @@ def test_awaited(settings: Settings) -> None:
             assert plan is not None
 
     asyncio.run(main())
+
+
+def test_who_may_be_asked(model: AgentModel) -> None:
+    """It is known beforehand of which tools a person is never asked, by name or id."""
+    rules: tuple[Any, ...] = ("never", [], ["pay"], [keys.id_of("TL", "pay")], "policy", "always", lambda *_call: None)
+
+    assert [False, False, True, True, True, True, True] == [model.guard(review=rule).may_ask("pay") for rule in rules]

@@ -40,7 +40,6 @@ from agents import (
     ToolGuardrailFunctionOutput,
     ToolInputGuardrailData,
     ToolOutputGuardrailData,
-    Usage,
     UserError,
     add_trace_processor,
     function_tool,
@@ -51,17 +50,18 @@ from agents import (
     trace,
 )
 from agents.mcp import MCPServer
-from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from agents.tracing import function_span, get_trace_provider
 from mcp.types import CallToolResult, TextContent
 from mcp.types import Tool as MCPTool
 
 from agentmodel.integrations.openai_agents import AgentModelRecorder, Tracker
+from tests.integration.integrations.openai_agents_script import broken, flaky, run, scripted, search, turn
 
 NOT_SHOWN = {"edited": "the SDK has no edits"}
 AGAIN = Turn((Asked("c3b", "flaky", {"q": "c"}),), 20, 4)
 ASKED = tuple(turn for turn in SCRIPT if turn.calls[0].call_id != "c8")
 TURNS = (*ASKED[:2], AGAIN, *ASKED[2:])
+GUARDED = "both, with a guard"  # as `test_recorder_openai_agents_guard.py` shows
 SURFACES = ("both", "hooks alone", "spans alone")
 LOOKS = {
     "both": {"cache hit": "rejected"},
@@ -69,35 +69,6 @@ LOOKS = {
     "spans alone": {"cache hit": "ok", "rejected": "interrupted"},
 }
 META = {"user_id": USER, "category": CATEGORY}
-
-
-def scripted(*turns: Turn) -> ScriptedModel:
-    """A model that says what it is told to, and then that it is done."""
-    steps = [
-        ModelStep(
-            output=[function_call(call.tool, call.arguments, call_id=call.call_id) for call in turn.calls],
-            usage=Usage(requests=1, input_tokens=turn.input_tokens, output_tokens=turn.output_tokens),
-        )
-        for turn in turns
-    ]
-    return ScriptedModel([*steps, [assistant_message("done")]])
-
-
-def turn(*calls: Asked) -> Turn:
-    """What the model asks for at once."""
-    return Turn(calls, 10 * len(calls), len(calls))
-
-
-@function_tool
-def search(q: str) -> str:
-    """Search."""
-    return f"found {q}"
-
-
-@function_tool
-def broken(q: str) -> str:
-    """Fail."""
-    raise ValueError(f"no route to {q}")
 
 
 @function_tool(failure_error_function=None)
@@ -110,20 +81,6 @@ def raising(q: str) -> str:
 def pay(amount: int) -> str:
     """Pay."""
     return f"paid {amount}"
-
-
-def flaky() -> Any:
-    """A tool that fails at its first call."""
-    failures = iter([ConnectionError("gone")])
-
-    @function_tool(name_override="flaky")
-    def flaky(q: str) -> str:
-        """Fail once."""
-        for failure in failures:
-            raise failure
-        return f"found {q}"
-
-    return flaky
 
 
 def cached() -> Any:
@@ -150,11 +107,6 @@ def config(recorder: AgentModelRecorder, **given: Any) -> RunConfig:
         "tool_error_formatter": recorder.tool_error,
     }
     return RunConfig(**told | given)
-
-
-def run(agent: Agent[Any], asked: str, **given: Any) -> None:
-    """Run an agent."""
-    asyncio.run(Runner.run(agent, asked, **given))
 
 
 @contextlib.contextmanager
@@ -653,17 +605,20 @@ def test_table_in_the_docs() -> None:
     """The docs say of each case of the scenario what each surface makes of it."""
     page = Path(__file__).parents[3] / "docs" / "integrations" / "openai_agents.md"
     cases = dict.fromkeys(call.case for call in EXPECTED)
-    rows = [f"| {case} | {' | '.join(_said(case, surface) for surface in SURFACES)} |" for case in cases]
-    head = f"| case | {' | '.join(SURFACES)} |\n|---|---|---|---|"
+    columns = (*SURFACES, GUARDED)
+    rows = [f"| {case} | {' | '.join(_said(case, surface) for surface in columns)} |" for case in cases]
+    head = f"| case | {' | '.join(columns)} |\n|---|---|---|---|---|"
 
     assert "\n".join([head, *rows]) in page.read_text(encoding="utf-8")
 
 
 def _said(case: str, surface: str) -> str:
+    if surface == GUARDED and case == "edited":
+        return "recorded as two calls"
     if case in NOT_SHOWN:
         return NOT_SHOWN[case]
     if case == "retry":
         return "recorded as two calls"
-    if case in LOOKS[surface]:
+    if case in LOOKS.get(surface, {}):
         return f"recorded as `{LOOKS[surface][case]}`"
     return "recorded without arguments" if case == "unknown tool" and surface == "spans alone" else "recorded"
