@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel
+from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import AGENT, CATEGORY, DOMAIN, EXPECTED, REQUEST, expected, shown
 
 pytest.importorskip("langchain", reason="the extra langchain is not installed")
@@ -33,8 +34,8 @@ from tests.integration.integrations.scripted_langchain import (
     search,
 )
 
-NOT_SHOWN = ("unknown tool", "rejected", "cache hit")
-LOOKS = {"edited": "ok"}
+RECORDER = "LangChain, callback handler"
+NOT_SHOWN, LOOKS = RECORDERS[RECORDER].without, RECORDERS[RECORDER].looks
 
 DECISIONS = (
     {"type": "reject", "message": "too much"},
@@ -86,6 +87,7 @@ def test_scenario(model: AgentModel) -> None:
         run_scenario(AgentModelCallback(tracker))
 
     assert expected(without=NOT_SHOWN, looks=LOOKS) == shown(model)
+    tell(RECORDER, shown(model))
     assert tracker.errors == 0
     (session,) = list(model.repository.sessions("USRada"))
     assert (session.request, session.category) == (REQUEST, CATEGORY)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, ToolExecution, keys
+from tests.integration.integrations.recorders import tell
 from tests.integration.integrations.scenario import AGENT, CATEGORY, DOMAIN, REQUEST, expected, shown
 from tests.integration.suggest_world import opened
 
@@ -153,6 +154,7 @@ class TestScenario:
         self.run(tracker, listened(tracker), [readable, guarded(tracker), retry()])
 
         assert expected() == shown(model)
+        tell("LangChain, callback handler and middleware", shown(model))
         (session,) = list(model.repository.sessions("USRada"))
         assert (session.request, session.category) == (REQUEST, CATEGORY)
 
@@ -167,6 +169,7 @@ class TestScenario:
         self.run(tracker, CONFIG, [readable, retry(), guarded(tracker)])
 
         assert expected() == shown(model)
+        tell("LangChain, middleware inside of retries", shown(model))
         (session,) = list(model.repository.sessions("USRada"))
         assert session.ended_at is not None
 
@@ -178,6 +181,7 @@ class TestScenario:
         calls = shown(model)
         assert [(call.tool, call.status) for call in seen] == [(call.tool, call.status) for call in calls]
         assert [1] == [call.attempt for call in calls if call.tool == "flaky"]
+        tell("LangChain, middleware outside of retries", calls)
 
     def test_asyncio(self, model: AgentModel, tracker: Tracker) -> None:
         """An agent that is awaited is guarded and recorded the same."""

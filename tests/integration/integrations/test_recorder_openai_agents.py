@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel
+from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
     AGENT,
     CATEGORY,
@@ -63,11 +64,8 @@ ASKED = tuple(turn for turn in SCRIPT if turn.calls[0].call_id != "c8")
 TURNS = (*ASKED[:2], AGAIN, *ASKED[2:])
 GUARDED = "both, with a guard"  # as `test_recorder_openai_agents_guard.py` shows
 SURFACES = ("both", "hooks alone", "spans alone")
-LOOKS = {
-    "both": {"cache hit": "rejected"},
-    "hooks alone": {"cache hit": "rejected"},
-    "spans alone": {"cache hit": "ok", "rejected": "interrupted"},
-}
+ROWS = {surface: f"OpenAI Agents, {surface.replace('both', 'hooks and spans')}" for surface in SURFACES}
+LOOKS = {surface: RECORDERS[row].looks for surface, row in ROWS.items()}
 META = {"user_id": USER, "category": CATEGORY}
 
 
@@ -176,6 +174,7 @@ def test_scenario(model: AgentModel, surface: str) -> None:
         )
 
     assert of_surface(surface) == shown(model)
+    tell(ROWS[surface], shown(model))
     assert tracker.errors == 0
     (session,) = list(model.repository.sessions("USRada"))
     assert session.category == CATEGORY

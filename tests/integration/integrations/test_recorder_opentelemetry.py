@@ -23,6 +23,7 @@ from agentmodel.access.importing import ANONYMOUS
 from agentmodel.embedded import ValkeyServer
 from agentmodel.integrations.otlp import import_otlp, records
 from agentmodel.traces import TraceRecord
+from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
     AGENT,
     DOMAIN,
@@ -53,8 +54,6 @@ class Emitter:
     Attributes:
         name: In the docs.
         needs: The module without which it cannot run.
-        without: Cases it does not show.
-        looks: Cases that look like another status.
         differs: Cases that differ in another field, an error type only where there is one; ``*`` is every case.
         told: Agent, user and session; None for what it does not tell.
         failed: The result of a call that failed.
@@ -62,11 +61,24 @@ class Emitter:
 
     name: str
     needs: str
-    without: tuple[str, ...] = ()
-    looks: Mapping[str, str] = field(default_factory=dict)
     differs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     told: tuple[str | None, str | None, str | None] = (AGENT, USER, SESSION)
     failed: Any = None
+
+    @property
+    def recorder(self) -> str:
+        """Its name in the table of all recorders."""
+        return f"spans of {self.name}"
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Cases it does not show."""
+        return RECORDERS[self.recorder].without
+
+    @property
+    def looks(self) -> Mapping[str, str]:
+        """Cases that look like another status."""
+        return RECORDERS[self.recorder].looks
 
     def wanted(self) -> list[Shown]:
         """The executions it gives of the scenario."""
@@ -86,22 +98,18 @@ class Emitter:
         return ANONYMOUS if self.told[1] is None else f"USR{self.told[1]}"
 
 
-EDITED = {"edited": "ok"}
-CACHED = {"cache hit": "ok"}
 UNCOUNTED = {"tokens": (None, None)}
 AGAIN = {"attempt": 1, "tokens": (20, 4)}
-LANGCHAIN: dict[str, Any] = {"without": ("unknown tool", "rejected", "cache hit"), "looks": EDITED}
 STRANDS: dict[str, Any] = {
-    "needs": "strands", "without": ("rejected", "cache hit"), "looks": EDITED,
+    "needs": "strands",
     "differs": {"invalid arguments": {"error_type": "ValueError"}},
 }  # fmt: skip
 PYDANTIC_AI: dict[str, Any] = {
-    "needs": "pydantic_ai", "without": ("unknown tool", "rejected"), "looks": EDITED | CACHED,
+    "needs": "pydantic_ai",
     "differs": {"retry": {**AGAIN, "error_type": "ModelRetry"}, "failure": {"error_type": "ModelRetry"}},
     "told": (AGENT, None, SESSION),
 }  # fmt: skip
 OPENAI: dict[str, Any] = {
-    "without": ("unknown tool", "rejected"), "looks": EDITED | CACHED,
     "differs": {"*": {**UNCOUNTED, "error_type": "_OTHER"}, "retry": {"attempt": 1}, "edited": {"arguments": {"amount": 8}}},
     "told": (AGENT, None, None), "failed": "An error occurred while running the tool. Please try again.",
 }  # fmt: skip
@@ -112,14 +120,14 @@ EMITTERS = {
     "pydantic-ai": Emitter("PydanticAI, version 5", **PYDANTIC_AI),
     "pydantic-ai-2": Emitter("PydanticAI, version 2", **PYDANTIC_AI),
     "openinference-langchain": Emitter(
-        "OpenInference, LangChain", "openinference.instrumentation.langchain", **LANGCHAIN
+        "OpenInference, LangChain", "openinference.instrumentation.langchain"
     ),
     "openllmetry-langchain": Emitter(
-        "OpenLLMetry, LangChain", "opentelemetry.instrumentation.langchain", **LANGCHAIN
+        "OpenLLMetry, LangChain", "opentelemetry.instrumentation.langchain"
     ),
-    "both-langchain": Emitter("both at once", "opentelemetry.instrumentation.langchain", **LANGCHAIN),
+    "both-langchain": Emitter("both at once", "opentelemetry.instrumentation.langchain"),
     "langsmith": Emitter(
-        "LangSmith's exporter", "langchain", **LANGCHAIN,
+        "LangSmith's exporter", "langchain",
         differs={"*": {**UNCOUNTED, "error_type": "Exception"}}, failed={},
     ),
     "openinference-openai-agents": Emitter(
@@ -203,6 +211,7 @@ class TestEmitters:
         emitter = EMITTERS[name]
         with AgentModel.from_settings(emitted(name, emitter.needs).recorded) as model:
             assert emitter.wanted() == shown(model, user_id=emitter.user_id)
+            tell(emitter.recorder, shown(model, user_id=emitter.user_id))
 
     def test_the_scenario_from_a_file(
         self, name: str, emitted: Callable[[str, str], Emitted], model: AgentModel

@@ -12,6 +12,7 @@ import pytest
 
 from agentmodel import AgentModel, AsyncAgentModel
 from agentmodel.exceptions import CallRejected, ReviewPending
+from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
     AGENT,
     CATEGORY,
@@ -25,7 +26,8 @@ from tests.integration.integrations.scenario import (
     shown,
 )
 
-WITHOUT = ("unknown tool",)
+RECORDER = "Python, `model.tool`"
+WITHOUT = RECORDERS[RECORDER].without
 ERRORS = {"invalid arguments": "TypeError"}
 SAID: dict[str, Any] = {"c7": "reject", "c8": "edit"}
 
@@ -107,6 +109,7 @@ def test_scenario(model: AgentModel) -> None:
                     break
 
     assert told() == shown(model)
+    tell(RECORDER, shown(model))
     assert 0 == model.functions.errors
 
 

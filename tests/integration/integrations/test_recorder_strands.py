@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel
+from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
     AGENT,
     CATEGORY,
@@ -35,7 +36,8 @@ from strands.types._events import ToolResultEvent
 from agentmodel.integrations.strands import AgentModelHooks, Tracker
 from tests.integration.integrations.strands_agents import Scripted, broken, flaky, pay, search
 
-LOOKS = {"cache hit": "ok"}
+RECORDER = "Strands, hook provider"
+LOOKS = RECORDERS[RECORDER].looks
 STATE = {"user_id": USER, "session_id": SESSION, "category": CATEGORY}
 
 
@@ -104,6 +106,7 @@ def test_scenario(model: AgentModel) -> None:
         answer(agent, result, 5)
 
     assert expected(looks=LOOKS) == shown(model)
+    tell(RECORDER, shown(model))
     assert tracker.errors == 0
     (session,) = list(model.repository.sessions("USRada"))
     assert (session.request, session.category) == (REQUEST, CATEGORY)

@@ -20,6 +20,7 @@ from agentmodel.dynamo.models import Review
 from agentmodel.exceptions import TableUnavailable, ValidationError
 from agentmodel.suggest.guard import Guard
 from agentmodel.suggest.plan import Plan, Step
+from tests.integration.integrations.recorders import tell
 from tests.integration.integrations.scenario import (
     AGENT,
     DOMAIN,
@@ -151,6 +152,7 @@ def test_scenario(model: AgentModel, tracker: Tracker) -> None:
     assert ["interrupt", "interrupt", "end_turn"] == [one.stop_reason for one in (first, second, third)]
     assert tracker.flush()
     assert expected() == shown(model)
+    tell("Strands, hook provider with a guard", shown(model))
     assert 0 == tracker.errors
 
 
