@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agentmodel import AgentModel
@@ -77,7 +78,7 @@ def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     from langchain_core.messages import AIMessage
     from langchain_core.tools import tool
 
-    from agentmodel.integrations.langchain import AgentModelCallback
+    from agentmodel.integrations.langchain import AgentModelCallback, AgentModelMiddleware
 
     class Scripted(GenericFakeChatModel):
         def bind_tools(self, *_: Any, **__: Any) -> Any:
@@ -101,6 +102,9 @@ def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     tracker = Tracker(model, domain="langchain")
     callback = {"callbacks": [AgentModelCallback(tracker)]}
     yield "LangChain, callback handler", (run, lambda: run(**callback), tracker.flush)
+    for what, guard in (("records", None), ("guards", model.guard(review={"pay"}, domain="langchain"))):
+        ours: Any = {"agent": {"middleware": [AgentModelMiddleware(tracker, guard)]}, **callback}
+        yield f"LangChain, callback handler and middleware that {what}", (run, partial(run, **ours), tracker.flush)
     tracker.close()
 
 

@@ -427,9 +427,11 @@ class TestReview:
         retries = ToolRetryMiddleware(max_retries=1, initial_delay=0.0, jitter=False)
         agent = an_agent([retries, guarded(tracker)], said=ONE_PAYMENT, tools=[paying(made, failures=1)])
         agent.invoke(ASKED, listened(tracker))
+        early = agent.invoke(Command(resume=True), listened(tracker))
         state = agent.invoke(Command(resume={"decision": "approve", "by": "kim"}), listened(tracker))
 
         assert tracker.flush()
+        assert 1 == len(early["__interrupt__"])
         assert "__interrupt__" not in state
         assert [7, 7] == made
         assert [("pay", "error"), ("pay", "ok")] == statuses(model)
@@ -469,6 +471,26 @@ class TestReview:
         assert [8] == made
         assert [("pay", "rejected"), ("pay", "ok")] == statuses(model)
 
+    def test_the_others_of_its_turn(self, model: AgentModel, tracker: Tracker) -> None:
+        """A call that needed nobody is made once, though the run goes on after a question about another of its turn."""
+        paid: list[int] = []
+        looked: list[str] = []
+
+        @tool("search")
+        def search(q: str) -> str:
+            """Search."""
+            looked.append(q)
+            return "found"
+
+        said = [asks(("search", {"q": "a"}), ("pay", {"amount": 7})), AIMessage("done")]
+        agent = an_agent([guarded(tracker)], said=said, tools=[search, paying(paid)])
+        agent.invoke(ASKED, listened(tracker))
+        agent.invoke(Command(resume={"decision": "approve", "by": "kim"}), listened(tracker))
+
+        assert tracker.flush()
+        assert (["a"], [7]) == (looked, paid)
+        assert [("search", "ok"), ("pay", "ok")] == statuses(model)
+
 
 class TestBesideOthers:
     """Other middleware on the same agent."""
@@ -499,6 +521,19 @@ class TestBesideOthers:
 
         assert tracker.flush()
         assert [("pay", "rejected")] == statuses(model)
+
+    def test_two_questions_about_one_call(self, model: AgentModel, tracker: Tracker) -> None:
+        """Where LangChain's middleware asks about a call too, each gets its own answer, and ours sees the edited call."""
+        made: list[int] = []
+        people = HumanInTheLoopMiddleware(interrupt_on={"pay": True}, interrupt_mode="per_call")
+        agent = an_agent([people, guarded(tracker)], said=ONE_PAYMENT, tools=[paying(made)])
+        agent.invoke(ASKED, CONFIG)
+        edit = {"type": "edit", "edited_action": {"name": "pay", "args": {"amount": 6}}}
+        (asked,) = agent.invoke(Command(resume=edit), CONFIG)["__interrupt__"]
+        agent.invoke(Command(resume={"decision": "approve", "by": "kim"}), CONFIG)
+
+        assert {"amount": 6} == asked.value["arguments"]
+        assert [6] == made
 
     def test_without_a_thread(self, model: AgentModel, tracker: Tracker) -> None:
         """A run without a thread is one session, for the middleware alone and beside the callback."""
