@@ -102,7 +102,8 @@ def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     tracker = Tracker(model, domain="langchain")
     callback = {"callbacks": [AgentModelCallback(tracker)]}
     yield "LangChain, callback handler", (run, lambda: run(**callback), tracker.flush)
-    for what, guard in (("records", None), ("guards", model.guard(review={"pay"}, domain="langchain"))):
+    asking, not_asking = (model.guard(review=rule, domain="langchain") for rule in ({"pay"}, "never"))
+    for what, guard in (("records", None), ("guards and asks nobody", not_asking), ("guards and may ask", asking)):
         ours: Any = {"agent": {"middleware": [AgentModelMiddleware(tracker, guard)]}, **callback}
         yield f"LangChain, callback handler and middleware that {what}", (run, partial(run, **ours), tracker.flush)
     tracker.close()
