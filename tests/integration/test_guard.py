@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from agentmodel import AgentModel, AsyncAgentModel, Settings, Tool, ToolExecution, keys
 from agentmodel.dynamo.models import Review
@@ -227,6 +231,53 @@ def test_without_valkey_this_process_knows(settings: Settings) -> None:
 
         assert Go() == before(guard, call_id="c1") == before(guard, call_id="c1")
         assert isinstance(before(guard, call_id="c2"), Ask)
+
+
+EVENTS = ["run", "rule asks", "rule does not ask", "restart", "tool fails", "approve", "reject", "forget"]
+
+
+@given(events=st.lists(st.sampled_from(EVENTS), min_size=3, max_size=12))
+@hypothesis_settings(max_examples=60)
+def test_whatever_happens_a_decision_stays(model: AgentModel, events: list[str]) -> None:
+    """A call that was asked about only goes by its answer; one that was let go is asked about only if Valkey forgot it."""
+    call_id, tool_id = uuid.uuid4().hex, f"TL{uuid.uuid4().hex}"
+    reason: list[str | None] = [None]
+    guard = model.guard(review=lambda *_: reason[0])
+    review, gone, said = None, False, None
+    for event in [*events, "restart", "run"]:
+        if event.startswith("rule"):
+            reason[0] = "it looks risky" if event == "rule asks" else None
+        elif event == "restart":
+            guard = model.guard(review=lambda *_: reason[0])
+        elif event == "tool fails" and review is not None:
+            model.repository.put(failing(tool_id))
+        elif event == "forget" and model._valkey is not None:
+            model._valkey.one(("FLUSHALL",))
+            guard = model.guard(review=lambda *_: reason[0])
+            gone = False
+        elif event in ("approve", "reject") and review is not None and said is None:
+            model.reviews.decide(review, event, "kim", reason="so")  # type: ignore[arg-type]  # one of two
+            said = event
+        elif event == "run":
+            step = before(guard, tool_id, call_id=call_id)
+            if review is not None:
+                answer = guard.answer(asked(step))
+                assert review.review_id == asked(step).review_id
+                assert said == (None if answer is None else answer.decision)
+            elif gone or reason[0] is None:
+                assert Go() == step
+                gone = True
+            else:
+                review = asked(step)
+
+
+def failing(tool_id: str) -> Tool:
+    """A tool that fails now, as the table has it."""
+    now = datetime.now(UTC)
+    return Tool(
+        agent_id="AGT001", tool_id=tool_id, domain_id="DMN001", name="pay", health="open", health_since=now,
+        health_until=now + timedelta(hours=1),
+    )  # fmt: skip
 
 
 def test_nobody_answers_in_time(model: AgentModel) -> None:
