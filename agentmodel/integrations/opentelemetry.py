@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from agentmodel.access.importing import ANONYMOUS, TraceImport
@@ -47,6 +48,14 @@ _LONG = ("gen_ai.input.messages", "gen_ai.system_instructions", "llm.input_messa
 """Attributes that repeat the whole conversation at each of the model's answers: they tell no call."""
 
 
+@dataclass
+class _Trace:
+    """A trace that has not ended: its spans that have, and how many of its local roots have not."""
+
+    spans: list[Span] = field(default_factory=list)
+    roots: int = 0
+
+
 class AgentModelSpanProcessor(SpanProcessor):
     """Records the tool calls among a program's spans.
 
@@ -59,7 +68,7 @@ class AgentModelSpanProcessor(SpanProcessor):
 
     Attributes:
         errors: Traces that could not be recorded; each is logged.
-        early: Traces that were recorded before their root had ended, because of the bounds.
+        early: How often the spans of a trace were recorded before its root had ended, because of the bounds.
         dropped: Traces that were not recorded, because too much waited already; each is logged.
     """
 
@@ -69,7 +78,7 @@ class AgentModelSpanProcessor(SpanProcessor):
         self._model = model
         self._domain = domain
         self._max_traces, self._max_spans = max_traces, max_spans
-        self._open: OrderedDict[int, list[Span]] = OrderedDict()
+        self._open: OrderedDict[str, _Trace] = OrderedDict()
         self._kept = 0  # spans of open traces
         self._waiting = 0  # spans of ended ones
         self._lock = threading.Lock()
@@ -97,25 +106,40 @@ class AgentModelSpanProcessor(SpanProcessor):
             value = baggage.get_baggage(name, parent_context)
             if isinstance(value, str) and value:
                 span.set_attribute(name, value)
+        context = span.get_span_context()
+        if context is not None and _is_local_root(span):
+            with self._lock:
+                self._trace(f"{context.trace_id:032x}").roots += 1
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keep the span; with a local root, hand its trace over."""
-        context = span.get_span_context()
-        if context is None:
+        """Keep the span; with the last local root of its trace, hand that over."""
+        try:
+            kept = span_of(span)
+        except Exception:  # noqa: BLE001  # the program does not learn of a span that cannot be read
+            self.errors += 1
+            _log.exception("spans.not_read: %s", span.name)
             return
-        kept = span_of(span)
         with self._lock:
-            self._open.setdefault(context.trace_id, []).append(kept)
+            trace = self._trace(kept.trace_id)
+            trace.spans.append(kept)
             self._kept += 1
-            if span.parent is None or span.parent.is_remote:
-                self._hand_over(context.trace_id)
-            elif len(self._open) > self._max_traces or self._kept > self._max_spans:
+            trace.roots -= _is_local_root(span)
+            # a server and its caller in one process are two roots of one trace; some emitters write the root first or
+            # last of all, so what belongs to no root waits
+            if _is_local_root(span) and trace.roots <= 0:
+                self._hand_over(self._open.pop(kept.trace_id))
+            while self._kept > self._max_spans:
+                oldest = next(name for name, one in self._open.items() if one.spans)
                 self.early += 1
-                self._hand_over(next(iter(self._open)))
+                self._hand_over(self._open[oldest])
+                self._open.move_to_end(oldest)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Record every trace whose root has ended; whether that was done in time."""
+        """Record every trace of which no local root is open; whether that was done in time."""
         done = threading.Event()
+        with self._lock:
+            for trace_id in [name for name, trace in self._open.items() if trace.roots <= 0]:
+                self._hand_over(self._open.pop(trace_id))
         self._ended.put(done)
         return done.wait(timeout_millis / 1000)
 
@@ -124,19 +148,33 @@ class AgentModelSpanProcessor(SpanProcessor):
         if not self._thread.is_alive():
             return
         with self._lock:
-            for trace_id in list(self._open):
-                self._hand_over(trace_id)
+            for trace in self._open.values():
+                self._hand_over(trace)
+            self._open.clear()
         self._ended.put(None)
         self._thread.join()
 
     # The thread
 
-    def _hand_over(self, trace_id: int) -> None:
-        spans = self._open.pop(trace_id)
+    def _trace(self, trace_id: str) -> _Trace:
+        """A trace that has not ended; for another one the oldest may have to go."""
+        if trace_id not in self._open:
+            self._open[trace_id] = _Trace()
+            if len(self._open) > self._max_traces:
+                _, oldest = self._open.popitem(last=False)
+                self.early += bool(oldest.spans)
+                self._hand_over(oldest)
+        return self._open[trace_id]
+
+    def _hand_over(self, trace: _Trace) -> None:
+        """Let the thread record the spans of a trace."""
+        spans, trace.spans = trace.spans, []
         self._kept -= len(spans)
+        if not spans:
+            return
         if self._waiting and self._waiting + len(spans) > self._max_spans:
             self.dropped += 1
-            _log.error("spans.dropped: trace %032x with %d spans: %d wait", trace_id, len(spans), self._waiting)
+            _log.error("spans.dropped: trace %s with %d spans: %d wait", spans[0].trace_id, len(spans), self._waiting)
             return
         self._waiting += len(spans)
         self._ended.put(spans)
@@ -180,6 +218,11 @@ class AgentModelSpanProcessor(SpanProcessor):
             return 0
         history = self._model.repository.session_history(user_id, stored.session_id)
         return max((execution.call_number or 0 for execution in history.executions), default=0)
+
+
+def _is_local_root(span: ReadableSpan) -> bool:
+    """Whether nothing in this process is around a span."""
+    return span.parent is None or span.parent.is_remote
 
 
 def span_of(span: ReadableSpan) -> Span:

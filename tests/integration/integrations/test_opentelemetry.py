@@ -242,6 +242,80 @@ class TestProcessor:
         assert {stable_id("AGT", "cafes", "finder")} == {one.agent_id for one in found}
         assert (0, 0) == (processor.errors, processor.early)
 
+    def test_several_local_roots_of_one_trace(self, model: AgentModel) -> None:
+        """A server that is called from its own process ends before its caller: both stay one trace, and one call."""
+        sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
+        from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+        from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
+
+        provider = sdk.TracerProvider()
+        processor = AgentModelSpanProcessor(model, domain="cafes")
+        provider.add_span_processor(processor)
+        tracer = provider.get_tracer("test")
+        told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "book"}
+        with tracer.start_as_current_span("invoke_agent") as root:
+            with tracer.start_as_current_span("execute_tool book", attributes=told) as call:
+                context = call.get_span_context()
+                sent = SpanContext(context.trace_id, context.span_id, is_remote=True, trace_flags=TraceFlags(1))
+                around = set_span_in_context(NonRecordingSpan(sent))  # as it comes over the wire
+                server = {**told, "mcp.method.name": "tools/call"}
+                tracer.start_span("tools/call book", context=around, attributes=server).end()
+            assert processor.force_flush()
+            assert [] == executions(model, ANONYMOUS)
+            root.set_attribute("gen_ai.agent.name", "finder")
+        provider.shutdown()
+
+        (one,) = executions(model, ANONYMOUS)
+        assert stable_id("AGT", "cafes", "finder") == one.agent_id
+        assert 0 == processor.held
+
+    def test_spans_around_their_root(self, model: AgentModel) -> None:
+        """A span that ends before its root begins waits for it; one that ends after its root waits for a flush."""
+        sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
+        from opentelemetry.trace import set_span_in_context
+
+        from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
+
+        elsewhere, provider = sdk.TracerProvider(), sdk.TracerProvider()
+        processor = AgentModelSpanProcessor(model, domain="cafes")
+        told = {"gen_ai.operation.name": "execute_tool", "session.id": "s1"}
+        root = elsewhere.get_tracer("test").start_span("run")  # as an emitter that writes a run down afterwards
+        around = set_span_in_context(root)
+        provider.add_span_processor(processor)
+        tracer = provider.get_tracer("test")
+        tracer.start_span("execute_tool search", context=around, attributes=told).end()
+        before = processor.held
+        processor.on_start(root)
+        late = tracer.start_span("execute_tool book", context=around, attributes=told)
+        root.end()
+        processor.on_end(root)
+        late.end()
+        assert processor.force_flush()
+        after = len(executions(model, ANONYMOUS))
+        provider.shutdown()
+
+        assert (1, 2, 0, 0) == (before, after, processor.held, processor.early)
+
+    def test_a_span_that_cannot_be_read_is_not_the_programs(
+        self, model: AgentModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What goes wrong while a span ends is counted, and the program goes on."""
+        sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
+        from agentmodel.integrations import opentelemetry
+
+        def unreadable(_: object) -> Span:
+            raise ValueError("no context")
+
+        monkeypatch.setattr(opentelemetry, "span_of", unreadable)
+        provider = sdk.TracerProvider()
+        processor = opentelemetry.AgentModelSpanProcessor(model)
+        provider.add_span_processor(processor)
+        provider.get_tracer("test").start_span("execute_tool search").end()
+        provider.shutdown()
+
+        assert 1 == processor.errors
+
     def test_bounds_lose_nothing(self, model: AgentModel) -> None:
         """Traces beyond the bound are recorded early, and what is open at the end is recorded by the shutdown."""
         sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
