@@ -231,9 +231,12 @@ class Call:
             self._settle(step.status, step.result)
             self.answered, self.result = True, step.result
         elif isinstance(step, Blocked):
-            self._settle(step.status, step.message)
-            if step.since is None:
+            if step.since is None:  # a question of it, and its answer, may be there: the next call is to find them
+                self._release()
+                self._identity, self._again = uuid.uuid4().hex, None
+                self._settle(step.status, step.message)
                 raise NotCalled(step.message)
+            self._settle(step.status, step.message)
             raise ToolBlocked(step.message, step.instead)
         else:
             self._ask(step)

@@ -689,6 +689,29 @@ def test_a_question_needs_a_session(model: AgentModel) -> None:
         pay(7)
 
 
+def test_an_answer_that_cannot_be_read_is_not_lost(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the table is away the call is not made; once it is back, the answer that was given holds."""
+
+    def down(*_: object, **__: object) -> Any:
+        raise TableUnavailable("it is down")
+
+    payments = Payments()
+    pay = model.tool(agent="payer", review="always")(payments.pay)
+    with model.session("USR001", "pay"):
+        with pytest.raises(ReviewPending) as pending:
+            pay(7)
+        model.reviews.decide(pending.value.review, "approve", "kim")
+        with monkeypatch.context() as patch:
+            patch.setattr(model.table, "call", down)
+            patch.setattr(model.table, "get_item", down)
+            with pytest.raises(NotCalled):
+                pay(7)
+        assert "paid 7" == pay(7)
+
+    assert [(7, "shop")] == payments.made
+    assert [("pay", "ok", 1)] == told(model)[-1:]
+
+
 def test_a_person_who_cannot_be_asked(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call is not made, and recorded as blocked."""
 
