@@ -211,7 +211,7 @@ class Delivery:
         free = self._given.free(work.entity.pk, number)
         if free != number.number:
             work.renumber(free)
-        taken = self._fences.claim(work.item) is not None
+        taken = self._fences.claim(work.item, alone=self._fences.quiet(work.entity.pk)) is not None
         if taken:
             known = self._fences.held(work.entity, free)
             work.renumber(known or free + 1)

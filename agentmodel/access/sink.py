@@ -2,8 +2,10 @@
 
 Attempt numbers are given out by Valkey. A process that cannot reach Valkey takes them from the table, which does not
 know what still waits in the journal; the journal's record then has the better right to the number. So that the other
-one is not lost, whoever records around the journal first raises a fence at the session, and writes the record together
-with a copy of it behind the fence, in one transaction.
+one is not lost, whoever records around the journal first raises a fence at the session, and then looks which drainers
+are at work. A drainer marks that in the table before it looks for fences, so one whose mark is not there has yet to
+look, and will see the fence: the record is one put, on the condition that its number is free. While one is at work that
+may have looked before, the record is written together with a copy of it behind the fence, in one transaction.
 
 A drainer writes in batches, which cannot ask what they replace, and looks for fences afterwards, before anything is
 acknowledged. Behind a fence that it did not know, it reads the copies of the numbers it wrote: what stood there is put
@@ -14,6 +16,8 @@ what is there already. Without fences, which is always but for an outage, a pass
 
 from __future__ import annotations
 
+import logging
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -26,19 +30,32 @@ from agentmodel.dynamo.backoff import Backoff
 from agentmodel.dynamo.entity import Entity, Item, entity_of
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.write import ITEM_BYTES, Writer, checked, item_bytes
-from agentmodel.exceptions import Conflict, CorruptItem, Rejected, TableUnavailable
+from agentmodel.exceptions import (
+    AgentModelError,
+    BatchIncomplete,
+    Conflict,
+    CorruptItem,
+    Rejected,
+    TableUnavailable,
+    ValidationError,
+)
 
-__all__ = ["OUTAGE", "Fences", "HistorySink"]
+__all__ = ["OUTAGE", "AtWork", "Fences", "HistorySink"]
+
+_log = logging.getLogger(__name__)
 
 OUTAGE = "OUTAGE"
 """PK of the item that says there are fences, first part of the PK of each fence, the SK of all, and their type."""
 
-_SECONDS = 7 * 86_400  # a fence outlasts every entry that may wait in the journal
-_AGAIN = 3_600  # a fence that is older is raised again
+_SECONDS = 7 * 86_400  # a fence outlasts every entry that may wait in the journal, a mark every drainer that is paused
+_AGAIN = 3_600  # a fence that is older is raised again, a mark made again
+_LOOK = 1.0  # seconds between two looks whether a drainer has ended
+_MARK = "AtWork"  # what the names of the drainers' marks begin with
 _MOST = 10_000  # fences a process remembers having raised
 _KEYS = 100  # DynamoDB's limit of one BatchGetItem
 _ROOM = 8 * 1_024  # an item that fills DynamoDB's 400 KB so far has no copy: that has keys of its own
 _FREE = "attribute_not_exists(PK)"
+_MARKS: Item = {"PK": {"S": OUTAGE}, "SK": {"S": "DRAINERS"}}  # the item that holds the marks of all drainers
 _ROUNDS = 1_000  # numbers tried for one call
 
 
@@ -53,6 +70,7 @@ class Fences:
         self._table = table
         self.seen = True  # whether the last look found any fence
         self._raised: OrderedDict[str, float] = OrderedDict()
+        self._busy: dict[str, tuple[frozenset[str], float]] = {}
         self._lock = threading.Lock()
 
     def put(self, partition: str) -> None:
@@ -65,6 +83,7 @@ class Fences:
         for name in (OUTAGE, keys.FENCE.build(partition)):
             if now - self._raised.get(name, 0.0) < _AGAIN:
                 continue
+            self._busy.pop(partition, None)  # who is at work is asked again, after the fence stands
             item: Item = {"PK": {"S": name}, "SK": {"S": OUTAGE}, **_mark()}
             self._table.call("PutItem", TableName=self._table.name, Item=item)
             with self._lock:
@@ -73,12 +92,33 @@ class Fences:
                 if len(self._raised) > _MOST:
                     self._raised.popitem(last=False)
 
-    def claim(self, item: Item, *, over: Sequence[str | None] = ()) -> Item | None:
+    def quiet(self, partition: str) -> bool:
+        """Whether no drainer is at work that may have looked for fences before this session's stood.
+
+        Once it is so it stays so: whoever begins later sees the fence.
+
+        Raises:
+            TableUnavailable: It is not known.
+        """
+        busy, again = self._busy.get(partition, (None, 0.0))
+        if busy is None:
+            busy = at_work(self._table)
+        elif busy and time() >= again:
+            busy &= at_work(self._table)
+        else:
+            return not busy
+        if len(self._busy) > _MOST:
+            self._busy.clear()
+        self._busy[partition] = busy, time() + _LOOK
+        return not busy
+
+    def claim(self, item: Item, *, over: Sequence[str | None] = (), alone: bool = False) -> Item | None:
         """Write an item and its copy behind the fence, in one step, unless another call has its key.
 
         Args:
             item: The item; its session's fence stands.
             over: Calls that may be replaced.
+            alone: Without a copy, since it is `quiet`.
 
         Returns:
             What has the key, or None: the item.
@@ -95,12 +135,15 @@ class Fences:
         if calls:
             put["ExpressionAttributeValues"] = calls
         puts = [{"Put": put}]
-        copy = _copy_of(item)
-        if item_bytes(copy) <= ITEM_BYTES - _ROOM:
+        copy = None if alone else _copy_of(item)
+        if copy is not None and item_bytes(copy) <= ITEM_BYTES - _ROOM:
             puts.append({"Put": {"TableName": self._table.name, "Item": copy}})
         for attempt in Backoff(seconds=self._table.settings.batch_deadline):
             try:
-                self._table.call("TransactWriteItems", TransactItems=puts)
+                if len(puts) == 1:
+                    self._table.call("PutItem", **put)
+                else:
+                    self._table.call("TransactWriteItems", TransactItems=puts)
             except Conflict as error:
                 there = self.at(item)
                 if there is not None and _call_of(there) not in over:
@@ -168,8 +211,78 @@ class Fences:
         return found | {key["PK"]["S"] for key in left}
 
 
+class AtWork:
+    """A drainer's mark that it is at work: it stands before the drainer looks for fences, until its last batch ended.
+
+    Args:
+        table: The table.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._name: str | None = None
+        self._since = 0.0
+        self._open = 0.0
+
+    def begin(self) -> bool:
+        """Make the mark, or make it again before it expires; whether it was not there.
+
+        Raises:
+            TableUnavailable: It is not known whether it stands; nothing may be written yet.
+        """
+        now, new = time(), self._since == 0.0
+        if not new and now - self._since < _AGAIN:
+            return False
+        self._name = self._name or f"{_MARK}{secrets.token_hex(8)}"  # one for each time: whoever saw it sees it gone
+        answer = self._table.call(
+            "UpdateItem", TableName=self._table.name, Key=_MARKS, UpdateExpression="SET #m = :now, EntityType = :type",
+            ExpressionAttributeNames={"#m": self._name}, ReturnValues="ALL_NEW",
+            ExpressionAttributeValues={":now": {"N": str(int(now))}, ":type": {"S": OUTAGE}},
+        )  # fmt: skip
+        self._since = now
+        for name in _marks_of(answer["Attributes"], until=now - _SECONDS):  # of drainers that were killed
+            self._remove(name)
+        return new
+
+    def unsure(self) -> None:
+        """A batch had no answer: it may still be on its way, for minutes at most, until its signature has expired."""
+        self._open = time()
+
+    def end(self) -> None:
+        """Take the mark away, unless a batch may still be on its way; it stays when the table does not answer."""
+        if self._name is None or time() - self._open < _AGAIN:
+            return
+        try:
+            self._remove(self._name)
+        except AgentModelError as error:
+            _log.debug("drain.still_marked: %s", error)  # those who record around the journal make copies until then
+            return
+        self._name, self._since = None, 0.0
+
+    def _remove(self, name: str) -> None:
+        self._table.call(
+            "UpdateItem", TableName=self._table.name, Key=_MARKS, UpdateExpression="REMOVE #m",
+            ConditionExpression="attribute_exists(PK)", ExpressionAttributeNames={"#m": name},
+        )  # fmt: skip
+
+
+def at_work(table: Table) -> frozenset[str]:
+    """The marks of the drainers that are at work, or were killed at it within a week.
+
+    Raises:
+        TableUnavailable: The table does not answer.
+    """
+    answer = table.call("GetItem", TableName=table.name, Key=_MARKS, ConsistentRead=True)
+    item: Item = answer.get("Item", {})
+    return frozenset(_marks_of(item)) - frozenset(_marks_of(item, until=time() - _SECONDS))
+
+
+def _marks_of(item: Item, *, until: float = float("inf")) -> list[str]:
+    return [name for name, value in item.items() if name.startswith(_MARK) and int(value["N"]) <= until]
+
+
 class HistorySink:
-    """The table, as the drain sees it.
+    """The table, as one drainer sees it.
 
     Args:
         table: The table.
@@ -180,10 +293,21 @@ class HistorySink:
         self._table = table
         self._writer = writer
         self._fences = Fences(table)
+        self._mark = AtWork(table)
 
     def put_many(self, items: Sequence[Item]) -> list[Item]:
         """See `Writer.put_many`."""
-        return self._writer.put_many(items)
+        try:
+            return self._writer.put_many(items)
+        except (BatchIncomplete, Rejected, ValidationError):
+            raise  # that is an answer
+        except BaseException:
+            self._mark.unsure()
+            raise
+
+    def rest(self) -> None:
+        """Nothing is being written any more, and fences will be looked for before anything is again."""
+        self._mark.end()
 
     def put_newer(self, item: Item, version: int) -> bool:
         """See `Writer.put_newer`."""
@@ -196,6 +320,8 @@ class HistorySink:
             items: The items.
             before: They are not written yet, so a fence may be missed: without a read when the last one found none.
         """
+        if before and self._mark.begin():
+            self._fences.seen = True  # the first look must be one
         if before and not self._fences.seen:
             return [False] * len(items)
         fenced = self._fences.among(item["PK"]["S"] for item in items)

@@ -62,13 +62,13 @@ class Given:
 
     def __init__(self, *, most: int = 1000) -> None:
         self._most = most
-        self._calls: OrderedDict[str, dict[tuple[str, int], str]] = OrderedDict()
+        self._calls: OrderedDict[str, dict[str, dict[int, str]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def note(self, partition: str, number: Numbered) -> None:
         """A call has this number now."""
         with self._lock:
-            self._calls.setdefault(partition, {})[number.family, number.number] = number.call_id
+            self._calls.setdefault(partition, {}).setdefault(number.family, {})[number.number] = number.call_id
             self._calls.move_to_end(partition)
             if len(self._calls) > self._most:
                 self._calls.popitem(last=False)
@@ -76,12 +76,12 @@ class Given:
     def free(self, partition: str, wanted: Numbered) -> int:
         """The number a call has, else the first from the wanted one up that no other is known to have."""
         with self._lock:
-            calls = self._calls.get(partition, {})
-            for (family, number), call_id in calls.items():
-                if (family, call_id) == (wanted.family, wanted.call_id):
+            calls = self._calls.get(partition, {}).get(wanted.family, {})
+            for number, call_id in calls.items():
+                if call_id == wanted.call_id:
                     return number
             number = wanted.number
-            while (wanted.family, number) in calls:
+            while number in calls:
                 number += 1
             return number
 

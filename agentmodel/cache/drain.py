@@ -31,6 +31,7 @@ __all__ = ["Drained", "Drainer", "GuardedSink", "Sink"]
 
 _SUSPECT = 2  # taken twice and not acknowledged: from now on alone
 _AHEAD = 16  # passes of which the next one is taken while one is written; then abandoned entries are looked for again
+_RESTS = 60.0  # seconds without an entry after which a drainer says that it rests
 _NEVER = 10**12  # milliseconds that no entry is idle
 _CHUNK = 200  # entries of one script call
 _REASON = 500  # characters of a dead letter's reason
@@ -162,6 +163,7 @@ class Drainer:
         for pool in (self._pool, self._beside):
             if pool is not None:
                 pool.shutdown(wait=True)
+        self._lanes.rest()
         names = [RETIRE.on([self._keys.journal(shard)], GROUP, self._name) for shard in range(self._keys.shards)]
         try:
             self._valkey.attempt(names)
@@ -183,11 +185,17 @@ class Drainer:
             CacheUnavailable: Valkey does not answer; what was written and not acknowledged is written again later.
         """
         total = Drained()
-        while True:
-            before = total
-            total = self._passes(total, progress, most=_AHEAD if until_empty else 1)
-            if not until_empty or total.done == before.done:
-                return total
+        try:
+            while True:
+                before = total
+                total = self._passes(total, progress, most=_AHEAD if until_empty else 1)
+                if not until_empty or total.done == before.done:
+                    break
+        except Unavailable:  # after any other error something may be under way
+            self._lanes.rest()
+            raise
+        self._lanes.rest()
+        return total
 
     def _passes(
         self,
@@ -249,7 +257,7 @@ class Drainer:
             progress: Called with the sum after every pass that did something.
             every: Seconds between two looks at an empty journal.
         """
-        total, told, pause = Drained(), time.monotonic(), every
+        total, told, pause, idle = Drained(), time.monotonic(), every, 0.0
 
         def count(sum_of_passes: Drained) -> None:
             nonlocal total
@@ -265,14 +273,19 @@ class Drainer:
             except Unavailable as error:
                 pause = min(max(pause * 2, 0.1), 2.0)
                 _log.warning("drain.outage: %s; next try in %.1f s", error, pause)
+                self._lanes.rest()
                 stop.wait(pause)
                 continue
             if time.monotonic() - told >= 60:
                 _log.info("drain.minute: %d written, %d stale, %d dead, %d left", *astuple(total))
                 told = time.monotonic()
             pause = every
+            idle = idle + every if total.done == base.done else 0.0
+            if idle >= _RESTS:
+                self._lanes.rest()
             if total.done == base.done:
                 stop.wait(every)
+        self._lanes.rest()
         return total
 
     def dead(self, limit: int = 100) -> list[DeadLetter]:

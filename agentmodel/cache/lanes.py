@@ -66,6 +66,10 @@ class GuardedSink(Sink, Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """Told when nothing is being written any more; `contested` is asked before anything is again."""
+        ...
+
 
 @dataclass(slots=True)
 class Waiting:
@@ -186,6 +190,11 @@ class Lanes:
             outcome.back += versioned
         outcome.keep_unsafe()
         return outcome
+
+    def rest(self) -> None:
+        """Says that nothing is being written any more, to a table that asks for it."""
+        if isinstance(self._sink, GuardedSink):
+            self._sink.rest()
 
     def _put_fixed(self, entries: Sequence[Waiting], outcome: Outcome) -> None:
         """Writes entries that never change: in batches, but those whose keys may be another's one by one."""
