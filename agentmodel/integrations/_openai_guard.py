@@ -26,12 +26,12 @@ from agents.items import ToolApprovalItem
 from agents.run_config import CallModelData, ModelInputData
 from agents.run_context import RunContextWrapper
 from agents.tool_context import ToolContext
-from agents.tracing import get_current_span
 
 from agentmodel.dynamo.models import Review, Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._calls import Run, Tracker
 from agentmodel.integrations._openai import Asked, Node, Task, arguments_of, failure_of, last_turn, plain, request_of
+from agentmodel.integrations._openai_runs import Runs
 from agentmodel.suggest.answers import Answer, canonical
 from agentmodel.suggest.guard import Ask, Blocked, Decided, Go, Guard, Known
 from agentmodel.suggest.plan import Plan
@@ -44,30 +44,11 @@ _NOT_DECIDED = (
 _OPEN = "This call was not made: a person has to agree to it first, and has not decided yet."
 
 
-class _Recording(Protocol):
-    """What the guard needs of the recorder."""
+class _Recorder(Protocol):
+    """What the guard needs of a recorder."""
 
     tracker: Tracker
-
-    def place(self, context: RunContextWrapper[Any]) -> tuple[Task, Node | None]:
-        """The run of a hook, and the span it is called in."""
-        ...
-
-    def node(self, span_id: str) -> Node | None:
-        """A span that has not ended."""
-        ...
-
-    def run(self, task: Task) -> Run:
-        """The run in the history."""
-        ...
-
-    def refused(self, context: ToolContext[Any], asked: Asked, status: Status, message: str) -> None:
-        """A call was not made."""
-        ...
-
-    def expect(self, run: Run, call_id: str, asked: Asked) -> None:
-        """A call will not be made, as the run will show when it goes on."""
-        ...
+    runs: Runs
 
 
 class AgentModelGuard:
@@ -80,10 +61,10 @@ class AgentModelGuard:
         guard: What decides, from `AgentModel.guard`.
     """
 
-    def __init__(self, recorder: _Recording, guard: Guard) -> None:
+    def __init__(self, recorder: _Recorder, guard: Guard) -> None:
         self._guard = guard
-        self._recording = recorder
         self._tracker = recorder.tracker
+        self._runs = recorder.runs
         self._names: set[str] = set()
         self._granted: weakref.WeakKeyDictionary[Run, set[str]] = weakref.WeakKeyDictionary()
         self._plans: weakref.WeakKeyDictionary[Run, Plan] = weakref.WeakKeyDictionary()
@@ -126,8 +107,8 @@ class AgentModelGuard:
         """Put the plan after the instructions, for this call of the model: the ``call_model_input_filter`` of a run."""
         given = data.model_data
         try:
-            span = get_current_span()
-            node = None if span is None else self._recording.node(span.span_id)
+            with self._runs.lock:
+                node = self._runs.current()
             plan = None if node is None else await self._plan(node.task, given.input)
             if plan is None or (plan.source == "nothing known" and not plan.avoid):
                 return given
@@ -141,7 +122,7 @@ class AgentModelGuard:
         """Plan for a new request; one that goes on, after an approval, keeps its plan if this process made it."""
         if task.outermost is not None:
             return None  # an agent used as a tool does a part of what the plan is for
-        run = self._recording.run(task)
+        run = self._run(task)
         if not task.planned:
             task.planned = True
             if not last_turn(items)[1]:
@@ -158,7 +139,7 @@ class AgentModelGuard:
     async def _needs(self, context: RunContextWrapper[Any], tool: str, arguments: Any, call_id: str) -> bool:
         """Whether the run must stop for a person."""
         try:
-            task, node = self._recording.place(context)
+            task, node = self._place(context)
             agent = task.agent if node is None else node.agent
             step = task.steps[call_id] = await self._step(task, agent, tool, arguments, call_id)
             return isinstance(step, Ask) and await self._answer(step.review) is None
@@ -177,12 +158,12 @@ class AgentModelGuard:
             fate = "blocked", _NOT_DECIDED
         if fate is None:
             return ToolGuardrailFunctionOutput.allow()
-        self._recording.refused(context, asked, *fate)
+        self._refused(context, asked, *fate)
         return ToolGuardrailFunctionOutput.reject_content(fate[1])
 
     async def _fate(self, context: ToolContext[Any], agent: str, arguments: Any) -> tuple[Status, str] | None:
         """What becomes of a call that is not made, and what the model reads; None of one that is."""
-        task, _ = self._recording.place(context)
+        task, _ = self._place(context)
         call_id = context.tool_call_id
         step = task.steps.pop(call_id, None)
         if step is None:
@@ -199,10 +180,29 @@ class AgentModelGuard:
                 answer = await self._answer(step.review)
                 if answer is None:
                     return "blocked", _OPEN
-                return self._said(self._recording.run(task), context.tool_name, answer)
+                return self._said(self._run(task), context.tool_name, answer)
+
+    def _refused(self, context: ToolContext[Any], asked: Asked, status: Status, message: str) -> None:
+        """Record a call that is not made."""
+        try:
+            with self._runs.lock:
+                task, node = self._runs.place(context)
+                self._runs.not_made(task, context.tool_call_id, asked, status, message)
+                if node is not None:
+                    node.settled = True
+        except Exception:  # noqa: BLE001  # what fails here is never the agent's: it is counted, and told
+            self._tracker.failed("refused")
+
+    def _place(self, context: RunContextWrapper[Any]) -> tuple[Task, Node | None]:
+        with self._runs.lock:
+            return self._runs.place(context)
+
+    def _run(self, task: Task) -> Run:
+        with self._runs.lock:
+            return self._runs.run(task)
 
     async def _step(self, task: Task, agent: str, tool: str, arguments: Any, call_id: str) -> Decided:
-        run = self._recording.run(task)
+        run = self._run(task)
         granted = self._granted.get(run, set())
         key = canonical([tool, arguments])
         if key in granted:
@@ -247,7 +247,7 @@ class AgentModelGuard:
     async def _keep(self, data: ToolOutputGuardrailData) -> None:
         """Keep the answer of a call that went well, where it may be given again."""
         try:
-            task, node = self._recording.place(data.context)
+            task, node = self._place(data.context)
             step = task.steps.pop(data.context.tool_call_id, None)
             if isinstance(step, Go) and node is not None and node.failure is None and node.span.error is None:
                 await asyncio.to_thread(self._guard.after, step, plain(data.output))
@@ -287,7 +287,8 @@ class AgentModelGuard:
                 state.approve(item)  # the guardrail looks again before it is made
             else:
                 asked = Asked(item.agent.name, item.qualified_name or tool, arguments, known=True, fate=fate[0])
-                self._recording.expect(run, call_id, asked)
+                with self._runs.lock:
+                    self._runs.asked(run)[call_id] = asked
                 state.reject(item, rejection_message=fate[1])
         return still_open
 

@@ -13,11 +13,6 @@ the one of the call, so both are joined exactly. Each works without the other, a
 from __future__ import annotations
 
 import functools
-import sys
-import threading
-import uuid
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec
@@ -26,7 +21,7 @@ from typing_extensions import override
 
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.integrations._calls import Tracker
 
 try:
     from agents import Agent, Handoff, RunHooks
@@ -36,7 +31,6 @@ try:
     from agents.tool import Tool
     from agents.tool_context import ToolContext
     from agents.tracing import (
-        AgentSpanData,
         FunctionSpanData,
         GenerationSpanData,
         ResponseSpanData,
@@ -45,7 +39,6 @@ try:
         Trace,
         TracingProcessor,
         TurnSpanData,
-        get_current_span,
     )
     from openai.types.responses import ResponseFunctionToolCall
 
@@ -53,7 +46,6 @@ try:
         Asked,
         Node,
         Task,
-        Turn,
         arguments_of,
         count,
         failed,
@@ -62,12 +54,11 @@ try:
         name_of,
         plain,
         request_of,
-        task_of,
         time_of,
-        told_by,
         tool_of,
     )
     from agentmodel.integrations._openai_guard import AgentModelGuard
+    from agentmodel.integrations._openai_runs import Runs
 except ModuleNotFoundError as error:
     raise MissingExtraError("openai-agents", "the recorder of the OpenAI Agents SDK", error.name) from error
 
@@ -75,7 +66,6 @@ __all__ = ["AgentModelGuard", "AgentModelRecorder", "Tracker"]
 
 P = ParamSpec("P")
 
-_OPEN = 10_000  # spans and runs kept at hand; those that never end must not fill the memory
 _REJECTED = "was manually rejected by user"  # in the error of a call's span
 _NOT_FOUND = "Tool not found"  # the error of a turn's span
 
@@ -88,7 +78,7 @@ def _guarded(
     @functools.wraps(method)
     def guarded(recorder: AgentModelRecorder, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with recorder.lock:
+            with recorder.runs.lock:
                 method(recorder, *args, **kwargs)
         except Exception:  # noqa: BLE001  # what fails here is never the agent's: it is counted, and told
             recorder.tracker.failed(method.__name__)
@@ -110,16 +100,12 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
 
     Attributes:
         tracker: The same; its ``errors`` counts what was not recorded.
-        lock: Held while it listens; it is told from any thread.
+        runs: What it keeps of runs that go on.
     """
 
     def __init__(self, tracker: Tracker, *, agent: str = "agent") -> None:
         self.tracker = tracker
-        self.lock = threading.RLock()
-        self._agent = agent
-        self._nodes: OrderedDict[str, Node] = OrderedDict()  # by span
-        self._alone: OrderedDict[int, tuple[object, Task]] = OrderedDict()  # by a run's usage, where there are no spans
-        self._waiting: weakref.WeakKeyDictionary[Run, dict[str, Asked]] = weakref.WeakKeyDictionary()
+        self.runs = Runs(tracker, agent)
 
     def tool_error(self, told: ToolErrorFormatterArgs[Any]) -> None:
         """Learn which error a tool raised, which the SDK shows nowhere else: give it as ``tool_error_formatter``.
@@ -137,86 +123,17 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
 
     @_guarded
     def _failed(self, context: RunContextWrapper[Any], call_id: str, error: Exception) -> None:
-        task, node = self.place(context)
+        task, node = self.runs.place(context)
         if node is None:
             task.errors[call_id] = name_of(error)
         else:
             node.failure = name_of(error)
 
-    # What a guard tells
-
-    @_guarded
-    def refused(self, context: ToolContext[Any], asked: Asked, status: Status, message: str) -> None:
-        """Record a call that the guard did not let through."""
-        task, node = self.place(context)
-        self._not_made(task, context.tool_call_id, asked, status, message)
-        if node is not None:
-            node.settled = True
-
-    @_guarded
-    def expect(self, run: Run, call_id: str, asked: Asked) -> None:
-        """Know why a call will not be made, for when the run goes on."""
-        self._asked(run)[call_id] = asked
-
-    # What both know
-
-    def run(self, task: Task) -> Run:
-        """The run in the history; that of the outermost, of an agent used as a tool."""
-        whole = task.outermost or task
-        if whole.run is None:
-            told = whole.told
-            whole.run = self.tracker.run(
-                told.get("session_id") or whole.session,
-                user=told.get("user_id"),
-                request=told.get("request"),
-                category=told.get("category"),
-                suggestion_id=told.get("suggestion_id"),
-            )
-        return whole.run
-
-    def _asked(self, run: Run) -> dict[str, Asked]:
-        return self._waiting.setdefault(run, {})
-
-    def _not_made(self, task: Task, call_id: str, asked: Asked, status: Status, message: Any) -> None:
-        run = self.run(task)
-        self._asked(run).pop(call_id, None)
-        run.call(
-            call_id,
-            agent=asked.agent,
-            tool=asked.tool,
-            arguments=arguments_of(asked.arguments),
-            status=status,
-            result=plain(message),
-        )
-
     # Hooks
 
-    def place(self, context: RunContextWrapper[Any]) -> tuple[Task, Node | None]:
-        """The run of a hook and the span it is called in; without spans its usage tells runs apart."""
-        span = get_current_span()
-        node = None if span is None else self._nodes.get(span.span_id)
-        if node is not None:
-            task = node.task
-        elif id(context.usage) in self._alone:
-            task = self._alone[id(context.usage)][1]
-        else:
-            task = Task(uuid.uuid4().hex, self._agent)
-            self._alone[id(context.usage)] = context.usage, task
-            if len(self._alone) > _OPEN:
-                self._alone.popitem(last=False)
-        whole = task.outermost or task
-        if not task.known and whole.run is None:
-            whole.told |= told_by(context.context)
-        task.known = True
-        return task, node
-
-    def node(self, span_id: str) -> Node | None:
-        """A span that has not ended."""
-        return self._nodes.get(span_id)
-
     def _heard(self, context: RunContextWrapper[Any]) -> tuple[Task, Node | None]:
-        """The same, of a run whose hooks are these."""
-        task, node = self.place(context)
+        """Where a hook is called; the run has hooks, then."""
+        task, node = self.runs.place(context)
         task.hooked = True
         return task, node
 
@@ -241,8 +158,8 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
     def _agent_ended(self, context: AgentHookContext[Any]) -> None:
         task, node = self._heard(context)
         if node is None and not task.begun:  # else an agent ended that is used as a tool
-            self._alone.pop(id(context.usage), None)
-            self.run(task).finish()
+            self.runs.forget(context)
+            self.runs.run(task).finish()
 
     @override
     async def on_llm_start(
@@ -256,7 +173,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         task, _ = self._heard(context)
         task.asks += 1
         task.agent = agent.name
-        asked = self._asked(self.run(task))
+        asked = self.runs.asked(self.runs.run(task))
         calls, outputs = last_turn(input_items)
         for call_id, output in outputs.items():
             call, given = asked.get(call_id), calls.get(call_id)
@@ -267,7 +184,9 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
                     call = None
             if call is not None:
                 missing = not call.known or output == f"Tool '{call.tool}' not found."
-                self._not_made(task, call_id, call, call.fate or ("unknown_tool" if missing else "rejected"), output)
+                self.runs.not_made(
+                    task, call_id, call, call.fate or ("unknown_tool" if missing else "rejected"), output
+                )
 
     @override
     async def on_llm_end(self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse) -> None:
@@ -289,8 +208,8 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             if isinstance(item, ResponseFunctionToolCall) and item.name not in handoffs
         }
         if asked:
-            run = self.run(task)
-            self._asked(run).update(asked)
+            run = self.runs.run(task)
+            self.runs.asked(run).update(asked)
             usage = response.usage
             run.turn("model", calls=list(asked), input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 
@@ -307,8 +226,8 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool, at: datetime | None = None
     ) -> None:
         task, node = self._heard(context)
-        run = self.run(task)
-        waiting = self._asked(run)
+        run = self.runs.run(task)
+        waiting = self.runs.asked(run)
         name, arguments = tool.name, ""
         if isinstance(context, ToolContext):
             name, arguments, call_id = context.qualified_tool_name, context.tool_arguments, context.tool_call_id
@@ -344,7 +263,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
                 self._begin(context, agent, tool)
             attempt = task.begun.pop(call_id)
             failure = task.errors.pop(call_id, failure)
-            self.run(task).end(
+            self.runs.run(task).end(
                 call_id,
                 attempt,
                 status="ok" if failure is None else "error",
@@ -366,40 +285,15 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
     @_guarded
     def on_span_start(self, span: Span[Any]) -> None:
         """Know what belongs to what."""
-        data = span.span_data
-        above = self._nodes.get(span.parent_id or "")
-        owner = above is None or isinstance(data, TaskSpanData)
-        called = above is not None and (above.within or isinstance(above.span.span_data, FunctionSpanData))
-        task = task_of(span, self._agent) if above is None or owner else above.task
-        if above is not None and owner and (called or above.task.outermost is not None):
-            task.outermost = above.task.outermost or above.task
-            if above.turn is not None:
-                above.turn.inner = True
-        turn = Turn() if isinstance(data, TurnSpanData) else None if above is None or owner else above.turn
-        self._nodes[span.span_id] = node = Node(
-            span,
-            task,
-            owner,
-            within=called and not owner,
-            agent=data.name if isinstance(data, AgentSpanData) else self._agent if above is None else above.agent,
-            turn=turn,
-            around=sys.exception(),
-        )
-        if isinstance(data, FunctionSpanData) and turn is not None and not node.within:
-            turn.calls.append(node)
-        if len(self._nodes) > _OPEN:
-            self._nodes.popitem(last=False)
+        self.runs.open(span)
 
     @override
     @_guarded
     def on_span_end(self, span: Span[Any]) -> None:
         """See how a call, a turn or a run ended."""
-        node = self._nodes.pop(span.span_id, None)
+        node = self.runs.close(span)
         if node is None:
             return
-        # An error that goes through the span is on its way now; what the caller handles is not the span's.
-        passing = sys.exception()
-        node.error = None if passing is node.around else passing
         data = span.span_data
         if isinstance(data, FunctionSpanData):
             if not node.within:  # a span that a tool makes itself is part of its call
@@ -410,7 +304,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             self._turned(node)
         whole = node.owner and node.task.outermost is None
         if whole and (isinstance(data, TaskSpanData) or node.task.run is not None):
-            self.run(node.task).finish(succeeded=False if isinstance(node.error, Exception) else None)
+            self.runs.run(node.task).finish(succeeded=False if isinstance(node.error, Exception) else None)
 
     @override
     def shutdown(self) -> None:
@@ -441,7 +335,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             status = "error"
         elif node.result is None:
             status = "interrupted"  # an agent inside it waits for a person
-        self.run(node.task).end(
+        self.runs.run(node.task).end(
             call_id,
             attempt,
             status=status,
@@ -456,10 +350,10 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         refused = isinstance(node.error, Exception) or told is not None or data.output is not None
         if not refused:
             return
-        for call_id, asked in self._asked(self.run(node.task)).items():
+        for call_id, asked in self.runs.asked(self.runs.run(node.task)).items():
             if asked.tool == data.name and data.input in (None, asked.arguments):
                 message = data.output if data.output is not None else str(node.error or "") or None
-                self._not_made(node.task, call_id, asked, "rejected", message)
+                self.runs.not_made(node.task, call_id, asked, "rejected", message)
                 return
         if told is None or _REJECTED not in str(told.get("data")):  # else the model's next turn tells
             self._shown(node, "rejected")
@@ -471,9 +365,9 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         missing = (told.get("data") or {}).get("tool_name") if told and told["message"] == _NOT_FOUND else None
         task = node.task
         if turn is None or task.hooked:
-            for call_id, asked in list(self._asked(self.run(task)).items()) if missing is not None else ():
+            for call_id, asked in list(self.runs.asked(self.runs.run(task)).items()) if missing is not None else ():
                 if asked.tool == missing:
-                    self._not_made(task, call_id, asked, "unknown_tool", f"Tool '{missing}' not found.")
+                    self.runs.not_made(task, call_id, asked, "unknown_tool", f"Tool '{missing}' not found.")
             return
         if turn.read is None and not turn.inner:
             count(turn, data.usage)
@@ -481,11 +375,11 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         if missing is not None:
             calls.append(node.span.span_id)
         if calls:
-            self.run(task).turn("model", calls=calls, input_tokens=turn.read, output_tokens=turn.made)
+            self.runs.run(task).turn("model", calls=calls, input_tokens=turn.read, output_tokens=turn.made)
         for call in turn.calls:
             self._shown(call)
         if missing is not None:
-            self.run(task).call(node.span.span_id, agent=node.agent, tool=str(missing), status="unknown_tool")
+            self.runs.run(task).call(node.span.span_id, agent=node.agent, tool=str(missing), status="unknown_tool")
 
     def _shown(self, node: Node, known: Status | None = None) -> None:
         """A call of which there is a span only."""
@@ -505,7 +399,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         elif data.output is None:
             status = "interrupted"  # it waits for a person
         status = known or status
-        self.run(node.task).call(
+        self.runs.run(node.task).call(
             node.span.span_id,
             agent=node.agent,
             tool=data.name,

@@ -591,12 +591,12 @@ def test_errors_are_counted(tracker: Tracker, recorder: AgentModelRecorder) -> N
 
 def test_spans_that_never_end(tracker: Tracker, recorder: AgentModelRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans and runs that never end do not fill the memory."""
-    monkeypatch.setattr("agentmodel.integrations.openai_agents._OPEN", 3)
+    monkeypatch.setattr("agentmodel.integrations._openai_runs._OPEN", 3)
     with trace("finding"):
         for _ in range(9):
             function_span("search").start()
 
-    assert len(recorder._nodes) == 3
+    assert 3 == len(recorder.runs)
     assert tracker.errors == 0
 
 
