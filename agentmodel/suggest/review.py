@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from agentmodel import keys
 from agentmodel.access.pages import Page, read_cursor, sorted_out, write_cursor
@@ -27,6 +27,18 @@ from agentmodel.dynamo.models import Agent, Phase, Review, ReviewStatus, Tool, V
 from agentmodel.dynamo.table import INDEX, Query, Table
 from agentmodel.dynamo.write import Writer
 from agentmodel.exceptions import AlreadyExists, Conflict, NotFound, StaleVersion, ValidationError
+from agentmodel.suggest._transitions import (
+    OPEN,
+    check_decision,
+    check_terms,
+    close,
+    escalate,
+    event_of,
+    expire,
+    is_past,
+    person,
+    still_open,
+)
 from agentmodel.suggest.advise import Failing, Place
 from agentmodel.suggest.answers import Answer, Decision, answer_of, arguments_hash, status_now
 from agentmodel.suggest.policy import Policy
@@ -47,7 +59,6 @@ _ANSWERED: Mapping[str, ReviewStatus] = {
     "reject": "rejected",
     "respond": "responded",
 }
-_OPEN = ("pending", "claimed")
 _TRIES = 5
 
 
@@ -187,7 +198,7 @@ class Reviews(Waits):
             on_expiry=on_expiry,
             escalate_at=None if escalate_after is None else at + escalate_after,
             escalate_to=escalate_to,
-            trail=[_event(at, "asked", by=agent_id or "", note=reason)],
+            trail=[event_of(at, "asked", by=agent_id or "", note=reason)],
             expires_at=max(expiry(at, days=self._settings.ttl_days_high), expiry(until, days=1)),
         )
         try:
@@ -241,7 +252,7 @@ class Reviews(Waits):
         items, last = self._queued(queue, limit, None if cursor is None else read_cursor(asked, cursor))
         reviews, aside = sorted_out(items, Review)
         now = self._now()
-        still = tuple(review for review in reviews if status_now(review, now) in _OPEN)
+        still = tuple(review for review in reviews if status_now(review, now) in OPEN)
         return Page(still, None if last is None else write_cursor(asked, last), tuple(aside))
 
     def _queued(self, queue: str, limit: int | None, start: Item | None) -> tuple[list[Item], Item | None]:
@@ -258,7 +269,7 @@ class Reviews(Waits):
         """
 
         def change(review: Review, at: datetime) -> None:
-            _still_open(review, at, by=_person(by))
+            still_open(review, at, by=person(by))
             review.status = "claimed"
             review.claimed_by = by
             review.claimed_until = at + timedelta(minutes=minutes)
@@ -269,7 +280,7 @@ class Reviews(Waits):
         """Give a claimed question back."""
 
         def change(review: Review, at: datetime) -> None:
-            _still_open(review, at, by=by)
+            still_open(review, at, by=by)
             review.status, review.claimed_by, review.claimed_until = "pending", None, None
 
         return self._change(which, change, "released", by=by)
@@ -307,7 +318,7 @@ class Reviews(Waits):
                 raise ValidationError("arguments_hash", arguments_hash, "the question is about other arguments")
             review.final_arguments = arguments if decision == "edit" else review.arguments
             review.response = response
-            _close(review, _ANSWERED[decision], decision, by, at, reason=reason)
+            close(review, _ANSWERED[decision], decision, by, at, reason=reason)
 
         return self._change(which, change, decision, by=by, note=reason)
 
@@ -315,8 +326,8 @@ class Reviews(Waits):
         """Withdraw a question: its step is not taken any more."""
 
         def change(review: Review, at: datetime) -> None:
-            _still_open(review, at, by=None)
-            _close(review, "cancelled", "reject", by, at, reason=reason)
+            still_open(review, at, by=None)
+            close(review, "cancelled", "reject", by, at, reason=reason)
 
         return self._change(which, change, "cancelled", by=by, note=reason)
 
@@ -344,11 +355,11 @@ class Reviews(Waits):
         def change(review: Review, at: datetime) -> None:
             if review.phase != "post":
                 raise ValidationError("phase", review.phase, "a verdict is given after a run; decide this one")
-            _still_open(review, at, by=_person(by))
+            still_open(review, at, by=person(by))
             if meant is not None and self._repository.session(review.user_id, review.session_id) is None:
                 raise NotFound("session", f"{review.user_id} {review.session_id}")
             queue, due_at = review.queue, review.due_at
-            _close(review, "completed", None, by, at, reason=reason)
+            close(review, "completed", None, by, at, reason=reason)
             review.verdict, review.outcome = verdict, meant
             review.queue, review.due_at = queue, due_at  # it leaves the queue when the outcome is corrected
 
@@ -387,11 +398,11 @@ class Reviews(Waits):
                 if review.status == "completed":
                     self._apply(review)
                     applied += 1
-                elif _is_past(review.answer_until, at):
-                    self._change(review, _expire, "expired", by="")
+                elif is_past(review.answer_until, at):
+                    self._change(review, expire, "expired", by="")
                     expired += 1
-                elif _is_past(review.escalate_at, at) and review.escalate_to not in (None, review.queue):
-                    self._change(review, _escalate, "escalated", by="", note=review.escalate_to)
+                elif is_past(review.escalate_at, at) and review.escalate_to not in (None, review.queue):
+                    self._change(review, escalate, "escalated", by="", note=review.escalate_to)
                     escalated += 1
             except Conflict:
                 continue  # somebody answered it meanwhile
@@ -413,7 +424,7 @@ class Reviews(Waits):
             review = self.get(which)
             at, before = self._now(), review.status
             change(review, at)
-            event = _event(at, what, by=by, note=note, before=before or "", after=review.status or "")
+            event = event_of(at, what, by=by, note=note, before=before or "", after=review.status or "")
             review.trail = [*(review.trail or ()), event]
             try:
                 self._writer.save(review, existing=True)
@@ -422,107 +433,6 @@ class Reviews(Waits):
             self._repository.changed([review])
             return review
         raise Conflict(f"review {_named(which)[2]} is changed by others all the time: try again")
-
-
-def check_terms(
-    allowed: Sequence[str],
-    on_expiry: str,
-    answer_within: timedelta,
-    escalate_after: timedelta | None = None,
-    escalate_to: str | None = None,
-) -> None:
-    """Refuse terms that no question can have; see `Reviews.ask`."""
-    known = get_args(Decision)
-    for each in (*allowed, on_expiry):
-        if each not in known:
-            raise ValidationError("allowed", each, "one of " + ", ".join(known))
-    if on_expiry not in ("approve", "reject"):
-        raise ValidationError("on_expiry", on_expiry, "approve or reject: the others need a person")
-    if answer_within <= timedelta(0):
-        raise ValidationError("answer_within", answer_within, "a time above 0")
-    if (escalate_after is None) != (escalate_to is None):
-        raise ValidationError("escalate_to", escalate_to, "escalate_after and escalate_to are given together")
-
-
-def check_decision(
-    review: Review,
-    decision: str,
-    by: str,
-    at: datetime,
-    *,
-    reason: str | None = None,
-    arguments: Any = None,
-    response: str | None = None,
-) -> None:
-    """Refuse what `Reviews.decide` would refuse, as far as a question that was read tells.
-
-    Raises:
-        Conflict: It is answered already, expired, or kept by somebody else.
-        ValidationError: The answer is not allowed, or lacks its part.
-    """
-    _still_open(review, at, by=_person(by))
-    if review.phase == "post":
-        raise ValidationError("phase", review.phase, "after a run a verdict is given")
-    if decision not in (review.allowed or ()):
-        raise ValidationError("decision", decision, "one of " + ", ".join(review.allowed or ()))
-    if decision == "reject" and not reason:
-        raise ValidationError("reason", reason, "a rejection says why")
-    if decision == "edit" and arguments is None:
-        raise ValidationError("arguments", arguments, "an edit gives the arguments to call with")
-    if decision == "respond" and response is None:
-        raise ValidationError("response", response, "a response is text")
-    if decision != "edit" and arguments is not None:
-        raise ValidationError("arguments", arguments, "only an edit changes them")
-
-
-def _still_open(review: Review, at: datetime, *, by: str | None) -> None:
-    status = status_now(review, at)
-    if status not in _OPEN:
-        who = f" by {review.decided_by}" if review.decided_by else ""
-        raise Conflict(f"review {review.review_id} is {status}{who} already: nothing was changed")
-    if status == "claimed" and by is not None and review.claimed_by != by:
-        raise Conflict(f"review {review.review_id} is kept by {review.claimed_by} until {review.claimed_until}")
-
-
-def _person(by: str) -> str:
-    if not isinstance(by, str) or not by.strip():
-        raise ValidationError("by", by, "the name of the person who does it")
-    return by
-
-
-def _close(
-    review: Review, status: ReviewStatus, decision: str | None, by: str, at: datetime, *, reason: str | None
-) -> None:
-    review.status, review.decision = status, decision
-    review.decided_by, review.decided_at, review.decision_reason = by, at, reason
-    review.queue = review.due_at = None
-    review.claimed_by = review.claimed_until = None
-
-
-def _expire(review: Review, at: datetime) -> None:
-    if review.status not in _OPEN:
-        raise Conflict(f"review {review.review_id} is {review.status} already")
-    decision = review.on_expiry or "reject"
-    review.final_arguments = review.arguments
-    _close(review, "expired", decision, "", review.answer_until or at, reason="nobody answered in time")
-
-
-def _escalate(review: Review, at: datetime) -> None:
-    _still_open(review, at, by=None)
-    review.queue = review.queue_name = review.escalate_to
-    review.escalate_at = None
-    review.status, review.claimed_by, review.claimed_until = "pending", None, None
-
-
-def _is_past(until: datetime | None, at: datetime) -> bool:
-    return until is not None and at >= until
-
-
-def _event(
-    at: datetime, what: str, *, by: str, note: str | None = None, before: str = "", after: str = "pending"
-) -> dict[str, str]:
-    event = {"at": keys.format_time("at", at), "what": what, "by": by, "from": before, "to": after, "note": note or ""}
-    return {name: value for name, value in event.items() if value}
 
 
 def _named(which: Which) -> tuple[str, str, str]:
