@@ -90,11 +90,12 @@ def later_process(model: AgentModel) -> None:
         print("Resumed:", state["messages"][-2].text)
 
 
-with AgentModel.local() as here:
-    first_process(here)
-    for step in (reviewer, later_process):
-        with AgentModel(here.settings) as elsewhere:
-            step(elsewhere)
-    (session,) = here.repository.sessions("USRkim")
-    for call in here.repository.session_history("USRkim", session.session_id).executions:
-        print("History:", session.category, "|", call.tool_name, call.values, call.status)
+if __name__ == "__main__":
+    with AgentModel.local() as here:
+        first_process(here)
+        for step in (reviewer, later_process):
+            with AgentModel(here.settings) as elsewhere:
+                step(elsewhere)
+        (session,) = here.repository.sessions("USRkim")
+        for call in here.repository.session_history("USRkim", session.session_id).executions:
+            print("History:", session.category, "|", call.tool_name, call.values, call.status)
