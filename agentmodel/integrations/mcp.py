@@ -407,7 +407,8 @@ def mcp_server(
     Args:
         model: The installation.
         caller: Who calls where no token says it: on stdio, or on loopback.
-        verifier: Says whom a bearer token belongs to: the token's ``subject`` is the user, its scopes are the roles.
+        verifier: Says whom a bearer token belongs to: the token's ``subject`` is the user, its scopes are the roles. It
+            must refuse tokens that were issued for another server.
         url: Under which clients reach the server; told to them together with ``issuer``.
         issuer: URL of the OAuth server that gives the tokens which ``verifier`` verifies: clients that have none are
             sent there. None where tokens are handed out otherwise.
@@ -425,7 +426,9 @@ def mcp_server(
         yield _Desk(model, caller, self_review)
 
     # as text: a URL that is made before gets a slash at its end, and issuers are compared character by character
-    auth = AuthSettings.model_validate({"issuer_url": issuer or url, "resource_server_url": issuer and url})
+    told = {"issuer_url": issuer or url, "resource_server_url": issuer and url}
+    # from mcp 2.3 on it could compare a token's resource; a verifier that does not give one would let nobody in
+    auth = AuthSettings.model_validate({**told, "validate_token_resource": False})
     server = _Server(
         "agentmodel",
         instructions="Execution history of agents: ask for a plan before work, record calls after it.",
