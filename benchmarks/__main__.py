@@ -1,4 +1,4 @@
-"""All benchmarks: `python -m benchmarks`, or some of them: `python -m benchmarks entities cache warehouse`.
+"""All benchmarks: `python -m benchmarks`, or some of them: `python -m benchmarks entities integrations`.
 
 With the path of another DynamoDB server in DYNOXIDE that server is asked, else moto's, which hides much of the client.
 """
@@ -16,6 +16,7 @@ PROGRAMS = {
     "entities": (("entities.py", "cpu"), ("entities.py", "gets", ENGINE), ("entities.py", "server", ENGINE)),
     "cache": (("cache.py", "--table", ENGINE),),
     "warehouse": (("warehouse.py",),),
+    "integrations": (("integrations.py",),),
 }
 
 

@@ -3,10 +3,12 @@
     python benchmarks/integrations.py                       # every framework that is installed
     python benchmarks/integrations.py langchain strands --rounds 9
 
-Each recorder takes turns with the same run without one, on embedded engines; a run is a session of its own, of many
-calls of a tool that does nothing, by a model that says what it is told to. Told are the medians of the rounds: what the
-agent waits (until its run returns), and that with the writing that goes on behind it (until everything is written).
-A limit says what the agent should not wait longer; the program reports, it does not fail.
+Each recorder takes turns with the same without one, on embedded engines. A turn is some runs, each a session of its
+own, of many calls of a tool that does nothing, by a model that says at once what it is told to: the writing of one run
+goes on while the next is under way, and nowhere a wait for a real model hides it. Told are the medians of the turns:
+what the agent waits (until its runs return), and that with the writing that goes on behind it (until everything is
+written), and what the process itself worked for both, which another program on the machine changes least. "Decides" is
+with a guard that asks nobody and answers nothing: what looking at health and catalogue takes.
 """
 
 from __future__ import annotations
@@ -23,12 +25,22 @@ from functools import partial
 from typing import Any
 
 from agentmodel import AgentModel
+from agentmodel.exceptions import MissingExtraError
 from agentmodel.integrations._calls import Tracker
 
 _names = itertools.count(1)
 
 Runs = tuple[Callable[[], None], Callable[[], None], Callable[[], object]]
 """A run without the recorder, one with it, and what waits until all of it is written."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Seconds: until the runs returned, until everything was written, and what the process worked for it."""
+
+    waits: float
+    whole: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -39,46 +51,57 @@ class Line:
     bare: float
     waits: float
     written: float
+    cpu: float
     ratio: float
 
 
-def measured(case: str, runs: Runs, *, rounds: int, calls: int) -> Line:
-    """Let a run without and with the recorder take turns."""
+def turn(run: Callable[[], None], written: Callable[[], object], times: int) -> Turn:
+    """Some runs, and the writing of what they told."""
+    began, worked = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        run()
+    returned = time.perf_counter()
+    written()
+    return Turn(returned - began, time.perf_counter() - began, time.process_time() - worked)
+
+
+def measured(case: str, runs: Runs, *, rounds: int, calls: int, times: int) -> Line:
+    """Let runs without and with the recorder take turns; what is added is the median of the pairs' differences."""
     without, recorded, written = runs
-    for warm in (without, recorded, written):
-        warm()
-    bare, waits, whole = [], [], []
+    for warm in (without, recorded):
+        turn(warm, written, 1)
+    pairs = []
     for number in range(rounds):
-        for with_recorder in (False, True) if number % 2 else (True, False):
-            began = time.perf_counter()
-            (recorded if with_recorder else without)()
-            returned = time.perf_counter() - began
-            if with_recorder:
-                written()
-                waits.append(returned)
-                whole.append(time.perf_counter() - began)
-            else:
-                bare.append(returned)
-    each = 1e6 / calls
-    added = [one - other for one, other in zip(waits, bare, strict=True)]
-    added_whole = [one - other for one, other in zip(whole, bare, strict=True)]
+        with_first = recorded, without
+        first, second = with_first if number % 2 else with_first[::-1]
+        told = {run: turn(run, written, times) for run in (first, second)}
+        pairs.append((told[recorded], told[without]))
+    each = 1e6 / calls / times
     return Line(
         case,
-        statistics.median(bare) * each,
-        statistics.median(added) * each,
-        statistics.median(added_whole) * each,
-        statistics.median(one / other for one, other in zip(waits, bare, strict=True)),
+        statistics.median(bare.waits for _, bare in pairs) * each,
+        statistics.median(ours.waits - bare.waits for ours, bare in pairs) * each,
+        statistics.median(ours.whole - bare.waits for ours, bare in pairs) * each,
+        statistics.median(ours.cpu - bare.cpu for ours, bare in pairs) * each,
+        statistics.median(ours.waits / bare.waits for ours, bare in pairs),
     )
 
 
 def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     """An agent of LangChain."""
     from langchain.agents import create_agent
+    from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
     from langchain_core.messages import AIMessage
     from langchain_core.tools import tool
 
     from agentmodel.integrations.langchain import AgentModelCallback, AgentModelMiddleware
+
+    class Idle(BaseCallbackHandler):
+        """What LangChain itself does for any handler."""
+
+        run_inline = True
+        on_chat_model_start = BaseCallbackHandler.on_llm_start  # type: ignore[assignment]  # does nothing
 
     class Scripted(GenericFakeChatModel):
         def bind_tools(self, *_: Any, **__: Any) -> Any:
@@ -100,8 +123,13 @@ def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         agent.invoke({"messages": [("user", "find it")]}, config | {"recursion_limit": 3 * calls + 10} | more)
 
     tracker = Tracker(model, domain="langchain")
-    callback = {"callbacks": [AgentModelCallback(tracker)]}
+    idle, callback = {"callbacks": [Idle()]}, {"callbacks": [AgentModelCallback(tracker)]}
+    recording = {"agent": {"middleware": [AgentModelMiddleware(tracker)]}}
+    deciding = {"agent": {"middleware": [AgentModelMiddleware(tracker, model.guard(review="never", cache=False))]}}
+    yield "LangChain, a callback handler that does nothing", (run, lambda: run(**idle), tracker.flush)
     yield "LangChain, callback handler", (run, lambda: run(**callback), tracker.flush)
+    yield "LangChain, middleware", (run, lambda: run(**recording), tracker.flush)
+    yield "LangChain, middleware that decides", (run, lambda: run(**deciding), tracker.flush)
     asking, not_asking = (model.guard(review=rule, domain="langchain") for rule in ({"pay"}, "never"))
     for what, guard in (("records", None), ("guards and asks nobody", not_asking), ("guards and may ask", asking)):
         ours: Any = {"agent": {"middleware": [AgentModelMiddleware(tracker, guard)]}, **callback}
@@ -145,7 +173,55 @@ def strands(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         agent("find it", invocation_state={"user_id": "kim", "session_id": f"t{next(_names)}"})
 
     tracker = Tracker(model, domain="strands")
+    guard = model.guard(review="never", cache=False)
     yield "Strands, hook provider", (run, lambda: run(hooks=[AgentModelHooks(tracker)]), tracker.flush)
+    deciding = lambda: run(hooks=[AgentModelHooks(tracker, guard=guard)])  # noqa: E731  # as its neighbour
+    yield "Strands, hook provider that decides", (run, deciding, tracker.flush)
+    tracker.close()
+
+
+def openai_agents(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
+    """An agent of the OpenAI Agents SDK, which makes spans in both kinds of runs."""
+    import asyncio
+
+    from agents import Agent, RunConfig, Runner, function_tool, set_trace_processors
+    from agents.testing import ScriptedModel, assistant_message, function_call
+    from agents.tracing import TracingProcessor
+
+    from agentmodel.integrations.openai_agents import AgentModelRecorder
+
+    @function_tool
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    class Idle(TracingProcessor):
+        """Makes the SDK make its spans."""
+
+        def on_trace_start(self, trace: Any) -> None:
+            pass
+
+        on_trace_end = on_span_start = on_span_end = on_trace_start
+
+        def shutdown(self) -> None:
+            pass
+
+        force_flush = shutdown
+
+    tracker = Tracker(model, domain="openai")
+    recorder = AgentModelRecorder(tracker)
+
+    def run(processor: TracingProcessor, hooks: Any, **more: Any) -> None:
+        set_trace_processors([processor])
+        asked = [[function_call("search", {"q": "a"}, call_id=f"c{number}")] for number in range(calls)]
+        agent = Agent(name="finder", model=ScriptedModel([*asked, [assistant_message("done")]]), tools=[search])
+        config = RunConfig(group_id=f"t{next(_names)}", trace_metadata={"user_id": "kim"}, **more)
+        asyncio.run(Runner.run(agent, "find it", hooks=hooks, run_config=config, max_turns=calls + 2))
+
+    without = lambda: run(Idle(), None)  # noqa: E731  # as its neighbour
+    recorded = lambda: run(recorder, recorder, tool_error_formatter=recorder.tool_error)  # noqa: E731  # likewise
+    yield "OpenAI Agents, hooks and spans", (without, recorded, tracker.flush)
+    set_trace_processors([])
     tracker.close()
 
 
@@ -201,19 +277,25 @@ def python(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         yield f"Plain Python, {case}", (run(search), run(recorded), model.settle)
 
 
-FRAMEWORKS = {"langchain": langchain, "strands": strands, "opentelemetry": opentelemetry, "python": python}
+FRAMEWORKS = {
+    "langchain": langchain,
+    "strands": strands,
+    "openai": openai_agents,
+    "opentelemetry": opentelemetry,
+    "python": python,
+}
 
 
-def report(asked: list[str], *, rounds: int, calls: int) -> list[Line]:
+def report(asked: list[str], *, rounds: int, calls: int, times: int) -> list[Line]:
     """Measure the recorders of what is installed."""
     lines = []
     for name in asked:
         with AgentModel.local() as model:
             try:
                 for case, runs in FRAMEWORKS[name](model, calls):
-                    lines.append(measured(case, runs, rounds=rounds, calls=calls))
-            except ModuleNotFoundError as error:
-                print(f"- {name} is left out: {error.name} is not installed")
+                    lines.append(measured(case, runs, rounds=rounds, calls=calls, times=times))
+            except (ModuleNotFoundError, MissingExtraError) as error:
+                print(f"- {name} is left out: {error}")
     return lines
 
 
@@ -223,16 +305,19 @@ def main() -> None:
     options.add_argument("frameworks", nargs="*", choices=[*FRAMEWORKS, []], help="all when none is given")
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--calls", type=int, default=50, help="calls of one run")
+    options.add_argument("--runs", type=int, default=4, help="of one turn")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
-    lines = report(given.frameworks or list(FRAMEWORKS), rounds=given.rounds, calls=given.calls)
+    asked = given.frameworks or list(FRAMEWORKS)
+    lines = report(asked, rounds=given.rounds, calls=given.calls, times=given.runs)
     if given.json:
         print(json.dumps([line.__dict__ for line in lines], indent=2))
         return
-    print("| recorder | a call without µs | added, the agent waits µs | added, with the writing µs | ratio |")
-    print("|---|---|---|---|---|")
+    print("| recorder | a call without | added: the agent waits | with the writing | processor time | ratio |")
+    print("|---|---|---|---|---|---|")
     for line in lines:
-        print(f"| {line.case} | {line.bare:.0f} | {line.waits:.0f} | {line.written:.0f} | {line.ratio:.2f} |")
+        times = " | ".join(f"{value:.0f} µs" for value in (line.bare, line.waits, line.written, line.cpu))
+        print(f"| {line.case} | {times} | {line.ratio:.2f} |")
 
 
 if __name__ == "__main__":
