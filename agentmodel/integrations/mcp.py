@@ -66,6 +66,11 @@ Limit = Annotated[int, Field(ge=1, le=100, description="The most rows.")]
 OfUser = Annotated[str | None, Field(description="Only for operators: another user than the caller's own.")]
 
 
+OtherStatus = Literal["rejected", "edited", "blocked", "cache_hit", "interrupted", "expired", "unknown_tool"]
+MADE = ("edited", "cache_hit")
+Took = Annotated[int | None, Field(ge=0, description="How long the call took, where that is known.")]
+
+
 class _Answered(BaseModel):
     """What a person answers; the fields are flat, as forms of MCP clients are."""
 
@@ -221,14 +226,19 @@ def record_execution(
     arguments: Any = None,
     result: Any = None,
     error_type: str | None = None,
+    status: OtherStatus | None = None,
+    duration_ms: Took = None,
     call_id: str | None = None,
     user_id: OfUser = None,
 ) -> Recorded:
     """Record one call of a tool; without ``session_id`` a new session is begun.
 
+    ``status`` says of a call that it was not made as asked; only calls without one count in scores.
     Give ``session_id`` and a ``call_id`` of your own to make trying again harmless: the same call is recorded once.
     """
     user = _caller(ctx).scope(user_id, "recorder")
+    if succeeded and status not in (None, *MADE):
+        raise ValidationError("succeeded", succeeded, f"a call that is {status} was not made: it did not succeed")
     model = _desk(ctx).model
     if session_id is not None and call_id is not None:
         for known in model.repository.session_history(user, session_id).executions:
@@ -239,16 +249,16 @@ def record_execution(
         session.process(process) as step,
     ):
         call = step.call(agent_id, tool_id, values=arguments, call_id=call_id)
-        with call:
-            call.result = result
-            if not succeeded:
-                call.fail(error_type=error_type)
-    made = call.receipt
-    if made is None:
-        raise ToolError("nothing was recorded")
-    return Recorded(
-        user_id=user, session_id=session.session_id, process_id=step.process_id, call_id=made.entity.call_id or ""
-    )
+        call.__enter__()  # what is measured here is not the call: it was made elsewhere
+        call.result = result
+        if not succeeded:
+            call.fail(error_type=error_type, status=status or "error")
+        elif status is not None:
+            call.mark(status)
+        entity = call.ended(None)
+        entity.duration_ms = duration_ms
+        made = model.recorder.record(entity).entity
+    return Recorded(user_id=user, session_id=session.session_id, process_id=step.process_id, call_id=made.call_id or "")
 
 
 # Review

@@ -312,6 +312,31 @@ def test_records_for_the_caller(connect: Callable[..., Any], world: World) -> No
     assert [(True, None), (False, "Timeout")] == [(call.succeeded, call.error_type) for call in history.executions]
 
 
+def test_a_call_that_was_made_elsewhere_is_recorded_as_it_was(world: World) -> None:
+    """Status and duration are what the caller says; a duration that nobody says is not known."""
+    recorder = Caller(user_id=USER, roles=frozenset({"recorder"}))
+    failed = CALL | {"succeeded": False, "status": "rejected"}
+    told_of = [CALL, CALL | {"status": "edited", "duration_ms": 40}, failed]
+
+    async def scenario() -> tuple[str, CallToolResult]:
+        async with Client(mcp_server(world.model, caller=recorder)) as client:
+            session: dict[str, Any] = {}
+            for each in told_of:
+                made = given(await client.call_tool("record_execution", each | session))
+                session = {"session_id": made["session_id"]}
+            return made["session_id"], await client.call_tool("record_execution", CALL | {"status": "blocked"})
+
+    before = len(list(world.model.repository.sessions(USER, 100)))
+    session_id, refused = asyncio.run(scenario())
+    calls = world.model.repository.session_history(USER, session_id).executions
+
+    assert [(True, None, None), (True, "edited", 40), (False, "rejected", None)] == [
+        (call.succeeded, call.status, call.duration_ms) for call in calls
+    ]
+    assert "a call that is blocked was not made" in told(refused)
+    assert before + 1 == len(list(world.model.repository.sessions(USER, 100))), "what is refused leaves no session"
+
+
 def test_a_person_decides_by_a_form(connect: Callable[..., Any], world: World) -> None:
     """What the person at the client answers is the decision, in the name of the caller; the model's argument is not."""
     which = world.ask()
