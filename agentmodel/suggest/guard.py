@@ -182,6 +182,7 @@ class Guard:
         domain: str = "agents",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._scope: Scope | None = cache or None
         if isinstance(review, str) and review not in ("policy", "never", "always"):
             raise ValidationError("review", review, "policy, never, always, names of tools, or a function")
         if cache is not False and cache not in get_args(Scope):
@@ -195,7 +196,6 @@ class Guard:
         self._adviser = adviser
         self._valkey = valkey
         self._rule = review
-        self._cache = cache
         self._block = block
         self._asking: Mapping[str, Any] = {
             "queue": queue,
@@ -467,12 +467,12 @@ class Guard:
         return Blocked("".join(told), health.since, instead)
 
     def _look(self, call: _Call) -> Go | Known:
-        if self._cache is False or not call.exact or call.item is None or not call.item.read_only:
+        if self._scope is None or not call.exact or call.item is None or not call.item.read_only:
             return Go()
         try:
             agent = self._agent(call)
             found = self._known.look(
-                *call.place, call.arguments, user_id=call.user_id, scope=self._cache, tool=call.item, agent=agent
+                *call.place, call.arguments, user_id=call.user_id, scope=self._scope, tool=call.item, agent=agent
             )
         except AgentModelError as error:
             _log.warning("guard: no answer of %s is known at present: %s", call.tool, error)
