@@ -572,7 +572,7 @@ class AsyncAgentModel:
     def guard(
         self,
         *,
-        review: Rule = "policy",
+        review: Rule = "marked",
         cache: Scope | Literal[False] = "user",
         block: bool | Collection[str] = True,
         queue: str = "review",

@@ -417,7 +417,7 @@ class AgentModel:
     def guard(
         self,
         *,
-        review: Rule = "policy",
+        review: Rule = "marked",
         cache: Scope | Literal[False] = "user",
         block: bool | Collection[str] = True,
         queue: str = "review",
@@ -429,8 +429,9 @@ class AgentModel:
         """What decides before each call: make it, give a known answer, block a tool that fails, or ask a person.
 
         Args:
-            review: When a person is asked: by `Reviews.needed`, ``never``, ``always``, for tools of these names, or as
-                a function of agent id, tool id and arguments says by giving a reason.
+            review: When a person is asked: for tools ``marked`` by ``needs_review``, by ``policy`` (`Reviews.needed`),
+                ``never``, ``always``, for tools of these names, or as a function of agent id, tool id and arguments
+                says by giving a reason.
             cache: Whom known answers of read-only tools hold for; False looks for none.
             block: Whether tools that fail now are blocked; or the names of those that are.
             queue: Where the people look who answer.

@@ -152,3 +152,7 @@ class AsyncGuard:
     before = _awaited(Guard.before)
     after = _awaited(Guard.after)
     answer = _awaited(Guard.answer)
+
+    def may_ask(self, tool: str) -> bool:
+        """See `Guard.may_ask`, which waits for nothing."""
+        return self.sync.may_ask(tool)

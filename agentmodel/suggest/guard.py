@@ -46,9 +46,11 @@ __all__ = ["Ask", "Blocked", "Decided", "Go", "Guard", "Instead", "Known", "Rule
 
 _log = logging.getLogger(__name__)
 
-Rule: TypeAlias = Literal["policy", "never", "always"] | Collection[str] | Callable[[str, str, Any], str | None]
-"""When a person is asked: as `Reviews.needed` says, never, always, for tools of these names, or as a function of agent
-id, tool id and arguments says by giving a reason."""
+Rule: TypeAlias = (
+    Literal["marked", "policy", "never", "always"] | Collection[str] | Callable[[str, str, Any], str | None]
+)
+"""When a person is asked: for tools marked ``needs_review``, as `Reviews.needed` says, never, always, for tools of
+these names, or as a function of agent id, tool id and arguments says by giving a reason."""
 
 _REMEMBERED = 10_000  # calls that this process has noted
 _NOTES_SECONDS = 86_400  # for which they are kept in Valkey, beside the time in which a question is answered
@@ -121,13 +123,14 @@ class _Call:
     """A call that is about to be made.
 
     Its key is the caller's id of it with agent and tool: an answer holds for no other tool. ``named`` says that the
-    name of the tool is known, ``exact`` that its arguments are what JSON gives back, ``works`` that its health was
-    looked at and is not open.
+    name of the tool is known, ``catalogued`` that the catalogue was asked for its item, ``exact`` that its
+    arguments are what JSON gives back, ``works`` that its health was looked at and is not open.
     """
 
     place: Place
     tool: str
     named: bool
+    catalogued: bool
     arguments: Any
     exact: bool
     user_id: str
@@ -172,7 +175,7 @@ class Guard:
         known: KnownAnswers,
         adviser: Adviser,
         valkey: Valkey | None = None,
-        review: Rule = "policy",
+        review: Rule = "marked",
         cache: Scope | Literal[False] = "user",
         block: bool | Collection[str] = True,
         queue: str = DEFAULT_QUEUE,
@@ -183,8 +186,8 @@ class Guard:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._scope: Scope | None = cache or None
-        if isinstance(review, str) and review not in ("policy", "never", "always"):
-            raise ValidationError("review", review, "policy, never, always, names of tools, or a function")
+        if isinstance(review, str) and review not in ("marked", "policy", "never", "always"):
+            raise ValidationError("review", review, "marked, policy, never, always, names of tools, or a function")
         if cache is not False and cache not in get_args(Scope):
             raise ValidationError("cache", cache, "user, everybody or False")
         check_terms(allowed, on_expiry, answer_within)
@@ -275,7 +278,8 @@ class Guard:
         call = _Call(
             place=place,
             tool=tool or (tool_id if item is None else item.name),
-            named=tool is not None or item is not None or catalogued,
+            named=tool is not None or item is not None,
+            catalogued=catalogued,
             arguments=plain,
             exact=exact and not fresh,
             user_id=keys.id_of("USR", user_id),
@@ -365,6 +369,11 @@ class Guard:
 
     def _reason(self, call: _Call) -> str | None:
         rule = self._rule
+        if rule == "marked":
+            if not call.catalogued:
+                raise TableUnavailable(f"whether {call.tool} needs a review is not known")
+            marked = call.item is not None and call.item.needs_review
+            return _agreed(call) if marked else None
         if rule == "policy":
             sound: Mapping[Place, Failing] | None = {} if call.works else None
             needed = self._reviews.needed(*call.place, tool=call.item, agent=self._agent(call), failing=sound)
@@ -374,8 +383,8 @@ class Guard:
         if callable(rule):
             return rule(*call.place, call.arguments)
         if call.tool in rule or call.place[1] in rule:
-            return f"{call.tool} is used only after a person agreed"
-        if not call.named:
+            return _agreed(call)
+        if not call.named and not call.catalogued:
             raise TableUnavailable(f"the name of {call.tool} is not known")
         return None
 
@@ -478,6 +487,10 @@ class Guard:
             _log.warning("guard: no answer of %s is known at present: %s", call.tool, error)
             return Go()
         return Known(found.result) if found.hit else Go(found)
+
+
+def _agreed(call: _Call) -> str:
+    return f"{call.tool} is used only after a person agreed"
 
 
 def _plain(arguments: Any) -> tuple[Any, bool]:

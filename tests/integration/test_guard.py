@@ -293,12 +293,26 @@ def test_nobody_answers_in_time(model: AgentModel) -> None:
     assert (True, None, PAY) == (approved.permits, approved.call_status, approved.arguments)
 
 
-def test_the_policy_asks(model: AgentModel) -> None:
-    """By default a person is asked where `Reviews.needed` gives a reason: here a mark on the tool."""
-    trusted(model)
+def test_marked_tools(model: AgentModel) -> None:
+    """By default a person is asked about tools that are marked, and about no other, however new the agent is."""
     went = before(model.guard(), call_id="c1")
+    unknown = before(model.guard(), tool_id="TL404", call_id="c1")
     mark(model, "TL002", needs_review=True)
-    step = before(model.guard(queue="money"), call_id="c2")
+    step = before(model.guard(), call_id="c2")
+
+    assert [Go(), Go()] == [went, unknown]
+    assert "search is used only after a person agreed" == asked(step).reason
+
+
+def test_the_policy_asks(model: AgentModel) -> None:
+    """By policy a person is asked where `Reviews.needed` gives a reason: for a new agent, or for a mark on the tool."""
+    new = before(model.guard(review="policy"), call_id="c0")
+    trusted(model)
+    went = before(model.guard(review="policy"), call_id="c1")
+    mark(model, "TL002", needs_review=True)
+    step = before(model.guard(review="policy", queue="money"), call_id="c2")
+
+    assert "may succeed in as few as 13% of cases" in str(asked(new).reason)
 
     assert Go() == went
     assert "search is used only after a person agreed" == asked(step).reason
@@ -467,7 +481,7 @@ def test_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None
 
     trusted(model)
     mark(model, "TL002", read_only=True)
-    policy, free = model.guard(), model.guard(review="never")
+    policy, free = model.guard(review="policy"), model.guard(review="never")
     blocks = model.guard(review="never", cache=False)
     trips(policy, "c0")
 
@@ -538,6 +552,15 @@ def test_awaited(settings: Settings) -> None:
 
 def test_who_may_be_asked(model: AgentModel) -> None:
     """It is known beforehand of which tools a person is never asked, by name or id."""
-    rules: tuple[Any, ...] = ("never", [], ["pay"], [keys.id_of("TL", "pay")], "policy", "always", lambda *_call: None)
+    rules: tuple[Any, ...] = (
+        "never",
+        [],
+        ["pay"],
+        [keys.id_of("TL", "pay")],
+        "marked",
+        "policy",
+        "always",
+        lambda *_call: None,
+    )
 
-    assert [False, False, True, True, True, True, True] == [model.guard(review=rule).may_ask("pay") for rule in rules]
+    assert [False, False, *[True] * 6] == [model.guard(review=rule).may_ask("pay") for rule in rules]
