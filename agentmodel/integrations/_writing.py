@@ -319,4 +319,5 @@ def _moved(execution: ToolExecution, process_id: str) -> ToolExecution:
     """The execution in its process, which another recorder may have let have another number than it asked for."""
     if execution.process_id == process_id:
         return execution
-    return ToolExecution(**dict(execution.attribute_values) | {"process_id": process_id})
+    attributes: dict[str, Any] = dict(execution.attribute_values)
+    return ToolExecution(**attributes | {"process_id": process_id})
