@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentmodel import keys
 from agentmodel.access.delivery import History, Receipt
@@ -320,4 +320,5 @@ def _moved(execution: ToolExecution, process_id: str) -> ToolExecution:
     if execution.process_id == process_id:
         return execution
     attributes: dict[str, Any] = dict(execution.attribute_values)
-    return ToolExecution(**attributes | {"process_id": process_id})
+    attributes["process_id"] = process_id
+    return ToolExecution(**attributes)
