@@ -302,6 +302,10 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
     def _flow(self, request: ToolCallRequest) -> _Flow:
         call, guard = self._call(request), self._guard
         if call is None:
+            name, call_id = request.tool_call["name"], request.tool_call["id"]
+            unknown = Go() if guard is None or request.tool is None else guard.undecided(name)
+            if isinstance(unknown, Blocked):
+                return ToolMessage(unknown.message, name=name, tool_call_id=call_id, status="error")
             result: Result = yield request
             return result
         if guard is None or request.tool is None:
@@ -325,7 +329,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             edited = (state.get(_EDITED_BY_PEOPLE) or {}).get(call.call_id)
             if edited is not None:
                 call.run.edited(call.call_id, edited["args"])
-        except Exception:  # noqa: BLE001  # the call is made without advice; it is counted
+        except Exception:  # noqa: BLE001  # it is counted, and nothing is known of the call
             self.tracker.failed("call")
             return None
         return call
@@ -346,9 +350,9 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
                 call_id=call.call_id,
                 plan=call.plan,
             )
-        except Exception:  # noqa: BLE001  # the guard itself blocks what it must; any other failure is counted
+        except Exception:  # noqa: BLE001  # it is counted; the call is made unless a person may have to agree
             self.tracker.failed(f"advice on {call.tool}")
-            return Go()
+            return guard.undecided(call.tool)
 
     def _made(self, call: _Call, request: ToolCallRequest) -> _Flow:
         """Make a call, and tell how it ends."""

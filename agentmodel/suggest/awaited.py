@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from agentmodel.dynamo.models import Review, Suggestion
 from agentmodel.suggest.advise import Adviser
 from agentmodel.suggest.answers import Answer
-from agentmodel.suggest.guard import Guard
+from agentmodel.suggest.guard import Blocked, Go, Guard
 from agentmodel.suggest.health import Changed, HealthBook
 from agentmodel.suggest.review import Reviews
 from agentmodel.suggest.suggestions import Suggestions
@@ -156,3 +156,7 @@ class AsyncGuard:
     def may_ask(self, tool: str) -> bool:
         """See `Guard.may_ask`, which waits for nothing."""
         return self.sync.may_ask(tool)
+
+    def undecided(self, tool: str) -> Go | Blocked:
+        """See `Guard.undecided`, which waits for nothing."""
+        return self.sync.undecided(tool)

@@ -320,6 +320,10 @@ class Guard:
             return rule != "never"
         return callable(rule) or tool in rule or keys.id_of("TL", tool) in rule
 
+    def undecided(self, tool: str) -> Go | Blocked:
+        """What to do about a call of a tool of this name when `before` raised: where a person may be asked, no call."""
+        return _unasked(tool) if self.may_ask(tool) else Go()
+
     def after(self, step: Decided, result: Any) -> None:
         """Keep the answer of a call that was made, where it may be given again; never raises."""
         if isinstance(step, Go) and step.lookup is not None:
@@ -390,10 +394,7 @@ class Guard:
 
     def _unknown(self, call: _Call, error: Exception) -> Blocked:
         _log.warning("guard.not_asked: %s of %s is blocked: %s", call.place[1], call.place[0], error)
-        return Blocked(
-            f"{call.tool} was not called: a person may have to agree first, and nobody can be asked at present. "
-            "Go on without it, or try again later."
-        )
+        return _unasked(call.tool)
 
     def _note(self, call: _Call, what: str) -> None:
         """Keep that a call needed no question, or that it has one.
@@ -487,6 +488,13 @@ class Guard:
             _log.warning("guard: no answer of %s is known at present: %s", call.tool, error)
             return Go()
         return Known(found.result) if found.hit else Go(found)
+
+
+def _unasked(tool: str) -> Blocked:
+    return Blocked(
+        f"{tool} was not called: a person may have to agree first, and nobody can be asked at present. "
+        "Go on without it, or try again later."
+    )
 
 
 def _agreed(call: _Call) -> str:

@@ -564,6 +564,23 @@ class TestFailures:
         assert "found a" == result.text
         assert 2 == tracker.errors
 
+    @pytest.mark.parametrize("fails", ["run", "before"])
+    def test_a_guard_that_fails_before_a_person_is_asked(
+        self, model: AgentModel, monkeypatch: pytest.MonkeyPatch, fails: str
+    ) -> None:
+        """Where a person may have to agree, a call about which nothing can be decided is not made."""
+        made: list[int] = []
+        with Tracker(model, domain=DOMAIN) as tracker:
+            guard = model.guard(review=["pay"], domain=DOMAIN)
+            failing: Any = tracker if fails == "run" else guard
+            monkeypatch.setattr(failing, fails, lambda *_, **__: 1 / 0)
+            agent = an_agent([AgentModelMiddleware(tracker, guard)], said=ONE_PAYMENT, tools=[paying(made)])
+            result = last_result(agent.invoke(ASKED, CONFIG))
+
+        assert [] == made
+        assert "a person may have to agree first" in result.text
+        assert tracker.errors > 0
+
     def test_a_person_who_cannot_be_asked(
         self, model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
