@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HIDDEN = """
+import sys
+sys.modules[sys.argv[2]] = None  # as if it were not installed
+from agentmodel.exceptions import MissingExtraError
+try:
+    module, _, name = sys.argv[1].partition(":")
+    getattr(__import__(module, fromlist=["*"]), name or "__name__")
+except MissingExtraError as error:
+    print(error)
+"""
+FRAMEWORKS = ("agents", "langchain", "langchain_core", "langgraph", "mcp", "opentelemetry", "strands")
+
+
+@pytest.mark.parametrize(
+    ("subject", "package", "extra"),
+    [
+        ("langchain", "langchain_core", "langchain"),
+        ("langchain:AgentModelMiddleware", "langchain", "langchain"),
+        ("langchain_middleware", "langchain", "langchain"),
+        ("strands", "strands", "strands"),
+        ("openai_agents", "agents", "openai-agents"),
+        ("opentelemetry", "opentelemetry", "opentelemetry"),
+        ("telemetry", "opentelemetry", "opentelemetry"),
+        ("mcp", "mcp", "mcp"),
+    ],
+)
+def test_a_framework_that_is_not_installed(subject: str, package: str, extra: str) -> None:
+    """Whoever asks for an integration without its package reads which pip line brings it."""
+    command = [sys.executable, "-c", HIDDEN, f"agentmodel.integrations.{subject}", package]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert f"pip install 'agentmodel[{extra}]'" in said
+
+
+def test_the_package_alone_loads_no_framework() -> None:
+    """Importing the package, its model and its guard loads none of the frameworks."""
+    code = (
+        "import sys, agentmodel, agentmodel.client, agentmodel.suggest.guard, agentmodel.integrations; "
+        f"print([name for name in {FRAMEWORKS} if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert "[]" == said.strip()
