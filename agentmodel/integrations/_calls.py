@@ -366,7 +366,12 @@ class Run:
         return attempt
 
     def finish(self, succeeded: bool | None = None) -> None:
-        """The run is over: what has not ended was interrupted. ``succeeded`` None leaves the outcome to its calls."""
+        """The run is over: what has not ended was interrupted.
+
+        Args:
+            succeeded: How it went; None leaves that to its calls. Of several runs of a session the last one says it: a
+                failure that was told here before is taken back.
+        """
         ended = datetime.now(UTC)
         self.settle(Outcome(ended, "interrupted"))
         self._tell("end of the run", partial(self._writing.finish, self, succeeded, ended))

@@ -80,6 +80,7 @@ class _Session:
     processes: int  # likewise
     written: bool = False
     changed: str | None = None  # by what, since it was written
+    failed: bool = False  # as its last run said: the next one says otherwise
     calls: dict[str, _Call] = field(default_factory=dict)
     steps: dict[str, _Step] = field(default_factory=dict)  # by call
 
@@ -171,8 +172,9 @@ class Writing:
         """The run is over."""
         session = self._session(run)
         session.entity.ended_at = ended
-        if succeeded is not None:
+        if succeeded is not None or session.failed:
             session.entity.succeeded = succeeded
+        session.failed = succeeded is False
         session.changed = "end of the run"
 
     # Sessions, processes and the catalogue

@@ -147,6 +147,21 @@ def test_anonymous_and_interrupted(model: AgentModel) -> None:
     assert ("interrupted", False) == (call.status, call.succeeded)
 
 
+def test_the_last_run_says_how_a_session_went(model: AgentModel) -> None:
+    """A session that failed once and went on well is no failure any more; one whose last run failed is."""
+    said: list[bool | None] = []
+    with Tracker(model, domain=DOMAIN) as tracker:
+        for succeeded in (False, None, False):
+            run = tracker.run(SESSION, user=USER)
+            made(run, f"c{len(said)}", "search")
+            run.finish(succeeded)
+            assert tracker.flush()
+            (session,) = list(model.repository.sessions("USRada"))
+            said.append(session.succeeded)
+
+    assert [False, None, False] == said
+
+
 def test_errors_are_counted(model: AgentModel, caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be written raises nothing in the agent: it is counted and logged, and the rest is written."""
     with caplog.at_level(logging.ERROR), Tracker(model) as tracker:
