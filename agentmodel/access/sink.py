@@ -223,6 +223,7 @@ class AtWork:
         self._name: str | None = None
         self._since = 0.0
         self._open = 0.0
+        self._gone: set[str] = set()  # marks that count as gone, and may still be there
 
     def begin(self) -> bool:
         """Make the mark, or make it again before it expires; whether it was not there.
@@ -240,8 +241,8 @@ class AtWork:
             ExpressionAttributeValues={":now": {"N": str(int(now))}, ":type": {"S": OUTAGE}},
         )  # fmt: skip
         self._since = now
-        for name in _marks_of(answer["Attributes"], until=now - _SECONDS):  # of drainers that were killed
-            self._remove(name)
+        self._gone.update(_marks_of(answer["Attributes"], until=now - _SECONDS))  # of drainers that were killed
+        self._sweep()
         return new
 
     def unsure(self) -> None:
@@ -249,15 +250,25 @@ class AtWork:
         self._open = time()
 
     def end(self) -> None:
-        """Take the mark away, unless a batch may still be on its way; it stays when the table does not answer."""
-        if self._name is None or time() - self._open < _AGAIN:
+        """Take the mark away, unless a batch may still be on its way.
+
+        When the table does not answer it may be gone, be there, or go later: the next one has another name.
+        """
+        if time() - self._open < _AGAIN:
             return
-        try:
-            self._remove(self._name)
-        except AgentModelError as error:
-            _log.debug("drain.still_marked: %s", error)  # those who record around the journal make copies until then
-            return
-        self._name, self._since = None, 0.0
+        if self._name is not None and self._since:
+            self._gone.add(self._name)
+            self._name, self._since = None, 0.0
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for name in sorted(self._gone):
+            try:
+                self._remove(name)
+            except AgentModelError as error:
+                _log.debug("drain.still_marked: %s", error)  # records around the journal have copies until then
+                return
+            self._gone.discard(name)
 
     def _remove(self, name: str) -> None:
         self._table.call(

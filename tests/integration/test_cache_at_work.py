@@ -313,6 +313,59 @@ class TestMarks:
 
         assert [1, 0, 0] == looks
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_answer_lost_when_it_goes(self, stage: Stage, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+        """A drainer that does not know whether its mark is gone, or whether it goes later, makes a new one and looks."""
+        sink, real, sent = stage.sink(), stage.table.call, list[Callable[[], Any]]()
+
+        def lost(name: str, **named: Any) -> Any:
+            if named.get("UpdateExpression", "").startswith("REMOVE"):
+                sent.append(lambda: real(name, **named))
+                if not late:
+                    sent.pop()()
+                raise TableUnavailable("the answer is lost")
+            return real(name, **named)
+
+        sink.contested([{"PK": {"S": "P"}}], before=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(stage.table, "call", lost)
+            sink.rest()
+        stage.near.recorder.record(call("near"))
+        if not late:
+            stage.far.recorder.record(call("far"))
+        with monkeypatch.context() as patch:
+            whole = Writer.put_many
+
+            def put_many(writer: Writer, items: Sequence[Item]) -> list[Item]:
+                for one in sent:  # the request that takes the old mark away arrives
+                    one()
+                if late:
+                    stage.far.recorder.record(call("far"))
+                return whole(writer, items)
+
+            patch.setattr(Writer, "put_many", put_many)
+            stage.drainer(sink).drain()
+
+        assert ONCE == stage.calls("SESS1")
+        assert frozenset() == at_work(stage.table)
+
+    def test_killed_drainers_mark_that_stays(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A drainer that cannot take another's old mark away is at work all the same, and looks for fences."""
+        AtWork(stage.table).begin()
+        sink, real = stage.sink(), stage.table.call
+        sink._fences.seen = False
+
+        def refuses(name: str, **named: Any) -> Any:
+            if named.get("UpdateExpression", "").startswith("REMOVE"):
+                raise TableUnavailable("throttled")
+            return real(name, **named)
+
+        Fences(stage.table).put("P")
+        monkeypatch.setattr(sinks, "_SECONDS", -1)
+        monkeypatch.setattr(stage.table, "call", refuses)
+
+        assert [True] == sink.contested([{"PK": {"S": "P"}}], before=True)
+
     def test_without_an_answer_it_stays(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """A mark that could not be taken away is taken away at the next rest."""
         mark = AtWork(stage.table)
