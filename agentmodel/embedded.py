@@ -349,6 +349,7 @@ class DynamoServer:
             finally:
                 if environ.get("HTTP_X_AMZ_TARGET", "").endswith(".CreateTable"):
                     self._sort_by_text()
+                _forget_copies()
                 close = getattr(answer, "close", None)  # as WSGI has it: iterables may have one
                 if close is not None:
                     close()
@@ -488,6 +489,18 @@ def _definition(table: Any) -> dict[str, Any]:
     if indexes:
         definition["GlobalSecondaryIndexes"] = indexes
     return {"table": definition, "ttl": (table.ttl or {}).get("AttributeName")}
+
+
+def _forget_copies() -> None:
+    """Let go of what moto lists for its dashboard.
+
+    It lists every table and item ever made, also the copy of the whole table that it makes for each transaction.
+    """
+    from moto.core.model_instances import model_data
+
+    models: dict[str, Any] = model_data["dynamodb"]
+    for model in models.values():
+        model.instances_tracked.clear()
 
 
 def _sorted_items(table: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import os
@@ -152,6 +153,26 @@ def test_the_environment_chooses_all_but_the_addresses(monkeypatch: pytest.Monke
         assert "Chosen" == engines.settings.table
         assert "127.0.0.1" == urlsplit(engines.settings.valkey_url or "").hostname
         assert "127.0.0.1" == urlsplit(engines.settings.endpoint or "").hostname
+
+
+def test_transactions_leave_no_copies_of_the_table() -> None:
+    """The server holds the items of its tables, and not those that it copied for each transaction besides."""
+
+    def held() -> int:
+        gc.collect()
+        return sum(type(one).__name__ == "Item" and type(one).__module__.startswith("moto") for one in gc.get_objects())
+
+    server = DynamoServer().start()
+    with dynamodb(Settings(endpoint=server.endpoint, access_key_id="a", secret_access_key=SecretStr("b"))) as table:
+        table.create_table(**TABLE)
+        before = held()
+        for number in range(20):
+            put = {"TableName": "History", "Item": {"PK": {"S": "P"}, "SK": {"S": str(number)}}}
+            table.transact_write_items(TransactItems=[{"Put": put}])
+        after = held()
+    server.close()
+
+    assert after - before <= 2 * 20
 
 
 def test_conditional_writes_are_atomic() -> None:
