@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, Settings, ToolExecution, UserSessionProcess
+from agentmodel import AgentModel, Settings, ToolExecution, UserSessionProcess, keys
 from agentmodel.access.sink import Fences, HistorySink
 from agentmodel.cache.client import Valkey
 from agentmodel.cache.drain import Drainer
@@ -208,6 +208,13 @@ class Side:
         items = self.model.table.query(Query(f"{USER}#{session}"), consistent=True).items
         return dict(Counter(item["CallID"]["S"] for item in items if "CallID" in item))
 
+    def clear(self, session: str) -> None:
+        """Deletes a session and its fence: the engine copies its whole table for each transaction."""
+        table, partition = self.model.table, f"{USER}#{session}"
+        for place in (partition, keys.FENCE.build(partition)):
+            for item in table.query(Query(place), consistent=True).items:
+                table.call("DeleteItem", TableName=table.name, Key={"PK": item["PK"], "SK": item["SK"]})
+
 
 @pytest.fixture
 def side(connected: AgentModel, settings: Settings) -> Iterator[Side]:
@@ -357,6 +364,7 @@ def split(side: Side, cut_off: AgentModel, seed: int, *, looks: bool = True) -> 
         record(far, "after")
     side.drain()
     there = side.calls(session)
+    side.clear(session)
     return {name: there.get(name, 0) for name in names if there.get(name, 0) != 1}
 
 
