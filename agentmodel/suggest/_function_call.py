@@ -418,6 +418,6 @@ class Call:
 
 
 def _identity(session: SessionRecorder, place: Place, digest: str, number: int) -> str:
-    """Of the so-manieth call of a tool with the same arguments in a session."""
+    """Of a call of a tool: the first, second and so on with the same arguments in a session."""
     parts = [session.user_id, session.session_id, *place, digest, number]
     return hashlib.sha256(canonical(parts).encode()).hexdigest()[:32]
