@@ -13,6 +13,7 @@ import typer
 from agentmodel.cli._model import opened, resolved
 from agentmodel.cli._options import stack_of
 from agentmodel.exceptions import ConfigurationError
+from agentmodel.keys import check_id
 
 __all__ = ["add"]
 
@@ -60,7 +61,7 @@ def mcp(
         name = user or settings.mcp_user
         if name is None:
             raise ConfigurationError("nobody is named who calls: give --user, or set AGENTMODEL_MCP_USER")
-        caller = Caller(user_id=name, roles=roles_of(role or settings.mcp_roles.split(",")))
+        caller = Caller(user_id=check_id("user", name, "USR"), roles=roles_of(role or settings.mcp_roles.split(",")))
     security = http_security(host, port, verified=verifier is not None, allowed=allow_host or ())
     secret = settings.mcp_state_key
     with opened(stack_of(ctx)) as model:

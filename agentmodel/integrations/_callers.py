@@ -13,9 +13,10 @@ from typing import Annotated, Literal, get_args
 
 from mcp.server.auth.provider import AccessToken
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic import ValidationError as Invalid
 
+from agentmodel import keys
 from agentmodel.exceptions import ConfigurationError, ValidationError
 
 __all__ = ["ROLES", "Caller", "Role", "Tokens", "roles_of"]
@@ -61,6 +62,7 @@ class Caller(BaseModel):
 class _Entry(Caller):
     """A line of the token file: the SHA-256 of a token, whose it is, and from when on it is no more."""
 
+    user_id: Annotated[str, AfterValidator(lambda given: keys.check_id("user_id", given, "USR"))]
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
     expires_at: AwareDatetime | None = None
 
@@ -100,7 +102,7 @@ class Tokens:
             read = _state(path)
             entries = TypeAdapter(list[_Entry]).validate_python(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            told = error.errors()[0]["msg"] if isinstance(error, Invalid) else error
+            told = _first(error) if isinstance(error, Invalid) else error
             raise ConfigurationError(f"the token file {path} cannot be used: {told}") from None
         self._read, self._entries = read, tuple(entries)
 
@@ -123,6 +125,16 @@ class Tokens:
         if found is None or (found.expires_at is not None and found.expires_at <= self._now()):
             return None
         return AccessToken(token=token, client_id=digest[:16], scopes=sorted(found.roles), subject=found.user_id)
+
+
+def _first(error: Invalid) -> str:
+    """What is wrong first with a token file, and where; never a value, which may be a token."""
+    found = error.errors()[0]
+    match found["loc"]:
+        case (int(at), *names):
+            where = ", ".join([f"entry {at + 1}", *map(str, names)])
+            return f"{where}: {found['msg']}"
+    return found["msg"]
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

@@ -7,8 +7,10 @@ that importing again changes nothing. A conversation is a session; a trace that 
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -29,6 +31,8 @@ DEFAULT_AGENT = "agent"
 
 DEFAULT_DOMAIN = "default"
 """Name of the domain where the resource has no ``service.name``."""
+
+_PART = 1 << 20  # bytes; of a damaged file the last reading is lost
 
 _FAILED = (2, "STATUS_CODE_ERROR")
 
@@ -124,10 +128,15 @@ def read(path: str | Path) -> Iterator[Span | BadLine]:
         ValidationError: The file cannot be opened.
     """
     with opened(Path(path)) as file:
-        data = file.read()
+        data, damage = _readable(file)
+    if damage is not None:  # what comes after the last whole line is a part of one
+        data = data[: data.rfind(b"\n") + 1]
     lines = [(number, line) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     whole = _parsed(data) if lines and _parsed(lines[0][1]) is None else None
     documents = [(1, whole)] if whole is not None else [(number, _parsed(line)) for number, line in lines]
+    if len(documents) > 1 and not any(isinstance(document, dict) for _, document in documents):
+        yield BadLine(str(path), 1, None, "the file is no JSON object with resourceSpans, and none of its lines is one")
+        documents = []  # one broken object over many lines is told once
     for number, document in documents:
         if not isinstance(document, dict) or not isinstance(document.get("resourceSpans"), list):
             yield BadLine(str(path), number, None, "the line is no JSON object with resourceSpans")
@@ -137,6 +146,20 @@ def read(path: str | Path) -> Iterator[Span | BadLine]:
                 yield found
             else:
                 yield BadLine(str(path), number, *found)
+    if damage is not None:
+        told = f"the rest of the file cannot be read, it is cut off or damaged: {damage}"
+        yield BadLine(str(path), data.count(b"\n") + 1, None, told)
+
+
+def _readable(file: io.BufferedIOBase) -> tuple[bytes, str | None]:
+    """What a file gives, and why it gives no more where it is packed and damaged."""
+    parts = []
+    try:
+        while part := file.read1(_PART):
+            parts.append(part)
+    except (EOFError, OSError, zlib.error) as error:
+        return b"".join(parts), str(error) or type(error).__name__
+    return b"".join(parts), None
 
 
 def _parsed(data: bytes) -> Any:

@@ -752,8 +752,9 @@ def command(*arguments: str) -> list[str]:
     ("arguments", "message"),
     [
         ([], "give --user"),
-        (["--user", "u", "--role", "king"], "reader, recorder, reviewer, operator"),
-        (["--user", "u", "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
+        (["--user", "kim"], "'kim' is refused: this id starts with USR"),
+        (["--user", USER, "--role", "king"], "reader, recorder, reviewer, operator"),
+        (["--user", USER, "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
         (["--tokens", "none.json"], "--tokens is for --transport http"),
         (["--transport", "http", "--tokens", "none.json"], "none.json cannot be used"),
     ],

@@ -43,6 +43,7 @@ def user_of(tokens: Tokens, token: str) -> str | None:
         "{",
         "{}",
         '[{"sha256": "a"}]',
+        json.dumps([entry("t", user_id="kim")]),
         json.dumps([entry("t", roles=["king"])]),
         json.dumps([entry("t", sha256="secret")]),
         json.dumps([entry("t", expires_at="2026-06-01T00:00:00")]),
@@ -50,12 +51,22 @@ def user_of(tokens: Tokens, token: str) -> str | None:
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, text: str) -> None:
-    """A file that is none, lacks a part, or has an unknown role, a bare token or an end without a zone stops the start."""
+    """A file that is none, lacks a part, or has an unknown user or role, a bare token or an end without a zone stops the start."""
     path = tmp_path / "tokens.json"
     path.write_text(text, encoding="utf-8")
 
     with pytest.raises(ConfigurationError, match="cannot be used"):
         Tokens.of_file(path)
+
+
+def test_what_is_wrong_is_told_with_its_place(tmp_path: Path) -> None:
+    """The message names the entry and the field, and no value that may be a secret."""
+    path = write(tmp_path / "tokens.json", entry("t"), entry("u", sha256="secret"))
+
+    with pytest.raises(ConfigurationError, match="entry 2, sha256: ") as refused:
+        Tokens.of_file(path)
+
+    assert "secret" not in str(refused.value)
 
 
 def test_who_a_token_is(tmp_path: Path) -> None:

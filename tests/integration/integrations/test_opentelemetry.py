@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -181,6 +183,32 @@ class TestFiles:
         path.write_text(json.dumps(traces_data(), indent=2), "utf-8")
 
         assert ["search"] == [one.tool for one in records(path) if isinstance(one, TraceRecord)]
+
+    def test_a_broken_document_over_many_lines_is_told_once(self, tmp_path: Path) -> None:
+        """Not once for each of its lines."""
+        path = tmp_path / "spans.json"
+        path.write_text(json.dumps(traces_data(), indent=2)[:-1], "utf-8")
+
+        (bad,) = read(path)
+
+        assert isinstance(bad, BadLine)
+        assert "none of its lines" in bad.problem
+
+    @pytest.mark.parametrize("damage", ["cut off", "garbled"])
+    def test_damaged_gzip_ends_the_reading_with_a_word(self, tmp_path: Path, damage: str) -> None:
+        """The whole lines before the damage are read, and the damage is told as a bad line."""
+        lines = [json.dumps(traces_data(spanId=secrets.token_hex(8))).encode() + b"\n" for _ in range(2_000)]
+        packed = gzip.compress(b"".join(lines))
+        path = tmp_path / "spans.jsonl.gz"
+        path.write_bytes(packed[:-2_000] if damage == "cut off" else packed[:-8] + b"\0" * 8)
+
+        *spans, bad = read(path)
+
+        assert spans
+        assert all(isinstance(one, Span) for one in spans)
+        assert isinstance(bad, BadLine)
+        assert (len(spans) + 1, None) == (bad.line, bad.field)
+        assert "cut off or damaged" in bad.problem
 
     def test_strict_stops_before_anything_is_written(self, tmp_path: Path) -> None:
         """With ``strict`` the first bad span ends it."""
