@@ -105,7 +105,7 @@ class _Count:
 
 
 class Drainer:
-    """Drains every shard. One at a time in a thread; any number of processes side by side.
+    """Drains every shard; any number side by side. Threads that share one take turns.
 
     Args:
         valkey: The connection.
@@ -149,6 +149,7 @@ class Drainer:
         # one takes, one acknowledges, while the pool writes
         self._beside = ThreadPoolExecutor(2, thread_name_prefix="agentmodel-journal") if workers > 1 else None
         self._lanes = Lanes(sink, self._pool)
+        self._one = threading.RLock()  # who rests says so for the whole drainer: nobody else may be writing
         self._turn = 0
         self._letters = DeadLetters(valkey, self._keys)
 
@@ -184,18 +185,22 @@ class Drainer:
             TableUnavailable: The table does not take writes; everything that is not in it stays in the journal.
             CacheUnavailable: Valkey does not answer; what was written and not acknowledged is written again later.
         """
-        total = Drained()
-        try:
-            while True:
-                before = total
-                total = self._passes(total, progress, most=_AHEAD if until_empty else 1)
-                if not until_empty or total.done == before.done:
-                    break
-        except Unavailable:  # after any other error something may be under way
+        with self._one:
+            try:
+                total = self._all(progress) if until_empty else self._passes(Drained(), progress, most=1)
+            except Unavailable:  # after any other error something may be under way
+                self._lanes.rest()
+                raise
             self._lanes.rest()
-            raise
-        self._lanes.rest()
-        return total
+            return total
+
+    def _all(self, progress: Callable[[Drained], None] | None) -> Drained:
+        """Passes until nothing can be taken."""
+        total = Drained()
+        while True:
+            before, total = total, self._passes(total, progress, most=_AHEAD)
+            if total.done == before.done:
+                return total
 
     def _passes(
         self,
@@ -269,11 +274,12 @@ class Drainer:
         while not stop.is_set():
             base = total
             try:
-                self._passes(Drained(), count, most=_AHEAD, stop=stop)
+                with self._one:
+                    self._passes(Drained(), count, most=_AHEAD, stop=stop)
             except Unavailable as error:
                 pause = min(max(pause * 2, 0.1), 2.0)
                 _log.warning("drain.outage: %s; next try in %.1f s", error, pause)
-                self._lanes.rest()
+                self._rest()
                 stop.wait(pause)
                 continue
             if time.monotonic() - told >= 60:
@@ -282,11 +288,16 @@ class Drainer:
             pause = every
             idle = idle + every if total.done == base.done else 0.0
             if idle >= _RESTS:
-                self._lanes.rest()
+                self._rest()
             if total.done == base.done:
                 stop.wait(every)
-        self._lanes.rest()
+        self._rest()
         return total
+
+    def _rest(self) -> None:
+        """Says that nothing is being written any more, once it is so."""
+        with self._one:
+            self._lanes.rest()
 
     def dead(self, limit: int = 100) -> list[DeadLetter]:
         """The oldest dead letters of each shard."""

@@ -366,6 +366,32 @@ class TestMarks:
 
         assert [True] == sink.contested([{"PK": {"S": "P"}}], before=True)
 
+    def test_threads_that_share_a_drainer(self, stage: Stage) -> None:
+        """A thread that has nothing to drain does not take the mark of another one away that is amid its batch."""
+        looked, told = threading.Event(), threading.Event()
+
+        class Pauses(HistorySink):
+            def contested(self, items: Sequence[Item], *, before: bool = False) -> list[bool]:
+                found = super().contested(items, before=before)
+                if before:
+                    looked.set()
+                    assert told.wait(60)
+                return found
+
+        stage.near.recorder.record(call("near"))
+        with Drainer(stage.valkey, stage.sink(Pauses), workers=1) as drainer:
+            first, second = (threading.Thread(target=drainer.drain) for _ in range(2))
+            first.start()
+            assert looked.wait(60)
+            second.start()
+            second.join(0.5)  # it waits for the first one; a mutant that does not wait ends here
+            stage.far.recorder.record(call("far"))
+            told.set()
+            for one in (first, second):
+                one.join()
+
+        assert ONCE == stage.calls("SESS1")
+
     def test_without_an_answer_it_stays(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """A mark that could not be taken away is taken away at the next rest."""
         mark = AtWork(stage.table)
