@@ -1,5 +1,6 @@
 """One session: a searching agent's state in Valkey, a paying agent's in DynamoDB, and the history of both."""
 
+import contextlib
 from typing import Any
 
 import boto3
@@ -53,7 +54,7 @@ def dynamodb_saver(model: AgentModel) -> DynamoDBSaver:
         region_name=model.settings.region,
     )
     client = session.client("dynamodb", endpoint_url=model.settings.endpoint)
-    if "Checkpoints" not in client.list_tables()["TableNames"]:
+    with contextlib.suppress(client.exceptions.ResourceInUseException):  # it is there
         client.create_table(
             TableName="Checkpoints",
             BillingMode="PAY_PER_REQUEST",
