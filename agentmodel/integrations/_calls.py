@@ -44,7 +44,7 @@ from agentmodel.integrations._attempts import Attempt, Attempts, Outcome
 from agentmodel.integrations._queue import EventQueue
 from agentmodel.integrations._writing import Writing, told
 
-__all__ = ["Run", "Tracker"]
+__all__ = ["Run", "Tracker", "check_tracker"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,9 @@ class Tracker:
         max_waiting: Events that wait to be written; of more, the newest is dropped and counted in ``errors``.
         max_sessions: Sessions kept at hand; one that was let go is read from the history again.
 
+    Raises:
+        ValidationError: The model is none, such as an `AsyncAgentModel`.
+
     Attributes:
         errors: Events and records that were not kept; each is logged as ``integrations.not_recorded``.
     """
@@ -65,6 +68,7 @@ class Tracker:
     def __init__(
         self, model: AgentModel, *, domain: str = "agents", max_waiting: int = 10_000, max_sessions: int = 1000
     ) -> None:
+        _check("model", model, AgentModel, "an AgentModel, for agents that are awaited too: a thread writes")
         self.model = model
         self.domain = domain
         self.errors = 0
@@ -403,3 +407,17 @@ def _is_id(prefix: str, text: str) -> bool:
 def _id(prefix: str, name: str) -> str:
     """The id that a name gives; an id stays as it is."""
     return name if _is_id(prefix, name) else keys.stable_id(prefix, name)
+
+
+def check_tracker(given: object) -> None:
+    """Refuse what is no tracker, before an agent runs with it.
+
+    Raises:
+        ValidationError: It is none, such as the model itself.
+    """
+    _check("tracker", given, Tracker, "a Tracker, which is made of the model: Tracker(model)")
+
+
+def _check(name: str, given: object, kind: type, rule: str) -> None:
+    if not isinstance(given, kind):
+        raise ValidationError(name, type(given).__name__, rule)

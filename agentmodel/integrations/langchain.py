@@ -20,7 +20,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.integrations._calls import Run, Tracker, check_tracker
 
 try:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -78,6 +78,7 @@ class AgentModelCallback(BaseCallbackHandler):
     run_inline = True  # in the order of the events; nothing here waits
 
     def __init__(self, tracker: Tracker, *, agent: str = "agent") -> None:
+        check_tracker(tracker)
         self.tracker = tracker
         self._agent = agent
         self._lock = threading.Lock()

@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from agentmodel.dynamo.models import Review, Status
 from agentmodel.exceptions import Conflict, MissingExtraError
-from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.integrations._calls import Run, Tracker, check_tracker
 from agentmodel.suggest.answers import Answer
 from agentmodel.suggest.guard import Blocked, Decided, Go, Guard, Known
 from agentmodel.suggest.plan import Language, Plan
@@ -117,6 +117,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         self, tracker: Tracker, guard: Guard | None = None, *, agent: str = "agent", language: Language = "en"
     ) -> None:
         super().__init__()
+        check_tracker(tracker)
         self.tracker = tracker
         self._guard = guard
         self._agent = agent

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.integrations._calls import Tracker
+from agentmodel.integrations._calls import Tracker, check_tracker
 
 try:
     from agents import Agent, Handoff, RunHooks
@@ -104,6 +104,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
     """
 
     def __init__(self, tracker: Tracker, *, agent: str = "agent") -> None:
+        check_tracker(tracker)
         self.tracker = tracker
         self.runs = Runs(tracker, agent)
 

@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.integrations._calls import Run, Tracker, check_tracker
 from agentmodel.suggest.guard import Guard
 
 try:
@@ -88,6 +88,7 @@ class AgentModelHooks(HookProvider):
     """
 
     def __init__(self, tracker: Tracker, *, guard: Guard | None = None) -> None:
+        check_tracker(tracker)
         self.tracker = tracker
         self._guarding = None if guard is None else Guarding(guard, tracker, run=self._run)
         self._lock = threading.Lock()

@@ -481,7 +481,7 @@ def test_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None
 
     trusted(model)
     mark(model, "TL002", read_only=True)
-    policy, free = model.guard(review="policy"), model.guard(review="never")
+    policy, marked, free = model.guard(review="policy"), model.guard(), model.guard(review="never")
     blocks = model.guard(review="never", cache=False)
     trips(policy, "c0")
 
@@ -489,6 +489,7 @@ def test_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None
     assert ["valkey"] * 4 == trips(free, "c1")  # the agent's version, the answer
     assert ["valkey", "valkey", "GetItem", *["valkey"] * 4] == trips(policy, "c1")  # what is noted, the question
     assert ["valkey"] * 4 == trips(policy, "c1")
+    assert ["valkey", "valkey", "GetItem", *["valkey"] * 4] == trips(marked, "c2")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, Settings
+from agentmodel import AgentModel, AsyncAgentModel, Settings
 from agentmodel.access.importing import ANONYMOUS
 from agentmodel.dynamo.models import Status, ToolExecution
-from agentmodel.exceptions import HistoryUnavailable, TableUnavailable
+from agentmodel.exceptions import HistoryUnavailable, MissingExtraError, TableUnavailable, ValidationError
 from agentmodel.integrations._calls import Run, Tracker
 from agentmodel.keys import process_id
 from tests.integration.integrations.scenario import (
@@ -421,3 +421,30 @@ def test_numbers_that_another_recorder_took(model: AgentModel) -> None:
     assert (0, 0) == (first.errors, second.errors)
     assert 30 == len(calls)
     assert {process_id(number) for number in range(1, 31)} == {call.process_id for call in calls}
+
+
+def test_a_model_that_is_awaited_is_refused(model: AgentModel) -> None:
+    """A tracker writes from a thread, and says so to who gives it a model for asyncio."""
+    wrong: Any = AsyncAgentModel(model)
+
+    with pytest.raises(ValidationError, match=r"'AsyncAgentModel' is refused: an AgentModel"):
+        Tracker(wrong)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("langchain", "AgentModelCallback"),
+        ("langchain", "AgentModelMiddleware"),
+        ("strands", "AgentModelHooks"),
+        ("openai_agents", "AgentModelRecorder"),
+    ],
+)
+def test_what_is_no_tracker_is_refused(model: AgentModel, module: str, name: str) -> None:
+    """A recorder that is given the model in place of its tracker says so before an agent runs with it."""
+    recorders = pytest.importorskip(
+        f"agentmodel.integrations.{module}", reason="the framework is an extra", exc_type=MissingExtraError
+    )
+
+    with pytest.raises(ValidationError, match=r"'AgentModel' is refused: a Tracker.*Tracker\(model\)"):
+        getattr(recorders, name)(model)
