@@ -500,7 +500,8 @@ def _forget_copies() -> None:
 
     models: dict[str, Any] = model_data["dynamodb"]
     for model in models.values():
-        model.instances_tracked.clear()
+        for name in ("instances_tracked", "instances"):  # the latter in older versions of moto
+            getattr(model, name, []).clear()
 
 
 def _sorted_items(table: Any) -> list[Any]:
