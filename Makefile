@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 LOWEST ?= .venv-lowest
+MUTANTS ?= .venv-mutants
 BIN := $(VENV)/bin
 ENGINE := $(VENV)/dynoxide/package/dynoxide
 ENGINE_PACKAGE := @dynoxide/linux-x64@1.2.1
@@ -9,28 +10,38 @@ PYTEST_ARGS ?=
 # Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install demo test test-lowest test-engine test-wheel lint types docs bench clean
+.PHONY: help install check demo test test-lowest test-engine test-wheel lint types docs bench mutants clean
 help:
 	@echo "make install      the package with every extra and the tools, in $(VENV)"
+	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
 	@echo "make demo         the whole loop on embedded engines, in a minute"
 	@echo "make test         unit, property, integration and docs tests"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
-	@echo "make lint         ruff, import contracts, rendered SQL"
+	@echo "make lint         ruff, import contracts, rendered SQL and what Redshift takes of it"
 	@echo "make types        mypy --strict and pyright"
 	@echo "make docs         the documentation, strictly, into site/"
 	@echo "make bench        the benchmarks"
+	@echo "make mutants      small changes of the code that no test notices, for hours: see CONTRIBUTING.md"
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentmodel needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-demo: install
+$(VENV)/.installed: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.installed-local
+
+# The demo needs the engines and the command, and no framework: a tenth of what the tests need.
+$(VENV)/.installed-local: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
+	touch $@
+
+demo: $(VENV)/.installed-local
 	$(BIN)/agentmodel demo
 
 test: install
@@ -40,7 +51,7 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(PYTHON) scripts/lowest.py > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(LOWEST)/lowest.txt \
-		--editable '.[redshift,local,testing]' boto3 pytest-timeout pytest-xdist
+		--editable '.[redshift,local,testing]' boto3 flask flask-cors pytest-timeout pytest-xdist
 	touch $@
 
 test-lowest: $(LOWEST)/.installed
@@ -58,11 +69,22 @@ test-engine: install $(ENGINE)
 test-wheel: install
 	PYTEST_ARGS="$(PYTEST_ARGS)" scripts/test_wheel $(BIN)/python
 
+# The three that take long run side by side; what each printed comes out in one piece.
+check: install
+	$(BIN)/ruff format .
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=3 lint types unit
+
+.PHONY: unit
+unit: install
+	$(BIN)/python -m pytest -q tests/unit tests/docs $(PYTEST_ARGS)
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/agentmodel sql --check
+	$(BIN)/python -m pytest -q -p no:cacheprovider -k no_ tests/unit/test_redshift_lint.py
+	$(BIN)/python scripts/pictures.py --check
 
 types: install
 	$(BIN)/mypy
@@ -74,5 +96,14 @@ docs: install
 bench: install
 	$(BIN)/python -m benchmarks
 
+$(MUTANTS)/.installed: pyproject.toml Makefile
+	$(PYTHON) -m venv --clear $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[redshift,local,testing]' \
+		mutmut==3.8.1 pytest-timeout
+	touch $@
+
+mutants: $(MUTANTS)/.installed
+	nice -n 19 $(MUTANTS)/bin/python scripts/mutants.py $(MUTANTS_ARGS)
+
 clean:
-	rm -rf $(VENV) $(LOWEST) site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(MUTANTS) site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """agentmodel: the execution-history data layer for AI agents.
 
-Every process and tool call of an agent is recorded; the history says which agent and which sequence of tools works,
-for whom; that knowledge goes back in before the next run.
+It records every process and tool call of an agent. From this history it learns which agent and which sequence of tools
+works for whom, and it suggests them before the next run.
 """
 
 from importlib import import_module
@@ -45,9 +45,9 @@ __all__ = [
     "UserToolMapping",
 ]
 
-# Where a name is found when it is first used: the pytest plugin, which every test run of an application loads, and the
-# command line's `--version` need none of them.
-_HOMES = {
+# The module of each name, which is imported when the name is first used. The pytest plugin, which every test run of an
+# application loads, and the command line's `--version` need none of them.
+_MODULES = {
     "AgentModel": "client",
     "AgentModelError": "exceptions",
     "AsyncAgentModel": "aio",
@@ -61,7 +61,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'dynamo.models')}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'dynamo.models')}"), name)
     globals()[name] = value
     return value
 

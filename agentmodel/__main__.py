@@ -1,4 +1,4 @@
-"""``python -m agentmodel`` is the command line."""
+"""Run the command line as ``python -m agentmodel``."""
 
 from __future__ import annotations
 

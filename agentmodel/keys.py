@@ -1,8 +1,9 @@
-"""Key formats: how ids, names, numbers, scores and times become the keys of the table, and back.
+"""Build the table's keys from ids, names, numbers, scores and times, and parse them.
 
-No other module joins or splits key text. The formats are a contract with six rules, each a property test in
-``tests/property/test_keys.py``: only this module builds keys; two entities never share one; lexical order is the
-intended order; no pattern's prefix matches another entity; ``parse(build(x)) == x``; nothing is overwritten.
+No other module joins or splits the text of a key. The formats are a contract with six rules, and each rule is a
+property test in ``tests/property/test_keys.py``: only this module builds keys; two entities never share a key; lexical
+order is the intended order; no pattern's prefix matches another entity; ``parse(build(x)) == x``; nothing is
+overwritten.
 
 >>> EXECUTION.build("PRC001", "AGT001", "TL001", 2)
 'PRC001#AGT001#TL001#002'
@@ -20,64 +21,32 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from os.path import commonprefix
 from typing import Any, Generic, NewType, Protocol, TypeVarTuple
 
 from agentmodel.exceptions import KeyFormatError, ValidationError
 
 __all__ = [
-    "AGENT",
-    "AGENT_SCORE",
-    "DOMAIN",
-    "DOMAINS",
-    "EXECUTION",
-    "FENCE",
-    "MAPPING",
-    "MAPPINGS",
-    "METADATA",
-    "PROCESS",
-    "PUBLISH",
-    "REVIEW",
-    "REVIEW_DUE",
-    "REVIEW_QUEUE",
-    "SESSION",
-    "SESSION_ITEMS",
-    "TEXT",
-    "TOOL",
-    "TOOL_NAME",
-    "USER",
-    "Identifier",
-    "KeyFormat",
-    "KeyText",
-    "check_id",
-    "format_number",
-    "format_score",
-    "format_time",
-    "id_of",
-    "imported_session_id",
-    "new_session_id",
-    "parse_number",
-    "parse_score",
-    "parse_time",
-    "plain_attempt",
-    "process_id",
-    "spread",
-    "stable_id",
-]
+    "AGENT", "AGENT_SCORE", "DOMAIN", "DOMAINS", "EXECUTION", "MAPPING", "MAPPINGS", "PROCESS", "REVIEW", "REVIEW_DUE",
+    "REVIEW_QUEUE", "SESSION", "SESSION_ITEMS", "TOOL", "TOOL_NAME", "USER", "KeyFormat", "KeyText", "check_id",
+    "id_of", "new_session_id", "parse_time", "process_id", "stable_id", "user_id_of",
+]  # fmt: skip
 
 KeyText = NewType("KeyText", str)
-"""The text of a whole key, as DynamoDB stores it; made by `KeyFormat.build` only."""
+"""The text of a whole key, as DynamoDB stores it; only `KeyFormat.build` makes it."""
 
-Ts = TypeVarTuple("Ts")
+_Ts = TypeVarTuple("_Ts")
 
-PK_BYTES = 2048  # DynamoDB's limit for a partition key, in UTF-8 bytes
-SK_BYTES = 1024  # and for a sort key
-MAX_TOKEN = 128  # characters of an id after its prefix
+_PK_BYTES = 2048  # DynamoDB's limit for a partition key, in UTF-8 bytes
+_SK_BYTES = 1024  # DynamoDB's limit for a sort key
+_MAX_TOKEN = 128  # characters of an id after its prefix
 SCORE_LIMIT = 10**8  # scores have eight integer digits
-SCORE_DIGITS = 6  # and six decimals
+SCORE_DIGITS = 6  # scores have six decimals
 
 _SEPARATOR = "#"
-_AFTER_SEPARATOR = chr(ord(_SEPARATOR) + 1)  # no id holds it, so it closes a range that starts after a separator
-_MARKS = "-_.:@+=~"
+_AFTER_SEPARATOR = chr(ord(_SEPARATOR) + 1)  # no id contains it, so it ends a range that starts after a separator
+_LAST = "\U0010ffff"  # sorts after every other character
+_PUNCTUATION = "-_.:@+=~"
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9\-_.:@+=~]{1,128}")
 _NUMBER = re.compile(r"[0-9]{3}|[A-Z][1-9][0-9]*")
 _SCORE = re.compile(r"[0-9]{8}\.[0-9]{6}")
@@ -89,50 +58,56 @@ _TIME = re.compile(r"[0-9]{14,20}")
 
 
 def check_id(field: str, value: object, prefix: str) -> str:
-    """The id itself, when it is one.
+    """Check an id and return it.
 
-    An id is its prefix and a token of 1 to 128 letters (of any script), digits and ``-_.:@+=~``, in Unicode NFC.
+    An id is a prefix and a token of 1 to 128 letters (of any script), digits and ``-_.:@+=~``, in Unicode NFC.
 
     Args:
-        field: What an error calls the value.
-        value: The id to check.
+        field: The name of the value in an error message.
+        value: The id.
         prefix: ``DMN``, ``AGT``, ``TL``, ``USR``, ``SESS`` or ``PRC``.
 
     Raises:
-        ValidationError: It is not such an id; the message names the character or the rule.
+        ValidationError: The value is not such an id; the message names the character or the rule.
 
     >>> check_id("agent_id", "AGT001", "AGT")
     'AGT001'
     """
     if not isinstance(value, str):
-        raise ValidationError(field, value, f"an id is text such as {prefix}001")
+        raise ValidationError(field, value, f"must be text such as {prefix}001")
     if not value.startswith(prefix):
-        raise ValidationError(field, value, f"this id starts with {prefix}, such as {prefix}001")
+        raise ValidationError(field, value, f"must start with {prefix}, such as {prefix}001")
     token = value[len(prefix) :]
     if _PLAIN_TOKEN.fullmatch(token):
         return value
-    _refuse_token(field, value, prefix)
+    _reject_token(field, value, prefix)
     return value
 
 
-def _refuse_token(field: str, value: str, prefix: str) -> None:
+def _reject_token(field: str, value: str, prefix: str) -> None:
     token = value[len(prefix) :]
     if not token:
-        raise ValidationError(field, value, f"{prefix} is followed by 1 to {MAX_TOKEN} characters, such as {prefix}001")
-    if len(token) > MAX_TOKEN:
-        raise ValidationError(field, value, f"{prefix} is followed by at most {MAX_TOKEN} characters, not {len(token)}")
-    for place, char in enumerate(token):
+        raise ValidationError(
+            field, value, f"must have 1 to {_MAX_TOKEN} characters after {prefix}, such as {prefix}001"
+        )
+    if len(token) > _MAX_TOKEN:
+        raise ValidationError(
+            field, value, f"must have at most {_MAX_TOKEN} characters after {prefix}, not {len(token)}"
+        )
+    for index, char in enumerate(token):
         category = unicodedata.category(char)
-        letter = category[0] == "L" or category == "Nd" or (category[0] == "M" and place > 0)
-        if not (letter or char in _MARKS):
+        is_letter = category[0] == "L" or category == "Nd" or (category[0] == "M" and index > 0)
+        if not (is_letter or char in _PUNCTUATION):
             name = unicodedata.name(char, f"U+{ord(char):04X}")
-            raise ValidationError(field, value, f"an id holds letters, digits and {_MARKS} only, not {char!r} ({name})")
+            raise ValidationError(
+                field, value, f"must hold only letters, digits and {_PUNCTUATION}, not {char!r} ({name})"
+            )
     if not unicodedata.is_normalized("NFC", value):
-        raise ValidationError(field, value, "an id is in Unicode NFC: pass unicodedata.normalize('NFC', …) of it")
+        raise ValidationError(field, value, "must be in Unicode NFC: pass unicodedata.normalize('NFC', …) of it")
 
 
 def process_id(number: int) -> str:
-    """The id of the ``number``-th process of a session.
+    """Return the id of the process with this number.
 
     >>> process_id(2), process_id(1000)
     ('PRC002', 'PRCA1000')
@@ -141,7 +116,9 @@ def process_id(number: int) -> str:
 
 
 def new_session_id(started: datetime, *, token: str | None = None) -> str:
-    """A session id that sorts by its start; ``token`` keeps apart what starts together (random when not given).
+    """Return a session id that sorts by its start.
+
+    ``token`` distinguishes sessions that start at the same time; by default it is random.
 
     >>> new_session_id(datetime(2025, 6, 14, 14, 5, 30, tzinfo=UTC), token="k3v9")
     'SESS20250614140530000000-k3v9'
@@ -150,9 +127,9 @@ def new_session_id(started: datetime, *, token: str | None = None) -> str:
 
 
 def imported_session_id(started: datetime | None, *names: str) -> str:
-    """The id of a session that comes from elsewhere, where it goes by ``names``: it sorts by its start.
+    """Return the id for a session of another system, which has these ``names`` there. The id sorts by its start.
 
-    Without a start it sorts before every dated session: no time is invented for it.
+    Without a start the session sorts before every session with one.
 
     >>> imported_session_id(None, "retail", "0247")
     'SESS0-001197babf00'
@@ -162,41 +139,64 @@ def imported_session_id(started: datetime | None, *names: str) -> str:
 
 
 def id_of(prefix: str, name: str, *within: str) -> str:
-    """The id that a name gives; an id stays as it is.
+    """Return the id for a name; an id is returned as it is.
 
     >>> id_of("USR", "USR001"), id_of("USR", "ada"), id_of("AGT", "finder", "support")
     ('USR001', 'USRada', 'AGTsupport-finder~86eb13052ef8')
 
     Args:
-        prefix: Of such ids.
-        name: A name, or an id.
-        within: Names that the name is unique in.
+        prefix: The prefix of such ids.
+        name: A name or an id.
+        within: The names of what the name is unique in, such as the domain.
     """
     if name.startswith(prefix) and len(name) > len(prefix):
         try:
             return check_id("id", name, prefix)
         except ValidationError:
-            pass  # a name that begins like an id
+            pass  # a name that only begins like an id
     return stable_id(prefix, *within, name)
 
 
-def stable_id(prefix: str, *names: str) -> str:
-    """An id for something that has names but no id: the same names always give the same id, others another.
+def user_id_of(field: str, name: object) -> str:
+    r"""Return the id of a user for an id or a name that somebody typed.
 
-    One name that is a fit token (and holds no ``~``) stands as it is. Anything else is shortened to its fit
-    characters, and ``~`` and twelve hexadecimal digits of the SHA-256 of the names keep it apart.
+    Args:
+        field: The name of the value in an error message.
+        name: The id, or the name that the id is made of: ``USRmina`` or ``mina``.
+
+    Raises:
+        ValidationError: It begins as an id does and is none; or it is no name: no text, empty, or with blanks around
+            it or control characters, as a line of a file has.
+
+    >>> user_id_of("user", "mina")
+    'USRmina'
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValidationError(field, name, "must be the id or the name of a user, such as USRmina or mina")
+    if name.startswith("USR"):
+        return check_id(field, name, "USR")
+    if name != name.strip() or any(unicodedata.category(char) == "Cc" for char in name):
+        raise ValidationError(field, name, "must have no blanks around it and no control characters: leave them out")
+    return stable_id("USR", name)
+
+
+def stable_id(prefix: str, *names: str) -> str:
+    """Return an id for something that has names but no id. The same names always give the same id, others another.
+
+    A single name that is a valid token without ``~`` is used as it is. Anything else is reduced to its valid
+    characters, followed by ``~`` and twelve hexadecimal digits of the SHA-256 of the names.
 
     >>> stable_id("TL", "get_order_details")
     'TLget_order_details'
     >>> stable_id("AGT", "retail", "gpt-5/toolorchestra")
     'AGTretail-gpt-5-toolorchestra~118c1435e61d'
     """
-    names = tuple(_normal("name", name) for name in names)
+    names = tuple(_nfc("name", name) for name in names)
     if len(names) == 1 and _PLAIN_TOKEN.fullmatch(names[0]) and "~" not in names[0]:
         return prefix + names[0]
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
-    fit = (char if _PLAIN_TOKEN.fullmatch(char) or char.isalpha() else "-" for char in "-".join(names))
-    words = [word for word in "".join(fit).replace("~", "-").split("-") if word]
+    safe = (char if _PLAIN_TOKEN.fullmatch(char) or char.isalpha() else "-" for char in "-".join(names))
+    words = [word for word in "".join(safe).replace("~", "-").split("-") if word]
     slug = unicodedata.normalize("NFC", "-".join(words)[:80]).strip("-")
     return check_id("id", f"{prefix}{slug}~{digest}", prefix)
 
@@ -205,22 +205,22 @@ def stable_id(prefix: str, *names: str) -> str:
 
 
 def format_number(number: int, *, field: str = "number") -> str:
-    """A count as text that sorts as the count: three digits, then a letter for the number of digits.
+    """Return a number as text that sorts like the number: three digits, or a letter for the number of digits first.
 
     >>> [format_number(n) for n in (1, 999, 1000, 10000)]
     ['001', '999', 'A1000', 'B10000']
 
     Raises:
-        ValidationError: It is negative, or not a whole number.
+        ValidationError: The number is negative, or not a whole number.
     """
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 10**29:
-        raise ValidationError(field, number, "a number in a key is a whole number from 0 up")
+        raise ValidationError(field, number, "must be a whole number from 0 up")
     digits = str(number)
     return f"{number:03d}" if len(digits) <= 3 else f"{chr(ord('A') + len(digits) - 4)}{digits}"
 
 
 def parse_number(text: str) -> int:
-    """The count that `format_number` made ``text`` of.
+    """Return the number of which `format_number` made ``text``.
 
     >>> parse_number("A1000")
     1000
@@ -229,70 +229,70 @@ def parse_number(text: str) -> int:
         number = int(text.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
         if format_number(number) == text:
             return number
-    raise KeyFormatError("number", text, "three digits, or a letter for the number of digits and the digits")
+    raise KeyFormatError("number", text, "must be a number as in keys, such as 002 or A1000")
 
 
 def format_score(score: float, *, field: str = "score") -> str:
-    """A score as text that sorts as the score: eight integer and six decimal digits, rounded to them.
+    """Return a score as text that sorts like the score, rounded to eight integer and six decimal digits.
 
     >>> format_score(60), format_score(0.5)
     ('00000060.000000', '00000000.500000')
 
     Raises:
-        ValidationError: It is negative, 10⁸ or more, or not a number.
+        ValidationError: The score is negative, 10⁸ or more, or not a number.
     """
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score < SCORE_LIMIT:
-        raise ValidationError(field, score, f"a score is a number from 0 to below {SCORE_LIMIT}")
+        raise ValidationError(field, score, f"must be a number from 0 to below {SCORE_LIMIT}")
     text = f"{score + 0.0:015.6f}"
     if len(text) > 15:
-        raise ValidationError(field, score, f"a score is a number from 0 to below {SCORE_LIMIT}")
+        raise ValidationError(field, score, f"must be a number from 0 to below {SCORE_LIMIT}")
     return text
 
 
-def parse_score(text: str) -> float:
-    """The score in ``text``; the sample's unpadded ``60`` is read too.
+def _parse_score(text: str) -> float:
+    """Return the score in ``text``; the sample's ``60`` without padding is read too.
 
-    >>> parse_score("00000060.000000"), parse_score("60")
+    >>> _parse_score("00000060.000000"), _parse_score("60")
     (60.0, 60.0)
     """
     if _SCORE.fullmatch(text) or _LEGACY_SCORE.fullmatch(text):
         return float(text)
-    raise KeyFormatError("score", text, "eight digits, a point and six digits")
+    raise KeyFormatError("score", text, "must be eight digits, a point and six digits, such as 00000060.000000")
 
 
 def format_time(field: str, moment: datetime) -> str:
-    """A moment as 20 digits of UTC: ``YYYYMMDDHHMMSS`` and microseconds.
+    """Return a time as 20 digits in UTC: ``YYYYMMDDHHMMSS`` and microseconds.
 
     >>> format_time("started", datetime(2025, 6, 14, 23, 5, 30, 250000, tzinfo=UTC))
     '20250614230530250000'
 
     Raises:
-        ValidationError: It has no time zone.
+        ValidationError: The time has no time zone.
     """
     if not isinstance(moment, datetime):
-        raise ValidationError(field, moment, "a time is a datetime with a time zone")
+        raise ValidationError(field, moment, "must be a datetime with a time zone")
     if moment.tzinfo is None:
-        raise ValidationError(field, moment, "a time needs a time zone, such as datetime.now(timezone.utc)")
+        raise ValidationError(field, moment, "must have a time zone, as datetime.now(timezone.utc) has")
     try:
         utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError:
-        raise ValidationError(field, moment, "a time lies between the years 1 and 9999 in UTC") from None
+        raise ValidationError(field, moment, "must lie between the years 1 and 9999 in UTC") from None
     return (
         f"{utc.year:04d}{utc.month:02d}{utc.day:02d}{utc.hour:02d}{utc.minute:02d}{utc.second:02d}{utc.microsecond:06d}"
     )
 
 
 def parse_time(text: str, *, field: str = "time") -> datetime:
-    """The moment in ``text``: 14 digits of UTC, and up to six of the fraction of a second.
+    """Return the time in ``text``: 14 digits in UTC, and up to six of the fraction of a second.
 
     >>> parse_time("2025061414100223")
     datetime.datetime(2025, 6, 14, 14, 10, 2, 230000, tzinfo=datetime.timezone.utc)
     """
-    rule = "14 to 20 digits, YYYYMMDDHHMMSS and a fraction, in UTC"
+    rule = "must be 14 to 20 digits, YYYYMMDDHHMMSS and a fraction, in UTC"
     if not _TIME.fullmatch(text):
         raise KeyFormatError(field, text, rule)
     try:
-        if len(text) == 20 and text[8:10] < "24":  # as we write it: the short way
+        if len(text) == 20 and text[8:10] < "24":  # as `format_time` writes it; this is faster
             return datetime.fromisoformat(f"{text[:8]}T{text[8:14]}.{text[14:]}Z")
         return datetime(
             int(text[:4]), int(text[4:6]), int(text[6:8]), int(text[8:10]), int(text[10:12]), int(text[12:14]),
@@ -302,10 +302,10 @@ def parse_time(text: str, *, field: str = "time") -> datetime:
         raise KeyFormatError(field, text, f"{rule}: {error}") from None
 
 
-def spread(owner: str, partitions: int) -> int:
-    """Which of ``partitions`` index partitions the mappings of a user lie in; stable for ever.
+def mapping_partition(owner: str, partitions: int) -> int:
+    """Return the index partition, of ``partitions``, for the mappings of a user. It never changes.
 
-    >>> spread("USR001", 1)
+    >>> mapping_partition("USR001", 1)
     0
     """
     return zlib.crc32(owner.encode()) % partitions
@@ -314,13 +314,13 @@ def spread(owner: str, partitions: int) -> int:
 # Free text
 
 
-def _normal(field: str, text: object) -> str:
+def _nfc(field: str, text: object) -> str:
     if not isinstance(text, str):
-        raise ValidationError(field, text, "it is text")
+        raise ValidationError(field, text, "must be text")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValidationError(field, text, f"text is Unicode without lone surrogates: {error.reason}") from None
+        raise ValidationError(field, text, f"must be Unicode without lone surrogates: {error.reason}") from None
     return unicodedata.normalize("NFC", text)
 
 
@@ -331,72 +331,98 @@ def _escape(text: str) -> str:
 def _unescape(text: str) -> str:
     plain = text.replace("%23", "#").replace("%25", "%") if "%" in text else text
     if _escape(plain) != text:
-        raise KeyFormatError("text", text, "free text in a key escapes # as %23 and % as %25, and nothing else")
+        raise KeyFormatError("text", text, "must escape # as %23 and % as %25, and nothing else")
     return plain
+
+
+def last_text(prefix: str) -> str:
+    """Return the greatest text with this beginning that a sort key can have.
+
+    >>> last_text("TL")[:3], len(last_text("TL").encode()) <= 1024
+    ('TL\U0010ffff', True)
+    """
+    return prefix + _LAST * ((_SK_BYTES - len(prefix.encode())) // len(_LAST.encode()))
+
+
+def text_before(text: str) -> str:
+    r"""Return the greatest text of a sort key that sorts before ``text``, which must not be empty.
+
+    >>> text_before("TL2")[:4], text_before("a\x00")
+    ('TL1\U0010ffff', 'a')
+    """
+    point = ord(text[-1]) - 1
+    if point < 0:
+        return text[:-1]
+    return last_text(text[:-1] + chr(0xD7FF if 0xD800 <= point <= 0xDFFF else point))  # UTF-8 has no surrogates
+
+
+def text_after(text: str) -> str:
+    """Return the least text that sorts after ``text``."""
+    return text + "\x00"
 
 
 # Parts and formats
 
 
-class Part(Protocol):
-    """One value inside a key: how it is written and read."""
+class _Part(Protocol):
+    """Writes and reads one value inside a key."""
 
     field: str
 
     def build(self, value: Any, /) -> str | None:
-        """The value's text; None leaves the part out (only the last part of a format may do so)."""
+        """Return the value's text; None leaves the part out, which only the last part of a format may do."""
 
     def parse(self, text: str | None, /) -> Any:
-        """The value of a text; None when the part was left out."""
+        """Return the value of a text; the text is None when the part was left out."""
 
 
-class Identifier:
-    """An id with its prefix."""
+class _IdentifierPart:
+    """A part that is an id."""
 
     def __init__(self, field: str, prefix: str) -> None:
         self.field = field
         self.prefix = prefix
 
     def build(self, value: Any, /) -> str:
-        """The id itself, checked."""
+        """Check the id and return it."""
         return check_id(self.field, value, self.prefix)
 
     def parse(self, text: str | None, /) -> str:
-        """The id itself, checked."""
+        """Check the id and return it."""
         return check_id(self.field, text, self.prefix)
 
 
-class _Text:
-    """Free text, NFC, percent-escaped for the separator and the percent sign."""
+class _TextPart:
+    """A part that is free text, in NFC, with the separator and the percent sign escaped."""
 
     def __init__(self, field: str) -> None:
         self.field = field
 
     def build(self, value: Any, /) -> str:
-        text = _normal(self.field, value)
+        text = _nfc(self.field, value)
         if not text:
-            raise ValidationError(self.field, value, "it is not empty: an index key cannot be")
+            raise ValidationError(self.field, value, "must not be empty, because DynamoDB takes no empty index key")
         return _escape(text)
 
     def parse(self, text: str | None, /) -> str:
         if not text:
-            raise KeyFormatError(self.field, text, "it is not empty")
-        if _normal(self.field, text) != text:
-            raise KeyFormatError(self.field, text, "free text in a key is in Unicode NFC")
+            raise KeyFormatError(self.field, text, "must not be empty")
+        if _nfc(self.field, text) != text:
+            raise KeyFormatError(self.field, text, "must be in Unicode NFC")
         return _unescape(text)
 
 
-class _Score:
+class _ScorePart:
     field = "score"
 
     def build(self, value: Any, /) -> str:
         return format_score(value)
 
     def parse(self, text: str | None, /) -> float:
-        return parse_score(text or "")
+        return _parse_score(text or "")
 
 
-class _Time:
+class _TimePart:
     def __init__(self, field: str) -> None:
         self.field = field
 
@@ -405,12 +431,12 @@ class _Time:
 
     def parse(self, text: str | None, /) -> datetime:
         if text is None or len(text) != 20:
-            raise KeyFormatError(self.field, text, "a time in a key has 20 digits")
+            raise KeyFormatError(self.field, text, "must have 20 digits")
         return parse_time(text, field=self.field)
 
 
-class _Count:
-    """A number that is left out while it is ``first`` (an only attempt, the one partition of the sample)."""
+class _CountPart:
+    """A part that is a number, left out while it is ``first``: the first attempt, or the sample's only partition."""
 
     def __init__(self, field: str, *, first: int) -> None:
         self.field = field
@@ -418,7 +444,7 @@ class _Count:
 
     def build(self, value: Any, /) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int) or value < self.first:
-            raise ValidationError(self.field, value, f"a whole number from {self.first} up")
+            raise ValidationError(self.field, value, f"must be a whole number from {self.first} up")
         return None if value == self.first else format_number(value, field=self.field)
 
     def parse(self, text: str | None, /) -> int:
@@ -426,217 +452,250 @@ class _Count:
             return self.first
         number = parse_number(text)
         if number <= self.first:
-            raise KeyFormatError(self.field, text, f"written only when above {self.first}")
+            raise KeyFormatError(self.field, text, f"must be left out unless it is above {self.first}")
         return number
 
 
-class KeyFormat(Generic[*Ts]):
+class KeyFormat(Generic[*_Ts]):
     """The format of one key: fixed words and parts, joined by ``#``.
 
     Attributes:
-        name: What errors call it.
-        fields: Names of the parts, in order.
-        limit: Most UTF-8 bytes DynamoDB takes.
-        starts: What every key of the format begins with.
+        name: The name of the format in error messages.
+        fields: The names of the parts, in order.
+        limit: The most UTF-8 bytes that DynamoDB takes.
+        starts: The text with which every key of the format begins.
     """
 
-    def __init__(self, name: str, *parts: str | Part, limit: int) -> None:
+    def __init__(self, name: str, *parts: str | _Part, limit: int) -> None:
         self.name = name
         self.limit = limit
         self._parts = parts
-        self._values: tuple[Part, ...] = tuple(part for part in parts if not isinstance(part, str))
+        self._values: tuple[_Part, ...] = tuple(part for part in parts if not isinstance(part, str))
         self.fields = tuple(part.field for part in self._values)
         self.starts = KeyText(_shape(parts[0])[0])
 
     def __repr__(self) -> str:
-        form = _SEPARATOR.join(part if isinstance(part, str) else f"<{part.field}>" for part in self._parts)
-        return f"<KeyFormat {self.name}: {form}>"
+        return f"<KeyFormat {self.name}: {self._form()}>"
 
-    def build(self, *values: *Ts) -> KeyText:
-        """The key of these values.
+    def _form(self) -> str:
+        return _SEPARATOR.join(part if isinstance(part, str) else f"<{part.field}>" for part in self._parts)
+
+    def build(self, *values: *_Ts) -> KeyText:
+        """Return the key of these values.
 
         Raises:
-            ValidationError: A value is not of its part's form, or the key is longer than DynamoDB takes.
+            ValidationError: A value does not have the form of its part, or the key is longer than DynamoDB takes.
         """
         return self._join(values, len(self._parts))
 
     def _join(self, values: tuple[Any, ...], parts: int) -> KeyText:
         rest = iter(values)
         texts = [part if isinstance(part, str) else part.build(next(rest)) for part in self._parts[:parts]]
-        return self._fitting(_SEPARATOR.join([text for text in texts if text is not None]))
+        return self._checked_length(_SEPARATOR.join([text for text in texts if text is not None]))
 
-    def parse(self, key: str) -> tuple[*Ts]:
-        """The values a key was built of.
+    def parse(self, key: str) -> tuple[*_Ts]:
+        """Return the values from which a key was built.
 
         Raises:
-            KeyFormatError: The text is no key of this format; the message names the part and the rule.
+            KeyFormatError: The text is not a key of this format; the message names the part and the rule.
         """
         if len(key) * 4 > self.limit and len(key.encode(errors="replace")) > self.limit:
-            raise KeyFormatError(self.name, key, f"this key takes at most {self.limit} bytes of UTF-8")
+            raise KeyFormatError(self.name, key, f"must have at most {self.limit} bytes of UTF-8")
         texts: list[str | None] = [*key.split(_SEPARATOR)]
-        if len(texts) == len(self._parts) - 1 and isinstance(self._parts[-1], _Count):
+        if len(texts) == len(self._parts) - 1 and isinstance(self._parts[-1], _CountPart):
             texts.append(None)
         if len(texts) != len(self._parts):
-            raise KeyFormatError(self.name, key, f"its form is {self!r}")
+            raise KeyFormatError(self.name, key, f"must have the form {self._form()}")
         values: list[Any] = []
         for part, text in zip(self._parts, texts, strict=True):
             if not isinstance(part, str):
                 values.append(self._parsed(key, part, text))
             elif part != text:
-                raise KeyFormatError(self.name, key, f"its form is {self!r}")
+                raise KeyFormatError(self.name, key, f"must have the form {self._form()}")
         return tuple(values)
 
-    def _parsed(self, key: str, part: Part, text: str | None) -> Any:
+    def _parsed(self, key: str, part: _Part, text: str | None) -> Any:
         try:
             return part.parse(text)
         except ValidationError as error:
-            raise KeyFormatError(self.name, key, f"{part.field}: {error.rule}") from None
+            raise KeyFormatError(self.name, key, f"cannot be read because its {part.field} {error.rule}") from None
 
-    # For generated code: the same, as Python source that works on values which were checked when they were set
+    # The same as Python source, for generated code, whose values were checked when they were set
 
     def join_source(self, names: Sequence[str], scope: dict[str, Any]) -> str:
-        """Source of an expression for `build`, whose values are the variables ``names``.
+        """Return the source of an expression that builds a key from the variables ``names``.
 
-        The values were accepted before: ids and scores are not checked again, free text and lengths are.
+        The values must have been checked: ids and scores are not checked again, free text and lengths are.
 
         Args:
-            names: Variables that hold the values, in order.
-            scope: Receives what the expression calls.
+            names: The variables that hold the values, in order.
+            scope: Receives the functions that the expression calls.
 
         >>> SESSION_ITEMS.join_source(["u", "s"], {})
         "f'{u}#{s}'"
         """
         rest = iter(names)
         text = ""
-        for place, part in enumerate(self._parts):
-            separator = _SEPARATOR if place else ""
-            if isinstance(part, _Count):
+        for index, part in enumerate(self._parts):
+            separator = _SEPARATOR if index else ""
+            if isinstance(part, _CountPart):
                 text += _source_of_count(part, next(rest), separator, scope)
             else:
                 text += separator
                 text += _source_of_word(part) if isinstance(part, str) else _source_of_part(part, next(rest), scope)
-        if self._most_bytes() <= self.limit:
+        if self._max_bytes() <= self.limit:
             return f"f'{text}'"
-        fitted = f"{_named('fit', self._fitting, scope)}(f'{text}')"
+        fitted = f"{_bind('fit', self._checked_length, scope)}(f'{text}')"
         short = self.short_source(names)
         return fitted if short is None else f"f'{text}' if {short} else {fitted}"
 
     def short_source(self, names: Sequence[str]) -> str | None:
-        """Source of a condition: the ids in the variables ``names`` are so short that their key fits.
+        """Return the source of a condition that is true if the ids in the variables ``names`` make a key that fits.
 
-        None when the key holds more than words, ids and a count.
+        It is None for a format with other parts than words, ids and a number.
         """
-        if not all(isinstance(part, str | Identifier | _Count) for part in self._parts):
+        if not all(isinstance(part, str | _IdentifierPart | _CountPart) for part in self._parts):
             return None
-        ids = [name for name, part in zip(names, self._values, strict=True) if isinstance(part, Identifier)]
-        rest = sum(len(part) + 1 if isinstance(part, str) else 32 for part in self._parts)  # separators, words, a count
+        ids = [name for name, part in zip(names, self._values, strict=True) if isinstance(part, _IdentifierPart)]
+        # the bytes of separators, words and a number
+        rest = sum(len(part) + 1 if isinstance(part, str) else 32 for part in self._parts)
         return f"{' + '.join(f'len({name})' for name in ids)} < {(self.limit - rest) // 4}"
 
     def split_source(self, text: str, names: Sequence[str]) -> list[str] | None:
-        """Source of statements for `parse` of the variable ``text``, for keys of words, ids and a last number only.
+        """Return the source of statements that parse the variable ``text`` into the variables ``names``.
 
-        The ids are not checked. A text of another form raises ValueError, as does one with a number written out.
+        It is None for a format with other parts than words, ids and a last number. The ids are not checked. Any other
+        text raises ValueError, and so does a text that contains the last number.
 
         >>> SESSION_ITEMS.split_source("pk", ["u", "s"])
         ["u, s, = pk.split('#')"]
         """
-        if any(not isinstance(part, str | Identifier | _Count) for part in self._parts):
+        if any(not isinstance(part, str | _IdentifierPart | _CountPart) for part in self._parts):
             return None
         rest = iter(names)
         lines, targets = [], []
-        for place, part in enumerate(self._parts):
-            if isinstance(part, _Count):
+        for index, part in enumerate(self._parts):
+            if isinstance(part, _CountPart):
                 lines.append(f"{next(rest)} = {part.first}")
             else:
-                targets.append(f"_word{place}" if isinstance(part, str) else next(rest))
+                targets.append(f"_word{index}" if isinstance(part, str) else next(rest))
         lines.insert(0, f"{', '.join(targets)}, = {text}.split({_SEPARATOR!r})")
-        for place, part in enumerate(self._parts):
+        for index, part in enumerate(self._parts):
             if isinstance(part, str):
-                lines.append(f"if _word{place} != {part!r}: raise ValueError({self.name!r})")
+                lines.append(f"if _word{index} != {part!r}: raise ValueError({self.name!r})")
         return lines
 
     def always_fits(self) -> bool:
-        """Whether values that were checked one by one always make a key: none of them can be refused or too long."""
-        plain = all(isinstance(part, str | Identifier | _Count | _Score) for part in self._parts)
-        return plain and self._most_bytes() <= self.limit
+        """Return whether values that were checked one by one always make a key that is valid and short enough."""
+        plain = all(isinstance(part, str | _IdentifierPart | _CountPart | _ScorePart) for part in self._parts)
+        return plain and self._max_bytes() <= self.limit
 
-    def _most_bytes(self) -> int:
-        most = len(self._parts)
+    def _max_bytes(self) -> int:
+        size = len(self._parts)
         for part in self._parts:
             if isinstance(part, str):
-                most += len(part)
-            elif isinstance(part, Identifier):
-                most += len(part.prefix) + 4 * MAX_TOKEN
-            elif isinstance(part, _Text):
-                most += self.limit
+                size += len(part)
+            elif isinstance(part, _IdentifierPart):
+                size += len(part.prefix) + 4 * _MAX_TOKEN
+            elif isinstance(part, _TextPart):
+                size += self.limit
             else:
-                most += 30  # a number, score or time
-        return most
+                size += 30  # a number, score or time
+        return size
 
-    def _fitting(self, key: str) -> KeyText:
+    def _checked_length(self, key: str) -> KeyText:
         if len(key) * 4 > self.limit and len(key.encode()) > self.limit:
             raise ValidationError(
-                self.name, key, f"this key takes at most {self.limit} bytes of UTF-8, not {len(key.encode())}"
+                self.name, key, f"must have at most {self.limit} bytes of UTF-8, not {len(key.encode())}"
             )
         return KeyText(key)
 
     def prefix(self, *values: object, partial: str | None = None) -> KeyText:
-        """What every key with these leading values starts with, for ``begins_with``.
+        """Return the text with which every key with these leading values begins, for ``begins_with``.
 
         Args:
-            values: Leading values; the prefix ends after the separator that follows them.
-            partial: The beginning of the next value, where that is free text.
+            values: The leading values. The prefix ends after the separator that follows them.
+            partial: The beginning of the next value, if that is free text.
 
         Raises:
-            ValidationError: The next part may be left out, so that a prefix would miss keys or match neighbours.
+            ValidationError: The next part may be left out, so a prefix would miss keys or match those of others.
 
         >>> MAPPING.prefix(partial="cafe#")
         'UserPrcToolMapp#cafe%23'
         """
-        taken = self._parts_taken(len(values))
+        taken = self._count_parts(len(values))
         key = self._join(values, taken)
-        if taken < len(self._parts) and isinstance(self._parts[taken], _Count):
+        if taken < len(self._parts) and isinstance(self._parts[taken], _CountPart):
             raise ValidationError(
-                self.name, key, f"its {self.fields[-1]} may be left out: use within(), there is no prefix"
+                self.name, key, f"cannot be a prefix because its {self.fields[-1]} may be left out: use within()"
             )
         if taken < len(self._parts):
             key = KeyText(key + _SEPARATOR if key else key)
-        return KeyText(key + _escape(_normal(self.name, partial))) if partial else key
+        return KeyText(key + _escape(_nfc(self.name, partial))) if partial else key
 
     def within(self, *values: object) -> tuple[KeyText, KeyText]:
-        """Bounds for BETWEEN that hold every key with these leading values, and no other.
+        """Return bounds for BETWEEN that contain every key with these leading values, and no other key.
 
         Raises:
-            ValidationError: Nothing of the key is known that a range could hold to.
+            ValidationError: No leading value is given, and the format does not begin with a fixed word.
 
         >>> EXECUTION.within("PRC001")
         ('PRC001#', 'PRC001$')
         >>> EXECUTION.within("PRC001", "AGT001", "TL001")  # the first attempt has no number
         ('PRC001#AGT001#TL001', 'PRC001#AGT001#TL001$')
         """
-        taken = self._parts_taken(len(values))
+        taken = self._count_parts(len(values))
         key = self._join(values, taken)
         if taken == len(self._parts):
             return key, key
         if not key:
-            raise ValidationError(self.name, values, "a range needs the first part of the key")
-        low = key if isinstance(self._parts[taken], _Count) else KeyText(key + _SEPARATOR)
+            raise ValidationError(self.name, values, "must begin with the key's first part, because a range needs it")
+        low = key if isinstance(self._parts[taken], _CountPart) else KeyText(key + _SEPARATOR)
         return low, KeyText(key + _AFTER_SEPARATOR)
 
+    def span(self, *values: object) -> tuple[str, str]:
+        """Return the lowest and the highest text that a key with these leading values can have; none need be given.
+
+        >>> METADATA.span(), EXECUTION.span("PRC001")[0], TOOL.span()[0]
+        (('METADATA', 'METADATA'), 'PRC001#', 'TL')
+        """
+        taken = self._count_parts(len(values))
+        key = self._join(values, taken)
+        if taken == len(self._parts):
+            return key, key
+        if isinstance(self._parts[taken], _CountPart):
+            return key, last_text(key + _SEPARATOR)
+        prefix = key + _SEPARATOR if key else self.starts
+        return prefix, last_text(prefix)
+
+    def lies_between(self, low: str, high: str) -> bool:
+        """Return whether a key of this format could lie between two texts, both included.
+
+        >>> PROCESS.lies_between(*EXECUTION.span("PRC001")), PROCESS.lies_between(*EXECUTION.span())
+        (False, True)
+        """
+        if low != high:
+            return self.begins_with(commonprefix((low, high)))  # noqa: RUF071  # characters are meant, not paths
+        words = [(word, False) for word in low.split(_SEPARATOR)]
+        return any(
+            len(shape) == len(words) and all(_overlap(a, b) for a, b in zip(shape, words, strict=True))
+            for shape in self._shapes()
+        )
+
     def overlaps(self, other: KeyFormat[*tuple[Any, ...]]) -> bool:
-        """Whether some text could be a key of both formats.
+        """Return whether a text could be a key of both formats.
 
         >>> AGENT.overlaps(USER), TOOL_NAME.overlaps(AGENT_SCORE), TEXT.overlaps(REVIEW_DUE)
         (False, False, True)
         """
         return any(
-            len(ours) == len(theirs) and all(_meet(a, b) for a, b in zip(ours, theirs, strict=True))
+            len(ours) == len(theirs) and all(_overlap(a, b) for a, b in zip(ours, theirs, strict=True))
             for ours in self._shapes()
             for theirs in other._shapes()
         )
 
     def begins_with(self, prefix: str) -> bool:
-        """Whether some key of this format could begin with ``prefix``.
+        """Return whether a key of this format could begin with ``prefix``.
 
         >>> EXECUTION.begins_with("PRC"), TOOL.begins_with("PRC")
         (True, False)
@@ -644,59 +703,78 @@ class KeyFormat(Generic[*Ts]):
         wanted = prefix.split(_SEPARATOR)
         for shape in self._shapes():
             if len(shape) >= len(wanted):
-                whole = all(_meet(a, (text, False)) for a, text in zip(shape, wanted[:-1], strict=False))
-                if whole and _may_begin(shape[len(wanted) - 1], wanted[-1]):
+                whole = all(_overlap(a, (text, False)) for a, text in zip(shape, wanted[:-1], strict=False))
+                if whole and _can_begin(shape[len(wanted) - 1], wanted[-1]):
                     return True
         return False
 
     def _shapes(self) -> list[list[tuple[str, bool]]]:
-        """What each part's text begins with, and whether more may follow; one list for each number of parts."""
+        """Return, for each number of parts, what each part's text begins with and whether more may follow."""
         shape = [_shape(part) for part in self._parts]
-        return [shape, shape[:-1]] if isinstance(self._parts[-1], _Count) else [shape]
+        return [shape, shape[:-1]] if isinstance(self._parts[-1], _CountPart) else [shape]
 
-    def _parts_taken(self, values: int) -> int:
+    def _count_parts(self, values: int) -> int:
         seen = 0
-        for place, part in enumerate(self._parts):
+        for index, part in enumerate(self._parts):
             if not isinstance(part, str):
                 if seen == values:
-                    return place
+                    return index
                 seen += 1
         return len(self._parts)
 
 
-def plain_attempt(key: str) -> tuple[str, str, str, int]:
-    """The parts of an execution key whose attempt is a plain number, as other writers may have it.
+def owner_of(partition: str) -> tuple[str, str]:
+    """Return the user of a partition and its second part, such as the session; two empty texts where it has no user.
 
-    >>> plain_attempt("PRC001#AGT001#TL001#2")
+    The partition of what 0.1.0 copied during an outage belongs to the user of the session.
+
+    >>> owner_of("USR001#SESS1"), owner_of("OUTAGE#USR001%23SESS1"), owner_of("AGT001")
+    (('USR001', 'SESS1'), ('USR001', 'SESS1'), ('', ''))
+    """
+    if partition.startswith(f"{FENCE.starts}{_SEPARATOR}"):
+        (partition,) = FENCE.parse(partition)
+    user, _, rest = partition.partition(_SEPARATOR)
+    return (user, rest) if user.startswith("USR") else ("", "")
+
+
+def item_digest(partition: str, sort: str) -> str:
+    """Return the digest of an item's keys; SQL's MD5 gives the same."""
+    return hashlib.md5(f"{partition}{_SEPARATOR}{sort}".encode(), usedforsecurity=False).hexdigest()
+
+
+def parse_unpadded_attempt(key: str) -> tuple[str, str, str, int]:
+    """Return the parts of an execution key whose attempt is written without padding, as other writers may do.
+
+    >>> parse_unpadded_attempt("PRC001#AGT001#TL001#2")
     ('PRC001', 'AGT001', 'TL001', 2)
     """
     head, _, attempt = key.rpartition(_SEPARATOR)
     if not re.fullmatch(r"[0-9]{1,9}", attempt) or int(attempt) < 1:
-        raise KeyFormatError("execution key", key, "its attempt is a number from 1 up")
+        raise KeyFormatError("execution key", key, "must end in an attempt number from 1 up")
     process_id, agent_id, tool_id, _ = EXECUTION.parse(head)
     return process_id, agent_id, tool_id, int(attempt)
 
 
-def _shape(part: str | Part) -> tuple[str, bool]:
+def _shape(part: str | _Part) -> tuple[str, bool]:
     if isinstance(part, str):
         return part, False
-    return (part.prefix, True) if isinstance(part, Identifier) else ("", True)
+    return (part.prefix, True) if isinstance(part, _IdentifierPart) else ("", True)
 
 
-def _meet(one: tuple[str, bool], other: tuple[str, bool]) -> bool:
-    """Whether some text is of both shapes."""
+def _overlap(one: tuple[str, bool], other: tuple[str, bool]) -> bool:
+    """Return whether a text could have both shapes."""
     (a, a_open), (b, b_open) = one, other
     if a_open and b_open:
         return a.startswith(b) or b.startswith(a)
     return a == b if a_open == b_open else (a if b_open else b).startswith(b if b_open else a)
 
 
-def _may_begin(shape: tuple[str, bool], prefix: str) -> bool:
+def _can_begin(shape: tuple[str, bool], prefix: str) -> bool:
     text, more = shape
     return text.startswith(prefix) or (more and prefix.startswith(text))
 
 
-def _named(word: str, helper: Any, scope: dict[str, Any]) -> str:
+def _bind(word: str, helper: Any, scope: dict[str, Any]) -> str:
     name = f"_{word}{len(scope)}"
     scope[name] = helper
     return name
@@ -706,60 +784,109 @@ def _source_of_word(word: str) -> str:
     return word.replace("\\", "\\\\").replace("'", "\\'").replace("{", "{{").replace("}", "}}")
 
 
-def _source_of_part(part: Part, name: str, scope: dict[str, Any]) -> str:
-    if isinstance(part, Identifier):
+def _source_of_part(part: _Part, name: str, scope: dict[str, Any]) -> str:
+    if isinstance(part, _IdentifierPart):
         return f"{{{name}}}"
-    if isinstance(part, _Score):
+    if isinstance(part, _ScorePart):
         return f"{{{name}:015.6f}}"
-    return f"{{{_named('part', part.build, scope)}({name})}}"
+    return f"{{{_bind('part', part.build, scope)}({name})}}"
 
 
-def _source_of_count(part: _Count, name: str, separator: str, scope: dict[str, Any]) -> str:
-    helper = _named("part", lambda number: f"{separator}{part.build(number)}", scope)
+def _source_of_count(part: _CountPart, name: str, separator: str, scope: dict[str, Any]) -> str:
+    helper = _bind("part", lambda number: f"{separator}{part.build(number)}", scope)
     return f'{{"" if {name} == {part.first} else {helper}({name})}}'
 
 
-DOMAIN: KeyFormat[str] = KeyFormat("domain key", Identifier("domain_id", "DMN"), limit=PK_BYTES)
-AGENT: KeyFormat[str] = KeyFormat("agent key", Identifier("agent_id", "AGT"), limit=PK_BYTES)
-USER: KeyFormat[str] = KeyFormat("user key", Identifier("user_id", "USR"), limit=PK_BYTES)
+DOMAIN: KeyFormat[str] = KeyFormat("domain key", _IdentifierPart("domain_id", "DMN"), limit=_PK_BYTES)
+"""Partition of a domain; index partition of its agents and tools."""
+
+AGENT: KeyFormat[str] = KeyFormat("agent key", _IdentifierPart("agent_id", "AGT"), limit=_PK_BYTES)
+"""Partition of an agent and its tools."""
+
+USER: KeyFormat[str] = KeyFormat("user key", _IdentifierPart("user_id", "USR"), limit=_PK_BYTES)
+"""Partition of a user, and of the user's sessions and mappings."""
+
 SESSION_ITEMS: KeyFormat[str, str] = KeyFormat(
-    "key of a session's items", Identifier("user_id", "USR"), Identifier("session_id", "SESS"), limit=PK_BYTES
+    "key of a session's items",
+    _IdentifierPart("user_id", "USR"),
+    _IdentifierPart("session_id", "SESS"),
+    limit=_PK_BYTES,
 )
-"""Partition of a session's processes, executions and reviews."""
+"""The partition of a session's processes, executions and reviews."""
 
 SUGGESTIONS: KeyFormat[str] = KeyFormat(
-    "key of a user's suggestions", Identifier("user_id", "USR"), "SUGGEST", limit=PK_BYTES
+    "key of a user's suggestions", _IdentifierPart("user_id", "USR"), "SUGGEST", limit=_PK_BYTES
 )
-"""Partition of what was suggested to a user; apart from the user's own, which is read whole."""
+"""The partition of a user's suggestions. It is not the user's own partition, because that one is read whole."""
 
-FENCE: KeyFormat[str] = KeyFormat("key of a fence", "OUTAGE", _Text("partition"), limit=PK_BYTES)
-"""Partition of the mark that numbers of a session were taken while Valkey could not be asked."""
+FENCE: KeyFormat[str] = KeyFormat("key of an outage's copies", "OUTAGE", _TextPart("partition"), limit=_PK_BYTES)
+"""The partition of copies that version 0.1.0 made of what it recorded of a session while Valkey did not answer."""
 
-PUBLISH: KeyFormat[()] = KeyFormat("key of the publish mark", "PUBLISH", limit=PK_BYTES)
-"""Partition of the item that says which run published last."""
+PUBLISH: KeyFormat[()] = KeyFormat("key of the publish lease", "PUBLISH", limit=_PK_BYTES)
+"""The partition of the item that says which run published last."""
 
-METADATA: KeyFormat[()] = KeyFormat("sort key of a main item", "METADATA", limit=SK_BYTES)
-TOOL: KeyFormat[str] = KeyFormat("tool key", Identifier("tool_id", "TL"), limit=SK_BYTES)
-SESSION: KeyFormat[str] = KeyFormat("session key", Identifier("session_id", "SESS"), limit=SK_BYTES)
-PROCESS: KeyFormat[str] = KeyFormat("process key", Identifier("process_id", "PRC"), limit=SK_BYTES)
+ERASED: KeyFormat[()] = KeyFormat("key of the erasures", "ERASED", limit=_PK_BYTES)
+"""The partition of the marks that say whose history was erased, and until when; see `agentmodel.erasure`."""
+
+DELETED: KeyFormat[str] = KeyFormat("key of a deletion", "DELETED", _TextPart("item"), limit=_PK_BYTES)
+"""The partition of the mark that an item was deleted and did not expire, by `item_digest`."""
+
+LEASE: KeyFormat[str] = KeyFormat("key of a lease", "LEASE", _TextPart("name"), limit=_PK_BYTES)
+"""The partition of a lease: who publishes, or changes the catalogue, now."""
+
+ROUTING: KeyFormat[()] = KeyFormat("key of the routing data", "ROUTING", limit=_PK_BYTES)
+"""The partition of what requests are routed to domains by; an item of each domain, under its id."""
+
+METADATA: KeyFormat[()] = KeyFormat("sort key of a main item", "METADATA", limit=_SK_BYTES)
+"""Sort key of the item that a partition is named after."""
+
+TOOL: KeyFormat[str] = KeyFormat("tool key", _IdentifierPart("tool_id", "TL"), limit=_SK_BYTES)
+"""Sort key of a tool in its agent's partition."""
+
+SESSION: KeyFormat[str] = KeyFormat("session key", _IdentifierPart("session_id", "SESS"), limit=_SK_BYTES)
+"""Sort key of a session in its user's partition."""
+
+PROCESS: KeyFormat[str] = KeyFormat("process key", _IdentifierPart("process_id", "PRC"), limit=_SK_BYTES)
+"""Sort key of a process among its session's items."""
+
 EXECUTION: KeyFormat[str, str, str, int] = KeyFormat(
     "execution key",
-    Identifier("process_id", "PRC"),
-    Identifier("agent_id", "AGT"),
-    Identifier("tool_id", "TL"),
-    _Count("attempt", first=1),
-    limit=SK_BYTES,
+    _IdentifierPart("process_id", "PRC"),
+    _IdentifierPart("agent_id", "AGT"),
+    _IdentifierPart("tool_id", "TL"),
+    _CountPart("attempt", first=1),
+    limit=_SK_BYTES,
 )
-MAPPING: KeyFormat[str] = KeyFormat("mapping key", "UserPrcToolMapp", _Text("category"), limit=SK_BYTES)
-REVIEW: KeyFormat[str] = KeyFormat("review key", "REVIEW", _Text("review_id"), limit=SK_BYTES)
-SUGGESTION: KeyFormat[str] = KeyFormat("suggestion key", "SUGGEST", _Text("suggestion_id"), limit=SK_BYTES)
+"""Sort key of a tool call among its session's items: process, agent, tool and attempt."""
 
-DOMAINS: KeyFormat[()] = KeyFormat("index key of domains", "Domain", limit=PK_BYTES)
+MAPPING: KeyFormat[str] = KeyFormat("mapping key", "UserPrcToolMapp", _TextPart("category"), limit=_SK_BYTES)
+"""Sort key of a mapping in its user's partition."""
+
+REVIEW: KeyFormat[str] = KeyFormat("review key", "REVIEW", _TextPart("review_id"), limit=_SK_BYTES)
+"""Sort key of a review among its session's items."""
+
+SUGGESTION: KeyFormat[str] = KeyFormat("suggestion key", "SUGGEST", _TextPart("suggestion_id"), limit=_SK_BYTES)
+"""Sort key of a suggestion among its user's suggestions."""
+
+DOMAINS: KeyFormat[()] = KeyFormat("index key of domains", "Domain", limit=_PK_BYTES)
+"""Index partition of all domains."""
+
 MAPPINGS: KeyFormat[int] = KeyFormat(
-    "index key of mappings", "UserPrcToolMapp", _Count("partition", first=0), limit=PK_BYTES
+    "index key of mappings", "UserPrcToolMapp", _CountPart("partition", first=0), limit=_PK_BYTES
 )
-REVIEW_QUEUE: KeyFormat[str] = KeyFormat("index key of a review queue", "Review", _Text("queue"), limit=PK_BYTES)
-AGENT_SCORE: KeyFormat[float] = KeyFormat("index key of a score", "AGTSCORE", _Score(), limit=SK_BYTES)
-TOOL_NAME: KeyFormat[str] = KeyFormat("index key of a tool name", "TL", _Text("name"), limit=SK_BYTES)
-TEXT: KeyFormat[str] = KeyFormat("index key of a name", _Text("name"), limit=SK_BYTES)
-REVIEW_DUE: KeyFormat[datetime] = KeyFormat("index key of a due time", _Time("due"), limit=SK_BYTES)
+"""Index partition of the mappings of all users, by its number."""
+
+REVIEW_QUEUE: KeyFormat[str] = KeyFormat("index key of a review queue", "Review", _TextPart("queue"), limit=_PK_BYTES)
+"""Index partition of the open reviews of a queue."""
+
+AGENT_SCORE: KeyFormat[float] = KeyFormat("index key of a score", "AGTSCORE", _ScorePart(), limit=_SK_BYTES)
+"""Index sort key of an agent in its domain: the score."""
+
+TOOL_NAME: KeyFormat[str] = KeyFormat("index key of a tool name", "TL", _TextPart("name"), limit=_SK_BYTES)
+"""Index sort key of a tool in its domain: the name."""
+
+TEXT: KeyFormat[str] = KeyFormat("index key of a name", _TextPart("name"), limit=_SK_BYTES)
+"""Index sort key that is a name alone."""
+
+REVIEW_DUE: KeyFormat[datetime] = KeyFormat("index key of a due time", _TimePart("due"), limit=_SK_BYTES)
+"""Index sort key of a review in its queue: the time it is due."""

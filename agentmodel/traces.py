@@ -1,10 +1,10 @@
-"""Trace files: one JSON object a line, one line a tool call, gzip or not.
+"""Read trace files: JSON lines, one line for each tool call, plain or packed by gzip.
 
     {"domain": "cafes", "agent": "finder", "user": null, "session": "s-1", "step": 1, "tool": "search",
      "arguments": {"near": "stadium"}, "success": true, "started_at": "2025-06-14T09:00:00Z"}
 
-`read` gives the records, and the lines that are none. Fields that are not in `TraceRecord` are ignored, so that files
-may carry more than is read here.
+`read` yields the records, and the lines that are not valid records. Fields that `TraceRecord` does not have are
+ignored, so files may contain more than is read here.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from zoneinfo import ZoneInfo
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from agentmodel.exceptions import ValidationError, shown
+from agentmodel.exceptions import ValidationError, rule_of
 
-__all__ = ["MAX_LINE", "STATUSES", "BadLine", "Status", "TraceRecord", "opened", "outcome", "read"]
+__all__ = ["BadLine", "Status", "TraceRecord", "read"]
 
-MAX_LINE = 8 * 1024 * 1024
-"""Bytes one line may have: far more than one call leaves in the table, and a bound on the memory a file can ask for."""
+_MAX_LINE = 8 * 1024 * 1024
+"""The most bytes of a line. It is far more than one call takes in the table, and it limits the memory for a file."""
 
 Status = Literal["ok", "error", "rejected", "edited", "blocked", "cache_hit", "interrupted", "expired", "unknown_tool"]
-"""How a tool call ended; only ``ok`` and ``error`` count in scores."""
+"""How a tool call ended. Only ``ok`` and ``error`` count in scores."""
 
 STATUSES: tuple[Status, ...] = get_args(Status)
+"""Every `Status`."""
 
 
 def outcome(status: Status | None, succeeded: bool) -> bool | None:
-    """Whether a call went well, as scores count it; None of a call that counts in none.
+    """Return whether scores count a call as a success; None when they do not count it.
 
-    A call counts when it was really made, as the agent asked for it: its status is ``ok`` or ``error``, or it has none
-    and ``succeeded`` tells.
+    A call counts if it was made as the agent asked for it: its status is ``ok`` or ``error``, or it has no status and
+    ``succeeded`` says how it ended.
 
     >>> outcome("ok", True), outcome(None, False), outcome("rejected", False), outcome("edited", True)
     (True, False, None, None)
@@ -53,32 +54,34 @@ def outcome(status: Status | None, succeeded: bool) -> bool | None:
 
 
 _GZIP = b"\x1f\x8b"
+_SHOWN = 40  # bytes that an error shows of a line that is too long
 
 
 def _time(value: object, info: ValidationInfo) -> datetime | None:
-    """A time as aware UTC; one without an offset is read in the zone of the reading, and refused without one."""
+    """Return a time in UTC. A time without an offset is in the zone that `read` was given."""
     if value is None:
         return None
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError("give an ISO 8601 time such as 2025-06-14T09:30:00Z, or null") from None
+            raise ValueError("must be an ISO 8601 time such as 2025-06-14T09:30:00Z, or null") from None
     if not isinstance(value, datetime):
-        raise ValueError("give an ISO 8601 time as text, or null")  # noqa: TRY004  # pydantic collects ValueErrors only
+        raise ValueError("must be an ISO 8601 time as text, or null")  # noqa: TRY004  # pydantic collects ValueErrors only
     if value.tzinfo is None:
         zone: tzinfo | None = (info.context or {}).get("zone")
         if zone is None:
-            raise ValueError("give a time with its offset from UTC")
+            raise ValueError("must have an offset from UTC")
         value = value.replace(tzinfo=zone)
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("give a time between the years 1 and 9999 UTC") from None
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from None
 
 
 _Name = Annotated[str, Field(min_length=1)]
 _Count = Annotated[int, Field(ge=0)]
+_Tokens = Annotated[int, Field(ge=0, le=10**12)]
 _Time = Annotated[datetime | None, BeforeValidator(_time)]
 
 
@@ -86,25 +89,25 @@ class TraceRecord(BaseModel):
     """One tool call of a trace file.
 
     Attributes:
-        domain: Name of the field of work.
-        agent: Name of the agent that called.
-        user: Whom it worked for; None is an anonymous user.
-        session: Identifies the session within its user.
-        step: Place of the call in its session; calls without times are ordered by it.
-        tool: Name of the tool.
-        arguments: What the tool was given.
-        result: What it gave back.
+        domain: The name of the agent's domain, such as ``cafes``.
+        agent: The name of the agent that called.
+        user: The name of the user for whom it called; None for an anonymous user.
+        session: Identifies the session among those of its user.
+        step: The position of the call in its session; it orders calls without times.
+        tool: The name of the tool.
+        arguments: The arguments of the call.
+        result: What the tool returned.
         success: Whether the call succeeded.
-        status: How it ended, where that is more than ``success`` says: a call that was rejected, blocked or answered
+        status: How the call ended, if that is more than ``success`` says. A call that was rejected, blocked or answered
             from a cache counts in no score.
-        error_type: Name of the error where it did not.
-        started_at: When it began, UTC; None where it is not known.
-        ended_at: When it ended, UTC, not before it began; None where it is not known.
-        session_success: Outcome of the whole session; None where nobody recorded it.
-        request: What the user asked for.
-        category: Kind of request.
-        input_tokens: Tokens read by the model for this call.
-        output_tokens: Tokens written by the model for this call.
+        error_type: The name of the error of a failed call.
+        started_at: When the call began, UTC; None if unknown.
+        ended_at: When the call ended, UTC, not before it began; None if unknown.
+        session_success: The outcome of the whole session; None if it was not recorded.
+        request: The user's request.
+        category: The kind of request.
+        input_tokens: Tokens that the model read for this call.
+        output_tokens: Tokens that the model wrote for this call.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -125,38 +128,49 @@ class TraceRecord(BaseModel):
     session_success: bool | None = None
     request: str | None = None
     category: str | None = None
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
 
     @model_validator(mode="after")
     def _ends_after_its_start(self) -> Self:
         if self.started_at is not None and self.ended_at is not None and self.ended_at < self.started_at:
-            raise ValueError(f"ended_at is before started_at {self.started_at.isoformat()}")
+            raise ValueError(f"must not be before started_at ({self.started_at.isoformat()})")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that is no record.
+    """A line that is not a valid record.
 
     Attributes:
-        file: Path of the file.
-        line: Number of the line, from 1.
-        field: The field that is wrong; None where it is the line as a whole.
-        problem: What is wrong with it.
+        file: The path of the file.
+        line: The number of the line, from 1.
+        field: The field that is wrong; ``line`` if it is the line as a whole.
+        problem: What is wrong, as a sentence.
 
-    >>> print(BadLine("calls.jsonl", 3, "success", "is missing"))
-    calls.jsonl, line 3: success: is missing
+    >>> print(BadLine("calls.jsonl", 3, "success", "success (1) must be a valid boolean"))
+    calls.jsonl, line 3: success (1) must be a valid boolean
     """
 
     file: str
     line: int
-    field: str | None
+    field: str
     problem: str
 
     def __str__(self) -> str:
-        """The line of a report."""
-        return ": ".join(filter(None, (f"{self.file}, line {self.line}", self.field, self.problem)))
+        """Return the file, the line, the field and the problem as one line."""
+        return f"{self.file}, line {self.line}: {self.problem}"
+
+    @classmethod
+    def of(cls, path: Path, line: int, error: ValidationError, *, strict: bool) -> BadLine:
+        """Report an error at its line, or raise it if ``strict``.
+
+        Raises:
+            ValidationError: The error, with the file and the line in its ``field``.
+        """
+        if strict:
+            raise ValidationError(f"{path}, line {line}: {error.field}", error.value, error.rule)
+        return cls(str(path), line, error.field, str(error))
 
 
 @overload
@@ -164,108 +178,99 @@ def read(path: str | Path, *, timezone: str = "UTC", strict: Literal[True]) -> I
 @overload
 def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> Iterator[TraceRecord | BadLine]: ...
 def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> Iterator[TraceRecord | BadLine]:
-    """Read a trace file line by line, in memory of one line.
+    """Read a trace file line by line; only one line is in memory at a time.
 
     Args:
-        path: The file; whether it is gzip is told by its content.
-        timezone: Zone of the times that name no offset, such as ``Asia/Seoul``; all others keep their own.
-        strict: Raise at the first bad line instead of giving it.
+        path: The file. Its content shows whether it is packed by gzip.
+        timezone: The zone of times without an offset, such as ``Asia/Seoul``. Times with an offset keep it.
+        strict: Whether to raise at the first bad line instead of yielding it.
 
     Returns:
         The records in the order of the file, and the bad lines between them. Blank lines are skipped.
 
     Raises:
-        ValidationError: The zone is not known; on reading: the file cannot be opened, is named ``.gz`` but is not
-            gzip, or, if ``strict``, has a bad line.
+        ValidationError: The zone is unknown. While reading: the file cannot be opened, its name ends in ``.gz`` but it
+            is not packed by gzip, or it has a bad line and ``strict`` is set.
     """
     try:
         zone = UTC if timezone == "UTC" else ZoneInfo(timezone)  # UTC needs no time zone database
     except (KeyError, ValueError, OSError):
         raise ValidationError(
-            "timezone", timezone, "give a name of the time zone database, such as Asia/Seoul"
+            "timezone", timezone, "must be a name of the time zone database, such as Asia/Seoul"
         ) from None
     return _records(Path(path), zone, strict=strict)
 
 
 def _records(path: Path, zone: tzinfo, *, strict: bool) -> Iterator[TraceRecord | BadLine]:
-    with opened(path) as file:
+    with open_unpacked(path) as file:
         for number, line in _lines(file):
             found = _record(line, zone) if isinstance(line, bytes) else line
             if isinstance(found, TraceRecord):
                 yield found
             elif found is not None:
-                if strict:
-                    raise found.error(path, number)
-                yield BadLine(str(path), number, found.field, found.told())
-
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    rule: str
-    field: str | None = None
-    value: Any = None
-
-    def told(self) -> str:
-        return self.rule if self.value is None else f"{shown(self.value)} is refused: {self.rule}"
-
-    def error(self, path: Path, number: int) -> ValidationError:
-        where = f"{path}, line {number}"
-        return ValidationError(f"{where}: {self.field}" if self.field else where, self.value, self.rule)
+                yield BadLine.of(path, number, found, strict=strict)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """The bytes of a file, unpacked if they are packed."""
+def open_unpacked(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a file for reading bytes, and unpack it if it is packed by gzip.
+
+    Raises:
+        ValidationError: The file cannot be read, or its name ends in ``.gz`` but it is not packed by gzip.
+    """
     try:
         raw = path.open("rb")
     except OSError as error:
-        raise ValidationError("path", str(path), f"the file cannot be read: {error.strerror}") from None
+        raise ValidationError("path", str(path), f"cannot be read: {error.strerror}") from None
     with raw:
         if raw.peek(2)[:2] == _GZIP:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield unpacked
         elif path.suffix == ".gz":
-            raise ValidationError("path", str(path), "the file is named .gz but is not gzip: pack it, or rename it")
+            raise ValidationError(
+                "path", str(path), "must be gzip, because its name ends in .gz: pack it, or rename it"
+            )
         else:
             yield raw
 
 
-def _lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes | _Problem]]:
-    """Lines with their numbers; of a line that is too long nothing is kept, and after broken gzip nothing is read."""
+def _lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes | ValidationError]]:
+    """Yield lines with their numbers. A line that is too long is skipped; a damaged file is read up to the damage."""
     number = 0
     while True:
         number += 1
         try:
-            line = file.readline(MAX_LINE + 1)
-            too_long = len(line) > MAX_LINE
+            line = file.readline(_MAX_LINE + 1)
+            start, too_long = line[:_SHOWN], len(line) > _MAX_LINE
             while too_long and line and not line.endswith(b"\n"):
-                line = file.readline(MAX_LINE)
+                line = file.readline(_MAX_LINE)
         except (EOFError, OSError, zlib.error) as error:
-            told = str(error) or type(error).__name__
-            yield number, _Problem(f"the rest of the file cannot be read, it is cut off or damaged: {told}")
+            reason = str(error) or type(error).__name__
+            yield number, ValidationError("line", reason, "cannot be read because the file is cut off or damaged here")
             return
         if too_long:
-            yield number, _Problem(f"the line is longer than {MAX_LINE} bytes")
+            yield number, ValidationError("line", start, f"must have at most {_MAX_LINE} bytes")
         elif not line:
             return
         else:
             yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
 
 
-def _record(line: bytes, zone: tzinfo) -> TraceRecord | _Problem | None:
-    """The record of a line, what is wrong with the line, or None for a blank one."""
+def _record(line: bytes, zone: tzinfo) -> TraceRecord | ValidationError | None:
+    """Return the record of a line, the problem of a bad line, or None for a blank one."""
     if not line.strip():
         return None
     try:
-        values = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        values = json.loads(line.decode("utf-8"), parse_constant=_reject_constant)
     except UnicodeDecodeError as error:
-        return _Problem(f"the line is not UTF-8: byte {error.start + 1} is 0x{line[error.start]:02x}")
+        rule = f"must be UTF-8, but byte {error.start + 1} is 0x{line[error.start]:02x}"
+        return ValidationError("line", line, rule)
     except RecursionError:
-        return _Problem("the line is nested too deeply")
+        return ValidationError("line", line, "must not be nested so deeply")
     except ValueError as error:
-        return _Problem(f"the line is not JSON: {error}")
+        return ValidationError("line", line.decode(), f"must be JSON: {error}")
     if not isinstance(values, dict):
-        return _Problem("a line is a JSON object", value=values)
+        return ValidationError("line", values, "must be a JSON object")
     try:
         if b"\\ud" in line.lower():  # escapes of surrogates, in pairs or not
             for name, value in values.items():
@@ -273,12 +278,8 @@ def _record(line: bytes, zone: tzinfo) -> TraceRecord | _Problem | None:
         return TraceRecord.model_validate(values, context={"zone": zone})
     except pydantic.ValidationError as error:
         return _of_pydantic(error)
-    except _Unwritable as error:
-        return _Problem("the text holds half of a surrogate pair, which cannot be stored", field=str(error))
-
-
-class _Unwritable(ValueError):
-    """Text that JSON can escape but UTF-8 cannot write."""
+    except ValidationError as error:
+        return error
 
 
 def _check_text(name: str, value: object) -> None:
@@ -286,20 +287,20 @@ def _check_text(name: str, value: object) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _Unwritable(name) from None
+        raise ValidationError(name, value, "cannot be stored because it holds half of a surrogate pair") from None
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def _of_pydantic(error: pydantic.ValidationError) -> _Problem:
-    """The first problem that pydantic found, in a line."""
+def _of_pydantic(error: pydantic.ValidationError) -> ValidationError:
+    """Return the first problem that pydantic found."""
     problem = error.errors(include_url=False)[0]
-    rule = problem["msg"].removeprefix("Value error, ")
-    if not problem["loc"]:  # of the record as a whole: the only such rule is about the end
-        return _Problem(rule, field="ended_at")
+    rule = rule_of(problem["msg"])
+    if not problem["loc"]:  # a problem of the whole record; the only one is an end before the start
+        return ValidationError("ended_at", problem["input"]["ended_at"], rule)
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
-        return _Problem("is missing", field=field)
-    return _Problem("must not be null" if problem["input"] is None else rule, field=field, value=problem["input"])
+        return ValidationError(field, None, rule)
+    return ValidationError(field, problem["input"], "must not be null" if problem["input"] is None else rule)

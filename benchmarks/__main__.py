@@ -1,6 +1,7 @@
-"""All benchmarks: `python -m benchmarks`, or some of them: `python -m benchmarks entities integrations`.
+"""Run all benchmarks (`python -m benchmarks`) or some of them (`python -m benchmarks entities integrations`).
 
-With the path of another DynamoDB server in DYNOXIDE that server is asked, else moto's, which hides much of the client.
+The DynamoDB server is the program that the environment variable DYNOXIDE names, else moto's, which is so slow that it
+hides most of the client's own time.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ PROGRAMS = {
     "cache": (("cache.py", "--table", ENGINE),),
     "warehouse": (("warehouse.py",),),
     "integrations": (("integrations.py",),),
+    "redaction": (("redaction.py",),),
+    "suggest": (("suggest.py", "--table", ENGINE),),
+    "routing": (("routing.py",),),
 }
 
 
 def main(asked: list[str]) -> int:
-    """Run the benchmarks that are asked for, all when none is; the exit code of the first that fails."""
+    """Run the benchmarks that are named, or all; return the exit code of the first that fails."""
     unknown = sorted(set(asked) - set(PROGRAMS))
     if unknown:
-        sys.stderr.write(f"error: no benchmark {', '.join(unknown)}: there are {', '.join(PROGRAMS)}\n")
+        sys.stderr.write(f"error: unknown benchmark {', '.join(unknown)}; give one of {', '.join(PROGRAMS)}\n")
         return 2
     for name in asked or PROGRAMS:
         for program, *arguments in PROGRAMS[name]:

@@ -1,16 +1,16 @@
-"""Entities against PynamoDB, pydynox and a bare boto3 client, in one run: ratios, not absolute times.
+"""Compare entities with PynamoDB, pydynox and a bare boto3 client in one run, as ratios of times.
 
     python benchmarks/entities.py cpu                     # construct, encode, decode: no server
     python benchmarks/entities.py server moto             # write, query, get against a server in another process
     DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py server dynoxide
     DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py gets dynoxide
 
-pydynox and boto3 are optional peers: what is not installed is left out and said so.
+pydynox and boto3 are optional; a library that is not installed is left out, and a line on stderr names it.
 
-CPU alone: thread CPU time, the minimum of many rounds, the libraries taking turns within each round. Server: every
-turn runs each library once in a fresh process on a fresh table, in rotated order; the minimum of the turns counts,
-since what else the machine does only adds to a time. Gets: all libraries in one process, taking turns, because a
-single get waits more than it works and processes minutes apart wait differently.
+cpu: thread CPU time, the minimum of many rounds; the libraries run in turn within each round. server: each turn runs
+every library once, in a new process on a new table, in rotated order; the minimum of the turns counts, since other work
+on the machine only adds to a time. gets: all libraries run in turn in one process, because a get waits more than it
+computes, and the waiting time differs from minute to minute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NUMBER = 200  # calls in one timed round
 
 
 def cpu(rounds: int) -> str:
-    """The table of CPU times: microseconds a call, and how many times as fast as each peer."""
+    """Return the table of CPU times: microseconds per call, and how many times our time each peer takes."""
     lines = []
     for case in CASES:
         found = codecs(case)
@@ -63,7 +63,7 @@ def _cpu_rows(case: str, best: dict[str, list[float]]) -> Iterator[str]:
 
 
 def server(engine: str, turns: int, libraries: Sequence[str]) -> str:
-    """The table of times against a server: seconds, and the ratio to the bare boto3 client."""
+    """Return the table of times against a server: seconds, and the ratio to the bare boto3 client."""
     results: dict[str, list[dict[str, float]]] = {name: [] for name in libraries}
     with serving(engine) as endpoint:
         for turn in range(turns):
@@ -86,7 +86,7 @@ def _against(results: dict[str, list[dict[str, float]]], name: str, what: str) -
 
 
 def gets(engine: str, turns: int, libraries: Sequence[str]) -> str:
-    """The table of single gets: microseconds each, and the ratio to the bare boto3 client."""
+    """Return the table of single gets: microseconds each, and the ratio to the bare boto3 client."""
     best = {name: [float("inf")] * 2 for name in libraries}
     with serving(engine) as endpoint:
         works = {name: dict(workload(name, endpoint)) for name in libraries}
@@ -106,13 +106,13 @@ def gets(engine: str, turns: int, libraries: Sequence[str]) -> str:
 
 def _in_process(name: str, endpoint: str) -> dict[str, float]:
     command = [sys.executable, __file__, "one", name, endpoint]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # ourselves
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # runs this file
     times: dict[str, float] = json.loads(done.stdout)
     return times
 
 
 def _one(name: str, endpoint: str) -> dict[str, float]:
-    """Runs the workload of one library in this process."""
+    """Run the workload of one library in this process; return the seconds of each part."""
     times = {}
     for what, action in workload(name, endpoint):
         wall, used = time.perf_counter(), time.process_time()
@@ -122,7 +122,7 @@ def _one(name: str, endpoint: str) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one benchmark and prints its table."""
+    """Run one benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="what", required=True)
     in_cpu = kinds.add_parser("cpu")
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(_one(given.library, given.endpoint)))
         return
     if missing:
-        print(f"left out, not installed: {', '.join(missing)}\n", file=sys.stderr)
+        print(f"left out, since they are not installed: {', '.join(missing)}\n", file=sys.stderr)
     present = [name for name in LIBRARIES if LIBRARIES[name]]
     if given.what == "cpu":
         print(cpu(given.rounds))

@@ -132,20 +132,21 @@ WITH pattern AS (
         * pow(success_count / execution_count, 2) AS pattern_score
     FROM dated
 ), best AS (
-    SELECT userid, quantile_cont(pattern_score, 0.8) AS threshold FROM scored GROUP BY userid
+    SELECT userid, category, quantile_cont(pattern_score, 0.8) AS threshold FROM scored GROUP BY ALL
 )
 SELECT scored.*, success_count > 0 AND pattern_score >= threshold * 0.999999999::DOUBLE AS is_recommended
-FROM scored JOIN best USING (userid);
+FROM scored JOIN best USING (userid, category);
 
 CREATE TABLE hand.agent_score_summary AS
 WITH daily AS (
     SELECT domainid, agentid, coalesce(agentnm, agentid) AS agentnm, executions, successes,
         nullif(execution_date, DATE '0001-01-01') AS day,
-        coalesce(pow(0.5::DOUBLE, days(coalesce(day, min(day) OVER (PARTITION BY domainid)), getvariable('today'))
+        least(max(day) OVER (PARTITION BY domainid), getvariable('today')) AS newest,
+        coalesce(pow(0.5::DOUBLE, days(coalesce(day, min(day) OVER (PARTITION BY domainid)), newest)
             / getvariable('half_life')), 1) AS weight
     FROM hand.agent_daily JOIN hand.agent USING (agentid) WHERE domainid IS NOT NULL
 ), summed AS (
-    SELECT domainid, agentid, agentnm, sum(executions)::BIGINT AS total_executions,
+    SELECT domainid, agentid, agentnm, newest, sum(executions)::BIGINT AS total_executions,
         sum(successes)::BIGINT AS success_count, max(day) AS last_execution_date, sum(executions * weight) AS weighed,
         sum(successes * weight) AS good
     FROM daily GROUP BY ALL
@@ -153,19 +154,17 @@ WITH daily AS (
     SELECT *, (sum(good) OVER field + 1) / (sum(weighed) OVER field + 2) AS prior, weighed + 4 AS n,
         (good + 4 * prior) / n AS evidence_score, sqrt(evidence_score * (1 - evidence_score) / (n + 1)) AS sigma,
         coalesce(last_execution_date, min(last_execution_date) OVER field) AS decay_date,
-        least(max(last_execution_date) OVER field, getvariable('today')) AS newest,
         success_count / total_executions AS success_rate,
-        coalesce(exp(-0.1::DOUBLE * days(decay_date, getvariable('today'))), 1) AS time_decay_factor
+        coalesce(exp(-0.1::DOUBLE * days(decay_date, newest)), 1) AS time_decay_factor
     FROM summed WINDOW field AS (PARTITION BY domainid)
 )
 SELECT domainid, agentid, agentnm, total_executions, success_count, total_executions - success_count AS failure_count,
-    success_rate, last_execution_date, decay_date,
+    success_rate, last_execution_date,
     CASE WHEN last_execution_date IS NOT NULL THEN days(last_execution_date, getvariable('today'))::INTEGER END
         AS days_since_last_exec,
     time_decay_factor, total_executions * time_decay_factor * pow(success_rate, 2) AS calculated_score,
-    total_executions * coalesce(exp(-0.1::DOUBLE * days(decay_date, newest)), 1) * pow(success_rate, 2) AS score_weight,
     evidence_score, greatest(0, evidence_score - 1.6448536269514722::DOUBLE * sigma) AS evidence_low,
-    least(1, evidence_score + 1.6448536269514722::DOUBLE * sigma) AS evidence_high,
+    least(1, evidence_score + 1.6448536269514722::DOUBLE * sigma) AS evidence_high, prior AS domain_rate,
     getvariable('today')::TIMESTAMP AS updated_at
 FROM dated;
 

@@ -1,14 +1,15 @@
-"""What recording adds to a tool call of an agent: the same scripted run with a recorder and without, in one process.
+"""Measure what recording adds to an agent's tool call: the same scripted run with a recorder and without.
 
     python benchmarks/integrations.py                       # every framework that is installed
     python benchmarks/integrations.py langchain strands --rounds 9
 
-Each recorder takes turns with the same without one, on embedded engines. A turn is some runs, each a session of its
-own, of many calls of a tool that does nothing, by a model that says at once what it is told to: the writing of one run
-goes on while the next is under way, and nowhere a wait for a real model hides it. Told are the medians of the turns:
-what the agent waits (until its runs return), and that with the writing that goes on behind it (until everything is
-written), and what the process itself worked for both, which another program on the machine changes least. "Decides" is
-with a guard that asks nobody and answers nothing: what looking at health and catalogue takes.
+Runs with a recorder and runs without one take turns, in one process, on embedded engines. A turn is several runs; each
+is a session of its own with many calls of a tool that does nothing. The model is scripted and answers at once, so no
+waiting time hides the cost: while one run goes on, the records of the run before are still being written.
+
+The report shows medians of the turns: what is added until the runs return (the agent waits for that), what is added
+until everything is written, and the processor time of this process for both, which depends least on other programs.
+"Decides" means with a guard that asks nobody and answers no call itself: the time to look at health and catalogue.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from typing import Any
 
 from agentmodel import AgentModel
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.integrations._calls import Tracker
+from agentmodel.integrations._tracking.tracker import Tracker
 
 _names = itertools.count(1)
 
 Runs = tuple[Callable[[], None], Callable[[], None], Callable[[], object]]
-"""A run without the recorder, one with it, and what waits until all of it is written."""
+"""A run without the recorder, a run with it, and a function that waits until all records are written."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds: until the runs returned, until everything was written, and what the process worked for it."""
+    """Seconds until the runs returned, seconds until everything was written, and seconds of processor time."""
 
     waits: float
     whole: float
@@ -45,7 +46,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Line:
-    """One recorder; times are microseconds a call."""
+    """The result for one recorder; times are microseconds per call."""
 
     case: str
     bare: float
@@ -56,7 +57,7 @@ class Line:
 
 
 def turn(run: Callable[[], None], written: Callable[[], object], times: int) -> Turn:
-    """Some runs, and the writing of what they told."""
+    """Time some runs and the writing of their records."""
     began, worked = time.perf_counter(), time.process_time()
     for _ in range(times):
         run()
@@ -66,7 +67,7 @@ def turn(run: Callable[[], None], written: Callable[[], object], times: int) -> 
 
 
 def measured(case: str, runs: Runs, *, rounds: int, calls: int, times: int) -> Line:
-    """Let runs without and with the recorder take turns; what is added is the median of the pairs' differences."""
+    """Time runs without and with the recorder in turn; what is added is the median of the pairs' differences."""
     without, recorded, written = runs
     for warm in (without, recorded):
         turn(warm, written, 1)
@@ -74,8 +75,8 @@ def measured(case: str, runs: Runs, *, rounds: int, calls: int, times: int) -> L
     for number in range(rounds):
         with_first = recorded, without
         first, second = with_first if number % 2 else with_first[::-1]
-        told = {run: turn(run, written, times) for run in (first, second)}
-        pairs.append((told[recorded], told[without]))
+        turns = {run: turn(run, written, times) for run in (first, second)}
+        pairs.append((turns[recorded], turns[without]))
     each = 1e6 / calls / times
     return Line(
         case,
@@ -88,7 +89,7 @@ def measured(case: str, runs: Runs, *, rounds: int, calls: int, times: int) -> L
 
 
 def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
-    """An agent of LangChain."""
+    """Yield the cases with an agent of LangChain."""
     from langchain.agents import create_agent
     from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -98,7 +99,7 @@ def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     from agentmodel.integrations.langchain import AgentModelCallback, AgentModelMiddleware
 
     class Idle(BaseCallbackHandler):
-        """What LangChain itself does for any handler."""
+        """A handler that does nothing, to see what LangChain itself does for any handler."""
 
         run_inline = True
         on_chat_model_start = BaseCallbackHandler.on_llm_start  # type: ignore[assignment]  # does nothing
@@ -112,13 +113,13 @@ def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         """Search."""
         return q
 
-    def said() -> Iterator[AIMessage]:
+    def scripted() -> Iterator[AIMessage]:
         for number in range(calls):
             yield AIMessage("", tool_calls=[{"name": "search", "args": {"q": "a"}, "id": f"c{number}"}])
         yield AIMessage("done")
 
     def run(**more: Any) -> None:
-        agent = create_agent(Scripted(messages=said()), [search], name="finder", **more.pop("agent", {}))
+        agent = create_agent(Scripted(messages=scripted()), [search], name="finder", **more.pop("agent", {}))
         config: Any = {"configurable": {"thread_id": f"t{next(_names)}"}, "metadata": {"user_id": "kim"}}
         agent.invoke({"messages": [("user", "find it")]}, config | {"recursion_limit": 3 * calls + 10} | more)
 
@@ -138,7 +139,7 @@ def langchain(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
 
 
 def strands(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
-    """An agent of Strands."""
+    """Yield the cases with an agent of Strands."""
     from strands import Agent, tool
     from strands.models.model import Model
 
@@ -152,10 +153,10 @@ def strands(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         return q
 
     def scripted() -> Any:
-        said = iter(range(calls))
+        numbers = iter(range(calls))
 
         async def stream(*_: Any, **__: Any) -> Any:
-            number = next(said, None)
+            number = next(numbers, None)
             use = {} if number is None else {"toolUse": {"name": "search", "toolUseId": f"c{number}"}}
             yield {"contentBlockStart": {"start": use}}
             yield {
@@ -175,13 +176,13 @@ def strands(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     tracker = Tracker(model, domain="strands")
     guard = model.guard(review="never", cache=False)
     yield "Strands, hook provider", (run, lambda: run(hooks=[AgentModelHooks(tracker)]), tracker.flush)
-    deciding = lambda: run(hooks=[AgentModelHooks(tracker, guard=guard)])  # noqa: E731  # as its neighbour
+    deciding = lambda: run(hooks=[AgentModelHooks(tracker, guard=guard)])  # noqa: E731  # written like the case above
     yield "Strands, hook provider that decides", (run, deciding, tracker.flush)
     tracker.close()
 
 
 def openai_agents(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
-    """An agent of the OpenAI Agents SDK, which makes spans in both kinds of runs."""
+    """Yield the cases with an agent of the OpenAI Agents SDK, which makes spans in all runs."""
     import asyncio
 
     from agents import Agent, RunConfig, Runner, function_tool, set_trace_processors
@@ -196,7 +197,7 @@ def openai_agents(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         return q
 
     class Idle(TracingProcessor):
-        """Makes the SDK make its spans."""
+        """Makes the SDK create its spans."""
 
         def on_trace_start(self, trace: Any) -> None:
             pass
@@ -218,7 +219,7 @@ def openai_agents(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         config = RunConfig(group_id=f"t{next(_names)}", trace_metadata={"user_id": "kim"}, **more)
         asyncio.run(Runner.run(agent, "find it", hooks=hooks, run_config=config, max_turns=calls + 2))
 
-    without = lambda: run(Idle(), None)  # noqa: E731  # as its neighbour
+    without = lambda: run(Idle(), None)  # noqa: E731  # written like the next line
     recorded = lambda: run(recorder, recorder, tool_error_formatter=recorder.tool_error)  # noqa: E731  # likewise
     yield "OpenAI Agents, hooks and spans", (without, recorded, tracker.flush)
     set_trace_processors([])
@@ -226,12 +227,12 @@ def openai_agents(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
 
 
 def opentelemetry(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
-    """A program that makes spans, with a processor that does nothing and with ours."""
+    """Yield the cases with a program that makes spans: a span processor that does nothing, and ours."""
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
     from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
 
-    told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search", "gen_ai.agent.name": "finder"}
+    attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search", "gen_ai.agent.name": "finder"}
 
     def runs(processor: SpanProcessor) -> Callable[[], None]:
         provider = TracerProvider()
@@ -243,7 +244,7 @@ def opentelemetry(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
             with tracer.start_as_current_span("invoke_agent", attributes=named):
                 for number in range(calls):
                     one = {"gen_ai.tool.call.id": f"c{number}", "gen_ai.tool.call.arguments": '{"q": "a"}'}
-                    with tracer.start_as_current_span("execute_tool search", attributes=told | one):
+                    with tracer.start_as_current_span("execute_tool search", attributes=attributes | one):
                         pass
 
         return run
@@ -254,7 +255,7 @@ def opentelemetry(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
 
 
 def python(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
-    """Plain functions in a session: as they are, recorded, and decided by each part of the guard; all of it at once."""
+    """Yield the cases with plain functions in a session: recorded, and with one part of the guard after the other."""
 
     def search(q: str) -> str:
         """Search."""
@@ -287,7 +288,7 @@ FRAMEWORKS = {
 
 
 def report(asked: list[str], *, rounds: int, calls: int, times: int) -> list[Line]:
-    """Measure the recorders of what is installed."""
+    """Measure the recorders of the frameworks that are installed."""
     lines = []
     for name in asked:
         with AgentModel.local() as model:
@@ -300,13 +301,15 @@ def report(asked: list[str], *, rounds: int, calls: int, times: int) -> list[Lin
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure the frameworks that are named, or all, and print a table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("frameworks", nargs="*", choices=[*FRAMEWORKS, []], help="all when none is given")
-    options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--calls", type=int, default=50, help="calls of one run")
-    options.add_argument("--runs", type=int, default=4, help="of one turn")
-    options.add_argument("--json", action="store_true")
+    options.add_argument(
+        "frameworks", nargs="*", choices=[*FRAMEWORKS, []], help="frameworks to measure; all when none is given"
+    )
+    options.add_argument("--rounds", type=int, default=7, help="turns of each recorder")
+    options.add_argument("--calls", type=int, default=50, help="tool calls in a run")
+    options.add_argument("--runs", type=int, default=4, help="runs in a turn")
+    options.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = options.parse_args()
     asked = given.frameworks or list(FRAMEWORKS)
     lines = report(asked, rounds=given.rounds, calls=given.calls, times=given.runs)

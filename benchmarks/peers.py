@@ -1,7 +1,7 @@
-"""The same entity in every library, and the same work for each.
+"""Define the same entities and the same work for every library that is compared.
 
-``run`` has 19 stored attributes: 4 keys, 8 texts, 4 numbers, a flag, a list of 3, a map of 4. ``execution`` is the
-project's own ToolExecution. agentmodel composes the keys of ids and checks every value; the peers are given ready
+``run`` has 19 stored attributes: 4 keys, 8 texts, 4 numbers, a flag, a list of 3 and a map of 4. ``execution`` is the
+package's ToolExecution. agentmodel builds the keys from ids and checks every value; the other libraries get finished
 key texts.
 """
 
@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentmodel import ToolExecution, keys
-from agentmodel.clock import HybridClock
+from agentmodel._clock import HybridClock
 from agentmodel.config import Settings
-from agentmodel.dynamo.attributes import Attr, flag, identifier, listing, mapping, number, rating, text
+from agentmodel.dynamo._attribute import Attr
+from agentmodel.dynamo._specifiers import flag, identifier, listing, mapping, number, rating, text
 from agentmodel.dynamo.entity import Entity, key, lookup
 from agentmodel.dynamo.table import Query, Table
-from agentmodel.dynamo.write import Writer
+from agentmodel.dynamo.writer import Writer
 
 LIBRARIES = {
     "agentmodel": True,
@@ -33,7 +34,7 @@ REGION, ACCESS = "us-east-1", "bench"
 
 
 class Run(Entity, kind="BenchRun"):
-    """The entity of 19 attributes."""
+    """An entity with 19 stored attributes."""
 
     user_id: Attr[str] = identifier("USR")
     session_id: Attr[str] = identifier("SESS")
@@ -98,12 +99,12 @@ CALL_IDS = {key: IDS[key] for key in ("user_id", "session_id", "process_id", "ag
 
 
 def own(number: int) -> dict[str, Any]:
-    """Arguments of the ``number``-th run for agentmodel."""
+    """Return the arguments of the ``number``-th run for agentmodel."""
     return COMMON | IDS | {"process_id": keys.process_id(number)}
 
 
 def ready(number: int) -> dict[str, Any]:
-    """The same for a peer: its keys are ready texts."""
+    """Return the same for another library, with finished keys."""
     index = f"AGTSCORE#{COMMON['score']:015.6f}"
     return COMMON | {
         "pk": f"{IDS['user_id']}#{IDS['session_id']}",
@@ -115,14 +116,14 @@ def ready(number: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Codec:
-    """What one library does with one entity."""
+    """How one library constructs, encodes and decodes one entity."""
 
     construct: Callable[[], Any]
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
 
     def actions(self) -> tuple[Callable[[], Any], ...]:
-        """Construct, encode and decode, ready to be timed; what they give is checked first."""
+        """Return functions that construct, encode and decode, to be timed; check their results first."""
         made = self.construct()
         stored = self.encode(made)
         assert self.encode(self.decode(stored)) == stored
@@ -130,7 +131,7 @@ class Codec:
 
 
 def codecs(case: str) -> dict[str, Codec]:
-    """The libraries' codecs of a case."""
+    """Return the codec of each library for a case."""
     found = {"agentmodel": _agentmodel(case), "pynamodb": _pynamodb_codec(case)}
     if LIBRARIES["pydynox"]:
         found["pydynox"] = _pydynox_codec(case)
@@ -151,7 +152,7 @@ def _given(case: str) -> dict[str, Any]:
 
 
 def pynamodb_models() -> dict[str, Any]:
-    """The two entities as plain PynamoDB models."""
+    """Return the two entities as plain PynamoDB models."""
     from pynamodb.attributes import (
         BooleanAttribute,
         ListAttribute,
@@ -200,7 +201,7 @@ def _pynamodb_codec(case: str) -> Codec:
 
 
 def pydynox_models(**options: Any) -> dict[str, Any]:
-    """The two entities as pydynox models."""
+    """Return the two entities as pydynox models."""
     from pydynox import Model, ModelConfig, attributes
     from pydynox.indexes import GlobalSecondaryIndex
 
@@ -233,13 +234,13 @@ def _pydynox_codec(case: str) -> Codec:
     )
 
 
-# Against a server: the same three pieces of work for each library
+# Against a server: each library writes, queries and gets the same items
 
 PAIRS = Iterator[tuple[str, Callable[[], None]]]
 
 
 def workload(library: str, endpoint: str) -> PAIRS:
-    """Names and functions of the work of a library, on a fresh table."""
+    """Return the names and functions of a library's work, on a new table."""
     settings = Settings.load(
         table="Bench",
         endpoint=endpoint,

@@ -1,4 +1,4 @@
-"""DynamoDB engines in another process, so that a benchmark measures the client."""
+"""Start DynamoDB engines in a process of their own, so that a benchmark measures the client only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 DYNOXIDE = "DYNOXIDE"
-"""Environment variable that names the dynoxide binary."""
+"""Environment variable with the path of the dynoxide program."""
 
 
 @contextmanager
 def serving(engine: str) -> Iterator[str]:
-    """The URL of an engine that runs until the block ends."""
+    """Start an engine (``moto`` or ``dynoxide``), give its URL, and stop it when the block ends."""
     port = _free_port()
     if engine == "moto":
         command = [sys.executable, "-c", _MOTO.format(port=port)]
     else:
         command = [os.environ.get(DYNOXIDE, "dynoxide"), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # as asked
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port, process)
         yield f"http://127.0.0.1:{port}"
@@ -53,4 +53,4 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise SystemExit("the engine does not answer")
+    raise SystemExit(f"error: the DynamoDB engine does not answer on port {port}")

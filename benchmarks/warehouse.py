@@ -1,14 +1,14 @@
-"""What the warehouse costs: a full build, 10,000 new calls on top of what is stored, and landing.
+"""Measure the warehouse: a full build, a refresh after 10,000 new calls, and loading items by each feed.
 
-Each step is a command of its own, and keeps its databases in a folder for the next one:
+Each step is a command of its own, and keeps its databases in a folder for the next step:
 
-    python benchmarks/warehouse.py full --calls 1000000 10000000    # make histories, build everything
+    python benchmarks/warehouse.py full --calls 1000000 10000000    # make histories and build everything
     python benchmarks/warehouse.py new --calls 1000000 10000000     # 10,000 new calls on top of each
-    python benchmarks/warehouse.py feeds                            # items a second that land, by feed
-    python benchmarks/warehouse.py handwritten --calls 1000000      # a full build against hand-written SQL for DuckDB
+    python benchmarks/warehouse.py feeds                            # items loaded per second, by feed
+    python benchmarks/warehouse.py handwritten --calls 1000000      # a full build compared with hand-written SQL
 
-Without a command, they all run with few calls. Items are made by DuckDB itself, straight into the landed table, so
-that only the refresh is measured. Peak memory is the process's, with DuckDB's bound beside it.
+Without a command, all steps run with few calls. DuckDB itself makes the items, directly in the landed table, so that
+only the refresh is measured. Peak memory is that of the process; --memory limits DuckDB's part of it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from typing import Any
 import duckdb
 from sqlalchemy import text
 
-from agentmodel.dynamo.streams import Page, Record, Shard
-from agentmodel.redshift.feeds import ExportFeed, ItemsFeed, JournalFeed, StreamFeed
-from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.redshift._feeds import ExportFeed, ItemsFeed, JournalFeed, StreamFeed
+from agentmodel.redshift._streams import Record, RecordPage, Shard
+from agentmodel.redshift.warehouse import Warehouse
 
 DAY = date(2025, 6, 14)
 CALLS_PER_SESSION = 10
@@ -72,7 +72,7 @@ HANDWRITTEN = Path(__file__).with_name("handwritten.sql")
 
 
 def timed(call: Callable[[], Any]) -> float:
-    """Seconds of processor-shared wall time that a call takes."""
+    """Return the seconds that a call takes, by the clock."""
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
@@ -85,19 +85,19 @@ def make(warehouse: Warehouse, first: int, last: int) -> None:
 
 
 def peak() -> str:
-    """The most memory this process has held so far."""
+    """Return the peak memory of this process so far."""
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
 
 
 def opened(folder: Path, name: str, memory: str) -> Warehouse:
-    """Open a database of the folder, its tables made."""
+    """Open a database of the folder and create its tables."""
     warehouse = Warehouse.open(f"duckdb:///{folder / name}.duckdb", memory_limit=memory)
     warehouse.create()
     return warehouse
 
 
 def full(calls: int, folder: Path, memory: str) -> None:
-    """Make a history and build everything; the time is kept for `new`."""
+    """Make a history and build everything; keep the time for `new` to compare with."""
     sessions = calls // CALLS_PER_SESSION
     path = folder / f"{calls}.duckdb"
     path.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def full(calls: int, folder: Path, memory: str) -> None:
 
 
 def new(calls: int, folder: Path, memory: str, rounds: int) -> float:
-    """Refresh after 10,000 new calls, several times on a growing history; returns the best time."""
+    """Refresh after 10,000 new calls, several times on a growing history; return the best time."""
     known = json.loads((folder / f"{calls}.json").read_text())
     counters = folder / f"{calls}.next"
     first = int(counters.read_text()) if counters.exists() else calls // CALLS_PER_SESSION + 400
@@ -129,9 +129,9 @@ def new(calls: int, folder: Path, memory: str, rounds: int) -> float:
             times.append(timed(lambda: warehouse.refresh(as_of=DAY)))
         idle = timed(lambda: warehouse.refresh(as_of=DAY))
     best = min(times)
-    told = " ".join(f"{each:.2f}" for each in times)
+    all_times = " ".join(f"{each:.2f}" for each in times)
     print(
-        f"{known['rows']:>12,} calls: 10,000 new {best:.2f} s (of {told}), nothing new {idle:.2f} s, "
+        f"{known['rows']:>12,} calls: 10,000 new {best:.2f} s (of {all_times}), nothing new {idle:.2f} s, "
         f"{best / known['seconds']:.1%} of a full build, peak {peak()}",
         flush=True,
     )
@@ -139,7 +139,7 @@ def new(calls: int, folder: Path, memory: str, rounds: int) -> float:
 
 
 def handwritten(calls: int, folder: Path, memory: str, rounds: int) -> float:
-    """Build from the same landed rows with our statements and with hand-written ones, in turns; returns the ratio.
+    """Build from the same landed rows with our statements and with hand-written ones, in turn; return the ratio.
 
     Each build starts from files without results and is timed from its first statement to its commit.
     """
@@ -168,10 +168,10 @@ def handwritten(calls: int, folder: Path, memory: str, rounds: int) -> float:
     times = [(build_ours(), build_theirs()) for _ in range(rounds)]
     one, other = (statistics.median(column) for column in zip(*times, strict=True))
     ratio: float = one / other
-    told = " ".join(f"{mine:.2f}/{hand:.2f}" for mine, hand in times)
+    all_times = " ".join(f"{mine:.2f}/{hand:.2f}" for mine, hand in times)
     rows = same(ours, theirs)
     print(
-        f"{calls:>12,} calls: full build {one:.2f} s, hand-written {other:.2f} s (medians of {told}), "
+        f"{calls:>12,} calls: full build {one:.2f} s, hand-written {other:.2f} s (medians of {all_times}), "
         f"{ratio:.2f} times; {rows:,} rows of 14 tables are the same",
         flush=True,
     )
@@ -179,7 +179,7 @@ def handwritten(calls: int, folder: Path, memory: str, rounds: int) -> float:
 
 
 def same(ours: Path, theirs: Path) -> int:
-    """Compare every table of two results in both directions, fractions to nine digits; returns the rows.
+    """Compare every table of two results in both directions, fractions to nine digits; return the number of rows.
 
     Sums of fractions differ in their last digits with the order in which threads add, hence the nine digits.
     """
@@ -192,7 +192,7 @@ def same(ours: Path, theirs: Path) -> int:
             columns = ", ".join(f"round({column}, 9)" if kind == "DOUBLE" else column for column, kind in kinds)
             one, other = (connection.table(f"{side}.{name}").project(columns) for side in ("ours", "hand"))
             if one.except_(other) or other.except_(one):
-                raise SystemExit(f"{name} differs")
+                raise SystemExit(f"error: table {name} differs between our build and the hand-written one")
             total += len(one)
     return total
 
@@ -213,24 +213,24 @@ def items(count: int) -> Iterator[dict[str, dict[str, str]]]:
 
 
 class Changes:
-    """A stream of one shard that holds every item as new."""
+    """A DynamoDB stream of one shard, in which every item is new."""
 
     def __init__(self, count: int) -> None:
         now = datetime.now(UTC)
         self.records = [Record(item, False, False, str(n), now) for n, item in enumerate(items(count), start=1)]
 
     def arn(self) -> str:
-        """Its name."""
+        """Return the name of the stream."""
         return "stream"
 
     def shards(self, arn: str) -> list[Shard]:  # noqa: ARG002 -- the protocol's
-        """Its shard."""
+        """Return its only shard."""
         return [Shard("shard", None, None)]
 
-    def read(self, arn: str, shard: Shard, *, after: str | None) -> Iterator[Page]:  # noqa: ARG002 -- the protocol's
-        """Pages of a thousand, as DynamoDB gives them."""
+    def read(self, arn: str, shard: Shard, *, after: str | None) -> Iterator[RecordPage]:  # noqa: ARG002 -- the protocol's
+        """Yield pages of a thousand records, as DynamoDB does."""
         for first in range(0, len(self.records), 1_000):
-            yield Page(self.records[first : first + 1_000], finished=False)
+            yield RecordPage(self.records[first : first + 1_000], finished=False)
 
 
 def export(count: int, folder: Path) -> Path:
@@ -246,30 +246,30 @@ def export(count: int, folder: Path) -> Path:
                 lines.write(json.dumps({"Item": item}, ensure_ascii=False, separators=(",", ":")) + "\n")
     named = (json.dumps({"dataFileS3Key": f"data/{path.name}"}) for path in files)
     (home / "manifest-files.json").write_text("\n".join(named))
-    told = {"itemCount": count, "exportTime": datetime.now(UTC).isoformat(), "outputFormat": "DYNAMODB_JSON"}
-    (home / "manifest-summary.json").write_text(json.dumps(told))
+    summary = {"itemCount": count, "exportTime": datetime.now(UTC).isoformat(), "outputFormat": "DYNAMODB_JSON"}
+    (home / "manifest-summary.json").write_text(json.dumps(summary))
     return home
 
 
 def feeds(count: int, folder: Path, memory: str) -> None:
-    """Land the same items by each feed, without DynamoDB and its network."""
+    """Load the same items by each feed, without DynamoDB and its network."""
     now = datetime.now(UTC)
     exported = ExportFeed(export(count, folder))
     known = list(items(count))
     stream = StreamFeed(Changes(count))
 
     def streamed(warehouse: Warehouse) -> None:
-        warehouse.receive(stream, at=now)
+        warehouse.land_feed(stream, at=now)
 
     def drained(warehouse: Warehouse) -> None:
-        feed = JournalFeed(warehouse.keep, None)  # type: ignore[arg-type]  # nothing is stale, so no table is asked
+        feed = JournalFeed(warehouse.add_to_inbox, None)  # type: ignore[arg-type]  # no item is stale, so the table is never asked
         for first in range(0, count, 500):
             feed(known[first : first + 500], [])
-        warehouse.receive(feed, at=now)
+        warehouse.land_feed(feed, at=now)
 
     ways: dict[str, Callable[[Warehouse], Any]] = {
-        "export": lambda warehouse: warehouse.receive(exported, at=exported.at),
-        "items of a scan": lambda warehouse: warehouse.receive(ItemsFeed(known), at=now),
+        "export": lambda warehouse: warehouse.land_feed(exported, at=exported.at),
+        "items of a scan": lambda warehouse: warehouse.land_feed(ItemsFeed(known), at=now),
         "stream, 1,000 records a page": streamed,
         "journal, 500 items a pass": drained,
     }
@@ -277,7 +277,7 @@ def feeds(count: int, folder: Path, memory: str) -> None:
         (folder / "land.duckdb").unlink(missing_ok=True)
         with opened(folder, "land", memory) as warehouse:
             if "stream" in name:
-                warehouse.receive(ItemsFeed([], positions=stream.start(now)), at=now)
+                warehouse.land_feed(ItemsFeed([], positions=stream.start_positions(now)), at=now)
             cpu = time.process_time()
             seconds = timed(lambda: way(warehouse))  # noqa: B023 -- called at once
             cpu = time.process_time() - cpu
@@ -286,7 +286,7 @@ def feeds(count: int, folder: Path, memory: str) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the step that is named, or all, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", nargs="?", choices=("full", "new", "feeds", "handwritten"))
     parser.add_argument("--calls", type=int, nargs="+", default=[300_000, 1_000_000])
@@ -301,7 +301,7 @@ def main() -> None:
             full(calls, options.folder, options.memory)
     if options.step in (None, "new"):
         best = [new(calls, options.folder, options.memory, options.rounds) for calls in options.calls]
-        print(f"the last history costs {best[-1] / best[0]:.2f} times the first")
+        print(f"a refresh of the last history takes {best[-1] / best[0]:.2f} times as long as of the first")
     if options.step in (None, "feeds"):
         feeds(options.items, options.folder, options.memory)
     if options.step in (None, "handwritten"):

@@ -1,6 +1,6 @@
-"""Griffe extension: doctests in docstrings are shown as code, wherever they stand.
+"""Griffe extension that shows the doctests of docstrings as code blocks.
 
-Markdown would read their ``>>>`` as quotations and the lists they print as references.
+Markdown would take their ``>>>`` for quotations and printed lists for references.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def _fenced(found: re.Match[str]) -> str:
 
 
 class Doctests(griffe.Extension):
-    """Fences the doctests of every docstring."""
+    """Puts a code fence around the doctests of every docstring."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite the docstring of an object that has one."""
+        """Rewrite the docstring of an object, if it has one."""
         if obj.docstring is not None and "```" not in obj.docstring.value:
             obj.docstring.value = _DOCTEST.sub(_fenced, obj.docstring.value)

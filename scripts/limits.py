@@ -1,10 +1,14 @@
-"""Find the limits of the tool health detector, as agentmodel/suggest/limits.py holds them: python scripts/limits.py.
+"""ComputeCompute the table of agentmodel/suggest/health/_cusum_table.py: python scripts/limits.py [FROM TO].
 
-Row by row from the lowest baseline up: of all small weights, with the highest threshold that still gives 4 false alarms
-in 10,000 healthy calls where the row begins, the ones that reach furthest before they give 5, within a call of the
-shortest possible delay. That is the optimal CUSUM's, whose weights are the logarithms of the likelihood ratio, with a
-threshold drawn so that it gives exactly 5 (Moustakides 1986: no rule has a shorter worst mean delay at its rate of
-false alarms). Takes some minutes.
+The tool health detector takes its CUSUM weights and threshold from that table, by the usual failure rate of a tool.
+The rows are computed from the lowest failure rate up. For the rate at which a row begins, each pair of small weights
+gets the highest threshold that still gives 4 false alarms in 10,000 healthy calls. Of the pairs that detect a failure
+within about one call of the shortest possible delay, the row takes the one that reaches the highest failure rate before
+it gives 5 false alarms.
+
+The shortest possible delay is that of the optimal CUSUM at 5 false alarms: its weights are the logarithms of the
+likelihood ratio (Moustakides 1986: no rule has a shorter worst mean delay at its rate of false alarms). This takes some
+minutes.
 """
 
 from __future__ import annotations
@@ -17,15 +21,15 @@ import numpy as np
 
 START, END = 0.005, 0.75
 LEAST, MOST = 4.0, 5.0  # false alarms in 10,000 healthy calls
-WITHIN_TEN = 0.28  # baseline up to which 10 calls are kept
-WEIGHTS = 64  # of a failure and a success together
-HIGHEST = 160  # threshold
-SLACK = (0.35, 0.6, 0.95, 1.5)  # calls above the shortest delay, tried in this order
+WITHIN_TEN = 0.28  # failure rate up to which a failure is detected within 10 calls
+WEIGHTS = 64  # greatest sum of the two weights
+HIGHEST = 160  # greatest threshold
+SLACK = (0.35, 0.6, 0.95, 1.5)  # calls by which a delay may exceed the shortest; tried in this order
 
 
 @cache
 def calls(share: float, failure: int, success: int, threshold: int, chance: float = 1.0) -> float:
-    """The exact mean number of calls until the sum reaches the threshold; exactly there it alarms by this chance."""
+    """Return the exact mean number of calls until the alarm; ``chance`` is its probability exactly at the threshold."""
     size = threshold + 1
     steps = np.eye(size)
     for at in range(size):
@@ -36,18 +40,18 @@ def calls(share: float, failure: int, success: int, threshold: int, chance: floa
 
 
 def alarms(share: float, failure: int, success: int, threshold: int, chance: float = 1.0) -> float:
-    """False alarms in 10,000 healthy calls."""
+    """Return the number of false alarms in 10,000 healthy calls."""
     return 10_000 / calls(share, failure, success, threshold, chance)
 
 
 def delay(share: float, failure: int, success: int, threshold: int, chance: float = 1.0) -> float:
-    """Mean calls until a fall of the share of successes to a quarter is noticed."""
+    """Return the mean number of calls until a fall of the success rate to a quarter is detected."""
     return calls(1 - (1 - share) / 4, failure, success, threshold, chance)
 
 
 @cache
 def shortest(share: float) -> float:
-    """The shortest possible delay at 5 false alarms."""
+    """Return the shortest possible delay, in calls, at 5 false alarms."""
     unit = min(math.log(4), math.log((1 - (1 - share) / 4) / share)) / 12
     failure, success = round(math.log((1 - (1 - share) / 4) / share) / unit), round(math.log(4) / unit)
     threshold, beyond = 1, 2
@@ -65,7 +69,7 @@ def shortest(share: float) -> float:
 
 
 def weights(share: float) -> list[tuple[int, int]]:
-    """Failure and success to try, near the ratio of the optimal ones, smallest first."""
+    """Return the pairs of weights (failure, success) to try, near the optimal ratio, smallest first."""
     ratio = math.log((1 - (1 - share) / 4) / share) / math.log(4)
     widest = 6.0 if share < 0.03 else 3.0 if share < 0.15 else 1.7
     found = [
@@ -78,7 +82,7 @@ def weights(share: float) -> list[tuple[int, int]]:
 
 
 def row(start: float, slack: float) -> tuple[float, int, int, int] | None:
-    """The widest row from here, or None."""
+    """Return the widest row that begins at this failure rate, or None: its end, the two weights and the threshold."""
     best: tuple[float, int, int, int] | None = None
     for failure, success in weights(start):
         under, over = 1, 2
@@ -104,12 +108,12 @@ def row(start: float, slack: float) -> tuple[float, int, int, int] | None:
 
 
 def main() -> None:
-    """Print the rows."""
+    """Print the rows of the table."""
     start, end = map(float, sys.argv[1:] or (START, END))
     while start < end:
         found = next((each for slack in SLACK if (each := row(start, slack))), None)
         if found is None:
-            sys.exit(f"no weights hold from {start}")
+            sys.exit(f"error: no weights fulfil the conditions from a failure rate of {start}")
         print(f"({found[0]:g}, {found[1]}, {found[2]}, {found[3]}),", flush=True)
         start = found[0]
         calls.cache_clear()

@@ -1,4 +1,4 @@
-"""Print the lowest versions that pyproject.toml admits, as a constraints file for pip."""
+"""Print the lowest versions that pyproject.toml allows, as a constraints file for pip."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ for line in sorted(set(wanted)):
     if bound:
         print(f"{name}=={bound}")
     if name == "botocore":
-        print(f"boto3=={bound}")  # they are released together; pip would try hundreds of versions to find that out
+        print(f"boto3=={bound}")  # released together; otherwise pip tries hundreds of versions

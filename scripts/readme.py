@@ -1,6 +1,6 @@
-"""Put docs/examples/readme.py and its output into README.md, or with --check tell whether they are in it.
+"""Copy docs/examples/readme.py and its output into README.md; with --check, exit with 1 if they differ.
 
-The README is read where nothing includes files, so the text itself has to be there; a test runs the check.
+GitHub and PyPI cannot include files in a README, so it has to hold the text itself. A test runs the check.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FENCES = {"python": "readme.py", "text": "readme.out"}
 
 
 def rendered(readme: str) -> str:
-    """The README with the first block of each kind replaced by its file."""
+    """Return the README with the first code block of each language replaced by its file."""
     for language, name in FENCES.items():
         block = f"```{language}\n{(ROOT / 'docs' / 'examples' / name).read_text(encoding='utf-8')}```"
         readme = re.sub(rf"```{language}\n.*?```", lambda _, block=block: block, readme, count=1, flags=re.DOTALL)  # type: ignore[misc]  # bound now
@@ -22,7 +22,7 @@ def rendered(readme: str) -> str:
 
 
 def main() -> int:
-    """Write or check; 1 tells that they differ."""
+    """Write README.md, or check it and return 1 if it differs."""
     path = ROOT / "README.md"
     now = path.read_text(encoding="utf-8")
     wanted = rendered(now)

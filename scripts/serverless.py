@@ -1,12 +1,14 @@
-"""Run the warehouse once against files of what must come out: on Redshift Serverless, or on any warehouse URL.
+"""Run the warehouse on Redshift Serverless (or any warehouse URL) and compare the results with tests/golden/.
 
-python scripts/serverless.py URL [--schema NAME] [--keep]      a schema of its own is made, used and dropped
-python scripts/serverless.py --write                           what must come out, computed on DuckDB
+python scripts/serverless.py URL [--schema NAME] [--keep]      create a schema, use it and drop it
+python scripts/serverless.py --write                           write the expected results, computed on DuckDB
 
-A small history lies in a plain table, so no zero-ETL is needed, and is brought up to date in two steps: new sessions, a
-late call, a corrected outcome, an agent that moves, what TTL deleted and a person erased. It is done three times: by
-the rendered text of sql/ as a query editor runs it, by its procedure as a schedule calls it, by the program with its
-parameters. Every table and report is then compared with tests/golden/. The exit code is 0 if all are equal.
+A small history is written into a plain table, so no zero-ETL is needed. It is refreshed in two stages; the second has
+new sessions, a late call, a corrected outcome, an agent that changes its domain, items that TTL deleted and items that
+a person erased. This runs three times: with the SQL text of sql/ as a query editor runs it, with its procedure as a
+schedule calls it, and with the Python program and its bound parameters. SQL derives no categories, so it gets those
+that the program derives on DuckDB. Every table and report is then compared with
+tests/golden/. The exit code is 0 if all are equal.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,12 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.exceptions import AgentModelError
-from agentmodel.redshift import _queries as queries
+from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
-from agentmodel.redshift import render, score
-from agentmodel.redshift.dialects import ParseSuper
-from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.redshift import render_sql as render
+from agentmodel.redshift import score
+from agentmodel.redshift._constructs import ParseSuper
+from agentmodel.redshift.warehouse import Warehouse
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 DAY, HALF_LIFE = render.EXAMPLE_DAY, 30.0
@@ -40,14 +44,14 @@ NAMES = ("first build", "brought up to date", "built anew")
 LANDED = "AgentTable"
 
 Answer = dict[str, list[list[Any]]]
-"""Rows of tables and reports by name, in the order of `sorted`, as JSON has them."""
+"""Rows of tables and reports by name, sorted by name, as JSON values."""
 
 
 # -- what is run ------------------------------------------------------------------------------------------------------
 
 
 def by_program(warehouse: Warehouse) -> Iterator[Answer]:
-    """Refresh by the program, its parameters bound; what came out of each stage."""
+    """Refresh by the program, with bound parameters; yield the results of each stage."""
     warehouse.create()
     for stage in STAGES:
         with warehouse.begin() as connection:
@@ -59,13 +63,14 @@ def by_program(warehouse: Warehouse) -> Iterator[Answer]:
 
 
 def by_text(connection: Connection, schema: str) -> Iterator[Answer]:
-    """Refresh by the rendered text, file by file, in the one session that it asks for; what came out of each stage."""
+    """Refresh by the rendered text, file by file, in the one session it needs; yield the results of each stage."""
     files = render.rendered(f'{schema}."{LANDED}"')
     refresh = [name for name in sorted(files) if "10" <= name[:2] <= "19"]
     run(connection, files, ["01_session.sql", "02_tables.sql", "03_staging_view.sql", "04_terms.sql"])
     connection.commit()
     for stage in STAGES:
         show(connection, stage)
+        assign(connection, stage)
         connection.commit()
         run(connection, files, refresh)
         yield answer_by_text(connection, files)
@@ -74,19 +79,20 @@ def by_text(connection: Connection, schema: str) -> Iterator[Answer]:
 
 
 def by_procedure(connection: Connection, schema: str) -> Iterator[Answer]:
-    """Refresh by the rendered procedure, as a schedule calls it; what came out of each stage."""
+    """Refresh by the rendered procedure, as a schedule calls it; yield the results of each stage."""
     files = render.rendered(f'{schema}."{LANDED}"')
     run(connection, files, ["01_session.sql", "02_tables.sql", "03_staging_view.sql", "04_terms.sql", render.PROCEDURE])
     connection.commit()
     for stage in STAGES:
         show(connection, stage)
+        assign(connection, stage)
         connection.exec_driver_sql(f"CALL agentmodel_refresh(CAST('{DAY}' AS DATE), {HALF_LIFE})")
         connection.commit()
         yield answer_by_text(connection, files)
 
 
 def show(connection: Connection, stage: int) -> None:
-    """Make the landed table what zero-ETL shows at a stage."""
+    """Fill the landed table with the rows that zero-ETL shows at a stage."""
     table = m.landed_table(LANDED)
     connection.execute(delete(table))
     for row in landed(stage):
@@ -97,19 +103,34 @@ def show(connection: Connection, stage: int) -> None:
         connection.execute(insert(table).values({**known, **values}))
 
 
+def assign(connection: Connection, stage: int) -> None:
+    """Store the derived categories of a stage."""
+    connection.execute(delete(m.DerivedCategory))
+    connection.execute(insert(m.DerivedCategory).values(derived()[stage - 1]))
+
+
+@cache
+def derived() -> list[list[dict[str, Any]]]:
+    """Return the categories that the program has derived on DuckDB after each stage."""
+    with Warehouse.open("duckdb://", landed_table=LANDED, half_life_days=HALF_LIFE) as warehouse:
+        names = [column.key for column in m.DerivedCategory.__mapper__.column_attrs]
+        rows = [warehouse.read(select(m.DerivedCategory.__table__)) for _ in by_program(warehouse)]
+        return [[dict(zip(names, row, strict=True)) for row in stage] for stage in rows]
+
+
 def landed(stage: int) -> list[dict[str, Any]]:
-    """The rows that zero-ETL shows at a stage."""
+    """Return the rows that zero-ETL shows at a stage."""
     lines = (GOLDEN / f"landed_{stage}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
 def run(connection: Connection, files: dict[str, str], names: list[str]) -> list[Any]:
-    """Run the statements of files; the rows of the last one, if it has any."""
+    """Run the statements of files; return the rows of the last statement, if it has any."""
     rows: list[Any] = []
     for name in names:
         for statement in statements(files[name]):
             if statement == "BEGIN":
-                continue  # the connection is in a transaction by itself
+                continue  # SQLAlchemy has begun a transaction already
             if statement == "COMMIT":
                 connection.commit()
                 continue
@@ -133,8 +154,8 @@ def statements(text: str) -> list[str]:
 
 
 def answer(warehouse: Warehouse) -> Answer:
-    """Every table and report, read by the program."""
-    as_of, half_life = score.day(DAY), score.half_life(HALF_LIFE)
+    """Return every table and report, read by the program."""
+    as_of, half_life = score.as_of_expression(DAY), score.half_life_expression(HALF_LIFE)
     recommended = [m.UserProcessPattern.recommended.is_(True)]
     reports: dict[str, Any] = {
         "31_report_agent_ranking.sql": queries.agent_ranking(as_of, half_life),
@@ -152,7 +173,7 @@ def answer(warehouse: Warehouse) -> Answer:
 
 
 def answer_by_text(connection: Connection, files: dict[str, str]) -> Answer:
-    """Every table, and every report by its rendered text."""
+    """Return every table, and every report by its rendered text."""
     found = {name: run(connection, files, [name]) for name in sorted(files) if name.startswith("3")}
     answer = plain({**tables(connection), **found})
     connection.commit()
@@ -160,27 +181,27 @@ def answer_by_text(connection: Connection, files: dict[str, str]) -> Answer:
 
 
 def tables(connection: Connection) -> dict[str, list[Any]]:
-    """Rows of every table that a refresh keeps, in no order."""
-    hidden = {*(model.__table__ for model in m.WORK), m.RefreshWatermark.__table__}
+    """Return the rows of every table that a refresh keeps, in no order."""
+    hidden = {model.__table__ for model in (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)}
     kept = [table for table in m.Base.metadata.sorted_tables if table not in hidden]
     return {table.name: list(connection.execute(select(table)).all()) for table in kept}
 
 
 def plain(found: dict[str, list[Any]]) -> Answer:
-    """Rows as the golden files have them; only tables are sorted, for a report's order is part of it."""
+    """Return rows as the golden files hold them; tables are sorted, reports keep their order, which is tested too."""
     rows = {name: [[value_of(value) for value in row] for row in of] for name, of in found.items()}
     return {name: of if name.endswith(".sql") else sorted(of, key=json.dumps) for name, of in rows.items()}
 
 
 def value_of(value: Any) -> Any:
-    """A value as JSON has it: nine digits of a fraction, as engines add in different orders."""
+    """Return a value for JSON; fractions have nine digits, since engines add in different orders."""
     if isinstance(value, float | Decimal):
         return float(f"{value:.9g}")
     return value.isoformat() if isinstance(value, date) else value
 
 
 def differences(stage: str, expected: Answer, found: Answer) -> list[str]:
-    """What differs, in a line each."""
+    """Return one line for each table or report that differs."""
     told = []
     for name in sorted(expected.keys() | found.keys()):
         wanted, got = expected.get(name, []), found.get(name, [])
@@ -196,14 +217,14 @@ def differences(stage: str, expected: Answer, found: Answer) -> list[str]:
 
 
 def golden() -> list[Answer]:
-    """What must come out of each stage, and of a full build after the last."""
+    """Return the expected results of each stage, and of a full build after the last stage."""
     return [
         json.loads((GOLDEN / f"expected_{stage}.json").read_text(encoding="utf-8")) for stage in (*STAGES, STAGES[-1])
     ]
 
 
 def written(answer: Answer) -> str:
-    """An answer as the text of its file: a row a line."""
+    """Return an answer as the text of its file, with one row per line."""
     parts = []
     for name, rows in answer.items():
         lines = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -212,14 +233,14 @@ def written(answer: Answer) -> str:
 
 
 def on_duckdb() -> list[Answer]:
-    """What comes out on DuckDB."""
+    """Return the results on DuckDB."""
     with Warehouse.open("duckdb://", landed_table=LANDED, half_life_days=HALF_LIFE) as warehouse:
         return list(by_program(warehouse))
 
 
 @contextmanager
 def schema_of_its_own(engine: Engine, name: str, *, keep: bool) -> Iterator[None]:
-    """A new schema with an empty landed table, where every transaction of the engine looks for its tables."""
+    """Create a schema with an empty landed table, and make every transaction of the engine use it."""
 
     def into(connection: Connection) -> None:
         connection.exec_driver_sql(f"SET search_path TO {name}")
@@ -239,7 +260,7 @@ def schema_of_its_own(engine: Engine, name: str, *, keep: bool) -> Iterator[None
 
 
 def compare(url: str, schema: str, *, keep: bool = False) -> list[str]:
-    """Run everything on a warehouse; what differs from the golden files, in a line each."""
+    """Run everything on a warehouse; return one line for each difference from the golden files."""
     if url.startswith("duckdb"):
         return list(compared("program", iter(on_duckdb())))
     told: list[str] = []
@@ -255,7 +276,7 @@ def compare(url: str, schema: str, *, keep: bool = False) -> list[str]:
 
 
 def compared(way: str, answers: Iterator[Answer]) -> Iterator[str]:
-    """Tell how each stage compares; what differs, in a line each."""
+    """Print how many tables and reports of each stage differ; yield one line for each."""
     for name, expected, found in zip(NAMES, golden(), answers, strict=False):
         told = differences(f"{way}, {name}", expected, found)
         print(f"{way}, {name}: {len(expected)} tables and reports, {len(told)} differ")
@@ -263,19 +284,19 @@ def compared(way: str, answers: Iterator[Answer]) -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; its exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", help="redshift+redshift_connector://…, redshift+data://… or duckdb://")
-    parser.add_argument("--schema", default="agentmodel_golden", help="the schema to make; it must not exist")
-    parser.add_argument("--keep", action="store_true", help="do not drop it at the end")
-    parser.add_argument("--write", action="store_true", help="write what must come out, from DuckDB")
+    parser.add_argument("--schema", default="agentmodel_golden", help="schema to create; it must not exist yet")
+    parser.add_argument("--keep", action="store_true", help="do not drop the schema at the end")
+    parser.add_argument("--write", action="store_true", help="write the expected results, computed on DuckDB")
     given = parser.parse_args(arguments)
     if given.write:
         for stage, answer in zip(STAGES, on_duckdb(), strict=False):
             (GOLDEN / f"expected_{stage}.json").write_text(written(answer), encoding="utf-8")
         return 0
     if given.url is None or not re.fullmatch(r"[a-z_][a-z0-9_]*", given.schema):
-        parser.error("give a warehouse URL, and a schema of small letters, digits and underscores")
+        parser.error("give a warehouse URL, and a schema name of lower-case letters, digits and underscores")
     try:
         told = compare(given.url, given.schema, keep=given.keep)
     except AgentModelError as error:

@@ -1,4 +1,4 @@
-"""Start a DynamoDB engine on a free port, run a command with its address in AGENTMODEL_TEST_ENDPOINT, stop the engine.
+"""Start a DynamoDB engine, run a command with its URL in AGENTMODEL_TEST_ENDPOINT, and stop the engine.
 
 python scripts/with_engine.py ENGINE -- COMMAND...
 """
@@ -13,7 +13,7 @@ import time
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port on which no program listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -21,10 +21,10 @@ def free_port() -> int:
 
 
 def wait_for(engine: subprocess.Popen[bytes], port: int) -> None:
-    """Return when the engine takes connections.
+    """Wait until the engine accepts connections.
 
     Raises:
-        SystemExit: It ended, or took none in ten seconds.
+        SystemExit: The engine ended, or accepted no connection within ten seconds.
     """
     for _ in range(200):
         with socket.socket() as probe:
@@ -33,11 +33,11 @@ def wait_for(engine: subprocess.Popen[bytes], port: int) -> None:
         if engine.poll() is not None:
             break
         time.sleep(0.05)
-    sys.exit(f"the engine does not answer on port {port}")
+    sys.exit(f"error: the engine does not answer on port {port}")
 
 
 def main() -> int:
-    """Run the command; its exit code is ours."""
+    """Run the command and return its exit code."""
     path, separator, *command = sys.argv[1:]
     if separator != "--" or not command:
         sys.exit(__doc__)

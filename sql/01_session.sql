@@ -1,3 +1,3 @@
--- Names written in capitals stay so; zero-ETL needs it.
+-- Keep capitals in names; zero-ETL needs it.
 
 SET enable_case_sensitive_identifier TO TRUE;

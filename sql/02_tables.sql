@@ -1,4 +1,4 @@
--- Every table, where it is missing.
+-- Create every table that is missing.
 
 CREATE TABLE IF NOT EXISTS agent (
     domainid VARCHAR(528) ENCODE ZSTD,
@@ -12,10 +12,11 @@ CREATE TABLE IF NOT EXISTS agent (
 
 CREATE TABLE IF NOT EXISTS agent_daily (
     agentid VARCHAR(528) ENCODE RAW NOT NULL,
+    category VARCHAR(1020) ENCODE ZSTD NOT NULL,
     execution_date DATE ENCODE RAW NOT NULL,
     executions BIGINT ENCODE AZ64 NOT NULL,
     successes BIGINT ENCODE AZ64 NOT NULL,
-    PRIMARY KEY (agentid, execution_date)
+    PRIMARY KEY (agentid, category, execution_date)
 ) DISTSTYLE ALL SORTKEY (agentid, execution_date);
 
 CREATE TABLE IF NOT EXISTS agent_execution (
@@ -43,14 +44,12 @@ CREATE TABLE IF NOT EXISTS agent_score_summary (
     failure_count BIGINT ENCODE AZ64 NOT NULL,
     success_rate DOUBLE PRECISION ENCODE RAW NOT NULL,
     last_execution_date DATE ENCODE AZ64,
-    decay_date DATE ENCODE AZ64,
     days_since_last_exec INTEGER ENCODE AZ64,
     time_decay_factor DOUBLE PRECISION ENCODE RAW NOT NULL,
     calculated_score DOUBLE PRECISION ENCODE RAW NOT NULL,
-    score_weight DOUBLE PRECISION ENCODE RAW NOT NULL,
     evidence_score DOUBLE PRECISION ENCODE RAW NOT NULL,
-    evidence_low DOUBLE PRECISION ENCODE RAW NOT NULL,
-    evidence_high DOUBLE PRECISION ENCODE RAW NOT NULL,
+    evidence_executions DOUBLE PRECISION ENCODE RAW NOT NULL,
+    domain_rate DOUBLE PRECISION ENCODE RAW NOT NULL,
     updated_at TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64 NOT NULL,
     PRIMARY KEY (domainid, agentid)
 ) DISTSTYLE ALL SORTKEY (domainid, agentid);
@@ -66,12 +65,29 @@ CREATE TABLE IF NOT EXISTS agent_tool (
     PRIMARY KEY (agentid, toolid, toolnm)
 ) DISTSTYLE ALL SORTKEY (agentid, toolid);
 
+CREATE TABLE IF NOT EXISTS derived_category (
+    userid VARCHAR(528) ENCODE RAW NOT NULL,
+    requestkey VARCHAR(32) ENCODE RAW NOT NULL,
+    formkey VARCHAR(32) ENCODE ZSTD NOT NULL,
+    domainid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    category VARCHAR(1020) ENCODE ZSTD NOT NULL,
+    founder VARCHAR(16000) ENCODE ZSTD,
+    number INTEGER ENCODE AZ64 NOT NULL,
+    PRIMARY KEY (userid, requestkey)
+) DISTKEY (userid) SORTKEY (userid, requestkey);
+
 CREATE TABLE IF NOT EXISTS domain (
     domainid VARCHAR(528) ENCODE ZSTD NOT NULL,
     domainnm VARCHAR(1020) ENCODE ZSTD,
     description VARCHAR(16000) ENCODE ZSTD,
     load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
     PRIMARY KEY (domainid)
+) DISTSTYLE ALL;
+
+CREATE TABLE IF NOT EXISTS erased_user (
+    userkey VARCHAR(32) ENCODE ZSTD NOT NULL,
+    erased_before BIGINT ENCODE AZ64 NOT NULL,
+    PRIMARY KEY (userkey)
 ) DISTSTYLE ALL;
 
 CREATE TABLE IF NOT EXISTS refresh_watermark (
@@ -205,10 +221,11 @@ CREATE TABLE IF NOT EXISTS work_change (
 
 CREATE TABLE IF NOT EXISTS work_daily (
     agentid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    category VARCHAR(1020) ENCODE ZSTD NOT NULL,
     execution_date DATE ENCODE AZ64 NOT NULL,
     executions BIGINT ENCODE AZ64 NOT NULL,
     successes BIGINT ENCODE AZ64 NOT NULL,
-    PRIMARY KEY (agentid, execution_date)
+    PRIMARY KEY (agentid, category, execution_date)
 ) DISTSTYLE ALL;
 
 CREATE TABLE IF NOT EXISTS work_execution (
@@ -216,6 +233,7 @@ CREATE TABLE IF NOT EXISTS work_execution (
     sessionid VARCHAR(528) ENCODE ZSTD NOT NULL,
     agentid VARCHAR(528) ENCODE ZSTD NOT NULL,
     change INTEGER ENCODE AZ64 NOT NULL,
+    category VARCHAR(1020) ENCODE ZSTD NOT NULL,
     success INTEGER ENCODE AZ64 NOT NULL,
     execution_date DATE ENCODE AZ64,
     pattern_key VARCHAR(32) ENCODE ZSTD NOT NULL,
@@ -260,6 +278,15 @@ CREATE TABLE IF NOT EXISTS work_user (
     userid VARCHAR(528) ENCODE ZSTD NOT NULL,
     PRIMARY KEY (userid)
 ) DISTKEY (userid);
+
+CREATE TABLE IF NOT EXISTS warehouse_lease (
+    name VARCHAR(32) ENCODE ZSTD,
+    token BIGINT ENCODE AZ64,
+    ownerid VARCHAR(64) ENCODE ZSTD,
+    holder VARCHAR(1020) ENCODE ZSTD,
+    held_since TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    held_until TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64
+);
 
 CREATE TABLE IF NOT EXISTS refresh_terms (
     as_of DATE ENCODE AZ64,

@@ -1,4 +1,4 @@
--- What the refresh is told: write the day to score for here, and the half-life of evidence in days.
+-- Set the parameters of the refresh: change the day to score for, and the half-life of evidence in days.
 
 DELETE FROM refresh_terms;
 

@@ -1,30 +1,30 @@
--- What changed since the watermark, and the sessions it touches.
+-- Find the changes since the watermark, and the sessions they affect.
 
--- Empty work_change; DELETE, not TRUNCATE, which would commit.
+-- Empty work_change by DELETE, because TRUNCATE would commit.
 DELETE FROM work_change;
 
--- Empty work_session; DELETE, not TRUNCATE, which would commit.
+-- Empty work_session by DELETE, because TRUNCATE would commit.
 DELETE FROM work_session;
 
--- Empty work_execution; DELETE, not TRUNCATE, which would commit.
+-- Empty work_execution by DELETE, because TRUNCATE would commit.
 DELETE FROM work_execution;
 
--- Empty work_call; DELETE, not TRUNCATE, which would commit.
+-- Empty work_call by DELETE, because TRUNCATE would commit.
 DELETE FROM work_call;
 
--- Empty work_daily; DELETE, not TRUNCATE, which would commit.
+-- Empty work_daily by DELETE, because TRUNCATE would commit.
 DELETE FROM work_daily;
 
--- Empty work_tool; DELETE, not TRUNCATE, which would commit.
+-- Empty work_tool by DELETE, because TRUNCATE would commit.
 DELETE FROM work_tool;
 
--- Empty work_user; DELETE, not TRUNCATE, which would commit.
+-- Empty work_user by DELETE, because TRUNCATE would commit.
 DELETE FROM work_user;
 
--- Empty work_pattern; DELETE, not TRUNCATE, which would commit.
+-- Empty work_pattern by DELETE, because TRUNCATE would commit.
 DELETE FROM work_pattern;
 
--- The newest version of each item that changed.
+-- Find the newest version of each item that changed since the watermark.
 INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT ranked."PK", ranked."SK",
     ranked."value", ranked.kind, ranked.present, ranked.loaded_at
 FROM (SELECT recent."PK" AS "PK", recent."SK" AS "SK", recent."value" AS "value", recent.kind AS kind,
@@ -32,24 +32,30 @@ FROM (SELECT recent."PK" AS "PK", recent."SK" AS "SK", recent."value" AS "value"
     row_number() OVER (PARTITION BY recent."PK", recent."SK" ORDER BY CASE
     WHEN recent.active THEN 0 ELSE 1 END, recent.loaded_at DESC, coalesce(recent.gone,
     recent.loaded_at) DESC) AS place
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
+    WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
+    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
     AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_create_time > coalesce(DATEADD(second, -3600,
     (SELECT max(refresh_watermark.seen_until) AS max_1
 FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))
-    UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND NOT (EXISTS (SELECT *
+FROM erased_user
+WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
+    WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    0) < erased_user.erased_before)) UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK",
+    landed."value" AS "value", CASE
+    WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
+    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
     AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed
@@ -58,15 +64,23 @@ WHERE landed._record_create_time <= coalesce(DATEADD(second, -3600,
 FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))
     AND landed._record_delete_time > coalesce(DATEADD(second, -3600,
     (SELECT max(refresh_watermark.seen_until) AS max_1
-FROM refresh_watermark)),
-    CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))) AS recent) AS ranked
+FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))
+    AND NOT (EXISTS (SELECT *
+FROM erased_user
+WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
+    WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    0) < erased_user.erased_before))) AS recent) AS ranked
 WHERE ranked.place = 1;
 
--- The sessions those items belong to: everything about them is computed again.
-INSERT INTO work_session (userid, sessionid) SELECT split_part(work_change."PK", '#', 1) AS split_part_1,
-    split_part(work_change."PK", '#', 2) AS split_part_2
+-- Find the sessions that those items belong to, the affected sessions; everything about them is computed again.
+INSERT INTO work_session (userid, sessionid) SELECT left(split_part(work_change."PK", '#', 1),
+    132) AS left_1, left(split_part(work_change."PK", '#', 2), 132) AS left_2
 FROM work_change
-WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) UNION SELECT work_change."PK",
-    work_change."SK"
+WHERE length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
+    2)) <= 132 AND work_change.kind IN (CAST('UserSessPrcToolMappHist' AS VARCHAR(92)),
+    CAST('UserSessionProcess' AS VARCHAR(72))) UNION SELECT left(work_change."PK", 132) AS left_3,
+    left(work_change."SK", 132) AS left_4
 FROM work_change
-WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44));
+WHERE length(work_change."PK") <= 132 AND length(work_change."SK") <= 132
+    AND work_change.kind = CAST('UserSession' AS VARCHAR(44));

@@ -1,18 +1,22 @@
--- What the touched sessions counted so far.
+-- Count the affected sessions as they were.
 
--- What the touched sessions' calls counted so far.
+-- Count the calls of the affected sessions as they were, negative.
 INSERT INTO work_call (agentid, toolid, toolnm, calls, errors, inputtokens, outputtokens,
     change) SELECT counted.agentid, counted.toolid, counted.name, counted.calls * -1 AS anon_1,
     counted.errors * -1 AS anon_2, counted.inputs * -1 AS anon_3, counted.outputs * -1 AS anon_4, -1
 FROM (SELECT c.agentid AS agentid, c.toolid AS toolid, coalesce(c.toolnm, '') AS name, count(*) AS calls,
-    CAST(sum(coalesce(1 - c.ok, 0)) AS BIGINT) AS errors, CAST(sum(coalesce(c.inputtokens,
-    0)) AS BIGINT) AS inputs, CAST(sum(coalesce(c.outputtokens, 0)) AS BIGINT) AS outputs
+    CAST(least(greatest(sum(CAST(1 - c.ok AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS errors, CAST(least(greatest(sum(CAST(coalesce(c.inputtokens,
+    0) AS BIGINT)), -4000000000000000000), 4000000000000000000) AS BIGINT) AS inputs,
+    CAST(least(greatest(sum(CAST(coalesce(c.outputtokens, 0) AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS outputs
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -29,9 +33,10 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.agentid, c.toolid,
     coalesce(c.toolnm, '')) AS counted;
 
--- The touched sessions' executions as they were.
-INSERT INTO work_execution (userid, sessionid, agentid, change, success, execution_date,
-    pattern_key) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid, -1,
-    agent_execution.success, agent_execution.execution_date, agent_execution.pattern_key
+-- Save the executions of the affected sessions as they were.
+INSERT INTO work_execution (userid, sessionid, agentid, category, success, execution_date, pattern_key,
+    change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
+    agent_execution.category, agent_execution.success, agent_execution.execution_date,
+    agent_execution.pattern_key, -1
 FROM agent_execution JOIN work_session ON work_session.userid = agent_execution.userid
     AND work_session.sessionid = agent_execution.sessionid;

@@ -1,22 +1,27 @@
--- The touched sessions' executions: one row per user, session and agent.
+-- Replace the executions of the affected sessions.
 
--- Take the touched sessions' executions out.
+-- Delete the executions of the affected sessions.
 DELETE FROM agent_execution USING work_session WHERE agent_execution.userid = work_session.userid
     AND agent_execution.sessionid = work_session.sessionid;
 
--- Put them in as they are now.
+-- Insert them as they are now.
 INSERT INTO agent_execution (userid, sessionid, agentid, category, success, calls, first_date,
     execution_date, seconds, process_pattern, tool_sequence, pattern_key) SELECT whole.userid,
-    whole.sessionid, whole.agentid, coalesce(usersession.category, '') AS category, CASE
+    whole.sessionid, whole.agentid, coalesce(CASE WHEN (usersession.category = ''
+    OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
+    derived_category.category, '') AS category, CASE
     WHEN (usersession.reviewedsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.reviewedsuccyn = CAST('N' AS VARCHAR(4))) THEN 0
     WHEN (usersession.sessionsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.sessionsuccyn = CAST('N' AS VARCHAR(4))) THEN 0 ELSE whole.ok END AS success,
     whole.calls, whole.first_day, whole.last_day, whole.seconds, whole.process_pattern, whole.tool_sequence,
-    md5(whole.userid || '#' || whole.agentid || '#' || md5(coalesce(usersession.category,
+    md5(whole.userid || '#' || whole.agentid || '#' || md5(coalesce(CASE WHEN (usersession.category = ''
+    OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
+    derived_category.category,
     '')) || '#' || md5(whole.process_pattern) || '#' || md5(whole.tool_sequence)) AS pattern_key
 FROM (SELECT step.userid AS userid, step.sessionid AS sessionid, step.agentid AS agentid, min(step.ok) AS ok,
-    CAST(sum(step.calls) AS INTEGER) AS calls, min(step.first_day) AS first_day,
+    CAST(least(CAST(least(greatest(sum(CAST(step.calls AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT), 2147483647) AS INTEGER) AS calls, min(step.first_day) AS first_day,
     max(step.last_day) AS last_day,
     (CAST(sum(step.milliseconds) AS DOUBLE PRECISION) / CAST(1000 AS DOUBLE PRECISION)) AS seconds,
     LISTAGG(CASE WHEN (step.place <= 200) THEN left(step.processid, 80) END,
@@ -32,13 +37,14 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid,
     c.toolid AS toolid, mod(max(c.attempt * 2 + c.ok), 2) AS ok, coalesce(max(nullif(c.toolnm, '')),
     c.toolid) AS label, min(coalesce(c.callno, 4611686018427387904)) AS number, min(coalesce(c.clock,
     CAST('99999999999999999999' AS VARCHAR(80)))) AS clock, min(c.day) AS first_day, max(c.day) AS last_day,
-    count(*) AS calls, sum(c.durationms) AS milliseconds
+    count(c.ok) AS calls, sum(c.durationms) AS milliseconds
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -52,24 +58,54 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
     AND work_session.sessionid = user_tool_mapping_hist.sessionid
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
-    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.userid, c.sessionid,
-    c.agentid, c.processid, c.toolid) AS uses) AS step GROUP BY step.userid, step.sessionid,
-    step.agentid) AS whole LEFT OUTER JOIN usersession ON usersession.userid = whole.userid
-    AND usersession.sessionid = whole.sessionid ORDER BY 2, 1;
+    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
+    CAST('cache_hit' AS VARCHAR(36)))) AS c GROUP BY c.userid, c.sessionid, c.agentid, c.processid,
+    c.toolid) AS uses) AS step GROUP BY step.userid, step.sessionid, step.agentid
+HAVING min(step.ok) IS NOT NULL) AS whole LEFT OUTER JOIN usersession ON usersession.userid = whole.userid
+    AND usersession.sessionid = whole.sessionid LEFT OUTER JOIN (SELECT ranked.userid AS userid,
+    ranked.sessionid AS sessionid, ranked.userprompt AS userprompt
+FROM (SELECT usersessionprocess.userid AS userid, usersessionprocess.sessionid AS sessionid,
+    usersessionprocess.userprompt AS userprompt, row_number() OVER (PARTITION BY usersessionprocess.userid,
+    usersessionprocess.sessionid ORDER BY usersessionprocess.processid) AS place
+FROM usersessionprocess JOIN usersession ON usersession.userid = usersessionprocess.userid
+    AND usersession.sessionid = usersessionprocess.sessionid
+    JOIN work_session ON work_session.userid = usersessionprocess.userid
+    AND work_session.sessionid = usersessionprocess.sessionid
+WHERE coalesce(usersession.userrequest, '') = '' AND coalesce(usersessionprocess.userprompt,
+    '') != '') AS ranked
+WHERE ranked.place = 1) AS opening ON opening.userid = usersession.userid
+    AND opening.sessionid = usersession.sessionid
+    LEFT OUTER JOIN derived_category ON derived_category.userid = usersession.userid
+    AND derived_category.requestkey = CASE WHEN (CASE WHEN (usersession.category = ''
+    OR left(usersession.category,
+    1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END IS NULL) THEN md5(coalesce(nullif(usersession.userrequest,
+    ''), opening.userprompt)) END ORDER BY 2, 1;
 
--- What the touched sessions' calls count now.
+-- Delete derived categories that no execution has any more.
+DELETE FROM derived_category WHERE derived_category.userid IN (SELECT work_session.userid
+FROM work_session)
+    AND ((derived_category.userid || '#' || derived_category.category) NOT IN (SELECT agent_execution.userid || '#' || agent_execution.category AS anon_1
+FROM agent_execution
+WHERE agent_execution.userid IN (SELECT work_session.userid
+FROM work_session)));
+
+-- Count the calls of the affected sessions as they are now.
 INSERT INTO work_call (agentid, toolid, toolnm, calls, errors, inputtokens, outputtokens,
     change) SELECT counted.agentid, counted.toolid, counted.name, counted.calls * 1 AS anon_1,
     counted.errors * 1 AS anon_2, counted.inputs * 1 AS anon_3, counted.outputs * 1 AS anon_4, 1
 FROM (SELECT c.agentid AS agentid, c.toolid AS toolid, coalesce(c.toolnm, '') AS name, count(*) AS calls,
-    CAST(sum(coalesce(1 - c.ok, 0)) AS BIGINT) AS errors, CAST(sum(coalesce(c.inputtokens,
-    0)) AS BIGINT) AS inputs, CAST(sum(coalesce(c.outputtokens, 0)) AS BIGINT) AS outputs
+    CAST(least(greatest(sum(CAST(1 - c.ok AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS errors, CAST(least(greatest(sum(CAST(coalesce(c.inputtokens,
+    0) AS BIGINT)), -4000000000000000000), 4000000000000000000) AS BIGINT) AS inputs,
+    CAST(least(greatest(sum(CAST(coalesce(c.outputtokens, 0) AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS outputs
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -86,9 +122,10 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.agentid, c.toolid,
     coalesce(c.toolnm, '')) AS counted;
 
--- The touched sessions' executions as they are.
-INSERT INTO work_execution (userid, sessionid, agentid, change, success, execution_date,
-    pattern_key) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid, 1,
-    agent_execution.success, agent_execution.execution_date, agent_execution.pattern_key
+-- Save the executions of the affected sessions as they are now.
+INSERT INTO work_execution (userid, sessionid, agentid, category, success, execution_date, pattern_key,
+    change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
+    agent_execution.category, agent_execution.success, agent_execution.execution_date,
+    agent_execution.pattern_key, 1
 FROM agent_execution JOIN work_session ON work_session.userid = agent_execution.userid
     AND work_session.sessionid = agent_execution.sessionid;

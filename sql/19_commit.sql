@@ -1,3 +1,3 @@
--- Now it counts.
+-- Commit the refresh.
 
 COMMIT;

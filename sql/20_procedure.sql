@@ -1,38 +1,41 @@
--- The refresh as a procedure, for a schedule: CALL agentmodel_refresh(CURRENT_DATE, 30).
+-- Create the refresh as a procedure, for a schedule: CALL agentmodel_refresh(CURRENT_DATE, 30).
 
 CREATE OR REPLACE PROCEDURE agentmodel_refresh(for_day DATE, half_life DOUBLE PRECISION) AS $$
 BEGIN
 
--- What the refresh is told.
+-- Wait until no other refresh runs: two at once would count twice.
+LOCK TABLE work_change;
+
+-- Set the parameters of the refresh.
 DELETE FROM refresh_terms;
 
 INSERT INTO refresh_terms (as_of, half_life_days) VALUES (for_day, half_life);
 
--- Empty work_change; DELETE, not TRUNCATE, which would commit.
+-- Empty work_change by DELETE, because TRUNCATE would commit.
 DELETE FROM work_change;
 
--- Empty work_session; DELETE, not TRUNCATE, which would commit.
+-- Empty work_session by DELETE, because TRUNCATE would commit.
 DELETE FROM work_session;
 
--- Empty work_execution; DELETE, not TRUNCATE, which would commit.
+-- Empty work_execution by DELETE, because TRUNCATE would commit.
 DELETE FROM work_execution;
 
--- Empty work_call; DELETE, not TRUNCATE, which would commit.
+-- Empty work_call by DELETE, because TRUNCATE would commit.
 DELETE FROM work_call;
 
--- Empty work_daily; DELETE, not TRUNCATE, which would commit.
+-- Empty work_daily by DELETE, because TRUNCATE would commit.
 DELETE FROM work_daily;
 
--- Empty work_tool; DELETE, not TRUNCATE, which would commit.
+-- Empty work_tool by DELETE, because TRUNCATE would commit.
 DELETE FROM work_tool;
 
--- Empty work_user; DELETE, not TRUNCATE, which would commit.
+-- Empty work_user by DELETE, because TRUNCATE would commit.
 DELETE FROM work_user;
 
--- Empty work_pattern; DELETE, not TRUNCATE, which would commit.
+-- Empty work_pattern by DELETE, because TRUNCATE would commit.
 DELETE FROM work_pattern;
 
--- The newest version of each item that changed.
+-- Find the newest version of each item that changed since the watermark.
 INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT ranked."PK", ranked."SK",
     ranked."value", ranked.kind, ranked.present, ranked.loaded_at
 FROM (SELECT recent."PK" AS "PK", recent."SK" AS "SK", recent."value" AS "value", recent.kind AS kind,
@@ -40,24 +43,30 @@ FROM (SELECT recent."PK" AS "PK", recent."SK" AS "SK", recent."value" AS "value"
     row_number() OVER (PARTITION BY recent."PK", recent."SK" ORDER BY CASE
     WHEN recent.active THEN 0 ELSE 1 END, recent.loaded_at DESC, coalesce(recent.gone,
     recent.loaded_at) DESC) AS place
-FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
+    WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
+    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
     AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_create_time > coalesce(DATEADD(second, -3600,
     (SELECT max(refresh_watermark.seen_until) AS max_1
 FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))
-    UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value",
-    CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) AS kind, CASE WHEN (landed._record_is_active
-    OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
+    AND NOT (EXISTS (SELECT *
+FROM erased_user
+WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
+    WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    0) < erased_user.erased_before)) UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK",
+    landed."value" AS "value", CASE
+    WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
+    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
     AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
+    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
     landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed
@@ -66,32 +75,44 @@ WHERE landed._record_create_time <= coalesce(DATEADD(second, -3600,
 FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))
     AND landed._record_delete_time > coalesce(DATEADD(second, -3600,
     (SELECT max(refresh_watermark.seen_until) AS max_1
-FROM refresh_watermark)),
-    CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))) AS recent) AS ranked
+FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE))
+    AND NOT (EXISTS (SELECT *
+FROM erased_user
+WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
+    WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    0) < erased_user.erased_before))) AS recent) AS ranked
 WHERE ranked.place = 1;
 
--- The sessions those items belong to: everything about them is computed again.
-INSERT INTO work_session (userid, sessionid) SELECT split_part(work_change."PK", '#', 1) AS split_part_1,
-    split_part(work_change."PK", '#', 2) AS split_part_2
+-- Find the sessions that those items belong to, the affected sessions; everything about them is computed again.
+INSERT INTO work_session (userid, sessionid) SELECT left(split_part(work_change."PK", '#', 1),
+    132) AS left_1, left(split_part(work_change."PK", '#', 2), 132) AS left_2
 FROM work_change
-WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) UNION SELECT work_change."PK",
-    work_change."SK"
+WHERE length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
+    2)) <= 132 AND work_change.kind IN (CAST('UserSessPrcToolMappHist' AS VARCHAR(92)),
+    CAST('UserSessionProcess' AS VARCHAR(72))) UNION SELECT left(work_change."PK", 132) AS left_3,
+    left(work_change."SK", 132) AS left_4
 FROM work_change
-WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44));
+WHERE length(work_change."PK") <= 132 AND length(work_change."SK") <= 132
+    AND work_change.kind = CAST('UserSession' AS VARCHAR(44));
 
--- What the touched sessions' calls counted so far.
+-- Count the calls of the affected sessions as they were, negative.
 INSERT INTO work_call (agentid, toolid, toolnm, calls, errors, inputtokens, outputtokens,
     change) SELECT counted.agentid, counted.toolid, counted.name, counted.calls * -1 AS anon_1,
     counted.errors * -1 AS anon_2, counted.inputs * -1 AS anon_3, counted.outputs * -1 AS anon_4, -1
 FROM (SELECT c.agentid AS agentid, c.toolid AS toolid, coalesce(c.toolnm, '') AS name, count(*) AS calls,
-    CAST(sum(coalesce(1 - c.ok, 0)) AS BIGINT) AS errors, CAST(sum(coalesce(c.inputtokens,
-    0)) AS BIGINT) AS inputs, CAST(sum(coalesce(c.outputtokens, 0)) AS BIGINT) AS outputs
+    CAST(least(greatest(sum(CAST(1 - c.ok AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS errors, CAST(least(greatest(sum(CAST(coalesce(c.inputtokens,
+    0) AS BIGINT)), -4000000000000000000), 4000000000000000000) AS BIGINT) AS inputs,
+    CAST(least(greatest(sum(CAST(coalesce(c.outputtokens, 0) AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS outputs
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -108,107 +129,123 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.agentid, c.toolid,
     coalesce(c.toolnm, '')) AS counted;
 
--- The touched sessions' executions as they were.
-INSERT INTO work_execution (userid, sessionid, agentid, change, success, execution_date,
-    pattern_key) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid, -1,
-    agent_execution.success, agent_execution.execution_date, agent_execution.pattern_key
+-- Save the executions of the affected sessions as they were.
+INSERT INTO work_execution (userid, sessionid, agentid, category, success, execution_date, pattern_key,
+    change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
+    agent_execution.category, agent_execution.success, agent_execution.execution_date,
+    agent_execution.pattern_key, -1
 FROM agent_execution JOIN work_session ON work_session.userid = agent_execution.userid
     AND work_session.sessionid = agent_execution.sessionid;
 
--- Take the changed rows out of domain.
+-- Delete the changed rows from domain.
 DELETE FROM domain USING work_change WHERE domain.domainid = work_change."PK"
     AND work_change.kind = CAST('Domain' AS VARCHAR(24));
 
--- Put them into domain as they are now, unless they were erased.
-INSERT INTO domain (domainid, domainnm, description, load_timestamp) SELECT work_change."PK",
-    left(CAST(work_change."value"."DomainNM"."S" AS VARCHAR(65535)), 255) AS left_1,
-    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_2, work_change.loaded_at
+-- Insert them into domain as they are now, except those that a person deleted.
+INSERT INTO domain (domainid, domainnm, description, load_timestamp) SELECT left(work_change."PK",
+    132) AS left_1, left(CAST(work_change."value"."DomainNM"."S" AS VARCHAR(65535)), 255) AS left_2,
+    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, work_change.loaded_at
 FROM work_change
-WHERE work_change.kind = CAST('Domain' AS VARCHAR(24)) AND work_change.present = 1;
+WHERE work_change.kind = CAST('Domain' AS VARCHAR(24)) AND work_change.present = 1
+    AND length(work_change."PK") <= 132;
 
--- Take the changed rows out of agent.
+-- Delete the changed rows from agent.
 DELETE FROM agent USING work_change WHERE agent.agentid = work_change."PK"
     AND work_change.kind = CAST('Agent' AS VARCHAR(20));
 
--- Put them into agent as they are now, unless they were erased.
-INSERT INTO agent (agentid, domainid, agentnm, score, description, load_timestamp) SELECT work_change."PK",
-    left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
-    left(CAST(work_change."value"."AgentNM"."S" AS VARCHAR(65535)), 255) AS left_2, CASE
+-- Insert them into agent as they are now, except those that a person deleted.
+INSERT INTO agent (agentid, domainid, agentnm, score, description,
+    load_timestamp) SELECT left(work_change."PK", 132) AS left_1,
+    left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_2,
+    left(CAST(work_change."value"."AgentNM"."S" AS VARCHAR(65535)), 255) AS left_3, CASE
     WHEN (coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
-    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
+    CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(coalesce(CAST(work_change."value"."Score"."N" AS VARCHAR(65535)),
     CAST(work_change."value"."Score"."S" AS VARCHAR(65535))) AS DOUBLE PRECISION) ELSE NULL END AS anon_1,
-    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_3, work_change.loaded_at
+    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_4, work_change.loaded_at
 FROM work_change
-WHERE work_change.kind = CAST('Agent' AS VARCHAR(20)) AND work_change.present = 1;
+WHERE work_change.kind = CAST('Agent' AS VARCHAR(20)) AND work_change.present = 1
+    AND length(work_change."PK") <= 132;
 
--- Take the changed rows out of tool.
+-- Delete the changed rows from tool.
 DELETE FROM tool USING work_change WHERE tool.agentid = work_change."PK" AND tool.toolid = work_change."SK"
     AND work_change.kind = CAST('Tool' AS VARCHAR(16));
 
--- Put them into tool as they are now, unless they were erased.
+-- Insert them into tool as they are now, except those that a person deleted.
 INSERT INTO tool (agentid, toolid, domainid, toolnm, toolspec, description,
-    load_timestamp) SELECT work_change."PK", work_change."SK",
-    left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_1,
-    left(CAST(work_change."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_2,
-    left(CAST(work_change."value"."ToolSpec"."S" AS VARCHAR(65535)), 16383) AS left_3,
-    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_4, work_change.loaded_at
+    load_timestamp) SELECT left(work_change."PK", 132) AS left_1, left(work_change."SK", 132) AS left_2,
+    left(CAST(work_change."value"."GSI1_PK"."S" AS VARCHAR(65535)), 132) AS left_3,
+    left(CAST(work_change."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_4,
+    left(CAST(work_change."value"."ToolSpec"."S" AS VARCHAR(65535)), 16383) AS left_5,
+    left(CAST(work_change."value"."Description"."S" AS VARCHAR(65535)), 4000) AS left_6, work_change.loaded_at
 FROM work_change
-WHERE work_change.kind = CAST('Tool' AS VARCHAR(16)) AND work_change.present = 1;
+WHERE work_change.kind = CAST('Tool' AS VARCHAR(16)) AND work_change.present = 1
+    AND length(work_change."PK") <= 132 AND length(work_change."SK") <= 132;
 
--- Take the changed rows out of userinfo.
+-- Delete the changed rows from userinfo.
 DELETE FROM userinfo USING work_change WHERE userinfo.userid = work_change."PK"
     AND work_change.kind = CAST('UserInfo' AS VARCHAR(32));
 
--- Put them into userinfo as they are now, unless they were erased.
+-- Insert them into userinfo as they are now, except those that a person deleted.
 INSERT INTO userinfo (userid, usernm, userprofile, lastlogindt, creationdt,
-    load_timestamp) SELECT work_change."PK", left(CAST(work_change."value"."UserNM"."S" AS VARCHAR(65535)),
-    255) AS left_1, left(CAST(work_change."value"."UserProfile"."S" AS VARCHAR(65535)), 4000) AS left_2,
-    left(CAST(work_change."value"."LastLoginDT"."S" AS VARCHAR(65535)), 20) AS left_3,
-    left(CAST(work_change."value"."CreationDT"."S" AS VARCHAR(65535)), 20) AS left_4, work_change.loaded_at
+    load_timestamp) SELECT left(work_change."PK", 132) AS left_1,
+    left(CAST(work_change."value"."UserNM"."S" AS VARCHAR(65535)), 255) AS left_2,
+    left(CAST(work_change."value"."UserProfile"."S" AS VARCHAR(65535)), 4000) AS left_3, CASE
+    WHEN (CAST(work_change."value"."LastLoginDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."LastLoginDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_1, CASE
+    WHEN (CAST(work_change."value"."CreationDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."CreationDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_2, work_change.loaded_at
 FROM work_change
-WHERE work_change.kind = CAST('UserInfo' AS VARCHAR(32)) AND work_change.present = 1;
+WHERE work_change.kind = CAST('UserInfo' AS VARCHAR(32)) AND work_change.present = 1
+    AND length(work_change."PK") <= 132;
 
--- Take the changed rows out of usersession.
+-- Delete the changed rows from usersession.
 DELETE FROM usersession USING work_change WHERE usersession.userid = work_change."PK"
     AND usersession.sessionid = work_change."SK" AND work_change.kind = CAST('UserSession' AS VARCHAR(44));
 
--- Put them into usersession as they are now, unless they were erased.
+-- Insert them into usersession as they are now, except those that a person deleted.
 INSERT INTO usersession (userid, sessionid, sessionnm, sessionsummary, sessionstartdt, dtlfileloc,
     sessionenddt, sessionsuccyn, reviewedsuccyn, category, userrequest,
-    load_timestamp) SELECT work_change."PK", work_change."SK",
-    left(CAST(work_change."value"."UserSessionNM"."S" AS VARCHAR(65535)), 255) AS left_1,
-    left(CAST(work_change."value"."SessionSummary"."S" AS VARCHAR(65535)), 4000) AS left_2,
-    left(CAST(work_change."value"."SessionStartDT"."S" AS VARCHAR(65535)), 20) AS left_3,
-    left(CAST(work_change."value"."DtlFileLoc"."S" AS VARCHAR(65535)), 4000) AS left_4,
-    left(CAST(work_change."value"."SessionEndDT"."S" AS VARCHAR(65535)), 20) AS left_5,
-    left(CAST(work_change."value"."SessionSuccYN"."S" AS VARCHAR(65535)), 1) AS left_6,
-    left(CAST(work_change."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)), 1) AS left_7,
-    left(CAST(work_change."value"."Category"."S" AS VARCHAR(65535)), 255) AS left_8,
-    left(CAST(work_change."value"."UserRequest"."S" AS VARCHAR(65535)), 16383) AS left_9,
+    load_timestamp) SELECT left(work_change."PK", 132) AS left_1, left(work_change."SK", 132) AS left_2,
+    left(CAST(work_change."value"."UserSessionNM"."S" AS VARCHAR(65535)), 255) AS left_3,
+    left(CAST(work_change."value"."SessionSummary"."S" AS VARCHAR(65535)), 4000) AS left_4, CASE
+    WHEN (CAST(work_change."value"."SessionStartDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."SessionStartDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_1, left(CAST(work_change."value"."DtlFileLoc"."S" AS VARCHAR(65535)),
+    4000) AS left_5, CASE
+    WHEN (CAST(work_change."value"."SessionEndDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."SessionEndDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_2, CASE
+    WHEN (CAST(work_change."value"."SessionSuccYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."SessionSuccYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_3, CASE
+    WHEN (CAST(work_change."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_4, left(CAST(work_change."value"."Category"."S" AS VARCHAR(65535)),
+    255) AS left_6, left(CAST(work_change."value"."UserRequest"."S" AS VARCHAR(65535)), 16383) AS left_7,
     work_change.loaded_at
 FROM work_change
-WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44)) AND work_change.present = 1;
+WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44)) AND work_change.present = 1
+    AND length(work_change."PK") <= 132 AND length(work_change."SK") <= 132;
 
--- Take the changed rows out of usersessionprocess.
+-- Delete the changed rows from usersessionprocess.
 DELETE FROM usersessionprocess USING work_change
     WHERE usersessionprocess.userid = split_part(work_change."PK", '#', 1)
     AND usersessionprocess.sessionid = split_part(work_change."PK", '#', 2)
     AND usersessionprocess.processid = work_change."SK"
     AND work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72));
 
--- Put them into usersessionprocess as they are now, unless they were erased.
+-- Insert them into usersessionprocess as they are now, except those that a person deleted.
 INSERT INTO usersessionprocess (userid, sessionid, processid, userprompt, procnm, procdesc, procdt,
-    load_timestamp) SELECT split_part(work_change."PK", '#', 1) AS split_part_1, split_part(work_change."PK",
-    '#', 2) AS split_part_2, work_change."SK",
-    left(CAST(work_change."value"."UserPrompt"."S" AS VARCHAR(65535)), 16383) AS left_1,
-    left(CAST(work_change."value"."ProcNM"."S" AS VARCHAR(65535)), 255) AS left_2,
+    load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
+    left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(work_change."SK", 132) AS left_3,
+    left(CAST(work_change."value"."UserPrompt"."S" AS VARCHAR(65535)), 16383) AS left_4,
+    left(CAST(work_change."value"."ProcNM"."S" AS VARCHAR(65535)), 255) AS left_5,
     left(coalesce(CAST(work_change."value"."ProcessDesc"."S" AS VARCHAR(65535)),
-    CAST(work_change."value"."ProcDesc"."S" AS VARCHAR(65535))), 4000) AS left_3,
-    left(CAST(work_change."value"."ProcDT"."S" AS VARCHAR(65535)), 20) AS left_4, work_change.loaded_at
+    CAST(work_change."value"."ProcDesc"."S" AS VARCHAR(65535))), 4000) AS left_6, CASE
+    WHEN (CAST(work_change."value"."ProcDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."ProcDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_1, work_change.loaded_at
 FROM work_change
-WHERE work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND work_change.present = 1;
+WHERE work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND work_change.present = 1
+    AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
+    2)) <= 132 AND length(work_change."SK") <= 132;
 
--- Take the changed rows out of user_tool_mapping_hist.
+-- Delete the changed rows from user_tool_mapping_hist.
 DELETE FROM user_tool_mapping_hist USING work_change
     WHERE user_tool_mapping_hist.userid = split_part(work_change."PK", '#', 1)
     AND user_tool_mapping_hist.sessionid = split_part(work_change."PK", '#', 2)
@@ -220,49 +257,63 @@ DELETE FROM user_tool_mapping_hist USING work_change
     'ABCDEFGHIJ') AS INTEGER) ELSE NULL END, 1)
     AND work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92));
 
--- Put them into user_tool_mapping_hist as they are now, unless they were erased.
+-- Insert them into user_tool_mapping_hist as they are now, except those that a person deleted.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, load_timestamp) SELECT split_part(work_change."PK", '#', 1) AS split_part_1,
-    split_part(work_change."PK", '#', 2) AS split_part_2, split_part(work_change."SK", '#',
-    1) AS split_part_3, split_part(work_change."SK", '#', 2) AS split_part_4, split_part(work_change."SK",
-    '#', 3) AS split_part_5, coalesce(CASE WHEN (ltrim(split_part(work_change."SK", '#', 4),
+    outputtokens, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
+    left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 1),
+    132) AS left_3, left(split_part(work_change."SK", '#', 2), 132) AS left_4,
+    left(split_part(work_change."SK", '#', 3), 132) AS left_5, coalesce(CASE
+    WHEN (ltrim(split_part(work_change."SK", '#', 4),
     'ABCDEFGHIJ') ~ '^-?[0-9]{1,9}$') THEN CAST(ltrim(split_part(work_change."SK", '#', 4),
     'ABCDEFGHIJ') AS INTEGER) ELSE NULL END, 1) AS coalesce_1,
-    left(CAST(work_change."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_1,
-    left(CAST(work_change."value"."ToolValues"."S" AS VARCHAR(65535)), 16383) AS left_2,
-    left(CAST(work_change."value"."TransactDT"."S" AS VARCHAR(65535)), 20) AS left_3,
-    left(CAST(work_change."value"."SuccYN"."S" AS VARCHAR(65535)), 1) AS left_4,
-    left(CAST(work_change."value"."ResultMsg"."S" AS VARCHAR(65535)), 16383) AS left_5, CASE
-    WHEN (CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_1,
-    left(CAST(work_change."value"."Status"."S" AS VARCHAR(65535)), 16) AS left_6,
-    left(CAST(work_change."value"."ErrorType"."S" AS VARCHAR(65535)), 255) AS left_7, CASE
-    WHEN (CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]+)?$') THEN CAST(CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    left(CAST(work_change."value"."ToolNM"."S" AS VARCHAR(65535)), 255) AS left_6,
+    left(CAST(work_change."value"."ToolValues"."S" AS VARCHAR(65535)), 16383) AS left_7, CASE
+    WHEN (CAST(work_change."value"."TransactDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."TransactDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_1, CASE
+    WHEN (CAST(work_change."value"."SuccYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."SuccYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_2, left(CAST(work_change."value"."ResultMsg"."S" AS VARCHAR(65535)),
+    16383) AS left_8, CASE
+    WHEN (CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(work_change."value"."CallNo"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_3,
     CASE
-    WHEN (CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_3,
+    WHEN (CAST(work_change."value"."Status"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."Status"."S" AS VARCHAR(65535)),
+    16) ELSE NULL END AS anon_4, left(CAST(work_change."value"."ErrorType"."S" AS VARCHAR(65535)),
+    255) AS left_9, CASE
+    WHEN (CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."DurationMs"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_5,
     CASE
-    WHEN (CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_4,
+    WHEN (CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_6,
+    CASE
+    WHEN (CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_7,
     work_change.loaded_at
 FROM work_change
-WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1;
+WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1
+    AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
+    2)) <= 132 AND length(split_part(work_change."SK", '#', 1)) <= 132
+    AND length(split_part(work_change."SK", '#', 2)) <= 132 AND length(split_part(work_change."SK", '#',
+    3)) <= 132;
 
--- Take the touched sessions' executions out.
+-- Delete the executions of the affected sessions.
 DELETE FROM agent_execution USING work_session WHERE agent_execution.userid = work_session.userid
     AND agent_execution.sessionid = work_session.sessionid;
 
--- Put them in as they are now.
+-- Insert them as they are now.
 INSERT INTO agent_execution (userid, sessionid, agentid, category, success, calls, first_date,
     execution_date, seconds, process_pattern, tool_sequence, pattern_key) SELECT whole.userid,
-    whole.sessionid, whole.agentid, coalesce(usersession.category, '') AS category, CASE
+    whole.sessionid, whole.agentid, coalesce(CASE WHEN (usersession.category = ''
+    OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
+    derived_category.category, '') AS category, CASE
     WHEN (usersession.reviewedsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.reviewedsuccyn = CAST('N' AS VARCHAR(4))) THEN 0
     WHEN (usersession.sessionsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.sessionsuccyn = CAST('N' AS VARCHAR(4))) THEN 0 ELSE whole.ok END AS success,
     whole.calls, whole.first_day, whole.last_day, whole.seconds, whole.process_pattern, whole.tool_sequence,
-    md5(whole.userid || '#' || whole.agentid || '#' || md5(coalesce(usersession.category,
+    md5(whole.userid || '#' || whole.agentid || '#' || md5(coalesce(CASE WHEN (usersession.category = ''
+    OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
+    derived_category.category,
     '')) || '#' || md5(whole.process_pattern) || '#' || md5(whole.tool_sequence)) AS pattern_key
 FROM (SELECT step.userid AS userid, step.sessionid AS sessionid, step.agentid AS agentid, min(step.ok) AS ok,
-    CAST(sum(step.calls) AS INTEGER) AS calls, min(step.first_day) AS first_day,
+    CAST(least(CAST(least(greatest(sum(CAST(step.calls AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT), 2147483647) AS INTEGER) AS calls, min(step.first_day) AS first_day,
     max(step.last_day) AS last_day,
     (CAST(sum(step.milliseconds) AS DOUBLE PRECISION) / CAST(1000 AS DOUBLE PRECISION)) AS seconds,
     LISTAGG(CASE WHEN (step.place <= 200) THEN left(step.processid, 80) END,
@@ -278,13 +329,14 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid,
     c.toolid AS toolid, mod(max(c.attempt * 2 + c.ok), 2) AS ok, coalesce(max(nullif(c.toolnm, '')),
     c.toolid) AS label, min(coalesce(c.callno, 4611686018427387904)) AS number, min(coalesce(c.clock,
     CAST('99999999999999999999' AS VARCHAR(80)))) AS clock, min(c.day) AS first_day, max(c.day) AS last_day,
-    count(*) AS calls, sum(c.durationms) AS milliseconds
+    count(c.ok) AS calls, sum(c.durationms) AS milliseconds
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -298,24 +350,54 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
     AND work_session.sessionid = user_tool_mapping_hist.sessionid
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
-    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.userid, c.sessionid,
-    c.agentid, c.processid, c.toolid) AS uses) AS step GROUP BY step.userid, step.sessionid,
-    step.agentid) AS whole LEFT OUTER JOIN usersession ON usersession.userid = whole.userid
-    AND usersession.sessionid = whole.sessionid ORDER BY 2, 1;
+    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
+    CAST('cache_hit' AS VARCHAR(36)))) AS c GROUP BY c.userid, c.sessionid, c.agentid, c.processid,
+    c.toolid) AS uses) AS step GROUP BY step.userid, step.sessionid, step.agentid
+HAVING min(step.ok) IS NOT NULL) AS whole LEFT OUTER JOIN usersession ON usersession.userid = whole.userid
+    AND usersession.sessionid = whole.sessionid LEFT OUTER JOIN (SELECT ranked.userid AS userid,
+    ranked.sessionid AS sessionid, ranked.userprompt AS userprompt
+FROM (SELECT usersessionprocess.userid AS userid, usersessionprocess.sessionid AS sessionid,
+    usersessionprocess.userprompt AS userprompt, row_number() OVER (PARTITION BY usersessionprocess.userid,
+    usersessionprocess.sessionid ORDER BY usersessionprocess.processid) AS place
+FROM usersessionprocess JOIN usersession ON usersession.userid = usersessionprocess.userid
+    AND usersession.sessionid = usersessionprocess.sessionid
+    JOIN work_session ON work_session.userid = usersessionprocess.userid
+    AND work_session.sessionid = usersessionprocess.sessionid
+WHERE coalesce(usersession.userrequest, '') = '' AND coalesce(usersessionprocess.userprompt,
+    '') != '') AS ranked
+WHERE ranked.place = 1) AS opening ON opening.userid = usersession.userid
+    AND opening.sessionid = usersession.sessionid
+    LEFT OUTER JOIN derived_category ON derived_category.userid = usersession.userid
+    AND derived_category.requestkey = CASE WHEN (CASE WHEN (usersession.category = ''
+    OR left(usersession.category,
+    1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END IS NULL) THEN md5(coalesce(nullif(usersession.userrequest,
+    ''), opening.userprompt)) END ORDER BY 2, 1;
 
--- What the touched sessions' calls count now.
+-- Delete derived categories that no execution has any more.
+DELETE FROM derived_category WHERE derived_category.userid IN (SELECT work_session.userid
+FROM work_session)
+    AND ((derived_category.userid || '#' || derived_category.category) NOT IN (SELECT agent_execution.userid || '#' || agent_execution.category AS anon_1
+FROM agent_execution
+WHERE agent_execution.userid IN (SELECT work_session.userid
+FROM work_session)));
+
+-- Count the calls of the affected sessions as they are now.
 INSERT INTO work_call (agentid, toolid, toolnm, calls, errors, inputtokens, outputtokens,
     change) SELECT counted.agentid, counted.toolid, counted.name, counted.calls * 1 AS anon_1,
     counted.errors * 1 AS anon_2, counted.inputs * 1 AS anon_3, counted.outputs * 1 AS anon_4, 1
 FROM (SELECT c.agentid AS agentid, c.toolid AS toolid, coalesce(c.toolnm, '') AS name, count(*) AS calls,
-    CAST(sum(coalesce(1 - c.ok, 0)) AS BIGINT) AS errors, CAST(sum(coalesce(c.inputtokens,
-    0)) AS BIGINT) AS inputs, CAST(sum(coalesce(c.outputtokens, 0)) AS BIGINT) AS outputs
+    CAST(least(greatest(sum(CAST(1 - c.ok AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS errors, CAST(least(greatest(sum(CAST(coalesce(c.inputtokens,
+    0) AS BIGINT)), -4000000000000000000), 4000000000000000000) AS BIGINT) AS inputs,
+    CAST(least(greatest(sum(CAST(coalesce(c.outputtokens, 0) AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS outputs
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -332,57 +414,71 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.agentid, c.toolid,
     coalesce(c.toolnm, '')) AS counted;
 
--- The touched sessions' executions as they are.
-INSERT INTO work_execution (userid, sessionid, agentid, change, success, execution_date,
-    pattern_key) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid, 1,
-    agent_execution.success, agent_execution.execution_date, agent_execution.pattern_key
+-- Save the executions of the affected sessions as they are now.
+INSERT INTO work_execution (userid, sessionid, agentid, category, success, execution_date, pattern_key,
+    change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
+    agent_execution.category, agent_execution.success, agent_execution.execution_date,
+    agent_execution.pattern_key, 1
 FROM agent_execution JOIN work_session ON work_session.userid = agent_execution.userid
     AND work_session.sessionid = agent_execution.sessionid;
 
--- What changed per agent and day: new less old.
-INSERT INTO work_daily (agentid, execution_date, executions, successes) SELECT changed.agentid, changed.day,
-    changed.executions, changed.successes
-FROM (SELECT work_execution.agentid AS agentid, coalesce(work_execution.execution_date,
-    CAST('0001-01-01' AS DATE)) AS day, CAST(sum(work_execution.change) AS BIGINT) AS executions,
-    CAST(sum(work_execution.change * work_execution.success) AS BIGINT) AS successes
-FROM work_execution GROUP BY work_execution.agentid, coalesce(work_execution.execution_date,
-    CAST('0001-01-01' AS DATE))) AS changed
+-- Compute the change per agent, category and day: new counts minus old ones.
+INSERT INTO work_daily (agentid, category, execution_date, executions, successes) SELECT changed.agentid,
+    changed.category, changed.day, changed.executions, changed.successes
+FROM (SELECT work_execution.agentid AS agentid, work_execution.category AS category,
+    coalesce(work_execution.execution_date, CAST('0001-01-01' AS DATE)) AS day,
+    CAST(least(greatest(sum(CAST(work_execution.change AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions,
+    CAST(least(greatest(sum(CAST(work_execution.change * work_execution.success AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes
+FROM work_execution GROUP BY work_execution.agentid, work_execution.category,
+    coalesce(work_execution.execution_date, CAST('0001-01-01' AS DATE))) AS changed
 WHERE changed.executions != 0 OR changed.successes != 0;
 
--- Add it to the daily rollup.
+-- Add the changes to the daily rollup.
 MERGE INTO agent_daily USING work_daily ON agent_daily.agentid = work_daily.agentid
-    AND agent_daily.execution_date = work_daily.execution_date
-    WHEN MATCHED THEN UPDATE SET executions = agent_daily.executions + work_daily.executions,
-    successes = agent_daily.successes + work_daily.successes WHEN NOT MATCHED THEN INSERT (agentid,
-    execution_date, executions, successes) VALUES (work_daily.agentid, work_daily.execution_date,
+    AND agent_daily.category = work_daily.category AND agent_daily.execution_date = work_daily.execution_date
+    WHEN MATCHED THEN UPDATE SET executions = CAST(least(greatest(agent_daily.executions + work_daily.executions,
+    -4000000000000000000), 4000000000000000000) AS BIGINT),
+    successes = CAST(least(greatest(agent_daily.successes + work_daily.successes, -4000000000000000000),
+    4000000000000000000) AS BIGINT) WHEN NOT MATCHED THEN INSERT (agentid, category, execution_date,
+    executions, successes) VALUES (work_daily.agentid, work_daily.category, work_daily.execution_date,
     work_daily.executions, work_daily.successes);
 
--- A day without executions is no row.
+-- Delete days without executions.
 DELETE FROM agent_daily WHERE agent_daily.executions = 0;
 
--- What changed per agent and tool: new less old.
+-- Compute the change per agent and tool: new counts minus old ones.
 INSERT INTO work_tool (agentid, toolid, toolnm, calls, errors, inputtokens,
     outputtokens) SELECT total.agentid, total.toolid, total.toolnm, total.n0, total.n1, total.n2, total.n3
 FROM (SELECT work_call.agentid AS agentid, work_call.toolid AS toolid, work_call.toolnm AS toolnm,
-    CAST(sum(work_call.calls) AS BIGINT) AS n0, CAST(sum(work_call.errors) AS BIGINT) AS n1,
-    CAST(sum(work_call.inputtokens) AS BIGINT) AS n2, CAST(sum(work_call.outputtokens) AS BIGINT) AS n3
+    CAST(least(greatest(sum(CAST(work_call.calls AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS n0, CAST(least(greatest(sum(CAST(work_call.errors AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS n1,
+    CAST(least(greatest(sum(CAST(work_call.inputtokens AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS n2, CAST(least(greatest(sum(CAST(work_call.outputtokens AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS n3
 FROM work_call GROUP BY work_call.agentid, work_call.toolid, work_call.toolnm) AS total
 WHERE total.n0 != 0 OR total.n1 != 0 OR total.n2 != 0 OR total.n3 != 0;
 
--- Add it to the rollup of tools.
+-- Add the changes to the rollup of tools.
 MERGE INTO agent_tool USING work_tool ON agent_tool.agentid = work_tool.agentid
     AND agent_tool.toolid = work_tool.toolid AND agent_tool.toolnm = work_tool.toolnm
-    WHEN MATCHED THEN UPDATE SET calls = agent_tool.calls + work_tool.calls,
-    errors = agent_tool.errors + work_tool.errors,
-    inputtokens = agent_tool.inputtokens + work_tool.inputtokens,
-    outputtokens = agent_tool.outputtokens + work_tool.outputtokens WHEN NOT MATCHED THEN INSERT (agentid,
-    toolid, toolnm, calls, errors, inputtokens, outputtokens) VALUES (work_tool.agentid, work_tool.toolid,
+    WHEN MATCHED THEN UPDATE SET calls = CAST(least(greatest(agent_tool.calls + work_tool.calls,
+    -4000000000000000000), 4000000000000000000) AS BIGINT),
+    errors = CAST(least(greatest(agent_tool.errors + work_tool.errors, -4000000000000000000),
+    4000000000000000000) AS BIGINT),
+    inputtokens = CAST(least(greatest(agent_tool.inputtokens + work_tool.inputtokens, -4000000000000000000),
+    4000000000000000000) AS BIGINT),
+    outputtokens = CAST(least(greatest(agent_tool.outputtokens + work_tool.outputtokens,
+    -4000000000000000000), 4000000000000000000) AS BIGINT) WHEN NOT MATCHED THEN INSERT (agentid, toolid,
+    toolnm, calls, errors, inputtokens, outputtokens) VALUES (work_tool.agentid, work_tool.toolid,
     work_tool.toolnm, work_tool.calls, work_tool.errors, work_tool.inputtokens, work_tool.outputtokens);
 
--- A tool without calls is no row.
+-- Delete tools without calls.
 DELETE FROM agent_tool WHERE agent_tool.calls = 0;
 
--- Users whose patterns changed, or have a day that lay in the future.
+-- Find users whose patterns changed, or had a day in the future.
 INSERT INTO work_user (userid) SELECT work_execution.userid
 FROM work_execution UNION SELECT user_process_patterns.userid
 FROM user_process_patterns
@@ -391,15 +487,16 @@ FROM refresh_watermark), (SELECT max(refresh_terms.as_of) AS max_2
 FROM refresh_terms)), (SELECT max(refresh_terms.as_of) AS max_2
 FROM refresh_terms));
 
--- Those users' patterns and their scores.
+-- Find the patterns of those users, and compute their scores.
 INSERT INTO work_pattern (userid, category, agent_sequence, process_pattern, tool_sequence, pattern_key,
     execution_count, success_count, avg_execution_time, first_used_date, last_used_date, decay_date,
     pattern_score) SELECT q.user_id, q.category, q.agent_id, q.process_pattern, q.tool_sequence,
     q.pattern_key, q.executions, q.successes, q.seconds, q.first_day, q.last_day, q.decay_day,
     CAST(q.executions AS DOUBLE PRECISION) * CASE
-    WHEN (q.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.05 AS DOUBLE PRECISION) * greatest(0,
+    WHEN (q.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.05 AS DOUBLE PRECISION) * greatest(0,
     DATEDIFF(day, q.decay_day, least(q.newest, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms))))) END * power((CAST(q.successes AS DOUBLE PRECISION) / CAST(q.executions AS DOUBLE PRECISION)),
+FROM refresh_terms)))),
+    CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(q.successes AS DOUBLE PRECISION) / CAST(q.executions AS DOUBLE PRECISION)),
     2) AS anon_1
 FROM (SELECT p.user_id AS user_id, p.category AS category, p.agent_id AS agent_id,
     p.process_pattern AS process_pattern, p.tool_sequence AS tool_sequence, p.pattern_key AS pattern_key,
@@ -409,7 +506,8 @@ FROM (SELECT p.user_id AS user_id, p.category AS category, p.agent_id AS agent_i
 FROM (SELECT min(agent_execution.userid) AS user_id, min(agent_execution.category) AS category,
     min(agent_execution.agentid) AS agent_id, min(agent_execution.process_pattern) AS process_pattern,
     min(agent_execution.tool_sequence) AS tool_sequence, agent_execution.pattern_key AS pattern_key,
-    count(*) AS executions, CAST(sum(agent_execution.success) AS BIGINT) AS successes,
+    count(*) AS executions, CAST(least(greatest(sum(CAST(agent_execution.success AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes,
     avg(agent_execution.seconds) AS seconds, min(agent_execution.first_date) AS first_day,
     max(agent_execution.execution_date) AS last_day
 FROM agent_execution
@@ -427,10 +525,10 @@ WHERE user_process_patterns.userid IN (SELECT work_user.userid
 FROM work_user) AND (user_process_patterns.pattern_key NOT IN (SELECT work_execution.pattern_key
 FROM work_execution))) AS p) AS q;
 
--- Take those users' patterns out.
+-- Delete the patterns of those users.
 DELETE FROM user_process_patterns USING work_user WHERE user_process_patterns.userid = work_user.userid;
 
--- Put the patterns in; from the 80th percentile of their user up they are recommended.
+-- Insert the patterns; from the 80th percentile of their user and category up they are recommended.
 INSERT INTO user_process_patterns (userid, category, agent_sequence, process_pattern, tool_sequence,
     pattern_key, execution_count, success_count, avg_execution_time, first_used_date, last_used_date,
     decay_date, pattern_score, is_recommended) SELECT work_pattern.userid, work_pattern.category,
@@ -439,123 +537,187 @@ INSERT INTO user_process_patterns (userid, category, agent_sequence, process_pat
     work_pattern.avg_execution_time, work_pattern.first_used_date, work_pattern.last_used_date,
     work_pattern.decay_date, work_pattern.pattern_score, CASE WHEN (work_pattern.success_count > 0
     AND work_pattern.pattern_score >= best.threshold * CAST(0.999999999 AS DOUBLE PRECISION)) THEN TRUE ELSE FALSE END AS anon_1
-FROM work_pattern JOIN (SELECT work_pattern.userid AS userid,
+FROM work_pattern JOIN (SELECT work_pattern.userid AS userid, work_pattern.category AS category,
     percentile_cont(0.8) WITHIN GROUP (ORDER BY work_pattern.pattern_score) AS threshold
-FROM work_pattern GROUP BY work_pattern.userid) AS best ON best.userid = work_pattern.userid;
+FROM work_pattern GROUP BY work_pattern.userid,
+    work_pattern.category) AS best ON best.userid = work_pattern.userid
+    AND best.category = work_pattern.category;
 
--- Empty agent_score_summary; DELETE, not TRUNCATE, which would commit.
+-- Empty agent_score_summary by DELETE, because TRUNCATE would commit.
 DELETE FROM agent_score_summary;
 
--- Every agent's score and evidence as of the day.
+-- Compute every agent's score and evidence as of the day.
 INSERT INTO agent_score_summary (domainid, agentid, agentnm, total_executions, success_count, failure_count,
-    success_rate, last_execution_date, decay_date, days_since_last_exec, time_decay_factor, calculated_score,
-    score_weight, evidence_score, evidence_low, evidence_high, updated_at) SELECT scored.domain_id,
-    scored.agent_id, scored.name, scored.executions, scored.successes, scored.failures, scored.success_rate,
-    scored.last_day, scored.decay_day, scored.days_since, scored.decay, scored.score, scored.weight,
-    scored.evidence, scored.evidence_low, scored.evidence_high, CAST((SELECT max(refresh_terms.as_of) AS max_1
+    success_rate, last_execution_date, days_since_last_exec, time_decay_factor, calculated_score,
+    evidence_score, evidence_executions, domain_rate, updated_at) WITH cell AS
+(SELECT rated.domain_id AS domain_id, rated.agent_id AS agent_id, rated.name AS name,
+    rated.own_day AS own_day, rated.category AS category, rated.executions AS executions,
+    rated.successes AS successes, rated.last_day AS last_day, rated.weighed AS weighed, rated.good AS good,
+    rated.domain_rate AS domain_rate, rated.good - rated.weighed * rated.domain_rate AS residual
+FROM (SELECT sums.domain_id AS domain_id, sums.agent_id AS agent_id, sums.name AS name,
+    sums.own_day AS own_day, sums.category AS category, sums.executions AS executions,
+    sums.successes AS successes, sums.last_day AS last_day, sums.weighed AS weighed, sums.good AS good,
+    (CAST(sum(sums.good) OVER (PARTITION BY sums.domain_id) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(sum(sums.weighed) OVER (PARTITION BY sums.domain_id) + CAST(2.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS domain_rate
+FROM (SELECT rows_.domain_id AS domain_id, rows_.agent_id AS agent_id, rows_.name AS name,
+    rows_.own_day AS own_day, rows_.category AS category,
+    CAST(least(greatest(sum(CAST(rows_.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(rows_.successes AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(rows_.day) AS last_day,
+    sum(CAST(rows_.executions AS DOUBLE PRECISION) * CASE
+    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
+    least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
+    rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
+FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS weighed,
+    sum(CAST(rows_.successes AS DOUBLE PRECISION) * CASE
+    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
+    least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
+    rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
+FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS good
+FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
+    agent.agentid) AS name, agent_daily.category AS category, agent_daily.executions AS executions,
+    agent_daily.successes AS successes, nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE)) AS day, coalesce(nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE)), min(nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid)) AS weigh_day,
+    least(max(nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid), (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms)) AS own_day
+FROM agent_daily JOIN agent ON agent.agentid = agent_daily.agentid
+WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domain_id, rows_.agent_id, rows_.name,
+    rows_.own_day, rows_.category) AS sums) AS rated),
+category_1 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell GROUP BY cell.domain_id, cell.category),
+agent_1 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_1.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_1 ON category_1.domain_id = cell.domain_id
+    AND category_1.category = cell.category GROUP BY cell.agent_id),
+category_2 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual - cell.weighed * agent_1.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell JOIN agent_1 ON agent_1.agent_id = cell.agent_id GROUP BY cell.domain_id, cell.category),
+agent_2 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_2.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_2 ON category_2.domain_id = cell.domain_id
+    AND category_2.category = cell.category GROUP BY cell.agent_id),
+category_3 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual - cell.weighed * agent_2.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell JOIN agent_2 ON agent_2.agent_id = cell.agent_id GROUP BY cell.domain_id, cell.category),
+agent_3 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_3.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_3 ON category_3.domain_id = cell.domain_id
+    AND category_3.category = cell.category GROUP BY cell.agent_id),
+category_4 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual - cell.weighed * agent_3.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell JOIN agent_3 ON agent_3.agent_id = cell.agent_id GROUP BY cell.domain_id, cell.category),
+agent_4 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_4.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
+    AND category_4.category = cell.category GROUP BY cell.agent_id)
+ SELECT scored.domain_id, scored.agent_id, scored.name, scored.executions, scored.successes, scored.failures,
+    scored.success_rate, scored.last_day, scored.days_since, scored.decay, scored.score, scored.evidence,
+    scored.evidence_executions, scored.domain_rate, CAST((SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms) AS TIMESTAMP WITHOUT TIME ZONE) AS anon_1
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
     agents.executions - agents.successes AS failures,
     (CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)) AS success_rate,
-    agents.last_day AS last_day, agents.decay_day AS decay_day, CASE
-    WHEN (agents.last_day IS NOT NULL) THEN greatest(0, DATEDIFF(day, agents.last_day,
-    (SELECT max(refresh_terms.as_of) AS max_1
+    agents.last_day AS last_day, CASE WHEN (agents.last_day IS NOT NULL) THEN greatest(0, DATEDIFF(day,
+    agents.last_day, (SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms))) END AS days_since, CASE
-    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
-    DATEDIFF(day, agents.decay_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms)))) END AS decay, CAST(agents.executions AS DOUBLE PRECISION) * CASE
-    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
-    DATEDIFF(day, agents.decay_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms)))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
-    2) AS score, CAST(agents.executions AS DOUBLE PRECISION) * CASE
-    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
-    DATEDIFF(day, agents.decay_day, least(agents.newest, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms))))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
-    2) AS weight,
-    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS evidence,
-    greatest(CAST(0.0 AS DOUBLE PRECISION),
-    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) - CAST(1.6448536269514722 AS DOUBLE PRECISION) * sqrt((CAST((CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) * (CAST(1.0 AS DOUBLE PRECISION) - (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION))) AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)))) AS evidence_low,
-    least(CAST(1.0 AS DOUBLE PRECISION),
-    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) + CAST(1.6448536269514722 AS DOUBLE PRECISION) * sqrt((CAST((CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) * (CAST(1.0 AS DOUBLE PRECISION) - (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION))) AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)))) AS evidence_high
-FROM (SELECT sums.domain_id AS domain_id, sums.agent_id AS agent_id, sums.name AS name,
-    sums.executions AS executions, sums.successes AS successes, sums.last_day AS last_day,
-    sums.weighed AS weighed, sums.good AS good,
-    (CAST(sum(sums.good) OVER (PARTITION BY sums.domain_id) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(sum(sums.weighed) OVER (PARTITION BY sums.domain_id) + CAST(2.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS prior,
-    coalesce(sums.last_day, min(sums.last_day) OVER (PARTITION BY sums.domain_id)) AS decay_day,
-    max(sums.last_day) OVER (PARTITION BY sums.domain_id) AS newest
-FROM (SELECT rows_.domain_id AS domain_id, rows_.agent_id AS agent_id, rows_.name AS name,
-    CAST(sum(rows_.executions) AS BIGINT) AS executions, CAST(sum(rows_.successes) AS BIGINT) AS successes,
-    max(rows_.day) AS last_day, sum(CAST(rows_.executions AS DOUBLE PRECISION) * CASE
-    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
-    (CAST(greatest(0, DATEDIFF(day, rows_.weigh_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms))) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
-FROM refresh_terms) AS DOUBLE PRECISION))) END) AS weighed,
-    sum(CAST(rows_.successes AS DOUBLE PRECISION) * CASE
-    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
-    (CAST(greatest(0, DATEDIFF(day, rows_.weigh_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms))) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
-FROM refresh_terms) AS DOUBLE PRECISION))) END) AS good
-FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
-    agent.agentid) AS name, agent_daily.executions AS executions, agent_daily.successes AS successes,
-    nullif(agent_daily.execution_date, CAST('0001-01-01' AS DATE)) AS day,
-    coalesce(nullif(agent_daily.execution_date, CAST('0001-01-01' AS DATE)),
-    min(nullif(agent_daily.execution_date,
-    CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid)) AS weigh_day
-FROM agent_daily JOIN agent ON agent.agentid = agent_daily.agentid
-WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domain_id, rows_.agent_id,
-    rows_.name) AS sums) AS agents) AS scored;
+    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, agents.decay_day, agents.own_day)), CAST(700.0 AS DOUBLE PRECISION))) END AS decay,
+    CAST(agents.executions AS DOUBLE PRECISION) * CASE
+    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, agents.decay_day, agents.own_day)),
+    CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
+    2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
+    agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate
+FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
+    counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.executions AS executions,
+    counted.successes AS successes, counted.last_day AS last_day, counted.weighed AS weighed,
+    coalesce(counted.last_day, min(counted.last_day) OVER (PARTITION BY counted.domain_id)) AS decay_day
+FROM (SELECT cell.domain_id AS domain_id, cell.agent_id AS agent_id, cell.name AS name,
+    cell.own_day AS own_day, cell.domain_rate AS domain_rate,
+    CAST(least(greatest(sum(CAST(cell.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(cell.successes AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(cell.last_day) AS last_day,
+    sum(cell.weighed) AS weighed
+FROM cell GROUP BY cell.domain_id, cell.agent_id, cell.name, cell.own_day,
+    cell.domain_rate) AS counted) AS agents JOIN agent_4 ON agent_4.agent_id = agents.agent_id) AS scored;
 
--- Empty tool_error_summary; DELETE, not TRUNCATE, which would commit.
+-- Empty tool_error_summary by DELETE, because TRUNCATE would commit.
 DELETE FROM tool_error_summary;
 
--- Errors per agent, and which tools failed.
+-- Count errors per agent, and list the tools that failed.
 INSERT INTO tool_error_summary (domainid, agentid, agentnm, total_errors, total_executions, error_rate,
     failed_tools) SELECT per_tool.domainid, per_tool.agentid, per_tool.name,
-    CAST(sum(per_tool.errors) AS BIGINT) AS sum_1, CAST(sum(per_tool.calls) AS BIGINT) AS sum_2,
-    (CAST(sum(per_tool.errors) AS DOUBLE PRECISION) / CAST(sum(per_tool.calls) AS DOUBLE PRECISION)) AS ratio_1,
-    LISTAGG(CASE WHEN (per_tool.errors > 0) THEN left(per_tool.tool, 100) ELSE NULL END,
-    ', ') WITHIN GROUP (ORDER BY CASE WHEN (per_tool.errors > 0) THEN left(per_tool.tool,
-    100) ELSE NULL END) AS list_agg_1
+    CAST(least(greatest(sum(CAST(per_tool.errors AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS least_1, CAST(least(greatest(sum(CAST(per_tool.calls AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS least_2,
+    (CAST(CAST(least(greatest(sum(CAST(per_tool.errors AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS DOUBLE PRECISION) / CAST(CAST(least(greatest(sum(CAST(per_tool.calls AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS DOUBLE PRECISION)) AS ratio_1, LISTAGG(CASE
+    WHEN (per_tool.errors > 0 AND per_tool.place <= 100) THEN left(per_tool.tool, 100) ELSE NULL END,
+    ', ') WITHIN GROUP (ORDER BY CASE WHEN (per_tool.errors > 0
+    AND per_tool.place <= 100) THEN left(per_tool.tool, 100) ELSE NULL END) || CASE
+    WHEN (CAST(least(greatest(sum(CAST(CASE WHEN (per_tool.errors > 0) THEN 1 ELSE 0 END AS BIGINT)),
+    -4000000000000000000),
+    4000000000000000000) AS BIGINT) - 100 > 0) THEN ', and ' || CAST(CAST(least(greatest(sum(CAST(CASE
+    WHEN (per_tool.errors > 0) THEN 1 ELSE 0 END AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) - 100 AS VARCHAR(20)) || ' more' ELSE '' END AS anon_1
+FROM (SELECT sums.domainid AS domainid, sums.agentid AS agentid, sums.name AS name, sums.tool AS tool,
+    sums.errors AS errors, sums.calls AS calls, row_number() OVER (PARTITION BY sums.domainid, sums.agentid,
+    sums.name ORDER BY CASE WHEN (sums.errors > 0) THEN 0 ELSE 1 END, sums.tool) AS place
 FROM (SELECT rows_.domainid AS domainid, rows_.agentid AS agentid, rows_.name AS name, rows_.tool AS tool,
-    sum(rows_.errors) AS errors, sum(rows_.calls) AS calls
+    CAST(least(greatest(sum(CAST(rows_.errors AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS errors, CAST(least(greatest(sum(CAST(rows_.calls AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS calls
 FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(agent.agentnm,
     agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors,
     coalesce(nullif(agent_tool.toolnm, ''), nullif(tool.toolnm, ''), agent_tool.toolid) AS tool
 FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid
     LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid AND tool.toolid = agent_tool.toolid
 WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domainid, rows_.agentid, rows_.name,
-    rows_.tool) AS per_tool GROUP BY per_tool.domainid, per_tool.agentid, per_tool.name
-HAVING sum(per_tool.errors) > 0;
+    rows_.tool) AS sums) AS per_tool GROUP BY per_tool.domainid, per_tool.agentid, per_tool.name
+HAVING CAST(least(greatest(sum(CAST(per_tool.errors AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) > 0;
 
--- Empty work_change; DELETE, not TRUNCATE, which would commit.
+-- Empty work_change by DELETE, because TRUNCATE would commit.
 DELETE FROM work_change;
 
--- Empty work_session; DELETE, not TRUNCATE, which would commit.
+-- Empty work_session by DELETE, because TRUNCATE would commit.
 DELETE FROM work_session;
 
--- Empty work_execution; DELETE, not TRUNCATE, which would commit.
+-- Empty work_execution by DELETE, because TRUNCATE would commit.
 DELETE FROM work_execution;
 
--- Empty work_call; DELETE, not TRUNCATE, which would commit.
+-- Empty work_call by DELETE, because TRUNCATE would commit.
 DELETE FROM work_call;
 
--- Empty work_daily; DELETE, not TRUNCATE, which would commit.
+-- Empty work_daily by DELETE, because TRUNCATE would commit.
 DELETE FROM work_daily;
 
--- Empty work_tool; DELETE, not TRUNCATE, which would commit.
+-- Empty work_tool by DELETE, because TRUNCATE would commit.
 DELETE FROM work_tool;
 
--- Empty work_user; DELETE, not TRUNCATE, which would commit.
+-- Empty work_user by DELETE, because TRUNCATE would commit.
 DELETE FROM work_user;
 
--- Empty work_pattern; DELETE, not TRUNCATE, which would commit.
+-- Empty work_pattern by DELETE, because TRUNCATE would commit.
 DELETE FROM work_pattern;
 
--- Empty refresh_watermark; DELETE, not TRUNCATE, which would commit.
+-- Empty refresh_watermark by DELETE, because TRUNCATE would commit.
 DELETE FROM refresh_watermark;
 
--- How far this refresh saw.
+-- Store how far this refresh has read.
 INSERT INTO refresh_watermark (name, as_of, seen_until) SELECT CAST('refresh' AS VARCHAR(28)) AS name,
     (SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms) AS as_of, max(greatest(landed._record_create_time,

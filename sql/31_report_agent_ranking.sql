@@ -1,56 +1,105 @@
--- Agents by score, in each domain, as of the day of the terms.
+-- List agents by score, in each domain, as of the day in refresh_terms.
 
-SELECT s.domain_id, s.agent_id, s.name, s.executions, s.successes, s.failures, s.success_rate, s.last_day,
-    s.days_since, s.decay, s.score, s.evidence, s.evidence_low, s.evidence_high,
-    rank() OVER (PARTITION BY s.domain_id ORDER BY s.weight DESC) AS score_rank
+WITH cell AS
+(SELECT rated.domain_id AS domain_id, rated.agent_id AS agent_id, rated.name AS name,
+    rated.own_day AS own_day, rated.category AS category, rated.executions AS executions,
+    rated.successes AS successes, rated.last_day AS last_day, rated.weighed AS weighed, rated.good AS good,
+    rated.domain_rate AS domain_rate, rated.good - rated.weighed * rated.domain_rate AS residual
+FROM (SELECT sums.domain_id AS domain_id, sums.agent_id AS agent_id, sums.name AS name,
+    sums.own_day AS own_day, sums.category AS category, sums.executions AS executions,
+    sums.successes AS successes, sums.last_day AS last_day, sums.weighed AS weighed, sums.good AS good,
+    (CAST(sum(sums.good) OVER (PARTITION BY sums.domain_id) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(sum(sums.weighed) OVER (PARTITION BY sums.domain_id) + CAST(2.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS domain_rate
+FROM (SELECT rows_.domain_id AS domain_id, rows_.agent_id AS agent_id, rows_.name AS name,
+    rows_.own_day AS own_day, rows_.category AS category,
+    CAST(least(greatest(sum(CAST(rows_.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(rows_.successes AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(rows_.day) AS last_day,
+    sum(CAST(rows_.executions AS DOUBLE PRECISION) * CASE
+    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
+    least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
+    rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
+FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS weighed,
+    sum(CAST(rows_.successes AS DOUBLE PRECISION) * CASE
+    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
+    least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
+    rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
+FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS good
+FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
+    agent.agentid) AS name, agent_daily.category AS category, agent_daily.executions AS executions,
+    agent_daily.successes AS successes, nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE)) AS day, coalesce(nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE)), min(nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid)) AS weigh_day,
+    least(max(nullif(agent_daily.execution_date,
+    CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid), (SELECT max(refresh_terms.as_of) AS max_1
+FROM refresh_terms)) AS own_day
+FROM agent_daily JOIN agent ON agent.agentid = agent_daily.agentid
+WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domain_id, rows_.agent_id, rows_.name,
+    rows_.own_day, rows_.category) AS sums) AS rated),
+category_1 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell GROUP BY cell.domain_id, cell.category),
+agent_1 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_1.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_1 ON category_1.domain_id = cell.domain_id
+    AND category_1.category = cell.category GROUP BY cell.agent_id),
+category_2 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual - cell.weighed * agent_1.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell JOIN agent_1 ON agent_1.agent_id = cell.agent_id GROUP BY cell.domain_id, cell.category),
+agent_2 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_2.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_2 ON category_2.domain_id = cell.domain_id
+    AND category_2.category = cell.category GROUP BY cell.agent_id),
+category_3 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual - cell.weighed * agent_2.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell JOIN agent_2 ON agent_2.agent_id = cell.agent_id GROUP BY cell.domain_id, cell.category),
+agent_3 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_3.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_3 ON category_3.domain_id = cell.domain_id
+    AND category_3.category = cell.category GROUP BY cell.agent_id),
+category_4 AS
+(SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
+    WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual - cell.weighed * agent_3.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
+FROM cell JOIN agent_3 ON agent_3.agent_id = cell.agent_id GROUP BY cell.domain_id, cell.category),
+agent_4 AS
+(SELECT cell.agent_id AS agent_id,
+    (CAST(sum(cell.residual - cell.weighed * category_4.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
+FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
+    AND category_4.category = cell.category GROUP BY cell.agent_id)
+ SELECT s.domain_id, s.agent_id, s.name, s.executions, s.successes, s.failures, s.success_rate, s.last_day,
+    s.days_since, s.decay, s.score, s.evidence, s.evidence_executions, s.domain_rate,
+    rank() OVER (PARTITION BY s.domain_id ORDER BY s.score DESC) AS score_rank
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
     agents.executions - agents.successes AS failures,
     (CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)) AS success_rate,
-    agents.last_day AS last_day, agents.decay_day AS decay_day, CASE
-    WHEN (agents.last_day IS NOT NULL) THEN greatest(0, DATEDIFF(day, agents.last_day,
-    (SELECT max(refresh_terms.as_of) AS max_1
+    agents.last_day AS last_day, CASE WHEN (agents.last_day IS NOT NULL) THEN greatest(0, DATEDIFF(day,
+    agents.last_day, (SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms))) END AS days_since, CASE
-    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
-    DATEDIFF(day, agents.decay_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms)))) END AS decay, CAST(agents.executions AS DOUBLE PRECISION) * CASE
-    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
-    DATEDIFF(day, agents.decay_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms)))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
-    2) AS score, CAST(agents.executions AS DOUBLE PRECISION) * CASE
-    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(CAST(-0.1 AS DOUBLE PRECISION) * greatest(0,
-    DATEDIFF(day, agents.decay_day, least(agents.newest, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms))))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
-    2) AS weight,
-    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS evidence,
-    greatest(CAST(0.0 AS DOUBLE PRECISION),
-    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) - CAST(1.6448536269514722 AS DOUBLE PRECISION) * sqrt((CAST((CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) * (CAST(1.0 AS DOUBLE PRECISION) - (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION))) AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)))) AS evidence_low,
-    least(CAST(1.0 AS DOUBLE PRECISION),
-    (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) + CAST(1.6448536269514722 AS DOUBLE PRECISION) * sqrt((CAST((CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) * (CAST(1.0 AS DOUBLE PRECISION) - (CAST(agents.good + CAST(4.0 AS DOUBLE PRECISION) * agents.prior AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION))) AS DOUBLE PRECISION) / CAST(agents.weighed + CAST(4.0 AS DOUBLE PRECISION) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)))) AS evidence_high
-FROM (SELECT sums.domain_id AS domain_id, sums.agent_id AS agent_id, sums.name AS name,
-    sums.executions AS executions, sums.successes AS successes, sums.last_day AS last_day,
-    sums.weighed AS weighed, sums.good AS good,
-    (CAST(sum(sums.good) OVER (PARTITION BY sums.domain_id) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(sum(sums.weighed) OVER (PARTITION BY sums.domain_id) + CAST(2.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS prior,
-    coalesce(sums.last_day, min(sums.last_day) OVER (PARTITION BY sums.domain_id)) AS decay_day,
-    max(sums.last_day) OVER (PARTITION BY sums.domain_id) AS newest
-FROM (SELECT rows_.domain_id AS domain_id, rows_.agent_id AS agent_id, rows_.name AS name,
-    CAST(sum(rows_.executions) AS BIGINT) AS executions, CAST(sum(rows_.successes) AS BIGINT) AS successes,
-    max(rows_.day) AS last_day, sum(CAST(rows_.executions AS DOUBLE PRECISION) * CASE
-    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
-    (CAST(greatest(0, DATEDIFF(day, rows_.weigh_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms))) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
-FROM refresh_terms) AS DOUBLE PRECISION))) END) AS weighed,
-    sum(CAST(rows_.successes AS DOUBLE PRECISION) * CASE
-    WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
-    (CAST(greatest(0, DATEDIFF(day, rows_.weigh_day, (SELECT max(refresh_terms.as_of) AS max_1
-FROM refresh_terms))) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
-FROM refresh_terms) AS DOUBLE PRECISION))) END) AS good
-FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
-    agent.agentid) AS name, agent_daily.executions AS executions, agent_daily.successes AS successes,
-    nullif(agent_daily.execution_date, CAST('0001-01-01' AS DATE)) AS day,
-    coalesce(nullif(agent_daily.execution_date, CAST('0001-01-01' AS DATE)),
-    min(nullif(agent_daily.execution_date,
-    CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid)) AS weigh_day
-FROM agent_daily JOIN agent ON agent.agentid = agent_daily.agentid
-WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domain_id, rows_.agent_id,
-    rows_.name) AS sums) AS agents) AS s ORDER BY s.domain_id, score_rank, s.agent_id;
+    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, agents.decay_day, agents.own_day)), CAST(700.0 AS DOUBLE PRECISION))) END AS decay,
+    CAST(agents.executions AS DOUBLE PRECISION) * CASE
+    WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
+    DATEDIFF(day, agents.decay_day, agents.own_day)),
+    CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
+    2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
+    agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate
+FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
+    counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.executions AS executions,
+    counted.successes AS successes, counted.last_day AS last_day, counted.weighed AS weighed,
+    coalesce(counted.last_day, min(counted.last_day) OVER (PARTITION BY counted.domain_id)) AS decay_day
+FROM (SELECT cell.domain_id AS domain_id, cell.agent_id AS agent_id, cell.name AS name,
+    cell.own_day AS own_day, cell.domain_rate AS domain_rate,
+    CAST(least(greatest(sum(CAST(cell.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(cell.successes AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(cell.last_day) AS last_day,
+    sum(cell.weighed) AS weighed
+FROM cell GROUP BY cell.domain_id, cell.agent_id, cell.name, cell.own_day,
+    cell.domain_rate) AS counted) AS agents
+    JOIN agent_4 ON agent_4.agent_id = agents.agent_id) AS s ORDER BY s.domain_id, score_rank, s.agent_id;

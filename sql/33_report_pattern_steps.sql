@@ -1,8 +1,10 @@
--- The steps of recommended patterns, in order.
+-- List the steps of recommended patterns, in order.
 
 SELECT agent_execution.pattern_key, step.processid, coalesce(max(usersessionprocess.procnm),
     '') AS process_name, step.agentid, step.toolid, max(step.label) AS tool_name,
-    CAST(sum(tries.calls) AS BIGINT) AS calls, CAST(sum(tries.good) AS BIGINT) AS successes
+    CAST(least(greatest(sum(CAST(tries.calls AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS calls, CAST(least(greatest(sum(CAST(tries.good AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes
 FROM agent_execution JOIN (SELECT uses.userid AS userid, uses.sessionid AS sessionid,
     uses.agentid AS agentid, uses.processid AS processid, uses.toolid AS toolid, uses.ok AS ok,
     uses.label AS label, uses.number AS number, uses.clock AS clock, uses.first_day AS first_day,
@@ -13,13 +15,14 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid,
     c.toolid AS toolid, mod(max(c.attempt * 2 + c.ok), 2) AS ok, coalesce(max(nullif(c.toolnm, '')),
     c.toolid) AS label, min(coalesce(c.callno, 4611686018427387904)) AS number, min(coalesce(c.clock,
     CAST('99999999999999999999' AS VARCHAR(80)))) AS clock, min(c.day) AS first_day, max(c.day) AS last_day,
-    count(*) AS calls, sum(c.durationms) AS milliseconds
+    count(c.ok) AS calls, sum(c.durationms) AS milliseconds
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -32,17 +35,21 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
-    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.userid, c.sessionid,
-    c.agentid, c.processid, c.toolid) AS uses) AS step ON agent_execution.userid = step.userid
+    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
+    CAST('cache_hit' AS VARCHAR(36)))) AS c GROUP BY c.userid, c.sessionid, c.agentid, c.processid,
+    c.toolid) AS uses) AS step ON agent_execution.userid = step.userid
     AND agent_execution.sessionid = step.sessionid AND agent_execution.agentid = step.agentid
     JOIN (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid,
-    c.processid AS processid, c.toolid AS toolid, count(*) AS calls, sum(c.ok) AS good
+    c.processid AS processid, c.toolid AS toolid, count(c.ok) AS calls,
+    CAST(least(greatest(sum(CAST(coalesce(c.ok, 0) AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS good
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
     user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
     '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
-    '') = CAST('error' AS VARCHAR(20))) THEN 0
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
     WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
@@ -55,10 +62,10 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
-    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.userid, c.sessionid,
-    c.agentid, c.processid, c.toolid) AS tries ON tries.userid = step.userid
-    AND tries.sessionid = step.sessionid AND tries.agentid = step.agentid
-    AND tries.processid = step.processid AND tries.toolid = step.toolid
+    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
+    CAST('cache_hit' AS VARCHAR(36)))) AS c GROUP BY c.userid, c.sessionid, c.agentid, c.processid,
+    c.toolid) AS tries ON tries.userid = step.userid AND tries.sessionid = step.sessionid
+    AND tries.agentid = step.agentid AND tries.processid = step.processid AND tries.toolid = step.toolid
     LEFT OUTER JOIN usersessionprocess ON usersessionprocess.userid = step.userid
     AND usersessionprocess.sessionid = step.sessionid AND usersessionprocess.processid = step.processid
 WHERE agent_execution.pattern_key IN (SELECT user_process_patterns.pattern_key

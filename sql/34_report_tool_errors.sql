@@ -1,4 +1,4 @@
--- Tool errors per agent, as the sample reports them.
+-- List tool errors per agent, as the sample reports them.
 
 SELECT tool_error_summary.agentid, tool_error_summary.agentnm, tool_error_summary.total_errors,
     tool_error_summary.total_executions, tool_error_summary.error_rate, tool_error_summary.failed_tools

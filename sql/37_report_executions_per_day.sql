@@ -1,4 +1,9 @@
--- Executions per agent and day; 0001-01-01 stands for those without a time.
+-- List executions per agent and day; without a time the day is 0001-01-01.
 
-SELECT agent_daily.agentid, agent_daily.execution_date, agent_daily.executions, agent_daily.successes
-FROM agent_daily ORDER BY agent_daily.agentid, agent_daily.execution_date;
+SELECT agent_daily.agentid, agent_daily.execution_date,
+    CAST(least(greatest(sum(CAST(agent_daily.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions,
+    CAST(least(greatest(sum(CAST(agent_daily.successes AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS successes
+FROM agent_daily GROUP BY agent_daily.agentid, agent_daily.execution_date ORDER BY agent_daily.agentid,
+    agent_daily.execution_date;

@@ -1,4 +1,4 @@
--- Tokens per agent and tool.
+-- List tokens per agent and tool.
 
 SELECT agent_tool.agentid, agent_tool.toolid, CASE
     WHEN (agent_tool.toolnm = '') THEN agent_tool.toolid ELSE agent_tool.toolnm END AS tool_name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,6 +17,10 @@ from hypothesis import settings as hypothesis_settings
 from agentmodel.config import Settings
 from agentmodel.embedded import DynamoServer, ValkeyServer
 
+# Many images set this. Each of the hundreds of programs that tests start would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # No deadline: how long an example takes says nothing about a promise, and processors are shared.
 hypothesis_settings.register_profile(
     "default",
@@ -24,15 +29,58 @@ hypothesis_settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 # For repeated runs of what another run has searched at length: `pytest --hypothesis-profile=brief`.
-hypothesis_settings.register_profile("brief", hypothesis_settings.get_profile("default"), max_examples=15)
+hypothesis_settings.register_profile(
+    "brief", hypothesis_settings.get_profile("default"), max_examples=15, derandomize=True
+)
+# For `scripts/mutants.py`, which runs the tests several times in one process, so that the methods have several objects.
+hypothesis_settings.register_profile(
+    "mutants",
+    hypothesis_settings.get_profile("brief"),
+    suppress_health_check=[
+        *hypothesis_settings.get_profile("brief").suppress_health_check,
+        HealthCheck.differing_executors,
+    ],
+)
+# Where a run decides about a change: the same examples every time, so that it says what the last run said.
+hypothesis_settings.register_profile("same", hypothesis_settings.get_profile("default"), derandomize=True)
 hypothesis_settings.load_profile("default")
 
 TEST_ENDPOINT = "AGENTMODEL_TEST_ENDPOINT"
 """URL of another DynamoDB engine to run the tests against; unset means moto's server."""
 
 
+LONGEST = (
+    "test_mcp",
+    "test_redshift_refresh",
+    "test_repository_pages",
+    "test_examples",
+    "test_suggest_faults",
+    "test_recorder_opentelemetry",
+    "test_redshift_data_api",
+    "test_redshift_feeds",
+    "test_recorder_numbers",
+    "test_types",
+)
+"""Files of more than 30 seconds of processor time in a run of all, or of one long test. They come first: a file stays
+on one worker, and the one that is last would be waited for."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep our order of files; by itself xdist hands out those with the fewest tests last, which are the longest."""
+    if hasattr(config.option, "loadscopereorder"):  # since xdist 3.7
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one worker more than processors with `-n auto`: some tests wait for a server or for a time-out."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that another DynamoDB engine can answer differently: `pytest -m table`."""
+    """Put the longest files first, and mark the tests that another DynamoDB engine can answer differently: `-m table`."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     for item in items:
         if "dynamodb_endpoint" in getattr(item, "fixturenames", ()):
             item.add_marker("table")
@@ -87,6 +135,7 @@ def settings(dynamodb_endpoint: str, valkey_url: str, tmp_path: Path) -> Setting
         access_key_id="test",
         secret_access_key="test",
         dynamodb_timeout=10.0,
+        guard_timeout=60.0,  # a busy machine decides nothing
         valkey_url=valkey_url,
         valkey_timeout=2.0,
         valkey_connect_timeout=1.0,

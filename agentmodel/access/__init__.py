@@ -1,1 +1,1 @@
-"""Station 1: requests come in; the access patterns and the recorder."""
+"""Station 1: read history by the eight access patterns, and record it."""

@@ -1,48 +1,65 @@
-"""Recorder: sessions, processes and tool calls as context managers, and the entities as they are; the hot path.
+"""Record sessions, processes and tool calls, by context managers or as entities. This is the hot path.
 
 A write goes into the journal (Valkey) and from there into the table; without Valkey it goes straight into the table.
-What is kept when something fails stands in the table of guarantees in the docs. Numbers (processes of a session,
-attempts of a call) are claimed with the write itself, so that two recorders never take the same one; the same call
-recorded twice is one item.
+The table of guarantees in the docs says what is kept when something fails. Numbers (processes of a session, attempts of
+a call) are claimed by the write itself, so two recorders never take the same one. A call that is recorded twice is one
+item.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import threading
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
+from functools import wraps
+from threading import get_ident
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 from agentmodel import keys
-from agentmodel.access.delivery import Delivery, History, Receipt, Work
-from agentmodel.access.repository import Repository
+from agentmodel._counts import count_or_none
+from agentmodel._log import logger
+from agentmodel._process import ForkSafeLock
+from agentmodel._text import error_text, error_type, storable_text, type_name
+from agentmodel._ttl import expiry
+from agentmodel.access._attempt_numbers import claimed_number
+from agentmodel.access._history_writer import HistoryWriter, PendingWrite
+from agentmodel.access._journal_sink import HistorySink
+from agentmodel.access._receipt import HistoryEntity, Receipt
+from agentmodel.access.pagination import split_readable
+from agentmodel.access.repository import Repository, SessionHistory
 from agentmodel.config import Settings
+from agentmodel.dynamo.entity import Entity, Item
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.dynamo.table import Table
-from agentmodel.dynamo.write import Writer
-from agentmodel.exceptions import ReviewPending, Unavailable, ValidationError
-from agentmodel.ttl import expiry
+from agentmodel.dynamo.writer import Writer, deferred
+from agentmodel.exceptions import (
+    CacheUnavailable,
+    ConfigurationError,
+    ReviewPending,
+    TableUnavailable,
+    Unavailable,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
+    from agentmodel.cache.drainer import SharedSink
     from agentmodel.cache.journal import Journal
-    from agentmodel.cache.recent import Recent
+    from agentmodel.cache.user_cache import UserCache
 
-__all__ = ["CallRecorder", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder", "running"]
+__all__ = ["CallRecorder", "HistoryEntity", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder"]
 
-T_co = TypeVar("T_co", bound=History, covariant=True)
-R = TypeVar("R", bound=History)
-_log = logging.getLogger(__name__)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_R = TypeVar("_R", bound=HistoryEntity)
+_log = logger(__name__)
 
-TEXT_BYTES = 65_535  # of one text: what a string inside Redshift's SUPER may hold
-_NAME_CHARACTERS = 200  # of a session's name, which is an index key
-_TOOL_NAMES = 10_000  # names kept at hand
-_NAME_SECONDS = 60.0  # for so long
+_NAME_CHARACTERS = 200  # longest name of a session; it is an index key
+_MAX_TOOL_NAMES = 10_000  # tool names that are cached in this process
+_TOOL_NAME_SECONDS = 60.0  # how long each of them is used
 _running: ContextVar[tuple[SessionRecorder, ProcessRecorder | None] | None] = ContextVar("running", default=None)
 
 
@@ -50,17 +67,19 @@ class Recorder:
     """Writes history.
 
     Args:
-        settings: Names durability and lifetimes.
+        settings: Sets the durability, and how many days history is kept.
         table: The table.
-        writer: Its writer.
-        repository: Names tools.
-        clock: Gives versions.
+        writer: Writes into the table.
+        repository: Looks up the names of tools and continued sessions.
+        clock: Returns the next version number.
         journal: The journal, or None.
-        recent: The user's own near copies, or None.
-        now: Gives the present time.
+        user_cache: The users' cached partitions, or None.
+        now: Returns the current time, with a time zone.
+        on_direct_write: Called with the items that were written straight into the table.
 
     Attributes:
-        observers: Called with what was kept, after it was kept; they do not hold records back for long.
+        observers: Functions that are called with the recorded entities once these are kept. Each delays `record`, so
+            it must return soon.
     """
 
     def __init__(
@@ -72,17 +91,25 @@ class Recorder:
         repository: Repository,
         clock: Callable[[], int],
         journal: Journal | None = None,
-        recent: Recent | None = None,
+        user_cache: UserCache | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_direct_write: Callable[[Sequence[Item]], object] | None = None,
     ) -> None:
         self._settings = settings
         self._repository = repository
         self._clock = clock
-        through = journal if settings.durability != "dynamodb" else None
-        self._delivery = Delivery(table, writer, journal=through, recent=recent)
+        self._table = table
+        self._writer = writer
+        usable_journal = journal if settings.durability != "dynamodb" else None
+        self._has_journal = usable_journal is not None
+        self._history_writer = HistoryWriter(
+            table, writer, journal=usable_journal, user_cache=user_cache, on_direct_write=on_direct_write
+        )
         self.now = now
         self._tool_names: dict[tuple[str, str], tuple[str, float]] = {}
-        self.observers: list[Callable[[Sequence[History]], None]] = []
+        self.observers: list[Callable[[Sequence[HistoryEntity]], None]] = []
+        self._open_blocks: WeakKeyDictionary[SessionRecorder, int] = WeakKeyDictionary()  # and the thread of each
+        self._blocks_lock = ForkSafeLock()
 
     # Context managers
 
@@ -96,153 +123,280 @@ class Recorder:
         session_id: str | None = None,
         started_at: datetime | None = None,
     ) -> SessionRecorder:
-        """A session of a user, recorded from ``with`` to the end of the block.
+        """Return a session of a user that is recorded while its ``with`` block runs.
 
         Args:
-            user_id: Who asks, such as ``USR001``.
-            request: What is asked, in the user's words.
-            category: The kind of request; plans are learnt per category.
-            name: The session's name; the beginning of the request when not given.
-            session_id: Continues this session, or makes it; a new one that sorts by time when not given.
-            started_at: When it began; now when not given.
+            user_id: The user who asks, such as ``USR001``.
+            request: The request in the user's words.
+            category: The kind of request. Plans are learnt for each category. Without one, or with one that begins with
+                ``~``, a category is derived from the request.
+            name: The session's name. By default it is the beginning of the request.
+            session_id: The session to continue, or to create under this id. By default a new session gets an id that
+                sorts by its start.
+            started_at: When the session began, with a time zone. By default it is now.
 
         Raises:
-            ValidationError: An id is none, a time has no zone.
+            ValidationError: An id has the wrong form, or the time has no zone.
         """
+        if name and not name.strip():
+            raise ValidationError("name", name, "must not be blank: leave it out to name the session by its request")
         began = started_at or self.now()
+        redacted = map(self._table.redaction.optional, (name, request, category))  # a cut find is none any more
         entity = UserSession(
             user_id=user_id,
             session_id=session_id or keys.new_session_id(began),
-            name=_name(name or request or category or "session"),
-            request=fitting(request),
-            category=category,
+            name=_name(*redacted, "session"),
+            request=storable_text(request),
+            category=storable_text(category),
             started_at=began,
         )
         return SessionRecorder(self, entity, new=session_id is None)
 
     # Entities
 
-    def record(self, entity: R) -> Receipt[R]:
-        """Write one entity of the history; what is claimed in the receipt is kept.
+    def record(self, entity: _R) -> Receipt[_R]:
+        """Write one entity of the history. When this returns, the entity is kept as the receipt says.
 
-        A `ToolExecution` whose number of the attempt is taken by another call gets the next one; see the receipt's
-        entity. Give it a ``call_id``, and recording it again is the same item.
+        If another call has the attempt number of a `ToolExecution`, it gets the next free one; the receipt's entity has
+        it. An execution with a ``call_id`` can be recorded again: it stays one item.
 
         Raises:
-            ValidationError: It is larger than DynamoDB takes, or a key cannot be made; nothing was sent.
-            JournalFull: The journal is at its bound and the table does not take it either.
-            HistoryUnavailable: Neither store takes it; nothing was kept.
+            ValidationError: The entity is larger than DynamoDB takes, or a key cannot be made. Nothing was sent.
+            JournalFull: The journal is full and the table does not take the write either.
+            HistoryUnavailable: Neither store takes the write; nothing was kept.
         """
         return self.record_many([entity])[0]
 
-    def record_many(self, entities: Sequence[R]) -> list[Receipt[R]]:
-        """Write entities of the history, in one round trip to the journal when there is one."""
+    def record_many(self, entities: Sequence[_R]) -> list[Receipt[_R]]:
+        """Write entities of the history, in one round trip to the journal when there is one; see `record`."""
         expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
-        works = [self._work(entity, expires_at) for entity in entities]
-        self._delivery.deliver(works)
-        receipts = [work.receipt for work in works if work.receipt is not None]
-        self._tell([receipt.entity for receipt in receipts if not receipt.repeated])
+        writes = [self._pending_write(entity, expires_at) for entity in entities]
+        self._history_writer.write(writes)
+        receipts = [write.receipt for write in writes if write.receipt is not None]
+        self._notify([receipt.entity for receipt in receipts if not receipt.repeated])
         return receipts
 
-    def _tell(self, recorded: Sequence[History]) -> None:
-        """Tell the observers what was kept; a store that does not answer them does not undo the record."""
+    def _notify(self, recorded: Sequence[HistoryEntity]) -> None:
+        """Pass the recorded entities to the observers; an observer that fails to reach its store undoes nothing."""
         for observer in self.observers:
             try:
                 observer(recorded)
             except Unavailable as error:
-                _log.warning("%d records were kept, but not everybody learnt of them: %s", len(recorded), error)
+                _log.warning("stored %d records; notifying an observer failed: %s", len(recorded), error)
 
     def tool_name(self, agent_id: str, tool_id: str) -> str:
-        """The name of a tool in the catalogue; its id when the catalogue does not know it or does not answer."""
-        name = self.known_tool_name(agent_id, tool_id)
+        """Return the name of a tool in the catalogue; its id when the catalogue lacks the tool or does not answer."""
+        name = self.cached_tool_name(agent_id, tool_id)
         if name is None:
             try:
                 tool = self._repository.tool(agent_id, tool_id)
             except Unavailable as error:
-                _log.warning("the name of %s %s is not known, its id is recorded: %s", agent_id, tool_id, error)
+                _log.warning("could not read the name of tool %s of %s; recording its id: %s", tool_id, agent_id, error)
                 tool = None
             name = tool_id if tool is None else tool.name
-            if len(self._tool_names) >= _TOOL_NAMES:
+            if len(self._tool_names) >= _MAX_TOOL_NAMES:
                 self._tool_names.clear()
-            self._tool_names[agent_id, tool_id] = name, monotonic() + _NAME_SECONDS
+            self._tool_names[agent_id, tool_id] = name, monotonic() + _TOOL_NAME_SECONDS
         return name
 
-    def known_tool_name(self, agent_id: str, tool_id: str) -> str | None:
-        """The name of a tool that was looked up within the last minute, or None."""
+    def cached_tool_name(self, agent_id: str, tool_id: str) -> str | None:
+        """Return the name of a tool that was looked up within the last minute, or None."""
         name, until = self._tool_names.get((agent_id, tool_id), (None, 0.0))
         return name if monotonic() < until else None
 
+    def opened(self, session: SessionRecorder) -> None:
+        """Note that this thread begins the block of a session."""
+        with self._blocks_lock:
+            self._open_blocks[session] = get_ident()
+
+    def left(self, session: SessionRecorder) -> None:
+        """Note that the block of a session has ended."""
+        with self._blocks_lock:
+            self._open_blocks.pop(session, None)
+
+    def has_session_elsewhere(self, thread: int) -> bool:
+        """Return whether another thread than this one is in the block of a session."""
+        with self._blocks_lock:
+            return any(other != thread for other in self._open_blocks.values())
+
     def open(self, session: UserSession, *, new: bool) -> None:
-        """Let the journal know which numbers a session has given: none when it is new, else those in the table."""
+        """Register a session's taken numbers in the journal: none when it is new, else those in the table."""
         partition = keys.SESSION_ITEMS.build(session.user_id, session.session_id)
-        self._delivery.open(session.user_id, partition, new=new)
+        self._history_writer.open(session.user_id, partition, new=new)
 
-    def continued(self, session: UserSession) -> tuple[UserSession, int]:
-        """A session as it is stored, with what is new of it, and the highest call number it has given."""
-        stored = self._repository.session(session.user_id, session.session_id)
+    def next_process_id(self, session: UserSession, call_id: str | None, *, new: bool) -> str:
+        """Return the id that the next process of a session should claim; see `HistoryWriter.next_process`."""
+        partition = keys.SESSION_ITEMS.build(session.user_id, session.session_id)
+        return keys.process_id(1 if new else self._history_writer.next_process(partition, call_id))
+
+    def continued(self, session: UserSession) -> UserSession | None:
+        """Return the stored session with the request, category and suggestion of the given one; None if there is none.
+
+        While the table does not answer and Valkey lacks the session, it is the given one, which is put together with
+        the stored one when it is written to the table.
+        """
+        try:
+            stored = self._repository.session(session.user_id, session.session_id)
+        except CacheUnavailable:
+            return None  # recording goes on in an outage of Valkey; what waits there is not known
+        except TableUnavailable as error:
+            if not self._has_journal:
+                raise
+            _log.warning("could not look up session %s; it is looked up when written: %s", session.session_id, error)
+            session.extra |= deferred("continue")
+            return session
+        if stored is not None:
+            for name in ("request", "category", "suggestion_id"):
+                value = getattr(session, name)
+                if value is not None:
+                    setattr(stored, name, value)
+        return stored
+
+    def resume(self, session: UserSession) -> tuple[UserSession, int, int]:
+        """Return the session to go on with, see `continued`, and its numbers.
+
+        While the table does not answer, and Valkey has no copy, the numbers go on at the seconds since 1970.
+
+        Returns:
+            The session, the highest number among its calls, and the highest among its processes; 0 for none.
+        """
+        stored = self.continued(session)
         if stored is None:
-            return session, 0
-        for name in ("request", "category", "suggestion_id"):
-            value = getattr(session, name)
-            if value is not None:
-                setattr(stored, name, value)
-        history = self._repository.session_history(session.user_id, session.session_id)
-        return stored, max((e.call_number or 0 for e in history.executions), default=0)
+            return session, 0, 0
+        history, is_whole = self.known_history(session.user_id, session.session_id)
+        processes = (claimed_number(process) for process in history.processes)
+        before = 0 if is_whole else int(self.now().timestamp())
+        return (
+            stored,
+            max((call.call_number or 0 for call in history.executions), default=before),
+            max((one.number - 1 for one in processes if one is not None), default=before),
+        )
 
-    def _work(self, entity: R, expires_at: datetime) -> Work[R]:
-        values = entity.attribute_values  # what is put there is of its attribute's form, and is not checked again
+    def known_history(self, user_id: str, session_id: str) -> tuple[SessionHistory, bool]:
+        """Return the history of a session, and whether it is all of it.
+
+        While the table does not answer and Valkey has no copy, it is what waits in the journal.
+
+        Raises:
+            TableUnavailable: The table does not answer, and there is no journal that does.
+        """
+        try:
+            return self._repository.session_history(user_id, session_id), True
+        except TableUnavailable as error:
+            try:
+                found = self._history_writer.pending(user_id, keys.SESSION_ITEMS.build(user_id, session_id))
+            except CacheUnavailable:
+                raise error from None
+        entities, unreadable = split_readable(found, UserSessionProcess, ToolExecution)
+        processes = tuple(one for one in entities if isinstance(one, UserSessionProcess))
+        executions = tuple(one for one in entities if isinstance(one, ToolExecution))
+        return SessionHistory(processes, executions, (), unreadable=tuple(unreadable)), False
+
+    def put_missing(self, owner: str, entities: Iterable[Entity]) -> list[Entity]:
+        """Put entities into the catalogue that it lacks, and return these; those that are there stay as they are.
+
+        While the table does not answer, the journal takes them all, and the drainer looks up which are missing.
+
+        Args:
+            owner: The user whose record needs them.
+            entities: Domains, agents, tools and users.
+
+        Raises:
+            TableUnavailable: The table does not answer, and there is no journal that does.
+        """
+        wanted = list(entities)
+        try:
+            stored = self._table.get_many([entity.key for entity in wanted])
+            missing = [entity for entity, found in zip(wanted, stored, strict=True) if found is None]
+            self._repository.put(*missing)
+        except TableUnavailable as error:
+            try:
+                self._history_writer.add_later(owner, wanted, self._clock())
+            except CacheUnavailable:
+                raise error from None
+            return wanted
+        return missing
+
+    def journal_sink(self) -> SharedSink:
+        """Return the sink for the journal's drainer, which keeps what others write into the table."""
+        return HistorySink(self._table, self._writer)
+
+    def _pending_write(self, entity: _R, expires_at: datetime) -> PendingWrite[_R]:
+        self._table.redaction.entity(entity)
+        values = entity.attribute_values  # set directly: these values need no check
         if values.get("call_id", "") is None:
             values["call_id"] = _new_call_id()
+        if values.get("error_type") is not None:
+            values["error_type"] = error_type(values["error_type"])
         values["version"] = version = self._clock()
         if values["expires_at"] is None:
             values["expires_at"] = expires_at
-        return Work(entity, version)
+        return PendingWrite(entity, version)
+
+
+def in_session(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Return a function that is called in the blocks that this thread is in now; see `AgentModel.in_session`."""
+    if _running.get() is None:
+        raise ConfigurationError(
+            "in_session() was called outside of a session: call it in the `with model.session(...)` block that the "
+            "function is to be recorded in"
+        )
+    around = copy_context()
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return around.copy().run(function, *args, **kwargs)  # a copy, as no two threads may run in one context
+
+    return call
 
 
 def running() -> tuple[SessionRecorder, ProcessRecorder | None] | None:
-    """The session of the innermost block that this thread or task is in, and its process if it is in one."""
+    """Return the session, and the process if any, of the innermost block that this thread or task is in."""
     return _running.get()
 
 
 class SessionRecorder:
-    """One session while it runs; made by `Recorder.session`.
+    """Records one session while it runs; made by `Recorder.session`.
 
-    An exception that leaves the block is recorded as the session's failure and raised again; being interrupted
-    (Ctrl-C, a cancelled task) is none, and neither is waiting for a person (`ReviewPending`). Without an outcome (see
+    An exception that leaves the block is recorded as the session's failure and raised again. An interruption (Ctrl-C, a
+    cancelled task) is not a failure, and neither is waiting for a person (`ReviewPending`). Without an outcome (see
     `succeed` and `fail`) the session counts as successful when all its tool calls were.
+
+    Attributes:
+        entity: The session as it is written.
     """
 
     def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool) -> None:
         self._recorder = recorder
         self._new = new
         self._calls = 0
-        self._counting = threading.Lock()  # threads may share a session
-        self._around: tuple[SessionRecorder, ProcessRecorder | None] | None = None
+        self._call_lock = ForkSafeLock()  # several threads may make calls in one session
+        self._outer: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
 
     @property
     def recorder(self) -> Recorder:
-        """What writes it."""
+        """The recorder that writes the session."""
         return self._recorder
 
     @property
     def new(self) -> bool:
-        """Whether it begins here, rather than goes on."""
+        """Whether the session was created here, not continued."""
         return self._new
 
     @property
     def user_id(self) -> str:
-        """The user."""
+        """The id of the user."""
         return self.entity.user_id
 
     @property
     def session_id(self) -> str:
-        """The session."""
+        """The id of the session."""
         return self.entity.session_id
 
     def __enter__(self) -> Self:
         if not self._new:
-            self.entity, self._calls = self._recorder.continued(self.entity)
+            self.entity, self._calls, _ = self._recorder.resume(self.entity)
         self._recorder.open(self.entity, new=self._new)
         self._recorder.record(self.entity)
         self.begin()
@@ -255,76 +409,82 @@ class SessionRecorder:
         self._recorder.record(self.ended(error))
 
     def begin(self) -> None:
-        """Be the session that `running` gives, in this thread or task, until `leave`."""
-        self._around = _running.get()
+        """Make this the session that `running` returns in this thread or task, until `leave`."""
+        self._outer = _running.get()
+        self._recorder.opened(self)
         _running.set((self, None))
 
     def leave(self) -> None:
-        """Give way to the block around this one."""
-        _running.set(self._around)
+        """Make `running` return the block around this one again."""
+        self._recorder.left(self)
+        _running.set(self._outer)
 
     def ended(self, error: BaseException | None) -> UserSession:
-        """The session as it is recorded at the end of the block."""
-        waits = isinstance(error, ReviewPending)
-        if isinstance(error, Exception) and not waits and self.entity.succeeded is None:
-            self.fail(_told(error))
+        """Return the session's entity as it is recorded at the end of the block."""
+        pending = isinstance(error, ReviewPending)
+        if isinstance(error, Exception) and not pending and self.entity.succeeded is None:
+            self.fail(f"{type_name(error)}: {error_text(error)}")
         self.entity.ended_at = self._recorder.now()
         return self.entity
 
     def succeed(self, summary: str | None = None) -> None:
-        """The session reached what was asked."""
+        """Record that the session did what was requested."""
         self._end(True, summary)
 
     def fail(self, summary: str | None = None) -> None:
-        """The session did not reach what was asked."""
+        """Record that the session did not do what was requested."""
         self._end(False, summary)
 
     def _end(self, succeeded: bool, summary: str | None) -> None:
         self.entity.succeeded = succeeded
         if summary is not None:
-            self.entity.summary = fitting(summary)
+            self.entity.summary = storable_text(summary)
 
     def process(
         self, name: str, *, description: str | None = None, prompt: str | None = None, number: int | None = None
     ) -> ProcessRecorder:
-        """A step of the session, recorded when the block begins.
+        """Return a step of the session; it is recorded when its ``with`` block begins.
 
         Args:
             name: What the step does, such as ``locate``.
-            description: More about it.
-            prompt: What the model was asked; the session's request when not given.
-            number: Its number from 1; the next free one when not given.
+            description: A longer description.
+            prompt: The prompt for the model. By default it is the session's request.
+            number: The number of the process, from 1. By default it is the next free one.
         """
         entity = UserSessionProcess(
             user_id=self.user_id,
             session_id=self.session_id,
             process_id=keys.process_id(number or 1),
-            name=name,
-            description=fitting(description),
-            prompt=fitting(prompt if prompt is not None else self.entity.request),
+            name=storable_text(name) or "step",
+            description=storable_text(description),
+            prompt=storable_text(prompt if prompt is not None else self.entity.request),
             started_at=self._recorder.now(),
         )
         return ProcessRecorder(self._recorder, self, entity)
 
     def next_call(self) -> int:
-        """The number of the next call of this session, from 1: the order of calls."""
-        with self._counting:
+        """Return the number of the next call of this session, from 1. The numbers are the order of the calls."""
+        with self._call_lock:
             self._calls += 1
             return self._calls
 
 
 class ProcessRecorder:
-    """One step of a session while it runs; made by `SessionRecorder.process`."""
+    """Records one step of a session while it runs; made by `SessionRecorder.process`.
+
+    Attributes:
+        entity: The step as it is written.
+    """
 
     def __init__(self, recorder: Recorder, session: SessionRecorder, entity: UserSessionProcess) -> None:
         self._recorder = recorder
         self._session = session
-        self._around: tuple[SessionRecorder, ProcessRecorder | None] | None = None
+        self._outer: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
 
     @property
     def process_id(self) -> str:
-        """The step's id."""
+        """The id of the process."""
         return self.entity.process_id
 
     def __enter__(self) -> Self:
@@ -338,13 +498,13 @@ class ProcessRecorder:
         self.leave()
 
     def begin(self) -> None:
-        """Be the process that `running` gives, in this thread or task, until `leave`."""
-        self._around = _running.get()
+        """Make this the process that `running` returns in this thread or task, until `leave`."""
+        self._outer = _running.get()
         _running.set((self._session, self))
 
     def leave(self) -> None:
-        """Give way to the block around this one."""
-        _running.set(self._around)
+        """Make `running` return the block around this one again."""
+        _running.set(self._outer)
 
     def call(
         self,
@@ -355,14 +515,16 @@ class ProcessRecorder:
         tool_name: str | None = None,
         call_id: str | None = None,
     ) -> CallRecorder:
-        """One call of a tool, recorded when the block ends; a second one of the same tool is a second attempt.
+        """Return a call of a tool; it is recorded when its ``with`` block ends.
+
+        A second call of the same tool in this process is a second attempt.
 
         Args:
             agent_id: The agent that calls.
             tool_id: The tool that is called.
-            values: Its arguments; anything but text is stored as JSON.
-            tool_name: The tool's name; that of the catalogue when not given.
-            call_id: Identity of the call: recorded again, it is the same item.
+            values: The arguments. Text is stored as it is, anything else as JSON.
+            tool_name: The tool's name. By default it is looked up in the catalogue.
+            call_id: Identifies the call. A call that is recorded again under the same id stays one item.
         """
         entity = ToolExecution(
             user_id=self._session.user_id,
@@ -370,26 +532,26 @@ class ProcessRecorder:
             process_id=self.process_id,
             agent_id=agent_id,
             tool_id=tool_id,
-            tool_name=tool_name or tool_id,
-            values=fitting(as_text(values)),
+            tool_name=storable_text(tool_name) or tool_id,
+            values=storable_text(values),
             succeeded=True,
-            call_id=call_id or _new_call_id(),
+            call_id=storable_text(call_id) or _new_call_id(),
             call_number=self._session.next_call(),
         )
         return CallRecorder(self._recorder, entity, named=tool_name is not None)
 
 
 class CallRecorder:
-    """One call of a tool while it runs; made by `ProcessRecorder.call`.
+    """Records one call of a tool while it runs; made by `ProcessRecorder.call`.
 
-    An exception that leaves the block is recorded as the call's failure and raised again; being interrupted (Ctrl-C, a
-    cancelled task) is recorded too, but it is no failure of the tool.
+    An exception that leaves the block is recorded as the call's failure and raised again. An interruption (Ctrl-C, a
+    cancelled task) is recorded too, but does not count as a failure of the tool.
 
     Attributes:
-        result: What the tool gave; anything but text is stored as JSON.
-        input_tokens: Tokens that asked for the call.
-        output_tokens: Tokens it took to make.
-        receipt: What the record reached, after the block.
+        result: What the tool returned. Text is stored as it is, anything else as JSON.
+        input_tokens: Tokens that the model read for this call. What is no count is left out, with a warning.
+        output_tokens: Tokens that the model wrote for this call, likewise.
+        receipt: Where the call was stored; set when the block has ended.
     """
 
     def __init__(self, recorder: Recorder, entity: ToolExecution, *, named: bool) -> None:
@@ -404,9 +566,9 @@ class CallRecorder:
 
     @property
     def starts_at_once(self) -> bool:
-        """Whether the block begins without asking the catalogue for the tool's name."""
-        known = self._recorder.known_tool_name(self._entity.agent_id, self._entity.tool_id)
-        return self._named or known is not None
+        """Whether the block can begin without looking up the tool's name in the catalogue."""
+        cached = self._recorder.cached_tool_name(self._entity.agent_id, self._entity.tool_id)
+        return self._named or cached is not None
 
     def __enter__(self) -> Self:
         if not self._named:
@@ -415,15 +577,15 @@ class CallRecorder:
         return self
 
     def fail(self, message: Any = None, *, error_type: str | None = None, status: Status = "error") -> None:
-        """The call failed without raising, or did not take place (``status``)."""
+        """Record that the call failed without an exception, or was not made (``status`` says why)."""
         self._entity.succeeded = False
         self._entity.status = status
-        self._entity.error_type = error_type
+        self._entity.error_type = storable_text(error_type)
         if message is not None:
             self.result = message
 
     def mark(self, status: Status) -> None:
-        """Say how the call came about where it was not made as asked: ``edited``, ``cache_hit``."""
+        """Record that the call was not made as the agent asked for it: ``edited`` or ``cache_hit``."""
         self._entity.status = status
 
     def __exit__(
@@ -432,16 +594,16 @@ class CallRecorder:
         self.receipt = self._recorder.record(self.ended(error))
 
     def ended(self, error: BaseException | None) -> ToolExecution:
-        """The call as it is recorded at the end of the block."""
+        """Return the call's entity as it is recorded at the end of the block."""
         if error is not None:
             status: Status = "error" if isinstance(error, Exception) else "interrupted"
-            self.fail(str(error) or type(error).__name__, error_type=type(error).__qualname__, status=status)
+            self.fail(error_text(error), error_type=type_name(error), status=status)
         entity = self._entity
         entity.executed_at = self._began
         entity.duration_ms = max(0, round((self._recorder.now() - self._began).total_seconds() * 1000))
-        entity.result = fitting(as_text(self.result))
-        entity.input_tokens = self.input_tokens
-        entity.output_tokens = self.output_tokens
+        entity.result = storable_text(self.result)
+        entity.input_tokens = count_or_none("input_tokens", self.input_tokens)
+        entity.output_tokens = count_or_none("output_tokens", self.output_tokens)
         return entity
 
 
@@ -449,42 +611,7 @@ def _new_call_id() -> str:
     return os.urandom(16).hex()
 
 
-def _told(error: BaseException) -> str:
-    return f"{type(error).__qualname__}: {error}"
-
-
-def as_text(value: Any) -> str | None:
-    """Arguments or a result as they are stored: text as it is, anything else as JSON, or as its repr where it is none.
-
-    >>> as_text({"place": "stadium"}), as_text({1, 2}), as_text({(1, 2): 3})
-    ('{"place": "stadium"}', '"{1, 2}"', '{(1, 2): 3}')
-    """
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # keys that are no text, or a value that holds itself
-        return repr(value)
-
-
-def fitting(text: str | None) -> str | None:
-    r"""The text as the stores take it: cut at what Redshift takes (the end says so), lone surrogates replaced.
-
-    >>> fitting("caf\ud800")
-    'caf?'
-    """
-    if text is None or (text.isascii() and len(text) <= TEXT_BYTES):
-        return text
-    data = text.encode(errors="replace")
-    if len(data) <= TEXT_BYTES:
-        return data.decode()
-    note = f"… [cut, {len(data)} bytes]"
-    return data[: TEXT_BYTES - len(note.encode())].decode(errors="ignore") + note
-
-
-def _name(text: str) -> str:
-    """The beginning of a text, as a name fits an index key."""
-    if not text.strip():
-        raise ValidationError("name", text, "a session's name is not blank")
-    first = " ".join(text.split())
+def _name(*texts: str | None) -> str:
+    """Return the beginning of the first text that is not blank, short enough for an index key."""
+    first = next(first for text in texts if (first := " ".join((storable_text(text) or "").split())))
     return first if len(first) <= _NAME_CHARACTERS else first[: _NAME_CHARACTERS - 1] + "…"

@@ -1,21 +1,26 @@
-"""Repository: the access patterns, one method each, cache first, then table; and gets and writes by id.
+"""Read and write typed entities: one method for each access pattern, and gets and writes by id.
 
-Without Valkey (no setting, or none that answers) the same methods read the table: same results, slower.
+Reads ask the cache first and then the table. Without Valkey (none is configured, or it does not answer) the same
+methods read the table: the results are the same, only slower.
 """
 
 from __future__ import annotations
 
 import heapq
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 
 from agentmodel import keys
+from agentmodel._log import logger
+from agentmodel._redaction import Redaction
+from agentmodel._ttl import CACHE_SECONDS
 from agentmodel.access import patterns
-from agentmodel.access.pages import Aside, Page, read_cursor, sorted_out, write_cursor
-from agentmodel.dynamo.attributes import Change
-from agentmodel.dynamo.entity import Entity, Item, ItemKey
+from agentmodel.access._numbered_writer import renumbered
+from agentmodel.access.pagination import Page, UnreadableItem, read_cursor, split_readable, write_cursor
+from agentmodel.config import Ranking
+from agentmodel.dynamo.entity import Change, Entity, Item, ItemKey
 from agentmodel.dynamo.models import (
     Agent,
     Domain,
@@ -27,61 +32,74 @@ from agentmodel.dynamo.models import (
     UserSessionProcess,
     UserToolMapping,
 )
-from agentmodel.dynamo.table import INDEX, Found, Query, Table
-from agentmodel.dynamo.write import Writer
+from agentmodel.dynamo.table import INDEX, Query, QueryResult, Table
+from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import BatchIncomplete, CacheUnavailable, CursorError, TableUnavailable, ValidationError
-from agentmodel.ttl import NEAR_SECONDS
 
 if TYPE_CHECKING:
+    from agentmodel.cache.change_log import ChangeLog
     from agentmodel.cache.leaderboard import Leaderboard
-    from agentmodel.cache.read import ReadThrough
-    from agentmodel.cache.recent import Recent
+    from agentmodel.cache.read_through import ReadThrough
+    from agentmodel.cache.user_cache import UserCache
 
-__all__ = ["Near", "Repository", "SessionHistory"]
+__all__ = ["Caches", "Repository", "SessionHistory"]
 
-E = TypeVar("E", bound=Entity)
-_log = logging.getLogger(__name__)
+_E = TypeVar("_E", bound=Entity)
+_log = logger(__name__)
 
-PAGE = 100  # entities of a page when the caller does not say
-MOST = 1000  # and the most a caller may ask for at once
-_WHOLE = 500  # items of a partition that are read at once; above, it is read in pages
+_Best: TypeAlias = Callable[[Sequence[UserToolMapping], Ranking], Sequence[UserToolMapping]]
+
+_BEST_SECONDS = 7 * 86_400  # for which what a publish chose is fresh; the next publish chooses again
+_PAGE = 100  # entities of a page when the caller passes no limit
+_MAX_LIMIT = 1000  # the highest limit that a caller may pass
+_MAX_CACHED = 500  # items of a partition that is cached whole; a larger one is read in pages
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
-    """The parts of the cache that reads use."""
+class Caches:
+    """The parts of the cache that the repository uses.
+
+    Attributes:
+        read: Items and pages of every user.
+        user_cache: A user's own items.
+        leaderboard: Agents by score.
+        requests: The requests of all users, which a publish ships to every process.
+    """
 
     read: ReadThrough
-    recent: Recent
+    user_cache: UserCache
     leaderboard: Leaderboard
+    requests: ChangeLog
 
 
 @dataclass(frozen=True, slots=True)
 class SessionHistory:
-    """Everything of one session: what was done, by which tools, and what people were asked.
+    """The history of one session: its processes, its tool calls and its reviews.
 
     Attributes:
-        processes: The steps, in the order of their numbers (or the reverse, when asked newest first).
-        executions: The tool calls in the order they were made (or the reverse).
-        reviews: Questions to people.
-        cursor: Continues after the last item; None at the end.
-        aside: Items that could not be read.
+        processes: The processes in the order of their numbers, or in reverse when read newest first.
+        executions: The tool calls in the order in which they were made, or in reverse.
+        reviews: The reviews, which are questions to people.
+        cursor: Pass it to the same method to continue after the last item; None at the end.
+        unreadable: Items that could not be read.
+        complete: False if Valkey could not be asked for what is not in the table yet: records may be missing.
     """
 
     processes: tuple[UserSessionProcess, ...]
     executions: tuple[ToolExecution, ...]
     reviews: tuple[Review, ...]
     cursor: str | None = None
-    aside: tuple[Aside, ...] = ()
+    unreadable: tuple[UnreadableItem, ...] = ()
+    complete: bool = True
 
 
-class _TooLarge(Exception):
-    """A partition is too large to be read at once."""
+class _PartitionTooLarge(Exception):
+    """Raised when a partition is too large to be cached whole."""
 
 
 @dataclass(slots=True)
-class _Large:
-    """Partitions found too large to be kept near; forgotten now and then, since history expires."""
+class _LargePartitions:
+    """Partitions that are too large to be cached. All are forgotten now and then, since history expires."""
 
     names: set[str] = field(default_factory=set)
 
@@ -96,61 +114,71 @@ class Repository:
 
     Args:
         table: The table.
-        writer: Its writer.
-        near: The cache, or None.
+        writer: Writes into the table.
+        caches: The caches, or None to read the table only.
     """
 
-    def __init__(self, table: Table, writer: Writer, *, near: Near | None = None) -> None:
+    def __init__(self, table: Table, writer: Writer, *, caches: Caches | None = None) -> None:
         self._table = table
         self._writer = writer
-        self._near = near
-        self._large = _Large()
+        self._caches = caches
+        self._large_partitions = _LargePartitions()
+
+    @property
+    def redaction(self) -> Redaction:
+        """What redacts everything that is written."""
+        return self._table.redaction
+
+    @property
+    def request_log(self) -> ChangeLog | None:
+        """The requests of all users as the last publish shipped them; None without Valkey."""
+        return None if self._caches is None else self._caches.requests
 
     # The eight access patterns, in the order of the design
 
-    def domains(self, name: str = "", *, limit: int = PAGE, cursor: str | None = None) -> Page[Domain]:
-        """1: all domains by name, or those whose name begins with ``name``."""
+    def domains(self, name: str = "", *, limit: int = _PAGE, cursor: str | None = None) -> Page[Domain]:
+        """Return all domains by name, or those whose name begins with ``name`` (access pattern 1)."""
         query = patterns.DOMAINS.query(narrow=name)
-        return self._shared(Domain, ("domains", name), query, limit=limit, cursor=cursor)
+        return self._catalogue_page(Domain, ("domains", name), query, limit=limit, cursor=cursor)
 
     def top_agents(self, domain_id: str, limit: int = 10, *, cursor: str | None = None) -> Page[Agent]:
-        """2: the agents of a domain, highest score first."""
+        """Return the agents of a domain, highest score first (access pattern 2)."""
         query = patterns.TOP_AGENTS.query(domain_id)
-        if cursor is None and self._near is not None:
-            ranked = self._ranked(self._near.leaderboard, domain_id, _checked_limit(limit))
+        if cursor is None and self._caches is not None:
+            ranked = self._ranked(self._caches.leaderboard, domain_id, _checked_limit(limit))
             if ranked is not None:
                 return ranked
-        return self._shared(Agent, ("top_agents", domain_id), query, limit=limit, cursor=cursor)
+        return self._catalogue_page(Agent, ("top_agents", domain_id), query, limit=limit, cursor=cursor)
 
-    def agents_by_score(self, domain_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Agent]:
-        """As `top_agents`, but from the table itself: what a publish makes the ranking of."""
+    def agents_by_score(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Agent]:
+        """Return the same as `top_agents`, always read from the table; a publish makes the ranking from it."""
         query = patterns.TOP_AGENTS.query(domain_id)
-        asked = ("agents_by_score", domain_id)
+        query_id = ("agents_by_score", domain_id)
 
-        def page(most: int, after: str | None) -> Page[Agent]:
-            found = self._table.query(query, limit=most, start=self._start(asked, after))
-            entities, aside = sorted_out(found.items, Agent)
-            return Page(tuple(entities), _after(asked, found.last), tuple(aside))
+        def page(size: int, after: str | None) -> Page[Agent]:
+            found = self._table.query(query, limit=size, start=self._start(query_id, after))
+            entities, unreadable = split_readable(found.items, Agent)
+            return Page(tuple(entities), _cursor_after(query_id, found.last), tuple(unreadable))
 
-        return _filled(page, limit, cursor)
+        return _full_page(page, limit, cursor)
 
-    def domain_tools(self, domain_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Tool]:
-        """3: the tools of all agents of a domain, by tool name."""
+    def domain_tools(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
+        """Return the tools of all agents of a domain, by tool name (access pattern 3)."""
         query = patterns.DOMAIN_TOOLS.query(domain_id)
-        return self._shared(Tool, ("domain_tools", domain_id), query, limit=limit, cursor=cursor)
+        return self._catalogue_page(Tool, ("domain_tools", domain_id), query, limit=limit, cursor=cursor)
 
-    def agent_tools(self, agent_id: str, limit: int = PAGE, *, cursor: str | None = None) -> Page[Tool]:
-        """4: the tools of an agent, by tool id."""
+    def agent_tools(self, agent_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
+        """Return the tools of an agent, by tool id (access pattern 4)."""
         query = patterns.AGENT_TOOLS.query(agent_id)
-        return self._shared(Tool, ("agent_tools", agent_id), query, limit=limit, cursor=cursor)
+        return self._catalogue_page(Tool, ("agent_tools", agent_id), query, limit=limit, cursor=cursor)
 
     def sessions(
-        self, user_id: str, limit: int = PAGE, *, newest_first: bool = True, cursor: str | None = None
+        self, user_id: str, limit: int = _PAGE, *, newest_first: bool = True, cursor: str | None = None
     ) -> Page[UserSession]:
-        """5: the sessions of a user, newest first; the user's own writes are seen at once."""
+        """Return the sessions of a user, newest first (access pattern 5). A write is visible to its user at once."""
         query = patterns.SESSIONS.query(user_id, newest_first=newest_first)
-        asked = ("sessions", user_id, newest_first)
-        return self._own(UserSession, asked, query, owner=user_id, limit=limit, cursor=cursor)
+        query_id = ("sessions", user_id, newest_first)
+        return self._user_page(UserSession, query_id, query, owner=user_id, limit=limit, cursor=cursor)
 
     def session_history(
         self,
@@ -161,87 +189,191 @@ class Repository:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> SessionHistory:
-        """6: processes, executions and reviews of a session, in one read; the user's own writes are seen at once.
+        """Return processes, executions and reviews of a session, in one read (access pattern 6).
+
+        A write is visible to its user at once.
 
         Args:
             user_id: The user.
             session_id: The session.
-            newest_first: The last ones first.
-            limit: Items a page; None for all of them.
-            cursor: Continues a page.
+            newest_first: Whether the order is reversed.
+            limit: Items of a page; None returns all of them.
+            cursor: The cursor of the page before.
         """
         query = patterns.SESSION_HISTORY.query(user_id, session_id, newest_first=newest_first)
-        asked = ("session_history", user_id, session_id, newest_first)
-        found, after = self._own_items(asked, query, user_id, limit=limit, cursor=cursor)
-        entities, aside = sorted_out(found, UserSessionProcess, ToolExecution, Review)
+        query_id = ("session_history", user_id, session_id, newest_first)
+        found, after, complete = self._user_items(query_id, query, user_id, limit=limit, cursor=cursor)
+        entities, unreadable = split_readable(found, UserSessionProcess, ToolExecution, Review)
         executions = sorted((e for e in entities if isinstance(e, ToolExecution)), key=_call_order)
         return SessionHistory(
             processes=tuple(e for e in entities if isinstance(e, UserSessionProcess)),
             executions=tuple(reversed(executions) if newest_first else executions),
             reviews=tuple(e for e in entities if isinstance(e, Review)),
             cursor=after,
-            aside=tuple(aside),
+            unreadable=tuple(unreadable),
+            complete=complete,
         )
 
     def user_mappings(
-        self, user_id: str, category: str = "", *, limit: int = PAGE, cursor: str | None = None
+        self, user_id: str, category: str = "", *, limit: int = _PAGE, cursor: str | None = None
     ) -> Page[UserToolMapping]:
-        """7: the best known ways for a user's requests, or for the categories that begin with ``category``."""
+        """Return a user's best known processes, all or by the beginning of their category (access pattern 7)."""
         query = patterns.USER_MAPPINGS.query(user_id, narrow=category)
-        asked = ("user_mappings", user_id, category)
-        return self._own(UserToolMapping, asked, query, owner=user_id, limit=limit, cursor=cursor)
+        query_id = ("user_mappings", user_id, category)
+        return self._user_page(UserToolMapping, query_id, query, owner=user_id, limit=limit, cursor=cursor)
 
-    def mappings(self, category: str = "", *, limit: int = PAGE, cursor: str | None = None) -> Page[UserToolMapping]:
-        """8: the best known ways of all users, by category, or for those that begin with ``category``."""
+    def mappings(self, category: str = "", *, limit: int = _PAGE, cursor: str | None = None) -> Page[UserToolMapping]:
+        """Return the best known processes of all users by category, or by its beginning (access pattern 8).
+
+        For operators: they have the users' own words. `AgentModel.suggest` gives a user what it may know of others.
+        """
         queries = [
             patterns.MAPPINGS.query(number, narrow=category)
             for number in range(self._table.settings.mapping_partitions)
         ]
-        asked = ("mappings", category, len(queries))
+        query_id = ("mappings", category, len(queries))
         if len(queries) == 1:
-            return self._shared(UserToolMapping, asked, queries[0], limit=limit, cursor=cursor)
-        return _filled(lambda most, after: self._gathered(asked, queries, most, after), limit, cursor)
+            return self._catalogue_page(UserToolMapping, query_id, queries[0], limit=limit, cursor=cursor)
+        return _full_page(lambda size, after: self._merged_page(query_id, queries, size, after), limit, cursor)
+
+    # What plans are made of
+
+    def own_mappings(self, user_id: str, category: str) -> list[UserToolMapping]:
+        """Return a user's mapping of exactly this category; where there is none, those whose category begins with it.
+
+        Where the mapping is not cached, one query of the table answers both.
+        """
+        key = UserToolMapping.at(user_id, category)
+        stored: list[Item] | None = None
+
+        def load() -> Item | None:
+            nonlocal stored
+            query = patterns.USER_MAPPINGS.query(user_id, narrow=category)
+            stored = self._table.query(query, limit=_PAGE, consistent=True).items
+            return next((item for item in stored if item["SK"]["S"] == key.sk), None)
+
+        exact = self._get_user_item(key, user_id, load)
+        if exact is not None:
+            return [exact]
+        if stored is None:  # the cached copy is complete, and has no such item
+            return list(self.user_mappings(user_id, category))
+        return split_readable(stored, UserToolMapping)[0]
+
+    def best_mappings(self, category: str, ranking: Ranking, best: _Best) -> list[UserToolMapping]:
+        """Return the best mappings of exactly one category among all users.
+
+        For the planner: they have the users' own words. They are cached, and chosen of the first 100 mappings of the
+        category; a publish chooses of all of them.
+
+        Args:
+            category: The category.
+            ranking: What ``best`` orders by; part of the name of the cached copy.
+            best: Returns the best of some mappings, best first.
+        """
+
+        def load() -> CachedPage:
+            same = [mapping for mapping in self.mappings(category) if mapping.category == category]
+            return CachedPage(tuple(map(self._table.item, best(same, ranking))))
+
+        if self._caches is None:
+            same = [mapping for mapping in self.mappings(category) if mapping.category == category]
+            return list(best(same, ranking))
+        from agentmodel.cache.read_through import CachedPage  # imports redis; only needed with a cache
+
+        name = _best_name(category, ranking)
+        page = self._caches.read.page(name, load, pattern="mappings", ttl=CACHE_SECONDS["mappings"])
+        return split_readable(page.items, UserToolMapping)[0]
+
+    def cache_best_mappings(self, category: str, ranking: Ranking, best: Sequence[UserToolMapping]) -> None:
+        """Cache the best mappings of a category until the next publish; for a publish, which has seen all of them."""
+        if self._caches is not None:
+            from agentmodel.cache.read_through import CachedPage  # as above
+
+            page = CachedPage(tuple(map(self._table.item, best)))
+            self._caches.read.put_page(_best_name(category, ranking), page, ttl=_BEST_SECONDS)
+
+    def mappings_at(self, wanted: Sequence[ItemKey[UserToolMapping]]) -> list[UserToolMapping | None]:
+        """Return the mappings of any users under many keys, in the order of the keys, by one request to the table.
+
+        For the planner: they have the users' own words.
+        """
+        return self._table.get_many(wanted)
+
+    @contextmanager
+    def prefetched(
+        self,
+        wanted: Iterable[ItemKey[Any]] = (),
+        *,
+        tools_of: Iterable[str] = (),
+        best: tuple[str, Ranking] | None = None,
+        others: Iterable[tuple[Any, ...]] = (),
+    ) -> Iterator[None]:
+        """Read cached copies in one round trip to Valkey; reads of them in the block and thread are answered by it.
+
+        Args:
+            wanted: Keys of domains, agents and users' mappings.
+            tools_of: Ids of agents whose tools are read.
+            best: Category and ranking of `best_mappings`.
+            others: Further commands that read.
+        """
+        caches = self._caches
+        names: list[str] = []
+        commands = list(others)
+        if caches is None:
+            yield
+            return
+        for key in wanted:
+            if key.entity is UserToolMapping:
+                commands += caches.user_cache.item_reads(key.pk, key.pk, key.sk)
+            else:
+                names.append(_item_name(key))
+        names += [_page_name("agent_tools", keys.AGENT.build(agent_id)) for agent_id in tools_of]
+        names += [] if best is None else [_best_name(*best)]
+        with caches.read.prefetched(names, commands):
+            yield
 
     # Gets by id
 
     def domain(self, domain_id: str) -> Domain | None:
-        """A domain, or None."""
+        """Return a domain, or None."""
         return self._get(Domain.at(domain_id))
 
     def agent(self, agent_id: str) -> Agent | None:
-        """An agent, or None."""
+        """Return an agent, or None."""
         return self._get(Agent.at(agent_id))
 
     def tool(self, agent_id: str, tool_id: str) -> Tool | None:
-        """A tool of an agent, or None."""
+        """Return a tool of an agent, or None."""
         return self._get(Tool.at(agent_id, tool_id))
 
     def user(self, user_id: str) -> User | None:
-        """A user, or None."""
+        """Return a user, or None."""
         return self._get(User.at(user_id))
 
     def session(self, user_id: str, session_id: str) -> UserSession | None:
-        """A session, or None; the user's own writes are seen at once."""
-        return self._get_own(UserSession.at(user_id, session_id), user_id)
+        """Return a session, or None. A write is visible to its user at once."""
+        return self._get_user_item(UserSession.at(user_id, session_id), user_id)
 
     def process(self, user_id: str, session_id: str, process_id: str) -> UserSessionProcess | None:
-        """A process of a session, or None; the user's own writes are seen at once."""
-        return self._get_own(UserSessionProcess.at(user_id, session_id, process_id), user_id)
+        """Return a process of a session, or None. A write is visible to its user at once."""
+        return self._get_user_item(UserSessionProcess.at(user_id, session_id, process_id), user_id)
 
     def execution(
         self, user_id: str, session_id: str, process_id: str, agent_id: str, tool_id: str, *, attempt: int = 1
     ) -> ToolExecution | None:
-        """A tool call, or None; the user's own writes are seen at once."""
-        return self._get_own(ToolExecution.at(user_id, session_id, process_id, agent_id, tool_id, attempt), user_id)
+        """Return a tool call, or None. A write is visible to its user at once."""
+        return self._get_user_item(
+            ToolExecution.at(user_id, session_id, process_id, agent_id, tool_id, attempt), user_id
+        )
 
     def mapping(self, user_id: str, category: str) -> UserToolMapping | None:
-        """The best known way for exactly this category of a user, or None."""
-        return self._get_own(UserToolMapping.at(user_id, category), user_id)
+        """Return the best known process for exactly this category of a user, or None."""
+        return self._get_user_item(UserToolMapping.at(user_id, category), user_id)
 
-    # Writes of the catalogue (the history is written by the Recorder)
+    # Writes of the catalogue; `Recorder` writes the history
 
     def put(self, *entities: Entity) -> None:
-        """Write entities, whatever was there; near copies follow."""
+        """Write entities, replacing what is stored, and drop the cached copies."""
         try:
             if len(entities) == 1:
                 self._writer.put(entities[0])
@@ -249,22 +381,22 @@ class Repository:
                 with self._writer.batch() as batch:
                     for entity in entities:
                         batch.put(entity)
-        except (BatchIncomplete, TableUnavailable):  # some may have been written
-            self.changed(entities)
+        except (BatchIncomplete, TableUnavailable):  # some of them may be written
+            self.invalidate(entities)
             raise
-        self.changed(entities)
+        self.invalidate(entities)
 
     def put_new(self, entity: Entity) -> None:
-        """Write an entity under a key that holds nothing yet.
+        """Write an entity unless something is stored under its key.
 
         Raises:
             AlreadyExists: Something is stored under the key.
         """
         self._writer.put_new(entity)
-        self.changed([entity])
+        self.invalidate([entity])
 
-    def update(self, target: E | ItemKey[E], *changes: Change) -> E:
-        """Change single attributes of a stored item; index keys and near copies follow.
+    def update(self, target: _E | ItemKey[_E], *changes: Change) -> _E:
+        """Change single attributes of a stored item. Its index keys are updated and its cached copies dropped.
 
             repository.update(Agent.at("AGT001"), Agent.description.to("finds places"))
 
@@ -278,226 +410,257 @@ class Repository:
         Raises:
             NotFound: There is no such item.
             StaleVersion: A part of an index key was changed since the entity was read.
-            ValidationError: A part of an index key is not known, or an attribute cannot be changed so.
+            ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
         """
         updated = self._writer.update(target, *changes)
-        self.changed([updated])
+        self.invalidate([updated])
         return updated
 
     def delete(self, entity: Entity) -> None:
-        """Delete an entity's item; near copies follow."""
+        """Delete an entity's item and drop its cached copies."""
         self._writer.delete(entity.key)
-        self.changed([entity])
+        self.invalidate([entity])
 
-    def changed(self, entities: Iterable[Entity], *, rankings: bool = True) -> None:
-        """Drop the near copies that hold these entities, which were written or deleted by other means.
+    def invalidate(self, entities: Iterable[Entity], *, rankings: bool = True) -> None:
+        """Drop the cached copies of entities that were written or deleted around the repository.
 
         Args:
-            entities: What was written or deleted.
-            rankings: Whether the rankings of the agents' domains are dropped too, rather than replaced by the caller.
+            entities: The entities that were written or deleted.
+            rankings: Whether to drop the rankings of the agents' domains too; False when the caller replaces them.
         """
-        if self._near is None:
+        if self._caches is None:
             return
         written = list(entities)
         try:
             for entity in written:
                 owner = entity.attribute_values.get("user_id")
                 if owner is not None:
-                    self._near.recent.forget(owner, entity.pk)
+                    self._caches.user_cache.invalidate(owner, entity.pk)
             for domain_id in {entity.domain_id for entity in written if rankings and isinstance(entity, Agent)}:
-                self._near.leaderboard.drop(domain_id)
-            self._near.read.invalidate({name for entity in written for name in _near_names(entity)})
+                self._caches.leaderboard.drop(domain_id)
+            self._caches.read.invalidate({name for entity in written for name in _cache_names(entity)})
         except CacheUnavailable as error:
-            _log.warning("near copies of %d written items may be old until they expire: %s", len(written), error)
+            _log.warning(
+                "could not drop the cached copies of %d items; they stay until they expire: %s", len(written), error
+            )
 
-    # How it is read
+    # Reading
 
-    def _shared(
-        self, kind: type[E], asked: tuple[Any, ...], query: Query, *, limit: int, cursor: str | None
-    ) -> Page[E]:
-        return _filled(
-            lambda most, after: self._shared_page(kind, asked, query, limit=most, cursor=after), limit, cursor
+    def _catalogue_page(
+        self, kind: type[_E], query_id: tuple[Any, ...], query: Query, *, limit: int, cursor: str | None
+    ) -> Page[_E]:
+        return _full_page(
+            lambda size, after: self._one_page(kind, query_id, query, limit=size, cursor=after), limit, cursor
         )
 
-    def _shared_page(
-        self, kind: type[E], asked: tuple[Any, ...], query: Query, *, limit: int, cursor: str | None
-    ) -> Page[E]:
-        start = self._start(asked, cursor)
-        near = None if start is not None or limit > PAGE else self._near_page(asked[0], query)
-        if near is not None and (near.last is None or query == _whole(query)):
-            items, after = _cut(near.items, asked, query, limit)
-            after = after or _after(asked, near.last)
+    def _one_page(
+        self, kind: type[_E], query_id: tuple[Any, ...], query: Query, *, limit: int, cursor: str | None
+    ) -> Page[_E]:
+        start = self._start(query_id, cursor)
+        cached = None if start is not None or limit > _PAGE else self._cached_page(query_id[0], query)
+        if cached is not None and (cached.last is None or query == _unnarrowed(query)):
+            items, after = _cut(cached.items, query_id, query, limit)
+            after = after or _cursor_after(query_id, cached.last)
         else:
             found = self._table.query(query, limit=limit, start=start)
-            items, after = found.items, _after(asked, found.last)
-        entities, aside = sorted_out(items, kind)
-        return Page(tuple(entities), after, tuple(aside))
+            items, after = found.items, _cursor_after(query_id, found.last)
+        entities, unreadable = split_readable(items, kind)
+        return Page(tuple(entities), after, tuple(unreadable))
 
-    def _near_page(self, pattern: str, query: Query) -> Found | None:
-        """The first page of a whole pattern, kept near under one name, so that a write knows what to drop."""
-        if self._near is None:
+    def _cached_page(self, pattern: str, query: Query) -> QueryResult | None:
+        """Return the first page of a pattern, cached whole under one name, so that a write knows what to drop."""
+        if self._caches is None:
             return None
-        from agentmodel.cache.read import Page as NearPage  # loads redis, which an installation may do without
+        from agentmodel.cache.read_through import CachedPage  # imports redis; only needed with a cache
 
-        def load() -> NearPage:
-            found = self._table.query(_whole(query), limit=PAGE)
-            return NearPage(tuple(found.items), found.last)
+        def load() -> CachedPage:
+            found = self._table.query(_unnarrowed(query), limit=_PAGE)
+            return CachedPage(tuple(found.items), found.last)
 
-        page = self._near.read.page(
-            _page_name(pattern, query.partition), load, pattern=pattern, ttl=NEAR_SECONDS[pattern]
+        page = self._caches.read.page(
+            _page_name(pattern, query.partition), load, pattern=pattern, ttl=CACHE_SECONDS[pattern]
         )
-        return Found(list(page.items), page.last)
+        return QueryResult(list(page.items), page.last_key)
 
     def _ranked(self, leaderboard: Leaderboard, domain_id: str, limit: int) -> Page[Agent] | None:
-        """The first page of a domain's agents from the published ranking; None when there is none."""
+        """Return the first page of a domain's agents from the published ranking; None when there is no ranking."""
         try:
             top = leaderboard.top(domain_id, limit + 1)
         except CacheUnavailable:
             return None
         if top is None:
             return None
-        agents = [self._get(Agent.at(agent_id)) for agent_id, _ in top[:limit]]
-        known = [agent for agent in agents if agent is not None]
-        if len(known) < len(agents):
-            return None  # one was deleted since the publish: the table knows
+        try:
+            ranked = [Agent.at(agent_id) for agent_id, _ in top[:limit]]
+            with self.prefetched(ranked):
+                agents = [self._get(key) for key in ranked]
+        except ValidationError as error:  # another program has written into the ranking
+            _log.warning("cache.damaged: deleted the ranking of %s, which has no id of an agent: %s", domain_id, error)
+            leaderboard.drop(domain_id)
+            return None
+        stored = [agent for agent in agents if agent is not None]
+        if len(stored) < len(agents):
+            return None  # an agent was deleted since the publish, so the table is read
         more = len(top) > limit
-        asked = ("top_agents", domain_id)
-        return Page(tuple(known), write_cursor(asked, _position(known[-1].to_item(), INDEX)) if more else None)
+        query_id = ("top_agents", domain_id)
+        return Page(tuple(stored), write_cursor(query_id, _position(stored[-1].to_item(), INDEX)) if more else None)
 
-    def _own(
-        self,
-        kind: type[E],
-        asked: tuple[Any, ...],
-        query: Query,
-        *,
-        owner: str,
-        limit: int,
-        cursor: str | None,
-    ) -> Page[E]:
-        def page(most: int, after: str | None) -> Page[E]:
-            items, last = self._own_items(asked, query, owner, limit=most, cursor=after)
-            entities, aside = sorted_out(items, kind)
-            return Page(tuple(entities), last, tuple(aside))
+    def _user_page(
+        self, kind: type[_E], query_id: tuple[Any, ...], query: Query, *, owner: str, limit: int, cursor: str | None
+    ) -> Page[_E]:
+        def page(size: int, after: str | None) -> Page[_E]:
+            items, last, complete = self._user_items(query_id, query, owner, limit=size, cursor=after)
+            entities, unreadable = split_readable(items, kind)
+            return Page(tuple(entities), last, tuple(unreadable), complete)
 
-        return _filled(page, limit, cursor)
+        return _full_page(page, limit, cursor)
 
-    def _own_items(
-        self, asked: tuple[Any, ...], query: Query, owner: str, *, limit: int | None, cursor: str | None
-    ) -> tuple[list[Item], str | None]:
+    def _user_items(
+        self, query_id: tuple[Any, ...], query: Query, owner: str, *, limit: int | None, cursor: str | None
+    ) -> tuple[list[Item], str | None, bool]:
+        """Return items, the cursor after them, and whether what is not in the table yet is among them."""
         if limit is not None:
             limit = _checked_limit(limit)
-        start = self._start(asked, cursor)
-        whole = self._whole_partition(asked[0], owner, query.partition)
+        start = self._start(query_id, cursor)
+        whole, complete = self._whole_partition(query_id[0], owner, query.partition)
         if whole is not None:
             ordered = whole[::-1] if query.newest_first else whole
-            return _cut(ordered, asked, query, limit, start=start)
+            return *_cut(ordered, query_id, query, limit, start=start), complete
         found = self._table.query(query, limit=limit, start=start, consistent=True)
-        return found.items, _after(asked, found.last)
+        return found.items, _cursor_after(query_id, found.last), complete
 
-    def _whole_partition(self, pattern: str, owner: str, partition: str) -> list[Item] | None:
-        """The user's own partition with the writes that the table does not have yet; None when it is too large."""
-        if self._near is None:
-            return None
-        if partition not in self._large.names:
+    def _whole_partition(self, pattern: str, owner: str, partition: str) -> tuple[list[Item] | None, bool]:
+        """Return a user's partition with the writes that are not in the table yet, None to read the table instead.
+
+        Beside it, whether those writes are known.
+        """
+        if self._caches is None:
+            return None, True
+        if partition not in self._large_partitions.names:
             try:
-                return self._near.recent.partition(owner, partition, lambda: self._load(partition), pattern=pattern)
-            except _TooLarge:
-                self._large.add(partition)
+                return self._caches.user_cache.partition(
+                    owner, partition, lambda: self._load(partition), pattern=pattern, renumber=renumbered
+                )
+            except _PartitionTooLarge:
+                self._large_partitions.add(partition)
+        cache = self._caches.user_cache
         try:
-            pending = self._near.recent.pending(owner, partition)
+            if not cache.pending(owner, partition):
+                return None, True  # all of it is in the table, and that is read in pages
+            whole = Query(partition)
+            return cache.partition(
+                owner,
+                partition,
+                lambda: self._table.query(whole, consistent=True).items,
+                cached=False,
+                renumber=renumbered,
+            )
         except CacheUnavailable:
-            return None
-        if not pending:
-            return None  # all of it is in the table, which can be read in pages
-        stored = {item["SK"]["S"]: item for item in self._table.query(Query(partition), consistent=True).items}
-        merged = stored | pending
-        return [merged[sk] for sk in sorted(merged)]
+            return None, False
 
     def _load(self, partition: str) -> list[Item]:
-        found = self._table.query(Query(partition), limit=_WHOLE + 1, consistent=True)
-        if len(found.items) > _WHOLE:
-            raise _TooLarge
+        found = self._table.query(Query(partition), limit=_MAX_CACHED + 1, consistent=True)
+        if len(found.items) > _MAX_CACHED:
+            raise _PartitionTooLarge
         return found.items
 
-    def _gathered(
-        self, asked: tuple[Any, ...], queries: list[Query], limit: int, cursor: str | None
+    def _merged_page(
+        self, query_id: tuple[Any, ...], queries: list[Query], limit: int, cursor: str | None
     ) -> Page[UserToolMapping]:
         limit = _checked_limit(limit)
         starts: list[Any] = [None] * len(queries)
         if cursor is not None:
-            starts = read_cursor(asked, cursor)
+            starts = read_cursor(query_id, cursor)
         streams = [
-            self._stream(number, query, start, most=min(PAGE, limit + 1))
+            self._stream(number, query, start, page_size=min(_PAGE, limit + 1))
             for number, (query, start) in enumerate(zip(queries, starts, strict=True))
         ]
         merged = heapq.merge(*streams, key=lambda each: (each[1]["GSI1_SK"]["S"], each[1]["PK"]["S"]))
         items: list[Item] = []
         for number, item in merged:
             if len(items) == limit:
-                entities, aside = sorted_out(items, UserToolMapping)
-                return Page(tuple(entities), write_cursor(asked, starts), tuple(aside))
+                entities, unreadable = split_readable(items, UserToolMapping)
+                return Page(tuple(entities), write_cursor(query_id, starts), tuple(unreadable))
             items.append(item)
             starts[number] = _position(item, INDEX)
-        entities, aside = sorted_out(items, UserToolMapping)
-        return Page(tuple(entities), None, tuple(aside))
+        entities, unreadable = split_readable(items, UserToolMapping)
+        return Page(tuple(entities), None, tuple(unreadable))
 
-    def _stream(self, number: int, query: Query, start: Item | None, *, most: int) -> Iterator[tuple[int, Item]]:
+    def _stream(self, number: int, query: Query, start: Item | None, *, page_size: int) -> Iterator[tuple[int, Item]]:
         while True:
-            found = self._table.query(query, limit=most, start=start)
+            found = self._table.query(query, limit=page_size, start=start)
             yield from ((number, item) for item in found.items)
             if found.last is None:
                 return
             start = found.last
 
     @staticmethod
-    def _start(asked: tuple[Any, ...], cursor: str | None) -> Item | None:
+    def _start(query_id: tuple[Any, ...], cursor: str | None) -> Item | None:
         if cursor is None:
             return None
-        position = read_cursor(asked, cursor)
+        position = read_cursor(query_id, cursor)
         if not isinstance(position, dict):
             raise CursorError(value=cursor)
         return position
 
-    def _get(self, key: ItemKey[E]) -> E | None:
-        near = self._near
-        if near is None:
+    def _get(self, key: ItemKey[_E]) -> _E | None:
+        caches = self._caches
+        if caches is None:
             return self._table.get(key)
 
         def load() -> tuple[Item, int] | None:
             item = self._table.get_item(key)
             return None if item is None else (item, int(item.get("Version", {}).get("N", 0)))
 
-        found = near.read.item(_item_name(key), load, pattern="item", ttl=NEAR_SECONDS["item"])
+        found = caches.read.item(_item_name(key), load, pattern="item", ttl=CACHE_SECONDS["item"])
         return None if found is None else key.entity.from_item(found[0])
 
-    def _get_own(self, key: ItemKey[E], owner: str) -> E | None:
-        if self._near is None:
+    def _get_user_item(self, key: ItemKey[_E], owner: str, load: Callable[[], Item | None] | None = None) -> _E | None:
+        """Return a user's own entity, or None; ``load`` reads it from the table.
+
+        Raises:
+            CacheUnavailable: The table does not have it, and Valkey, where it may wait, does not answer.
+        """
+        if self._caches is None:
             return self._table.get(key, consistent=True)
-        item = self._near.recent.item(owner, key.pk, key.sk, lambda: self._table.get_item(key, consistent=True))
-        return None if item is None else key.entity.from_item(item)
+        item, complete = self._caches.user_cache.item(
+            owner, key.pk, key.sk, load or (lambda: self._table.get_item(key, consistent=True))
+        )
+        if item is None:
+            if complete:
+                return None
+            raise CacheUnavailable(
+                f"could not find out whether {key.entity.__name__} {key.pk} / {key.sk} exists: the table does not have "
+                "it, and Valkey, where it may wait to be written, does not answer; read it again later"
+            )
+        entity = key.entity.from_item(item)
+        entity.complete = complete
+        return entity
 
 
-def _filled(page_of: Callable[[int, str | None], Page[E]], limit: int, cursor: str | None) -> Page[E]:
-    """A page of ``limit`` entities: where some of it could not be read, what follows fills it up."""
+def _full_page(page_of: Callable[[int, str | None], Page[_E]], limit: int, cursor: str | None) -> Page[_E]:
+    """Return a page of ``limit`` entities; read more items when some were unreadable."""
     page = page_of(_checked_limit(limit), cursor)
     while page.cursor is not None and len(page) < limit:
         more = page_of(limit - len(page), page.cursor)
-        page = Page(page.items + more.items, more.cursor, page.aside + more.aside)
+        page = Page(
+            page.items + more.items, more.cursor, page.unreadable + more.unreadable, page.complete and more.complete
+        )
     return page
 
 
 def _checked_limit(limit: int) -> int:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST:
-        raise ValidationError("limit", limit, f"a whole number from 1 to {MOST}")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_LIMIT:
+        raise ValidationError("limit", limit, f"must be a whole number from 1 to {_MAX_LIMIT}")
     return limit
 
 
-def _after(asked: tuple[Any, ...], last: Item | None) -> str | None:
-    return None if last is None else write_cursor(asked, last)
+def _cursor_after(query_id: tuple[Any, ...], last: Item | None) -> str | None:
+    return None if last is None else write_cursor(query_id, last)
 
 
-def _whole(query: Query) -> Query:
-    """The query of a whole pattern: without the part of a name that narrows it."""
+def _unnarrowed(query: Query) -> Query:
+    """Return the query of the whole pattern, without the beginning of a name that narrows it."""
     prefix = query.prefix
     if query.partition == keys.DOMAINS.build() or query.partition.startswith(keys.MAPPINGS.build(0)):
         prefix = ""
@@ -510,9 +673,9 @@ def _position(item: Item, index: str | None) -> Item:
 
 
 def _cut(
-    whole: list[Item], asked: tuple[Any, ...], query: Query, limit: int | None, *, start: Item | None = None
+    whole: list[Item], query_id: tuple[Any, ...], query: Query, limit: int | None, *, start: Item | None = None
 ) -> tuple[list[Item], str | None]:
-    """The part of a partition, read whole and sorted, that a query asks for."""
+    """Return the part of a whole, sorted partition that a query asks for, and the cursor after it."""
     name = "SK" if query.index is None else "GSI1_SK"
     items = [item for item in whole if item[name]["S"].startswith(query.prefix)]
     if start is not None:
@@ -520,7 +683,7 @@ def _cut(
         items = [i for i in items if (i[name]["S"] < at if query.newest_first else i[name]["S"] > at)]
     if limit is None or len(items) <= limit:
         return items, None
-    return items[:limit], write_cursor(asked, _position(items[limit - 1], query.index))
+    return items[:limit], write_cursor(query_id, _position(items[limit - 1], query.index))
 
 
 def _call_order(execution: ToolExecution) -> tuple[Any, ...]:
@@ -541,8 +704,12 @@ def _page_name(pattern: str, partition: str) -> str:
     return f"{pattern}:{partition}"
 
 
-def _near_names(entity: Entity) -> Iterator[str]:
-    """Names of the near copies an entity is in."""
+def _best_name(category: str, ranking: Ranking) -> str:
+    return f"best:{ranking}:{category}"
+
+
+def _cache_names(entity: Entity) -> Iterator[str]:
+    """Yield the names of the cached copies that hold an entity."""
     yield _item_name(entity.key)
     if isinstance(entity, Domain):
         yield _page_name("domains", keys.DOMAINS.build())
@@ -553,3 +720,4 @@ def _near_names(entity: Entity) -> Iterator[str]:
         yield _page_name("agent_tools", keys.AGENT.build(entity.agent_id))
     elif isinstance(entity, UserToolMapping):
         yield _page_name("mappings", keys.MAPPINGS.build(entity.index_number))
+        yield from (_best_name(entity.category, ranking) for ranking in get_args(Ranking))

@@ -1,4 +1,4 @@
-"""Near: Valkey holds what is asked often, and keeps what is written until it is in the table.
+"""Cache what is read often in Valkey, and keep what is written there until it is in the table.
 
-Nothing here knows an entity or the table: values are plain item maps, the table is a sink that is handed in.
+This package knows neither the entities nor the table. It stores plain item maps and writes to a sink that it is given.
 """

@@ -1,45 +1,45 @@
-"""The write-behind journal: what is appended is kept until it is in the table.
+"""Append writes to the journal in Valkey, which keeps each of them until it is in the table.
 
-One script, one round trip, puts an entry into its shard's stream, into the overlay from which its user reads it back,
-and claims its attempt number. A `Receipt` says how far it came.
+One script, in one round trip, appends an entry to its shard's stream, puts its item into the overlay from which its
+user reads it back, and claims its attempt number. A `JournalReceipt` says how durable the entry is.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item, encode, sort_key
-from agentmodel.cache.keyspace import GROUP, Keyspace
-from agentmodel.cache.scripts import OPEN, RECORD, Command
-from agentmodel.cache.server import LEVELS, Server
+from agentmodel._log import logger
+from agentmodel.cache._item_codec import Item, encode, sort_key
+from agentmodel.cache._key_names import GROUP, KeyNames
+from agentmodel.cache._lua import APPEND, REGISTER_NUMBERS, Command
+from agentmodel.cache._server_info import LEVELS, ServerInfo
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Durability
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, JournalFull, ValidationError
 
-__all__ = ["Answer", "Entry", "Journal", "JournalStats", "Receipt", "Slot", "Taken", "Unknown"]
+__all__ = ["Journal", "JournalStats", "encode"]
 
-_log = logging.getLogger("agentmodel.cache")
+_log = logger("agentmodel.cache")
 
-NUMBERS_TTL = 86_400
-"""Seconds attempt numbers are known after their last use; when they are lost, `Unknown` is the answer."""
+_NUMBERS_TTL = 86_400
+"""Seconds for which attempt numbers are kept after their last use; after that, `NumbersUnknown` is returned."""
 
 _COPY_TTL = 3_600
-_CHUNK = 32  # entries of one script call: the server works at one while the next is made ready
+_CHUNK = 32  # entries of one script call: the server works on one call while the next one is packed
 _OLDEST_SERVER = (7, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """An attempt number: it belongs to one call for ever.
+class NumberClaim:
+    """The attempt number that a call asks for; once claimed it belongs to that call for ever.
 
     Attributes:
         family: What is numbered, such as one tool of one agent in one process.
         call_id: The call; recorded again it keeps its number.
-        number: The number it is recorded under, from 1.
+        number: The number to record it under, from 1.
     """
 
     family: str
@@ -49,16 +49,16 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One item to be kept.
+    """One item to write.
 
     Attributes:
         owner: User id; decides the shard.
         item: DynamoDB JSON with PK and SK.
-        version: Of the item; a newer one wins.
-        immutable: It is written once and never changed, so that it may go to the table in batches.
-        expires_at: Epoch second from which it is no longer returned.
-        slot: Its attempt number.
-        data: The item as `agentmodel.cache.codec.encode` makes it, for who has made it already.
+        version: Version of the item; of two versions of an item the newer one is kept.
+        immutable: Whether the item is written once and never changes, so that it may go to the table in batches.
+        expires_at: Epoch second from which the item is no longer returned; None when it does not expire.
+        number_claim: The attempt number it asks for; None when it has none.
+        data: The item as `agentmodel.cache._item_codec.encode` returns it, when the caller has it already.
     """
 
     owner: str
@@ -66,19 +66,19 @@ class Entry:
     version: int
     immutable: bool
     expires_at: int | None = None
-    slot: Slot | None = None
+    number_claim: NumberClaim | None = None
     data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of an entry.
+class JournalReceipt:
+    """How an entry was kept.
 
     Attributes:
-        level: What was reached.
-        version: Of the item.
-        depth: Undrained entries of its shard; None when it did not go through the journal.
-        repeated: The very call or version was there already; nothing was written again.
+        level: The durability that was reached.
+        version: Version of the item.
+        depth: Undrained entries of its shard; None when the entry did not go through the journal.
+        repeated: Whether this very call or version was there already, so that nothing was written again.
     """
 
     level: Durability
@@ -88,24 +88,24 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """Nothing was written: the number is not this call's.
+class NumberTaken:
+    """Nothing was written, because the number belongs to another call or the call has another number.
 
     Attributes:
         number: The number to use instead.
-        mine: The call already has that number; otherwise it is the next free one.
+        already_claimed: Whether ``number`` is the one that the call has already; otherwise it is the next free one.
     """
 
     number: int
-    mine: bool
+    already_claimed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """Nothing was written: Valkey does not know the partition's numbers; tell them by `Journal.open`."""
+class NumbersUnknown:
+    """Nothing was written, because Valkey lacks the partition's numbers: call `Journal.register_numbers`, try again."""
 
 
-Answer: TypeAlias = Receipt | Taken | Unknown
+_AppendResult: TypeAlias = JournalReceipt | NumberTaken | NumbersUnknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,12 @@ class JournalStats:
 
     Attributes:
         depth: Undrained entries of all shards.
-        oldest_seconds: Age of the oldest; 0 when there is none.
-        pending: Entries a drainer has taken and not acknowledged.
+        oldest_seconds: Age of the oldest one in seconds; 0 when there is none.
+        pending: Entries that a drainer has read and not acknowledged.
         dead: Dead letters.
-        level: What an acknowledgement means.
+        level: The durability that an acknowledgement means.
         breaker: ``closed`` or ``open``.
-        full_shards: Shards at their bound.
+        full_shards: Shards whose journal is full.
     """
 
     depth: int
@@ -132,19 +132,20 @@ class JournalStats:
 
 
 class Journal:
-    """Appends entries, and says what they are worth.
+    """Append entries, and report how durable they are.
 
     Args:
         valkey: The connection.
-        shards: How many journals; from the settings by default, like the others.
-        limit: Entries one shard may hold undrained.
-        prefix: First part of every key.
-        durability: The least a receipt may say.
-        full_wait: Seconds `append` waits for room before it raises `JournalFull`; from the settings by default.
-        verify: Verify the server before the first entry. One that gives too little is refused by `ConfigurationError`;
-            when it is met only after an outage, the records go to the table and an error is logged.
-        now: Epoch seconds.
-        pause: Waits some seconds.
+        shards: How many journals there are; from the settings by default, like the other values.
+        limit: The most undrained entries of one shard.
+        prefix: The first part of every key.
+        durability: The weakest level a receipt may have.
+        full_wait: Seconds for which `append` waits for room before it raises `JournalFull`.
+        verify: Whether to verify the server before the first entry, and again after every outage. An unsuitable server
+            raises `ConfigurationError` before the first entry. After an outage an error is logged instead, and the
+            records go to the table.
+        now: Returns epoch seconds.
+        pause: Waits for some seconds.
     """
 
     def __init__(
@@ -162,219 +163,254 @@ class Journal:
     ) -> None:
         settings = valkey.settings
         self._valkey = valkey
-        self._keys = Keyspace(prefix or settings.valkey_prefix, shards or settings.shards)
+        self._keys = KeyNames(prefix or settings.valkey_prefix, shards or settings.shards)
         self._limit = limit or settings.journal_limit
-        self._demanded: Durability = durability or settings.durability
-        self._declared = durability is not None or "durability" in settings.model_fields_set
+        self._required: Durability = durability or settings.durability
+        self._durability_is_set = durability is not None or "durability" in settings.model_fields_set
         self._full_wait = settings.journal_wait if full_wait is None else full_wait
         self._verify = verify
         self._now = now
         self._pause = pause
-        self._known: Server | None = None  # the server of which the next two are known
-        self._wanting: Server | None = None  # the one that was told to give too little
-        self._given: Durability = "valkey"
-        self._enough = False
+        self._checked: ServerInfo | None = None  # the server that the next two attributes describe
+        self._level: Durability = "valkey"
+        self._suffices = False
+        self._rejected: ServerInfo | None = None  # the server whose rejection was logged
 
-    def verify(self) -> Server:
-        """Checks at start that the server may carry a journal and gives what the settings demand.
+    def verify(self) -> ServerInfo:
+        """Check that the server may hold a journal and has the durability that the settings require.
 
         Raises:
-            ConfigurationError: It evicts what it should keep, gives less than AGENTMODEL_DURABILITY, is too old, or
+            ConfigurationError: The server is too old, evicts journals, is less durable than AGENTMODEL_DURABILITY, or
                 the installation was started with another number of shards.
-            CacheUnavailable: It does not answer.
-        """
-        server = self._valkey.server(fresh=True)
-        self._usable(server)
-        return server
-
-    def same_layout(self) -> None:
-        """Checks that the installation was started with the same number of shards; the first one to ask sets it.
-
-        Raises:
-            ConfigurationError: It was another.
             CacheUnavailable: Valkey does not answer.
         """
-        wanted = str(self._keys.shards)
-        _, found = self._valkey.call([("SET", self._keys.layout(), wanted, "NX"), ("GET", self._keys.layout())])
-        if found is not None and found.decode() != wanted:
-            raise ConfigurationError(
-                f"AGENTMODEL_SHARDS is {wanted}, but Valkey at {self._valkey.where} was started with {found.decode()}: "
-                f"set it to {found.decode()}; it is fixed for the life of an installation"
-            )
+        server = self._valkey.server_info(fresh=True)
+        self._check_server(server)
+        return server
 
-    def append(self, entries: Sequence[Entry]) -> list[Answer]:
-        """Puts entries into the journal in one round trip.
-
-        Returns:
-            An answer for each entry, in order. Sending the same entries again is safe.
+    def check_shard_count(self) -> None:
+        """Check that the installation was started with the same number of shards; the first caller sets it.
 
         Raises:
-            ValidationError: An item or a number is not usable; nothing was sent.
-            JournalFull: A shard is at its bound; ``answers`` has None for each entry that found no room. The number
-                of such an entry is claimed for its call, so it may be written straight to the table.
-            CacheUnavailable: Valkey does not answer, refuses the write, or gives less than is demanded.
+            ConfigurationError: The installation was started with another number.
+            CacheUnavailable: Valkey does not answer.
         """
-        calls = self._calls(entries)
+        shards, key = str(self._keys.shards), self._keys.layout()
+        _, found = self._valkey.execute_many([("SET", key, shards, "NX"), ("GET", key)])
+        if found is not None and not found.isdigit():
+            _log.warning("cache.damaged: %s is no number of shards; set it to AGENTMODEL_SHARDS, %s", key, shards)
+            self._valkey.execute(("SET", key, shards))
+        elif found is not None and found.decode() != shards:
+            raise ConfigurationError(
+                f"AGENTMODEL_SHARDS is {shards}, but Valkey at {self._valkey.address} was started with "
+                f"{found.decode()}: set it to {found.decode()}; it is fixed for the life of an installation"
+            )
+
+    def append(self, entries: Sequence[Entry]) -> list[_AppendResult]:
+        """Append entries to the journal in one round trip.
+
+        Returns:
+            A result for each entry, in order. Appending the same entries again is safe.
+
+        Raises:
+            ValidationError: An item or a number is not valid; nothing was sent.
+            JournalFull: The journal of a shard is full; ``answers`` has None for each entry that found no room. The
+                number of such an entry is claimed for its call, so it may be written straight to the table.
+            CacheUnavailable: Valkey does not answer, rejects the write, or is less durable than required.
+        """
+        commands = self._commands(entries)
         deadline, wait = None, 0.01
         while True:
-            answers = self._sent(entries, calls)
-            if None not in answers:
-                return cast("list[Answer]", answers)
+            results = self._send(entries, commands)
+            if None not in results:
+                return cast("list[_AppendResult]", results)
             deadline = deadline or self._now() + self._full_wait
             if self._now() + wait > deadline:
-                shards = sorted({self._keys.shard(e.owner) for e, a in zip(entries, answers, strict=True) if a is None})
+                shards = sorted({self._keys.shard(e.owner) for e, r in zip(entries, results, strict=True) if r is None})
                 raise JournalFull(
-                    f"the journal of shard {', '.join(map(str, shards))} holds {self._limit} undrained entries: "
-                    "run `agentmodel drain`, or raise AGENTMODEL_JOURNAL_LIMIT",
-                    answers,
+                    f"the journal of shard {', '.join(map(str, shards))} is full: it holds {self._limit} undrained "
+                    "entries; run `agentmodel drain`, or raise AGENTMODEL_JOURNAL_LIMIT",
+                    results,
                 )
             self._pause(wait)
             wait = min(wait * 2, 0.25)
 
-    def open(self, owner: str, partition: str, slots: Mapping[str, Mapping[str, int]], *, new: bool = False) -> None:
-        """Says which attempt numbers a partition has: family → call → number. What is known already stays.
+    def register_numbers(
+        self,
+        owner: str,
+        partition: str,
+        numbers: Mapping[str, Mapping[str, int]],
+        *,
+        new: bool = False,
+        floor: str = "",
+    ) -> None:
+        """Register the attempt numbers of a partition; numbers that are known already stay.
 
         Args:
             owner: User id.
             partition: The PK.
-            slots: Empty for a partition without numbers.
-            new: The partition was just made: its near copy is complete, and empty.
+            numbers: Family → call → number; empty for a partition without numbers.
+            new: Whether the partition was just made, so that its cached copy is complete and empty.
+            floor: A process id above those that the partition may have, when it is not known which numbers are taken:
+                the numbers given from now on are above the number in it, but for calls of later processes.
 
         Raises:
             CacheUnavailable: Valkey does not answer.
         """
         shard = self._keys.shard(owner)
-        flat = [part for family, calls in slots.items() for call in calls.items() for part in (family, *call)]
+        flat = [part for family, calls in numbers.items() for call in calls.items() for part in (family, *call)]
         keys = [self._keys.numbers(shard, partition), self._keys.copy(shard, partition)]
         copy_ttl = _COPY_TTL if new else ""
         chunks = [flat[at : at + 3 * _CHUNK] for at in range(0, len(flat), 3 * _CHUNK)] or [[]]
-        self._valkey.call([OPEN.on(keys, NUMBERS_TTL, copy_ttl, *chunk) for chunk in chunks])
+        self._valkey.execute_many(
+            [REGISTER_NUMBERS.on(keys, _NUMBERS_TTL, copy_ttl, floor, *chunk) for chunk in chunks]
+        )
 
     def stats(self) -> JournalStats:
-        """Depth, age, pending, dead letters.
+        """Return depth, age, pending entries and dead letters.
 
         Raises:
             CacheUnavailable: Valkey does not answer.
         """
         shards = range(self._keys.shards)
-        lengths = self._valkey.call(
+        lengths = self._valkey.execute_many(
             [("XLEN", self._keys.journal(shard)) for shard in shards]
-            + [("XLEN", self._keys.dead(shard)) for shard in shards]
+            + [("XLEN", self._keys.dead_letters(shard)) for shard in shards]
         )
         depths, dead = lengths[: len(shards)], lengths[len(shards) :]
         filled = [shard for shard in shards if depths[shard]]
-        firsts = self._valkey.call([("XRANGE", self._keys.journal(shard), "-", "+", "COUNT", 1) for shard in filled])
-        waiting = self._valkey.attempt([("XPENDING", self._keys.journal(shard), GROUP) for shard in filled])
+        firsts = self._valkey.execute_many(
+            [("XRANGE", self._keys.journal(shard), "-", "+", "COUNT", 1) for shard in filled]
+        )
+        pending = self._valkey.try_many([("XPENDING", self._keys.journal(shard), GROUP) for shard in filled])
         oldest = min((int(first[0][0].split(b"-")[0]) for first in firsts if first), default=None)
         return JournalStats(
             depth=sum(depths),
             oldest_seconds=0.0 if oldest is None else max(0.0, self._now() - oldest / 1000),
-            pending=sum(int(one["pending"]) for one in waiting if isinstance(one, dict)),
+            pending=sum(int(answer["pending"]) for answer in pending if isinstance(answer, dict)),
             dead=sum(dead),
-            level=self._level(self._valkey.server()),
+            level=self._level_of(self._valkey.server_info()),
             breaker=self._valkey.breaker.state,
             full_shards=tuple(shard for shard in shards if depths[shard] >= self._limit),
         )
 
-    def _calls(self, entries: Sequence[Entry]) -> list[tuple[list[int], Command, str]]:
-        """Script calls, each with the places of its entries and its first key; one shard and some entries each."""
+    def _commands(self, entries: Sequence[Entry]) -> list[_AppendCommand]:
+        """Return the commands that append the entries, each for one shard and a chunk of entries."""
         by_shard: dict[int, list[int]] = {}
         for at, entry in enumerate(entries):
             by_shard.setdefault(self._keys.shard(entry.owner), []).append(at)
-        calls = []
-        for shard, places in by_shard.items():
-            for start in range(0, len(places), _CHUNK):
-                chunk = places[start : start + _CHUNK]
+        commands = []
+        for shard, positions in by_shard.items():
+            for start in range(0, len(positions), _CHUNK):
+                chunk = positions[start : start + _CHUNK]
                 keys, args = [self._keys.journal(shard)], list[Any]()
-                partitions: dict[str, int] = {}
+                partitions: dict[str, int] = {}  # partition → its index in the script's keys, from 1
                 for at in chunk:
                     partition = _partition(entries[at])
-                    place = partitions.get(partition)
-                    if place is None:
-                        place = partitions[partition] = len(partitions) + 1
-                        keys += [self._keys.pending(shard, partition), self._keys.numbers(shard, partition)]
-                    args += _arguments(entries[at], place)
-                calls.append((chunk, RECORD.on(keys, self._limit, NUMBERS_TTL, *partitions, *args), keys[0]))
-        return calls
+                    index = partitions.get(partition)
+                    if index is None:
+                        index = partitions[partition] = len(partitions) + 1
+                        keys += [self._keys.overlay(shard, partition), self._keys.numbers(shard, partition)]
+                    args += _arguments(entries[at], index)
+                command = APPEND.on(keys, self._limit, _NUMBERS_TTL, *partitions, *args)
+                commands.append(_AppendCommand(chunk, command, keys[0]))
+        return commands
 
-    def _sent(self, entries: Sequence[Entry], calls: Sequence[tuple[list[int], Command, str]]) -> list[Answer | None]:
-        server = self._valkey.server()
-        if server is not self._known:
-            if self._verify:
-                self._suits(server)
-            self._known, self._given = server, self._level(server)
-            self._enough = self._demanded == "dynamodb" or _rank(self._given) >= _rank(self._demanded)
-        level = self._given
-        if self._enough:
-            replies = self._valkey.call([command for _, command, _ in calls])
-        elif self._demanded == "valkey-replicated":
-            replies = [self._replicated(command, key) for _, command, key in calls]
+    def _send(self, entries: Sequence[Entry], commands: Sequence[_AppendCommand]) -> list[_AppendResult | None]:
+        """Send the commands; the result of an entry that found no room is None."""
+        level = self._check_level()
+        if self._suffices:
+            replies = self._valkey.execute_many([each.command for each in commands])
+        elif self._required == "valkey-replicated":
+            replies = [self._send_replicated(each) for each in commands]
             level = "valkey-replicated"
         else:
             raise CacheUnavailable(
-                f"Valkey at {self._valkey.where} gives {level}, AGENTMODEL_DURABILITY is {self._demanded}"
+                f"Valkey at {self._valkey.address} has durability {level}, but AGENTMODEL_DURABILITY requires "
+                f"{self._required}: raise it there, or lower AGENTMODEL_DURABILITY"
             )
-        answers: list[Answer | None] = [None] * len(entries)
-        for (places, _, _), reply in zip(calls, replies, strict=True):
-            depth, *told = reply
-            if not told:  # all were appended
-                told = [0, 0] * len(places)
-            for at, code, number in zip(places, told[::2], told[1::2], strict=True):
-                answers[at] = _answer(code, number, entries[at].version, level, depth)
-        return answers
+        results: list[_AppendResult | None] = [None] * len(entries)
+        for each, reply in zip(commands, replies, strict=True):
+            depth, *pairs = reply
+            if not pairs:  # all were appended
+                pairs = [0, 0] * len(each.positions)
+            for at, code, number in zip(each.positions, pairs[::2], pairs[1::2], strict=True):
+                results[at] = _result(code, number, entries[at].version, level, depth)
+        return results
 
-    def _suits(self, server: Server) -> None:
-        """Verifies a server that is met for the first time, or again after an outage."""
+    def _check_level(self) -> Durability:
+        """Return the server's level. The server is checked before the first entry and again after every outage."""
+        server = self._valkey.server_info()
+        if server is not self._checked:
+            if self._verify:
+                self._verify_server(server)
+            self._checked, self._level = server, self._level_of(server)
+            self._suffices = self._required == "dynamodb" or _rank(self._level) >= _rank(self._required)
+        return self._level
+
+    def _verify_server(self, server: ServerInfo) -> None:
+        """Check a server; after an outage, log the problem once instead of raising `ConfigurationError`."""
         try:
-            self._usable(server)
+            self._check_server(server)
         except ConfigurationError as error:
-            if not server.epoch:
+            if not server.outage:
                 raise
-            if server is not self._wanting:
+            if server is not self._rejected:
                 _log.error("valkey.refused: %s; records go to the table", error)
-                self._wanting = server
+                self._rejected = server
             raise CacheUnavailable(str(error)) from error
 
-    def _replicated(self, command: Command, key: str) -> Any:
-        reply, replicas = self._valkey.waited(command, key, 1)
+    def _send_replicated(self, append: _AppendCommand) -> Any:
+        reply, replicas = self._valkey.execute_and_wait(append.command, append.journal, 1)
         if replicas < 1:
-            raise CacheUnavailable(f"no replica of Valkey at {self._valkey.where} confirmed the write in time")
+            raise CacheUnavailable(
+                f"no replica of Valkey at {self._valkey.address} confirmed the write in time: check its replicas"
+            )
         return reply
 
-    def _level(self, server: Server) -> Durability:
-        if server.hidden and self._declared and self._demanded != "dynamodb":
-            return self._demanded
+    def _level_of(self, server: ServerInfo) -> Durability:
+        """Return a server's level, or the level in the settings where the server hides its configuration."""
+        if server.config_hidden and self._durability_is_set and self._required != "dynamodb":
+            return self._required
         return server.level
 
-    def _usable(self, server: Server) -> None:
+    def _check_server(self, server: ServerInfo) -> None:
         number = tuple(int(part) for part in server.version.split(".")[:2] if part.isdigit())
         if number < _OLDEST_SERVER:
-            raise ConfigurationError(f"Valkey at {self._valkey.where} has version {server.version}: 7.2 is needed")
-        if server.policy.startswith("allkeys"):
             raise ConfigurationError(
-                f"Valkey at {self._valkey.where} has maxmemory-policy {server.policy}, which throws undrained "
-                "writes away: set noeviction or volatile-lru"
+                f"Valkey at {self._valkey.address} has version {server.version}, which is too old: "
+                "use version 7.2 or newer"
             )
-        self._reached(server)
-        self.same_layout()
+        if server.eviction_policy.startswith("allkeys"):
+            raise ConfigurationError(
+                f"Valkey at {self._valkey.address} has maxmemory-policy {server.eviction_policy}, which may evict "
+                "undrained writes: set noeviction or volatile-lru"
+            )
+        self._check_durability(server)
+        self.check_shard_count()
 
-    def _reached(self, server: Server) -> None:
-        level = self._level(server)
-        demanded = self._demanded
-        if (
-            demanded == "dynamodb"
-            or _rank(level) >= _rank(demanded)
-            or (demanded == "valkey-replicated" and server.replicas)
-        ):
+    def _check_durability(self, server: ServerInfo) -> None:
+        level, required = self._level_of(server), self._required
+        if required == "dynamodb" or _rank(level) >= _rank(required):
             return
-        mend = {
+        if required == "valkey-replicated" and server.replicas:
+            return
+        fix = {
             "valkey-durable": "set `appendonly yes` and `appendfsync always` there",
             "valkey-replicated": "attach a replica",
-        }[demanded]
+        }[required]
         raise ConfigurationError(
-            f"AGENTMODEL_DURABILITY is {demanded}, but Valkey at {self._valkey.where} gives only {level}: "
-            f"{mend}, or demand less"
+            f"AGENTMODEL_DURABILITY is {required}, but Valkey at {self._valkey.address} has durability {level}: "
+            f"{fix}, or set AGENTMODEL_DURABILITY={level}"
         )
+
+
+class _AppendCommand(NamedTuple):
+    """A command that appends some entries to one journal."""
+
+    positions: list[int]  # of its entries, in the caller's list
+    command: Command
+    journal: str
 
 
 def _rank(level: str) -> int:
@@ -384,26 +420,26 @@ def _rank(level: str) -> int:
 def _partition(entry: Entry) -> str:
     partition = entry.item.get("PK", {}).get("S")
     if not isinstance(partition, str):
-        raise ValidationError("item", entry.item, "give DynamoDB JSON with a text PK")
+        raise ValidationError("item", entry.item, "must be DynamoDB JSON with a text PK")
     return partition
 
 
-def _arguments(entry: Entry, place: int) -> tuple[Any, ...]:
-    """The eight values of an entry for the script; ``place`` is that of its partition."""
-    slot, expires, data = entry.slot, entry.expires_at, entry.data
+def _arguments(entry: Entry, index: int) -> tuple[Any, ...]:
+    """Return the eight values of an entry for the script; ``index`` is that of its partition."""
+    claim, expires, data = entry.number_claim, entry.expires_at, entry.data
     if data is None:
         data = encode(entry.item, entry.version)
-    head = place, sort_key(entry.item), int(entry.immutable), "" if expires is None else expires, data
-    if slot is None:
+    head = index, sort_key(entry.item), int(entry.immutable), "" if expires is None else expires, data
+    if claim is None:
         return *head, "", "", ""
-    if slot.number < 1:
-        raise ValidationError("slot.number", slot.number, "attempts are numbered from 1")
-    return *head, slot.family, slot.call_id, slot.number
+    if claim.number < 1:
+        raise ValidationError("number_claim.number", claim.number, "must be 1 or more")
+    return *head, claim.family, claim.call_id, claim.number
 
 
-def _answer(code: int, number: int, version: int, level: Durability, depth: int) -> Answer | None:
+def _result(code: int, number: int, version: int, level: Durability, depth: int) -> _AppendResult | None:
     if code in (0, 1):
-        return Receipt(level, version, depth, repeated=code == 1)
+        return JournalReceipt(level, version, depth, repeated=code == 1)
     if code in (2, 3):
-        return Taken(number, mine=code == 3)
-    return Unknown() if code == 4 else None
+        return NumberTaken(number, already_claimed=code == 3)
+    return NumbersUnknown() if code == 4 else None

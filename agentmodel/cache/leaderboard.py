@@ -1,58 +1,59 @@
-"""Agents by score: a sorted set to each domain, replaced at once.
+"""Rank the agents of each domain by score, in a sorted set that is replaced in one step.
 
-Scores are held negated, so that ascending order is best score first and equal scores follow their ids. The first
-member carries the run that published them; it is always there, so an empty ranking differs from an unknown one.
-The best of them lie beside the set as one string, replaced in the same step: reading a string costs half of reading
-the members.
+Scores are stored negated, so that ascending order is best score first, and equal scores follow their ids. The first
+member carries the number of the run that published the ranking. It is always there, so an empty ranking differs from
+one that was never published. The best agents are stored as one string too, replaced in the same step: reading a string
+costs half of reading the members.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from collections.abc import Mapping
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import version_text
-from agentmodel.cache.keyspace import Keyspace
-from agentmodel.cache.read import Counts
-from agentmodel.cache.scripts import SWAP
+from agentmodel._log import logger
+from agentmodel.cache._item_codec import Item, decode_many, encode_many, version_text
+from agentmodel.cache._key_names import KeyNames
+from agentmodel.cache._lua import SWAP_RANKING
+from agentmodel.cache.read_through import Counts
+from agentmodel.cache.valkey import Valkey
 from agentmodel.exceptions import ValidationError
 
 __all__ = ["Leaderboard"]
 
+_log = logger("agentmodel.cache")
 _CHUNK = 500
 _DRAFT_SECONDS = 60
-_BEST = 25  # agents of the string beside the set
+_BEST = 25  # agents in the string of the best
 
 
 class Leaderboard:
-    """The ranking of each domain's agents.
+    """Store and read the ranking of each domain's agents.
 
     Args:
         valkey: The connection.
-        prefix: First part of every key; from the settings by default.
+        prefix: The first part of every key; from the settings by default.
 
     Attributes:
-        counts: Rankings that were there, and that were not.
+        counts: How many reads found a ranking (``hits``) and how many found none (``misses``).
     """
 
     def __init__(self, valkey: Valkey, *, prefix: str | None = None) -> None:
         self._valkey = valkey
-        self._keys = Keyspace(prefix or valkey.settings.valkey_prefix, valkey.settings.shards)
+        self._keys = KeyNames(prefix or valkey.settings.valkey_prefix, valkey.settings.shards)
         self.counts = Counts()
 
     def replace(self, domain_id: str, scores: Mapping[str, float], run: int) -> bool:
-        """Puts a whole ranking in the place of the old one; readers see the old or the new, never half or none.
+        """Replace a ranking; readers see the old one or the new one, never half of it or none.
 
         Args:
             domain_id: The domain.
             scores: Agent → score.
-            run: Grows with every analysis, such as its time.
+            run: The number of the run; it must grow with every run, such as its time.
 
         Returns:
-            False when a newer run is there; then nothing changes.
+            False when the ranking of a newer run is there; then nothing changes.
 
         Raises:
             ValidationError: A score is not a finite number.
@@ -60,60 +61,78 @@ class Leaderboard:
         """
         for agent, score in scores.items():
             if not math.isfinite(score):
-                raise ValidationError(f"scores[{agent}]", score, "give a finite number")
+                raise ValidationError(f"scores[{agent}]", score, "must be a finite number")
         live = self._keys.ranking(domain_id)
-        best = sorted(((agent, float(score)) for agent, score in scores.items()), key=lambda one: (-one[1], one[0]))
-        head = json.dumps(best[:_BEST], ensure_ascii=False)
+        ranked = sorted(
+            ((agent, float(score)) for agent, score in scores.items()), key=lambda pair: (-pair[1], pair[0])
+        )
+        best = encode_many(
+            [{"agent": {"S": agent}, "score": {"N": repr(score)}} for agent, score in ranked[:_BEST]], run
+        )
         draft = f"{live}:{secrets.token_hex(8)}"
         members: list[object] = ["-inf", f"\0{version_text(run)}"]
         members += [part for agent, score in scores.items() for part in (repr(-float(score)), agent)]
-        # filled in pieces, so that a large ranking does not hold the server; unpublished drafts vanish by themselves
+        # in chunks, so that a large ranking does not block the server; a draft that is not published expires
         for start in range(0, len(members), 2 * _CHUNK):
-            piece = members[start : start + 2 * _CHUNK]
-            self._valkey.call([("ZADD", draft, *piece), ("EXPIRE", draft, _DRAFT_SECONDS)])
-        return bool(self._valkey.one(SWAP.on([live, draft, _head(live)], version_text(run), head)))
+            chunk = members[start : start + 2 * _CHUNK]
+            self._valkey.execute_many([("ZADD", draft, *chunk), ("EXPIRE", draft, _DRAFT_SECONDS)])
+        swap = SWAP_RANKING.on([live, draft, _best_key(live)], version_text(run), best)
+        return bool(self._valkey.execute(swap))
 
     def top(self, domain_id: str, limit: int) -> list[tuple[str, float]] | None:
-        """The best agents with their scores, best first; None when nothing was published.
+        """Return the best agents with their scores, best first; None when no ranking was published.
 
         Raises:
-            ValidationError: The limit is below 1.
+            ValidationError: ``limit`` is below 1.
             CacheUnavailable: Valkey does not answer.
         """
         if limit < 1:
-            raise ValidationError("limit", limit, "give 1 or more")
+            raise ValidationError("limit", limit, "must be 1 or more")
         live = self._keys.ranking(domain_id)
         if limit <= _BEST:
-            head = self._valkey.one(("GET", _head(live)))
-            self._count(there=head is not None)
-            return None if head is None else [(agent, score) for agent, score in json.loads(head)[:limit]]
-        flat = self._valkey.one(("ZRANGE", live, 0, limit, "WITHSCORES"))
-        self._count(there=bool(flat))
-        if not flat:
-            return None
-        return [(flat[at].decode(), -float(flat[at + 1])) for at in range(2, len(flat), 2)]
+            best = self._valkey.execute(("GET", _best_key(live)))
+            found = None if best is None else decode_many(best)
+            if (best is None) == (found is None):
+                self._count(found=best is not None)
+                return None if found is None else [_ranked(each) for each in found[0][:limit]]
+        _, scores = self._members(domain_id, limit)
+        self._count(found=scores is not None)
+        return None if scores is None else list(scores.items())
 
     def published(self, domain_id: str) -> tuple[int, dict[str, float] | None]:
-        """The number of the run that published the ranking, and all of it; 0 and None when nothing was published.
+        """Return the run that published the ranking, and all scores by agent; 0 and None when none was published.
 
         Raises:
             CacheUnavailable: Valkey does not answer.
         """
-        flat = self._valkey.one(("ZRANGE", self._keys.ranking(domain_id), 0, -1, "WITHSCORES"))
+        return self._members(domain_id, -1)
+
+    def _members(self, domain_id: str, last: int) -> tuple[int, dict[str, float] | None]:
+        """Return the run and the scores; a ranking that cannot be read is dropped."""
+        flat = self._valkey.execute(("ZRANGE", self._keys.ranking(domain_id), 0, last, "WITHSCORES"))
         if not flat:
             return 0, None
-        scores = {flat[at].decode(): -float(flat[at + 1]) for at in range(2, len(flat), 2)}
-        return int(flat[0].decode()[1:]), scores
+        try:
+            scores = {flat[at].decode(): -float(flat[at + 1]) for at in range(2, len(flat), 2)}
+            return int(flat[0].decode().removeprefix("\0")), scores
+        except ValueError:
+            _log.warning("cache.damaged: could not read the ranking of %s; deleted it", domain_id)
+            self.drop(domain_id)
+            return 0, None
 
-    def _count(self, *, there: bool) -> None:
-        self.counts.hits += there
-        self.counts.misses += not there
+    def _count(self, *, found: bool) -> None:
+        self.counts.hits += found
+        self.counts.misses += not found
 
     def drop(self, domain_id: str) -> None:
-        """Forgets a domain's ranking; the next reader asks the table."""
+        """Delete a domain's ranking; the next reader reads the table."""
         live = self._keys.ranking(domain_id)
-        self._valkey.forget([live, _head(live)])
+        self._valkey.delete([live, _best_key(live)])
 
 
-def _head(live: str) -> str:
+def _ranked(member: Item) -> tuple[str, float]:
+    return member["agent"]["S"], float(member["score"]["N"])
+
+
+def _best_key(live: str) -> str:
     return f"{live}:head"

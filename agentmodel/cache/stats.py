@@ -1,4 +1,4 @@
-"""What Valkey does for an installation, in numbers."""
+"""Report the state of the cache: breaker, journal, and how reads went."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from agentmodel.cache.client import Valkey
+from agentmodel._circuit_breaker import CircuitBreaker
 from agentmodel.cache.journal import Journal, JournalStats
 from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.read import Counts, ReadThrough
-from agentmodel.cache.recent import Recent
+from agentmodel.cache.read_through import Counts, ReadThrough
+from agentmodel.cache.user_cache import UserCache
+from agentmodel.cache.valkey import Valkey
 from agentmodel.exceptions import CacheUnavailable
 
 __all__ = ["CacheStats", "cache_stats"]
@@ -22,31 +23,52 @@ class CacheStats:
 
     Attributes:
         breaker: ``closed`` while Valkey answers; ``open`` after it did not.
-        reason: Why it is open; empty while it is closed.
-        outages: How often it opened in this process.
-        journal: The journal; None while Valkey does not answer.
+        reason: Why the breaker is open; empty while it is closed.
+        outages: How often the breaker opened in this process.
+        table_breaker: ``closed`` while DynamoDB answers; ``open`` after it did not.
+        table_reason: Why that one is open; empty while it is closed.
+        table_outages: How often that one opened in this process.
+        journal: The state of the journal; None while Valkey does not answer.
         patterns: How the reads of this process went, by access pattern; ``item`` and ``own_item`` are single items.
     """
 
     breaker: Literal["closed", "open"]
     reason: str
     outages: int
+    table_breaker: Literal["closed", "open"]
+    table_reason: str
+    table_outages: int
     journal: JournalStats | None
     patterns: Mapping[str, Counts]
 
 
 def cache_stats(
-    valkey: Valkey, journal: Journal, *, read: ReadThrough, recent: Recent, leaderboard: Leaderboard
+    valkey: Valkey,
+    journal: Journal,
+    *,
+    table_breaker: CircuitBreaker,
+    read_through: ReadThrough,
+    user_cache: UserCache,
+    leaderboard: Leaderboard,
 ) -> CacheStats:
-    """The state of the cache now."""
+    """Return the state of the cache now."""
     try:
         state = journal.stats()
     except CacheUnavailable:
         state = None
-    patterns = {name: replace(counts) for name, counts in (read.counts | recent.patterns).items()}
+    patterns = {name: replace(counts) for name, counts in (read_through.counts | user_cache.patterns).items()}
     ranked = leaderboard.counts
-    if ranked != Counts():  # where there is no ranking the list is read through, and counted there
-        through = patterns.get("top_agents", Counts())
-        patterns["top_agents"] = replace(through, hits=through.hits + ranked.hits)
+    if ranked != Counts():  # a read that finds no ranking goes to the read-through cache, and is counted there
+        counts = patterns.get("top_agents", Counts())
+        patterns["top_agents"] = replace(counts, hits=counts.hits + ranked.hits)
     breaker = valkey.breaker
-    return CacheStats(breaker.state, breaker.reason, breaker.opened, state, dict(sorted(patterns.items())))
+    return CacheStats(
+        breaker=breaker.state,
+        reason=breaker.reason,
+        outages=breaker.outages,
+        table_breaker=table_breaker.state,
+        table_reason=table_breaker.reason,
+        table_outages=table_breaker.outages,
+        journal=state,
+        patterns=dict(sorted(patterns.items())),
+    )

@@ -1,7 +1,7 @@
-"""The command line: the loop, and a look at every station of it.
+"""The command `agentmodel`: run the whole loop from a terminal, and look at what each store holds.
 
-`main` is the console script ``agentmodel``. Exit codes: 0 it worked, 1 it failed, 2 wrong use, 130 interrupted; what
-went wrong is one line on stderr.
+`main` is the console script ``agentmodel``. It exits with 0 when the command worked, 1 when it failed, 2 when it was
+called with wrong arguments, and 130 when it was interrupted. An error is one line on stderr.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: What follows ``agentmodel``; the process's own arguments when not given.
+        arguments: The command and its options, without the program's name; ``sys.argv[1:]`` when not given.
 
     Returns:
         The exit code.
@@ -30,6 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"error: {MissingExtraError('cli', 'the command line', error.name)}\n")
         return 1
-    except KeyboardInterrupt:  # loading takes a moment too
+    except KeyboardInterrupt:  # importing takes long enough for a Ctrl-C
         return 130
     return run(arguments)

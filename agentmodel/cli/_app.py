@@ -1,4 +1,4 @@
-"""The commands put together, and the one place where errors become exit codes."""
+"""The application that all commands are added to; errors become a line on stderr and an exit code here."""
 
 from __future__ import annotations
 
@@ -7,40 +7,37 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from typer.main import get_command
 
-from agentmodel.cli import _check, _demo, _journal, _learn, _mcp, _read, _reviews, _up, _write
-from agentmodel.cli._model import STACK
+from agentmodel._version import installed_version
+from agentmodel.cli import _check, _demo, _erase, _journal, _learn, _mcp, _read, _reviews, _up, _write
+from agentmodel.cli._model import DEFAULT_STACK
 from agentmodel.exceptions import AgentModelError, ValidationError
 
 __all__ = ["app", "run"]
 
-# click's base of wrong use; newer versions of typer bring click with them and do not export it
-_USAGE, _CLICK = cast("tuple[type[Exception], type[Exception]]", typer.BadParameter.__mro__[1:3])
+# click's UsageError and ClickException; newer versions of typer contain click and do not export these classes
+_USAGE_ERROR, _CLICK_ERROR = cast("tuple[type[Exception], type[Exception]]", typer.BadParameter.__mro__[1:3])
 
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
+_HELP = """Record what AI agents do, learn which agents and tools work, and suggest them for the next request.
+
+Try `agentmodel demo` first. Other commands work on the stores that AGENTMODEL_… environment variables name; a store
+that they do not name is taken from the local stack that `agentmodel up` runs in the folder --dir."""
+
 app = typer.Typer(
-    name="agentmodel",
-    help="The execution-history data layer for AI agents: what was done is recorded, what works is learnt.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    name="agentmodel", help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        try:
-            found = metadata.version("agentmodel")
-        except metadata.PackageNotFoundError:
-            found = "that is not installed, but run from its sources"
-        typer.echo(f"agentmodel {found}")
+        typer.echo(f"agentmodel {installed_version() or '(version unknown: not installed, run from its sources)'}")
         raise typer.Exit
 
 
@@ -48,11 +45,13 @@ def _version(wanted: bool) -> None:
 def agentmodel(
     ctx: typer.Context,
     directory: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Folder of the stack that `agentmodel up` runs.")
-    ] = STACK,
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+        Path, typer.Option("--dir", metavar="DIR", help="Folder of the local stack that `agentmodel up` runs.")
+    ] = DEFAULT_STACK,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """Every command reaches the stores that AGENTMODEL_… settings name, else the stack that runs in this folder."""
+    """Keep the folder of the local stack for the command; without a command, print the help and exit with 2."""
     ctx.obj = directory
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help(), err=True)
@@ -66,50 +65,54 @@ _journal.add(app)
 _read.add(app)
 _learn.add(app)
 _reviews.add(app)
+_erase.add(app)
 _check.add(app)
 _mcp.add(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code."""
-    _prepare()
+    """Run a command and return its exit code."""
+    _prepare_output()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         for text in given:
-            text.encode()
+            text.encode()  # fails for bytes that the terminal's encoding could not decode
         code = get_command(app).main(args=given, prog_name="agentmodel", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        return _told("interrupted", _INTERRUPTED)
+        return _print_error("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # who read stdout is gone; the interpreter would complain once more at its end
+        sys.stderr.close()  # nobody reads stdout any more; the interpreter would report that once more when it exits
         return _FAILURE
-    except Exception as error:  # noqa: BLE001  # whatever it is, it ends in one line
-        return _told(*_meant(error))
+    except Exception as error:  # noqa: BLE001  # any error is reported as one line
+        return _print_error(*_describe(error))
     return code if isinstance(code, int) else 0
 
 
-def _meant(error: Exception) -> tuple[str, int]:
-    """An error's line and its exit code."""
+def _describe(error: Exception) -> tuple[str, int]:
+    """Return the line to print for an error, and the exit code."""
     if isinstance(error, AgentModelError):
-        return str(error), _WRONG_USE if isinstance(error, ValidationError) else _FAILURE
+        return f"{error} ({error.code})", _WRONG_USE if isinstance(error, ValidationError) else _FAILURE
     if isinstance(error, UnicodeEncodeError):
-        return f"{error.object!r} is not text: give it in the encoding of the terminal", _WRONG_USE
-    if isinstance(error, _CLICK):
+        text = "an argument cannot be decoded: {!r} has bytes that are not text in the terminal's encoding ({})"
+        return text.format(error.object, sys.getfilesystemencoding()), _WRONG_USE
+    if isinstance(error, _CLICK_ERROR):
         text = str(cast("Any", error).format_message())
-        return (f"{text} (see `agentmodel --help`)", _WRONG_USE) if isinstance(error, _USAGE) else (text, _FAILURE)
+        if isinstance(error, _USAGE_ERROR):
+            return f"{text} (see `agentmodel --help`)", _WRONG_USE
+        return text, _FAILURE
     if isinstance(error, OSError):
-        return f"{error.filename or 'the system'}: {error.strerror or error}", _FAILURE
+        return f"{error.filename or 'the operating system'}: {error.strerror or error}", _FAILURE
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"a mistake in agentmodel, {where.filename} line {where.lineno}: {error!r}", _FAILURE
+    return f"agentmodel has a bug, please report it: {error!r} in {where.filename}, line {where.lineno}", _FAILURE
 
 
-def _told(text: str, code: int) -> int:
+def _print_error(text: str, code: int) -> int:
     sys.stderr.write(f"error: {' '.join(text.split())}\n")
     return code
 
 
-def _prepare() -> None:
-    """Let no character and no warning break what is printed."""
+def _prepare_output() -> None:
+    """Print characters that the terminal cannot show as escapes, and log warnings as one line each on stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,8 +1,9 @@
-"""`agentmodel demo`: the whole loop on embedded engines, with the demo world or with trace files."""
+"""`agentmodel demo`: run the whole loop on embedded engines, with simulated sessions or with trace files."""
 
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,16 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from agentmodel import traces as trace_files
+from agentmodel._demo.simulation import SESSIONS, Simulation
+from agentmodel._demo.world import USERS
+from agentmodel._demo.world import seed as seed_catalogue
+from agentmodel.access.pagination import every
 from agentmodel.cli import _show
-from agentmodel.cli._model import draining
+from agentmodel.cli._model import drain_progress
 from agentmodel.cli._options import Json, Timezone
 from agentmodel.cli._output import Output
-from agentmodel.cli._stations import count
+from agentmodel.cli._stations import count_stations
 from agentmodel.client import AgentModel
-from agentmodel.demo.simulation import SESSIONS, Simulation
-from agentmodel.demo.world import USERS
-from agentmodel.demo.world import seed as seed_catalogue
-from agentmodel.dynamo.models import Agent, Domain, UserToolMapping
+from agentmodel.dynamo.models import Agent, Domain
 from agentmodel.exceptions import ConfigurationError
 
 __all__ = ["add"]
@@ -32,7 +34,7 @@ _SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the history comes from: the demo world, or trace files."""
+    """Where the history comes from: the simulated demo world, or trace files."""
 
     seed: int
     sessions: int
@@ -41,83 +43,104 @@ class _Source:
 
 
 def demo(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE…]", help="Trace files, after --traces.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Trace files to import; give --traces too.")
+    ] = None,
     *,
-    traces: Annotated[bool, typer.Option("--traces", help="Take the trace files instead of the demo world.")] = False,
-    seed: Annotated[int | None, typer.Option(metavar="N", help=f"Decides what happens; {_SEED} if not given.")] = None,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Import trace files instead of simulating sessions.")
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help=f"Seed of the simulation: the same seed, the same sessions. [default: {_SEED}]"),
+    ] = None,
     sessions: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help=f"How many to record; {SESSIONS} if not given.")
+        int | None, typer.Option(metavar="N", min=1, help=f"Number of sessions to simulate. [default: {SESSIONS}]")
     ] = None,
     timezone: Timezone = "UTC",
     keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep the data in a new folder, for `agentmodel up --dir`.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the data in this new folder; `agentmodel up --dir DIR` runs it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the whole loop once and show what came of it.
+    """Run the whole loop once on example data and show the results.
 
-    Record (or import), drain, refresh, publish, suggest. The engines are embedded and are gone afterwards, unless
-    --keep says where to keep their data.
+    Records simulated sessions (or imports trace files), drains the journal, refreshes the warehouse, publishes the
+    scores and suggests a plan. It starts its own Valkey, DynamoDB server and DuckDB, and deletes their data at the end
+    unless --keep names a folder.
     """
-    if traces != bool(files):
-        raise typer.BadParameter("--traces goes together with one file or more, as in: demo --traces calls.jsonl.gz")
+    if traces and not files:
+        raise typer.BadParameter("--traces needs a trace file, as in: agentmodel demo --traces calls.jsonl.gz")
+    if files and not traces:
+        raise typer.BadParameter(f"to import a trace file, give --traces too: agentmodel demo --traces {files[0]}")
     if traces and (seed is not None or sessions is not None):
-        raise typer.BadParameter("--seed and --sessions are for the demo world, not for trace files")
+        raise typer.BadParameter(
+            "--seed and --sessions cannot be given with --traces: they are for simulated sessions, not for trace files"
+        )
     if keep is not None and (keep / "tables").exists():
-        raise typer.BadParameter(f"--keep: {keep} holds a stack already, name a new folder")
+        raise typer.BadParameter(f"--keep: folder {keep} holds a stack already; name a new folder")
     for path in files or ():
-        next(iter(trace_files.read(path, timezone=timezone)), None)  # tells what cannot be read, before engines start
+        next(iter(trace_files.read(path, timezone=timezone)), None)  # fails on an unreadable file before engines start
     source = _Source(_SEED if seed is None else seed, sessions or SESSIONS, files or (), timezone)
     out = Output(as_json=as_json)
-    with out.progress("start the engines"):
-        model = AgentModel.local(keep)
+    with out.progress("start Valkey, DynamoDB and DuckDB"):
+        model = AgentModel.local(keep, redact=None if traces else True)
     with model:
         _run(model, source, out)
     if keep is not None:
+        folder = shlex.quote(str(keep))
         out.note(
-            f"kept in {keep}: `agentmodel up --dir {keep}` runs it, `agentmodel --dir {keep} agents` looks into it"
+            f"The data is kept in {keep}. Run `agentmodel up --dir {folder}`; then, in another terminal, "
+            f"`agentmodel --dir {folder} agents` or any other command works on it."
         )
+    elif not as_json:
+        out.note("The data is deleted. Run `agentmodel demo --keep DIR` to keep it for the other commands.")
 
 
 def _run(model: AgentModel, source: _Source, out: Output) -> None:
     today = datetime.now(UTC).date()
-    found, as_of = _recorded(model, source, today, out)
-    with out.progress("drain") as told:
-        model.drain(progress=draining(told))
-    with out.progress("refresh") as told:
-        model.refresh(as_of=as_of, progress=told)
-    with out.progress("publish") as told:
-        model.publish(as_of=as_of, progress=told)
-    _shown(model, as_of, found, out)
+    recorded, as_of = _record(model, source, today, out)
+    with out.progress("drain") as update:
+        model.drain(progress=drain_progress(update))
+    with out.progress("refresh") as update:
+        model.refresh(as_of=as_of, progress=update)
+    with out.progress("publish") as update:
+        model.publish(as_of=as_of, progress=update)
+    _show_results(model, as_of, recorded, out)
 
 
-def _recorded(model: AgentModel, source: _Source, today: date, out: Output) -> tuple[dict[str, Any], date | datetime]:
-    """Record; what was recorded, and the time that the refresh is counted to."""
+def _record(model: AgentModel, source: _Source, today: date, out: Output) -> tuple[dict[str, Any], date | datetime]:
+    """Record or import; return what was recorded, as data, and the day or time as of which to refresh."""
     if source.traces:
-        with out.progress("import") as told, _without_alarms():
-            done = model.import_traces(*source.traces, timezone=source.timezone, progress=told)
+        with out.progress("import") as update, _without_health_warnings():
+            done = model.import_traces(*source.traces, timezone=source.timezone, progress=update)
         _show.bad_lines(out, done.bad)
         if done.lines == 0:
-            raise ConfigurationError("no line of the trace files could be imported: there is nothing to learn from")
+            raise ConfigurationError(
+                "no line of the trace files could be imported, so there is nothing to learn from: the lines above say "
+                "why; correct them or name other files"
+            )
         if not out.as_json:
             _show.imported(out, done)
         return {"imported": done, "as_of_from": "traces" if done.last_at else "today"}, done.last_at or today
-    with out.progress("seed"):
+    with out.progress("add the agents and tools of the demo"):
         seed_catalogue(model)
-    with out.progress("record") as told, _without_alarms():
-        recorded = Simulation(seed=source.seed, sessions=source.sessions, as_of=today).run(model, told)
+    with out.progress("record") as update, _without_health_warnings():
+        recorded = Simulation(seed=source.seed, sessions=source.sessions, as_of=today).run(model, update)
     if not out.as_json:
         out.line(
-            f"recorded {recorded.sessions} sessions with {recorded.calls} tool calls, {recorded.failures} of which "
-            f"failed and {recorded.retries} were retries (seed {source.seed})"
+            f"Recorded {recorded.sessions} simulated sessions with {recorded.calls} tool calls: {recorded.failures} "
+            f"calls failed, and {recorded.retries} calls were retries (seed {source.seed})."
         )
+        out.line(f"The API key among the arguments of the first call was masked: {recorded.first_arguments}")
     return {"seed": source.seed, "recorded": recorded, "as_of_from": "today"}, today
 
 
 @contextmanager
-def _without_alarms() -> Iterator[None]:
-    """Hold back the log of tools that begin to fail: weeks pass in seconds here, and a table shows them at the end."""
-    log = logging.getLogger("agentmodel.suggest.health")
+def _without_health_warnings() -> Iterator[None]:
+    """Log no warning about failing tools: weeks pass in seconds here, and a table shows these tools at the end."""
+    log = logging.getLogger("agentmodel.suggest.health._monitor")
     before = log.level
     log.setLevel(logging.ERROR)
     try:
@@ -126,35 +149,36 @@ def _without_alarms() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _shown(model: AgentModel, as_of: date | datetime, found: dict[str, Any], out: Output) -> None:
+def _show_results(model: AgentModel, as_of: date | datetime, recorded: dict[str, Any], out: Output) -> None:
     from agentmodel.redshift import reports
 
     domains = list(model.repository.domains())
     ranked = {domain.domain_id: list(model.repository.top_agents(domain.domain_id, limit=100)) for domain in domains}
     failures = [failure for failure in reports.tool_failures(model.warehouse) if failure.errors]
-    # the id of a suggestion is new every time, and nobody follows this one
-    plan = model.suggest(**_asked(model, domains)).model_copy(update={"suggestion_id": None})
-    stations = count(model, scan=True)
+    # the id of a suggestion differs in each run, and this suggestion is only shown
+    plan = model.suggest(**_example_request(model, domains)).model_copy(update={"suggestion_id": None})
+    stations = count_stations(model, scan=True)
     if out.as_json:
-        agents = [_ranked(place, agent) for of in ranked.values() for place, agent in enumerate(of, start=1)]
-        data = {"as_of": as_of, **found, "agents": agents, "tools": failures, "plan": plan, "stations": stations}
+        agents = [_ranking_row(rank, agent) for of in ranked.values() for rank, agent in enumerate(of, start=1)]
+        data = {"as_of": as_of, **recorded, "agents": agents, "tools": failures, "plan": plan, "stations": stations}
         out.data(data)
         return
-    why = "the latest time in the traces" if found["as_of_from"] == "traces" else "today (UTC)"
-    out.line(f"refreshed and published as of {as_of:%Y-%m-%d}, {why}")
+    meaning = "the latest time in the traces" if recorded["as_of_from"] == "traces" else "today in UTC"
+    out.line(f"Computed and published the scores as of {as_of:%Y-%m-%d}, {meaning}.")
     out.line()
     for domain in domains:
         _show.agents(out, domain.name, ranked[domain.domain_id])
+    _show.ranking_legend(out)
     _show.tools(out, failures)
     _show.plan(out, plan)
     _show.stations(out, stations)
 
 
-def _ranked(place: int, agent: Agent) -> dict[str, Any]:
-    """An agent's line of the ranking."""
+def _ranking_row(rank: int, agent: Agent) -> dict[str, Any]:
+    """Return an agent's row of the ranking, as data."""
     return {
         "domain_id": agent.domain_id,
-        "rank": place,
+        "rank": rank,
         "agent_id": agent.agent_id,
         "name": agent.name,
         "executions": agent.executions or 0,
@@ -167,22 +191,15 @@ def _ranked(place: int, agent: Agent) -> dict[str, Any]:
     }
 
 
-def _asked(model: AgentModel, domains: Sequence[Domain]) -> dict[str, Any]:
-    """The request to plan for: the category and user of the best mapping; without any, a user and a domain."""
-    best: UserToolMapping | None = None
-    cursor = None
-    while True:
-        page = model.repository.mappings(limit=1000, cursor=cursor)
-        for mapping in page:
-            best = max(best or mapping, mapping, key=lambda each: (each.score or 0.0, each.user_id, each.category))
-        cursor = page.cursor
-        if cursor is None:
-            break
+def _example_request(model: AgentModel, domains: Sequence[Domain]) -> dict[str, Any]:
+    """Return the request to plan for: user and category of the best mapping, or without one a user and a domain."""
+    mappings = every(model.repository.mappings, limit=1000)
+    best = max(mappings, key=lambda each: (each.score or 0.0, each.user_id, each.category), default=None)
     if best is None:
         return {"user_id": USERS[0][0], "domain_id": domains[0].domain_id}
     return {"user_id": best.user_id, "category": best.category}
 
 
 def add(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command `demo` to the application."""
     app.command()(demo)

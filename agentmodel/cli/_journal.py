@@ -1,4 +1,4 @@
-"""Commands of the journal: drain, and dead list, retry and drop."""
+"""Commands for the journal: `drain`, and `dead list`, `dead retry` and `dead drop`."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from typing import Annotated
 
 import typer
 
-from agentmodel.cache.drain import Drained
-from agentmodel.cli._model import draining, opened
+from agentmodel.cache.drainer import Drained
+from agentmodel.cli._model import drain_progress, open_model
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output
-from agentmodel.cli._signals import stop_asked
+from agentmodel.cli._signals import stop_event
 from agentmodel.exceptions import NotFound, ValidationError
 
 __all__ = ["add"]
 
 
-dead = typer.Typer(help="Records that the table refuses for good.", rich_markup_mode=None)
-Letter = Annotated[str, typer.Argument(metavar="ID", help="Id of the dead letter, as `agentmodel dead list` shows it.")]
+dead = typer.Typer(help="List, retry or drop records that cannot be written.", rich_markup_mode=None)
+Letter = Annotated[
+    str, typer.Argument(metavar="ID", help="Id of the dead letter, as `agentmodel dead list` prints it.")
+]
 
 
 def drain(
     ctx: typer.Context,
     *,
     keep_on: Annotated[
-        bool, typer.Option("--keep-on", help="Do not end when the journal is empty: drain until SIGTERM or Ctrl-C.")
+        bool, typer.Option("--keep-on", help="Keep draining until SIGTERM or Ctrl-C, also when the journal is empty.")
     ] = False,
-    once: Annotated[bool, typer.Option("--once", help="One pass only: some hundred entries.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Make one pass only, of some hundred entries.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write what the journal holds into the table.
+    """Write the journal's entries into the table.
 
-    Until the journal is empty, unless told otherwise. A long run waits out the stores' outages, says once a minute what
-    it did, and ends cleanly: the pass under way is finished, and the rest stays in the journal.
+    Ends when the journal is empty. With --keep-on it runs as a service: it waits while Valkey or the table is down,
+    logs once a minute what it wrote, and on SIGTERM or Ctrl-C finishes the current pass; the rest stays in the journal.
     """
     if keep_on and once:
-        raise ValidationError("--once", "--keep-on", "give one of the two")
+        raise ValidationError("--once", once, "cannot be combined with --keep-on: give one of the two")
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx), ends_without_valkey=not keep_on) as model, out.progress("drain") as told:
-        progress = draining(told)
+    with open_model(stack_of(ctx), fails_without_valkey=not keep_on) as model, out.progress("drain") as update:
+        progress = drain_progress(update)
         if keep_on:
-            with _every_minute_said(), stop_asked() as stop:
-                out.note(f"draining into table {model.table.name} until SIGTERM or Ctrl-C")
+            with _minute_log(), stop_event() as stop:
+                out.note(f"Draining the journal into table {model.table.name} until SIGTERM or Ctrl-C.")
                 done = model.drainer.run(stop, progress=progress)
         elif once:
             done = model.drainer.drain(until_empty=False, progress=progress)
@@ -57,16 +59,21 @@ def _show(out: Output, done: Drained) -> None:
     if out.as_json:
         out.data(done)
     else:
-        out.line(f"written {done.written}, overtaken {done.stale}, dead letters {done.dead}, left {done.left}")
+        out.line(
+            f"Entries written to the table: {done.written}, superseded by a newer version: {done.stale}, put aside as "
+            f"dead letters: {done.dead}, left in the journal: {done.left}."
+        )
+        if done.dead:
+            out.line("Run `agentmodel dead list` to see why they could not be written.")
 
 
 @contextmanager
-def _every_minute_said() -> Iterator[None]:
-    """The drain's own lines, one a minute, are shown; others below a warning are not."""
+def _minute_log() -> Iterator[None]:
+    """Show the drainer's log line of each minute on stderr, and no other line below a warning."""
     log = logging.getLogger("agentmodel.cache")
     before, shown = log.level, logging.StreamHandler()
     shown.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    shown.addFilter(lambda record: record.levelno == logging.INFO)  # warnings are shown already
+    shown.addFilter(lambda record: record.levelno == logging.INFO)  # the root logger shows warnings
     log.addHandler(shown)
     log.setLevel(logging.INFO)
     quiet = [(each, each.level) for each in logging.getLogger().handlers]
@@ -85,45 +92,52 @@ def _every_minute_said() -> Iterator[None]:
 def list_(ctx: typer.Context, *, limit: Limit = 100, as_json: Json = False) -> None:
     """List dead letters, oldest first.
 
-    With the reason of each, and the id by which it is retried or dropped.
+    A dead letter is a record that the table refused for good. Each is listed with the reason and the id that
+    `agentmodel dead retry` and `agentmodel dead drop` take.
     """
-    with opened(stack_of(ctx), ends_without_valkey=True) as model:
+    with open_model(stack_of(ctx), fails_without_valkey=True) as model:
         letters = model.drainer.dead(limit)
     out = Output(as_json=as_json)
     if as_json:
         out.data(letters)
         return
     rows = [(one.id, f"{one.at:%Y-%m-%d %H:%M:%S}", one.partition, one.sort, one.reason) for one in letters]
-    out.table("Dead letters", ("id", "at (UTC)", "PK", "SK", "reason"), rows, empty="none")
+    out.table("Dead letters", ("id", "failed at (UTC)", "PK", "SK", "reason"), rows, empty="No dead letter.")
 
 
 @dead.command()
 def retry(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
-    """Put a dead letter back into the journal."""
-    with opened(stack_of(ctx), ends_without_valkey=True) as model:
+    """Put a dead letter back into the journal, to be written again.
+
+    Remove the cause first, or the record becomes a dead letter again.
+    """
+    with open_model(stack_of(ctx), fails_without_valkey=True) as model:
         done = model.drainer.retry(letter)
-    _told(letter, done, "is in the journal again", as_json=as_json)
+    _report(letter, done, "is in the journal again, for the next drain", as_json=as_json)
 
 
 @dead.command()
 def drop(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
-    """Give a dead letter up; it is gone then."""
-    with opened(stack_of(ctx), ends_without_valkey=True) as model:
+    """Delete a dead letter for good.
+
+    The record is lost; whoever recorded it can no longer read it.
+    """
+    with open_model(stack_of(ctx), fails_without_valkey=True) as model:
         done = model.drainer.drop(letter)
-    _told(letter, done, "is gone", as_json=as_json)
+    _report(letter, done, "is deleted", as_json=as_json)
 
 
-def _told(letter: str, done: bool, what: str, *, as_json: bool) -> None:
+def _report(letter: str, done: bool, outcome: str, *, as_json: bool) -> None:
     if not done:
         raise NotFound("dead letter", letter)
     out = Output(as_json=as_json)
     if as_json:
         out.data({"letter": letter, "done": done})
     else:
-        out.line(f"{letter} {what}")
+        out.line(f"Dead letter {letter} {outcome}.")
 
 
 def add(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command()(drain)
     app.add_typer(dead, name="dead")

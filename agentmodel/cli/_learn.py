@@ -1,10 +1,10 @@
-"""Commands on what was learnt: evaluate, savings; and how `agentmodel tools` joins failures with health."""
+"""Commands `evaluate` and `savings`, and the rows of `tools`, which join past failures with current health."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,88 +12,95 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentmodel.cli import _show
-from agentmodel.cli._model import opened
+from agentmodel.cli._model import open_model
 from agentmodel.cli._options import Json, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError
-from agentmodel.suggest.detector import State
+from agentmodel.suggest.health import HealthState
+from agentmodel.suggest.plan import ToolRef
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
     from agentmodel.redshift.reports import ToolFailures
-    from agentmodel.suggest.evaluate import Evaluation
-    from agentmodel.suggest.offpolicy import OffPolicyRow
-    from agentmodel.suggest.savings import SavingsRow
+    from agentmodel.suggest.evaluate import Evaluation, OffPolicyRow, SavingsRow
 
-__all__ = ["ToolRow", "add", "show_tools", "tool_rows"]
+__all__ = ["ToolLine", "add", "show_tools", "tool_rows"]
 
-_TOOLS = 15  # of a long table
+_TOOLS = 15  # rows that the table of failing tools shows
 _PREDICTORS = ("evidence", "success share")
-_FIRST = {"open": 0, "half-open": 1}
+_ORDER = {"open": 0, "half-open": 1}  # order of circuit states in that table; others come after
 
 
-# evaluate
+# The command evaluate
 
 
 def evaluate(
     ctx: typer.Context,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE…]", help="Trace files to replay instead of your history.")
+        list[Path] | None, typer.Argument(metavar="FILE", help="Trace files to replay instead of the recorded history.")
     ] = None,
     *,
     learn: Annotated[
-        float, typer.Option(metavar="SHARE", help="Part of each domain's runs that is learnt from before the first.")
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of each domain's runs to learn from before the first prediction, between 0 and 1.",
+        ),
     ] = 0.6,
     off_policy: Annotated[
-        bool, typer.Option("--off-policy", help="Value the recorded suggestions too; reads the whole table.")
+        bool,
+        typer.Option(
+            "--off-policy", help="Also estimate other ways to choose, from recorded suggestions; reads the whole table."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare both rankings with baselines.
+    """Measure how good rankings and plans would have been.
 
-    On your own history as of the last refresh, or on trace files, replayed in time order: rankings, plans, next tools,
-    chances.
+    Replays the history as of the last refresh, or trace files, in time order. Learns from the first runs and compares
+    with the others: which agent to choose (both rankings, beside baselines), which steps, which plan a request finds
+    with its category and without any, which next tool, and how well predicted success rates match the actual ones.
     """
     if files and off_policy:
         raise ValidationError(
-            "--off-policy", True, "suggestions are in the table, not in trace files"
-        )  # the value of the option
+            "--off-policy", off_policy, "cannot be combined with trace files because they hold no suggestions"
+        )
     if not 0 < learn < 1:
-        raise ValidationError("--learn", learn, "a share above 0 and below 1")
+        raise ValidationError("--learn", learn, "must be above 0 and below 1")
     out = Output(as_json=as_json)
     values = None
     if files:
-        found = _replayed(files, learn)
+        found = _replay(files, learn)
     else:
-        with opened(stack_of(ctx)) as model, out.progress("evaluate"):
-            found = model.evaluate(learn=learn)
-            values = _values(model) if off_policy else None
+        with open_model(stack_of(ctx)) as model, out.progress("evaluate"):
+            found = model.evaluate(train_share=learn)
+            values = _policy_values(model) if off_policy else None
     errors = _errors(found)
     if as_json:
         out.data({**plain(found), "calibration_error": errors, "off_policy": values})
     elif not found.runs:
-        out.line("no runs yet: record or import some, then `agentmodel drain` and `agentmodel refresh`")
+        out.line("No run yet. Record or import runs, then run `agentmodel drain` and `agentmodel refresh`.")
     else:
         _show_evaluation(out, found, errors, learn)
     if not as_json and values is not None:
         _show_values(out, values)
 
 
-def _replayed(files: Sequence[Path], learn: float) -> Evaluation:
+def _replay(files: Sequence[Path], learn: float) -> Evaluation:
     from agentmodel.suggest.evaluate import evaluate as replay
-    from agentmodel.suggest.runs import runs_of_traces
+    from agentmodel.suggest.evaluate import runs_from_traces
 
-    return replay(runs_of_traces(files), learn=learn)
+    return replay(runs_from_traces(files), train_share=learn)
 
 
-def _values(model: AgentModel) -> list[OffPolicyRow]:
-    from agentmodel.suggest.offpolicy import best_scored, off_policy, uniform
+def _policy_values(model: AgentModel) -> list[OffPolicyRow]:
+    from agentmodel.suggest.evaluate import best_scored, off_policy, uniform
 
     return off_policy(model.suggestions.all(), {"best scored": best_scored, "any candidate": uniform})
 
 
 def _errors(found: Evaluation) -> dict[str, float | None]:
-    """How far each predictor is off on average."""
+    """Return how far each predictor is off on average; None where nothing was predicted."""
     from agentmodel.suggest.evaluate import calibration_error
 
     errors = {name: calibration_error(found.calibration, name) for name in _PREDICTORS}
@@ -101,40 +108,50 @@ def _errors(found: Evaluation) -> dict[str, float | None]:
 
 
 def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | None], learn: float) -> None:
-    none = "too little history"
+    none = "The history is too short to measure this."
     out.line(
-        f"{found.runs} runs, {found.learnt} of them ({learn:.0%} of each domain) learnt from before the first case"
+        f"{found.runs} runs; the first {found.training_runs} ({learn:.0%} of each domain) were learned from before "
+        "the first prediction."
     )
-    out.line("regret: how much lower the success rate of the chosen agent is than that of the best one")
+    out.line("Regret is how much lower the success rate of the chosen agent is than that of the best one; 0 is best.")
     out.line()
     rankings = (
         (row.ranking, _digits(row.regret), _between(row.low, row.high), f"{row.hits:.0%}", row.cases)
         for row in found.rankings
     )
-    out.table("Which agent", ("ranking", "regret>", "90 %>", "chose a best>", "cases>"), rankings, empty=none)
+    agent_columns = ("ranking", "regret>", "90 % interval>", "chose a best agent>", "cases>")
+    out.table("Choosing the agent", agent_columns, rankings, empty=none)
     _show_uses(out, found)
     plans = (
         (row.domain, row.scope, f"{row.equal:.0%}", f"{row.best_equal:.0%}", _digits(row.distance),
          _digits(row.best_distance), f"{row.first_step:.0%}", row.cases)
         for row in found.plans
     )  # fmt: skip
-    names = ("domain", "plan of", "equal>", "at best>", "edit distance>", "at best>", "first step>", "cases>")
-    out.table("Which steps: plans against later runs that succeeded", names, plans, empty=none)
+    plan_columns = ("domain", "plan for", "same tools>", "at best>", "edit distance>", "at best>", "same first tool>",
+                    "cases>")  # fmt: skip
+    out.table("Choosing the steps: plans compared with later runs that succeeded", plan_columns, plans, empty=none)
+    asked = (
+        (row.domain, row.categories, f"{row.with_plan:.0%}", f"{row.equal:.1%}", _digits(row.distance), row.cases)
+        for row in found.requests
+    )
+    request_columns = ("domain", "categories", "with a plan>", "same tools>", "edit distance>", "cases>")
+    out.table("Plans for requests of a kind that was asked before", request_columns, asked, empty=none)
     nexts = ((row.domain, f"{row.top1:.0%}", f"{row.top3:.0%}", row.cases) for row in found.next_tools)
-    out.table("The next tool", ("domain", "first guess>", "among three>", "cases>"), nexts, empty=none)
+    tool_columns = ("domain", "first guess right>", "among first three>", "cases>")
+    out.table("Predicting the next tool", tool_columns, nexts, empty=none)
     chances = (
         (row.predictor, f"{row.low:.0%} to {row.high:.0%}", f"{row.predicted:.0%}", f"{row.observed:.0%}", row.cases)
         for row in found.calibration
     )
-    columns = ("predictor", "chances", "given>", "succeeded>", "cases>")
-    out.table("How sure: what chance was given, and how it went", columns, chances, empty=none)
+    columns = ("predictor", "predicted between", "mean prediction>", "actual success rate>", "runs>")
+    out.table("Predicted and actual success rates", columns, chances, empty=none)
     for name, error in errors.items():
         if error is not None:
-            out.line(f"{name} is off by {error:.3f} on average")
+            out.line(f"The predictor {name} is off by {error:.3f} on average; 0 is best.")
 
 
 def _show_uses(out: Output, found: Evaluation) -> None:
-    """Regret by mean use: a line each, a column for every ranking."""
+    """Show the regret by mean number of runs per agent, with a column for each ranking."""
     if not found.uses:
         return  # no domain has two agents with enough runs
     rankings = list(dict.fromkeys(row.ranking for row in found.uses))
@@ -143,8 +160,8 @@ def _show_uses(out: Output, found: Evaluation) -> None:
         (use, *(_digits(regrets[use, ranking].regret) for ranking in rankings), regrets[use, rankings[0]].cases)
         for use in dict.fromkeys(row.use for row in found.uses)
     )
-    columns = ("runs an agent>", *(f"{ranking}>" for ranking in rankings), "cases>")
-    out.table("Regret where use and quality are unrelated (simulated from the runs)", columns, rows)
+    columns = ("mean runs per agent>", *(f"{ranking}>" for ranking in rankings), "cases>")
+    out.table("Regret if an agent's number of runs were unrelated to its quality (simulated)", columns, rows)
 
 
 def _show_values(out: Output, values: Sequence[OffPolicyRow]) -> None:
@@ -153,8 +170,10 @@ def _show_values(out: Output, values: Sequence[OffPolicyRow]) -> None:
          _between(row.dr_low, row.dr_high), f"{row.ess:.1f}", row.cases, row.explored)
         for row in values
     )  # fmt: skip
-    columns = ("way to choose", "SNIPS>", "doubly robust>", "90 %>", "effective cases>", "cases>", "explored>")
-    out.table("Success rate of other ways to choose", columns, rows, empty="no suggestion was taken and ended yet")
+    columns = ("way to choose", "SNIPS>", "doubly robust>", "90 % interval>", "effective cases>", "cases>",
+               "cases with a choice>")  # fmt: skip
+    none = "No suggestion was followed to the end of a session yet. Pass the plan to `model.session(…, plan=plan)`."
+    out.table("Estimated success rate of other ways to choose the agent", columns, rows, empty=none)
 
 
 def _digits(value: float) -> str:
@@ -165,15 +184,15 @@ def _between(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-# savings
+# The command savings
 
 
 def savings(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Show what known answers saved.
+    """Show the calls and tokens that cached answers saved.
 
-    Calls and tokens of each category, measured on the recorded runs as of the last refresh.
+    Compares, for each category, runs with cached answers to runs without, as of the last refresh.
     """
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         found = model.savings()
     out = Output(as_json=as_json)
     if as_json:
@@ -188,36 +207,38 @@ def _show_savings(out: Output, found: Sequence[SavingsRow]) -> None:
          None if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}")
         for row in found
     )  # fmt: skip
-    columns = ("category", "unit", "answered>", "runs with>", "runs without>", "mean with>", "mean without>",
-               "saved a run>", "90 %>")  # fmt: skip
-    out.table("What known answers saved, as measured", columns, rows, empty="no call was answered from what is known")
+    columns = ("category", "unit", "cached answers>", "runs with>", "runs without>", "mean with>", "mean without>",
+               "saved per run>", "90 % interval>")  # fmt: skip
+    none = "No call was answered from the cache yet, as of the last refresh."
+    out.table("Calls and tokens saved by cached answers (runs with and without them)", columns, rows, empty=none)
     if any(row.saved is None for row in found):
-        out.line("–: fewer than two runs of each kind, so nothing is said to be saved")
+        out.line("–: too few runs to compare; it takes two runs with cached answers and two without.")
 
 
-# tools
+# The rows of tools
 
 
 @dataclass(frozen=True, slots=True)
-class ToolRow:
-    """A tool of an agent: how often it failed, and whether it fails now.
+class ToolLine:
+    """A tool of an agent: how often it failed, and whether it is failing now.
 
     Attributes:
-        domain_id: The domain; None where it is not known.
-        agent_id: The agent.
-        agent_name: Its name.
-        tool_id: The tool.
-        tool_name: Its name.
-        calls: How often it was called, as of the last refresh.
-        errors: How many of these failed.
-        error_rate: Their share; None without a call.
-        last_error_at: When it failed last.
-        last_message: With what message.
-        state: ``closed`` (it works), ``open`` (it fails now), ``half-open`` (it may be tried again), or None where
-            nobody knows.
+        domain_id: Id of the domain; None where it is not known.
+        agent_id: Id of the agent.
+        agent_name: Name of the agent.
+        tool_id: Id of the tool.
+        tool_name: Name of the tool.
+        calls: Number of calls, as of the last refresh.
+        errors: Number of calls that failed.
+        error_rate: Share of calls that failed, 0 to 1; None without a call.
+        last_error_at: Time of the last failure, as it is stored.
+        last_message: Error message of the last failure.
+        state: ``closed`` (it works), ``open`` (it is failing), ``half-open`` (it may be tried again), or None where
+            that is not known.
         since: When it began to fail.
         until: When it may be tried again.
-        note: What was seen; empty unless it fails now.
+        note: The calls that show the failure; empty unless it is failing.
+        failing_users: How many users it is failing for by their own calls alone, while it works for the others.
     """
 
     domain_id: str | None
@@ -230,69 +251,80 @@ class ToolRow:
     error_rate: float | None = None
     last_error_at: str | None = None
     last_message: str | None = None
-    state: State | None = None
+    state: HealthState | None = None
     since: datetime | None = None
     until: datetime | None = None
     note: str = ""
+    failing_users: int = 0
 
 
-def tool_rows(model: AgentModel, domains: Iterable[str], failures: Iterable[ToolFailures]) -> list[ToolRow]:
-    """Join the failures of the history with the health of now; what fails now comes first.
+def tool_rows(model: AgentModel, domains: Iterable[str], failures: Iterable[ToolFailures]) -> list[ToolLine]:
+    """Join the failures of the history with the current health; tools that are failing now come first.
 
     Args:
-        model: The installation.
-        domains: Those whose tools are looked at.
-        failures: What the warehouse knows; empty where there is none.
+        model: The model whose tools are listed.
+        domains: Ids of the domains whose tools are listed.
+        failures: Failures by tool from the warehouse; empty where there is no warehouse.
     """
-    seen: dict[tuple[str, str], dict[str, Any]] = {(row.agent_id, row.tool_id): plain(row) for row in failures}
-    names = {agent_id: row["agent_name"] for (agent_id, _), row in seen.items()}
+    known: dict[tuple[str, str], dict[str, Any]] = {(row.agent_id, row.tool_id): plain(row) for row in failures}
+    names = {agent_id: row["agent_name"] for (agent_id, _), row in known.items()}
     for domain_id in domains:
         for tool in model.health.tools(domain_id):
             if tool.agent_id not in names:
                 agent = model.repository.agent(tool.agent_id)
                 names[tool.agent_id] = None if agent is None else agent.name
-            row = seen.setdefault(
+            row = known.setdefault(
                 (tool.agent_id, tool.tool_id),
                 {"domain_id": domain_id, "agent_id": tool.agent_id, "agent_name": names[tool.agent_id],
                  "tool_id": tool.tool_id, "tool_name": tool.tool},
             )  # fmt: skip
             row |= {"state": tool.state, "since": tool.since, "until": tool.until, "note": tool.note}
-    _uncatalogued(model, seen)
-    rows = [ToolRow(**row) for row in seen.values()]
-    return sorted(rows, key=lambda row: _FIRST.get(row.state or "", len(_FIRST)))
+            row |= {"failing_users": tool.failing_users}
+    _add_uncatalogued(model, known)
+    shown = {each.name for each in fields(ToolLine)}  # whose the last error is, is not
+    rows = [ToolLine(**{name: value for name, value in row.items() if name in shown}) for row in known.values()]
+    return sorted(rows, key=lambda row: _ORDER.get(row.state or "", len(_ORDER)))
 
 
-def _uncatalogued(model: AgentModel, seen: dict[tuple[str, str], dict[str, Any]]) -> None:
-    """Health of tools that were called but are not in the catalogue: Valkey may know it."""
+def _add_uncatalogued(model: AgentModel, known: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """Add the health of tools that were called but are not in the catalogue, where Valkey has it."""
     now = datetime.now(UTC)
-    for place, health in model.health.health([place for place, row in seen.items() if "state" not in row], {}).items():
+    tools = [ToolRef(*ids) for ids, row in known.items() if "state" not in row]
+    for tool, health in model.health.health(tools, {}).items():
         state, note = health.state(now), health.note if health.opened else ""
-        seen[place] |= {"state": state, "since": health.since, "until": health.half_open_at, "note": note}
+        known[tool] |= {"state": state, "since": health.since, "until": health.half_open_at, "note": note}
 
 
-def show_tools(out: Output, rows: Sequence[ToolRow]) -> None:
-    """Tools that fail now or have failed."""
-    told = [row for row in rows if row.errors or row.state in ("open", "half-open")]
+def _circuit(row: ToolLine) -> str | None:
+    """Return the state of a tool, and for how many users alone it is open."""
+    users = f"open for {row.failing_users} user{'s' if row.failing_users > 1 else ''}"
+    return f"{row.state}, {users}" if row.state != "open" and row.failing_users else row.state
+
+
+def show_tools(out: Output, rows: Sequence[ToolLine]) -> None:
+    """Show the tools that are failing now or have failed."""
+    failing = [row for row in rows if row.errors or row.failing_users or row.state in ("open", "half-open")]
     cells = (
-        (row.agent_id, row.tool_id, row.tool_name, row.state, row.calls, row.errors,
+        (row.agent_id, row.tool_id, row.tool_name, _circuit(row), row.calls, row.errors,
          None if row.error_rate is None else f"{row.error_rate:.0%}", _show.moment(row.last_error_at), row.last_message)
-        for row in told[:_TOOLS]
+        for row in failing[:_TOOLS]
     )  # fmt: skip
-    columns = ("agent", "id", "tool", "state", "calls>", "errors>", "rate>", "last error (UTC)", "which")
-    title = "Tools that fail" + (f" (the first {_TOOLS} of {len(told)})" if len(told) > _TOOLS else "")
-    out.table(title, columns, cells, empty="no tool failed")
-    for row in told:
+    columns = ("agent", "tool id", "tool", "circuit", "calls>", "failed>", "failure rate>", "last failure (UTC)",
+               "last error message")  # fmt: skip
+    title = "Tools that failed" + (f" (the first {_TOOLS} of {len(failing)})" if len(failing) > _TOOLS else "")
+    out.table(title, columns, cells, empty="No tool failed.")
+    for row in failing:
         if row.state in ("open", "half-open"):
-            tried = "to be tried again from" if row.state == "open" else "may be tried again since"
+            retry = "it can be tried again from" if row.state == "open" else "it may be tried again since"
             out.line(
                 printable(
-                    f"{row.tool_name or row.tool_id} of {row.agent_id} is {row.state}: failing since "
-                    f"{printable(row.since)}, {tried} {printable(row.until)} (UTC): {row.note}"
+                    f"{row.tool_name or row.tool_id} of {row.agent_id} is failing (circuit {row.state}) since "
+                    f"{printable(row.since)} UTC; {retry} {printable(row.until)} UTC: {row.note}"
                 )
             )
 
 
 def add(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.command()(evaluate)
     app.command()(savings)

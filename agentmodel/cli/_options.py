@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ from typing import Annotated
 
 import typer
 
-from agentmodel.cli._model import STACK
+from agentmodel.cli._model import DEFAULT_STACK
 
-__all__ = ["AsOf", "Domain", "Files", "Json", "Limit", "Timezone", "User", "stack_of"]
+__all__ = ["AsOf", "Domain", "Files", "Json", "Limit", "Timezone", "User", "Wait", "stack_of"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
 AsOf = Annotated[
     str | None,
-    typer.Option(metavar="DAY", help="Count recency to this day (or time with offset), not to today (UTC)."),
+    typer.Option(
+        metavar="DAY", help="Compute as of this day, or time with UTC offset, such as 2025-06-14. [default: now]"
+    ),
 ]
-Domain = Annotated[str | None, typer.Option(metavar="ID", help="Only this domain, such as DMN001.")]
-User = Annotated[str, typer.Argument(metavar="USER", help="Id of the user, such as USR001.")]
-Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Trace files, JSON lines, gzip or not.")]
+Domain = Annotated[
+    str | None, typer.Option(metavar="ID", help="Use only this domain, named by its id, such as DMN001.")
+]
+User = Annotated[str, typer.Argument(metavar="USER", help="Id or name of the user: USRmina or mina.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Trace files: JSON lines, plain or gzip.")]
 Timezone = Annotated[
-    str, typer.Option(metavar="ZONE", help="Zone of the times that name no offset, such as Asia/Seoul.")
+    str, typer.Option(metavar="ZONE", help="Time zone of times without a UTC offset, such as Asia/Seoul.")
 ]
-Limit = Annotated[int, typer.Option(min=1, max=1000, help="The most rows to show.")]
+Wait = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", help="Seconds to wait where another process does the same work; 0 does not wait."),
+]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Show at most this many.")]
 
 
 def stack_of(ctx: typer.Context) -> Path:
-    """The stack's folder that the command line names."""
+    """Return the folder of the stack that the command line names."""
     found = ctx.find_root().obj
-    return found if isinstance(found, Path) else STACK
+    return found if isinstance(found, Path) else DEFAULT_STACK

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs, progress on stderr."""
+"""Print the output of commands: tables for people, JSON for programs, progress bars on stderr."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rich.text import Text
 
 from agentmodel.dynamo.entity import Entity
 
-__all__ = ["Output", "Told", "plain", "printable"]
+__all__ = ["Output", "UpdateProgress", "plain", "printable"]
 
-Told = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
+UpdateProgress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is to do."""
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: entities and dataclasses as objects, times as ISO 8601.
+    """Return a value as JSON can hold it: entities and dataclasses as objects, times as ISO 8601.
 
     >>> plain({"day": date(2025, 6, 14), "of": ("a", 1)})
     {'day': '2025-06-14', 'of': ['a', 1]}
@@ -38,7 +38,7 @@ def plain(value: Any) -> Any:
         return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, date):  # a datetime is one
+    if isinstance(value, date):  # or a datetime, which is a date too
         return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [plain(each) for each in value]
@@ -46,7 +46,7 @@ def plain(value: Any) -> Any:
 
 
 def printable(value: Any) -> str:
-    """A value as a cell of a table: one line, without anything that a terminal would obey.
+    """Return a value as the cell of a table: one line, without characters that control a terminal.
 
     >>> printable("a" + chr(27) + "[2Jb"), printable(None), printable(0.5)
     ('a�[2Jb', '–', '0.50')
@@ -63,40 +63,47 @@ def printable(value: Any) -> str:
 
 
 class Output:
-    """Where a command prints.
+    """Prints what a command has to say, as text or as JSON.
 
     Args:
         as_json: Print one JSON document on stdout, and nothing else there.
 
     Attributes:
-        as_json: The same.
+        as_json: Whether JSON is printed.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        # a program reads whole lines: only a terminal is as narrow as it is
+        # the width of the terminal counts only where there is one; other readers take wide tables
         self._out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
         self._err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
     def data(self, value: Any) -> None:
-        """Print a value as JSON."""
+        """Print a value as one JSON document."""
         utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
         text = json.dumps(plain(value), ensure_ascii=not utf8, indent=2)
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
     def line(self, text: str = "") -> None:
-        """Print a line for people."""
+        """Print a line of text on stdout."""
         self._out.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Print a line on stderr, where it is in nobody's way."""
+        """Print a line of text on stderr, where programs that read stdout do not see it."""
         self._err.print(text)
 
     def table(
-        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "nothing yet"
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "Nothing yet."
     ) -> None:
-        """Print a table; a column whose name ends in ``>`` is aligned to the right."""
+        """Print a table; align a column to the right whose name ends in ``>``.
+
+        Args:
+            title: What the table shows.
+            columns: The header of each column.
+            rows: The cells of each row.
+            empty: What to print below the header when there is no row.
+        """
         self._out.print(Text(title, style="bold"), soft_wrap=True)
         table = Table(show_edge=False, pad_edge=False)
         for column in columns:
@@ -105,25 +112,32 @@ class Output:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self._out.print(table)
         if table.row_count == 0:
-            self._out.print(empty)
+            self._out.print(empty, soft_wrap=True)
         self._out.print()
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Told]:
-        """Show how far something is while the block runs; only a terminal sees it, and not with JSON."""
+    def progress(self, what: str) -> Iterator[UpdateProgress]:
+        """Show a progress bar on stderr while the block runs; none with ``--json`` or without a terminal.
+
+        Args:
+            what: What is being done, such as ``drain``.
+
+        Yields:
+            A function that updates the bar.
+        """
         if self.as_json or not self._err.is_terminal:
-            yield _unseen
+            yield _no_bar
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task(what, total=None)
 
-            def told(step: str, done: int, of: int) -> None:
+            def update(step: str, done: int, total: int) -> None:
                 text = what if step == what else f"{what}: {step}"
-                bar.update(task, description=text, completed=done, total=of)
+                bar.update(task, description=text, completed=done, total=total)
 
-            yield told
+            yield update
 
 
-def _unseen(what: str, done: int, of: int) -> None:
-    """Shows nothing."""
+def _no_bar(step: str, done: int, total: int) -> None:
+    """Show nothing."""

@@ -1,4 +1,4 @@
-"""Commands that look: suggest, agents, tools, patterns, errors, report, history, stats, sql."""
+"""Commands that read: `suggest`, `route`, `agents`, `tools`, `patterns`, `errors`, `report`, `history`, `stats`."""
 
 from __future__ import annotations
 
@@ -9,45 +9,60 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.cli import _show
 from agentmodel.cli._learn import show_tools, tool_rows
-from agentmodel.cli._model import as_of_day, opened
+from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
 from agentmodel.cli._output import Output, plain, printable
-from agentmodel.cli._stations import count
+from agentmodel.cli._stations import count_stations
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Domain as DomainEntity
 from agentmodel.exceptions import MissingExtraError, NotFound, ValidationError
-from agentmodel.keys import check_id
+from agentmodel.keys import check_id, user_id_of
 from agentmodel.suggest.plan import Language
 
 if TYPE_CHECKING:
-    from agentmodel.redshift.pipeline import Warehouse
     from agentmodel.redshift.reports import ToolFailures
+    from agentmodel.redshift.warehouse import Warehouse
 
 __all__ = ["add"]
+
+_INCOMPLETE = (
+    "Valkey does not answer: records that are not in the table yet may be missing. Run the command again once it "
+    "answers; `agentmodel stats` shows whether it does."
+)
 
 
 def suggest(
     ctx: typer.Context,
     user: User,
     *,
-    category: Annotated[str | None, typer.Option(metavar="TEXT", help="The kind of request.")] = None,
-    request: Annotated[str | None, typer.Option(metavar="TEXT", help="What is asked, in the user's words.")] = None,
+    category: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Category of the request, such as 'cafe search'.")
+    ] = None,
+    request: Annotated[str | None, typer.Option(metavar="TEXT", help="The request in the user's own words.")] = None,
     domain: Domain = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="LANGUAGE", help="Print the plan as text for a model's context: en or ko.")
+        str | None,
+        typer.Option(
+            metavar="LANGUAGE", help="Print the plan as text for a model's prompt, in English (en) or Korean (ko)."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what to do for a request, and why.
+    """Suggest an agent and steps for a request, with reasons.
 
-    Which agent, which steps, what to avoid; from what the last publish left.
+    Give --category, --request or --domain; without --domain, the request says which domain it belongs to. The plan
+    names the agent, the steps, the tools to avoid and alternatives; it is made from what the last publish wrote, and it
+    is recorded as a suggestion.
     """
-    check_id("USER", user, "USR")
+    user = user_id_of("USER", user)
     language = _language(prompt)
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
+        if request is not None:
+            model.planner.load()  # this process makes no second plan, for which it could load them in the background
         plan = model.suggest(user, category=category, request=request, domain_id=domain)
     text = None if language is None else plan.as_prompt(language=language)
     out = Output(as_json=as_json)
@@ -66,47 +81,65 @@ def _language(text: str | None) -> Language | None:
             found: Language = known
             return found
     if text is not None:
-        raise ValidationError("--prompt", text, "one of " + ", ".join(get_args(Language)))
+        raise ValidationError("--prompt", text, "must be one of " + ", ".join(get_args(Language)))
     return None
+
+
+def route(
+    ctx: typer.Context,
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="The request in the user's own words.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Find the domain that a request belongs to.
+
+    Lists the domains that fit, best first, by earlier requests, or by names, descriptions and tools as long as fewer
+    than five requests of a domain are known. Lists none where none fits.
+    """
+    with open_model(stack_of(ctx)) as model:
+        found = model.route(request)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data(found)
+        return
+    rows = ((each.domain_id, each.name, f"{each.likelihood:.0%}", each.basis, each.reason) for each in found)
+    columns = ("domain", "name", "likelihood>", "found by", "why")
+    out.table("Domains that fit the request", columns, rows, empty="No domain fits the request.")
 
 
 def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_json: Json = False) -> None:
     """Rank the agents of each domain, best first.
 
-    As the last publish left them.
+    Shows the scores that the last publish wrote.
     """
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         read = model.repository
-        ranked = [(each, list(read.top_agents(each.domain_id, limit=limit))) for each in _domains(read, domain)]
+        rankings = [(each, list(read.top_agents(each.domain_id, limit=limit))) for each in _domains(read, domain)]
     if as_json:
-        out.data([agent for _, of in ranked for agent in of])
+        out.data([agent for _, ranked in rankings for agent in ranked])
         return
-    for each, of in ranked:
-        _show.agents(out, each.name, of)
-    if not ranked:
-        out.line("no domains yet: `agentmodel seed` puts those of the demo in, `agentmodel import` those of traces")
+    for each, ranked in rankings:
+        _show.agents(out, each.name, ranked)
+    if rankings:
+        _show.ranking_legend(out)
+    else:
+        out.line("No domain yet. Run `agentmodel import FILE…` with trace files, or `agentmodel seed` for the demo's.")
 
 
 def _domains(read: Repository, wanted: str | None) -> Iterator[DomainEntity]:
-    """All domains, or the wanted one."""
+    """Yield all domains, or only the one with the wanted id."""
     if wanted is not None:
         found = read.domain(check_id("--domain", wanted, "DMN"))
         if found is None:
             raise NotFound("domain", wanted)
         yield found
         return
-    cursor = None
-    while True:
-        page = read.domains(limit=1000, cursor=cursor)
-        yield from page
-        cursor = page.cursor
-        if cursor is None:
-            return
+    yield from every(read.domains, limit=1000)
 
 
-def _learnt(model: AgentModel) -> tuple[ModuleType, Warehouse]:
-    """The reports, and the warehouse they are of; opening it first tells which extra is missing."""
+def _reports(model: AgentModel) -> tuple[ModuleType, Warehouse]:
+    """Return the module of reports and the warehouse; opening that first names the extra that is missing, if one is."""
     warehouse = model.warehouse
     from agentmodel.redshift import reports
 
@@ -114,15 +147,16 @@ def _learnt(model: AgentModel) -> tuple[ModuleType, Warehouse]:
 
 
 def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -> None:
-    """List the tools that fail, and how often.
+    """List the tools that fail: how often, and whether now.
 
-    How often as of the last refresh, whether they fail now as the calls say; --json has those that do not fail, too.
+    Counts are as of the last refresh. The circuit of a tool is closed while it works, open while it is failing, and
+    half-open when it may be tried again. With --json, tools that never failed are listed too.
     """
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         domains = [each.domain_id for each in _domains(model.repository, domain)]
         failures: list[ToolFailures] = []
-        if model.settings.warehouse_url is not None:  # without one, health is what there is
-            reports, warehouse = _learnt(model)
+        if model.settings.warehouse_url is not None:  # without a warehouse, only the current health is known
+            reports, warehouse = _reports(model)
             failures = reports.tool_failures(warehouse, domain)
         rows = tool_rows(model, domains, failures)
     out = Output(as_json=as_json)
@@ -135,35 +169,35 @@ def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -
 def patterns(
     ctx: typer.Context,
     *,
-    user: Annotated[str | None, typer.Option(metavar="ID", help="Only this user, such as USR001.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Those that are not recommended too.")] = False,
+    user: Annotated[str | None, typer.Option(metavar="USER", help="Use only this user: USRmina or mina.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also list sequences that are not recommended.")] = False,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """List the sequences of tools that work.
+    """List the patterns (tool sequences) that work for each user.
 
-    Each user's best first, as of the last refresh.
+    Best first, as of the last refresh.
     """
-    day = as_of_day(as_of)
+    day = parse_as_of(as_of)
     if user is not None:
-        check_id("--user", user, "USR")
-    with opened(stack_of(ctx)) as model:
-        reports, warehouse = _learnt(model)
+        user = user_id_of("--user", user)
+    with open_model(stack_of(ctx)) as model:
+        reports, warehouse = _reports(model)
         found = reports.recommended_patterns(warehouse, as_of=day, user_id=user, recommended_only=not every)
     out = Output(as_json=as_json)
     if as_json:
         out.data(found)
     else:
-        _show.patterns(out, found)
+        _show.patterns(out, found, every=every)
 
 
 def errors(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """List the agents whose tools failed.
+    """List the agents whose tools failed, most failures first.
 
-    Most errors first, as of the last refresh.
+    As of the last refresh.
     """
-    with opened(stack_of(ctx)) as model:
-        reports, warehouse = _learnt(model)
+    with open_model(stack_of(ctx)) as model:
+        reports, warehouse = _reports(model)
         found = reports.tool_errors(warehouse)
     out = Output(as_json=as_json)
     if as_json:
@@ -174,61 +208,71 @@ def errors(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 def report(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The page to write, such as report.html.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="HTML file to write, such as report.html.")],
     *,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, help="The most rows of each table.")] = 500,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many rows in each table.")] = 500,
     as_of: AsOf = None,
     as_json: Json = False,
 ) -> None:
-    """Write the reports as one HTML page with charts.
+    """Write an HTML report with charts and tables.
 
-    Rankings, patterns, errors, days and tokens as of the last refresh; the page opens offline.
+    Shows rankings, tool sequences, failures, executions per day and tokens as of the last refresh, in one file that
+    needs no network. It needs `pip install 'agentmodel[report]'`.
     """
-    day = as_of_day(as_of)
+    day = parse_as_of(as_of)
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model, out.progress("report"):
+    with open_model(stack_of(ctx)) as model, out.progress("report"):
         model.report(file, as_of=day, rows=rows)
     size = file.stat().st_size
     if as_json:
         out.data({"file": str(file), "bytes": size, "as_of": day})
     else:
-        out.line(f"{file} written, {size / 1000:.0f} kB, as of {day:%Y-%m-%d}: open it in a browser")
+        out.line(f"Wrote {file} ({size / 1000:.0f} kB), as of {day:%Y-%m-%d}. Open it in a browser.")
 
 
 def history(
     ctx: typer.Context,
     user: User,
-    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="Id of a session, for its calls.")] = None,
+    session: Annotated[
+        str | None, typer.Argument(metavar="[SESSION]", help="Id of a session, to list its calls.")
+    ] = None,
     *,
     limit: Limit = 20,
-    cursor: Annotated[str | None, typer.Option(metavar="TEXT", help="Continue after the last page.")] = None,
+    cursor: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Show the next page, from the cursor that the page before printed."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List a user's sessions, or one session's calls.
+    """List a user's sessions, or the calls of one session.
 
-    Sessions newest first, calls in the order they were made.
+    Sessions are listed newest first, calls in the order in which they were made.
     """
-    check_id("USER", user, "USR")
+    user = user_id_of("USER", user)
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         read = model.repository
         if session is None:
             page = read.sessions(user, limit=limit, cursor=cursor)
-            if not page.items and cursor is None and read.user(user) is None:
+            if not page.items and page.complete and cursor is None and read.user(user) is None:
                 raise NotFound("user", user)
             if as_json:
-                out.data({"sessions": page.items, "cursor": page.cursor})
+                out.data({"sessions": page.items, "cursor": page.cursor, "complete": page.complete})
             else:
                 _show.sessions(out, user, page, page.cursor)
+            if not page.complete:
+                out.note(_INCOMPLETE)
             return
         found, calls = read.session(user, session), read.session_history(user, session)
     if found is None and not calls.processes and not calls.executions:
         raise NotFound("session", f"{session} of {user}")
     if as_json:
         parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
-        out.data({"session": found, **parts})
+        out.data({"session": found, **parts, "complete": calls.complete})
     else:
         _show.session(out, session, calls)
+    if not calls.complete:
+        out.note(_INCOMPLETE)
 
 
 def stats(
@@ -236,49 +280,58 @@ def stats(
     *,
     scan: Annotated[
         bool | None,
-        typer.Option(help="Read the whole table to count its items by kind; unless told, only where it is not on AWS."),
+        typer.Option(help="Read the whole table to count its items by kind. [default: yes, but not on AWS]"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count what lies at which station.
+    """Count what each store holds.
 
-    Entries of the journal, items of the table, rows of the warehouse, what was published.
+    Counts the journal's entries, the table's items, the warehouse's rows and what the last publish wrote. A store that
+    does not answer is named, the others are counted, and the command ends with 1.
     """
-    with opened(stack_of(ctx), ends_without_valkey=True) as model:
-        counts = count(model, scan=model.settings.endpoint is not None if scan is None else scan)
+    with open_model(stack_of(ctx), fails_without_valkey=True) as model:
+        counts = count_stations(model, scan=model.settings.endpoint is not None if scan is None else scan)
     out = Output(as_json=as_json)
     if as_json:
         out.data(counts)
     else:
         _show.stations(out, counts)
+    for reason in counts.failed.values():
+        out.note(f"error: {printable(reason)}")
+    if counts.failed:
+        raise typer.Exit(1)
 
 
 def sql(
     *,
     folder: Annotated[
-        Path | None, typer.Option("--to", metavar="DIR", help="Write the files there; others in it are left alone.")
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Write the files into this folder; other files in it stay."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Compare with the files in --to, else in sql/; exit 1 if one differs.")
+        bool,
+        typer.Option("--check", help="Compare with the files in --to (or sql/) instead; exit with 1 if one differs."),
     ] = False,
     landed_table: Annotated[
-        str | None, typer.Option(metavar="NAME", help='Where zero-ETL lands the table, such as dbagent.public."T".')
+        str | None,
+        typer.Option(metavar="NAME", help='Name of the table that zero-ETL fills, such as dbagent.public."T".'),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the warehouse's SQL for Redshift, or write it.
+    """Print or write the warehouse's SQL for Redshift.
 
-    Its tables and statements, one file a step, in the order to run them.
+    The tables and statements, one file per step, in the order to run them. It needs
+    `pip install 'agentmodel[redshift]'`.
     """
     try:
-        from agentmodel.redshift import render
+        from agentmodel.redshift import render_sql as render
     except ModuleNotFoundError as error:
         raise MissingExtraError("redshift", "rendering SQL", error.name) from error
     landed = render.LANDED if landed_table is None else landed_table
     out = Output(as_json=as_json)
     if check:
         compared = Path("sql") if folder is None else folder
-        _checked(compared, render.drift(compared, landed_table=landed), out)
+        _check_files(compared, render.drift(compared, landed_table=landed), out)
         return
     files = render.rendered(landed)
     if folder is not None:
@@ -288,25 +341,25 @@ def sql(
     if as_json:
         out.data(files if folder is None else {"folder": str(folder), "written": list(files)})
     elif folder is not None:
-        out.line(f"{len(files)} files written into {folder}")
+        out.line(f"Wrote {len(files)} files into {folder}.")
     else:
         typer.echo("\n".join(f"-- {name}\n{text}" for name, text in files.items()), nl=False)
 
 
-def _checked(folder: Path, differing: list[str], out: Output) -> None:
+def _check_files(folder: Path, differing: list[str], out: Output) -> None:
     if out.as_json:
         out.data({"folder": str(folder), "differing": differing})
     elif not differing:
-        out.line(f"{folder} is what is rendered")
+        out.line(f"The files in {folder} are up to date.")
     if differing:
         out.note(
-            f"error: {len(differing)} files of {folder} are missing, superfluous or not what is rendered, run "
-            f"`agentmodel sql --to {folder}`: {', '.join(differing)}"
+            f"error: files in {folder} that are missing, out of date or no longer needed ({len(differing)}): "
+            f"{', '.join(differing)}; run `agentmodel sql --to {folder}` and delete those that are no longer needed"
         )
         raise typer.Exit(1)
 
 
 def add(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (suggest, agents, tools, patterns, errors, report, history, stats, sql):
+    """Add the commands to the application."""
+    for command in (suggest, route, agents, tools, patterns, errors, report, history, stats, sql):
         app.command()(command)

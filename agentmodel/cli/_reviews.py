@@ -1,4 +1,4 @@
-"""`agentmodel reviews`: the questions that wait for people, and their answers."""
+"""`agentmodel reviews`: list and answer the questions that wait for a person."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from agentmodel.cli import _show
-from agentmodel.cli._model import opened
+from agentmodel.cli._model import open_model
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict
 from agentmodel.exceptions import ValidationError
-from agentmodel.suggest.answers import Decision, status_now
-from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews
+from agentmodel.suggest.review import DEFAULT_QUEUE, Decision, Reviews, status_now
 
 __all__ = ["add"]
 
-reviews = typer.Typer(help="Questions to people, and their answers.", rich_markup_mode=None)
+reviews = typer.Typer(help="List and answer questions that wait for a person.", rich_markup_mode=None)
 
 Reference = Annotated[
-    str, typer.Argument(metavar="REVIEW", help="Which one: user, session and review id, as `reviews list` shows them.")
+    str, typer.Argument(metavar="REVIEW", help="Reference USER/SESSION/REVIEW, as `agentmodel reviews list` prints it.")
 ]
-Queue = Annotated[str, typer.Option(metavar="NAME", help="The queue.")]
-By = Annotated[str, typer.Option(metavar="NAME", help="Who you are; it is kept in the trail.")]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is kept with the answer.")]
+Queue = Annotated[str, typer.Option(metavar="NAME", help="Name of the queue.")]
+By = Annotated[str, typer.Option(metavar="NAME", help="Your name; it is kept with the question.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why you decide so; it is kept with the answer.")]
 Hash = Annotated[
-    str | None, typer.Option("--hash", metavar="SHA256", help="Refuse if the question is about other arguments.")
+    str | None,
+    typer.Option(
+        "--hash",
+        metavar="SHA256",
+        help="Answer only if this is the hash of the arguments, as `reviews show` prints it.",
+    ),
 ]
 
 
-# Look
+# Show questions
 
 
 @reviews.command("list")
@@ -43,15 +47,15 @@ def list_(
     *,
     queue: Queue = DEFAULT_QUEUE,
     limit: Limit = 20,
-    cursor: Annotated[str | None, typer.Option(metavar="TEXT", help="Continue after the last page.")] = None,
+    cursor: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Show the next page, from the cursor that the page before printed."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the open questions of a queue.
-
-    The nearest deadline first.
-    """
-    with opened(stack_of(ctx)) as model:
-        found, cursor, unread = _open(model, queue, limit, cursor)
+    """List the open questions of a queue, nearest deadline first."""
+    with open_model(stack_of(ctx)) as model:
+        found, cursor, unreadable = _open_questions(model, queue, limit, cursor)
     out = Output(as_json=as_json)
     if as_json:
         out.data({"reviews": [_data(review) for review in found], "cursor": cursor})
@@ -59,28 +63,30 @@ def list_(
         for review in found:
             _list_one(out, review)
         if not found:
-            out.line(printable(f"no open questions in queue {queue}"))
+            out.line(printable(f"No question waits in queue {queue!r}."))
         if cursor is not None:
-            out.line(f"more: --cursor {cursor}")
-    if unread:
-        out.note(f"left out, since they cannot be read: {unread}; `agentmodel check` names them")
+            out.line(f"There may be more: add --cursor {cursor}")
+    if unreadable:
+        out.note(f"Questions left out because they cannot be read: {unreadable}. Run `agentmodel check` to see why.")
 
 
-def _open(model: AgentModel, queue: str, limit: int, cursor: str | None) -> tuple[list[Review], str | None, int]:
-    """Open questions; pages on which all have expired are passed over."""
-    unread = 0
+def _open_questions(
+    model: AgentModel, queue: str, limit: int, cursor: str | None
+) -> tuple[list[Review], str | None, int]:
+    """Return a page of open questions, its cursor and the number of unreadable ones; skip pages without an open one."""
+    unreadable = 0
     while True:
         page = model.reviews.inbox(queue, limit=limit, cursor=cursor)
-        unread += len(page.aside)
+        unreadable += len(page.unreadable)
         cursor = page.cursor
         if page.items or cursor is None:
-            return list(page.items), cursor, unread
+            return list(page.items), cursor, unreadable
 
 
 @reviews.command()
 def show(ctx: typer.Context, review: Reference, *, as_json: Json = False) -> None:
-    """Show a question with everything that happened to it."""
-    with opened(stack_of(ctx)) as model:
+    """Show a question, its arguments and what happened to it."""
+    with open_model(stack_of(ctx)) as model:
         found = model.reviews.get(review)
     out = Output(as_json=as_json)
     if as_json:
@@ -89,14 +95,14 @@ def show(ctx: typer.Context, review: Reference, *, as_json: Json = False) -> Non
         _show_one(out, found)
 
 
-# Answer, before a step
+# Answer a question that is asked before a step
 
 
 @reviews.command()
 def approve(
     ctx: typer.Context, review: Reference, *, by: By, reason: Reason = None, seen: Hash = None, as_json: Json = False
 ) -> None:
-    """Let the step be taken as it was asked."""
+    """Approve the step as it was asked."""
     _decide(ctx, review, "approve", by, reason=reason, seen=seen, as_json=as_json)
 
 
@@ -105,13 +111,13 @@ def edit(
     ctx: typer.Context,
     review: Reference,
     *,
-    values: Annotated[str, typer.Option(metavar="JSON", help="The arguments to call with instead.")],
+    values: Annotated[str, typer.Option(metavar="JSON", help="Arguments to call the tool with instead.")],
     by: By,
     reason: Reason = None,
     seen: Hash = None,
     as_json: Json = False,
 ) -> None:
-    """Let the step be taken with other arguments."""
+    """Approve the step with other arguments."""
     arguments = _arguments(values)
     _decide(ctx, review, "edit", by, reason=reason, seen=seen, arguments=arguments, as_json=as_json)
 
@@ -121,12 +127,12 @@ def reject(
     ctx: typer.Context,
     review: Reference,
     *,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept with the answer.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why you reject it; it is kept with the answer.")],
     by: By,
     seen: Hash = None,
     as_json: Json = False,
 ) -> None:
-    """Refuse the step; a reason is needed."""
+    """Reject the step and say why."""
     _decide(ctx, review, "reject", by, reason=reason, seen=seen, as_json=as_json)
 
 
@@ -135,13 +141,16 @@ def respond(
     ctx: typer.Context,
     review: Reference,
     *,
-    text: Annotated[str, typer.Option(metavar="TEXT", help="What is given back.")],
+    text: Annotated[str, typer.Option(metavar="TEXT", help="Text that the program gets as the result.")],
     by: By,
     reason: Reason = None,
     seen: Hash = None,
     as_json: Json = False,
 ) -> None:
-    """Give a text back in place of the tool's result."""
+    """Answer with a text instead of calling the tool.
+
+    The program gets the text in place of the tool's result.
+    """
     _decide(ctx, review, "respond", by, reason=reason, seen=seen, response=text, as_json=as_json)
 
 
@@ -158,14 +167,14 @@ def _decide(
     response: str | None = None,
 ) -> None:
     who = _name(by)
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         done = model.reviews.decide(
             review, decision, who, reason=reason, arguments=arguments, response=response, arguments_hash=seen
         )
-    _told(done, as_json=as_json)
+    _print_status(done, as_json=as_json)
 
 
-# Keep, and after a run
+# Claim a question, rate a run, expire what is overdue
 
 
 @reviews.command()
@@ -174,70 +183,76 @@ def claim(
     review: Reference,
     *,
     by: By,
-    minutes: Annotated[float, typer.Option(min=1, max=1440, help="For how long.")] = 15.0,
+    minutes: Annotated[float, typer.Option(min=1, max=1440, help="How long you keep it, in minutes.")] = 15.0,
     as_json: Json = False,
 ) -> None:
-    """Keep a question for yourself for a while."""
+    """Reserve a question for yourself.
+
+    Nobody else can answer it until --minutes have passed or you release it.
+    """
     who = _name(by)
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         done = model.reviews.claim(review, who, minutes=minutes)
-    _told(done, as_json=as_json)
+    _print_status(done, as_json=as_json)
 
 
 @reviews.command()
 def release(ctx: typer.Context, review: Reference, *, by: By, as_json: Json = False) -> None:
-    """Give a question back that you kept."""
+    """Release a question that you claimed.
+
+    Others can answer it again.
+    """
     who = _name(by)
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         done = model.reviews.release(review, who)
-    _told(done, as_json=as_json)
+    _print_status(done, as_json=as_json)
 
 
 @reviews.command()
 def verdict(
     ctx: typer.Context,
     review: Reference,
-    said: Annotated[str, typer.Argument(metavar="VERDICT", help="correct, partly, wrong or harmful.")],
+    rating: Annotated[str, typer.Argument(metavar="VERDICT", help="One of: correct, partly, wrong, harmful.")],
     *,
     by: By,
     outcome: Annotated[
         bool | None,
-        typer.Option("--succeeded/--failed", help="Whether the run succeeded; the verdict says so if not given."),
+        typer.Option("--succeeded/--failed", help="Whether the run succeeded. [default: as the verdict implies]"),
     ] = None,
     reason: Reason = None,
     as_json: Json = False,
 ) -> None:
-    """Say how a run went.
+    """Rate a finished run as correct, partly, wrong or harmful.
 
-    Its outcome is corrected from the next refresh on; what was recorded stays beside it.
+    The next refresh counts the corrected outcome; the recorded one is kept beside it.
     """
-    meant, who = _verdict(said), _name(by)
-    with opened(stack_of(ctx)) as model:
-        done = model.reviews.verdict(review, meant, who, outcome=outcome, reason=reason)
-    _told(done, as_json=as_json)
+    checked, who = _verdict(rating), _name(by)
+    with open_model(stack_of(ctx)) as model:
+        done = model.reviews.verdict(review, checked, who, outcome=outcome, reason=reason)
+    _print_status(done, as_json=as_json)
 
 
 @reviews.command()
 def sweep(ctx: typer.Context, *, queue: Queue = DEFAULT_QUEUE, as_json: Json = False) -> None:
-    """Write down what time decided in a queue.
+    """Expire or escalate overdue questions of a queue.
 
-    Expired and escalated questions, and verdicts that were interrupted; for a schedule.
+    Also finishes verdicts that were interrupted. Run it on a schedule.
     """
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         done = model.reviews.sweep(queue)
     out = Output(as_json=as_json)
     if as_json:
         out.data(done)
     else:
-        out.line(f"expired {done.expired}, escalated {done.escalated}, verdicts applied {done.applied}")
+        out.line(f"Questions expired: {done.expired}, escalated: {done.escalated}, verdicts finished: {done.applied}.")
 
 
-# What is given, and what is printed
+# Check what is given, print what is found
 
 
 def _name(by: str) -> str:
     if not by.strip():
-        raise ValidationError("--by", by, "the name of who does it")
+        raise ValidationError("--by", by, "must be the name of the person who does it")
     return by.strip()
 
 
@@ -245,7 +260,7 @@ def _verdict(text: str) -> Verdict:
     for known in VERDICTS:
         if text == known:
             return known
-    raise ValidationError("VERDICT", text, "one of " + ", ".join(VERDICTS))
+    raise ValidationError("VERDICT", text, "must be one of " + ", ".join(VERDICTS))
 
 
 def _arguments(text: str) -> Any:
@@ -255,11 +270,11 @@ def _arguments(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=refused)
     except (ValueError, RecursionError) as error:
-        raise ValidationError("--values", text, f'give JSON such as \'{{"order": "W123"}}\': {error}') from None
+        raise ValidationError("--values", text, f'must be JSON, such as \'{{"order": "W123"}}\': {error}') from None
 
 
 def _status(review: Review) -> str:
-    """Where it stands now, its deadline considered."""
+    """Return the status as of now, which the deadline may have changed."""
     return status_now(review, datetime.now(UTC))
 
 
@@ -268,34 +283,34 @@ def _data(review: Review) -> dict[str, Any]:
     return {"reference": Reviews.reference(review), **own, "status": _status(review)}
 
 
-def _told(review: Review, *, as_json: bool) -> None:
+def _print_status(review: Review, *, as_json: bool) -> None:
     out = Output(as_json=as_json)
     if as_json:
         out.data(_data(review))
     else:
-        out.line(f"{printable(Reviews.reference(review))}: {_standing(review)}")
+        out.line(f"{printable(Reviews.reference(review))}: {_status_text(review)}")
 
 
-def _standing(review: Review) -> str:
-    """Where a question stands, and by whom."""
+def _status_text(review: Review) -> str:
+    """Return the status of a question in words: who decided what, or until when it can be answered."""
     status = _status(review)
     if status == "claimed":
-        return f"kept by {printable(review.claimed_by)} until {printable(review.claimed_until)} (UTC)"
+        return f"claimed by {printable(review.claimed_by)} until {printable(review.claimed_until)} UTC"
     if status == "pending":
-        late = review.on_expiry or "reject"
-        return f"open until {printable(review.answer_until)} (UTC), then it counts as {late}"
+        expiry = review.on_expiry or "reject"
+        return f"open until {printable(review.answer_until)} UTC; without an answer it counts as {expiry}"
     if status == "expired":
-        return f"expired: nobody answered in time, it counts as {review.decision or review.on_expiry or 'reject'}"
-    said = ""
+        return f"expired: nobody answered in time, so it counts as {review.decision or review.on_expiry or 'reject'}"
+    verdict = ""
     if review.verdict is not None:
         corrected = {True: ", the run succeeded", False: ", the run failed", None: ""}[review.outcome]
-        said = f": {review.verdict}{corrected}"
+        verdict = f": {review.verdict}{corrected}"
     by = f" by {printable(review.decided_by)}" if review.decided_by else ""
-    return f"{status}{by}{said}"
+    return f"{status}{by}{verdict}"
 
 
 def _exact(arguments: Any, *, indent: int | None = None) -> str:
-    r"""Arguments exactly as they are, everything that a terminal would obey or hide escaped.
+    r"""Return arguments as JSON; characters that control a terminal or that it would hide are escaped.
 
     >>> print(_exact({"a": "b  c" + chr(27) + chr(8238)}))
     {"a": "b  c\u001b\u202e"}
@@ -305,21 +320,21 @@ def _exact(arguments: Any, *, indent: int | None = None) -> str:
 
 
 def _about(review: Review) -> str:
-    """The tool that is asked about."""
+    """Return what the question is about: a tool of an agent, a step, or a run."""
     if review.tool_id is None:
         return "a run that has ended" if review.phase == "post" else "a step"
     return f"{review.tool_id} of {review.agent_id or 'no agent'}"
 
 
 def _list_one(out: Output, review: Review) -> None:
-    """A question, its reference on a line of its own: it is to be copied."""
+    """Show a question, with its reference on a line of its own to be copied."""
     out.line(printable(Reviews.reference(review)))
     out.line(f"  {printable(review.question)}")
     with_ = "" if review.arguments is None else f" with {_exact(review.arguments)}"
     out.line(f"  {printable(_about(review))}{with_}")
     if review.reason:
         out.line(f"  why: {printable(review.reason)}")
-    out.line(f"  {_standing(review)}")
+    out.line(f"  {_status_text(review)}")
 
 
 def _show_one(out: Output, review: Review) -> None:
@@ -330,27 +345,27 @@ def _show_one(out: Output, review: Review) -> None:
         ("step", review.process_id),
         ("why it is asked", review.reason),
         ("queue", review.queue_name),
-        ("may be answered", ", ".join(review.allowed or ()) if review.phase == "pre" else "verdict"),
-        ("reason", review.decision_reason),
-        ("response", review.response),
+        ("possible answers", ", ".join(review.allowed or ()) if review.phase == "pre" else "verdict"),
+        ("reason of the answer", review.decision_reason),
+        ("text of the answer", review.response),
         ("arguments (SHA-256)", review.arguments_hash),
     )
     for name, value in rows:
         if value is not None:
             out.line(f"{name}: {printable(value)}")
-    out.line(f"stands: {_standing(review)}")
+    out.line(f"status: {_status_text(review)}")
     if review.arguments is not None:
         out.line(f"arguments: {_exact(review.arguments, indent=2)}")
     if review.decision == "edit":
-        out.line(f"to call with instead: {_exact(review.final_arguments, indent=2)}")
+        out.line(f"arguments to call with instead: {_exact(review.final_arguments, indent=2)}")
     out.line()
     trail = (
         (_show.moment(event.get("at")), event.get("what"), event.get("by"), event.get("to"), event.get("note"))
         for event in review.trail or ()
     )
-    out.table("What happened", ("at (UTC)", "what", "by", "then", "note"), trail)
+    out.table("What happened", ("time (UTC)", "event", "by", "status after", "note"), trail)
 
 
 def add(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands `reviews …` to the application."""
     app.add_typer(reviews, name="reviews")

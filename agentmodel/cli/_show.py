@@ -1,4 +1,4 @@
-"""The tables that commands show."""
+"""Show entities, plans and reports as tables and lines."""
 
 from __future__ import annotations
 
@@ -6,49 +6,60 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from agentmodel.access.importing import Imported
 from agentmodel.access.repository import SessionHistory
+from agentmodel.access.trace_import import Imported
 from agentmodel.cli._output import Output, printable
 from agentmodel.cli._stations import Stations
+from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.models import Agent, UserSession
 from agentmodel.exceptions import KeyFormatError
 from agentmodel.keys import parse_time
-from agentmodel.suggest.plan import Plan, Sure
+from agentmodel.suggest.plan import Confidence, Plan, fallback_text
 from agentmodel.traces import BadLine
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
-    from agentmodel.redshift.reports import Pattern, ToolErrors, ToolFailures
+    from agentmodel.redshift.reports import RecommendedPattern, ToolErrors, ToolFailures
 
 __all__ = [
-    "agents",
-    "bad_lines",
-    "errors",
-    "imported",
-    "moment",
-    "patterns",
-    "plan",
-    "session",
-    "sessions",
-    "stations",
-    "tools",
-]
+    "agents", "bad_lines", "errors", "imported", "moment", "patterns", "plan", "ranking_legend", "session", "sessions",
+    "stations", "tools",
+]  # fmt: skip
 
-_BAD_LINES = 20  # that are named; the others are counted
-_ROWS = 15  # of a long table
+_BAD_LINES = 20  # lines that are named; further ones are only counted
+_ROWS = 15  # rows that a long table shows
+_JOURNAL = {
+    "depth": "entries not in the table yet",
+    "pending": "of these, taken by a drainer",
+    "dead": "dead letters",
+    "oldest_seconds": "age of the oldest entry (s)",
+    "level": "durability of a recorded entry",
+    "breaker": "circuit breaker",
+}
 
 
 def agents(out: Output, domain: str, ranked: Sequence[Agent]) -> None:
-    """The agents of a domain, best first."""
+    """Show the agents of a domain, best first."""
     rows = (
         (
-            place, agent.agent_id, agent.name, agent.executions or 0, agent.successes or 0,
+            rank, agent.agent_id, agent.name, agent.executions or 0, agent.successes or 0,
             _share(agent.successes, agent.executions), None if agent.last_run_at is None else agent.last_run_at.date(),
             agent.score, _evidence(agent),
         )
-        for place, agent in enumerate(ranked, start=1)
+        for rank, agent in enumerate(ranked, start=1)
     )  # fmt: skip
-    columns = ("#>", "agent", "name", "executions>", "successes>", "rate>", "last run", "score>", "evidence (90 %)>")
-    out.table(f"Agents of {printable(domain)}", columns, rows, empty="no agents yet")
+    columns = ("rank>", "agent", "name", "executions>", "successes>", "success rate>", "last run", "score>",
+               "evidence (90 %)>")  # fmt: skip
+    none = "No agent yet. Import calls with `agentmodel import`, or record calls by the name of their agent."
+    out.table(f"Agents of {printable(domain)}, best first", columns, rows, empty=none)
+
+
+def ranking_legend(out: Output) -> None:
+    """Explain the columns of `agents` whose names do not."""
+    out.line(
+        "execution: what one agent did in one session. score: what the agents are ordered by, from the last publish."
+    )
+    out.line("evidence: estimated success rate, 0 to 1, with its 90 % interval; few executions make it wide.")
+    out.line()
 
 
 def _evidence(agent: Agent) -> str | None:
@@ -63,20 +74,21 @@ def _share(part: int | None, whole: int | None) -> str | None:
 
 
 def tools(out: Output, failures: Iterable[ToolFailures]) -> None:
-    """Tools that failed, most errors first."""
+    """Show the tools that failed, most failures first."""
     failing = [each for each in failures if each.errors]
     rows = (
         (f.agent_id, f.tool_id, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at),
          f.last_message)
         for f in failing[:_ROWS]
     )  # fmt: skip
-    columns = ("agent", "id", "tool", "calls>", "errors>", "rate>", "last error (UTC)", "which")
-    title = "Tools that fail" + (f" (the first {_ROWS} of {len(failing)})" if len(failing) > _ROWS else "")
-    out.table(title, columns, rows, empty="no tool failed")
+    columns = ("agent", "tool id", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)",
+               "last error message")  # fmt: skip
+    title = "Tools that failed" + (f" (the first {_ROWS} of {len(failing)})" if len(failing) > _ROWS else "")
+    out.table(title, columns, rows, empty="No tool failed.")
 
 
 def moment(text: str | None) -> datetime | str | None:
-    """A time of the table for people; as it is stored when it is none."""
+    """Return a stored time to be shown; a text that is no time is returned as it is."""
     if text is None:
         return None
     try:
@@ -86,94 +98,113 @@ def moment(text: str | None) -> datetime | str | None:
 
 
 def errors(out: Output, found: Iterable[ToolErrors]) -> None:
-    """Agents whose tools failed."""
+    """Show the agents whose tools failed, most failures first."""
     rows = ((e.agent_id, e.agent_name, e.executions, e.errors, f"{e.error_rate:.0%}", ", ".join(e.failed_tools))
             for e in found)  # fmt: skip
-    columns = ("agent", "name", "calls>", "errors>", "rate>", "tools that failed")
-    out.table("Tool errors by agent", columns, rows, empty="no tool failed")
+    columns = ("agent", "name", "calls>", "failed>", "failure rate>", "tools that failed")
+    out.table("Failed tool calls by agent", columns, rows, empty="No tool failed.")
 
 
-def patterns(out: Output, found: Iterable[Pattern]) -> None:
-    """Sequences of tools, each user's best first."""
+def patterns(out: Output, found: Iterable[RecommendedPattern], *, every: bool) -> None:
+    """Show tool sequences, each user's best first; ``every`` says that not only recommended ones were asked for."""
     rows = (
         (p.user_id, p.category, p.agent_id, p.tool_sequence, p.executions, p.successes, p.score, p.last_used,
          p.recommended)
         for p in found
     )  # fmt: skip
-    columns = ("user", "category", "agent", "tools", "executions>", "successes>", "score>", "last used", "recommended")
-    out.table("Patterns", columns, rows, empty="no patterns yet")
+    columns = ("user", "category", "agent", "tool sequence", "executions>", "successes>", "score>", "last used",
+               "recommended")  # fmt: skip
+    none = "No tool sequence yet. Record or import runs, then run `agentmodel drain` and `agentmodel refresh`."
+    none_recommended = "No tool sequence is recommended yet. `agentmodel patterns --all` lists all of them."
+    out.table("Tool sequences, each user's best first", columns, rows, empty=none if every else none_recommended)
 
 
 def plan(out: Output, suggested: Plan) -> None:
-    """What is suggested, with the reasons."""
-    asked = suggested.category or suggested.request or suggested.domain_id
-    agent = "no agent" if suggested.agent_id is None else f"{suggested.agent} ({suggested.agent_id})"
-    out.line(printable(f"Plan for {suggested.user_id}, {asked}: {agent} [{suggested.source}]"))
+    """Show a plan: the agent, the steps, the reasons, what to avoid and the alternatives."""
+    request = suggested.category or suggested.request or suggested.domain_id
+    agent = "no agent is known" if suggested.agent_id is None else f"use {suggested.agent} ({suggested.agent_id})"
+    out.line(printable(f"Plan for {suggested.user_id}, {request}: {agent} [source: {suggested.source}]"))
     for line in _plan_lines(suggested):
         out.line(printable(line))
     out.line()
 
 
 def _plan_lines(suggested: Plan) -> Iterator[str]:
-    """The steps, how sure they are, why, what to avoid, what else."""
+    """Yield the lines of a plan below its first one."""
     for number, step in enumerate(suggested.steps, start=1):
-        seen = "" if step.success_share is None else f", {step.success_share:.0%} of {step.calls} calls succeeded"
-        yield f"{number}. {step.process}: {step.tool} ({step.agent_id}, {step.tool_id}){seen}"
-    if suggested.sure is not None:
-        yield f"sure: {_sure(suggested.sure)}"
+        rate = "" if step.success_share is None else f", {step.success_share:.0%} of {step.calls} calls succeeded"
+        what = "" if step.process is None else f"{step.process}: "
+        yield f"{number}. {what}{step.tool} ({step.agent_id}, {step.tool_id}){rate}"
+        if step.warning is not None:
+            instead = (
+                "" if step.fallback is None else f"; if it fails, use {fallback_text(step.fallback, step.agent_id)}"
+            )
+            yield f"   caution: {step.warning}{instead}"
+    if suggested.confidence is not None:
+        yield f"expected success rate (and 90 % interval): {_confidence(suggested.confidence)}"
     yield from (f"why: {reason}" for reason in suggested.reasons)
     for avoid in suggested.avoid:
         yield f"avoid: {avoid.tool} of {avoid.agent_id}: {avoid.reason}"
     for other in suggested.alternatives:
-        way = f", {' -> '.join(other.tools)}" if other.tools else ""
-        yield f"or: {other.agent} ({other.agent_id}){way}: {_sure(other.sure)} [{other.source}]"
+        tools = f", {' -> '.join(other.tools)}" if other.tools else ""
+        rate = _confidence(other.confidence)
+        yield f"alternative: {other.agent} ({other.agent_id}){tools}: {rate} [source: {other.source}]"
     yield from (f"ask a person first: {reason}" for reason in suggested.review_reasons)
 
 
-def _sure(sure: Sure) -> str:
-    return f"{sure.mean:.0%} ({sure.low:.0%} to {sure.high:.0%})"
+def _confidence(confidence: Confidence) -> str:
+    return f"{confidence.mean:.0%} ({confidence.low:.0%} to {confidence.high:.0%})"
 
 
 def sessions(out: Output, user_id: str, found: Iterable[UserSession], cursor: str | None) -> None:
-    """The sessions of a user, newest first."""
+    """Show a page of a user's sessions, newest first."""
     rows = (
         (s.session_id, s.started_at, s.category, s.request or s.name,
          s.succeeded if s.corrected is None else s.corrected)
         for s in found
     )  # fmt: skip
     columns = ("session", "started (UTC)", "category", "request", "succeeded")
-    out.table(f"Sessions of {user_id}, newest first", columns, rows, empty="no sessions yet")
+    none = "No session yet. Record one, or import some with `agentmodel import`."
+    out.table(f"Sessions of {user_id}, newest first", columns, rows, empty=none)
     if cursor is not None:
-        out.line(f"more: --cursor {cursor}")
+        out.line(f"There may be more: add --cursor {cursor}")
 
 
 def session(out: Output, session_id: str, history: SessionHistory) -> None:
-    """The steps and calls of a session."""
+    """Show the calls of a session, in order, with the process of each."""
     names = {process.process_id: process.name for process in history.processes}
     rows = (
         (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt, e.succeeded,
          e.duration_ms, e.executed_at, e.result)
         for e in history.executions
     )  # fmt: skip
-    columns = ("call>", "process", "step", "agent", "tool", "attempt>", "succeeded", "ms>", "at (UTC)", "result")
-    out.table(f"Calls of {session_id}", columns, rows, empty="no calls yet")
+    columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "succeeded", "took (ms)>",
+               "called at (UTC)", "result")  # fmt: skip
+    out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
 
 
 def stations(out: Output, counts: Stations) -> None:
-    """Where each thing lies."""
+    """Show what each store holds."""
     rows: list[tuple[str, str, object]] = []
-    for name, value in (counts.cache or {"no journal": "AGENTMODEL_VALKEY_URL is not set"}).items():
-        rows.append(("cache (Valkey)", f"journal: {name}" if counts.cache else name, _number(value)))
-    rows.append(("dynamo (DynamoDB)", "items", _number(counts.dynamo["items"])))
-    rows += [
-        ("dynamo (DynamoDB)", f"  {kind}", _number(items)) for kind, items in (counts.dynamo["entities"] or {}).items()
-    ]
-    for name, value in (counts.redshift or {}).items():
-        rows.append(("redshift (warehouse)", name, _number(value)))
+    cache, dynamo, warehouse = "cache (Valkey)", "dynamo (DynamoDB)", "redshift (warehouse)"
+    if counts.cache is None:
+        rows.append((cache, "not used", "AGENTMODEL_VALKEY_URL is not set"))
+    else:
+        rows += [(cache, f"journal: {_JOURNAL[name]}", _number(value)) for name, value in counts.cache.items()]
+    rows.append((dynamo, "circuit breaker", counts.dynamo["breaker"]))
+    if counts.dynamo["items"] is not None:
+        rows.append((dynamo, "items", _number(counts.dynamo["items"])))
+    for kind, items in (counts.dynamo["entities"] or {}).items():
+        known = entity_of({"EntityType": {"S": kind}})
+        entity = kind if known is None else known.__name__
+        rows.append((dynamo, f"  {entity}" if entity == kind else f"  {entity} ({kind})", _number(items)))
     if counts.redshift is None:
-        rows.append(("redshift (warehouse)", "none", "AGENTMODEL_WAREHOUSE_URL is not set"))
-    rows += [("suggest (published)", name, _number(value)) for name, value in counts.suggest.items()]
-    out.table("Where everything lies", ("station", "what", "how many>"), _once(rows))
+        rows.append((warehouse, "not used", "AGENTMODEL_WAREHOUSE_URL is not set"))
+    else:
+        rows += [(warehouse, f"rows of {name}", _number(value)) for name, value in counts.redshift.items()]
+        rows += [(warehouse, "does not answer", "")] * (not counts.redshift)
+    rows += [("suggest (last publish)", f"{name} with results", _number(n)) for name, n in counts.suggest.items()]
+    out.table("What each store holds", ("store", "what", "value>"), _once(rows))
 
 
 def _number(value: object) -> object:
@@ -181,27 +212,27 @@ def _number(value: object) -> object:
 
 
 def _once(rows: Iterable[tuple[str, str, object]]) -> Iterable[tuple[str, str, object]]:
-    """The station's name in its first row only."""
+    """Yield the rows with the name of the store in its first row only."""
     before = ""
-    for station, what, value in rows:
-        yield (" " if station == before else station), what, value
-        before = station
+    for store, what, value in rows:
+        yield (" " if store == before else store), what, value
+        before = store
 
 
 def bad_lines(out: Output, bad: Sequence[BadLine]) -> None:
-    """Lines that were refused, on stderr."""
+    """Name the lines that were not imported, on stderr."""
     for line in bad[:_BAD_LINES]:
-        out.note(f"refused: {printable(line)}")
+        out.note(f"not imported: {printable(line)}")
     if len(bad) > _BAD_LINES:
-        out.note(f"refused: {len(bad) - _BAD_LINES} more lines")
+        out.note(f"not imported: {len(bad) - _BAD_LINES} more lines")
 
 
 def imported(out: Output, done: Imported) -> None:
-    """What an import did."""
-    again = f", {done.repeated} of them were there already" if done.repeated else ""
-    out.line(f"imported {done.lines} calls of {done.sessions} sessions{again}")
-    if done.made:
-        made = ", ".join(f"{number} {kind}" for kind, number in sorted(done.made.items()))
-        out.line(f"made in the catalogue: {made}")
+    """Show what an import did."""
+    repeated = f"; {done.repeated} of them were imported before and are not stored twice" if done.repeated else ""
+    out.line(f"Imported {done.lines} tool calls of {done.sessions} sessions{repeated}.")
+    if done.created:
+        made = ", ".join(f"{number} {kind}" for kind, number in sorted(done.created.items()))
+        out.line(f"Added to the catalogue: {made}.")
     if done.bad:
-        out.line(f"refused {len(done.bad)} lines")
+        out.line(f"Lines not imported: {len(done.bad)}.")

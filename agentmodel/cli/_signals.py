@@ -1,4 +1,4 @@
-"""How long-running commands are stopped: by Ctrl-C or a service manager, with what is under way kept."""
+"""Stop long-running commands by Ctrl-C or a service manager, without losing what they are writing."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["stop_asked"]
+__all__ = ["stop_event"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def stop_asked() -> Iterator[threading.Event]:
-    """An event that signals set; further ones change nothing, for what is under way has to be kept."""
+def stop_event() -> Iterator[threading.Event]:
+    """Give an event that SIGINT, SIGTERM and SIGHUP set while the block runs.
+
+    A second signal does not end the process either, since the command still has to finish what it is writing.
+    """
     stop = threading.Event()
 
-    def asked(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, asked) for number in _SIGNALS}
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
         yield stop
     finally:

@@ -1,4 +1,4 @@
-"""`agentmodel up`: the embedded engines, running until they are told to stop, and drained all the while."""
+"""`agentmodel up`: run the embedded engines until Ctrl-C, and drain the journal meanwhile."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from agentmodel._urls import without_secrets
 from agentmodel.cli._options import stack_of
 from agentmodel.cli._output import Output
-from agentmodel.cli._signals import stop_asked
+from agentmodel.cli._signals import stop_event
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.embedded import Engines
@@ -18,72 +19,72 @@ from agentmodel.exceptions import Unavailable
 
 __all__ = ["add"]
 
-_SAVE_SECONDS = 60.0  # between two saves: what a killed stack may lose of its tables
+_SAVE_SECONDS = 60.0  # between two saves of the tables; a killed stack loses what it drained after the last one
 
 
 def up(
     ctx: typer.Context,
     directory: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="Folder to keep the data in; .agentmodel if not given.")
+        Path | None, typer.Option("--dir", metavar="DIR", help="Folder to keep the data in. [default: .agentmodel]")
     ] = None,
 ) -> None:
-    """Keep Valkey, a DynamoDB server and DuckDB running.
+    """Run a local Valkey, DynamoDB server and DuckDB until Ctrl-C.
 
-    Until Ctrl-C, with the table made, and the journal drained all the while. The other commands find them through the
-    folder. An address that an AGENTMODEL_… setting names is used as it is, and no engine is started for it. At the end
-    the journal is drained to the last entry, then the tables are saved.
+    Creates the table and drains the journal in the background. Other commands find the stack through its folder. For
+    an address that an AGENTMODEL_… setting names, no engine is started. When it stops, it drains the journal to the
+    last entry and saves the tables.
     """
     out = Output()
-    with stop_asked() as stop:
+    with stop_event() as stop:
         folder = directory or stack_of(ctx)
-        with (
-            Engines(folder, settings=Settings.load()) as engines,
-            AgentModel.from_settings(engines.settings) as model,
-        ):
+        with Engines(folder, settings=Settings.load()) as engines, AgentModel.from_settings(engines.settings) as model:
             model.table.create()
-            _tell(out, engines)
-            left = _drained_until(stop, model, engines, out)
+            _show_addresses(out, engines)
+            left = _drain_until(stop, model, engines, out)
     if left:
         raise typer.Exit(1)
-    out.line("stopped")
+    out.line("Stopped.")
 
 
-def _tell(out: Output, engines: Engines) -> None:
+def _show_addresses(out: Output, engines: Engines) -> None:
     settings = engines.settings
     out.table(
-        f"agentmodel runs in {engines.directory}",
-        ("station", "where"),
+        f"The stack of {engines.directory}",
+        ("store", "address"),
         [
-            ("cache (Valkey)", settings.valkey_url),
-            ("dynamo (DynamoDB)", f"{settings.endpoint}, table {settings.table}"),
-            ("redshift (DuckDB)", settings.warehouse_url),
+            ("cache (Valkey)", without_secrets(settings.valkey_url or "")),
+            ("dynamo (DynamoDB)", f"{without_secrets(settings.endpoint or '')}, table {settings.table}"),
+            ("redshift (DuckDB)", without_secrets(settings.warehouse_url or "")),
         ],
     )
-    out.line("ready: Ctrl-C drains the journal, saves the tables and stops")
+    out.line("Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.")
 
 
-def _drained_until(stop: threading.Event, model: AgentModel, engines: Engines, out: Output) -> bool:
-    """Drain in a thread until the stop is asked for, then to the end; whether something is left in the journal.
+def _drain_until(stop: threading.Event, model: AgentModel, engines: Engines, out: Output) -> bool:
+    """Drain in a thread until the event is set, then to the end; return whether something is left in the journal.
 
-    What is drained is in the memory of the DynamoDB server, so the tables are saved now and then.
+    The DynamoDB server keeps what is drained in memory, so the tables are saved at intervals.
     """
     drainer = model.drainer
     worker = threading.Thread(target=drainer.run, args=(stop,), name="agentmodel-up-drain")
     worker.start()
     while not stop.wait(_SAVE_SECONDS):
         engines.save()
-    out.line("stopping: draining the journal")
+    out.line("Stopping: draining the journal.")
     worker.join()
     try:
         done = model.drain()
     except Unavailable as error:
-        out.note(f"error: the journal is not drained, it stays in Valkey for the next start: {error}")
+        out.note(
+            f"error: the journal could not be drained: {error}; its entries stay in Valkey and are drained when "
+            "`agentmodel up` runs again"
+        )
         return True
     if done.left:
-        out.note(f"error: {done.left} entries are left in the journal: start again, or run `agentmodel drain`")
+        out.note(f"error: the journal still holds entries ({done.left}): run `agentmodel up` again to drain them")
     return bool(done.left)
 
 
 def add(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command `up` to the application."""
     app.command()(up)

@@ -1,4 +1,4 @@
-"""Commands that bring the loop on: table, seed, import, refresh, publish."""
+"""Commands that write: `table`, `seed`, `import`, `refresh` and `publish`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,38 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from agentmodel._demo.world import seed as seed_catalogue
+from agentmodel._lease import WAIT
 from agentmodel.cli import _show
-from agentmodel.cli._model import as_of_day, opened
-from agentmodel.cli._options import AsOf, Files, Json, Timezone, stack_of
+from agentmodel.cli._model import open_model, parse_as_of
+from agentmodel.cli._options import AsOf, Files, Json, Timezone, Wait, stack_of
 from agentmodel.cli._output import Output, plain
 from agentmodel.config import FeedName
-from agentmodel.demo.world import seed as seed_catalogue
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations.otlp import import_otlp
 
 if TYPE_CHECKING:
-    from agentmodel.redshift.intake import Source
+    from agentmodel.redshift.ingest import FeedSource
 
 __all__ = ["add"]
 
-table = typer.Typer(help="The DynamoDB table.", rich_markup_mode=None)
+_PUBLISHED = {
+    "agents": "agents with a new score",
+    "tools": "tools with a new failure rate",
+    "mappings": "mappings (best tool sequence of a user and category) added or changed",
+    "rankings": "domains whose ranking in Valkey was replaced",
+    "unchanged": "items that were up to date already",
+    "stale": "items that a newer publish has written",
+    "unknown": "agents, tools and domains of the history that are not in the catalogue",
+    "retired": "mappings that are no longer recommended and expire sooner",
+    "extended": "sessions that are kept for a longer time, since their score is high",
+    "shortened": "sessions that are kept for a shorter time, since their score fell",
+    "routes": "domains whose newest requests, which others are routed by, were replaced",
+    "domains": "domains with other sequences of tools, which next tools are predicted from",
+    "refused": "items that are damaged or would become too large",
+}
+
+table = typer.Typer(help="Create the DynamoDB table, or verify it.", rich_markup_mode=None)
 
 
 @table.command()
@@ -30,34 +47,35 @@ def create(
     *,
     stream: Annotated[
         bool,
-        typer.Option("--stream", help="Switch its stream on, for `refresh --from stream`; also of one that is there."),
+        typer.Option("--stream", help="Switch the table's stream on, new table or not, for `refresh --from stream`."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Create the table with its index and TTL.
 
-    One that is there stays as it is.
+    A table that exists is left as it is.
     """
-    with opened(stack_of(ctx)) as model:
-        made = model.table.create()
-        switched = stream and model.table.switch_stream_on()
+    with open_model(stack_of(ctx)) as model:
+        created = model.table.create()
+        switched = stream and model.table.enable_stream()
         name = model.table.name
     out = Output(as_json=as_json)
     if as_json:
-        out.data({"table": name, "created": made, "stream_switched_on": switched})
+        out.data({"table": name, "created": created, "stream_switched_on": switched})
         return
-    out.line(f"table {name} created" if made else f"table {name} is there already")
+    out.line(f"Created table {name}." if created else f"Table {name} exists already; nothing was changed.")
     if stream:
-        out.line("its stream is on now" if switched else "its stream was on already")
+        out.line("Switched its stream on." if switched else "Its stream was on already.")
 
 
 @table.command()
 def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Compare the live table with the design.
+    """Verify that the table is set up as it should be.
 
-    Exit 1 and a line for each difference.
+    Compares keys, index and TTL of the live table with the design. Each difference is a line on stderr, and the command
+    then exits with 1.
     """
-    with opened(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx)) as model:
         problems = model.table.verify()
         name = model.table.name
     out = Output(as_json=as_json)
@@ -68,22 +86,22 @@ def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
     if problems:
         raise typer.Exit(1)
     if not as_json:
-        out.line(f"table {name} fits the design")
+        out.line(f"Table {name} is set up as it should be.")
 
 
-def seed(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Put the demo's catalogue into the table.
+def seed(ctx: typer.Context, *, wait: Wait = WAIT, as_json: Json = False) -> None:
+    """Add the demo's domain, agents, tools and users to the table.
 
-    A domain, agents, tools and users. Entries that are there stay as they are.
+    Entries that exist are left as they are.
     """
-    with opened(stack_of(ctx)) as model:
-        made = seed_catalogue(model)
+    with open_model(stack_of(ctx)) as model:
+        made = seed_catalogue(model, wait=wait)
     out = Output(as_json=as_json)
     if as_json:
         out.data({"made": made})
     else:
-        told = ", ".join(f"{number} {kind}" for kind, number in sorted(made.items()))
-        out.line(f"made: {told}" if told else "the catalogue is there already")
+        added = ", ".join(f"{number} {kind}" for kind, number in sorted(made.items()))
+        out.line(f"Added: {added}." if added else "Nothing was added: the demo's entries exist already.")
 
 
 def import_(
@@ -91,30 +109,35 @@ def import_(
     files: Files,
     *,
     timezone: Timezone = "UTC",
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line, and import nothing.")] = False,
-    otlp: Annotated[bool, typer.Option("--otlp", help="The files hold spans as OTLP-JSON.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first bad line, before anything is imported.")
+    ] = False,
+    otlp: Annotated[bool, typer.Option("--otlp", help="Read the files as OpenTelemetry spans in OTLP-JSON.")] = False,
     domain: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Domain of the agents in spans; else their service.name.")
+        str | None,
+        typer.Option(metavar="NAME", help="With --otlp: domain of the agents. [default: service.name of the spans]"),
     ] = None,
+    wait: Wait = WAIT,
     as_json: Json = False,
 ) -> None:
-    """Import trace files; importing again changes nothing.
+    """Import tool calls from trace files.
 
-    With --otlp, the tool calls among the spans that a GenAI-instrumented program exported.
+    Importing a file again changes nothing. A line that cannot be read is named on stderr, and the others are imported;
+    the command exits with 1 if no line could be imported.
 
-    Lines that cannot be read are named on stderr, and the rest is imported; exit 1 if no line could be.
+    With --otlp, it imports the tool calls among the OpenTelemetry spans of a GenAI-instrumented program.
     """
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model, out.progress("import") as told:
+    with open_model(stack_of(ctx)) as model, out.progress("import") as update:
         try:
             if otlp:
-                done = import_otlp(model, *files, domain=domain, strict=strict, progress=told)
+                done = import_otlp(model, *files, domain=domain, strict=strict, progress=update, wait=wait)
             else:
-                done = model.import_traces(*files, timezone=timezone, strict=strict, progress=told)
+                done = model.import_traces(*files, timezone=timezone, strict=strict, progress=update, wait=wait)
         except ValidationError as error:
             if ", line " not in error.field:
                 raise
-            out.note(f"error: {error}")  # what is wrong is in the file, not in how the command was called
+            out.note(f"error: {error} ({error.code})")  # the file is wrong, not the use of the command: exit 1
             raise typer.Exit(1) from None
     _show.bad_lines(out, done.bad)
     if as_json:
@@ -133,68 +156,78 @@ def refresh(
     ctx: typer.Context,
     *,
     as_of: AsOf = None,
-    full: Annotated[bool, typer.Option("--full", help="Build everything anew, not only what changed.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Rebuild everything, not only what changed.")] = False,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="FEED",
-            help="How items come into DuckDB: scan, stream, journal, or the folder of a table export. "
+            help="How to copy the table's items into DuckDB: scan, stream, journal, or the folder of a table export. "
             "[default: AGENTMODEL_FEED]",
         ),
     ] = None,
+    wait: Wait = WAIT,
     as_json: Json = False,
 ) -> None:
-    """Learn scores and patterns from the history.
+    """Compute scores and patterns from the history.
 
-    Where the warehouse is DuckDB, the table's items are brought into it first; to Redshift, zero-ETL brings them.
+    A score orders the agents of a domain; a pattern is a sequence of tools that a user's runs of a category used.
+
+    With DuckDB, it first copies the table's items into the warehouse; with Redshift, zero-ETL does that.
     """
-    day = as_of_day(as_of)
+    day = parse_as_of(as_of)
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model, out.progress("refresh") as told:
-        done = model.refresh(as_of=day, full=full, source=_source(source), progress=told)
-    if done.landed is not None and done.landed.told:
-        out.note(done.landed.told)
+    with open_model(stack_of(ctx)) as model, out.progress("refresh") as update:
+        done = model.refresh(as_of=day, full=full, source=_source(source), progress=update, wait=wait)
+    if done.landed is not None and done.landed.fallback_reason:
+        out.note(done.landed.fallback_reason)
+    if done.set_aside:
+        out.note(f"{done.set_aside} items were left out: an id in their key has more than 132 characters.")
     if as_json:
         out.data(done)
         return
     if done.landed is not None:
         out.line(
-            f"landed: {done.landed.items} items, {done.landed.changed} of them new or changed; "
-            f"{done.landed.expired} expired, {done.landed.erased} erased"
+            f"Copied {done.landed.items} items into the warehouse, {done.landed.changed} of them new or changed; "
+            f"{done.landed.expired} had expired by TTL, {done.landed.erased} had been deleted."
         )
-    how = "built anew" if done.full else "brought up to date"
-    out.table(f"Warehouse as of {done.as_of}, {how}", ("table", "rows>"), done.rows.items())
+    how = "rebuilt" if done.full else "updated"
+    out.table(f"Warehouse {how} as of {done.as_of}", ("table", "rows>"), done.rows.items())
+    out.line("Run `agentmodel publish` to write the scores back to the table.")
 
 
-def _source(text: str | None) -> Source | None:
-    """A feed by its name, else the folder of an export."""
+def _source(text: str | None) -> FeedSource | None:
+    """Return the feed of this name, or the folder of a table export; None for the feed of the settings."""
     for name in get_args(FeedName):
         if text == name:
             found: FeedName = name
             return found
     if text is not None and not Path(text).is_dir():
-        raise ValidationError("--from", text, f"give {', '.join(get_args(FeedName))}, or the folder of a table export")
+        raise ValidationError(
+            "--from", text, f"must be {', '.join(get_args(FeedName))}, or the folder of a table export"
+        )
     return None if text is None else Path(text)
 
 
-def publish(ctx: typer.Context, *, as_of: AsOf = None, as_json: Json = False) -> None:
-    """Write scores and best processes back.
+def publish(ctx: typer.Context, *, as_of: AsOf = None, wait: Wait = WAIT, as_json: Json = False) -> None:
+    """Write scores and the best tool sequences back to the table.
 
-    To the agents, tools and mappings of the table, and to the ranking in Valkey.
+    Updates the agents, tools and mappings of the table and the ranking in Valkey, which `agentmodel suggest` and
+    `agentmodel agents` read.
     """
-    day = as_of_day(as_of)
+    day = parse_as_of(as_of)
     out = Output(as_json=as_json)
-    with opened(stack_of(ctx)) as model, out.progress("publish") as told:
-        done = model.publish(as_of=day, progress=told)
+    with open_model(stack_of(ctx)) as model, out.progress("publish") as update:
+        done = model.publish(as_of=day, progress=update, wait=wait)
     if as_json:
         out.data(done)
     else:
-        out.table("Published", ("what", "items>"), plain(done).items())
+        rows = ((_PUBLISHED[name], number) for name, number in plain(done).items())
+        out.table("Published", ("what", "number>"), rows)
 
 
 def add(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to the application."""
     app.add_typer(table, name="table")
     app.command()(seed)
     app.command("import")(import_)

@@ -1,1 +1,1 @@
-"""Station 3: stored; the typed entities of the one table."""
+"""Station 3: typed entities in one DynamoDB table."""

@@ -1,6 +1,7 @@
-"""Entity: the typed base of the eight entities, on PynamoDB's Model.
+"""The typed base class of all entities, built on PynamoDB's Model.
 
-An entity class says its kind, its attributes and the four keys made of them; constructor, codec and keys follow::
+An entity class declares its kind, its attributes and the up to four keys that are made of them. Constructor, codec and
+keys are generated from that (see `agentmodel.dynamo._codegen`)::
 
     class Domain(Entity, kind="Domain"):
         domain_id: Attr[str] = identifier("DMN")
@@ -11,11 +12,11 @@ An entity class says its kind, its attributes and the four keys made of them; co
         index_partition = key(keys.DOMAINS)
         index_sort = key(keys.TEXT, name)
 
-Keys are made when they are asked for, from the attributes as they are then: they cannot go stale. Attributes that a
-class does not know are kept and written back. The code of a class is generated: see `agentmodel.dynamo.codec`.
+Keys are computed from the attributes each time they are read, so they cannot go stale. Attributes that a class does not
+know are kept and written back.
 
-What is stored of an entity can change with its class: ``schema`` counts, and `upgrade` registers what to do with an
-older item when it is read::
+The stored form of an entity can change with its class. ``schema`` counts the forms, and `upgrade` registers a function
+that converts an older item when it is read::
 
     class Domain(Entity, kind="Domain", schema=2): ...
 
@@ -26,30 +27,23 @@ older item when it is read::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Generic,
-    ParamSpec,
-    Self,
-    TypeVar,
-    dataclass_transform,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, dataclass_transform, overload
 
 from pynamodb.attributes import Attribute, UnicodeAttribute
-from pynamodb.expressions.update import Action
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
-from pynamodb.models import MetaModel, Model
+from pynamodb.models import MetaModel
 
-from agentmodel.dynamo.attributes import (
-    Attr,
-    Field,
+from agentmodel.dynamo._attribute import Attr, Change, Comparable, Field
+from agentmodel.dynamo._codegen import generate
+from agentmodel.dynamo._layout import ENTITY_TYPE, KINDS, ItemKey, Key, Layout
+from agentmodel.dynamo._layout import KEY_NAMES as KEY_NAMES  # noqa: PLC0414  # other folders import it from here
+from agentmodel.dynamo._layout import item_name as item_name  # noqa: PLC0414  # likewise
+from agentmodel.dynamo._pynamo_methods import EntityIndex, PynamoMethods, TableMeta
+from agentmodel.dynamo._round_trip import RoundTrip
+from agentmodel.dynamo._specifiers import (
     choice,
+    count,
     decimal,
     epoch,
     flag,
@@ -64,105 +58,62 @@ from agentmodel.dynamo.attributes import (
     rating,
     text,
 )
-from agentmodel.dynamo.codec import ENTITY_TYPE, KEY_NAMES, Layout, generate, item_name
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.keys import KeyFormat
 
-__all__ = ["KEY_NAMES", "Entity", "Item", "ItemKey", "Key", "entity_of", "item_name", "key", "lookup", "upgrade"]
+if TYPE_CHECKING:
+    from agentmodel.dynamo._attribute import KeyAttr
+
+__all__ = ["Attr", "Change", "Entity", "ItemKey", "Key", "key", "upgrade"]
 
 Item = dict[str, dict[str, Any]]
-"""An item as DynamoDB's API has it: ``{"PK": {"S": "DMN001"}, …}``."""
+"""An item in the form of DynamoDB's API: ``{"PK": {"S": "DMN001"}, …}``."""
 
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E", bound="Entity")
-E_co = TypeVar("E_co", bound="Entity", covariant=True)
-P = ParamSpec("P")
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_D = TypeVar("_D")
+_E = TypeVar("_E", bound="Entity")
+_P = ParamSpec("_P")
 
-Upgrade = Callable[[Item], Item]
-"""Makes an item of the next ``SchemaVer`` of an item of one; it keeps PK and SK."""
+_Upgrade = Callable[[Item], Item]
+"""Converts an item of one ``SchemaVer`` into an item of the next; it must keep PK and SK."""
 
-U = TypeVar("U", bound=Upgrade)
+_U = TypeVar("_U", bound=_Upgrade)
 
-_SLOTS = dict(zip(KEY_NAMES, ("partition", "sort", "index_partition", "index_sort"), strict=True))
-
-
-class Key:
-    """A key of an entity: its format and the attributes it is made of."""
-
-    def __init__(self, form: KeyFormat[Any], attributes: tuple[Any, ...]) -> None:
-        self.format = form
-        self.attributes: tuple[Field, ...] = attributes
-        self.holds_unstored = any(not attribute.stored for attribute in attributes)
-
-    def build(self, values: Mapping[str, Any]) -> str | None:
-        """The key of these attribute values; None when one of them is not set (a sparse index)."""
-        parts = [values.get(attribute.name) for attribute in self.attributes]
-        return None if None in parts else self.format.build(*parts)
+_KEY_ATTRIBUTES = dict(zip(KEY_NAMES, ("partition", "sort", "index_partition", "index_sort"), strict=True))
 
 
 @overload
 def key(form: KeyFormat[()], /) -> Key: ...
 @overload
-def key(form: KeyFormat[A], one: Attr[A], /) -> Key: ...
+def key(form: KeyFormat[_A], one: Attr[_A], /) -> Key: ...
 @overload
-def key(form: KeyFormat[A], one: Attr[A | None], /) -> Key: ...
+def key(form: KeyFormat[_A], one: Attr[_A | None], /) -> Key: ...
 @overload
-def key(form: KeyFormat[A, B], one: Attr[A], two: Attr[B], /) -> Key: ...
+def key(form: KeyFormat[_A, _B], one: Attr[_A], two: Attr[_B], /) -> Key: ...
 @overload
-def key(form: KeyFormat[A, B, C, D], one: Attr[A], two: Attr[B], three: Attr[C], four: Attr[D], /) -> Key: ...
+def key(form: KeyFormat[_A, _B, _C, _D], one: Attr[_A], two: Attr[_B], three: Attr[_C], four: Attr[_D], /) -> Key: ...
 def key(form: Any, /, *attributes: Any) -> Key:
-    """A key made of these attributes, in the order of the format's parts."""
+    """Declare a key that is made of these attributes, in the order of the format's parts."""
     return Key(form, attributes)
 
 
-class ItemKey(Generic[E_co]):
-    """The primary key of one item, and the class that reads it; made by an entity's ``at``.
-
-    Attributes:
-        entity: The entity class.
-        pk: Partition key.
-        sk: Sort key.
-    """
-
-    __slots__ = ("entity", "pk", "sk")
-
-    def __init__(self, entity: type[E_co], pk: str, sk: str) -> None:
-        self.entity = entity
-        self.pk = pk
-        self.sk = sk
-
-    def __repr__(self) -> str:
-        return f"{self.entity.__name__} {self.pk} / {self.sk}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ItemKey) and (self.pk, self.sk) == (other.pk, other.sk)
-
-    def __hash__(self) -> int:
-        return hash((self.pk, self.sk))
-
-    def item(self) -> Item:
-        """The key as DynamoDB's API has it."""
-        return {"PK": {"S": self.pk}, "SK": {"S": self.sk}}
-
-
-class Lookup(Generic[P]):
-    """Makes item keys of one entity: ``Agent.at("AGT001")``."""
+class _Lookup(Generic[_P]):
+    """Makes the item keys of one entity class: ``Agent.at("AGT001")``."""
 
     def __init__(self, attributes: tuple[Field, ...]) -> None:
         self.attributes = attributes
 
     @overload
-    def __get__(self, instance: None, owner: type[E]) -> Callable[P, ItemKey[E]]: ...
+    def __get__(self, instance: None, owner: type[_E]) -> Callable[_P, ItemKey[_E]]: ...
     @overload
-    def __get__(self, instance: E, owner: type[E]) -> Callable[P, ItemKey[E]]: ...
+    def __get__(self, instance: _E, owner: type[_E]) -> Callable[_P, ItemKey[_E]]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
         def at(*values: Any) -> ItemKey[Any]:
             if len(values) != len(self.attributes):
                 names = ", ".join(attribute.name for attribute in self.attributes)
-                raise TypeError(f"{owner.__name__}.at() takes {names}")
+                raise TypeError(f"{owner.__name__}.at() got {len(values)} arguments, but it takes {names}")
             given = {a.name: a.accept(v) for a, v in zip(self.attributes, values, strict=True)}
             return ItemKey(owner, owner.key_code["PK"](given), owner.key_code["SK"](given))
 
@@ -170,22 +121,22 @@ class Lookup(Generic[P]):
 
 
 @overload
-def lookup(one: Attr[A], /) -> Lookup[[A]]: ...
+def lookup(one: Attr[_A], /) -> _Lookup[[_A]]: ...
 @overload
-def lookup(one: Attr[A], two: Attr[B], /) -> Lookup[[A, B]]: ...
+def lookup(one: Attr[_A], two: Attr[_B], /) -> _Lookup[[_A, _B]]: ...
 @overload
-def lookup(one: Attr[A], two: Attr[B], three: Attr[C], /) -> Lookup[[A, B, C]]: ...
+def lookup(one: Attr[_A], two: Attr[_B], three: Attr[_C], /) -> _Lookup[[_A, _B, _C]]: ...
 @overload
 def lookup(
     one: Attr[str], two: Attr[str], three: Attr[str], four: Attr[str], five: Attr[str], six: Attr[int], /
-) -> Lookup[[str, str, str, str, str, int]]: ...
+) -> _Lookup[[str, str, str, str, str, int]]: ...
 def lookup(*attributes: Any) -> Any:
-    """The attributes an item of the class is found by, in order."""
-    return Lookup(attributes)
+    """Declare the attributes that ``at`` takes to make an item key, in order."""
+    return _Lookup(attributes)
 
 
-class _IndexKey(UnicodeAttribute):
-    """A key as PynamoDB's expressions need it; its value is made of the entity's attributes."""
+class _IndexKey(Comparable, UnicodeAttribute):
+    """A key in the form that PynamoDB's expressions need; its value is computed from the entity's attributes."""
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(attr_name=name, **options)
@@ -194,27 +145,31 @@ class _IndexKey(UnicodeAttribute):
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is None:
             return self
-        made = owner.key_code.get(self._stored)
-        return None if made is None else made(instance.attribute_values)
+        compute = owner.key_code.get(self._stored)
+        return None if compute is None else compute(instance.attribute_values)
 
     def __set__(self, instance: Any, value: Any) -> None:
-        raise ValidationError(self.attr_name, value, "keys are made of the entity's attributes: set those")
+        raise ValidationError(
+            self.attr_name, value, "cannot be set because keys are made of the entity's attributes: set those"
+        )
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
-        pass  # the stored name is given; PynamoDB would keep it too
+        pass  # the stored name is set already; PynamoDB would set it here
+
+
+if TYPE_CHECKING:
+
+    class _IndexOfClass:
+        """The index of a class; at run time PynamoDB gives each class its own."""
+
+        def __get__(self, instance: object, owner: type[_E]) -> EntityIndex[_E]: ...
 
 
 class _Extra:
-    """Each entity's own dictionary of what its class does not know, made when it is first asked for."""
+    """The entity's dictionary of attributes that its class does not know, created when it is first read."""
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         return self if instance is None else instance.__dict__.setdefault("extra", {})
-
-
-_KINDS: dict[str, type[Any]] = {}
-
-BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
-"""The PynamoDB connection that PynamoDB's own methods of the entities use; set by `Table.bound`."""
 
 
 @dataclass_transform(
@@ -222,6 +177,7 @@ BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
     field_specifiers=(
         text,
         number,
+        count,
         decimal,
         rating,
         flag,
@@ -236,13 +192,14 @@ BOUND: ContextVar[Any] = ContextVar("agentmodel_bound_table", default=None)
         key_count,
     ),
 )
-class EntityMeta(MetaModel):
-    """Makes entity classes: PynamoDB's Meta, the code of `agentmodel.dynamo.codec`, the registry of kinds."""
+class _EntityMeta(MetaModel):
+    """Creates entity classes: adds PynamoDB's Meta, the generated code, and the kind to the registry."""
 
-    if not TYPE_CHECKING:  # the checkers see a plain class keyword, the run time builds PynamoDB's Meta
+    if not TYPE_CHECKING:  # type checkers see a plain class keyword; at run time PynamoDB needs a Meta
 
         def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_options: Any) -> Any:
-            namespace.setdefault("Meta", type("Meta", (), {"table_name": "AgentTable", "region": None, "host": None}))
+            meta = {"region": None, "host": None, "billing_mode": "PAY_PER_REQUEST"}
+            namespace.setdefault("Meta", TableMeta("Meta", (), meta))
             return super().__new__(mcs, name, bases, namespace)
 
         def __init__(
@@ -257,42 +214,43 @@ class EntityMeta(MetaModel):
         ) -> None:
             super().__init__(name, bases, namespace)
             cls.kind = kind or getattr(cls, "kind", None)  # a subclass reads what its base reads
+            cls.kinds = (kind, *reads) if kind else getattr(cls, "kinds", ())
             cls.schema = schema or getattr(cls, "schema", 1)
             cls.upgrades = {}
             if cls.kind is not None:
                 cls._prepare()
             if kind is not None:
-                for stored in (kind, *reads):
-                    _KINDS[stored] = cls
+                for stored in cls.kinds:
+                    KINDS[stored] = cls
 
 
-class _GSI1(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]  # PynamoDB leaves __init_subclass__ untyped
-    class Meta:
-        index_name = "GSI1"
-        projection = AllProjection()
-        read_capacity_units = None
-        write_capacity_units = None
-
-    GSI1_PK = UnicodeAttribute(hash_key=True)
-    GSI1_SK = UnicodeAttribute(range_key=True)
-
-
-class Entity(Model, metaclass=EntityMeta):
-    """Base of every entity: keys from attributes, strict loading, unknown attributes kept.
+class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignore[reportIncompatibleMethodOverride]  # keys have two parts here
+    """Base class of every entity. Keys follow the attributes, loading is strict, and unknown attributes are kept.
 
     Attributes:
-        kind: What the ``EntityType`` attribute holds.
-        schema: The ``SchemaVer`` it writes.
-        upgrades: What `upgrade` registered, by the ``SchemaVer`` it starts from.
-        layout: What the code of the class was generated from.
-        key_code: By stored name, the function that makes a key of attribute values.
-        version: Set by whoever writes through the journal; a newer version is never overwritten by an older.
-        expires_at: When DynamoDB may delete the item; every read drops it from then on.
+        kind: The value of the ``EntityType`` attribute.
+        schema: The ``SchemaVer`` that the class writes.
+        upgrades: The functions that `upgrade` registered, by the ``SchemaVer`` that they convert.
+        layout: The description from which the code of the class was generated.
+        key_code: By stored name, the functions that compute a key from attribute values.
+        version: The version of the item, set on every versioned write; an older version never overwrites a newer one.
+        expires_at: When the item expires. Reads leave it out from then on, and DynamoDB deletes it some time later.
+        partition: The partition key.
+        sort: The sort key.
+        index_partition: The partition key of the index; None for entities that are not in it.
+        index_sort: The sort key of the index.
+        extra: Stored attributes that the class does not know; they are kept.
+        complete: False if it was read while Valkey could not be asked whether a newer version waits there.
+        pk: Text of the partition key.
+        sk: Text of the sort key.
+        gsi1_pk: Text of the partition key of the index; None while an attribute of it is not set.
+        gsi1_sk: Text of the sort key of the index, likewise.
+        gsi1: The index, for queries of PynamoDB.
     """
 
     kind: ClassVar[str]
     schema: ClassVar[int]
-    upgrades: ClassVar[dict[int, Upgrade]]
+    upgrades: ClassVar[dict[int, _Upgrade]]
     layout: ClassVar[Layout]
     key_code: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], str | None]]]
     partition: ClassVar[Key]
@@ -306,31 +264,35 @@ class Entity(Model, metaclass=EntityMeta):
     if TYPE_CHECKING:
 
         @property
-        def extra(self) -> Item: ...  # noqa: D102  # what the class does not know, kept
+        def extra(self) -> Item: ...  # noqa: D102  # attributes that the class does not know
         @extra.setter
         def extra(self, value: Item) -> None: ...
+        @property
+        def complete(self) -> bool: ...  # noqa: D102  # False where a newer version may wait in Valkey
+        @complete.setter
+        def complete(self, value: bool) -> None: ...
         def __init_subclass__(
             cls, *, kind: str | None = None, reads: tuple[str, ...] = (), schema: int | None = None
         ) -> None: ...
-        @property
-        def pk(self) -> str: ...  # noqa: D102  # PK, made of the attributes
-        @property
-        def sk(self) -> str: ...  # noqa: D102  # SK, likewise
-        @property
-        def gsi1_pk(self) -> str | None: ...  # noqa: D102  # None while one is not set
-        @property
-        def gsi1_sk(self) -> str | None: ...  # noqa: D102  # likewise
+
+        # not annotated, and so no arguments of the constructor
+        pk = KeyAttr[str]()
+        sk = KeyAttr[str]()
+        gsi1_pk = KeyAttr[str | None]()
+        gsi1_sk = KeyAttr[str | None]()
+        gsi1 = _IndexOfClass()
 
     else:
         pk = _IndexKey("PK", hash_key=True)
         sk = _IndexKey("SK", range_key=True)
         gsi1_pk = _IndexKey("GSI1_PK", null=True)
         gsi1_sk = _IndexKey("GSI1_SK", null=True)
-        gsi1 = _GSI1()
+        gsi1 = EntityIndex()
         extra = _Extra()
+        complete = True
 
         def __init_subclass__(cls, **options: Any) -> None:
-            """PynamoDB keeps a registry of subclasses by discriminator; ours is by kind, made by the metaclass."""
+            """Skip PynamoDB's registry of subclasses by discriminator; the metaclass keeps one by kind."""
 
     @classmethod
     def _prepare(cls) -> None:
@@ -338,14 +300,16 @@ class Entity(Model, metaclass=EntityMeta):
         for made in (cls.partition, cls.sort):
             for attribute in made.attributes:
                 attribute.in_primary_key = True
-        made_keys = {name: getattr(cls, slot) for name, slot in _SLOTS.items()}
-        present = {name: made for name, made in made_keys.items() if made is not None}
-        cls.layout = Layout(cls.__name__, f"{cls.__module__}.{cls.__qualname__}", cls.kind, cls.schema, fields, present)
+        declared = {name: getattr(cls, attribute) for name, attribute in _KEY_ATTRIBUTES.items()}
+        present = {name: key for name, key in declared.items() if key is not None}
+        cls.layout = Layout(
+            cls.__name__, f"{cls.__module__}.{cls.__qualname__}", cls.kinds, cls.schema, fields, present
+        )
         code = generate(cls.layout)
         cls.key_code = code.keys
-        setattr(cls, "__init__", code.init)  # noqa: B010  # type checkers see the attributes as its arguments
-        setattr(cls, "to_item", code.to_item)  # noqa: B010  # and the two below as they are declared here
-        setattr(cls, "from_item", classmethod(code.from_item))  # noqa: B010
+        setattr(cls, "__init__", code.init)  # noqa: B010  # type checkers derive its arguments from the attributes
+        setattr(cls, "to_item", code.to_item)  # noqa: B010  # type checkers see the declaration below, and likewise in the next line
+        setattr(cls, "from_item", classmethod(code.from_item))  # noqa: B010  # likewise
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Entity):
@@ -362,88 +326,68 @@ class Entity(Model, metaclass=EntityMeta):
 
     @property
     def key(self) -> ItemKey[Self]:
-        """The primary key of this item."""
+        """The primary key of this entity's item."""
         return ItemKey(type(self), self.pk, self.sk)
 
     def to_item(self) -> Item:
-        """The item as DynamoDB's API has it, keys made of the attributes as they are now.
+        """Return the item in the form of DynamoDB's API, with keys that are computed from the current attributes.
 
         Raises:
             ValidationError: A key cannot be made of the attributes.
         """
-        raise ConfigurationError(f"{type(self).__name__} has no kind: class {type(self).__name__}(Entity, kind=…)")
+        name = type(self).__name__
+        raise ConfigurationError(f"{name} has no kind: declare it as `class {name}(Entity, kind=…)`")
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Self:
-        """The entity of a stored item.
+        """Return the entity of a stored item.
 
         Raises:
             CorruptItem: A key or attribute is missing or cannot be read; the message names the item and the attribute.
         """
-        raise ConfigurationError(f"{cls.__name__} has no kind, so it reads no item such as {item_name(item)}")
+        name = cls.__name__
+        raise ConfigurationError(
+            f"{name} cannot read item {item_name(item)}, because it has no kind: "
+            f"declare it as `class {name}(Entity, kind=…)`"
+        )
 
-    @classmethod
-    def _refuse_stale_keys(cls, actions: Sequence[Action]) -> None:
-        """PynamoDB's update writes what it is told and nothing else: an index key would not follow its attributes."""
-        feeding = {f.stored: made for made, key in cls.layout.keys.items() for f in key.attributes if f.stored}
-        for action in actions:
-            stored = str(getattr(action.values[0], "path", [""])[0])
-            if stored in KEY_NAMES or stored in feeding:
-                what = f"{feeding[stored]} is made of it" if stored in feeding else "it is made of attributes"
-                raise ValidationError(stored, str(action), f"{what}: use Writer.update, which writes both")
-
-    if not TYPE_CHECKING:  # PynamoDB's own doors lead to the same codec
-
-        def serialize(self, null_check: bool = True) -> Item:  # noqa: ARG002  # PynamoDB's
-            """The same as `to_item`."""
-            return self.to_item()
+    if not TYPE_CHECKING:  # PynamoDB's own methods use the same codec
 
         def deserialize(self, attribute_values: Mapping[str, Any]) -> None:
-            """Take the values of a stored item."""
+            """Load the values of a stored item."""
             loaded = type(self).from_item(attribute_values)
             self.attribute_values, self.extra = loaded.attribute_values, loaded.extra
 
         @classmethod
         def from_raw_data(cls, data: Mapping[str, Any]) -> Self:
-            """The same as `from_item`."""
+            """Return the same as `from_item`."""
             return cls.from_item(data)
-
-        def update(self, actions: Sequence[Action], *arguments: Any, **options: Any) -> Any:
-            """PynamoDB's update, of attributes that no key is made of; `Writer.update` is for all."""
-            self._refuse_stale_keys(actions)
-            return super().update(actions, *arguments, **options)
-
-        @classmethod
-        def _get_connection(cls) -> Any:
-            connection = BOUND.get()
-            if connection is None:
-                raise ConfigurationError(f"{cls.__name__} is bound to no table: use `with Table(settings).bound():`")
-            return connection
 
 
 def entity_of(item: Mapping[str, Any]) -> type[Entity] | None:
-    """The class that reads an item, by its ``EntityType``; None when no class knows the kind."""
-    return _KINDS.get(item.get(ENTITY_TYPE, {}).get("S", ""))
+    """Return the class that reads an item, by its ``EntityType``; None when no class has that kind."""
+    return KINDS.get(item.get(ENTITY_TYPE, {}).get("S", ""))
 
 
 def known_attributes(entity: type[Entity]) -> dict[str, Attribute[Any]]:
-    """The attributes of an entity that are stored, by their stored names."""
+    """Return the stored attributes of an entity class, by their stored names."""
     return {field.stored: field for field in entity.layout.fields.values() if field.stored}
 
 
-def upgrade(entity: type[Entity], schema: int) -> Callable[[U], U]:
-    """Registers what makes an item of ``schema + 1`` of a stored item of ``schema``, when it is read.
+def upgrade(entity: type[Entity], schema: int) -> Callable[[_U], _U]:
+    """Register a function that converts an item of ``schema`` into one of ``schema + 1`` when it is read.
 
-    A step that has no function changes nothing. The stored item changes when the entity is saved.
+    A step without a function changes nothing. The stored item changes when the entity is saved.
 
     Raises:
-        ConfigurationError: The class does not go beyond ``schema``, or the step has its function already.
+        ConfigurationError: The class has no schema above ``schema``, or the step has a function already.
     """
 
-    def register(function: U) -> U:
+    def register(function: _U) -> _U:
         if not 0 < schema < entity.schema or schema in entity.upgrades:
             raise ConfigurationError(
-                f"{entity.__name__} has schema {entity.schema}: upgrades start below it, and once; not from {schema}"
+                f"{entity.__name__} cannot have an upgrade from schema {schema}: it has schema {entity.schema}, and "
+                "each schema below that can be upgraded once"
             )
         entity.upgrades[schema] = function
         return function

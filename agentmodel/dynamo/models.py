@@ -1,7 +1,7 @@
-"""The eight entities of the table, Review and Suggestion: every key and every attribute on one page.
+"""The eight entities of the table, and Review and Suggestion: every key and every attribute on one page.
 
-The stored names are those of the AWS sample, to the letter; the Python names are ours. Attributes that the sample
-does not have are marked "ours": its readers do not see them.
+The stored names are exactly those of the AWS sample; the Python names are agentmodel's. Attributes that the sample does
+not have are marked "ours"; readers of the sample do not see them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from agentmodel import keys
-from agentmodel.dynamo.attributes import (
-    Attr,
+from agentmodel.dynamo._attribute import Attr
+from agentmodel.dynamo._specifiers import (
+    Shape,
     choice,
+    count,
     flag,
     identifier,
     json,
@@ -27,9 +29,6 @@ from agentmodel.dynamo.entity import Entity, key, lookup
 from agentmodel.traces import STATUSES, Status
 
 __all__ = [
-    "PHASES",
-    "REVIEW_STATUSES",
-    "STATUSES",
     "VERDICTS",
     "Agent",
     "Domain",
@@ -48,16 +47,17 @@ __all__ = [
 ]
 
 Phase = Literal["pre", "post"]
-"""Whether a person is asked before a step, or after a run."""
+"""When a person is asked: before a step (``pre``) or after a run (``post``)."""
 
-PHASES: tuple[Phase, ...] = ("pre", "post")
+_PHASES: tuple[Phase, ...] = ("pre", "post")
+"""Every `Phase`."""
 
 ReviewStatus = Literal[
     "pending", "claimed", "approved", "edited", "rejected", "responded", "expired", "cancelled", "completed"
 ]
-"""Where a question stands: the first two are open; ``completed`` is a verdict that was given after a run."""
+"""The state of a question. The first two are open; ``completed`` means that a verdict was given after a run."""
 
-REVIEW_STATUSES: tuple[ReviewStatus, ...] = (
+_REVIEW_STATUSES: tuple[ReviewStatus, ...] = (
     "pending",
     "claimed",
     "approved",
@@ -68,19 +68,35 @@ REVIEW_STATUSES: tuple[ReviewStatus, ...] = (
     "cancelled",
     "completed",
 )
+"""Every `ReviewStatus`."""
+
+_TEXTS = Shape("a list of texts", lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value))
+
+
+def _are_counts(value: Any) -> bool:
+    lists = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(each, list) and all(type(one) is int for one in each) for each in lists)
+
+
+_COUNTS = Shape("a map of lists of whole numbers", _are_counts)
 
 Verdict = Literal["correct", "partly", "wrong", "harmful"]
-"""What a person says of a run."""
+"""A person's judgement of a run."""
 
 VERDICTS: tuple[Verdict, ...] = ("correct", "partly", "wrong", "harmful")
+"""The verdicts, from the best to the worst."""
 
 
 class Domain(Entity, kind="Domain"):
-    """A field of work, such as store search; agents and tools belong to one."""
+    """A field of work, such as store search. Every agent and tool belongs to one."""
 
     domain_id: Attr[str] = identifier("DMN")
     name: Attr[str] = text("DomainNM")
     description: Attr[str | None] = text("Description", default=None)
+    examples: Attr[list[str] | None] = json("ExampleList", default=None, shape=_TEXTS)  # ours: requests for it
+    # ours: the sequences of tools that its agents ran most often, as of the last publish
+    sequences: Attr[dict[str, Any] | None] = json("SequenceList", default=None, redact="text")
+    scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
 
     at = lookup(domain_id)
     partition = key(keys.DOMAIN, domain_id)
@@ -90,14 +106,17 @@ class Domain(Entity, kind="Domain"):
 
 
 class Agent(Entity, kind="Agent"):
-    """An agent of a domain, found by its score."""
+    """An agent of a domain; the index orders the agents of a domain by score.
+
+    ``score`` is written by each publish. A score that somebody typed in becomes ``rating``, which breaks ties only.
+    """
 
     agent_id: Attr[str] = identifier("AGT")
     domain_id: Attr[str] = identifier("DMN")
     name: Attr[str] = text("AgentNM")
     score: Attr[float] = rating("Score", default=0.0)
     description: Attr[str | None] = text("Description", default=None)
-    # ours: what the last publish knew
+    # ours: numbers of the last publish
     evidence: Attr[float | None] = rating("EvidenceScore", default=None)
     evidence_low: Attr[float | None] = rating("EvidenceLow", default=None)
     evidence_high: Attr[float | None] = rating("EvidenceHigh", default=None)
@@ -105,7 +124,8 @@ class Agent(Entity, kind="Agent"):
     successes: Attr[int | None] = number("Successes", default=None)
     last_run_at: Attr[datetime | None] = moment("LastRunDT", default=None)
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
-    revision: Attr[str | None] = text("AgentVer", default=None)
+    revision: Attr[str | None] = text("AgentVer", default=None, redact="none")
+    rating: Attr[float | None] = rating("AgentRating", default=None)  # ours: by hand
 
     at = lookup(agent_id)
     partition = key(keys.AGENT, agent_id)
@@ -115,25 +135,27 @@ class Agent(Entity, kind="Agent"):
 
 
 class Tool(Entity, kind="Tool"):
-    """A tool of an agent, also found by its name in the agent's domain."""
+    """A tool of an agent; the index orders the tools of a domain by name."""
 
     agent_id: Attr[str] = identifier("AGT")
     tool_id: Attr[str] = identifier("TL")
     domain_id: Attr[str] = identifier("DMN")
     name: Attr[str] = text("ToolNM")
-    spec: Attr[dict[str, Any] | None] = json("ToolSpec", default=None)
+    spec: Attr[dict[str, Any] | None] = json("ToolSpec", default=None, redact="schema")
     description: Attr[str | None] = text("Description", default=None)
-    # ours: whether its answers may be kept, and how it fared as of the last publish
+    # ours: whether its results may be cached, and its calls as of the last publish; the text of the last error is some
+    # user's, so it is for operators: no plan, prompt or message has it
     read_only: Attr[bool | None] = flag("ReadOnlyYN", default=None)
     calls: Attr[int | None] = number("Calls", default=None)
     errors: Attr[int | None] = number("Errors", default=None)
     last_error_at: Attr[datetime | None] = moment("LastErrorDT", default=None)
     last_error: Attr[str | None] = text("LastErrorMsg", default=None)
+    last_error_by: Attr[str | None] = text("LastErrorBy", default=None)  # the user's digest, for an erasure
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
-    # ours: its version, whether a person has to look before it is used, and whether it works at present
-    revision: Attr[str | None] = text("ToolVer", default=None)
+    # ours: its version, whether a person must approve each call, and whether it is failing now
+    revision: Attr[str | None] = text("ToolVer", default=None, redact="none")
     needs_review: Attr[bool | None] = flag("ReviewYN", default=None)
-    health: Attr[str | None] = text("HealthState", default=None)
+    health: Attr[str | None] = text("HealthState", default=None, redact="none")
     health_since: Attr[datetime | None] = moment("HealthSinceDT", default=None)
     health_until: Attr[datetime | None] = moment("HealthUntilDT", default=None)
     health_note: Attr[str | None] = text("HealthNote", default=None)
@@ -146,7 +168,7 @@ class Tool(Entity, kind="Tool"):
 
 
 class User(Entity, kind="UserInfo", reads=("User",)):
-    """Somebody agents work for."""
+    """A person for whom agents work."""
 
     user_id: Attr[str] = identifier("USR")
     name: Attr[str] = text("UserNM")
@@ -160,7 +182,7 @@ class User(Entity, kind="UserInfo", reads=("User",)):
 
 
 class UserSession(Entity, kind="UserSession"):
-    """One request of a user and all that was done for it."""
+    """One request of a user, with its outcome."""
 
     user_id: Attr[str] = identifier("USR")
     session_id: Attr[str] = identifier("SESS")
@@ -168,15 +190,15 @@ class UserSession(Entity, kind="UserSession"):
     summary: Attr[str | None] = text("SessionSummary", default=None)
     started_at: Attr[datetime | None] = moment("SessionStartDT", default=None)
     detail_location: Attr[str | None] = text("DtlFileLoc", default=None)
-    # ours: what the user asked, of which kind, and how it ended
+    # ours: the request, its category, and how the session ended
     request: Attr[str | None] = text("UserRequest", default=None)
     category: Attr[str | None] = text("Category", default=None)
     ended_at: Attr[datetime | None] = moment("SessionEndDT", default=None)
     succeeded: Attr[bool | None] = flag("SessionSuccYN", default=None)
     corrected: Attr[bool | None] = flag("ReviewedSuccYN", default=None)
-    source_id: Attr[str | None] = text("SourceID", default=None)
-    suggestion_id: Attr[str | None] = text("SuggestionID", default=None)
-    kept_days: Attr[int | None] = number("TTLDays", default=None)
+    source_id: Attr[str | None] = text("SourceID", default=None, redact="none")
+    suggestion_id: Attr[str | None] = text("SuggestionID", default=None, redact="none")
+    ttl_days: Attr[int | None] = number("TTLDays", default=None)
 
     at = lookup(user_id, session_id)
     partition = key(keys.USER, user_id)
@@ -195,7 +217,7 @@ class UserSessionProcess(Entity, kind="UserSessionProcess"):
     name: Attr[str] = text("ProcNM")
     description: Attr[str | None] = text("ProcessDesc", default=None, reads=("ProcDesc",))
     started_at: Attr[datetime | None] = moment("ProcDT", default=None)
-    call_id: Attr[str | None] = text("CallID", default=None)  # ours: who claimed the number
+    call_id: Attr[str | None] = text("CallID", default=None, redact="none")  # ours: the call that claimed the number
 
     at = lookup(user_id, session_id, process_id)
     partition = key(keys.SESSION_ITEMS, user_id, session_id)
@@ -203,7 +225,7 @@ class UserSessionProcess(Entity, kind="UserSessionProcess"):
 
 
 class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
-    """One call of a tool in a process; a retry is an attempt of its own."""
+    """One call of a tool in a process. A retry is an attempt of its own."""
 
     user_id: Attr[str] = identifier("USR")
     session_id: Attr[str] = identifier("SESS")
@@ -216,14 +238,14 @@ class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
     executed_at: Attr[datetime | None] = moment("TransactDT", default=None)
     succeeded: Attr[bool] = flag("SuccYN")
     result: Attr[str | None] = text("ResultMsg", default=None)
-    # ours: order in the session, identity of the call, how it ended and what it cost
+    # ours: order in the session, identity of the call, how it ended, and its cost
     call_number: Attr[int | None] = number("CallNo", default=None)
-    call_id: Attr[str | None] = text("CallID", default=None)
+    call_id: Attr[str | None] = text("CallID", default=None, redact="none")
     status: Attr[Status | None] = choice("Status", *STATUSES, default=None)
     error_type: Attr[str | None] = text("ErrorType", default=None)
-    duration_ms: Attr[int | None] = number("DurationMs", default=None)
-    input_tokens: Attr[int | None] = number("InputTokens", default=None)
-    output_tokens: Attr[int | None] = number("OutputTokens", default=None)
+    duration_ms: Attr[int | None] = count("DurationMs", default=None)
+    input_tokens: Attr[int | None] = count("InputTokens", default=None)
+    output_tokens: Attr[int | None] = count("OutputTokens", default=None)
 
     at = lookup(user_id, session_id, process_id, agent_id, tool_id, attempt)
     partition = key(keys.SESSION_ITEMS, user_id, session_id)
@@ -231,21 +253,25 @@ class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
 
 
 class UserToolMapping(Entity, kind="UserPrcToolMapp"):
-    """The best known way to serve a category of requests of a user."""
+    """The best known process for a category of a user's requests."""
 
     user_id: Attr[str] = identifier("USR")
     category: Attr[str] = key_text()
     index_number: Attr[int] = key_count(default=0)
-    processes: Attr[dict[str, str]] = json("Proclist")
-    agents: Attr[dict[str, str]] = json("AgentList")
-    tools: Attr[dict[str, str]] = json("Toollist")
-    # ours: how good it was when it was published, calls and successes of each tool, and requests it is found by
+    processes: Attr[dict[str, str]] = json("Proclist", redact="text")
+    agents: Attr[dict[str, str]] = json("AgentList", redact="text")
+    tools: Attr[dict[str, str]] = json("Toollist", redact="text")
+    # ours: its numbers as of the publish, calls and successes of each tool, requests to compare new ones with, and the
+    # sequences of tools that were run most often
     score: Attr[float | None] = rating("MappScore", default=None)
     executions: Attr[int | None] = number("Executions", default=None)
     successes: Attr[int | None] = number("Successes", default=None)
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
-    counts: Attr[dict[str, list[int]] | None] = json("ToolCounts", default=None)
-    requests: Attr[list[str] | None] = json("RequestList", default=None)
+    counts: Attr[dict[str, list[int]] | None] = json("ToolCounts", default=None, redact="none", shape=_COUNTS)
+    requests: Attr[list[str] | None] = json("RequestList", default=None, shape=_TEXTS)
+    sequences: Attr[dict[str, Any] | None] = json(
+        "SequenceList", default=None, redact="text"
+    )  # that were run most often
 
     at = lookup(user_id, category)
     partition = key(keys.USER, user_id)
@@ -255,43 +281,43 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
 
 
 class Review(Entity, kind="Review"):
-    """A question to a person about a step, before it is taken or after; it is in its queue's index while pending."""
+    """A question to a person, before a step or after a run. It is in its queue's index while it is pending."""
 
     user_id: Attr[str] = identifier("USR")
     session_id: Attr[str] = identifier("SESS")
-    review_id: Attr[str] = key_text()
+    review_id: Attr[str] = key_text(redact="none")
     question: Attr[str] = text("Question")
-    queue: Attr[str | None] = text("PendingQueue", default=None)
+    queue: Attr[str | None] = text("PendingQueue", default=None, redact="none")
     due_at: Attr[datetime | None] = moment("PendingDueDT", default=None)
-    # what is asked about
-    phase: Attr[Phase | None] = choice("Phase", *PHASES, default=None)
-    status: Attr[ReviewStatus | None] = choice("ReviewStatus", *REVIEW_STATUSES, default=None)
+    # the subject of the question
+    phase: Attr[Phase | None] = choice("Phase", *_PHASES, default=None)
+    status: Attr[ReviewStatus | None] = choice("ReviewStatus", *_REVIEW_STATUSES, default=None)
     asked_at: Attr[datetime | None] = moment("AskedDT", default=None)
-    process_id: Attr[str | None] = text("ProcessID", default=None)
-    agent_id: Attr[str | None] = text("AgentID", default=None)
-    tool_id: Attr[str | None] = text("ToolID", default=None)
+    process_id: Attr[str | None] = text("ProcessID", default=None, redact="none")
+    agent_id: Attr[str | None] = text("AgentID", default=None, redact="none")
+    tool_id: Attr[str | None] = text("ToolID", default=None, redact="none")
     arguments: Attr[Any] = json("ProposedArgs", default=None)
-    arguments_hash: Attr[str | None] = text("ArgsSHA256", default=None)
+    arguments_hash: Attr[str | None] = text("ArgsSHA256", default=None, redact="none")
     reason: Attr[str | None] = text("AskReason", default=None)
-    allowed: Attr[list[str] | None] = json("AllowedList", default=None)
-    # who may answer, and until when
-    queue_name: Attr[str | None] = text("QueueNM", default=None)
-    claimed_by: Attr[str | None] = text("ClaimedBy", default=None)
+    allowed: Attr[list[str] | None] = json("AllowedList", default=None, redact="none")
+    # who answers, and until when
+    queue_name: Attr[str | None] = text("QueueNM", default=None, redact="none")
+    claimed_by: Attr[str | None] = text("ClaimedBy", default=None, redact="none")
     claimed_until: Attr[datetime | None] = moment("ClaimedUntilDT", default=None)
     answer_until: Attr[datetime | None] = moment("AnswerUntilDT", default=None)
-    on_expiry: Attr[str | None] = text("OnExpiry", default=None)
+    on_expiry: Attr[str | None] = text("OnExpiry", default=None, redact="none")
     escalate_at: Attr[datetime | None] = moment("EscalateDT", default=None)
-    escalate_to: Attr[str | None] = text("EscalateTo", default=None)
-    # the answer, and everything that happened to the question, in order
-    decision: Attr[str | None] = text("Decision", default=None)
-    decided_by: Attr[str | None] = text("DecidedBy", default=None)
+    escalate_to: Attr[str | None] = text("EscalateTo", default=None, redact="none")
+    # the answer, and every event of the question in order
+    decision: Attr[str | None] = text("Decision", default=None, redact="none")
+    decided_by: Attr[str | None] = text("DecidedBy", default=None, redact="none")
     decided_at: Attr[datetime | None] = moment("DecidedDT", default=None)
     decision_reason: Attr[str | None] = text("DecisionReason", default=None)
     final_arguments: Attr[Any] = json("FinalArgs", default=None)
     response: Attr[str | None] = text("Response", default=None)
     verdict: Attr[Verdict | None] = choice("Verdict", *VERDICTS, default=None)
     outcome: Attr[bool | None] = flag("OutcomeYN", default=None)
-    trail: Attr[list[dict[str, str]] | None] = json("Trail", default=None)
+    trail: Attr[list[dict[str, str]] | None] = json("Trail", default=None, redact="none")  # see `Reviews`
 
     at = lookup(user_id, session_id, review_id)
     partition = key(keys.SESSION_ITEMS, user_id, session_id)
@@ -301,24 +327,24 @@ class Review(Entity, kind="Review"):
 
 
 class Suggestion(Entity, kind="Suggestion"):
-    """What was suggested to a user, among what, and what became of it."""
+    """A suggestion to a user: its candidates, its choice, and what was done in the end."""
 
     user_id: Attr[str] = identifier("USR")
-    suggestion_id: Attr[str] = key_text()
+    suggestion_id: Attr[str] = key_text(redact="none")
     suggested_at: Attr[datetime] = moment("SuggestDT")
-    source: Attr[str] = text("Source")
-    ranking: Attr[str | None] = text("Ranking", default=None)
+    source: Attr[str] = text("Source", redact="none")
+    ranking: Attr[str | None] = text("Ranking", default=None, redact="none")
     category: Attr[str | None] = text("Category", default=None)
     request: Attr[str | None] = text("UserRequest", default=None)
-    domain_id: Attr[str | None] = text("DomainID", default=None)
-    choice: Attr[str | None] = text("ChosenAgentID", default=None)
+    domain_id: Attr[str | None] = text("DomainID", default=None, redact="none")
+    choice: Attr[str | None] = text("ChosenAgentID", default=None, redact="none")
     propensity: Attr[float] = rating("Propensity", default=1.0)
-    candidates: Attr[dict[str, float]] = json("CandidateList")
-    steps: Attr[list[str]] = json("StepList")
-    # known once the session that asked has ended
-    session_id: Attr[str | None] = text("UserSessionID", default=None)
+    candidates: Attr[dict[str, float]] = json("CandidateList", redact="none")
+    steps: Attr[list[str]] = json("StepList", redact="none")
+    # set when the session that asked for the suggestion has ended
+    session_id: Attr[str | None] = text("UserSessionID", default=None, redact="none")
     followed: Attr[bool | None] = flag("FollowedYN", default=None)
-    taken: Attr[str | None] = text("TakenAgentID", default=None)
+    taken: Attr[str | None] = text("TakenAgentID", default=None, redact="none")
     succeeded: Attr[bool | None] = flag("SessionSuccYN", default=None)
 
     at = lookup(user_id, suggestion_id)

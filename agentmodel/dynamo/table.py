@@ -1,57 +1,76 @@
-"""The one table: its client, its creation, and the reads that everything else is made of.
+"""Connect to the table, create it, and read from it.
 
-A `Table` is bound to its settings, not to the classes: two tables, regions or endpoints live in one process. All
-entities share its one botocore client.
+A `Table` belongs to its settings and not to the entity classes, so one process can use several tables, regions or
+endpoints. All entities share the table's one botocore client.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import time
+from functools import cached_property
+from time import monotonic, time
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.parsers import ResponseParserError
 from pynamodb.connection.base import MetaTable
 from pynamodb.connection.table import TableConnection
 
+from agentmodel._circuit_breaker import CircuitBreaker
+from agentmodel._lease import WAIT, Lease, hold
+from agentmodel._log import REWRITERS, logger
+from agentmodel._redaction import Redaction, redaction_of
+from agentmodel._retry import Backoff
+from agentmodel._ttl import EXPIRES_AT, is_expired
+from agentmodel._urls import without_user
 from agentmodel.config import Settings
-from agentmodel.dynamo.backoff import Backoff
-from agentmodel.dynamo.entity import BOUND, Entity, Item, ItemKey
-from agentmodel.dynamo.wire import UNREADABLE, SharedConnection
+from agentmodel.dynamo import _binding
+from agentmodel.dynamo._deletion_marks import Send, mark_deletions
+from agentmodel.dynamo._fast_client import NOT_JSON, SharedConnection
+from agentmodel.dynamo._guarded_calls import GuardedCalls
+from agentmodel.dynamo._leases import TableLeases
+from agentmodel.dynamo.entity import Entity, Item, ItemKey
 from agentmodel.exceptions import (
     BatchIncomplete,
     ConfigurationError,
     Conflict,
+    CorruptItem,
     Rejected,
     TableNotFound,
     TableUnavailable,
 )
-from agentmodel.ttl import EXPIRES_AT, is_expired
 
-__all__ = ["INDEX", "Found", "Query", "Table"]
+if TYPE_CHECKING:
+    from agentmodel.privacy import Redactor
 
-E = TypeVar("E", bound=Entity)
+__all__ = ["Query", "Table"]
 
+_E = TypeVar("_E", bound=Entity)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_log = logger(__name__)
 INDEX = "GSI1"
-GET_KEYS = 100  # DynamoDB's limit of keys in one BatchGetItem
+_PROBES = 60  # that one thread makes, a second apart, while DynamoDB does not answer
+_GET_KEYS = 100  # DynamoDB's limit of keys in one BatchGetItem
 
 _KEYS = (("PK", "SK"), ("GSI1_PK", "GSI1_SK"))
-_REFUSED = ("ValidationException", "ItemCollectionSizeLimitExceededException")
+_REJECTING_CODES = ("ValidationException", "ItemCollectionSizeLimitExceededException")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One Query request: a partition, a condition on the sort key, an order.
+    """One Query request: a partition, a condition on the sort key, and an order.
 
     Attributes:
         partition: The partition key.
         index: ``"GSI1"``, or None for the table.
-        prefix: The sort key begins with it; empty for all.
-        between: Or it lies between these two, both included.
-        newest_first: Descending order of the sort key.
+        prefix: The beginning of the sort key; empty for all of the partition.
+        between: The lowest and highest sort key, both included; used instead of ``prefix``.
+        newest_first: Whether the order of the sort keys is descending.
     """
 
     partition: str
@@ -61,7 +80,7 @@ class Query:
     newest_first: bool = False
 
     def request(self) -> dict[str, Any]:
-        """The request as DynamoDB's API has it, without table name, limit and start."""
+        """Return the request in the form of DynamoDB's API, without table name, limit and start."""
         pk, sk = _KEYS[self.index is not None]
         condition, values = f"{pk} = :pk", {":pk": {"S": self.partition}}
         if self.between is not None:
@@ -81,8 +100,14 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a query found: its items, where it stopped (None at the end), and how many items DynamoDB read for it."""
+class QueryResult:
+    """The result of a query.
+
+    Attributes:
+        items: The items.
+        last: The key to continue after; None at the end.
+        scanned: How many items DynamoDB read for it.
+    """
 
     items: list[Item] = field(default_factory=list)
     last: Item | None = None
@@ -93,7 +118,15 @@ class Table:
     """The table of an installation.
 
     Args:
-        settings: Names the table, region, endpoint and credentials.
+        settings: Has the table's name, region, endpoint and credentials.
+        redact: What is redacted in everything that is written; None for what the settings say.
+
+    Attributes:
+        name: Name of the table.
+        where: Region or endpoint, as errors name it.
+        breaker: The circuit breaker of all calls. A call without an answer opens it; while it is open, calls raise
+            `CircuitOpen` at once. It closes by itself, a second after DynamoDB answers again.
+        redaction: Redacts what is written.
 
     Example:
         >>> with Table(Settings(table="History", endpoint="http://127.0.0.1:8000")) as table:
@@ -101,14 +134,27 @@ class Table:
         'History'
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, redact: bool | str | Redactor | None = None) -> None:
         self.settings = settings
+        self.redaction: Redaction = redaction_of(settings, redact)
+        if self.redaction.active:
+            REWRITERS.append(self.redaction.log_line)
         self.name = settings.table
-        self.where = settings.endpoint or f"DynamoDB in {settings.region}"
+        endpoint = None if settings.endpoint is None else without_user(settings.endpoint)
+        self.where = endpoint or f"DynamoDB in {settings.region}"
         secret = settings.secret_access_key
+        self.breaker = CircuitBreaker(
+            self._probe,
+            clock=monotonic,
+            store="DynamoDB",
+            meanwhile="records wait in the journal, and reads are answered from Valkey as far as it has them",
+            probes=_PROBES,
+        )
         self._connection = SharedConnection(
+            prepare=self._guard,
+            before=self._mark_deletions,
             region=settings.region,
-            host=settings.endpoint,
+            host=endpoint,
             read_timeout_seconds=settings.dynamodb_timeout,
             connect_timeout_seconds=min(1.0, settings.dynamodb_timeout),
             retry_configuration={"total_max_attempts": settings.dynamodb_attempts, "mode": "standard"},
@@ -116,15 +162,28 @@ class Table:
             aws_access_key_id=settings.access_key_id,
             aws_secret_access_key=secret.get_secret_value() if secret is not None else None,
         )
+        self._connection.redaction = self.redaction
 
     @property
     def client(self) -> Any:
-        """The one botocore client, made when it is first needed."""
+        """The one botocore client, created when it is first needed."""
         return self._connection.client
 
     def close(self) -> None:
-        """Close the client's connections."""
+        """Close the client's connections, and end a binding of the process to this table."""
+        _binding.unbind(self._bindable)
+        self.breaker.close()
+        if self.redaction.log_line in REWRITERS:
+            REWRITERS.remove(self.redaction.log_line)
         self._connection.close()
+
+    def _guard(self, client: Any) -> None:
+        self._calls = GuardedCalls(client, self.breaker, where=self.where, seconds=self.settings.dynamodb_timeout)
+
+    def _probe(self) -> None:
+        """Read a key that no item has."""
+        _ = self.client  # creates it after a fork
+        self._calls.probe("GetItem", {"TableName": self.name, "Key": {"PK": {"S": "PROBE"}, "SK": {"S": "PROBE"}}})
 
     def __enter__(self) -> Self:
         return self
@@ -135,48 +194,67 @@ class Table:
         self.close()
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
-        """One call of DynamoDB's API, with its errors as ours.
+        """Call an operation of DynamoDB's API and translate its errors.
 
         Raises:
             TableNotFound: The table does not exist.
-            Conflict: A condition was not met.
-            Rejected: DynamoDB refuses the request for good.
-            TableUnavailable: It does not answer, throttles, or fails, after botocore's retries.
-            ConfigurationError: No credentials.
+            Conflict: A condition was not met, or a transaction was cancelled.
+            Rejected: DynamoDB rejects the request; trying it again changes nothing.
+            TableUnavailable: DynamoDB does not answer, throttles or fails, after botocore's retries; it was not asked
+                because it does not answer at present (`CircuitOpen`).
+            ConfigurationError: There are no credentials.
         """
         try:
             answer: dict[str, Any] = self.client._make_api_call(operation, request)  # noqa: SLF001  # as PynamoDB calls it: by name
         except ClientError as error:
-            raise self._meant(operation, error) from error
+            raise self._translated(operation, error) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise ConfigurationError(
-                f"no AWS credentials for {self.where}: give AGENTMODEL_ACCESS_KEY_ID and AGENTMODEL_SECRET_ACCESS_KEY, "
-                f"or any source that botocore knows ({error})"
+                f"no AWS credentials for {self.where}: set AGENTMODEL_ACCESS_KEY_ID and AGENTMODEL_SECRET_ACCESS_KEY, "
+                f"or use any other source that botocore reads ({error})"
             ) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             raise TableUnavailable(
-                f"{self.where} does not answer {operation} (AGENTMODEL_ENDPOINT): {error}"
+                f"{self.where} did not answer {operation}; if the address is wrong, set AGENTMODEL_ENDPOINT: {error}"
             ) from error
-        if UNREADABLE in answer:
-            raise TableUnavailable(f"{self.where} answers {operation} with what is no JSON (AGENTMODEL_ENDPOINT)")
+        if NOT_JSON in answer:
+            raise TableUnavailable(
+                f"{self.where} answered {operation} with a text that is not JSON: "
+                "set AGENTMODEL_ENDPOINT to the address of DynamoDB"
+            )
         return answer
 
-    def _meant(self, operation: str, error: ClientError) -> Exception:
+    def call_to_delete(self, operation: str, **request: Any) -> dict[str, Any]:
+        """Call an operation that deletes items, after a mark was written of each, so that none is taken for expired.
+
+        Raises:
+            TableUnavailable: The marks could not be written; nothing was deleted.
+        """
+        self._mark_deletions(lambda name, marks: self.call(name, **marks), operation, request)
+        return self.call(operation, **request)
+
+    def _mark_deletions(self, send: Send, operation: str, request: Mapping[str, Any]) -> None:
+        mark_deletions(send, operation, request, table=self.name, seconds=self.settings.batch_deadline)
+
+    def _translated(self, operation: str, error: ClientError) -> Exception:
         code, message = error.response["Error"].get("Code", "?"), error.response["Error"].get("Message", "")
         if code == "ResourceNotFoundException":
             return TableNotFound(self.name, self.where)
         if code == "ConditionalCheckFailedException":
-            return Conflict(f"{operation}: the condition was not met")
+            return Conflict(f"{operation}: the condition was not met, nothing was written")
         if code == "TransactionCanceledException":
             return Conflict(f"{operation}: the transaction was cancelled, nothing was written: {message}")
-        if code in _REFUSED:
-            return Rejected(f"{operation}: {self.where} refuses the request: {message}")
-        return TableUnavailable(f"{self.where} answers {operation} with {code}: {message}")
+        if code in _REJECTING_CODES:
+            return Rejected(f"{self.where} rejected {operation}: {message}")
+        return TableUnavailable(f"{self.where} answered {operation} with {code}: {message}")
 
     # The table itself
 
     def create(self) -> bool:
-        """Create the table with its index and TTL; False when it is there already.
+        """Create the table with its index and TTL.
+
+        Returns:
+            Whether it was created; False when it exists already.
 
         Raises:
             TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
@@ -202,11 +280,14 @@ class Table:
         )
         return True
 
-    def switch_stream_on(self) -> bool:
-        """Switch the table's stream on, with new and old images; False when it is on already.
+    def enable_stream(self) -> bool:
+        """Enable the table's stream, with new and old images.
+
+        Returns:
+            Whether it was enabled; False when it is enabled already.
 
         Raises:
-            TableNotFound: There is no such table.
+            TableNotFound: The table does not exist.
             TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
         """
         if self.describe().get("StreamSpecification", {}).get("StreamEnabled"):
@@ -217,13 +298,13 @@ class Table:
         return True
 
     def _wait_until_active(self) -> None:
-        for attempt in Backoff(seconds=60, first=0.05, most=2.0):
+        for attempt in Backoff(seconds=60, first=0.05, longest=2.0):
             if self.describe().get("TableStatus") == "ACTIVE":
                 break
-            attempt.wait(f"table {self.name} is not active after 60 s")
+            attempt.wait(f"table {self.name} is not active after 60 s: wait until it is, and try again")
 
     def exists(self) -> bool:
-        """Whether the table is there."""
+        """Return whether the table exists."""
         try:
             self.describe()
         except TableNotFound:
@@ -231,54 +312,75 @@ class Table:
         return True
 
     def delete(self) -> None:
-        """Delete the table and all it holds."""
+        """Delete the table with all its items."""
         self.call("DeleteTable", TableName=self.name)
 
     def describe(self) -> dict[str, Any]:
-        """The live table, as DescribeTable has it.
+        """Return the description of the live table, as DescribeTable gives it.
 
         Raises:
-            TableNotFound: There is no such table.
+            TableNotFound: The table does not exist.
         """
         answer: dict[str, Any] = self.call("DescribeTable", TableName=self.name)["Table"]
         return answer
 
     def differences(self) -> list[tuple[str, str, str]]:
-        """What the live table lacks of the design: code, reason and remedy of each difference.
+        """Return the differences between the live table and the design: code, reason and remedy of each.
 
         Raises:
-            TableNotFound: There is no such table.
+            TableNotFound: The table does not exist.
         """
         live = self.describe()
         found = []
         if _keys_of(live) != _KEYS[0]:
             reason = f"its keys are {', '.join(_keys_of(live))}, not PK and SK"
-            found.append(("T201", reason, "create another table: keys cannot be changed"))
+            found.append(("T201", reason, "create another table, because keys cannot be changed"))
         index = next((i for i in live.get("GlobalSecondaryIndexes", ()) if i["IndexName"] == INDEX), None)
         if index is None:
             found.append(("T202", f"it has no index {INDEX}", "add one with keys GSI1_PK and GSI1_SK, projection ALL"))
         elif _keys_of(index) != _KEYS[1] or index["Projection"]["ProjectionType"] != "ALL":
             reason = f"its index {INDEX} is not GSI1_PK and GSI1_SK with projection ALL"
-            found.append(("T202", reason, "delete the index and make it anew"))
+            found.append(("T202", reason, "delete the index and create it again"))
         ttl = self.call("DescribeTimeToLive", TableName=self.name)["TimeToLiveDescription"]
         if ttl.get("AttributeName") != EXPIRES_AT or ttl.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING"):
-            found.append(("T203", f"its TTL is not on {EXPIRES_AT}", "switch it on, or nothing ever expires"))
+            found.append(
+                ("T203", f"its TTL is not enabled on {EXPIRES_AT}", "enable it, or expired items are never deleted")
+            )
         return found
 
     def verify(self) -> list[str]:
-        """What the live table lacks of the design: one line a difference, none when it fits.
+        """Return the differences between the live table and the design, one line each.
 
         Raises:
-            TableNotFound: There is no such table.
+            TableNotFound: The table does not exist.
         """
         return [f"{reason}: {remedy}" for _, reason, remedy in self.differences()]
 
     @contextlib.contextmanager
     def bound(self) -> Iterator[Self]:
-        """Let PynamoDB's own methods of the entities (``Agent.query``, ``agent.save``) work on this table.
+        """Let PynamoDB's own methods on the entities (``Agent.query``, ``agent.save``) use this table in a block.
 
-        The binding holds for the current context (thread or task) and ends with the block.
+        The binding holds for the current context (thread or task), before that of `bind`, and ends with the block.
         """
+        with _binding.bound_to(self._bindable):
+            yield self
+
+    def bind(self) -> None:
+        """Let PynamoDB's own methods on the entities use this table in the whole process, until `close`.
+
+        Raises:
+            ConfigurationError: Another table is bound to the process.
+        """
+        _binding.bind(self._bindable)
+
+    def run(self, function: Callable[_P, _R], *arguments: _P.args, **options: _P.kwargs) -> _R:
+        """Call one of PynamoDB's own methods with this table bound: ``table.run(Agent.get, "AGT001")``."""
+        with self.bound():
+            return function(*arguments, **options)
+
+    @cached_property
+    def _bindable(self) -> TableConnection:
+        """PynamoDB's connection to this table, which uses the one client."""
         connection = TableConnection(self.name, meta_table=MetaTable({
             "TableName": self.name,
             "KeySchema": _schema(*_KEYS[0]),
@@ -287,16 +389,38 @@ class Table:
         }))  # fmt: skip
         self._connection._tables.update(connection.connection._tables)  # noqa: SLF001  # PynamoDB offers no other way
         connection.connection = self._connection
-        token = BOUND.set(connection)
-        try:
-            yield self
-        finally:
-            BOUND.reset(token)
+        return connection
+
+    def lease(
+        self, name: str = "catalogue", *, doing: str, wait: float = WAIT
+    ) -> contextlib.AbstractContextManager[Lease]:
+        """Let only one process or thread at a time do something with the table, from ``with`` to the end of the block.
+
+        Args:
+            name: Name of the lease; those who use the same one exclude each other.
+            doing: What is done, for whoever has to wait.
+            wait: Seconds to wait for another holder; 0 does not wait.
+
+        Raises:
+            ValidationError: ``wait`` is no number from 0 up.
+            LeaseHeld: Another holds it for longer.
+            TableUnavailable: DynamoDB does not answer.
+        """
+        return hold(TableLeases(self.call, self.name), name, doing=doing, wait=wait)
+
+    def item(self, entity: Entity) -> Item:
+        """Redact an entity, and return the item that is written of it.
+
+        Raises:
+            ValidationError: A key cannot be made of the attributes.
+        """
+        self.redaction.entity(entity)
+        return entity.to_item()
 
     # Reads
 
-    def get(self, key: ItemKey[E], *, consistent: bool = False) -> E | None:
-        """The entity under a key, or None when there is none or it has expired.
+    def get(self, key: ItemKey[_E], *, consistent: bool = False) -> _E | None:
+        """Return the entity under a key, or None when there is none or it has expired.
 
         Raises:
             CorruptItem: The stored item cannot be read as its class.
@@ -305,39 +429,57 @@ class Table:
         return None if item is None else key.entity.from_item(item)
 
     def get_item(self, key: ItemKey[Any], *, consistent: bool = False) -> Item | None:
-        """The stored item under a key, or None when there is none or it has expired."""
+        """Return the stored item under a key, or None when there is none or it has expired."""
         answer = self.call("GetItem", TableName=self.name, Key=key.item(), ConsistentRead=consistent)
         item: Item | None = answer.get("Item")
         return None if item is None or is_expired(item, time()) else item
 
-    def get_many(self, keys: Sequence[ItemKey[E]], *, consistent: bool = False) -> list[E | None]:
-        """The entities under many keys, in the order asked; None where there is none.
+    def get_many(
+        self, keys: Sequence[ItemKey[_E]], *, consistent: bool = False, readable: bool = False
+    ) -> list[_E | None]:
+        """Return the entities under many keys, in the order of the keys; None for a key without one.
+
+        Args:
+            keys: The keys.
+            consistent: Whether to read what was written last.
+            readable: Return None for an item that cannot be read, too, and log it.
 
         Raises:
-            BatchIncomplete: DynamoDB left keys unprocessed until the deadline; they are in its ``left``.
+            CorruptItem: An item cannot be read, and ``readable`` is False.
+            BatchIncomplete: DynamoDB left keys unprocessed until the deadline; the error has them in ``left``.
         """
+
+        def entity(key: ItemKey[_E], item: Item | None) -> _E | None:
+            try:
+                return None if item is None or is_expired(item, now) else key.entity.from_item(item)
+            except CorruptItem as error:
+                if not readable:
+                    raise
+                _log.warning(
+                    "table.damaged: left out an item of kind %s, because its attribute %s cannot be read; "
+                    "`agentmodel check` says which item it is",
+                    key.entity.kind, error.attribute,
+                )  # fmt: skip
+                return None
+
         stored = self.get_items([key.item() for key in dict.fromkeys(keys)], consistent=consistent)
         found = {(item["PK"]["S"], item["SK"]["S"]): item for item in stored}
         now = time()
-        items = [found.get((key.pk, key.sk)) for key in keys]
-        return [
-            None if item is None or is_expired(item, now) else key.entity.from_item(item)
-            for key, item in zip(keys, items, strict=True)
-        ]
+        return [entity(key, found.get((key.pk, key.sk))) for key in keys]
 
     def get_items(self, keys: Sequence[Item], *, consistent: bool = False) -> Iterator[Item]:
-        """The stored items under different keys, expired ones too, in any order.
+        """Yield the stored items under different keys, in any order. Expired ones are included.
 
         Raises:
-            BatchIncomplete: DynamoDB left keys unprocessed until the deadline; they are in its ``left``.
+            BatchIncomplete: DynamoDB left keys unprocessed until the deadline; the error has them in ``left``.
         """
-        for start in range(0, len(keys), GET_KEYS):
-            yield from self._get_batch(list(keys[start : start + GET_KEYS]), consistent)
+        for start in range(0, len(keys), _GET_KEYS):
+            yield from self._get_batch(list(keys[start : start + _GET_KEYS]), consistent)
 
     def _get_batch(self, keys: list[Item], consistent: bool) -> Iterator[Item]:
         for attempt in Backoff(seconds=self.settings.batch_deadline):
-            asked = {self.name: {"Keys": keys, "ConsistentRead": consistent}}
-            answer = self.call("BatchGetItem", RequestItems=asked)
+            request = {self.name: {"Keys": keys, "ConsistentRead": consistent}}
+            answer = self.call("BatchGetItem", RequestItems=request)
             yield from answer["Responses"].get(self.name, ())
             keys = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             if not keys:
@@ -346,10 +488,14 @@ class Table:
 
     def query(
         self, query: Query, *, limit: int | None = None, start: Item | None = None, consistent: bool = False
-    ) -> Found:
-        """The items of a query, up to ``limit`` that have not expired (all when None), from after ``start``.
+    ) -> QueryResult:
+        """Return the items of a query that have not expired.
 
-        ``last`` of the answer continues it. The index cannot be read consistently.
+        Args:
+            query: The query.
+            limit: The most items to return; None returns all.
+            start: The key to continue after: ``last`` of an earlier result.
+            consistent: Whether to see every write that has ended; has no effect on the index.
         """
         items: list[Item] = []
         scanned = 0
@@ -367,15 +513,15 @@ class Table:
             scanned += answer.get("ScannedCount", 0)
             start = answer.get("LastEvaluatedKey")
             if start is None or (limit is not None and len(items) >= limit):
-                return Found(items, start, scanned)
+                return QueryResult(items, start, scanned)
 
     def scan(self, *, start: Item | None = None) -> Iterator[Item]:
-        """Every stored item, expired ones too (the warehouse asks what expired), from after the key ``start``."""
+        """Yield every stored item after the key ``start``. Expired ones are included: the warehouse needs them."""
         for page in self.scan_pages(start=start):
             yield from page
 
     def scan_pages(self, *, start: Item | None = None, segment: int = 0, segments: int = 1) -> Iterator[list[Item]]:
-        """Every stored item, a list for each answer; with ``segments``, those of one of so many parts of the table."""
+        """Yield every stored item, one list for each answer; with ``segments``, only those of one parallel segment."""
         request: dict[str, Any] = {"TableName": self.name}
         if segments > 1:
             request |= {"Segment": segment, "TotalSegments": segments}

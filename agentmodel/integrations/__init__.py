@@ -1,1 +1,1 @@
-"""Where requests come from: one module for each agent framework, each behind its extra."""
+"""Integrations with agent frameworks: a package for each framework, which needs the extra of the same name."""

@@ -1,8 +1,8 @@
-"""Files of OTLP-JSON spans into history and catalogue: what any GenAI-instrumented program exported.
+"""Imports files of OTLP-JSON spans, which any GenAI-instrumented program can export, into history and catalogue.
 
-A file holds one ``TracesData`` object, or one a line as the OpenTelemetry Collector's file exporter writes them; gzip
-or not. The tool calls in it become trace records and go the way of every import: under ids that are always the same, so
-that importing again changes nothing. A conversation is a session; a trace that names none is one by itself.
+A file contains one ``TracesData`` object, or one a line as the OpenTelemetry Collector's file exporter writes them;
+gzip or not. The tool calls in it become trace records and are imported like any trace file: under ids that are always
+the same, so that importing again changes nothing. A conversation is a session; so is a trace without a conversation.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentmodel.access.importing import Imported, TraceImport
+from agentmodel._lease import WAIT
+from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.client import AgentModel
-from agentmodel.exceptions import ValidationError, shown
-from agentmodel.integrations._dialects import Event, Span
-from agentmodel.integrations._spans import Asked, SpanCall, calls
-from agentmodel.traces import BadLine, TraceRecord, opened
+from agentmodel.exceptions import ValidationError
+from agentmodel.integrations._tracking.conventions import Event, Span
+from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, calls
+from agentmodel.traces import BadLine, TraceRecord, open_unpacked
 
-__all__ = ["DEFAULT_AGENT", "DEFAULT_DOMAIN", "import_otlp", "read", "records", "session_records"]
+__all__ = ["import_otlp"]
 
-DEFAULT_AGENT = "agent"
-"""Name of the agent where neither a span nor the resource tells one."""
+_DEFAULT_AGENT = "agent"
+"""Name of the agent if neither a span nor the resource has one."""
 
 DEFAULT_DOMAIN = "default"
-"""Name of the domain where the resource has no ``service.name``."""
+"""Name of the domain if the resource has no ``service.name``."""
 
-_PART = 1 << 20  # bytes; of a damaged file the last reading is lost
+_PART = 1 << 20  # bytes read at once; of a damaged file the last part is lost
 
 _FAILED = (2, "STATUS_CODE_ERROR")
 
@@ -42,44 +43,46 @@ def import_otlp(
     *paths: str | Path,
     domain: str | None = None,
     strict: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+    wait: float = WAIT,
 ) -> Imported:
     """Put the tool calls of OTLP-JSON files into history and catalogue; importing again changes nothing.
 
     Args:
         model: The installation.
-        paths: The files. Each is held in memory while it is read, since the end of a trace may stand before its calls.
+        paths: The files. Each is in memory while it is read, since the end of a trace may come before its calls.
         domain: Name of the domain of all agents; that of each program (``service.name``) when not given.
         strict: Stop at the first span or line that cannot be read, before anything is written.
-        progress: Told how far it is.
+        progress: Called with what is done, how many of it, and of how many.
+        wait: Seconds to wait for another import, seed or repair that is under way; 0 does not wait.
 
     Raises:
-        ValidationError: A file is not readable, or a span is bad and ``strict`` is set.
+        ValidationError: A file cannot be read, or a span is bad and ``strict`` is set.
+        LeaseHeld: Another takes longer than ``wait``; the message says who works since when.
     """
-    sources = [partial(records, path, domain=domain, strict=strict) for path in paths]
-    importer = TraceImport(model.table, model.repository, recorder=model.recorder)
-    return importer.run_sources(sources, progress=progress)
+    sources = [partial(_records, path, domain=domain, strict=strict) for path in paths]
+    importer = TraceImport(model.repository, recorder=model.recorder)
+    with model.table.lease(doing="import", wait=wait) as lease:
+        return importer.run_sources(sources, progress=lease.checked(progress))
 
 
-def records(path: str | Path, *, domain: str | None = None, strict: bool = False) -> Iterator[TraceRecord | BadLine]:
-    """The tool calls of a file as trace records, those of a session together; then what could not be read.
+def _records(path: str | Path, *, domain: str | None = None, strict: bool = False) -> Iterator[TraceRecord | BadLine]:
+    """Yield the tool calls of a file as trace records, those of a session together; then what could not be read.
 
     Raises:
-        ValidationError: On reading: the file cannot be opened, or, if ``strict``, something in it is bad.
+        ValidationError: The file cannot be opened, or, if ``strict``, something in it is bad.
     """
     traces: dict[str, list[Span]] = defaultdict(list)
     bad: list[BadLine] = []
-    for found in read(path):
-        if isinstance(found, Span):
-            traces[found.trace_id].append(found)
-        elif strict:
-            raise ValidationError(f"{found.file}, line {found.line}", found.field, found.problem)
+    for one in _read(path, strict=strict):
+        if isinstance(one, Span):
+            traces[one.trace_id].append(one)
         else:
-            bad.append(found)
+            bad.append(one)
     sessions: dict[tuple[str | None, str], list[SpanCall]] = defaultdict(list)
-    asked = Asked()
+    requested = RequestedCalls()
     for spans in sorted(traces.values(), key=lambda spans: min(span.started_ns for span in spans)):
-        for call in calls(spans, asked):
+        for call in calls(spans, requested):
             sessions[call.user, call.session or call.trace_id].append(call)
     for (_, session), made in sessions.items():
         yield from session_records(session, made, domain)
@@ -89,7 +92,7 @@ def records(path: str | Path, *, domain: str | None = None, strict: bool = False
 def session_records(
     session: str, made: Iterable[SpanCall], domain: str | None = None, *, after: int = 0
 ) -> Iterator[TraceRecord]:
-    """The calls of one session as trace records.
+    """Yield the calls of one session as trace records.
 
     Args:
         session: Its name.
@@ -99,12 +102,12 @@ def session_records(
     """
     steps: dict[tuple[str, str], int] = {}
     for call in made:
-        # a call that was tried again is one step, calls that were asked for together are several
+        # a call that was retried is one step, calls that were requested together are several
         step = steps.setdefault((call.trace_id, call.call_id), after + len(steps) + 1)
         succeeded = call.status in ("ok", "edited", "cache_hit")
         yield TraceRecord(
             domain=domain or call.service or DEFAULT_DOMAIN,
-            agent=call.agent or call.service or DEFAULT_AGENT,
+            agent=call.agent or call.service or _DEFAULT_AGENT,
             user=call.user,
             session=session,
             step=step,
@@ -121,38 +124,41 @@ def session_records(
         )
 
 
-def read(path: str | Path) -> Iterator[Span | BadLine]:
-    """The spans of a file, in its order, and what is none.
+def _read(path: str | Path, *, strict: bool = False) -> Iterator[Span | BadLine]:
+    """Yield the spans of a file, in its order, and a `BadLine` for each that cannot be read.
 
     Raises:
-        ValidationError: The file cannot be opened.
+        ValidationError: The file cannot be opened, or, if ``strict``, has a bad line.
     """
-    with opened(Path(path)) as file:
+    path = Path(path)
+    with open_unpacked(path) as file:
         data, damage = _readable(file)
-    if damage is not None:  # what comes after the last whole line is a part of one
+    if damage is not None:  # the last line is not complete
         data = data[: data.rfind(b"\n") + 1]
     lines = [(number, line) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     whole = _parsed(data) if lines and _parsed(lines[0][1]) is None else None
     documents = [(1, whole)] if whole is not None else [(number, _parsed(line)) for number, line in lines]
     if len(documents) > 1 and not any(isinstance(document, dict) for _, document in documents):
-        yield BadLine(str(path), 1, None, "the file is no JSON object with resourceSpans, and none of its lines is one")
-        documents = []  # one broken object over many lines is told once
+        rule = "must be a JSON object with resourceSpans, as the whole file or each of its lines is"
+        yield BadLine.of(path, 1, ValidationError("line", lines[0][1], rule), strict=strict)
+        documents = []  # one broken object over many lines is reported once
     for number, document in documents:
         if not isinstance(document, dict) or not isinstance(document.get("resourceSpans"), list):
-            yield BadLine(str(path), number, None, "the line is no JSON object with resourceSpans")
+            error = ValidationError("line", document, "must be a JSON object with resourceSpans")
+            yield BadLine.of(path, number, error, strict=strict)
             continue
-        for found in _spans(document):
-            if isinstance(found, Span):
-                yield found
+        for one in _spans(document):
+            if isinstance(one, Span):
+                yield one
             else:
-                yield BadLine(str(path), number, *found)
+                yield BadLine.of(path, number, one, strict=strict)
     if damage is not None:
-        told = f"the rest of the file cannot be read, it is cut off or damaged: {damage}"
-        yield BadLine(str(path), data.count(b"\n") + 1, None, told)
+        error = ValidationError("line", damage, "cannot be read because the file is cut off or damaged here")
+        yield BadLine.of(path, data.count(b"\n") + 1, error, strict=strict)
 
 
 def _readable(file: io.BufferedIOBase) -> tuple[bytes, str | None]:
-    """What a file gives, and why it gives no more where it is packed and damaged."""
+    """Read a file as far as possible; return that, and the error if it is a damaged gzip file."""
     parts = []
     try:
         while part := file.read1(_PART):
@@ -169,13 +175,13 @@ def _parsed(data: bytes) -> Any:
         return None
 
 
-def _spans(document: Mapping[str, Any]) -> Iterator[Span | tuple[str, str]]:
+def _spans(document: Mapping[str, Any]) -> Iterator[Span | ValidationError]:
     for resource in _objects(document, "resourceSpans"):
-        told = _attributes(resource.get("resource") or {})
+        attributes = _attributes(resource.get("resource") or {})
         for scope in _objects(resource, "scopeSpans"):
             name = (scope.get("scope") or {}).get("name") or ""
             for span in _objects(scope, "spans"):
-                yield _span(span, str(name), told.get("service.name"))
+                yield _span(span, str(name), attributes.get("service.name"))
 
 
 def _objects(holder: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
@@ -184,19 +190,19 @@ def _objects(holder: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]
             yield one
 
 
-def _span(span: Mapping[str, Any], scope: str, service: Any) -> Span | tuple[str, str]:
-    """A span, or the field that is wrong and why."""
+def _span(span: Mapping[str, Any], scope: str, service: Any) -> Span | ValidationError:
+    """Return a span, or what is wrong with it."""
     for name in ("traceId", "spanId", "name"):
         if not isinstance(span.get(name), str) or not span[name]:
-            return name, f"{shown(span.get(name))} is refused: give a text"
+            return ValidationError(name, span.get(name), "must be text")
     times = {}
     for name in ("startTimeUnixNano", "endTimeUnixNano"):
         try:
             times[name] = int(span[name])
         except (KeyError, TypeError, ValueError):
-            return name, f"{shown(span.get(name))} is refused: give nanoseconds since the epoch"
+            times[name] = 0
         if not 0 < times[name] < 1 << 63:
-            return name, f"{shown(span.get(name))} is refused: give nanoseconds since the epoch"
+            return ValidationError(name, span.get(name), "must be nanoseconds since the epoch")
     status = span.get("status") or {}
     return Span(
         trace_id=span["traceId"],
@@ -219,7 +225,7 @@ def _attributes(holder: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """An ``AnyValue`` of OTLP: one field named after its type."""
+    """Return the value of an ``AnyValue`` of OTLP, which has one field named after its type."""
     if not isinstance(value, dict):
         return None
     for kind, given in value.items():

@@ -1,1 +1,1 @@
-"""The fourth station: what the history teaches, learnt in Redshift, or in DuckDB on a laptop."""
+"""Learn from the history in a warehouse: Redshift in production, DuckDB on a laptop."""

@@ -1,9 +1,9 @@
-"""Charts as inline SVG, drawn by matplotlib: no script, no font, no picture from elsewhere.
+"""Draw charts as inline SVG with matplotlib, without scripts, fonts or images from other files.
 
-Two things are done to what matplotlib writes. Colours become CSS variables, so that one drawing follows the reader's
-light or dark scheme. And no text of the data ever reaches matplotlib, which would take ``$`` for formulas and warns of
-letters its own font lacks: it draws placeholders, and the texts are set into the finished tree, escaped by the XML
-writer and shown in the reader's font.
+The SVG that matplotlib writes is changed in two ways. Colours become CSS variables, so that a chart follows the
+reader's light or dark scheme. And matplotlib draws placeholders instead of texts of the data, because it takes ``$``
+for formulas and warns of letters that its own font lacks. The texts are put into the finished tree, where the XML
+writer escapes them and the browser shows them in the reader's font.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 __all__ = ["Series", "bars", "days", "scores", "shortened"]
 
 _COLOURS: Final = {"ink": "#010101", "quiet": "#020202", "line": "#030303", "one": "#040404", "two": "#050505"}
-"""The variables of the page, and the colours that stand for them while matplotlib draws."""
+"""The page's colour variables, each with the colour that stands for it while matplotlib draws."""
 
-_WIDTH: Final = 6.6  # inches of 72 points, which is the view box; the page scales it
+_WIDTH: Final = 6.6  # inches of 72 points; the page scales the chart
 _ROW: Final = 0.25
 _NAME_CELLS: Final = 32
 _CELL: Final = 5.0  # points that half the width of a Hangul syllable takes at 9 points
 
-_one_at_a_time = Lock()  # matplotlib's settings for SVG belong to the process
+_svg_settings = Lock()  # matplotlib's settings for SVG are shared by the whole process
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn of one kind.
+    """One series of a chart.
 
     Attributes:
-        name: What it is called in the hints.
-        colour: Its variable: ``one`` or ``two``.
+        name: Its name in the tooltips.
+        colour: Its colour variable, ``one`` or ``two``.
         values: A number for each row.
     """
 
@@ -53,7 +53,7 @@ class Series:
 
 
 def shortened(text: str, cells: int = _NAME_CELLS) -> str:
-    """A text that fits beside a chart; a Hangul syllable takes two cells.
+    """Return a text cut to a number of cells, to fit beside a chart; a Hangul syllable takes two cells.
 
     >>> shortened("예약 에이전트", 9)
     '예약 에…'
@@ -70,16 +70,16 @@ def shortened(text: str, cells: int = _NAME_CELLS) -> str:
 
 
 def bars(names: Sequence[str], series: Sequence[Series], *, label: str) -> ET.Element:
-    """Draw a row for each name, its series one after another.
+    """Draw a horizontal bar for each name, its series one after another.
 
     Args:
         names: Names of the rows, best first.
-        series: What each row is made of.
-        label: What the chart shows, for those who do not see it.
+        series: The parts of each bar.
+        label: A description of the chart for screen readers.
     """
     figure = _figure(len(names))
-    whole = all(float(value).is_integer() for each in series for value in each.values)
-    axes = _rows(figure, len(names), _left(names), whole=whole)
+    integers = all(float(value).is_integer() for each in series for value in each.values)
+    axes = _rows(figure, len(names), _left(names), integers=integers)
     starts = [0.0] * len(names)
     for place, each in enumerate(series):
         drawn = axes.barh(range(len(names)), each.values, left=starts, height=0.62, color=_COLOURS[each.colour])
@@ -99,20 +99,20 @@ def scores(
     names: Sequence[str], values: Sequence[float], means: Sequence[float], bounds: Sequence[tuple[float, float]],
     *, label: str,
 ) -> ET.Element:  # fmt: skip
-    """Draw a bar and, beside it on a scale from 0 to 1, a mean with its interval for each name."""
+    """Draw a bar for each name and, beside it on a scale from 0 to 1, a mean with its interval."""
     figure = _figure(len(names))
     left = _left(names)
     axes = _rows(figure, len(names), left, right=0.62)
-    beside = _rows(figure, len(names), 0.68)
-    beside.set_yticks([])
-    beside.set_xlim(-0.02, 1.02)
+    right_axes = _rows(figure, len(names), 0.68)
+    right_axes.set_yticks([])
+    right_axes.set_xlim(-0.02, 1.02)
     for row, bar in enumerate(axes.barh(range(len(names)), values, height=0.62, color=_COLOURS["one"])):
         bar.set_gid(f"hint-0-{row}")
     axes.set_xlim(0, max([*values, 1e-9]) * 1.03)
     for row, (low, high) in enumerate(bounds):
-        (line,) = beside.plot([low, high], [row, row], color=_COLOURS["two"], linewidth=2.2, solid_capstyle="butt")
+        (line,) = right_axes.plot([low, high], [row, row], color=_COLOURS["two"], linewidth=2.2, solid_capstyle="butt")
         line.set_gid(f"hint-1-{row}")
-        (dot,) = beside.plot([means[row]], [row], color=_COLOURS["two"], marker="o", markersize=6, linestyle="none")
+        (dot,) = right_axes.plot([means[row]], [row], color=_COLOURS["two"], marker="o", markersize=6, linestyle="none")
         dot.set_gid(f"hint-2-{row}")
     hints = {f"hint-0-{row}": f"{_clean(name)}: score {values[row]:,.2f}" for row, name in enumerate(names)}
     for row, (name, (low, high)) in enumerate(zip(names, bounds, strict=True)):
@@ -122,7 +122,7 @@ def scores(
 
 
 def days(first: date, series: Sequence[Series], *, label: str) -> ET.Element:
-    """Draw a column for each day from ``first`` on, its series one above another."""
+    """Draw a column for each day from ``first`` on, its series stacked."""
     figure = _figure(9)
     from matplotlib.ticker import MaxNLocator
 
@@ -155,14 +155,14 @@ def _figure(rows: int) -> Figure:
     return Figure(figsize=(_WIDTH, max(rows, 2) * _ROW + 0.4))
 
 
-def _rows(figure: Figure, count: int, left: float, *, right: float = 0.98, whole: bool = False) -> Axes:
+def _rows(figure: Figure, count: int, left: float, *, right: float = 0.98, integers: bool = False) -> Axes:
     from matplotlib.ticker import MaxNLocator
 
     height = float(figure.get_size_inches()[1])
     axes = figure.add_axes((left, 0.32 / height, right - left, 1 - 0.4 / height))
     axes.set_yticks(range(count), [f"name-{row}" for row in range(count)])
     axes.set_ylim(max(count, 2) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=whole))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=integers))
     _styled(axes, across=False)
     return axes
 
@@ -190,7 +190,7 @@ def _clean(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
 
 
-# -- what matplotlib wrote, made a part of the page -------------------------------------------------------------------
+# -- from matplotlib's SVG to a part of the page ----------------------------------------------------------------------
 
 
 def _svg(figure: Figure, names: Sequence[str], hints: Mapping[str, str], label: str) -> ET.Element:
@@ -199,23 +199,23 @@ def _svg(figure: Figure, names: Sequence[str], hints: Mapping[str, str], label: 
 
     figure.patch.set_visible(False)
     file = io.StringIO()
-    with _one_at_a_time, rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+    with _svg_settings, rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         canvas: Any = FigureCanvasSVG(figure)  # typed in part only
         canvas.print_svg(file, metadata={"Date": None})
     written = file.getvalue()
-    root = ET.fromstring(written)  # noqa: S314 -- written by matplotlib a line above, without any of the data
-    made = ET.Element("svg", {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": _clean(label)})
-    made.extend(root.findall("{*}g"))  # not who made it, nor a style sheet that would rule the whole page
+    root = ET.fromstring(written)  # noqa: S314 -- matplotlib wrote it a line above, without any text of the data
+    svg = ET.Element("svg", {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": _clean(label)})
+    svg.extend(root.findall("{*}g"))  # without metadata and style sheet, which would apply to the whole page
     used = set(re.findall(r'href="#([^"]+)"', written))
-    for element in made.iter():
+    for element in svg.iter():
         _rewrite(element, names, hints, used)
-    return made
+    return svg
 
 
 def _rewrite(element: ET.Element, names: Sequence[str], hints: Mapping[str, str], used: set[str]) -> None:
-    element.tag = element.tag.rpartition("}")[2]  # inside HTML, SVG needs no name space
+    element.tag = element.tag.rpartition("}")[2]  # SVG inside HTML needs no namespace
     element.tail = None
-    element.attrib.pop("clip-path", None)  # nothing lies outside
+    element.attrib.pop("clip-path", None)  # nothing is drawn outside the clip path
     href = element.attrib.pop("{http://www.w3.org/1999/xlink}href", None)
     if href is not None:
         element.set("href", href)

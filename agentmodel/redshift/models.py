@@ -1,15 +1,16 @@
-"""The warehouse's tables on one page: what zero-ETL lands, the sample's tables, and what an incremental refresh needs.
+"""Define the warehouse's tables: the landed table, the sample's tables, and those an incremental refresh needs.
 
-Tables and columns of the AWS sample keep their names (unquoted there, hence lower case here). Widths are in bytes on
-Redshift, so they are four times the characters they are to hold; scores are DOUBLE PRECISION, as DECIMAL(10,2) turns
-every score of a quiet month into 0.00. Keys are informational: Redshift does not enforce them, DuckDB gets none.
+Tables and columns of the AWS sample keep their names; the sample does not quote them, so they are lower case here.
+Redshift counts widths in bytes, so they are four times the number of characters. Scores are DOUBLE PRECISION, because
+DECIMAL(10,2) turns every score into 0.00 after a month without executions. Keys are informational: Redshift does not
+enforce them, and DuckDB gets none.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -21,49 +22,37 @@ from sqlalchemy import (
     Integer,
     MetaData,
     String,
+    Subquery,
     Table,
+    func,
+    literal_column,
+    select,
 )
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.ext.hybrid import hybrid_method
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.schema import CreateColumn, CreateTable
-from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.redshift import score as scores
-from agentmodel.redshift.dialects import WIDEST, Super, Varchar
+from agentmodel.redshift._constructs import WIDEST, Rows, Super, Varchar, constant_day
+from agentmodel.redshift._table_layout import layout
 
 __all__ = [
-    "Agent",
-    "AgentDaily",
-    "AgentExecution",
-    "AgentScoreSummary",
-    "AgentTool",
-    "AgentToolAnalysisStaging",
-    "Base",
-    "Domain",
-    "RefreshWatermark",
-    "Tool",
-    "ToolErrorSummary",
-    "UserInfo",
-    "UserProcessPattern",
-    "UserSession",
-    "UserSessionProcess",
-    "UserToolMappingHist",
-    "landed_table",
-]
+    "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
+    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "ToolErrorSummary", "ToolRow", "UserInfo",
+    "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
+]  # fmt: skip
 
-ID: Final = 132  # characters of an id: three or four of a prefix and up to 128
+ID: Final = 132  # characters of an id: a prefix of three or four, and up to 128 others
 NAME: Final = 255
 PROSE: Final = 4_000
 
 UNDATED: Final = date.min
-"""The day of executions without a time in `AgentDaily`, where a key may not be NULL."""
+"""The day in `AgentDaily` of executions without a time; a key must not be NULL."""
 
 ACTIVE, CREATED, DELETED = "_record_is_active", "_record_create_time", "_record_delete_time"
-"""Names of zero-ETL's history-mode columns, kept in this one place."""
+"""Names of zero-ETL's history-mode columns; they are written here only."""
 
 _PLAIN_NAME = re.compile(r"^(\"[^\"]+\"|[A-Za-z_][A-Za-z0-9_$-]*)(\.(\"[^\"]+\"|[A-Za-z_][A-Za-z0-9_$]*)){0,2}$")
 
@@ -72,14 +61,17 @@ def landed_table(name: str, *, history: bool = True) -> Table:
     """Return the table that zero-ETL lands: the two keys, the item as SUPER in DynamoDB JSON, and its history.
 
     Args:
-        name: Such as ``AgentTable`` or ``dbagent.public."AgentTable"``.
-        history: Whether history mode is on, which keeps deleted items and tells when each version was made.
+        name: The name of the table, such as ``AgentTable`` or ``dbagent.public."AgentTable"``.
+        history: Whether history mode is on, which keeps deleted items and the time each version was made.
 
     Raises:
-        ConfigurationError: ``name`` is not the name of a table.
+        ConfigurationError: ``name`` is not a table name.
     """
     if not _PLAIN_NAME.match(name):
-        raise ConfigurationError(f"landed table {name!r} is no table name: give one such as dbagent.public.AgentTable")
+        raise ConfigurationError(
+            f"landed_table is {name!r}, which is not a table name: give one such as dbagent.public.AgentTable, or set "
+            "AGENTMODEL_LANDED_TABLE to one"
+        )
     given = quoted_name(name, quote=False) if "." in name or '"' in name else quoted_name(name, quote=True)
     columns: list[Column[Any]] = [
         Column(quoted_name("PK", quote=True), String(2_048)),
@@ -91,58 +83,18 @@ def landed_table(name: str, *, history: bool = True) -> Table:
     return Table(given, MetaData(), *columns)
 
 
-def _layout(
-    *, style: str | None = None, key: str | None = None, sort: str | tuple[str, ...] | None = None, view: bool = False
-) -> dict[str, Any]:
-    """Say how Redshift spreads and sorts a table: small tables whole on every node, the others by user."""
-    layout = {"diststyle": style, "distkey": key, "sortkey": sort}
-    return {"info": {"view": view, "layout": {name: value for name, value in layout.items() if value is not None}}}
-
-
-@compiles(CreateTable, "redshift")
-def _create_on_redshift(element: CreateTable, compiler: DDLCompiler, **kw: Any) -> str:
-    # not as `redshift_distkey=…` arguments of the tables: SQLAlchemy warns of those where the dialect is not installed
-    from sqlalchemy_redshift.ddl import get_table_attributes
-
-    create: Any = compiler.visit_create_table  # untyped in SQLAlchemy
-    text = create(element, **kw).rstrip()
-    layout: str = get_table_attributes(compiler.preparer, **element.element.info.get("layout", {}))
-    return f"{text}{layout}"
-
-
-@compiles(CreateColumn, "redshift")
-def _column_on_redshift(element: CreateColumn, compiler: DDLCompiler, **kw: Any) -> str:
-    create: Any = compiler.visit_create_column  # untyped in SQLAlchemy
-    text: str = create(element, **kw)
-    kind, required, rest = text.partition(" NOT NULL")
-    return f"{kind} ENCODE {_encoding(element.element)}{required}{rest}"
-
-
-def _encoding(column: Column[Any]) -> str:
-    """Choose how Redshift compresses a column: as it does by default, but for texts.
-
-    Those are ZSTD, which AWS names for texts of any length and JSON. Sort keys stay raw, so that blocks are skipped by
-    them; fractions and flags do by default (DG *Compression encodings*). Every column is given one, since the first one
-    given takes the table out of ENCODE AUTO.
-    """
-    sort = column.table.info.get("layout", {}).get("sortkey", ())
-    if column.name in ((sort,) if isinstance(sort, str) else sort) or isinstance(column.type, Boolean | Double):
-        return "RAW"
-    return "ZSTD" if isinstance(column.type, String | Super) else "AZ64"
-
-
 class Base(DeclarativeBase):
-    """Base of every table agentmodel makes in the warehouse."""
+    """Base class of every table that agentmodel makes in the warehouse."""
 
 
 # -- the sample's base tables -----------------------------------------------------------------------------------------
 
 
-class Domain(Base):
-    """A field of work."""
+class DomainRow(Base):
+    """A domain, such as hotel search."""
 
     __tablename__ = "domain"
-    __table_args__ = _layout(style="ALL")
+    __table_args__ = layout(style="ALL")
 
     domain_id: Mapped[str] = mapped_column("domainid", Varchar(ID), primary_key=True)
     name: Mapped[str | None] = mapped_column("domainnm", Varchar(NAME))
@@ -150,11 +102,11 @@ class Domain(Base):
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 
-class Agent(Base):
+class AgentRow(Base):
     """An agent and the domain it works in."""
 
     __tablename__ = "agent"
-    __table_args__ = _layout(style="ALL")
+    __table_args__ = layout(style="ALL")
 
     domain_id: Mapped[str | None] = mapped_column("domainid", Varchar(ID))
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
@@ -164,11 +116,11 @@ class Agent(Base):
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 
-class Tool(Base):
+class ToolRow(Base):
     """A tool of an agent."""
 
     __tablename__ = "tool"
-    __table_args__ = _layout(style="ALL", sort="agentid")
+    __table_args__ = layout(style="ALL", sort="agentid")
 
     domain_id: Mapped[str | None] = mapped_column("domainid", Varchar(ID))
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
@@ -183,7 +135,7 @@ class UserInfo(Base):
     """A user."""
 
     __tablename__ = "userinfo"
-    __table_args__ = _layout(key="userid", sort="lastlogindt")
+    __table_args__ = layout(key="userid", sort="lastlogindt")
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     name: Mapped[str | None] = mapped_column("usernm", Varchar(NAME))
@@ -193,11 +145,11 @@ class UserInfo(Base):
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 
-class UserSession(Base):
-    """A session of a user; its outcome where it was recorded or reviewed."""
+class UserSessionRow(Base):
+    """A session of a user, with its outcome where that was recorded or reviewed."""
 
     __tablename__ = "usersession"
-    __table_args__ = _layout(key="userid", sort="sessionid")
+    __table_args__ = layout(key="userid", sort="sessionid")
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
@@ -213,11 +165,11 @@ class UserSession(Base):
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 
-class UserSessionProcess(Base):
-    """A step of a session."""
+class UserSessionProcessRow(Base):
+    """A process, which is a step of a session."""
 
     __tablename__ = "usersessionprocess"
-    __table_args__ = _layout(key="userid", sort=("sessionid", "processid"))
+    __table_args__ = layout(key="userid", sort=("sessionid", "processid"))
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
@@ -230,10 +182,10 @@ class UserSessionProcess(Base):
 
 
 class UserToolMappingHist(Base):
-    """A call of a tool: one row an attempt."""
+    """A tool call; each attempt is a row."""
 
     __tablename__ = "user_tool_mapping_hist"
-    __table_args__ = _layout(key="userid", sort=("sessionid", "processid", "agentid", "toolid"))
+    __table_args__ = layout(key="userid", sort=("sessionid", "processid", "agentid", "toolid"))
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
@@ -256,10 +208,10 @@ class UserToolMappingHist(Base):
 
 
 class AgentToolAnalysisStaging(Base):
-    """The sample's staging rows: a view here, so there is nothing that could double or lag."""
+    """The sample's staging rows; here a view, so that rows can neither double nor lag behind."""
 
     __tablename__ = "agent_tool_analysis_staging"
-    __table_args__ = _layout(view=True)
+    __table_args__ = layout(view=True)
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
@@ -297,24 +249,25 @@ class _Execution:
 
 
 class AgentExecution(_Execution, Base):
-    """The pivot of the refresh: one row per user, session and agent."""
+    """The executions: one row per user, session and agent. Rollups and patterns are computed from them."""
 
     __tablename__ = "agent_execution"
-    __table_args__ = _layout(key="userid", sort=("sessionid", "agentid"))
+    __table_args__ = layout(key="userid", sort=("sessionid", "agentid"))
 
 
 class _Daily:
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
+    category: Mapped[str] = mapped_column("category", Varchar(NAME), primary_key=True)
     day: Mapped[date] = mapped_column("execution_date", Date, primary_key=True)
     executions: Mapped[int] = mapped_column("executions", BigInteger)
     successes: Mapped[int] = mapped_column("successes", BigInteger)
 
 
 class AgentDaily(_Daily, Base):
-    """Executions of an agent per day of their last call; `UNDATED` where no time is known."""
+    """Executions of an agent per category and day of their last call; `UNDATED` where no time is known."""
 
     __tablename__ = "agent_daily"
-    __table_args__ = _layout(style="ALL", sort=("agentid", "execution_date"))
+    __table_args__ = layout(style="ALL", sort=("agentid", "execution_date"))
 
 
 class _ToolCounts:
@@ -328,17 +281,17 @@ class _ToolCounts:
 
 
 class AgentTool(_ToolCounts, Base):
-    """Calls and errors of an agent's tools; every attempt is a call."""
+    """Calls, errors and tokens of an agent's tools; every attempt is a call."""
 
     __tablename__ = "agent_tool"
-    __table_args__ = _layout(style="ALL", sort=("agentid", "toolid"))
+    __table_args__ = layout(style="ALL", sort=("agentid", "toolid"))
 
 
 class AgentScoreSummary(Base):
-    """The sample's score per agent, as of a day; `score` gives it as of any other."""
+    """The sample's score per agent, as of a day: age is counted from the domain's newest execution until then."""
 
     __tablename__ = "agent_score_summary"
-    __table_args__ = _layout(style="ALL", sort=("domainid", "agentid"))
+    __table_args__ = layout(style="ALL", sort=("domainid", "agentid"))
 
     domain_id: Mapped[str] = mapped_column("domainid", Varchar(ID), primary_key=True)
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
@@ -348,25 +301,13 @@ class AgentScoreSummary(Base):
     failures: Mapped[int] = mapped_column("failure_count", BigInteger)
     success_rate: Mapped[float] = mapped_column("success_rate", Double)
     last_day: Mapped[date | None] = mapped_column("last_execution_date", Date)
-    decay_day: Mapped[date | None] = mapped_column("decay_date", Date)
     days_since: Mapped[int | None] = mapped_column("days_since_last_exec", Integer)
     decay: Mapped[float] = mapped_column("time_decay_factor", Double)
     calculated_score: Mapped[float] = mapped_column("calculated_score", Double)
-    weight: Mapped[float] = mapped_column("score_weight", Double)
     evidence: Mapped[float] = mapped_column("evidence_score", Double)
-    evidence_low: Mapped[float] = mapped_column("evidence_low", Double)
-    evidence_high: Mapped[float] = mapped_column("evidence_high", Double)
+    evidence_executions: Mapped[float] = mapped_column("evidence_executions", Double)
+    domain_rate: Mapped[float] = mapped_column("domain_rate", Double)
     updated_at: Mapped[datetime] = mapped_column("updated_at", TIMESTAMP)
-
-    @hybrid_method
-    def score(self, as_of: date) -> float:
-        """Return the score as of a day; on the class, the same as an expression."""
-        return scores.score(self.executions, self.successes, last=self.decay_day, as_of=as_of)
-
-    @score.expression
-    @classmethod
-    def _score_expression(cls, as_of: date) -> ColumnElement[float]:
-        return scores.score_expression(cls.executions, cls.successes, last=cls.decay_day, as_of=as_of)
 
 
 class _Pattern:
@@ -386,20 +327,20 @@ class _Pattern:
 
 
 class UserProcessPattern(_Pattern, Base):
-    """A sequence of tool calls that a user's sessions took, and how it fared.
+    """A sequence of tool calls in a user's sessions, and how often it succeeded.
 
-    ``pattern_score`` is the score as of the user's own newest day: a number without a clock in it, which therefore
-    never has to be rewritten. `score` gives it as of any day.
+    ``pattern_score`` is the score as of the user's own newest day. It does not change as days pass, so it is not
+    rewritten every day. `score` computes it as of any day.
     """
 
     __tablename__ = "user_process_patterns"
-    __table_args__ = _layout(key="userid", sort=("userid", "pattern_key"))
+    __table_args__ = layout(key="userid", sort=("userid", "pattern_key"))
 
     recommended: Mapped[bool] = mapped_column("is_recommended", Boolean)
 
     @hybrid_method
     def score(self, as_of: date) -> float:
-        """Return the pattern's score as of a day; on the class, the same as an expression."""
+        """Return the pattern's score as of a day; on the class, the expression of it."""
         return scores.pattern_score(self.executions, self.successes, last=self.decay_day, as_of=as_of)
 
     @score.expression
@@ -409,10 +350,10 @@ class UserProcessPattern(_Pattern, Base):
 
 
 class ToolErrorSummary(Base):
-    """The sample's error report, per agent."""
+    """The sample's error report: errors and failed tools per agent."""
 
     __tablename__ = "tool_error_summary"
-    __table_args__ = _layout(style="ALL", sort="agentid")
+    __table_args__ = layout(style="ALL", sort="agentid")
 
     domain_id: Mapped[str] = mapped_column("domainid", Varchar(ID))
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
@@ -424,14 +365,43 @@ class ToolErrorSummary(Base):
 
 
 class RefreshWatermark(Base):
-    """How far the last refresh saw; one row."""
+    """How far the last refresh has read; one row."""
 
     __tablename__ = "refresh_watermark"
-    __table_args__ = _layout(style="ALL")
+    __table_args__ = layout(style="ALL")
 
     name: Mapped[str] = mapped_column("name", String(32), primary_key=True)
     seen_until: Mapped[datetime | None] = mapped_column("seen_until", TIMESTAMP)
     as_of: Mapped[date] = mapped_column("as_of", Date)
+
+
+class DerivedCategory(Base):
+    """The derived category of a request; once it is stored, it stays, and a full build keeps it.
+
+    A row with a ``founder`` is that of the request that founded the category. Spellings of one request, which differ in
+    no letter (``form_key``), have rows of their own.
+    """
+
+    __tablename__ = "derived_category"
+    __table_args__ = layout(key="userid", sort=("userid", "requestkey"))
+
+    user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
+    request_key: Mapped[str] = mapped_column("requestkey", String(32), primary_key=True)
+    form_key: Mapped[str] = mapped_column("formkey", String(32))
+    domain_id: Mapped[str] = mapped_column("domainid", Varchar(ID))
+    category: Mapped[str] = mapped_column("category", Varchar(NAME))
+    founder: Mapped[str | None] = mapped_column("founder", Varchar(PROSE))
+    number: Mapped[int] = mapped_column("number", Integer)
+
+
+class ErasedUser(Base):
+    """Whose history was erased: rows of theirs that landed before, or that land late, are not read any more."""
+
+    __tablename__ = "erased_user"
+    __table_args__ = layout(style="ALL")
+
+    user_key: Mapped[str] = mapped_column("userkey", String(32), primary_key=True)
+    before: Mapped[int] = mapped_column("erased_before", BigInteger)
 
 
 # -- work tables: empty between refreshes -----------------------------------------------------------------------------
@@ -441,7 +411,7 @@ class WorkChange(Base):
     """The newest version of each item that changed since the watermark."""
 
     __tablename__ = "work_change"
-    __table_args__ = _layout(style="EVEN")
+    __table_args__ = layout(style="EVEN")
 
     pk: Mapped[str] = mapped_column(quoted_name("PK", quote=True), String(2_048), primary_key=True)
     sk: Mapped[str] = mapped_column(quoted_name("SK", quote=True), String(1_024), primary_key=True)
@@ -452,67 +422,87 @@ class WorkChange(Base):
 
 
 class WorkSession(Base):
-    """Sessions that a changed item belongs to."""
+    """The affected sessions: those that a changed item belongs to."""
 
     __tablename__ = "work_session"
-    __table_args__ = _layout(key="userid", sort="sessionid")
+    __table_args__ = layout(key="userid", sort="sessionid")
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
 
 
 class WorkExecution(Base):
-    """Executions of the touched sessions: as they were (change -1) and as they are (change 1)."""
+    """Executions of the affected sessions: as they were (``change`` -1) and as they are now (``change`` 1)."""
 
     __tablename__ = "work_execution"
-    __table_args__ = _layout(key="userid")
+    __table_args__ = layout(key="userid")
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
     change: Mapped[int] = mapped_column("change", Integer, primary_key=True)
+    category: Mapped[str] = mapped_column("category", Varchar(NAME))
     succeeded: Mapped[int] = mapped_column("success", Integer)
     last_day: Mapped[date | None] = mapped_column("execution_date", Date)
     pattern_key: Mapped[str] = mapped_column("pattern_key", String(32))
 
 
 class WorkCall(_ToolCounts, Base):
-    """Counts of the touched sessions' calls: as they were (negative) and as they are."""
+    """Counts of the calls of the affected sessions: as they were (negative) and as they are now."""
 
     __tablename__ = "work_call"
-    __table_args__ = _layout(style="EVEN")
+    __table_args__ = layout(style="EVEN")
 
     change: Mapped[int] = mapped_column("change", Integer, primary_key=True)
 
 
 class WorkDaily(_Daily, Base):
-    """What is to be added to `AgentDaily`."""
+    """The changes to add to `AgentDaily`."""
 
     __tablename__ = "work_daily"
-    __table_args__ = _layout(style="ALL")
+    __table_args__ = layout(style="ALL")
 
 
 class WorkTool(_ToolCounts, Base):
-    """What is to be added to `AgentTool`."""
+    """The changes to add to `AgentTool`."""
 
     __tablename__ = "work_tool"
-    __table_args__ = _layout(style="ALL")
+    __table_args__ = layout(style="ALL")
 
 
 class WorkUser(Base):
     """Users whose patterns are computed again."""
 
     __tablename__ = "work_user"
-    __table_args__ = _layout(key="userid")
+    __table_args__ = layout(key="userid")
 
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
 
 
 class WorkPattern(_Pattern, Base):
-    """Patterns of the touched users, before their percentile is known."""
+    """Patterns of the affected users, before those to recommend are known."""
 
     __tablename__ = "work_pattern"
-    __table_args__ = _layout(key="userid")
+    __table_args__ = layout(key="userid")
 
 
 WORK: Final = (WorkChange, WorkSession, WorkExecution, WorkCall, WorkDaily, WorkTool, WorkUser, WorkPattern)
+
+
+def rows_of(*columns: Any) -> Rows:
+    """Return a select of any number of columns."""
+    rows: Any = select(*columns)
+    return cast("Rows", rows)
+
+
+def known_day(day: Any) -> ColumnElement[date]:
+    """Return a day of the daily rollup, and NULL for the day that stands for an unknown time."""
+    return func.nullif(day, constant_day(UNDATED), type_=Date())
+
+
+def newest_days() -> Subquery:
+    """Select for each agent the newest day on which an agent of its domain was run; no domain counts as a domain."""
+    d, a = AgentDaily, AgentRow
+    newest = func.max(known_day(d.day)).over(partition_by=func.coalesce(a.domain_id, literal_column("''")))
+    rows = rows_of(d.agent_id, newest.label("day")).outerjoin(a, a.agent_id == d.agent_id)
+    return rows.distinct().subquery("newest")

@@ -1,7 +1,7 @@
-"""What the warehouse learnt, as typed rows.
+"""Read reports from the warehouse as typed rows. They are of all users, so they are for operators.
 
-Scores are computed for the day asked for, from counts that hold no clock; the order of a list is that of the clock-free
-weight, so it is the same tomorrow.
+Scores are computed for the given day, from counts that do not depend on the day. Age is counted from the newest
+execution of the domain until that day, so scores and their order are the same tomorrow if nobody runs anything.
 """
 
 from __future__ import annotations
@@ -9,55 +9,48 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement
 
+from agentmodel._categories import kept_text
 from agentmodel.exceptions import ValidationError
-from agentmodel.redshift import _queries as queries
+from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
-from agentmodel.redshift.pipeline import Warehouse, day_of
+from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
-    "AgentScore",
-    "DayExecutions",
-    "Pattern",
-    "PatternStep",
-    "SessionRequest",
-    "ToolErrors",
-    "ToolFailures",
-    "ToolTokens",
-    "agent_ranking",
-    "executions_per_day",
-    "recommended_patterns",
-    "session_requests",
-    "tokens_per_tool",
-    "tool_errors",
-    "tool_failures",
-]
+    "AgentScore", "DayExecutions", "PatternStep", "RecommendedPattern", "SessionRequest", "ToolErrors", "ToolFailures",
+    "ToolTokens", "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "recommended_patterns",
+    "session_requests", "tokens_per_tool", "tool_errors", "tool_failures",
+]  # fmt: skip
+
+_EXAMPLES = 5  # of a category, by which similar requests find its mapping
 
 
 @dataclass(frozen=True)
 class AgentScore:
-    """An agent's place among the agents of its domain.
+    """An agent's counts and scores, and its rank in its domain.
 
     Attributes:
-        domain_id: Domain the agent works in.
+        domain_id: The agent's domain.
         agent_id: The agent.
         agent_name: Its name.
-        executions: Sessions of users it took part in.
-        successes: Those that succeeded.
-        failures: Those that did not.
+        executions: Sessions of users in which it was called.
+        successes: Executions that succeeded.
+        failures: Executions that failed.
         success_rate: ``successes / executions``.
-        last_execution: Day of its last call; None where no call carries a time.
+        last_execution: Day of its last call; None where no call has a time.
         days_since: Calendar days since then, at least 0.
-        decay: ``exp(-0.1 * days)``; an agent without a time counts as old as the oldest of its domain.
+        decay: ``exp(-0.1 * days)``, in days before the domain's newest execution; an agent without a time counts as old
+            as the oldest of its domain.
         score: The classic score.
-        evidence: Mean of its success rate, after evidence.
+        evidence: The success rate that is expected of it on the usual work of its domain.
         evidence_low: Lower bound of the central 90 % interval.
         evidence_high: Upper bound.
-        rank: Place in its domain, from 1; equals share a place.
+        domain_rate: Success rate of its domain: the evidence of an agent that has not run.
+        rank: Rank in its domain, from 1; agents with equal scores share a rank.
     """
 
     domain_id: str
@@ -74,6 +67,7 @@ class AgentScore:
     evidence: float
     evidence_low: float
     evidence_high: float
+    domain_rate: float
     rank: int
 
 
@@ -83,11 +77,11 @@ class PatternStep:
 
     Attributes:
         process_id: The process.
-        process_name: Its name, where one was given.
+        process_name: Its name; '' where it has none.
         agent_id: The agent.
         tool_id: The tool.
         tool_name: Its name.
-        calls: Calls made for it over all executions of the pattern; every attempt is one.
+        calls: Calls of the step over all executions of the pattern; every attempt is a call.
         successes: Calls that succeeded.
     """
 
@@ -101,22 +95,23 @@ class PatternStep:
 
 
 @dataclass(frozen=True)
-class Pattern:
-    """A sequence of tools that a user's sessions took.
+class RecommendedPattern:
+    """A sequence of tools in the sessions of a user.
 
     Attributes:
         user_id: The user.
-        category: Category of the sessions; '' where they have none.
+        category: Category of the sessions. One that begins with ``~`` was derived from their requests; '' where they
+            have neither a category nor a request.
         agent_id: The agent.
         process_pattern: Processes in order, joined by ``->``.
         tool_sequence: Tool names in order, joined by ``->``.
-        executions: Sessions that took it.
-        successes: Those that succeeded.
+        executions: Executions with this sequence.
+        successes: Executions that succeeded.
         success_rate: ``successes / executions``.
-        score: The pattern's score as of the day asked for.
-        first_used: First day; None where no call carries a time.
-        last_used: Last day.
-        recommended: Whether it is among its user's best.
+        score: The pattern's score as of the given day.
+        first_used: First day of use; None where no call has a time.
+        last_used: Last day of use; None where no call has a time.
+        recommended: Whether it is one of the best of its user and category.
         steps: Its steps in order.
     """
 
@@ -137,7 +132,16 @@ class Pattern:
 
 @dataclass(frozen=True)
 class ToolErrors:
-    """An agent's tool errors, as the sample reports them: every attempt is an execution of a tool."""
+    """An agent's tool errors, as the sample reports them; ``executions`` counts every attempt of a call.
+
+    Attributes:
+        agent_id: Id of the agent.
+        agent_name: Its name.
+        errors: Attempts that failed.
+        executions: Attempts in all.
+        error_rate: Share of attempts that failed, 0 to 1.
+        failed_tools: Names of the tools that failed.
+    """
 
     agent_id: str
     agent_name: str
@@ -149,7 +153,21 @@ class ToolErrors:
 
 @dataclass(frozen=True)
 class ToolFailures:
-    """Calls and errors of one tool of an agent; ``last_error_at`` is a time of the table, 14 to 20 digits."""
+    """Calls and errors of one tool of an agent; ``last_error_at`` is a time of the table, 14 to 20 digits.
+
+    Attributes:
+        domain_id: Id of the agent's domain.
+        agent_id: Id of the agent.
+        agent_name: Its name.
+        tool_id: Id of the tool.
+        tool_name: Its name.
+        calls: Calls of the tool.
+        errors: Calls that failed.
+        error_rate: Share of calls that failed, 0 to 1.
+        last_error_at: When a call failed last: 14 to 20 digits in UTC, as the table stores times.
+        last_message: The result of that call.
+        last_error_by: MD5 of the id of the user whose call it was.
+    """
 
     domain_id: str
     agent_id: str
@@ -161,11 +179,21 @@ class ToolFailures:
     error_rate: float
     last_error_at: str | None
     last_message: str | None
+    last_error_by: str | None = None
 
 
 @dataclass(frozen=True)
 class SessionRequest:
-    """What a session was asked for, and whether it succeeded (None: nothing says so)."""
+    """The request and the outcome of a session; ``outcome`` is None where it is unknown.
+
+    Attributes:
+        user_id: Id of the user.
+        session_id: Id of the session.
+        category: Category that was given for the request; empty if there was none.
+        request: The user's words.
+        outcome: Whether the session succeeded; None if that is unknown.
+        agent_ids: Ids of the agents that worked in it.
+    """
 
     user_id: str
     session_id: str
@@ -177,7 +205,14 @@ class SessionRequest:
 
 @dataclass(frozen=True)
 class DayExecutions:
-    """Executions of an agent on a day; ``day`` is None for those without a time."""
+    """Executions of an agent on a day; ``day`` is None for executions without a time.
+
+    Attributes:
+        agent_id: Id of the agent.
+        day: The day in UTC; None for executions without a time.
+        executions: Executions on that day.
+        successes: Those that succeeded.
+    """
 
     agent_id: str
     day: date | None
@@ -187,7 +222,16 @@ class DayExecutions:
 
 @dataclass(frozen=True)
 class ToolTokens:
-    """Tokens that the messages calling a tool took."""
+    """Tokens of the messages that called a tool.
+
+    Attributes:
+        agent_id: Id of the agent.
+        tool_id: Id of the tool.
+        tool_name: Its name.
+        calls: Calls of the tool.
+        input_tokens: Tokens that the model read for them.
+        output_tokens: Tokens that the model wrote for them.
+    """
 
     agent_id: str
     tool_id: str
@@ -204,28 +248,32 @@ def agent_ranking(
     domain_id: str | None = None,
     ranking: Literal["classic", "evidence"] = "classic",
 ) -> list[AgentScore]:
-    """Return the agents that executed anything, best first within each domain.
+    """Return the agents with executions, best first within each domain.
 
     Args:
         warehouse: A refreshed warehouse.
         as_of: The day to score for; of an aware datetime, its day in UTC.
         domain_id: Only this domain.
-        ranking: What ``rank`` goes by: the classic score, or the mean of the evidence.
+        ranking: Whether ``rank`` is by the classic score or by the mean of the evidence.
 
     Raises:
         ValidationError: ``ranking`` is unknown.
     """
     if ranking not in ("classic", "evidence"):
-        raise ValidationError("ranking", ranking, "give classic or evidence")
-    half_life = score.half_life(warehouse.half_life_days)
-    rows = queries.agent_ranking(score.day(day_of(as_of)), half_life, evidence=ranking == "evidence")
-    found = [AgentScore(*row) for row in warehouse.read(rows)]
-    return [row for row in found if domain_id is None or row.domain_id == domain_id]
+        raise ValidationError("ranking", ranking, "must be classic or evidence")
+    half_life = score.half_life_expression(warehouse.half_life_days)
+    rows = queries.agent_ranking(score.as_of_expression(day_of(as_of)), half_life, evidence=ranking == "evidence")
+    return [_agent_score(*row) for row in warehouse.read(rows) if domain_id is None or row.domain_id == domain_id]
+
+
+def _agent_score(*row: Any) -> AgentScore:
+    *counts, mean, executions, rate, rank = row
+    return AgentScore(*[*counts, *score.evidence(mean, executions, rate=rate), rate, rank])
 
 
 def recommended_patterns(
     warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
-) -> list[Pattern]:
+) -> list[RecommendedPattern]:
     """Return patterns of users with their steps, each user's best first.
 
     Args:
@@ -243,8 +291,8 @@ def recommended_patterns(
     steps: dict[str, list[PatternStep]] = defaultdict(list)
     for key, *step in warehouse.read(queries.steps(condition)):
         steps[key].append(PatternStep(*step))
-    rows = warehouse.read(queries.patterns(score.day(day_of(as_of)), condition))
-    return [Pattern(*[*row, tuple(steps[key])]) for key, *row in rows]
+    rows = warehouse.read(queries.patterns(score.as_of_expression(day_of(as_of)), condition))
+    return [RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows]
 
 
 def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolErrors]:
@@ -252,7 +300,7 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolE
     rows = queries.tool_errors()
     if agent_id is not None:
         rows = rows.where(m.ToolErrorSummary.agent_id == agent_id)
-    failed: dict[str, set[str]] = defaultdict(set)  # not from the joined text: a name may hold its separator
+    failed: dict[str, set[str]] = defaultdict(set)  # not from the joined text: a name may contain its separator
     for tool in tool_failures(warehouse):
         if tool.errors:
             failed[tool.agent_id].add(tool.tool_name)
@@ -263,23 +311,43 @@ def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> list[To
     """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
     rows = queries.tool_failures()
     if domain_id is not None:
-        rows = rows.where(m.Agent.domain_id == domain_id)
+        rows = rows.where(m.AgentRow.domain_id == domain_id)
     return [ToolFailures(*row) for row in warehouse.read(rows)]
 
 
 def session_requests(warehouse: Warehouse, user_id: str | None = None) -> list[SessionRequest]:
-    """Return what each session was asked for and how it went, by user and session.
+    """Return the request and the outcome of each session, by user and session.
 
-    The request is the session's own, else the prompt of its first process. The outcome is the reviewed one, else the
-    recorded one, else whether all its executions succeeded.
+    The request is that of the session, else the prompt of its first process. The outcome is the reviewed one, else the
+    recorded one, else whether all executions of the session succeeded.
     """
     rows = queries.requests()
     if user_id is not None:
-        rows = rows.where(m.UserSession.user_id == user_id)
+        rows = rows.where(m.UserSessionRow.user_id == user_id)
     return [
         SessionRequest(*[*row, None if outcome is None else outcome == 1, _split(agents)])
         for *row, outcome, agents in warehouse.read(rows)
     ]
+
+
+def example_requests(warehouse: Warehouse) -> dict[tuple[str, str], list[str]]:
+    """Return the newest different requests of each user and category, at most five of 500 characters, newest first."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for user_id, category, request in warehouse.read(queries.example_requests()):
+        text = kept_text(request)
+        known = found[user_id, category]
+        if text and text not in known and len(known) < _EXAMPLES:
+            known.append(text)
+    return {key: texts for key, texts in found.items() if texts}
+
+
+def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
+    """Return the first 500 characters of the requests of the newest 1,000 sessions of each domain, newest first.
+
+    Returns:
+        The domain, the user and the request of each.
+    """
+    return [(domain_id, user_id, request) for domain_id, user_id, request in warehouse.read(queries.domain_requests())]
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -291,10 +359,10 @@ def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> lis
     rows = queries.executions_per_day()
     if agent_id is not None:
         rows = rows.where(m.AgentDaily.agent_id == agent_id)
-    return [DayExecutions(row[0], _known(row[1]), row[2], row[3]) for row in warehouse.read(rows)]
+    return [DayExecutions(row[0], _known_day(row[1]), row[2], row[3]) for row in warehouse.read(rows)]
 
 
-def _known(day: date) -> date | None:
+def _known_day(day: date) -> date | None:
     return None if day == m.UNDATED else day
 
 

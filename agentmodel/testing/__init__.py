@@ -1,7 +1,7 @@
-"""For the tests of applications: Hypothesis strategies of everything the table holds, and pytest fixtures.
+"""Tools for the tests of applications: Hypothesis strategies for all entities of the table, and pytest fixtures.
 
-The strategies are names of this module and load Hypothesis when the first of them is used; the fixtures come with the
-pytest plugin `agentmodel.testing.plugin`, which pytest finds by itself::
+Import the strategies from this module; Hypothesis is loaded when the first of them is used. The fixtures come with the
+pytest plugin `agentmodel.testing.plugin`, which pytest loads by itself::
 
     from hypothesis import HealthCheck, given, settings
 
@@ -21,10 +21,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentmodel.testing.strategies import (
+    from agentmodel.testing._strategies import (
         HARD_TEXTS,
         HARD_TOKENS,
-        History,
+        GeneratedHistory,
         agents,
         domains,
         entities,
@@ -47,35 +47,16 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "HARD_TEXTS",
-    "HARD_TOKENS",
-    "History",
-    "agents",
-    "domains",
-    "entities",
-    "executions",
-    "histories",
-    "ids",
-    "json_values",
-    "key_texts",
-    "mappings",
-    "numbers",
-    "processes",
-    "reviews",
-    "scores",
-    "suggestions",
-    "texts",
-    "times",
-    "tools",
-    "user_sessions",
-    "users",
-]
+    "HARD_TEXTS", "HARD_TOKENS", "GeneratedHistory", "agents", "domains", "entities", "executions", "histories", "ids",
+    "json_values", "key_texts", "mappings", "numbers", "processes", "reviews", "scores", "suggestions", "texts",
+    "times", "tools", "user_sessions", "users",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from agentmodel.testing import strategies
+    from agentmodel.testing import _strategies as strategies
 
     return getattr(strategies, name)
 

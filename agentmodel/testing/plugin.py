@@ -1,12 +1,12 @@
-"""The pytest plugin: a table, or a whole model, of a test's own. Pytest finds it where agentmodel is.
+"""Pytest plugin that gives each test its own table, or a model on it. Pytest loads it where agentmodel is installed.
 
-The engine is moto's DynamoDB server, started when the first test asks for it (``pip install 'agentmodel[local]'``), or
-any endpoint that is named::
+The engine is moto's DynamoDB server, started when the first test needs it (``pip install 'agentmodel[local]'``), or the
+endpoint that is given::
 
     pytest --agentmodel-endpoint http://127.0.0.1:8000
 
-The same can stand in ``pyproject.toml`` as ``agentmodel_endpoint``. Each test has a table of its own name, which is
-deleted when the test ends. Nothing is imported before a fixture is used.
+The endpoint can also be set in ``pyproject.toml`` as ``agentmodel_endpoint``. Each test gets a table with a name of its
+own, which is deleted when the test ends. Nothing is imported before a fixture is used.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["agentmodel_endpoint", "agentmodel_model", "agentmodel_settings", "ag
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that names an endpoint."""
-    what = "URL of the DynamoDB engine that the agentmodel fixtures use; moto's server when not given"
+    """Add the option ``--agentmodel-endpoint`` and the setting of the same name."""
+    what = "URL of the DynamoDB engine for the agentmodel fixtures; when not given, they start moto's server"
     parser.getgroup("agentmodel").addoption("--agentmodel-endpoint", metavar="URL", help=what)
     parser.addini("agentmodel_endpoint", help=what)
 
 
 @pytest.fixture(scope="session")
 def agentmodel_endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
-    """URL of the DynamoDB engine: the one that is named, or moto's server, started for the whole run."""
+    """Give the URL of the DynamoDB engine: the endpoint of the option, or moto's server, started once per test run."""
     given = request.config.getoption("--agentmodel-endpoint") or request.config.getini("agentmodel_endpoint")
     if given:
         yield str(given)
@@ -50,14 +50,14 @@ def agentmodel_endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def agentmodel_settings(agentmodel_endpoint: str) -> Settings:
-    """Settings that reach the engine, with a table name of the test's own, no Valkey and no warehouse."""
+    """Return settings for the engine, with a new table name, without Valkey and without a warehouse."""
     from agentmodel.config import Settings
 
     return Settings.load(
         table=f"Test-{uuid.uuid4().hex[:12]}",
         endpoint=agentmodel_endpoint,
         access_key_id="test",
-        secret_access_key="test",  # noqa: S106  # the engines of tests take any
+        secret_access_key="test",  # noqa: S106  # local engines accept any
         dynamodb_timeout=10.0,
         valkey_url=None,
         warehouse_url=None,
@@ -66,7 +66,7 @@ def agentmodel_settings(agentmodel_endpoint: str) -> Settings:
 
 @pytest.fixture
 def agentmodel_model(agentmodel_settings: Settings) -> Iterator[AgentModel]:
-    """A model on an empty table of the test's own, which is deleted at its end; writes go straight into the table."""
+    """Give a model on a new empty table; it writes directly into the table, which is deleted when the test ends."""
     from agentmodel.client import AgentModel
 
     with AgentModel.from_settings(agentmodel_settings) as model:
@@ -79,5 +79,5 @@ def agentmodel_model(agentmodel_settings: Settings) -> Iterator[AgentModel]:
 
 @pytest.fixture
 def agentmodel_table(agentmodel_model: AgentModel) -> Table:
-    """The empty table of `agentmodel_model`."""
+    """Return the empty table of `agentmodel_model`."""
     return agentmodel_model.table

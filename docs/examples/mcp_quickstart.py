@@ -9,7 +9,7 @@ from agentmodel.integrations.mcp import Caller, mcp_server
 
 
 async def main(model: AgentModel) -> None:
-    kim = Caller(user_id="USRkim", roles=frozenset({"reader", "recorder"}))
+    kim = Caller(user_id="USRkim", roles=frozenset({"reader", "recorder", "curator"}))
     async with Client(mcp_server(model, caller=kim)) as client:
         call = {"agent_id": "AGTfinder", "tool_id": "TLsearch", "arguments": {"near": "park"}, "succeeded": True}
         recorded = await client.call_tool("record_execution", call)

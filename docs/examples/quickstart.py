@@ -33,7 +33,7 @@ def read_reviews(place: str) -> list[str]:
 # --8<-- [start:record]
 def search(model: AgentModel, place: str) -> None:
     """One session: an exception of a tool is recorded as a failed call, and raised again."""
-    with model.session("USR001", request=f"a quiet café at the {place}", category="cafe search") as session:
+    with model.session("USR001", request=f"a quiet café at the {place}") as session:
         with session.process("locate") as process:
             try:
                 with process.call("AGT001", "TL001", values={"place": place}) as call:
@@ -41,7 +41,7 @@ def search(model: AgentModel, place: str) -> None:
                 return
             except KeyError:
                 print(f"the map does not know the {place}")
-    with model.session("USR001", request=f"a quiet café at the {place}", category="cafe search") as session:
+    with model.session("USR001", request=f"a quiet café at the {place}") as session:
         with (
             session.process("ask visitors") as process,
             process.call("AGT002", "TL002", values={"place": place}) as call,
@@ -65,7 +65,7 @@ with AgentModel.local() as model:
     for agent in model.repository.top_agents("DMN001"):
         print(f"{agent.name}: {agent.successes} of {agent.executions}, score {agent.score:.2f}")
 
-    plan = model.suggest("USR001", category="cafe search")
+    plan = model.suggest("USR001", request="a quiet café at the lake")
     for step in plan.steps:
         print(f"next time: {step.process}, with {step.tool} of the {plan.agent}")
     print(*plan.reasons, sep="\n")

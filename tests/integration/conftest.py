@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 import redis
+from pydantic import SecretStr
+
+from agentmodel import AgentModel, Settings
+from agentmodel.cache.valkey import Valkey
+from agentmodel.dynamo.table import Table
+from tests.integration.away import Endpoint
+
+AWAY_SECONDS = 3.0
+"""Time-out of a table that is taken away: long enough for an engine on a busy machine, short enough to wait for."""
 
 NO_SCRIPTS = ["-eval", "-evalsha", "-eval_ro", "-evalsha_ro", "-@scripting"]
 
@@ -27,6 +38,60 @@ def either_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
         return valkey_url
     url: str = request.getfixturevalue("url_without_scripts")
     return url
+
+
+@pytest.fixture
+def valkey(settings: Settings) -> Iterator[Valkey]:
+    """A connection to the empty Valkey."""
+    with Valkey(settings) as valkey:
+        yield valkey
+
+
+@pytest.fixture(scope="module")
+def file_table(dynamodb_endpoint: str) -> Iterator[Table]:
+    """A table that all tests of a file share; `empty_table` is the one to ask for, since it comes empty."""
+    name = f"Test-{uuid.uuid4().hex[:12]}"
+    settings = Settings(
+        table=name,
+        endpoint=dynamodb_endpoint,
+        access_key_id="test",
+        secret_access_key=SecretStr("test"),
+        dynamodb_timeout=10.0,
+    )
+    with Table(settings) as table:
+        table.create()
+        yield table
+
+
+@pytest.fixture
+def empty_table(file_table: Table) -> Table:
+    """An empty table, for tests of a few items: to make a table and its client takes longer than such a test."""
+    for item in list(file_table.scan()):
+        file_table.call("DeleteItem", TableName=file_table.name, Key={name: item[name] for name in ("PK", "SK")})
+    return file_table
+
+
+@pytest.fixture
+def endpoint(dynamodb_endpoint: str) -> Iterator[Endpoint]:
+    """An endpoint in front of the engine that can be taken away."""
+    made = Endpoint(dynamodb_endpoint)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def away_settings(settings: Settings, endpoint: Endpoint) -> Settings:
+    """Settings of a table, created, that can be taken away."""
+    with AgentModel.from_settings(settings) as model:
+        model.table.create()
+    return settings.model_copy(update={"endpoint": endpoint.url, "dynamodb_timeout": AWAY_SECONDS})
+
+
+@pytest.fixture
+def away_model(away_settings: Settings) -> Iterator[AgentModel]:
+    """A model whose table can be taken away."""
+    with AgentModel.from_settings(away_settings) as model:
+        yield model
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -93,9 +93,9 @@ class DataApi:
     def answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             self.requests.append((operation, request))
-            method = re.sub(r"(?<!^)([A-Z])", r"_\1", operation).lower()
-            found: dict[str, Any] = getattr(self, f"_{method}")(request)
-            return found
+        method = re.sub(r"(?<!^)([A-Z])", r"_\1", operation).lower()
+        found: dict[str, Any] = getattr(self, f"_{method}")(request)  # a session may wait for another one's lock
+        return found
 
     def sql(self) -> list[str]:
         """What ran, in order."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_oracle import Item, n
 
 START = datetime(2025, 6, 14, 9, tzinfo=UTC)

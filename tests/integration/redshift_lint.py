@@ -5,6 +5,8 @@ sqlglot is the parser, and nothing else: nothing it writes is used. Each rule ha
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -15,7 +17,7 @@ from sqlglot import TokenType, exp
 from agentmodel.redshift import models as m
 
 FUNCTIONS = {
-    "avg", "cast", "coalesce", "count", "dateadd", "datediff", "exp", "extract", "greatest", "least", "left", "listagg",
+    "avg", "cast", "coalesce", "count", "dateadd", "datediff", "exp", "extract", "greatest", "least", "left", "length", "listagg",
     "ltrim", "max", "md5", "min", "mod", "nullif", "percentile_cont", "power", "rank", "row_number", "rpad",
     "split_part", "sqrt", "sum", "to_char", "to_date", "to_timestamp",
 }  # fmt: skip
@@ -23,7 +25,7 @@ FUNCTIONS = {
 
 CLOCKS = {"getdate", "sysdate", "now", "timeofday", "current_date", "current_time", "current_timestamp",
           "localtime", "localtimestamp", "clock_timestamp", "statement_timestamp"}  # fmt: skip
-NOT_CALLED = {"in", "over", "values", "exists", "group", "and", "or", "not", "on", "using", "as", "then", "when", "key",
+NOT_CALLED = {"in", "over", "values", "exists", "group", "and", "or", "not", "on", "using", "as", "then", "when", "else", "key",
               "distkey", "sortkey", "varchar", "decimal", "numeric", "union", "by", "select", "from", "where", "into", "insert",
               "join"}  # fmt: skip
 WHOLE = {exp.DataType.Type.INT, exp.DataType.Type.BIGINT, exp.DataType.Type.SMALLINT}
@@ -144,7 +146,149 @@ def words(*names: str) -> Rule:
     return found
 
 
+# -- bounds: what one item of the table could otherwise stop every refresh with -----------------------------------------
+
+WIDEST = 65_535
+ONE_OF = (exp.Coalesce, exp.Max, exp.Min, exp.Nullif, exp.Greatest, exp.Least)
+
+
+@lru_cache(maxsize=1)
+def widths() -> dict[str, dict[str, float]]:
+    """The bytes that each column of each table holds."""
+    landed = {"PK": 2_048, "SK": 1_024}
+    found: dict[str, dict[str, float]] = {"AgentTable": dict(landed)}
+    for table in m.Base.metadata.sorted_tables:
+        lengths = {column.name: getattr(column.type, "length", None) for column in table.columns}
+        found[table.name] = {name: math.inf if length is None else length for name, length in lengths.items()}
+    return found
+
+
+def source(column: Tree) -> tuple[Tree, dict[str, float]] | None:
+    """Where a column comes from: the subquery, CTE or table of its alias, looked for from the inside out."""
+    ctes = {one.alias: one for one in column.root().find_all(exp.CTE)}
+    select = column.find_ancestor(exp.Select, exp.Delete, exp.Merge)
+    while select is not None:
+        parts = [select.args.get("from_") or select.args.get("from"), *(select.args.get("joins") or [])]
+        for part in parts:
+            if part is not None and part.this.alias_or_name == column.table:
+                return ctes.get(part.this.name, part.this), widths().get(part.this.name, {})
+        select = select.find_ancestor(exp.Select, exp.Delete, exp.Merge)
+    return None
+
+
+def projections(tree: Tree) -> list[list[Tree]]:
+    """The columns of a select, or of each branch of a union."""
+    tree = bare(tree)
+    if isinstance(tree, exp.Subquery):
+        return projections(tree.this)
+    if isinstance(tree, exp.Union):
+        return projections(tree.left) + projections(tree.right)
+    return [list(tree.expressions)]
+
+
+def origins(column: Tree) -> list[Tree]:
+    """The expressions that a column of a subquery stands for."""
+    found = source(column)
+    if found is None or not isinstance(found[0], exp.Subquery | exp.CTE):
+        return []
+    first, *others = projections(found[0].this)
+    names = [each.alias_or_name for each in first]
+    if column.name not in names:
+        return []
+    place = names.index(column.name)
+    return [branch[place].unalias() for branch in (first, *others)]
+
+
+def most(tree: Tree) -> int | None:
+    """How many rows of a group an expression keeps, by a condition such as ``place <= 100``."""
+    limits = [each.expression for each in tree.find_all(exp.LTE) if isinstance(each.expression, exp.Literal)]
+    return min((int(limit.this) for limit in limits), default=None)
+
+
+def list_bytes(tree: Tree) -> float:
+    """The most bytes of a LISTAGG; without a number of rows there is no bound."""
+    rows, text = most(tree.this), tree.this
+    separator = tree.args.get("separator")
+    return math.inf if rows is None else rows * (bytes_of(text) + (0 if separator is None else len(separator.this)))
+
+
+def bytes_of(tree: Tree) -> float:  # noqa: C901, PLR0911  # a case for each kind of expression
+    """The most bytes that a text can have, by its expression; infinite where nothing bounds it."""
+    tree = bare(tree)
+    if isinstance(tree, exp.Literal):
+        return len(tree.this.encode())
+    if isinstance(tree, exp.Null):
+        return 0
+    if isinstance(tree, exp.Cast):
+        length = next((int(each.this.this) for each in tree.to.expressions), math.inf)
+        return min(length, bytes_of(tree.this)) if isinstance(bare(tree.this), exp.Literal) else length
+    if isinstance(tree, exp.Left):
+        return 4 * int(tree.expression.this)
+    if isinstance(tree, exp.Case):
+        results = [each.args["true"] for each in tree.args["ifs"]] + [tree.args.get("default") or exp.Null()]
+        ascii_only = any(each.expression.this == "^[ -~]*$" for each in tree.find_all(exp.RegexpLike))
+        return max(bytes_of(each) for each in results) / (4 if ascii_only else 1)
+    if isinstance(tree, ONE_OF):
+        return max(bytes_of(each) for each in [tree.this, *tree.expressions] if each is not None)
+    if isinstance(tree, exp.DPipe | exp.Concat):
+        return sum(map(bytes_of, tree.flatten() if isinstance(tree, exp.DPipe) else tree.expressions))
+    if isinstance(tree, exp.WithinGroup):
+        return list_bytes(tree.this)
+    if isinstance(tree, exp.GroupConcat):
+        return list_bytes(tree)
+    if isinstance(tree, exp.MD5):
+        return 32
+    if isinstance(tree, exp.Column):
+        inner = origins(tree)
+        if inner:
+            return max(map(bytes_of, inner))
+        found = source(tree)
+        return math.inf if found is None else found[1].get(tree.name, math.inf)
+    inner_text = tree.args.get("this")  # split_part, ltrim
+    return bytes_of(inner_text) if isinstance(inner_text, exp.Expression) else bytes_of(tree.expressions[0])
+
+
+def too_wide(tree: Tree, _statement: str) -> bool:
+    """Whether an INSERT puts more bytes into a column than it holds."""
+    if not isinstance(tree, exp.Insert) or not isinstance(tree.this, exp.Schema):
+        return False
+    table = widths().get(tree.this.this.name, {})
+    for branch in projections(tree.expression):
+        for column, text in zip(tree.this.expressions, branch, strict=False):
+            held = table.get(column.name, math.inf)
+            if held < math.inf and bytes_of(text.unalias()) > held:
+                return True
+    return False
+
+
+def long_list(tree: Tree, _statement: str) -> bool:
+    return any(list_bytes(each) > WIDEST for each in tree.find_all(exp.GroupConcat))
+
+
+def adds_doubles(tree: Tree) -> bool:
+    """Whether what is added is of double precision, wherever it comes from."""
+    tree = bare(tree)
+    if is_double(tree) or (isinstance(tree, exp.Mul | exp.Add | exp.Sub) and adds_doubles(tree.this)):
+        return True
+    if isinstance(tree, exp.Sum | exp.Window | exp.Coalesce):
+        return adds_doubles(tree.this)
+    return isinstance(tree, exp.Column) and any(map(adds_doubles, origins(tree)))
+
+
+def unbounded_sum(tree: Tree, _statement: str) -> bool:
+    """Whether a sum of whole numbers is cast to fewer digits than it may have."""
+    return any(not adds_doubles(each.this) and each.find_ancestor(exp.Least) is None for each in tree.find_all(exp.Sum))
+
+
+def unbounded_super(_tree: Tree, statement: str) -> bool:
+    return bool(re.search(r'"value"(?:\."\w+")++(?! AS VARCHAR\(\d)', " ".join(statement.split())))
+
+
 RULES: Mapping[str, Rule] = {
+    "lists at most as many entries as fit": long_list,
+    "keeps every sum of whole numbers in its type": unbounded_sum,
+    "reads every SUPER value as VARCHAR of a width": unbounded_super,
+    "puts no more bytes into a column than it holds": too_wide,
     "divides only double precision": divides,
     "averages only double precision": averages,
     "has no bare DECIMAL, which has no fraction": decimal,
@@ -163,14 +307,22 @@ RULES: Mapping[str, Rule] = {
     "leaves no parameter": lambda tree, statement: (
         any(tree.find_all(exp.Placeholder, exp.Parameter)) or "%s" in statement
     ),
-    "is no INSERT behind a WITH": lambda _, statement: statement.upper().startswith("WITH"),
+    "is no INSERT behind a WITH": lambda tree, statement: (
+        isinstance(tree, exp.Insert) and statement.upper().startswith("WITH")
+    ),
     "orders the LISTAGGs of a SELECT alike": two_orders,
     "gives literals of subqueries a type": untyped,
     "merges from a table, both ways": half_merge,
     "is known to the grammar": lambda tree, statement: (
-        isinstance(tree, exp.Command) and not statement.upper().startswith("SET ")
+        isinstance(tree, exp.Command) and not statement.upper().startswith(("SET ", "LOCK TABLE "))
     ),
 }
+
+
+def unbounded_on_duckdb(statement: str) -> bool:
+    """Whether DuckDB's text of a statement has a list or a sum without a bound; a DuckDB text has no width."""
+    tree = sqlglot.parse_one(statement, read="duckdb")
+    return long_list(tree, statement) or unbounded_sum(tree, statement)
 
 
 @lru_cache(maxsize=4096)

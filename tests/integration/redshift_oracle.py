@@ -17,9 +17,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Table, select
 
+from agentmodel._categories import derived_name
+from agentmodel._text import words_of
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
-from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.redshift.warehouse import Warehouse
 
 Item: TypeAlias = "dict[str, dict[str, Any]]"
 Items: TypeAlias = "Mapping[tuple[str, str], Item]"
@@ -44,13 +46,19 @@ def s(item: Item, name: str) -> str | None:
 def n(item: Item, name: str) -> float | None:
     """A number with at most 18 digits before its point."""
     value = item.get(name, {}).get("N")
-    return None if value is None or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]+)?", value) else float(value)
+    return None if value is None or not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,38})?", value) else float(value)
 
 
 def whole(item: Item, name: str) -> int | None:
     """A whole number: a fraction is none."""
     value = item.get(name, {}).get("N")
     return None if value is None or not re.fullmatch(r"-?[0-9]{1,18}", value) else int(value)
+
+
+def count(item: Item, name: str) -> int | None:
+    """A count: not negative, and of at most 13 digits."""
+    value = item.get(name, {}).get("N")
+    return None if value is None or not re.fullmatch(r"[0-9]{1,13}", value) else int(value)
 
 
 def is_time(value: str | None) -> bool:
@@ -80,7 +88,7 @@ def time_of(value: str | None) -> datetime | None:
 
 
 class Call(NamedTuple):
-    """A call that was made."""
+    """A call that was made, or, where ``ok`` is None, answered from the cache."""
 
     user: str
     session: str
@@ -90,7 +98,7 @@ class Call(NamedTuple):
     attempt: int
     item: Item
     status: str | None
-    ok: bool
+    ok: bool | None
     day: date | None
     clock: str
 
@@ -106,10 +114,12 @@ def call_of(item: Item) -> Call:
     process, agent, tool, *rest = item["SK"]["S"].split("#")
     attempt = int(rest[0].lstrip("ABCDEFGHIJ")) if rest else 1
     status = s(item, "Status") or None
+    status = status if status is None or status.isascii() else None  # its column takes no other text
     ok = status == "ok" if status in ("ok", "error") else s(item, "SuccYN") == "Y"
+    outcome = None if status == "cache_hit" else ok
     time = s(item, "TransactDT")
     clock = time.ljust(20, "0") if time is not None and is_time(time) else "9" * 20
-    return Call(user, session, process, agent, tool, attempt, item, status, ok, day_of(time), clock)
+    return Call(user, session, process, agent, tool, attempt, item, status, outcome, day_of(time), clock)
 
 
 # -- executions -------------------------------------------------------------------------------------------------------
@@ -152,7 +162,36 @@ def last(days: Iterable[date | None]) -> date | None:
     return max((day for day in days if day is not None), default=None)
 
 
-def execution(session: Item, calls: list[Call]) -> Execution:
+def category_of(session: Item, processes: Iterable[Item], *, derived: bool) -> str:
+    """The category of a session: the typed one, else the one that its request founds.
+
+    Requests of histories are so different that none joins another's category.
+    """
+    typed = (s(session, "Category") or "")[: m.NAME]
+    if typed and not typed.startswith("~"):
+        return typed
+    request = request_of(session, processes)
+    return derived_name(request) if derived and session and words_of(request) else ""
+
+
+def request_of(session: Item, processes: Iterable[Item]) -> str:
+    """The request of a session, else the first prompt of its processes."""
+    prompts = [s(one, "UserPrompt") for one in sorted(processes, key=lambda one: str(one["SK"]["S"]))]
+    return next(filter(None, [s(session, "UserRequest"), *prompts]), "")
+
+
+def derived_categories(items: Items) -> set[tuple[str, str, str]]:
+    """The user, the request and the derived category of every session that has no typed one."""
+    found = set()
+    for (user, session_id), session in items.items():
+        processes = [item for (pk, _), item in items.items() if pk == f"{user}#{session_id}" and s(item, "UserPrompt")]
+        category = category_of(session, processes, derived=True)
+        if s(session, "EntityType") == "UserSession" and category.startswith("~"):
+            found.add((user, request_of(session, processes), category))
+    return found
+
+
+def execution(session: Item, calls: list[Call], category: str) -> Execution:
     """Read an execution from its session and its calls."""
     steps: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:
@@ -165,18 +204,20 @@ def execution(session: Item, calls: list[Call]) -> Execution:
 
     ordered = sorted(steps.items(), key=place)
     labels = [max(call.name for call in tries) or tool for (_, tool), tries in ordered]
+    made = sorted((call for call in calls if call.ok is not None), key=lambda call: call.attempt)
+    outcomes = {(call.process, call.tool): call.ok is True for call in made}
     milliseconds = [ms for call in calls if (ms := n(call.item, "DurationMs")) is not None]
     return Execution(
         calls[0].user,
         calls[0].session,
         calls[0].agent,
-        category=(s(session, "Category") or "")[: m.NAME],
+        category=category,
         success=score.succeeded(
             reviewed=s(session, "ReviewedSuccYN"),
             recorded=s(session, "SessionSuccYN"),
-            last_attempts=[max(tries, key=lambda call: call.attempt).ok for tries in steps.values()],
+            last_attempts=list(outcomes.values()),
         ),
-        calls=len(calls),
+        calls=sum(call.ok is not None for call in calls),
         first=first(call.day for call in calls),
         last=last(call.day for call in calls),
         seconds=sum(milliseconds) / 1000 if milliseconds else None,
@@ -216,7 +257,7 @@ class Oracle:
     agents: dict[str, Item] = field(default_factory=dict)
     named_tools: dict[tuple[str, str], str] = field(default_factory=dict)
     patterns_by_user: dict[str, dict[str, Pattern]] = field(default_factory=lambda: defaultdict(dict))
-    days: dict[tuple[str, date | None], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    days: dict[tuple[str, str, date | None], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     tools: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
 
     def add_item(self, item: Item) -> None:
@@ -226,16 +267,21 @@ class Oracle:
         if s(item, "EntityType") == "Tool" and (name := s(item, "ToolNM")):
             self.named_tools[item["PK"]["S"], item["SK"]["S"]] = name
 
-    def add_session(self, session: Item, items: Iterable[Item]) -> list[Execution]:
+    def add_session(self, session: Item, items: Iterable[Item], category: str) -> list[Execution]:
         """Take in a session (empty where there is none) and its calls; returns its executions."""
         groups: dict[str, list[Call]] = defaultdict(list)
         for call in map(call_of, items):
-            if call.status in (None, "ok", "error"):
+            if call.status in (None, "ok", "error", "cache_hit"):
                 groups[call.agent].append(call)
+            if call.ok is not None and call.status in (None, "ok", "error"):
                 self._count(call)
-        found = [execution(session, calls) for calls in groups.values()]
+        found = [
+            execution(session, calls, category)
+            for calls in groups.values()
+            if any(call.ok is not None for call in calls)
+        ]
         for one in found:
-            counts = self.days[one.agent, one.last]
+            counts = self.days[one.agent, one.category, one.last]
             counts[0] += 1
             counts[1] += one.success
             patterns, key = self.patterns_by_user[one.user], one.key
@@ -248,15 +294,15 @@ class Oracle:
         counts = self.tools[call.agent, call.tool, call.name]
         counts[0] += 1
         counts[1] += not call.ok
-        counts[2] += whole(call.item, "InputTokens") or 0
-        counts[3] += whole(call.item, "OutputTokens") or 0
+        counts[2] += count(call.item, "InputTokens") or 0
+        counts[3] += count(call.item, "OutputTokens") or 0
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
     def daily(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_daily."""
-        for (agent, day), counts in self.days.items():
-            yield agent, day or m.UNDATED, *counts
+        for (agent, category, day), counts in self.days.items():
+            yield agent, category, day or m.UNDATED, *counts
 
     def tool_counts(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_tool."""
@@ -276,9 +322,9 @@ class Oracle:
         for key, p in patterns.items():
             faded = p.last or oldest
             rows.append((key, p, faded, score.pattern_score(p.executions, p.successes, last=faded, as_of=own_day)))
-        threshold = percentile([value for *_, value in rows])
         for key, p, faded, value in rows:
-            e, flag = p.example, score.recommended(value, successes=p.successes, threshold=threshold)
+            same = [other for _, q, _, other in rows if q.example.category == p.example.category]
+            e, flag = p.example, score.recommended(value, successes=p.successes, threshold=percentile(same))
             seconds = p.seconds / p.timed if p.timed else None
             yield (flag, e.user, e.category, e.agent, e.processes, e.tools, key, p.executions, p.successes, seconds, value,
                    p.first, p.last, faded)  # fmt: skip
@@ -286,7 +332,7 @@ class Oracle:
     def domains(self) -> dict[str, list[str]]:
         """Agents of each domain that made a call that counts."""
         found: dict[str, list[str]] = defaultdict(list)
-        for agent in sorted({agent for agent, _ in self.days}):
+        for agent in sorted({agent for agent, _, _ in self.days}):
             domain = s(self.agents.get(agent, {}), "GSI1_PK")
             if domain is not None:
                 found[domain].append(agent)
@@ -303,29 +349,30 @@ class Oracle:
             yield from self._scores_of(domain, agents)
 
     def _scores_of(self, domain: str, agents: list[str]) -> Iterator[tuple[Any, ...]]:
-        runs = {agent: {day: counts for (one, day), counts in self.days.items() if one == agent} for agent in agents}
-        newest_days = {agent: last(days) for agent, days in runs.items()}
+        runs = {
+            agent: {(category, day): counts for (one, category, day), counts in self.days.items() if one == agent}
+            for agent in agents
+        }
+        newest_days = {agent: last(day for _, day in days) for agent, days in runs.items()}
         oldest, newest = first(newest_days.values()), last(newest_days.values())
-        oldest_run = first(day for days in runs.values() for day in days)
+        oldest_run = first(day for days in runs.values() for _, day in days)
         own_day = self.as_of if newest is None else min(newest, self.as_of)
 
-        def weigh(days: Mapping[date | None, list[int]], which: int) -> float:
-            return sum(
-                counts[which] * score.discount(day or oldest_run, self.as_of, half_life=HALF_LIFE)
-                for day, counts in days.items()
-            )
-
-        weighed = {agent: (weigh(days, 1), weigh(days, 0)) for agent, days in runs.items()}
-        prior = score.domain_rate(sum(good for good, _ in weighed.values()), sum(one for _, one in weighed.values()))
+        cells: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for agent, days in runs.items():
+            for (category, day), (made, good) in days.items():
+                weight = score.discount(day or oldest_run, own_day, half_life=HALF_LIFE)
+                cells[agent, category][0] += weight * good
+                cells[agent, category][1] += weight * made
+        rate, means = score.two_way({key: (good, made) for key, (good, made) in cells.items()})
         for agent, days in runs.items():
             count, good = (sum(counts[which] for counts in days.values()) for which in (0, 1))
             day, faded = newest_days[agent], newest_days[agent] or oldest
             yield (
-                domain, agent, self.name_of(agent), count, good, count - good, good / count, day, faded,
-                None if day is None else score.days_between(day, self.as_of), score.decay(faded, self.as_of),
-                score.score(count, good, last=faded, as_of=self.as_of),
+                domain, agent, self.name_of(agent), count, good, count - good, good / count, day,
+                None if day is None else score.days_between(day, self.as_of), score.decay(faded, own_day),
                 score.score(count, good, last=faded, as_of=own_day),
-                *score.evidence(*weighed[agent], prior=prior),
+                means[agent], sum(made for (one, _), (_, made) in cells.items() if one == agent), rate,
                 datetime(self.as_of.year, self.as_of.month, self.as_of.day),  # noqa: DTZ001 -- TIMESTAMP has no zone
             )  # fmt: skip
 
@@ -339,8 +386,10 @@ class Oracle:
                 for (_, tool, name), c in counts.items():
                     named[name or self.named_tools.get((agent, tool)) or tool] += c[1]
                 failed = sorted(tool[:100] for tool, count in named.items() if count)
+                more = f", and {len(failed) - 100} more" if len(failed) > 100 else ""
                 if errors:
-                    yield domain, agent, self.name_of(agent), errors, calls, errors / calls, ", ".join(failed)
+                    listed = ", ".join(failed[:100]) + more
+                    yield domain, agent, self.name_of(agent), errors, calls, errors / calls, listed
 
 
 def percentile(values: list[float]) -> float:
@@ -377,6 +426,10 @@ TEXTS: dict[str, dict[str, tuple[str, int]]] = {
 }  # fmt: skip
 """Text columns of the base tables: the attribute each is read from, and the characters it keeps."""
 
+FIXED = {"lastlogindt", "creationdt", "sessionstartdt", "sessionenddt", "sessionsuccyn", "reviewedsuccyn", "procdt",
+         "transactdt", "succyn", "status"}  # fmt: skip
+"""Columns of a fixed form: as wide in bytes as in characters, so other texts than ASCII are left out."""
+
 KINDS = {"Domain": "domain", "Agent": "agent", "Tool": "tool", "UserInfo": "userinfo", "UserSession": "usersession",
          "UserSessionProcess": "usersessionprocess", CALL: "user_tool_mapping_hist"}  # fmt: skip
 KEYS = {
@@ -386,16 +439,23 @@ KEYS = {
 }  # fmt: skip
 
 
+def is_set_aside(item: Item) -> bool:
+    """Whether an item counts nowhere, since an id in its key is too long."""
+    parts = [*item["PK"]["S"].split("#"), *item["SK"]["S"].split("#")]
+    return any(len(part) > m.ID for part in parts)
+
+
 def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
     """The base table of an item and its row there, the time of its loading aside."""
     name = KINDS.get(s(item, "EntityType") or "")
-    if name is None:
+    if name is None or is_set_aside(item):
         return None
     parts = [*item["PK"]["S"].split("#"), *item["SK"]["S"].split("#")]
     row: dict[str, Any] = dict(zip(KEYS[name], parts, strict=False))
     for column, (attribute, width) in TEXTS[name].items():
         text = s(item, attribute)
-        row[column] = None if text is None else text[:width]
+        plain = column not in FIXED or text is None or re.fullmatch("[ -~]*", text)
+        row[column] = text[:width] if text is not None and plain else None
     if name == "usersessionprocess" and row["procdesc"] is None:
         row["procdesc"] = s(item, "ProcDesc")
     if name == "agent":
@@ -403,8 +463,8 @@ def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
         row["score"] = n({"Score": {"N": written}}, "Score")
     if name == "user_tool_mapping_hist":
         row |= {"attempt": call_of(item).attempt, "durationms": n(item, "DurationMs")}
-        numbers = (("callno", "CallNo"), ("inputtokens", "InputTokens"), ("outputtokens", "OutputTokens"))
-        row |= {column: whole(item, attribute) for column, attribute in numbers}
+        row |= {"callno": whole(item, "CallNo"), "inputtokens": count(item, "InputTokens"),
+                "outputtokens": count(item, "OutputTokens")}  # fmt: skip
     return name, row
 
 
@@ -431,7 +491,7 @@ def staging_row(item: Item, agents: Mapping[str, Item]) -> dict[str, Any] | None
 
 def compared() -> dict[str, Table]:
     """Every table that is compared, by name."""
-    hidden = {*(model.__table__ for model in m.WORK), m.RefreshWatermark.__table__}
+    hidden = {model.__table__ for model in (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)}
     return {table.name: table for table in m.Base.metadata.sorted_tables if table not in hidden}
 
 
@@ -454,22 +514,28 @@ def _normal(kind: type, value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else kind(value) if kind in (int, bool) else value
 
 
-def expected(items: Items, as_of: date) -> Tables:
-    """Every table as the oracle reads it from all items that count."""
+def expected(items: Items, as_of: date, *, derived: bool = True) -> Tables:
+    """Every table as the oracle reads it from all items that count; SQL alone derives no categories."""
     oracle, tables = Oracle(as_of), compared()
     rows: dict[str, list[Any]] = {name: [] for name in tables}
     calls: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    processes: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    items = {key: item for key, item in items.items() if not is_set_aside(item)}
     for item in items.values():
         oracle.add_item(item)
         if s(item, "EntityType") == CALL:
             user, session = item["PK"]["S"].split("#")[:2]
             calls[user, session].append(item)
+        if s(item, "EntityType") == "UserSessionProcess":
+            user, session = item["PK"]["S"].split("#")[:2]
+            processes[user, session].append(item)
         if (found := base_row(item)) is not None:
             rows[found[0]].append([found[1].get(name) for name in columns_of(tables[found[0]])])
     staging = tables["agent_tool_analysis_staging"]
     for key, group in calls.items():
         session = items.get(key, {})
-        rows["agent_execution"] += [(*e, e.key) for e in oracle.add_session(session, group)]
+        category = category_of(session, processes[key], derived=derived)
+        rows["agent_execution"] += [(*e, e.key) for e in oracle.add_session(session, group, category)]
         for item in group:
             if (row := staging_row(item, oracle.agents)) is not None:
                 rows[staging.name].append([row[name] for name in columns_of(staging)])

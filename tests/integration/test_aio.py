@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -146,18 +147,54 @@ def test_a_cancelled_task_leaves_the_others_alone(model: AgentModel) -> None:
     run(promise, model)
 
 
-def test_every_public_name_has_its_awaited_twin() -> None:
-    """What the synchronous classes offer, the asynchronous ones do, so that code can be moved by adding `await`."""
-    from agentmodel import Recorder, Repository
-    from agentmodel.aio import AsyncRepository
+def test_each_event_loop_writes_its_own_records(model: AgentModel) -> None:
+    """A recorder that one loop left in the middle of a write records in the next loop, and in two at once."""
+    counting = Counting(model.recorder)
+    recorder = AsyncRecorder(counting)  # type: ignore[arg-type]  # a double that counts
 
-    own = {
-        "Recorder": {"open", "continued", "tool_name", "known_tool_name"},
-        "Repository": {"agents_by_score", "changed"},
-    }
-    own["AgentModel"] = {"drainer", "warehouse"}
+    async def leave() -> None:
+        abandoned = asyncio.create_task(recorder.record(execution(0)))
+        await asyncio.to_thread(counting.began.wait, 30)
+        abandoned.cancel()
+        counting.go.set()
 
-    for sync, awaited in ((AgentModel, AsyncAgentModel), (Recorder, AsyncRecorder), (Repository, AsyncRepository)):
-        names = {name for name in vars(sync) if not name.startswith("_")}
+    async def record(number: int) -> str:
+        return (await recorder.record(execution(number))).entity.tool_id
 
-        assert set() == names - set(vars(awaited)) - own[sync.__name__]
+    asyncio.run(leave())
+    with ThreadPoolExecutor(2) as loops:
+        recorded = list(loops.map(lambda number: asyncio.run(record(number)), (1, 2, 3, 4)))
+
+    assert ["TL001", "TL002", "TL003", "TL004"] == recorded
+
+
+def test_one_model_is_used_from_several_loops_at_once(model: AgentModel) -> None:
+    """Sessions, guarded tools, questions and plans of one model in four loops at once: each finishes with its own."""
+    shared = AsyncAgentModel(model)
+
+    @shared.tool(agent="finder")
+    async def search(q: str) -> str:
+        return q
+
+    async def use(name: str) -> tuple[str, str, str]:
+        async with shared.session(f"USR{name}", "find it", category="search") as session:
+            found = await asyncio.gather(*(search(name) for _ in range(20)))
+            asked = await shared.reviews.ask(session.user_id, session.session_id, name)
+            which = shared.reviews.reference(asked)
+            waiting = asyncio.create_task(shared.reviews.wait(which, timeout=60))
+            await shared.reviews.decide(which, "approve", by="ada")
+            await waiting
+        plan = await shared.suggest(f"USR{name}", category="search")
+        return found[-1], (await shared.reviews.get(which)).question, plan.user_id
+
+    with ThreadPoolExecutor(4) as loops:
+        outcomes = list(loops.map(lambda name: asyncio.run(asyncio.wait_for(use(name), 120)), "abcd"))
+    model.drain()
+    kept = [
+        len(model.repository.session_history(f"USR{name}", session.session_id).executions)
+        for name in "abcd"
+        for session in model.repository.sessions(f"USR{name}")
+    ]
+
+    assert [(name, name, f"USR{name}") for name in "abcd"] == outcomes
+    assert [20, 20, 20, 20] == kept

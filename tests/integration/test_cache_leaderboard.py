@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agentmodel.cache.client import Valkey
 from agentmodel.cache.leaderboard import Leaderboard
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import ValidationError
 
@@ -71,7 +71,7 @@ def test_older_run_is_refused(board: Leaderboard, valkey: Valkey) -> None:
 
     assert not board.replace(D, {"B": 2.0}, 9)
     assert [("A", 1.0)] == board.top(D, 3)
-    assert 2 == valkey.one(("DBSIZE",))
+    assert 2 == valkey.execute(("DBSIZE",))
 
 
 def test_same_run_again(board: Leaderboard, valkey: Valkey) -> None:
@@ -79,7 +79,7 @@ def test_same_run_again(board: Leaderboard, valkey: Valkey) -> None:
     board.replace(D, {"A": 1.0}, 10)
 
     assert board.replace(D, {"A": 1.0}, 10)
-    assert -1 == valkey.one(("TTL", "am:lb:{DMN001}"))
+    assert -1 == valkey.execute(("TTL", "am:lb:{DMN001}"))
 
 
 def test_no_reader_sees_half(valkey: Valkey, board: Leaderboard) -> None:

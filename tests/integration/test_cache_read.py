@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item
-from agentmodel.cache.read import Counts, Page, ReadThrough
+from agentmodel.cache._item_codec import Item
+from agentmodel.cache.read_through import CachedPage, Counts, ReadThrough
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import TableUnavailable
 
@@ -32,7 +32,7 @@ def never() -> Any:
 
 class Clock:
     def __init__(self, valkey: Valkey) -> None:
-        self.now = float(valkey.one(("TIME",))[0])
+        self.now = float(valkey.execute(("TIME",))[0])
 
     def __call__(self) -> float:
         return self.now
@@ -140,7 +140,7 @@ class TestItem:
     @pytest.mark.parametrize("damage", [b"", b"x", b"0" * 34 + b"junk", b"0" * 20 + b"P" + b"9" * 13 + b"junk"])
     def test_damaged_value(self, cache: ReadThrough, valkey: Valkey, damage: bytes) -> None:
         """A value that does not decode is dropped and loaded again."""
-        valkey.one(("SET", "am:r:{agent:AGT001}", damage))
+        valkey.execute(("SET", "am:r:{agent:AGT001}", damage))
 
         assert (item("a"), 1) == cache.item(NAME, lambda: (item("a"), 1))
         assert (item("a"), 1) == cache.item(NAME, never)
@@ -149,27 +149,27 @@ class TestItem:
 class TestPage:
     def test_page(self, cache: ReadThrough) -> None:
         """A page comes back with its items in their order and its last key."""
-        page = Page((item("b"), item("a")), {"PK": {"S": "x"}})
+        page = CachedPage((item("b"), item("a")), {"PK": {"S": "x"}})
 
         assert page == cache.page("agents:DMN001", lambda: page)
         assert page == cache.page("agents:DMN001", never)
 
     def test_empty_page(self, cache: ReadThrough) -> None:
         """A page without items is a page."""
-        cache.page("agents:DMN001", lambda: Page(()))
+        cache.page("agents:DMN001", lambda: CachedPage(()))
 
-        assert Page(()) == cache.page("agents:DMN001", never)
+        assert CachedPage(()) == cache.page("agents:DMN001", never)
 
     def test_expired_items_are_left_out(self, cache: ReadThrough, clock: Clock) -> None:
         """A page never shows an item whose time has come, whether loaded or near."""
         end = int(clock.now) + 2
-        page = Page((item("a", expires=end), item("b"), item("old", expires=1)))
+        page = CachedPage((item("a", expires=end), item("b"), item("old", expires=1)))
 
-        assert Page(page.items[:2]) == cache.page("p:1", lambda: page)
+        assert CachedPage(page.items[:2]) == cache.page("p:1", lambda: page)
 
         clock.now += 2
 
-        assert Page(page.items[1:2]) == cache.page("p:1", lambda: page)
+        assert CachedPage(page.items[1:2]) == cache.page("p:1", lambda: page)
 
 
 class TestTime:
@@ -178,7 +178,7 @@ class TestTime:
         end = int(clock.now) + 2
         cache.item(NAME, lambda: (item(expires=end), 1))
 
-        assert end * 1000 >= valkey.one(("PEXPIRETIME", "am:r:{agent:AGT001}")) - 1000
+        assert end * 1000 >= valkey.execute(("PEXPIRETIME", "am:r:{agent:AGT001}")) - 1000
 
         clock.now += 2
 
@@ -277,7 +277,7 @@ class TestMany:
 
     def test_processes_share_one_load(self, valkey: Valkey, cache: ReadThrough) -> None:
         """Another process that misses meanwhile waits for the first one's load."""
-        with Valkey(valkey.settings) as own, ReadThrough(own, patience=20) as other, ThreadPoolExecutor(1) as pool:
+        with Valkey(valkey.settings) as own, ReadThrough(own, load_wait=20) as other, ThreadPoolExecutor(1) as pool:
             waiting: list[Any] = []
 
             def load() -> tuple[Item, int]:
@@ -290,8 +290,8 @@ class TestMany:
 
     def test_nobody_waits_for_ever(self, valkey: Valkey, cache: ReadThrough) -> None:
         """Where the other process died while loading, a reader loads by itself after its patience."""
-        valkey.one(("SET", "am:r:{agent:AGT001}:lock", "a dead one's", "PX", 60_000))
-        with ReadThrough(valkey, patience=0) as impatient:
+        valkey.execute(("SET", "am:r:{agent:AGT001}:lock", "a dead one's", "PX", 60_000))
+        with ReadThrough(valkey, load_wait=0) as impatient:
             assert (item("a"), 1) == impatient.item(NAME, lambda: (item("a"), 1))
 
 
@@ -299,10 +299,10 @@ class TestOutage:
     def test_reads_work(self, valkey: Valkey, cache: ReadThrough) -> None:
         """With Valkey down every read is answered by the table, without an error."""
         valkey.breaker._start = lambda _: None
-        valkey.breaker.failed("pulled the plug")
+        valkey.breaker.record_failure("pulled the plug")
 
         assert (item("a"), 1) == cache.item(NAME, lambda: (item("a"), 1))
-        assert Page((item("a"),)) == cache.page("p:1", lambda: Page((item("a"),)))
+        assert CachedPage((item("a"),)) == cache.page("p:1", lambda: CachedPage((item("a"),)))
         assert [1, 1] == [counts.unavailable for counts in cache.counts.values()]
 
     def test_what_was_written_meanwhile_is_read_after_it(self, valkey: Valkey, cache: ReadThrough) -> None:
@@ -310,10 +310,10 @@ class TestOutage:
         cache.put("agent:A", item("old"), 1)
         cache.put("agent:B", item("old"), 1)
         valkey.breaker._start = lambda _: None
-        valkey.breaker.failed("pulled the plug")
+        valkey.breaker.record_failure("pulled the plug")
         cache.put("agent:A", item("new"), 2)
         cache.invalidate(["agent:B"])
-        valkey.breaker._ask()
+        valkey.breaker._run_probe()
 
         assert (item("new"), 2) == cache.item("agent:A", lambda: (item("new"), 2))
         assert (item("new"), 2) == cache.item("agent:B", lambda: (item("new"), 2))

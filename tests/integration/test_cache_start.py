@@ -31,7 +31,7 @@ def test_a_server_that_evicts_the_journal_is_refused(settings: Settings, server:
     server.config_set("maxmemory-policy", "allkeys-lru")
     with AgentModel(settings) as model:
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match="allkeys-lru, which throws undrained writes away"):
+            with pytest.raises(ConfigurationError, match="allkeys-lru, which may evict undrained writes"):
                 level(model)
         server.config_set("maxmemory-policy", "volatile-lru")
 
@@ -69,13 +69,13 @@ def test_a_server_met_after_an_outage_loses_no_record(
         model.table.create()
         before = level(model)
         assert model._valkey is not None
-        model._valkey.breaker.failed("it restarts, with another configuration")
+        model._valkey.breaker.record_failure("it restarts, with another configuration")
         server.config_set("maxmemory-policy", "allkeys-lru")
-        model._valkey.breaker._ask()
+        model._valkey.breaker._run_probe()
         meanwhile = [level(model, 2), level(model, 3)]
-        model._valkey.breaker.failed("it restarts again")
+        model._valkey.breaker.record_failure("it restarts again")
         server.config_set("maxmemory-policy", "noeviction")
-        model._valkey.breaker._ask()
+        model._valkey.breaker._run_probe()
 
         assert ("valkey", ["dynamodb", "dynamodb"], "valkey") == (before, meanwhile, level(model, 4))
         assert 1 == sum(message.startswith("valkey.refused: ") for message in caplog.messages)
@@ -101,5 +101,5 @@ def test_a_model_asks_for_its_token(settings: Settings, server: Any) -> None:
         assert model._valkey is not None
 
         assert "valkey" == level(model)
-        assert b"app" == model._valkey.one(("ACL", "WHOAMI"))
+        assert b"app" == model._valkey.execute(("ACL", "WHOAMI"))
     server.execute_command("ACL", "DELUSER", "app")

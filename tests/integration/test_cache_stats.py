@@ -10,7 +10,7 @@ import pytest
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool
 from agentmodel.access.patterns import PATTERNS
 from agentmodel.aio import AsyncAgentModel
-from agentmodel.cache.read import Counts
+from agentmodel.cache.read_through import Counts
 from agentmodel.cache.stats import CacheStats
 
 
@@ -62,8 +62,8 @@ def test_every_pattern_is_counted(model: AgentModel) -> None:
 
 def test_a_published_ranking_is_a_hit(model: AgentModel) -> None:
     """The ranking of a publish counts as a hit of its pattern."""
-    assert model._near is not None
-    model._near.leaderboard.replace("DMN001", {"AGT001": 1.0}, 1)
+    assert model._caches is not None
+    model._caches.leaderboard.replace("DMN001", {"AGT001": 1.0}, 1)
     model.repository.top_agents("DMN001")
 
     assert Counts(hits=1) == stats(model).patterns["top_agents"]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agentmodel.cache.client import Valkey
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 
@@ -108,26 +108,26 @@ def settings(url: str) -> Settings:
 def test_trusted(door: str, certificate: tuple[Path, Path]) -> None:
     """A server whose certificate is trusted is reached over TLS."""
     with Valkey(settings(f"valkeys://{door}/0?ssl_ca_certs={certificate[0]}")) as valkey:
-        assert [b"v"] == valkey.call([("SET", "k", "v"), ("GET", "k")])[1:]
+        assert [b"v"] == valkey.execute_many([("SET", "k", "v"), ("GET", "k")])[1:]
 
 
 def test_untrusted(door: str) -> None:
     """A certificate that nobody vouches for is refused, with the reason."""
     with Valkey(settings(f"valkeys://{door}/0")) as valkey, pytest.raises(CacheUnavailable, match=r"(?i)certificate"):
-        valkey.one(("PING",))
+        valkey.execute(("PING",))
 
 
 def test_token(door: str, certificate: tuple[Path, Path], valkey_url: str) -> None:
     """User and password come from a callback, which is asked anew for each connection: an old token is not kept."""
     with Valkey(settings(valkey_url)) as admin:
-        admin.one(("ACL", "SETUSER", "app", "reset", "on", ">first", "~*", "+@all"))
+        admin.execute(("ACL", "SETUSER", "app", "reset", "on", ">first", "~*", "+@all"))
         tokens = iter(["first", "second"])
         url = f"valkeys://{door}/0?ssl_ca_certs={certificate[0]}"
         with Valkey(settings(url), credentials=lambda: ("app", next(tokens))) as valkey:
-            assert b"app" == valkey.one(("ACL", "WHOAMI"))
+            assert b"app" == valkey.execute(("ACL", "WHOAMI"))
 
-            admin.one(("ACL", "SETUSER", "app", "resetpass", ">second"))
-            admin.one(("CLIENT", "KILL", "USER", "app"))
+            admin.execute(("ACL", "SETUSER", "app", "resetpass", ">second"))
+            admin.execute(("CLIENT", "KILL", "USER", "app"))
 
-            assert b"app" == valkey.one(("ACL", "WHOAMI"))
-        admin.one(("ACL", "DELUSER", "app"))
+            assert b"app" == valkey.execute(("ACL", "WHOAMI"))
+        admin.execute(("ACL", "DELUSER", "app"))

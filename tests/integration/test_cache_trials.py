@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item, version_of
-from agentmodel.cache.drain import Drainer
+from agentmodel.cache._item_codec import Item, version_of
+from agentmodel.cache.drainer import Drainer
 from agentmodel.cache.journal import Entry, Journal
-from agentmodel.cache.recent import Recent
+from agentmodel.cache.user_cache import UserCache
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 from tests.integration.test_cache_faults import (
@@ -56,13 +56,13 @@ def cut_off(url: str, folder: Path, seed: int, mutant: str = "") -> list[Any]:
     proxy = Proxy(port)
     quick = Settings(valkey_url=f"valkey://127.0.0.1:{proxy.port}", valkey_timeout=0.05, valkey_connect_timeout=0.05)
     with Valkey(settings(url)) as direct, Valkey(quick) as valkey, contextlib.closing(proxy):
-        direct.one(("FLUSHALL",))
+        direct.execute(("FLUSHALL",))
         valkey.breaker._start = lambda _: None  # the trial probes itself
         trial = Trial(valkey, seed)
 
         def mended() -> None:
             proxy.fault("")
-            valkey.breaker._ask()
+            valkey.breaker._run_probe()
 
         with Drainer(valkey, table, idle=0, shards=4, workers=1, deliveries=MANY) as drainer:
             for _ in range(40):
@@ -107,7 +107,7 @@ def poisoned(url: str, folder: Path, forker: Forker, seed: int, mutant: str = ""
     path = folder / f"{mutant}{seed}.db"
     table = SqliteTable(path)
     with Valkey(settings(url)) as valkey:
-        valkey.one(("FLUSHALL",))
+        valkey.execute(("FLUSHALL",))
         trial = Trial(valkey, seed)
         trial.record(trial.random.randrange(5, 40))
         trial.clock += 1
@@ -163,13 +163,13 @@ class Memory:
 
 def crowded(valkey: Valkey, seed: int, *, overlay_with_ttl: bool = False) -> tuple[list[Any], int, int]:
     """One trial at the server's limit of memory: what is missing, reads that missed something, and keys evicted."""
-    valkey.one(("FLUSHALL",))
-    trial, table, recent, missed = Trial(valkey, seed), Memory(), Recent(valkey, shards=4), 0
+    valkey.execute(("FLUSHALL",))
+    trial, table, user_cache, missed = Trial(valkey, seed), Memory(), UserCache(valkey, shards=4), 0
     for number in range(300):
-        valkey.one(("SET", f"filler:{number}", "x" * 1000, "EX", 10_000))
-    used, evicted = (int(valkey.one(("INFO",))[name]) for name in ("used_memory", "evicted_keys"))
+        valkey.execute(("SET", f"filler:{number}", "x" * 1000, "EX", 10_000))
+    used, evicted = (int(valkey.execute(("INFO",))[name]) for name in ("used_memory", "evicted_keys"))
     policy = trial.random.choice(("volatile-lru", "volatile-random", "volatile-ttl"))
-    valkey.call([("CONFIG", "SET", "maxmemory-policy", policy), ("CONFIG", "SET", "maxmemory", used)])
+    valkey.execute_many([("CONFIG", "SET", "maxmemory-policy", policy), ("CONFIG", "SET", "maxmemory", used)])
     with Drainer(valkey, table, idle=0, shards=4, workers=1) as drainer:
         for _ in range(150):
             entry = trial.entry()
@@ -178,22 +178,23 @@ def crowded(valkey: Valkey, seed: int, *, overlay_with_ttl: bool = False) -> tup
                 trial.journal.append([entry])
             except CacheUnavailable:  # nothing is left to evict: straight to the table, as a recorder does
                 table.put_newer(entry.item, entry.version)
-                recent.wrote(entry.owner, [entry.item])
+                user_cache.put(entry.owner, [entry.item])
             trial.acknowledged(entry)
             if overlay_with_ttl:
-                for key in valkey.one(("KEYS", "am:*:p:*")):
-                    valkey.one(("EXPIRE", key, 1000))
+                for key in valkey.execute(("KEYS", "am:*:p:*")):
+                    valkey.execute(("EXPIRE", key, 1000))
             if trial.random.random() < 0.05:
                 drainer.drain()
             owner = f"USR{trial.random.randrange(8)}"
             read = {
-                one["SK"]["S"]: version_of(one) for one in recent.partition(owner, owner, partial(table.load, owner))
+                one["SK"]["S"]: version_of(one)
+                for one in user_cache.partition(owner, owner, partial(table.load, owner)).found
             }
             missed += read != {sk: version for (pk, sk), version in trial.acked.items() if pk == owner}
         while drainer.drain().written:
             pass
-    gone = int(valkey.one(("INFO",))["evicted_keys"]) - evicted
-    valkey.call([("CONFIG", "SET", "maxmemory", 0), ("CONFIG", "SET", "maxmemory-policy", "noeviction")])
+    gone = int(valkey.execute(("INFO",))["evicted_keys"]) - evicted
+    valkey.execute_many([("CONFIG", "SET", "maxmemory", 0), ("CONFIG", "SET", "maxmemory-policy", "noeviction")])
     there = {key: version_of(one) for key, one in table.items.items()}
     return [key for key, version in trial.acked.items() if there.get(key) != version], missed, gone
 
@@ -203,7 +204,7 @@ class TestEviction:
     def valkey(self, valkey_url: str) -> Iterator[Valkey]:
         with Valkey(settings(valkey_url)) as made:
             yield made
-            made.call([("CONFIG", "SET", "maxmemory", 0), ("CONFIG", "SET", "maxmemory-policy", "noeviction")])
+            made.execute_many([("CONFIG", "SET", "maxmemory", 0), ("CONFIG", "SET", "maxmemory-policy", "noeviction")])
 
     def test_nothing_is_lost(self, valkey: Valkey) -> None:
         """A server that evicts all it may loses no record, and no read misses one."""
@@ -224,10 +225,10 @@ class TestEviction:
 
 
 class TestReadYourWrites:
-    def missed(self, url: str, recent_of: Callable[[Valkey], Recent]) -> int:
+    def missed(self, url: str, recent_of: Callable[[Valkey], UserCache]) -> int:
         """How many reads lack something that was acknowledged before they began, while a drainer drains."""
         with Valkey(settings(url)) as valkey:
-            journal, recent, there, missed = Journal(valkey), recent_of(valkey), {}, 0
+            journal, user_cache, there, missed = Journal(valkey), recent_of(valkey), {}, 0
 
             class Memory:
                 def put_many(self, items: Sequence[Item]) -> list[Item]:
@@ -244,20 +245,22 @@ class TestReadYourWrites:
                     if number % 7 == 3:
                         drainer.drain()
                     if number % 11 == 5:
-                        recent.forget("USR1", "USR1")
-                    missed += len(recent.partition("USR1", "USR1", lambda: list(there.values()))) != number + 1
+                        user_cache.invalidate("USR1", "USR1")
+                    missed += (
+                        len(user_cache.partition("USR1", "USR1", lambda: list(there.values())).found) != number + 1
+                    )
             return missed
 
     def test_own_writes_are_read(self, valkey_url: str) -> None:
         """Every read holds all that was acknowledged before it."""
-        assert 0 == self.missed(valkey_url, Recent)
+        assert 0 == self.missed(valkey_url, UserCache)
 
     def test_mutant_without_overlay_is_caught(self, valkey_url: str) -> None:
         """The same reads lack records when the overlay is left out."""
 
-        def blind(valkey: Valkey) -> Recent:
-            made = Recent(valkey)
-            whole = valkey.call
+        def blind(valkey: Valkey) -> UserCache:
+            made = UserCache(valkey)
+            whole = valkey.execute_many
 
             def call(commands: Any) -> Any:
                 replies = whole(commands)
@@ -265,7 +268,7 @@ class TestReadYourWrites:
                     replies[0] = {}
                 return replies
 
-            valkey.call = call  # type: ignore[method-assign]  # the mutant
+            valkey.execute_many = call  # type: ignore[method-assign]  # the mutant
             return made
 
         assert self.missed(valkey_url, blind)

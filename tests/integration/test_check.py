@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from agentmodel import keys
-from agentmodel.access.check import ENTITIES, check_declarations, check_items, check_table, mend, summary
-from agentmodel.access.patterns import PATTERNS, Pattern
+from agentmodel.access.patterns import PATTERNS, AccessPattern
+from agentmodel.cli._doctor import _ENTITIES, check_declarations, check_items, check_table, repair, summary
 from agentmodel.config import Settings
-from agentmodel.dynamo.attributes import Attr, identifier, number, text
+from agentmodel.dynamo._attribute import Attr
+from agentmodel.dynamo._specifiers import identifier, number, text
 from agentmodel.dynamo.entity import Entity, key
 from agentmodel.dynamo.models import Agent, Domain, Tool, ToolExecution
 from agentmodel.dynamo.table import Table
@@ -47,13 +48,13 @@ class TestDeclarations:
 
         (problem,) = check_declarations((Agent, Robot), patterns=())
 
-        assert ("D101", "Agent and Robot") == (problem.code, problem.place)
+        assert ("D101", "Agent and Robot") == (problem.code, problem.location)
 
     def test_a_pattern_that_reads_a_neighbour_is_named(self) -> None:
         """A pattern over a whole agent's partition says that tools and the agent itself are in it."""
-        wide = Pattern(9, "everything", None, keys.AGENT, None, False, (Tool,), False, "page")
+        wide = AccessPattern(9, "everything", None, keys.AGENT, None, False, (Tool,), False, "page")
 
-        problems = check_declarations(ENTITIES, patterns=(*PATTERNS, wide))
+        problems = check_declarations(_ENTITIES, patterns=(*PATTERNS, wide))
 
         assert ["D102"] == [p.code for p in problems]
         assert "Agent" in problems[0].reason
@@ -65,7 +66,7 @@ class TestDeclarations:
             region_id: Attr[str] = identifier("RGN")
             name: Attr[str] = text("RegionNM")
 
-            partition = key(keys.KeyFormat("region", keys.Identifier("region_id", "RGN"), limit=2048), region_id)
+            partition = key(keys.KeyFormat("region", keys._IdentifierPart("region_id", "RGN"), limit=2048), region_id)
             sort = key(keys.METADATA)
             index_partition = key(keys.DOMAINS)
             index_sort = key(keys.TEXT, name)
@@ -79,7 +80,7 @@ class TestDeclarations:
             sized_id: Attr[str] = identifier("SZD")
             size: Attr[int] = number("Description")
 
-            partition = key(keys.KeyFormat("sized", keys.Identifier("sized_id", "SZD"), limit=2048), sized_id)
+            partition = key(keys.KeyFormat("sized", keys._IdentifierPart("sized_id", "SZD"), limit=2048), sized_id)
             sort = key(keys.METADATA)
 
         (problem,) = check_declarations((Domain, Sized), patterns=())
@@ -153,7 +154,7 @@ class TestItems:
         (problem,) = check_items(table)
 
         assert "I303" == problem.code
-        assert mend(table, problem)
+        assert repair(table, problem)
         assert [] == list(check_items(table))
         stored = table.get_item(Agent.at("AGT001"))
         assert stored is not None
@@ -167,7 +168,7 @@ class TestItems:
         (problem,) = check_items(table)
 
         assert ("I303", f"{name} is missing") == (problem.code, problem.reason)
-        assert mend(table, problem)
+        assert repair(table, problem)
         assert [item] == list(table.scan())
 
     def test_a_retry_with_a_plain_number_is_moved(self, table: Table) -> None:
@@ -176,7 +177,7 @@ class TestItems:
         (problem,) = check_items(table)
 
         assert "I305" == problem.code
-        assert mend(table, problem)
+        assert repair(table, problem)
         moved = table.get(ToolExecution.at("USR001", "SESS1", "PRC001", "AGT001", "TL001", 2))
         assert moved is not None
         assert 2 == moved.attempt
@@ -189,7 +190,7 @@ class TestItems:
         problems = list(check_items(table))
 
         assert {"I301": 1, "I302": 1} == summary(problems)
-        assert [False, False] == [mend(table, problem) for problem in problems]
+        assert [False, False] == [repair(table, problem) for problem in problems]
         assert 2 == len(list(table.scan()))
 
     def test_what_was_written_in_between_is_kept(self, table: Table) -> None:
@@ -198,9 +199,9 @@ class TestItems:
         (problem,) = check_items(table)
         _store(table, AGENT | {"Description": {"S": "newer"}})
 
-        assert mend(table, problem)
+        assert repair(table, problem)
         assert {"S": "newer"} == next(table.scan())["Description"]
-        assert not mend(table, problem)
+        assert not repair(table, problem)
 
     def test_a_moved_item_that_was_changed_in_between_stays(self, table: Table) -> None:
         """An item is moved as it was looked at, or not at all."""
@@ -208,7 +209,7 @@ class TestItems:
         (problem,) = check_items(table)
         _store(table, RETRY | {"SuccYN": {"S": "N"}})
 
-        assert not mend(table, problem)
+        assert not repair(table, problem)
         assert [RETRY["SK"]] == [item["SK"] for item in table.scan()]
 
     def test_looking_can_be_continued(self, table: Table) -> None:
@@ -216,6 +217,6 @@ class TestItems:
         for place in range(5):
             _store(table, _item(f"ODD{place}", "ODD", "Odd"))
         seen: list[dict[str, Any]] = []
-        first = [p.place for p in check_items(table, progress=lambda _, last: seen.append(last))]
+        first = [p.location for p in check_items(table, progress=lambda _, last: seen.append(last))]
 
-        assert first[3:] == [problem.place for problem in check_items(table, start=seen[2])]
+        assert first[3:] == [problem.location for problem in check_items(table, start=seen[2])]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentmodel.access.check import mend
 from agentmodel.cli import main
+from agentmodel.cli._doctor import repair
 from agentmodel.config import Settings
 from agentmodel.dynamo.table import Table
 
@@ -44,20 +44,20 @@ def _store(table: Table, *items: dict[str, Any]) -> None:
         table.call("PutItem", TableName=table.name, Item=item)
 
 
-def test_check_shows_and_fix_mends(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --fix nothing is written; with it what was shown is mended, and then nothing is left."""
+def test_check_shows_and_fix_repairs(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --fix nothing is written; with it what was shown is repaired, and then nothing is left."""
     _store(table, _agent(60), _agent(40))
 
     assert 1 == main(["check"])
     assert 2 == capsys.readouterr().out.count("I303 item AGT0")
     assert {"S": "AGTSCORE#60"} in [item["GSI1_SK"] for item in table.scan()]
     assert 0 == main(["check", "--fix"])
-    assert "2 mended" in capsys.readouterr().out
+    assert "repaired: 2." in capsys.readouterr().out
     assert 0 == main(["check"])
 
 
-def test_what_cannot_be_mended_keeps_the_exit_code(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unreadable item is told, with --fix too; an unknown kind alone is no failure."""
+def test_what_cannot_be_repaired_keeps_the_exit_code(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unreadable item makes the check fail, with --fix too; an unknown kind alone does not."""
     odd = {"PK": {"S": "ODD"}, "SK": {"S": "ODD"}, "EntityType": {"S": "Odd"}}
     _store(table, odd)
 
@@ -67,32 +67,32 @@ def test_what_cannot_be_mended_keeps_the_exit_code(table: Table, capsys: pytest.
     assert 1 == main(["check", "--fix"])
 
 
-@pytest.mark.parametrize("mended", [0, 1, 2])
+@pytest.mark.parametrize("repaired", [0, 1, 2])
 @pytest.mark.parametrize("at_once", [1, 2, 500])
 def test_a_check_goes_on_where_it_was_stopped(
-    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, at_once: int, mended: int
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, at_once: int, repaired: int
 ) -> None:
-    """Stopped anywhere, a check tells how to go on, and that mends all that was left; an altered token is refused."""
+    """Stopped anywhere, a check prints how to continue; that repairs all that was left, and a changed token is wrong use."""
     fine = {"PK": {"S": "USR001"}, "SK": {"S": "METADATA"}, "EntityType": {"S": "UserInfo"}, "UserNM": {"S": "x"}}
     _store(table, fine, *(_agent(number) for number in range(1, 4)))
     calls = []
 
     def interrupted(*given: Any) -> bool:
         calls.append(given)
-        if len(calls) > mended:
+        if len(calls) > repaired:
             raise KeyboardInterrupt
-        return mend(*given)
+        return repair(*given)
 
     monkeypatch.setattr("agentmodel.cli._check._AT_ONCE", at_once)
     with monkeypatch.context() as patched:
-        patched.setattr("agentmodel.cli._check.mend", interrupted)
+        patched.setattr("agentmodel.cli._check.repair", interrupted)
         assert 130 == main(["check", "--fix"])
-    told = capsys.readouterr().err
-    token = told.split("--start ")[1].split()[0] if "--start" in told else None
+    err = capsys.readouterr().err
+    token = err.split("--start ")[1].split()[0] if "--start" in err else None
 
-    assert token is not None or "run it again" in told
+    assert token is not None or "Run it again" in err
     assert 0 == main(["check", "--fix", *(["--start", token] if token else [])])
-    assert f"{3 - mended} mended" in capsys.readouterr().out
+    assert f"repaired: {3 - repaired}." in capsys.readouterr().out
     assert 0 == main(["check"])
     if token is not None:
         assert 2 == main(["check", "--start", f"{token[:-1]}!"])

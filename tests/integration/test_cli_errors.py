@@ -55,11 +55,12 @@ def environment(settings: Settings) -> dict[str, str]:
 WRONG_USE = {
     "an id with a number sign": (["suggest", "USR#1", "--category", "c"], "USER", "'#'"),
     "an id with a blank": (["history", "USR 1"], "USER", "' '"),
-    "an id of something else": (["history", "AGT001"], "USER", "USR001"),
+    "a name with a line end": (["history", "mina\n"], "USER", "control characters"),
+    "an id with a line end": (["erase", "--yes", "USR1\n"], "USER", "U+000A"),
     "a session that is no session": (["history", "USR001", "S1"], "session_id", "SESS"),
-    "nothing to plan for": (["suggest", "USR001"], "category", "give a category"),
+    "nothing to plan for": (["suggest", "USR001"], "category", "must be given, or a request"),
     "a domain that is no domain": (["agents", "--domain", "cafes"], "--domain", "DMN001"),
-    "a naive time": (["refresh", "--as-of", "2025-06-14T10:00:00"], "--as-of", "no zone"),
+    "a naive time": (["refresh", "--as-of", "2025-06-14T10:00:00"], "--as-of", "no offset"),
     "no time": (["publish", "--as-of", "yesterday"], "--as-of", "2025-06-14"),
     "a missing file": (["import", "nowhere.jsonl"], "nowhere.jsonl", "No such file"),
     "an unknown time zone": (["import", "calls.jsonl", "--timezone", "Mars"], "Mars", "Asia/Seoul"),
@@ -101,7 +102,7 @@ def test_a_file_that_is_not_gzip_is_named(
     path.write_text(json.dumps(LINE), encoding="utf-8")
     for command in (["import", str(path)], ["demo", "--traces", str(path)]):
         assert 2 == main(command)
-        assert "is named .gz but is not gzip" in capsys.readouterr().err
+        assert "must be gzip, because its name ends in .gz" in capsys.readouterr().err
 
 
 def test_bad_lines_of_a_file_are_no_wrong_use(
@@ -113,7 +114,7 @@ def test_bad_lines_of_a_file_are_no_wrong_use(
     assert 1 == main(["import", str(path), "--strict"])
     assert f"{path}, line 2: step" in capsys.readouterr().err
     assert 0 == main(["import", str(path)])
-    assert f"refused: {path}, line 2: step" in capsys.readouterr().err
+    assert f"not imported: {path}, line 2: step" in capsys.readouterr().err
     path.write_text("[]", encoding="utf-8")
     assert 1 == main(["import", str(path)])
     assert f"{path}, line 1" in capsys.readouterr().err
@@ -134,7 +135,7 @@ def test_what_is_not_there_is_exit_1(
 ) -> None:
     """An id that is one, but of nothing, is named."""
     assert 1 == main(arguments)
-    assert f"error: {told}\n" == capsys.readouterr().err
+    assert f"error: {told} (AM-301)\n" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["agents", "seed", "refresh", "stats", "table verify"])
@@ -167,6 +168,34 @@ def test_stores_that_do_not_answer_are_named(
     assert "/nowhere/at/all.duckdb" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("store", ["VALKEY_URL", "ENDPOINT", "WAREHOUSE_URL"])
+def test_stats_count_the_stores_that_answer(
+    store: str, reached: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away is named, with its breaker; the others are counted, and the exit code is 1."""
+    station, address = {
+        "VALKEY_URL": ("cache", "valkey://127.0.0.1:1"),
+        "ENDPOINT": ("dynamo", "http://127.0.0.1:1"),
+        "WAREHOUSE_URL": ("redshift", "duckdb:////nowhere.duckdb/at/all"),
+    }[store]
+    monkeypatch.setenv("AGENTMODEL_DYNAMODB_ATTEMPTS", "1")
+    monkeypatch.setenv(f"AGENTMODEL_{store}", address)
+    codes = main(["stats", "--json"]), main(["stats"])
+    said = capsys.readouterr()
+    counts = json.JSONDecoder().raw_decode(said.out)[0]
+    counted = {
+        "cache": counts["cache"].get("depth") == 0 and counts["cache"]["breaker"] == "closed",
+        "dynamo": counts["dynamo"]["items"] == 0 and counts["dynamo"]["breaker"] == "closed",
+        "redshift": counts["redshift"].get("landed") == 0,
+    }
+
+    assert (1, 1) == codes
+    assert [station] == list(counts["failed"]) == [name for name, well in counted.items() if not well]
+    assert {"cache": "open", "dynamo": "open", "redshift": None}[station] == counts[station].get("breaker")
+    assert 2 == said.err.count("error: ") == said.err.count(")\n")
+    assert counts["failed"][station] in said.err
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("VALKEY_URL", "http://here"), ("ENDPOINT", "here"), ("RANKING", "best"), ("SHARDS", "0"), ("TABLE", "a b")],
@@ -177,7 +206,7 @@ def test_a_setting_that_is_not_accepted_is_named(
     """A wrong setting is named by its variable, whatever the command."""
     monkeypatch.setenv(f"AGENTMODEL_{name}", value)
     assert 1 == main(["agents"])
-    assert capsys.readouterr().err.startswith(f"error: AGENTMODEL_{name}: ")
+    assert capsys.readouterr().err.startswith(f"error: AGENTMODEL_{name} ")
 
 
 def test_processes_end_with_the_same_codes(reached: Settings, tmp_path: Path) -> None:

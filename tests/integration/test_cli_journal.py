@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings
-from agentmodel.cache.client import Valkey
+from agentmodel.cache.valkey import Valkey
 from agentmodel.cli import main
 
 
@@ -56,7 +56,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 def letter(model: AgentModel, settings: Settings, capsys: pytest.CaptureFixture[str]) -> str:
     """The id of a dead letter, made of an entry that does not decode."""
     with Valkey(settings) as valkey:
-        valkey.one(("XADD", "am:{07}:j", "*", "k", "USR001", "m", "A", "i", "1", "x", "", "d", "damaged"))
+        valkey.execute(("XADD", "am:{07}:j", "*", "k", "USR001", "m", "A", "i", "1", "x", "", "d", "damaged"))
     assert 1 == said(capsys, "drain")["dead"]
     (found,) = said(capsys, "dead", "list")
     assert ("USR001", "A", "the entry does not decode") == (found["partition"], found["sort"], found["reason"])
@@ -113,7 +113,7 @@ def test_dead_letter_is_retried(letter: str, model: AgentModel, capsys: pytest.C
 def test_dead_letter_is_dropped(letter: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A dead letter that is dropped is gone."""
     assert 0 == main(["dead", "drop", letter])
-    assert f"{letter} is gone" in capsys.readouterr().out
+    assert f"{letter} is deleted" in capsys.readouterr().out
     assert [] == said(capsys, "dead", "list")
 
 
@@ -124,7 +124,7 @@ def test_dead_letters_for_people(letter: str, capsys: pytest.CaptureFixture[str]
     assert letter in out
     assert "the entry does not decode" in out
     assert 2 == main(["dead", "drop", "7"])
-    assert "give the id of a dead letter" in capsys.readouterr().err
+    assert "must be the id of a dead letter" in capsys.readouterr().err
 
 
 def test_stats_tell_the_journal(letter: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from agentmodel import AgentModel, Settings
 from agentmodel.cli import main
-from agentmodel.suggest.rankings import RANKINGS
+from agentmodel.suggest.evaluate import RANKINGS
 from tests.integration.suggest_world import catalogue, opened, run
 from tests.integration.test_cli_errors import environment
 
@@ -66,14 +66,14 @@ def test_rankings_are_compared_with_baselines(model: AgentModel, cli: Cli) -> No
     found = cli.json("evaluate")
     text = cli("evaluate", "--learn", "0.5")
 
-    assert (24, 14) == (found["runs"], found["learnt"])
+    assert (24, 14) == (found["runs"], found["training_runs"])
     assert set(RANKINGS) == {row["ranking"] for row in found["rankings"]}
     assert all(row["cases"] > 0 for row in found["rankings"])
     assert set(RANKINGS) == {row["ranking"] for row in found["uses"]}
     assert {"category", "category and agent", "every run"} == {row["scope"] for row in found["plans"]}
     assert {"evidence", "success share"} == set(found["calibration_error"])
     assert None is found["off_policy"]
-    assert "24 runs, 12 of them (50% of each domain) learnt from" in text
+    assert "24 runs; the first 12 (50% of each domain) were learned from" in text
     assert all(ranking in text for ranking in RANKINGS)
     assert "evidence is off by" in text
 
@@ -81,7 +81,7 @@ def test_rankings_are_compared_with_baselines(model: AgentModel, cli: Cli) -> No
 def test_other_ways_to_choose_are_valued(model: AgentModel, cli: Cli) -> None:
     """Suggestions that were taken and ended say what other choices would have been worth; without, that is said."""
     learn(cli)
-    assert "no suggestion was taken" in cli("evaluate", "--off-policy")
+    assert "No suggestion was followed" in cli("evaluate", "--off-policy")
     plan = model.suggest("USR001", domain_id="DMN001")
     with model.session("USR001", "a café", plan=plan) as session:
         with session.process("locate") as process, process.call(plan.agent_id or "", "TL001"):
@@ -97,10 +97,10 @@ def test_without_history_nothing_is_measured(model: AgentModel, cli: Cli) -> Non
     """An empty history is no failure: the commands say what is missing."""
     cli("refresh")
 
-    assert "no runs yet" in cli("evaluate")
+    assert "No run yet" in cli("evaluate")
     assert 0 == cli.json("evaluate")["runs"]
     assert [] == cli.json("savings")
-    assert "no call was answered" in cli("savings")
+    assert "No call was answered" in cli("savings")
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.5", "60", "nan", "most"])
@@ -121,7 +121,7 @@ def test_trace_files_are_replayed_without_a_store(cli: Cli, tmp_path: Path) -> N
 
     found = cli.json("evaluate", str(file))
 
-    assert (10, 6) == (found["runs"], found["learnt"])
+    assert (10, 6) == (found["runs"], found["training_runs"])
     assert {("category", 1.0, 1.0, 0.0), ("category and agent", 1.0, 1.0, 0.0), ("every run", 1.0, 1.0, 0.0)} == {
         (row["scope"], row["equal"], row["best_equal"], row["best_distance"]) for row in found["plans"]
     }
@@ -147,7 +147,7 @@ def test_savings_are_shown_as_measured(model: AgentModel, cli: Cli) -> None:
     learn(cli)
     (calls, _) = cli.json("savings")
     assert (2, None) == (calls["hits"], calls["saved"])
-    assert "fewer than two runs" in cli("savings")
+    assert "too few runs to compare" in cli("savings")
     worked(known=True)
     worked(known=False)
     learn(cli)
@@ -163,8 +163,8 @@ def test_tools_say_whether_they_fail_now(model: AgentModel, cli: Cli) -> None:
     for _ in range(25):
         run(model, tools=(1, 2))
     run(model, tools=(3,), failing=(3,), succeeded=False)
-    for _ in range(8):
-        run(model, tools=(2,), failing=(2,), succeeded=False)
+    for n in range(8):
+        run(model, f"USR00{1 + n % 2}", tools=(2,), failing=(2,), succeeded=False)
     learn(cli)
     rows = cli.json("tools")
     by_tool = {(row["agent_id"], row["tool_id"]): row for row in rows}
@@ -182,7 +182,7 @@ def test_tools_say_whether_they_fail_now(model: AgentModel, cli: Cli) -> None:
     assert ("agent 2", "locate", "closed", 0, None) == (
         unused["agent_name"], unused["tool_name"], unused["state"], unused["calls"], unused["error_rate"],
     )  # fmt: skip
-    assert "search of AGT001 is open: failing since" in text
+    assert "search of AGT001 is failing (circuit open) since" in text
     assert "format" in text
     assert "locate" not in text
 
@@ -192,7 +192,7 @@ def test_health_is_shown_without_a_warehouse(model: AgentModel, cli: Cli, monkey
     monkeypatch.delenv("AGENTMODEL_WAREHOUSE_URL")
 
     assert {("closed", 0)} == {(row["state"], row["calls"]) for row in cli.json("tools")}
-    assert "no tool failed" in cli("tools")
+    assert "No tool failed." in cli("tools")
 
 
 def test_tools_outside_the_catalogue_are_watched_too(model: AgentModel, cli: Cli) -> None:
@@ -214,8 +214,8 @@ def test_a_plan_is_printed_for_a_model(model: AgentModel, cli: Cli) -> None:
     english = cli(*asked, "--prompt", "en")
     both = cli.json(*asked, "--prompt", "ko")
 
-    assert english.startswith("This worked before for this user's requests of this kind.")
-    assert "1. step 1: locate" in english
+    assert english.startswith("This plan worked before for this user's requests of this kind.")
+    assert "1. `step 1`: `locate`" in english
     assert "own mapping" == both["source"]
     assert both["prompt"].startswith("이 사용자의 같은 종류 요청에서")
     assert both["prompt"].splitlines()[0] in cli(*asked, "--prompt", "ko")

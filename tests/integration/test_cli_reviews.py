@@ -84,8 +84,8 @@ def test_a_queue_is_listed(cli: Cli, ask: Callable[..., str]) -> None:
     assert f"{soon}\n  Refund?\n" in text
     assert 'TL002 of AGT001 with {"order": "W123", "items": [1, 2]}' in text
     assert "why: a large sum" in text
-    assert "more: --cursor" in text
-    assert "no open questions in queue nobody" in cli("list", "--queue", "nobody")
+    assert "There may be more: add --cursor" in text
+    assert "No question waits in queue 'nobody'." in cli("list", "--queue", "nobody")
 
 
 def test_expired_questions_do_not_hide_open_ones(model: AgentModel, cli: Cli, ask: Callable[..., str]) -> None:
@@ -97,7 +97,7 @@ def test_expired_questions_do_not_hide_open_ones(model: AgentModel, cli: Cli, as
 
     assert [asked] == [review["reference"] for review in cli.json("list", "--limit", "1")["reviews"]]
     assert {"expired": 3, "escalated": 0, "applied": 0} == cli.json("sweep")
-    assert "expired 0, escalated 0" in cli("sweep")
+    assert "Questions expired: 0, escalated: 0" in cli("sweep")
 
 
 def test_a_question_is_shown_exactly(cli: Cli, ask: Callable[..., str]) -> None:
@@ -110,8 +110,8 @@ def test_a_question_is_shown_exactly(cli: Cli, ask: Callable[..., str]) -> None:
     assert '"path": "a  b\\u001b[2J\\u202e"' in text
     assert "\x1b" not in text
     assert shown["arguments_hash"] in text
-    assert "may be answered: approve, edit, reject, respond" in text
-    assert "then it counts as reject" in text
+    assert "possible answers: approve, edit, reject, respond" in text
+    assert "without an answer it counts as reject" in text
     assert "asked" in text.partition("What happened")[2]
 
 
@@ -130,18 +130,18 @@ def test_questions_are_decided(model: AgentModel, cli: Cli, ask: Callable[..., s
     assert ({"order": "W124"}, True) == (two.arguments, two.permits)
     assert ("too risky", False) == (three.reason, three.permits)
     assert ("It is cancelled already.", False) == (four.response, four.permits)
-    assert "to call with instead: {\n" in cli("show", edited)
+    assert "arguments to call with instead: {\n" in cli("show", edited)
     assert [] == cli.json("list")["reviews"]
 
 
 def test_a_claim_keeps_others_out(cli: Cli, ask: Callable[..., str]) -> None:
     """Who claims a question decides it; it can be given back."""
     asked = ask()
-    assert "kept by kim until" in cli("claim", asked, *BY, "--minutes", "5")
-    assert "is kept by kim" in cli("approve", asked, "--by", "lee", code=1)
+    assert "claimed by kim until" in cli("claim", asked, *BY, "--minutes", "5")
+    assert "is claimed by kim" in cli("approve", asked, "--by", "lee", code=1)
     assert "pending" == cli.json("release", asked, *BY)["status"]
     assert "approved by lee" in cli("approve", asked, "--by", "lee")
-    assert "approved by lee already" in cli("approve", asked, *BY, code=1)
+    assert "is already approved by lee" in cli("approve", asked, *BY, code=1)
 
 
 def test_a_verdict_corrects_the_outcome(model: AgentModel, cli: Cli) -> None:
@@ -165,23 +165,23 @@ def test_after_the_deadline_nobody_answers(model: AgentModel, cli: Cli) -> None:
     review = longer_ago(model).ask("USR001", "SESS1", "Too late?", answer_within=timedelta(hours=1))
     asked = Reviews.reference(review)
 
-    assert "expired: nobody answered in time, it counts as reject" in cli("show", asked)
+    assert "expired: nobody answered in time, so it counts as reject" in cli("show", asked)
     assert "expired" == cli.json("show", asked)["status"]
-    assert "is expired already" in cli("approve", asked, *BY, code=1)
+    assert "is already expired" in cli("approve", asked, *BY, code=1)
 
 
 WRONG_USE = {
     "nobody": (["approve", "{}", "--by", " "], "--by"),
     "no name": (["approve", "{}"], "--by"),
     "a rejection without a reason": (["reject", "{}", *BY], "--reason"),
-    "an empty reason": (["reject", "{}", *BY, "--reason", ""], "says why"),
+    "an empty reason": (["reject", "{}", *BY, "--reason", ""], "must be given for a rejection"),
     "values that are no JSON": (["edit", "{}", *BY, "--values", "order=W1"], "--values"),
     "values that are no number": (["edit", "{}", *BY, "--values", "[NaN]"], "--values"),
     "an edit without values": (["edit", "{}", *BY], "--values"),
-    "values of nothing": (["edit", "{}", *BY, "--values", "null"], "arguments to call with"),
+    "values of nothing": (["edit", "{}", *BY, "--values", "null"], "arguments to call the tool with"),
     "other arguments": (["approve", "{}", *BY, "--hash", "0" * 64], "other arguments"),
     "a verdict that is none": (["verdict", "{}", "good", *BY], "correct, partly"),
-    "a verdict before": (["verdict", "{}", "wrong", *BY], "after a run"),
+    "a verdict before": (["verdict", "{}", "wrong", *BY], "must be `post`"),
     "a reference that is none": (["show", "SESS1"], "joined by slashes"),
     "a user that is none": (["show", "AGT001/SESS1/1"], "USR"),
     "no minutes": (["claim", "{}", *BY, "--minutes", "0"], "--minutes"),
@@ -219,4 +219,4 @@ def test_questions_that_cannot_be_read_are_told(
     out, err = capsys.readouterr()
 
     assert 1 == len(json.loads(out)["reviews"])
-    assert "left out, since they cannot be read: 1; `agentmodel check`" in err
+    assert "cannot be read: 1. Run `agentmodel check`" in err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agentmodel.cli import main
-from agentmodel.cli._model import resolved
+from agentmodel.cli._model import resolve_settings
 from agentmodel.client import AgentModel
 from agentmodel.embedded import find_stack
 
@@ -31,7 +31,7 @@ def up(folder: Path) -> Iterator[subprocess.Popen[str]]:
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                if line.startswith("ready"):
+                if line.startswith("Ready"):
                     break
             yield process
         finally:
@@ -54,11 +54,11 @@ def test_a_stack_runs_until_it_is_stopped_and_keeps_what_was_recorded(
     with up(folder) as process:
         assert 0 == main(["--dir", str(folder), "seed"])
         _second_up_is_refused(folder, process.pid, capsys)
-        with AgentModel.from_settings(resolved(folder)) as model, model.session("USR001", "a café") as session:
+        with AgentModel.from_settings(resolve_settings(folder)) as model, model.session("USR001", "a café") as session:
             pass
         code, out, err = stop(process, signal.SIGINT)
     assert (0, "") == (code, err)
-    assert "stopping: draining the journal" in out
+    assert "Stopping: draining the journal" in out
     assert find_stack(folder) is None
 
     with up(folder) as process:
@@ -85,7 +85,7 @@ def test_a_running_stack_drains_by_itself(tmp_path: Path) -> None:
     """While the stack runs, records reach the table without anybody's help."""
     folder = tmp_path / ".agentmodel"
     with up(folder) as process:
-        with AgentModel.from_settings(resolved(folder)) as model:
+        with AgentModel.from_settings(resolve_settings(folder)) as model:
             with model.session("USR001", "a café") as session:
                 pass
             assert model.journal is not None

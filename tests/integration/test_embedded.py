@@ -25,6 +25,8 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from agentmodel import AgentModel, Domain
+from agentmodel._process import SIGTERM_STATUS
 from agentmodel.config import Settings
 from agentmodel.embedded import DynamoServer, Engines, ValkeyServer, find_stack
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
@@ -128,7 +130,7 @@ def test_closing_twice_and_starting_again_is_fine() -> None:
         table.create_table(**TABLE)
     engines.close()
     engines.close()
-    with pytest.raises(ConfigurationError, match="do not run"):
+    with pytest.raises(ConfigurationError, match="are not running"):
         _ = engines.settings
 
     with engines, dynamodb(engines.settings) as table:
@@ -339,6 +341,32 @@ def another_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]
             process.kill()
 
 
+RECORD = """
+import sys
+from agentmodel import AgentModel
+from agentmodel.integrations._tracking.tracker import Tracker
+
+model = AgentModel.local(sys.argv[1])
+with model.session("USRdrained", "first"):
+    pass
+model.drain()
+with model.session("USRrecorded", "second"):
+    pass
+run = Tracker(model).run("thread", user="tracked")
+run.end("c1", run.start("c1", agent="finder", tool="search"), status="ok")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def connected(url: str) -> Iterator[socket.socket]:
+    """A connection to a server, on which reading returns when the server is gone."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
+        yield connection
+
+
 class TestEndings:
     """However the stack's process ends, the next one starts clean."""
 
@@ -353,20 +381,59 @@ class TestEndings:
         assert not answers(url)
         assert find_stack(folder) is None
 
-    def test_a_killed_stack_is_ignored_and_its_valkey_stopped(self, folder: Path) -> None:
-        """What a killed process left behind counts as no stack; the next start stops its Valkey and takes over."""
-        with another_process(folder) as (process, url):
+    @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+    def test_valkey_ends_with_its_process(self, folder: Path, sign: signal.Signals) -> None:
+        """However the process of a stack ends, its Valkey ends too, and the folder can be used again."""
+        with another_process(folder) as (process, url), connected(url) as connection:
             running = find_stack(folder)
-            process.kill()
-            process.wait(30)
+            process.send_signal(sign)
+            code = process.wait(30)
+            end = connection.recv(1)  # waits for the server's end
 
         assert running is not None
-        assert answers(url)
+        assert {signal.SIGTERM: SIGTERM_STATUS, signal.SIGKILL: -9}[sign] == code
+        assert b"" == end
         assert find_stack(folder) is None
         with Engines(folder) as engines:
-            assert not answers(url)
-            assert find_stack(folder) is not None
             assert answers(engines.settings.valkey_url)
+
+    def test_sigterm_keeps_what_was_recorded_and_drained(self, folder: Path) -> None:
+        """After SIGTERM the folder has what a recorder, a tracker and a drain were told, and the process is gone."""
+        with subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", RECORD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.terminate()
+            code = process.wait(60)
+        with AgentModel.local(folder) as model:
+            drained = model.repository.sessions("USRdrained").items
+            model.drain()
+            recorded = model.repository.sessions("USRrecorded").items
+            tracked = model.repository.sessions("USRtracked").items
+
+        assert SIGTERM_STATUS == code
+        assert [1, 1, 1] == [len(drained), len(recorded), len(tracked)]
+
+    @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "lambda *_: print('mine', flush=True)"])
+    def test_a_handler_of_the_application_stays(self, handler: str) -> None:
+        """Where the application has decided about SIGTERM, engines and recorders leave that as it is."""
+        code = f"import signal; signal.signal(signal.SIGTERM, {handler}); before = signal.getsignal(signal.SIGTERM)"
+        code += "\nfrom agentmodel.embedded import Engines\nwith Engines() as engines:"
+        code += "\n    print(signal.getsignal(signal.SIGTERM) is before)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+        assert "True\n" == done.stdout
+
+    def test_a_valkey_that_outlived_its_stack_is_stopped(self, folder: Path) -> None:
+        """The next start stops a Valkey that still uses the folder: two servers would destroy its file."""
+        orphan = ValkeyServer(folder.resolve() / "valkey", durable=True).start()
+        (folder / "stack.json").write_text(json.dumps({"valkey_url": orphan.url}))
+
+        with Engines(folder) as engines:
+            assert not answers(orphan.url)
+            assert answers(engines.settings.valkey_url)
+        orphan.close()
 
     def test_a_stack_file_of_another_folders_valkey_is_not_trusted(self, folder: Path, valkey_url: str) -> None:
         """A left stack file that names somebody else's Valkey does not stop that one."""
@@ -396,7 +463,7 @@ class TestValkeyServer:
         (tmp_path / "data" / "appendonlydir").mkdir(parents=True)
         (tmp_path / "data" / "appendonlydir" / "appendonly.aof.manifest").write_text("damaged\n")
 
-        with pytest.raises(CacheUnavailable, match="the embedded Valkey does not start in"):
+        with pytest.raises(CacheUnavailable, match="the embedded Valkey did not start in"):
             ValkeyServer(tmp_path / "data", durable=True).start()
 
 
@@ -419,3 +486,55 @@ def test_no_thread_stays(tmp_path: Path) -> None:
 
     assert "agentmodel-dynamodb" in during
     assert during.count("agentmodel-dynamodb") - 1 == after.count("agentmodel-dynamodb")
+
+
+@pytest.mark.parametrize("left_open", [False, True])
+def test_only_the_owner_may_read_the_files_of_a_stack(folder: Path, left_open: bool) -> None:
+    """With umask 022, folders have mode 0700 and files 0600: also those that an earlier version left open."""
+    stack = folder / "stack"
+    before = os.umask(0o022)
+    try:
+        for _ in range(2 if left_open else 1):
+            with AgentModel.local(stack) as model:
+                model.repository.put(Domain(domain_id="DMN001", name="support"))
+                with model.session("USR001", "a request"):
+                    pass
+                model.drain()
+                model.refresh()
+                assert model._engines is not None
+                model._engines.save()
+                running = modes(stack)
+            stopped = modes(stack)
+            for path in (stack, *stack.rglob("*")) if left_open else ():
+                path.chmod(0o755 if path.is_dir() else 0o644)
+    finally:
+        os.umask(before)
+
+    assert {"lock", "stack.json", "warehouse.duckdb", "AgentTable.jsonl.gz", "valkey.log"} <= {
+        name for name, _ in running
+    }
+    assert [] == [found for found in running + stopped if found[1] not in ("700", "600")]
+
+
+def modes(folder: Path) -> list[tuple[str, str]]:
+    """The modes of a folder and of everything in it."""
+    return [(path.name, f"{path.stat().st_mode & 0o777:o}") for path in (folder, *folder.rglob("*"))]
+
+
+def test_a_folder_of_the_application_keeps_its_mode(folder: Path) -> None:
+    """A folder that holds other files too stays as it is; what the stack makes in it is private."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "notes.txt").chmod(0o644)
+    with AgentModel.local(folder) as model:
+        for _ in range(2):
+            model.repository.put(Domain(domain_id="DMN001", name="support"))
+            written = modes(folder)
+            assert model._engines is not None
+            model._engines.save()  # the second time, the log of changes is cut
+
+    assert {"changes.jsonl"} <= {name for name, _ in written}
+    assert {("notes.txt", "644")} == {found for found in written[1:] if found[1] not in ("700", "600")}
+    assert "755" == f"{folder.stat().st_mode & 0o777:o}"
+    assert {("notes.txt", "644")} == {found for found in modes(folder)[1:] if found[1] not in ("700", "600")}

@@ -10,11 +10,13 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 
 from agentmodel import AgentModel, AsyncAgentModel, Review, Settings, Tool, ToolExecution
 from agentmodel.access.recorder import running
@@ -59,6 +61,26 @@ class Payments:
         """Pay."""
         self.made.append((amount, to))
         return f"paid {amount}"
+
+
+def test_what_is_too_long_is_cut_in_the_record_alone(model: AgentModel) -> None:
+    """Arguments, results and errors of any length pass as they are; the record has their beginning and says so."""
+
+    @model.tool(agent="finder")
+    def search(q: str) -> str:
+        if q.startswith("no"):
+            raise ValueError(q)
+        return q * 2
+
+    with model.session("USR001"):
+        found = search("\N{HANGUL SYLLABLE GA}" * 300_000)
+        with pytest.raises(ValueError, match="no") as caught:
+            search("no" * 300_000)
+    kept = [str(text) for one in calls(model) for text in (one.values, one.result)]
+
+    assert (600_000, 600_000) == (len(found), len(str(caught.value)))
+    assert ["ok", "error"] == [one.status for one in calls(model)]
+    assert all(1000 < len(text.encode()) <= 65_535 for text in kept), [len(text) for text in kept]
 
 
 class Opaque:
@@ -371,7 +393,8 @@ def test_any_argument_is_taken(model: AgentModel, review: Any) -> None:
 
     assert all(one is other for one, other in zip(given, got, strict=True))
     assert [("search", "ok", 1)] * 6 == told(model)
-    assert ('{"near": "<Odd>"}', "<Odd>") == (calls(model)[1].values, calls(model)[1].result)
+    told_of = "<Odd, no text: RuntimeError>"
+    assert (f'{{"near": "{told_of}"}}', f'"{told_of}"') == (calls(model)[1].values, calls(model)[1].result)
     assert 0 == model.functions.errors
 
 
@@ -385,7 +408,7 @@ def test_a_generator_is_refused(model: AgentModel) -> None:
         model.tool(agent="finder")(numbers)
     with pytest.raises(ValidationError, match="a function with a signature"):
         model.tool(agent="finder")(Opaque())
-    with pytest.raises(ValidationError, match="a name, for a function that has none"):
+    with pytest.raises(ValidationError, match="must be given"):
         model.tool(agent="finder")(functools.partial(print))
 
 
@@ -409,11 +432,11 @@ def test_a_failing_tool_is_blocked(model: AgentModel) -> None:
         search("a")
         search_there("a")
         fail(model, "AGT001", "TLsearch")
-        with pytest.raises(ToolBlocked, match=r"Instead, use search of agent AGT002\.") as blocked:
+        with pytest.raises(ToolBlocked, match=r"Use `search` of agent `AGT002` instead\.") as blocked:
             search("b")
 
     assert ["a"] == made
-    assert ["AGT002"] == [each.agent_id for each in blocked.value.instead]
+    assert ["AGT002"] == [each.agent_id for each in blocked.value.fallbacks]
     assert [("search", "ok", 1), ("search", "ok", 1), ("search", "blocked", 1)] == told(model)
     assert str(blocked.value) == calls(model)[2].result
 
@@ -446,6 +469,27 @@ def test_known_answers(model: AgentModel) -> None:
     stored = model.table.get(Tool.at(call.agent_id, call.tool_id))
     assert stored is not None
     assert stored.read_only is True
+
+
+def test_nobody_knows_whose_answers_are_not_shared(model: AgentModel) -> None:
+    """Outside of a session a result of a user is neither cached nor given; one that is everybody's is."""
+    made: list[str] = []
+
+    @model.tool(agent="finder", cache="user")
+    def balance() -> str:
+        made.append("balance")
+        return "7"
+
+    @model.tool(agent="finder", cache="everybody")
+    def rate() -> str:
+        made.append("rate")
+        return "3 %"
+
+    for _ in range(2):
+        balance()
+        rate()
+
+    assert ["balance", "rate", "balance"] == made
 
 
 def test_the_catalogue_wins(model: AgentModel) -> None:
@@ -549,7 +593,9 @@ def test_what_people_say(model: AgentModel) -> None:
         decide(3, "reject", reason="too much")
         decide(4, "edit", arguments={"amout": 5})
         assert ("paid 5", "it is paid already") == (pay(1), pay(2))
-        with pytest.raises(CallRejected, match="pay was not called: rejected by kim: too much") as rejected:
+        with pytest.raises(
+            CallRejected, match=r"`pay` was not called: `kim` rejected it\. Reason: `too much`\."
+        ) as rejected:
             pay(3)
         with pytest.raises(CallRejected, match="got an unexpected keyword argument 'amout'"):
             pay(4)
@@ -602,7 +648,7 @@ def test_waiting_for_a_person(model: AgentModel, questions: queue.Queue[Review])
     person.join()
     with pytest.raises(ReviewPending):
         impatient(8)
-    with pytest.raises(CallRejected, match="expired by nobody answered in time"):
+    with pytest.raises(CallRejected, match="nobody approved it before the deadline"):
         short(9)
 
     assert [(7, "shop")] == payments.made
@@ -636,14 +682,14 @@ def test_cancelled_while_it_is_decided(settings: Settings, monkeypatch: pytest.M
         async with AsyncAgentModel(opened(settings)) as model:
             questions = told_of_questions(model.sync, monkeypatch)
             begun, goes_on = threading.Event(), threading.Event()
-            catalogue = model.functions.catalogue
+            catalogue = model.functions.history.ensure_in_catalogue
 
             def held(tool: Any) -> None:
                 begun.set()
                 goes_on.wait(30)
                 catalogue(tool)
 
-            monkeypatch.setattr(model.functions, "catalogue", held)
+            monkeypatch.setattr(model.functions.history, "ensure_in_catalogue", held)
 
             @model.tool(agent="payer", review="always")
             async def pay(amount: int) -> str:
@@ -729,3 +775,33 @@ def test_a_person_who_cannot_be_asked(model: AgentModel, monkeypatch: pytest.Mon
     assert type(error.value) is NotCalled
     assert [] == payments.made
     assert [("pay", "blocked", 1)] == told(model)
+
+
+_DAMAGED = [b"", b"\xff\xfe", b"{", b"null", b"7", b"[]", b"{}", b'{"epoch": "0"}', b'"text"', b"[" * 100_000]
+
+
+@pytest.mark.parametrize("damaged", _DAMAGED, ids=lambda data: repr(data[:12]))
+def test_a_damaged_cached_answer_is_dropped(model: AgentModel, settings: Settings, damaged: bytes) -> None:
+    """A value in Valkey that is no cached answer costs one call of the function, whose result takes its place."""
+    made: list[str] = []
+
+    @model.tool(agent="finder", cache="user")
+    def search(near: str) -> str:
+        made.append(near)
+        return f"found {near}"
+
+    def answered() -> str:
+        with model.session("USR001", "find"):
+            return str(search("park"))
+
+    answered()
+    with closing(redis.Redis.from_url(str(settings.valkey_url).replace("valkey", "redis", 1))) as direct:
+        names = [name for name in direct.scan_iter("*:answers:*") if name.count(b":") > 3]
+        for name in names:
+            direct.set(name, damaged)
+    answers = [answered(), answered()]
+
+    assert 1 == len(names)
+    assert ["found park"] * 2 == answers
+    assert ["park"] * 2 == made
+    assert 0 == model.functions.errors

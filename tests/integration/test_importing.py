@@ -76,7 +76,7 @@ class TestOneSession:
         history = repository.session_history("USRkim", user_session.session_id)
 
         assert (2, 0, 1, []) == (done.lines, done.repeated, done.sessions, done.bad)
-        assert Counter({"Tool": 2, "Domain": 1, "Agent": 1, "UserInfo": 1}) == done.made
+        assert Counter({"Tool": 2, "Domain": 1, "Agent": 1, "UserInfo": 1}) == done.created
         assert ("DMNcafes", "cafes") == (domain.domain_id, domain.name)
         (agent,) = repository.top_agents("DMNcafes")
         assert ("finder", 0.0, stable_id("AGT", "cafes", "finder")) == (agent.name, agent.score, agent.agent_id)
@@ -160,7 +160,7 @@ class TestOneSession:
 
         assert [] == before
         assert 2 == done.lines
-        assert [(2, None), (3, "success"), (4, "tool")] == [(bad.line, bad.field) for bad in done.bad]
+        assert [(2, "line"), (3, "success"), (4, "tool")] == [(bad.line, bad.field) for bad in done.bad]
         assert all(str(bad).startswith(f"{path}, line {bad.line}") for bad in done.bad)
         assert 2 == kinds(dump(model))["UserSessPrcToolMappHist"]
 
@@ -194,7 +194,7 @@ class TestOneSession:
         done = model.import_traces(path)
         known = model.repository.agent(agent_id)
 
-        assert Counter() == done.made
+        assert Counter() == done.created
         assert known is not None
         assert (42.0, "finds") == (known.score, known.description)
 
@@ -288,7 +288,7 @@ def test_real_traces_land_once(model: AgentModel, name: str) -> None:
         kinds(before)["UserSessPrcToolMappHist"],
         kinds(before)["UserSession"],
     )
-    assert (lines, Counter()) == (second.repeated, second.made)
+    assert (lines, Counter()) == (second.repeated, second.created)
     assert before == dump(model)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 
 from agentmodel import (
     AgentModel,
@@ -18,7 +20,6 @@ from agentmodel import (
     ToolExecution,
     UserSession,
 )
-from agentmodel.access.sink import OUTAGE
 from agentmodel.exceptions import (
     ConfigurationError,
     HistoryUnavailable,
@@ -32,9 +33,8 @@ NOWHERE = "valkey://127.0.0.1:1/0"
 
 
 def dump(model: AgentModel) -> list[dict[str, Any]]:
-    """Everything the table holds, but for the marks of drainers."""
-    kept = [item for item in model.table.scan() if item["EntityType"]["S"] != OUTAGE]
-    return sorted(kept, key=lambda item: (item["PK"]["S"], item["SK"]["S"]))
+    """Everything the table holds."""
+    return sorted(model.table.scan(), key=lambda item: (item["PK"]["S"], item["SK"]["S"]))
 
 
 @pytest.fixture(params=["valkey", "no valkey", "valkey down", "durability dynamodb"])
@@ -281,12 +281,12 @@ def test_a_full_journal_writes_to_the_table(settings: Settings) -> None:
             for number in range(6):
                 with session.process(f"step {number}"):
                     pass
-        near = model.repository.session_history("USR001", "SESS1").processes
+        caches = model.repository.session_history("USR001", "SESS1").processes
         model.drain()
         far = model.repository.session_history("USR001", "SESS1").processes
 
-    assert [f"step {number}" for number in range(6)] == [process.name for process in near]
-    assert near == far
+    assert [f"step {number}" for number in range(6)] == [process.name for process in caches]
+    assert caches == far
 
 
 def test_a_full_journal_without_a_table_says_so(settings: Settings) -> None:
@@ -364,3 +364,25 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_sent(model: AgentMo
 
     assert named == caught.value.field
     assert () == model.repository.session_history("USR001", "SESS1").executions
+
+
+@pytest.mark.parametrize("own_id", [None, "SESSmine"])
+def test_valkey_at_its_memory_limit(journalled: AgentModel, own_id: str | None) -> None:
+    """New sessions and continued ones are written into the table, and all of it is kept there."""
+    url = str(journalled.settings.valkey_url).replace("valkey", "redis", 1)
+    with closing(redis.Redis.from_url(url)) as direct:
+        direct.config_set("maxmemory", 1)
+        try:
+            for _ in range(2):
+                with journalled.session("USR001", "find", session_id=own_id) as session:
+                    with session.process("locate") as process:
+                        with process.call("AGT001", "TL001", tool_name="search") as call:
+                            call.result = "found"
+                assert call.receipt is not None
+                assert "dynamodb" == call.receipt.level
+        finally:
+            direct.config_set("maxmemory", 0)
+    kinds = [item["EntityType"]["S"] for item in dump(journalled)]
+
+    assert 2 == kinds.count(ToolExecution.kind)
+    assert 2 == kinds.count("UserSessionProcess")

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings, ToolExecution, UserSessionProcess
-from agentmodel.access.sink import OUTAGE
 from agentmodel.embedded import ValkeyServer
 from agentmodel.keys import process_id
 
@@ -80,8 +79,7 @@ def stored(settings: Settings) -> list[dict[str, Any]]:
     with AgentModel.from_settings(settings) as model:
         if model.journal is not None:
             model.drain()
-        kept = [item for item in model.table.scan() if item["EntityType"]["S"] != OUTAGE]
-        return sorted(kept, key=lambda item: (item["PK"]["S"], item["SK"]["S"]))
+        return sorted(model.table.scan(), key=lambda item: (item["PK"]["S"], item["SK"]["S"]))
 
 
 def test_a_retry_is_an_attempt_of_its_own(stack: Settings) -> None:
@@ -221,7 +219,7 @@ def test_an_outage_of_valkey_in_a_session_loses_no_step(settings: Settings, tmp_
         with AgentModel.from_settings(given) as model:
             record_step(model, "after")
             model.drain()
-            near = model.repository.session_history(USER, SESSION)
+            caches = model.repository.session_history(USER, SESSION)
         with AgentModel.from_settings(given.model_copy(update={"valkey_url": None})) as model:
             far = model.repository.session_history(USER, SESSION)
             model.table.delete()
@@ -230,4 +228,4 @@ def test_an_outage_of_valkey_in_a_session_loses_no_step(settings: Settings, tmp_
 
     assert ["before", "while", "after"] == [process.name for process in far.processes]
     assert {"before", "while", "after"} == {execution.result for execution in far.executions}
-    assert (near.processes, near.executions) == (far.processes, far.executions)
+    assert (caches.processes, caches.executions) == (far.processes, far.executions)

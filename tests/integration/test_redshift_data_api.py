@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, insert, literal_column, make_url, select, text
 
 from agentmodel import Settings
-from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
+from agentmodel.aws.handlers import learn
+from agentmodel.exceptions import ConfigurationError, LeaseHeld, WarehouseUnavailable
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
-from agentmodel.redshift.pipeline import Warehouse
-from agentmodel.suggest import publish
+from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_data_api import PAGE, DataApi
 from tests.integration.redshift_histories import history
 from tests.integration.redshift_oracle import held
 from tests.integration.redshift_postgres import LANDED, Server, created, landed, translated, warehouse_in
+from tests.integration.standing import never_renewed, stopped
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
 
 pytest.importorskip("sqlalchemy_redshift", reason="sqlalchemy-redshift is the dialect")
 psycopg: Any = pytest.importorskip("psycopg", reason="psycopg connects the double to PostgreSQL")
 botocore_session: Any = pytest.importorskip("botocore.session")
 
-from agentmodel.redshift import _dataapi  # noqa: E402  # it needs the dialect
+from agentmodel.redshift import _data_api as _dataapi  # noqa: E402  # it needs the dialect
 
 _model = botocore_session.Session().get_service_model("redshift-data")
 if "SessionId" not in _model.operation_model("ExecuteStatement").input_shape.members:
@@ -65,7 +72,9 @@ def service(postgres: Server, schema: str, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
 
     def connect() -> Any:
-        return psycopg.connect(host=str(postgres.folder), user="postgres", autocommit=True)
+        # a transaction sees one state, as on Redshift
+        options = "-c default_transaction_isolation=repeatable\\ read"
+        return psycopg.connect(host=str(postgres.folder), user="postgres", autocommit=True, options=options)
 
     def read(sql: str) -> str:
         opening = sql.startswith("SET enable_case_sensitive_identifier")
@@ -157,7 +166,7 @@ def test_a_refresh_is_one_transaction(
         warehouse.create()
         land(duckdb)
     fails = Failing(service, "DELETE FROM agent_score_summary")
-    with pytest.raises(WarehouseUnavailable, match="the warehouse refused a statement: division by zero"):
+    with pytest.raises(WarehouseUnavailable, match="the warehouse rejected a statement: division by zero"):
         warehouse.refresh(as_of=DAY)
     counts = warehouse.counts()
     fails.mend()
@@ -225,10 +234,13 @@ def test_texts_go_and_come_back(warehouse: Warehouse) -> None:
     warehouse.create()
     with warehouse.begin() as connection:
         for number, value in enumerate(values):
-            connection.execute(insert(m.Domain).values(domain_id=f"DMN{number}", name=value))
-    stored = warehouse.read(select(m.Domain.name).order_by(m.Domain.domain_id))
+            connection.execute(insert(m.DomainRow).values(domain_id=f"DMN{number}", name=value))
+    stored = warehouse.read(select(m.DomainRow.name).order_by(m.DomainRow.domain_id))
     found = [
-        [row[0] for row in warehouse.read(select(m.Domain.domain_id).where(m.Domain.name == bindparam("name", value)))]
+        [
+            row[0]
+            for row in warehouse.read(select(m.DomainRow.domain_id).where(m.DomainRow.name == bindparam("name", value)))
+        ]
         for value in values
         if value is not None
     ]
@@ -263,7 +275,7 @@ def test_a_statement_that_takes_too_long_is_cancelled(service: DataApi, monkeypa
 
     service.never_ends = "SELECT 1"
     client = _dataapi._client({"region": "eu-west-1", "endpoint": service.endpoint})
-    connection = _dataapi.Connection(client, {"Database": "dev", "WorkgroupName": "agents"}, opening="SET a TO b", timeout=9,
+    connection = _dataapi.DataApiConnection(client, {"Database": "dev", "WorkgroupName": "agents"}, opening="SET a TO b", timeout=9,
                                      keep_alive=60, pause=pause, clock=lambda: now[0])  # fmt: skip
     service._translated = lambda sql: "SELECT 0" if sql.startswith("SET") else sql
     with pytest.raises(_dataapi.OperationalError, match="took longer than 9 s and was cancelled"):
@@ -336,31 +348,163 @@ def test_the_lambda_handler_goes_by_the_data_api(
                        "warehouse_url": url(service), "landed_table": LANDED}  # fmt: skip
         for name, value in environment.items():
             monkeypatch.setenv(f"AGENTMODEL_{name.upper()}", str(value))
-        first = publish.handler({"as_of": TODAY.isoformat()}, None)
-        second = publish.handler({"as_of": TODAY.isoformat()}, None)
+        first = learn({"as_of": TODAY.isoformat()}, None)
+        second = learn({"as_of": TODAY.isoformat()}, None)
         (best, *_) = model.repository.top_agents("DMN001", limit=1)
 
-    assert (1, 3, 1, 1) == (first["agents"], first["tools"], first["mappings"], first["rankings"])
+    assert (2, 3, 1, 1) == (first["agents"], first["tools"], first["mappings"], first["rankings"])
     assert (0, 0, 0, 0) == (second["agents"], second["tools"], second["mappings"], second["rankings"])
     assert ("AGT001", 1) == (best.agent_id, best.executions)
+
+
+# -- several that refresh at once --------------------------------------------------------------------------------------
+
+
+def test_refreshes_at_once_count_each_call_once(
+    service: DataApi, warehouse: Warehouse, land: Callable[[Warehouse], None]
+) -> None:
+    """Three that create, build and update at once, each over sessions of its own, leave what one would."""
+    with Warehouse.open("duckdb://") as duckdb, ThreadPoolExecutor(3) as pool:
+        others = [Warehouse.open(url(service), landed_table=LANDED) for _ in range(3)]
+        duckdb.create()
+        list(pool.map(Warehouse.create, others))
+        for number in (1, 2):
+            duckdb.land(history(number, 20), at=AT + timedelta(hours=2 * number), complete=False)
+            land(duckdb)
+            duckdb.refresh(as_of=DAY)
+            done = list(pool.map(lambda each: each.refresh(as_of=DAY), others))
+
+            assert 1 == len({tuple(each.rows.items()) for each in done})
+            assert held(duckdb) == held(warehouse)
+        for each in others:
+            each.close()
+
+
+@pytest.mark.parametrize("at", ["find items", "commit"])
+def test_a_refresh_that_stood_still_commits_nothing(
+    service: DataApi, warehouse: Warehouse, land: Callable[[Warehouse], None], monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Who stood still until another took the lease is told so and changes nothing; the other then does the work."""
+    with (
+        Warehouse.open("duckdb://") as duckdb,
+        Warehouse.open(url(service), landed_table=LANDED) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        duckdb.create()
+        duckdb.land(history(1, 20), at=AT)
+        duckdb.refresh(as_of=DAY)
+        warehouse.create()
+        land(duckdb)
+        with ExitStack() as standing:
+            with never_renewed(monkeypatch):
+                work = stopped(lambda stand: other.refresh(as_of=DAY + timedelta(9), progress=stand), at)
+                late = standing.enter_context(work)
+            overtaking = pool.submit(warehouse.refresh, as_of=DAY)
+            while [(1,)] == [tuple(row) for row in warehouse.read(text("SELECT token FROM warehouse_lease"))]:
+                Event().wait(0.01)
+        with pytest.raises(LeaseHeld, match=r"lost the lease `refresh` to refresh \(process"):
+            late.result()
+        overtaking.result()
+
+        assert held(duckdb) == held(warehouse)
+
+
+KILLED = """
+import sys
+from datetime import date
+from agentmodel import _lease
+from agentmodel.redshift.warehouse import Warehouse
+_lease.SECONDS = 2.0
+def stand(name, done, of):
+    if done == 5:
+        print("standing", flush=True)
+        sys.stdin.read()
+Warehouse.open(sys.argv[1], landed_table=sys.argv[2]).refresh(as_of=date(2025, 6, 14), progress=stand)
+"""
+
+
+def test_a_killed_refresh_is_done_by_the_next(
+    service: DataApi, warehouse: Warehouse, land: Callable[[Warehouse], None]
+) -> None:
+    """Another process that refreshes is named; after it was killed, the next refresh waits for the end of its lease."""
+    with Warehouse.open("duckdb://") as duckdb:
+        duckdb.create()
+        duckdb.land(history(1, 20), at=AT)
+        duckdb.refresh(as_of=DAY)
+        warehouse.create()
+        land(duckdb)
+        arguments = [sys.executable, "-c", KILLED, url(service), LANDED]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert "standing\n" == process.stdout.readline()
+            with pytest.raises(LeaseHeld, match=rf"refresh was not begun: refresh \(process {process.pid} on"):
+                warehouse.refresh(as_of=DAY, wait=0)
+            process.kill()
+        service.end_sessions()  # as Redshift does it when nobody uses them
+        warehouse.refresh(as_of=DAY, wait=30)
+
+        assert held(duckdb) == held(warehouse)
+
+
+def test_a_refresh_by_sql_is_waited_for(
+    service: DataApi, warehouse: Warehouse, land: Callable[[Warehouse], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rendered SQL takes the same lock: while it runs the program waits, and then says what to do."""
+    from agentmodel.redshift import _leases
+    from agentmodel.redshift.render_sql import rendered
+
+    monkeypatch.setattr(_leases, "WAIT", 0.2)
+    warehouse.create()
+    begin = "".join(rendered(LANDED)["10_begin.sql"].split("\n", 1)[1:])
+    with warehouse.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        connection.execute(text(begin.split(";")[1].rpartition("\n")[2]))
+        with pytest.raises(WarehouseUnavailable, match=r"another session has been writing for 0\.2 s.*end it by"):
+            warehouse.refresh(as_of=DAY)
+    warehouse.refresh(as_of=DAY)
+
+    assert "LOCK TABLE work_change" in begin
+
+
+def test_a_full_build_heals_doubled_rows(
+    postgres: Server, schema: str, warehouse: Warehouse, land: Callable[[Warehouse], None]
+) -> None:
+    """Rows that were doubled anyhow, landed ones too, are counted once after a full build."""
+    with Warehouse.open("duckdb://") as duckdb:
+        duckdb.create()
+        duckdb.land(history(1, 20), at=AT)
+        duckdb.refresh(as_of=DAY)
+        warehouse.create()
+        land(duckdb)
+        warehouse.refresh(as_of=DAY)
+        doubled = ("AgentTable", "user_tool_mapping_hist", "agent_execution", "agent_tool")
+        for table in doubled:
+            postgres.run(f'ALTER TABLE {schema}."{table}" DROP CONSTRAINT IF EXISTS {table.lower()}_pkey;')
+            postgres.run(f'INSERT INTO {schema}."{table}" SELECT * FROM {schema}."{table}";')
+        warehouse.refresh(as_of=DAY, full=True)
+
+        assert held(duckdb) == held(warehouse)
 
 
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("agents/dev?iam=true", "iam in the warehouse URL is refused: the Data API takes cluster, db_user"),
-        ("agents/dev?timeout=soon", "timeout=soon in the warehouse URL is refused: give whole seconds"),
-        ("agents/dev?keep_alive=0", "keep_alive=0 in the warehouse URL is refused"),
-        ("me:secret@agents/dev", "takes no user and password"),
-        ("agents/dev?cluster=c&region=r", "a workgroup as its host, or [?]cluster=…, and not both"),
-        ("/dev?region=r", "a workgroup as its host, or [?]cluster=…, and not both"),
+        (
+            "agents/dev?iam=true",
+            "has iam, which is not an option of the Data API: remove it, or use one of cluster, db_user",
+        ),
+        ("agents/dev?timeout=soon", "has timeout=soon, which is not a whole number of seconds"),
+        ("agents/dev?keep_alive=0", "has keep_alive=0, which is not a whole number of seconds above 0"),
+        ("me:secret@agents/dev", "has a user or a password, which the Data API does not take"),
+        ("agents/dev?cluster=c&region=r", "a workgroup as its host or a cluster by ?cluster=…, and not both"),
+        ("/dev?region=r", "a workgroup as its host or a cluster by ?cluster=…, and not both"),
         ("agents?region=r", "names no database"),
-        ("agents/dev", "cannot be reached: You must specify a region"),
+        ("agents/dev", "cannot create a client of the Data API: You must specify a region"),
     ],
 )
 def test_wrong_urls_are_named(query: str, message: str) -> None:
     """A URL the Data API cannot work with is refused before anything is sent, without a password."""
-    with pytest.raises(ConfigurationError, match=message) as caught:
+    with pytest.raises(ConfigurationError, match=re.escape(message)) as caught:
         Warehouse.open(f"redshift+data://{query}")
 
     assert "secret@" not in str(caught.value)

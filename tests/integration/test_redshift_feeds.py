@@ -15,11 +15,11 @@ import pytest
 
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
-from agentmodel.dynamo.streams import Page, Record, Shard, Stream, Trimmed
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import ConfigurationError, TableUnavailable, ValidationError, WarehouseUnavailable
-from agentmodel.redshift.feeds import ExportFeed, Feed, ItemsFeed, ScanFeed, StreamFeed
-from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.redshift._feeds import ExportFeed, Feed, ItemsFeed, ScanFeed, StreamFeed
+from agentmodel.redshift._streams import Record, RecordPage, Shard, Stream, Trimmed
+from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_histories import history
 from tests.integration.redshift_oracle import expected, held
 
@@ -75,7 +75,7 @@ class Log:
         assert self.name == arn
         return [shard for shard, _ in self.shards_]
 
-    def read(self, arn: str, shard: Shard, *, after: str | None) -> Iterator[Page]:
+    def read(self, arn: str, shard: Shard, *, after: str | None) -> Iterator[RecordPage]:
         assert self.name == arn
         self.reads.append((shard.id, after))
         records = next(records for one, records in self.shards_ if one.id == shard.id)
@@ -85,9 +85,9 @@ class Log:
                 self.down_after -= 1
                 if self.down_after < 0:
                     raise TableUnavailable("the stream does not answer")
-            yield Page(rest[first : first + 3], finished=False)
+            yield RecordPage(rest[first : first + 3], finished=False)
         if shard.last is not None:
-            yield Page([], finished=True)
+            yield RecordPage([], finished=True)
 
 
 def opened() -> Warehouse:
@@ -137,7 +137,7 @@ def test_every_feed_gives_the_same_tables(seed: int, tmp_path: Path) -> None:
     log, items = Log(), history(seed, 40)
     scan, exported, stream = opened(), opened(), opened()
     feed = StreamFeed(log)
-    stream.receive(ItemsFeed([], positions=feed.start(AT)), at=AT)
+    stream.land_feed(ItemsFeed([], positions=feed.start_positions(AT)), at=AT)
     now = AT
     while items:
         some, items = items[:60], items[60:]
@@ -158,9 +158,9 @@ def test_every_feed_gives_the_same_tables(seed: int, tmp_path: Path) -> None:
                 case _:
                     log.write(item, at=now)
         present = list(log.table.values())
-        scan.receive(ItemsFeed(present), at=now)
-        exported.receive(ExportFeed(export(tmp_path, present, at=now)), at=now)
-        stream.receive(feed, at=now)
+        scan.land_feed(ItemsFeed(present), at=now)
+        exported.land_feed(ExportFeed(export(tmp_path, present, at=now)), at=now)
+        stream.land_feed(feed, at=now)
         wanted = expected({**log.past, **log.table}, DAY)
 
         assert wanted == tables_after(scan)
@@ -175,13 +175,13 @@ def test_a_stream_sees_what_came_and_expired_between_two_landings() -> None:
     log, items = Log(), history(2, 10)
     feed = StreamFeed(log)
     with opened() as warehouse:
-        warehouse.receive(ItemsFeed([], positions=feed.start(AT)), at=AT)
+        warehouse.land_feed(ItemsFeed([], positions=feed.start_positions(AT)), at=AT)
         for item in items:
             log.write(mortal(item, AT), at=AT)
         for item in items[::2]:
             log.write(item, at=AT + HOUR, gone="ttl")
-        landed = warehouse.receive(feed, at=AT + 2 * HOUR)
-        again = warehouse.receive(feed, at=AT + 3 * HOUR)
+        landed = warehouse.land_feed(feed, at=AT + 2 * HOUR)
+        again = warehouse.land_feed(feed, at=AT + 3 * HOUR)
 
         assert (len(items[::2]), 0, 0) == (landed.expired, landed.erased, again.items)
         assert expected({**log.past, **log.table}, DAY) == tables_after(warehouse)
@@ -191,8 +191,8 @@ def test_the_order_of_attributes_is_no_change(tmp_path: Path) -> None:
     """An export after a scan lands nothing anew, though it writes attributes in another order."""
     items = history(1, 20)
     with opened() as warehouse:
-        warehouse.receive(ItemsFeed(items), at=AT)
-        landed = warehouse.receive(ExportFeed(export(tmp_path, items, at=AT + HOUR)), at=AT + HOUR)
+        warehouse.land_feed(ItemsFeed(items), at=AT)
+        landed = warehouse.land_feed(ExportFeed(export(tmp_path, items, at=AT + HOUR)), at=AT + HOUR)
 
         assert (len(items), 0, 0, 0) == (landed.items, landed.changed, landed.expired, landed.erased)
 
@@ -200,22 +200,22 @@ def test_the_order_of_attributes_is_no_change(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"outputFormat": "ION"}, "export the table as DYNAMODB_JSON"),
-        ({"exportType": "INCREMENTAL_EXPORT"}, "make a full export"),
-        ({"table": "Another"}, "no export of table AgentTable"),
-        ({"exportTime": "soon"}, "is no time"),
-        ({"itemCount": 1_000}, "its manifest says 1000 items"),
-        ({"at": AT - HOUR}, "what has landed is newer"),
+        ({"outputFormat": "ION"}, "export the table in that format"),
+        ({"exportType": "INCREMENTAL_EXPORT"}, "must be FULL_EXPORT"),
+        ({"table": "Another"}, "must name the table AgentTable"),
+        ({"exportTime": "soon"}, "must be an ISO 8601 time"),
+        ({"itemCount": 1_000}, "must have 1000 items"),
+        ({"at": AT - HOUR}, "must not be older than what has landed"),
     ],
 )
 def test_a_wrong_export_changes_nothing(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     """An export of another kind, table or time, or one that is not whole, is refused and nothing of it lands."""
     items = history(1, 5)
     with opened() as warehouse:
-        warehouse.receive(ItemsFeed(items), at=AT)
+        warehouse.land_feed(ItemsFeed(items), at=AT)
         home = export(tmp_path, items[:3], **{"at": AT + HOUR, **changes})
         with pytest.raises(ValidationError, match=message):
-            warehouse.receive(ExportFeed(home, table="AgentTable"), at=AT + HOUR)
+            warehouse.land_feed(ExportFeed(home, table="AgentTable"), at=AT + HOUR)
 
         assert expected({key_of(item): item for item in items}, DAY) == tables_after(warehouse)
 
@@ -224,9 +224,9 @@ def test_an_export_with_a_missing_file_is_refused(tmp_path: Path) -> None:
     """A data file that the manifest names and the folder lacks is named, and so is a folder without a manifest."""
     home = export(tmp_path, history(1, 5), at=AT)
     (home / "data" / "part1.json.gz").unlink()
-    with pytest.raises(ValidationError, match=r"part1\.json\.gz is missing: copy the whole export"):
+    with pytest.raises(ValidationError, match=r"part1\.json\.gz'\) must be in .*: copy the whole export"):
         ExportFeed(home)
-    with pytest.raises(ValidationError, match=r"0 manifest-summary\.json are in it"):
+    with pytest.raises(ValidationError, match=r"it holds 0 files manifest-summary\.json"):
         ExportFeed(home / "data")
 
 
@@ -235,14 +235,14 @@ def test_a_stopped_stream_goes_on_where_it_was() -> None:
     log, feed_items = Log(), history(2, 30)
     feed = StreamFeed(log)
     with opened() as warehouse:
-        warehouse.receive(ItemsFeed([], positions=feed.start(AT)), at=AT)
+        warehouse.land_feed(ItemsFeed([], positions=feed.start_positions(AT)), at=AT)
         for item in feed_items:
             log.write(item, at=AT)
         log.down_after = 5
         with pytest.raises(TableUnavailable):
-            warehouse.receive(feed, at=AT + HOUR)
+            warehouse.land_feed(feed, at=AT + HOUR)
         log.down_after = None
-        landed = warehouse.receive(feed, at=AT + HOUR)
+        landed = warehouse.land_feed(feed, at=AT + HOUR)
 
         assert [("shard-0", None), ("shard-0", f"{15:021d}")] == log.reads
         assert len(feed_items) == landed.items
@@ -250,18 +250,18 @@ def test_a_stopped_stream_goes_on_where_it_was() -> None:
 
 
 def test_a_trimmed_stream_is_told() -> None:
-    """A stream that is new, was switched off and on, or was not read for a day is not read as if nothing were missing."""
+    """A stream that is new, was disabled and enabled again, or was not read for a day counts as incomplete."""
     log = Log()
     feed = StreamFeed(log)
     with opened() as warehouse:
-        with pytest.raises(Trimmed, match="read nothing of the stream yet"):
-            warehouse.receive(feed, at=AT)
-        warehouse.receive(ItemsFeed([], positions=feed.start(AT)), at=AT)
+        with pytest.raises(Trimmed, match="has not read the stream yet"):
+            warehouse.land_feed(feed, at=AT)
+        warehouse.land_feed(ItemsFeed([], positions=feed.start_positions(AT)), at=AT)
         with pytest.raises(Trimmed, match="more than 24 hours ago"):
-            warehouse.receive(feed, at=AT + 24 * HOUR)
+            warehouse.land_feed(feed, at=AT + 24 * HOUR)
         log.name = "stream/2"
-        with pytest.raises(Trimmed, match="switched off and on"):
-            warehouse.receive(feed, at=AT + HOUR)
+        with pytest.raises(Trimmed, match="disabled and enabled again"):
+            warehouse.land_feed(feed, at=AT + HOUR)
 
 
 def test_progress_counts_items_as_they_come() -> None:
@@ -270,7 +270,7 @@ def test_progress_counts_items_as_they_come() -> None:
     items = history(1, 10)
     with opened() as warehouse:
         feed: Feed = ItemsFeed(items, expected=len(items))
-        warehouse.receive(feed, at=AT, progress=lambda *step: told.append(step))
+        warehouse.land_feed(feed, at=AT, progress=lambda *step: told.append(step))
 
     assert ("land", 0, len(items)) == told[0]
     assert ("land", len(items), len(items)) == told[-1]
@@ -299,7 +299,7 @@ def test_parallel_scans_read_every_item_once(table: Table) -> None:
     if first["Count"] == len(items):
         pytest.skip("this engine knows no segments: old versions of moto read the whole table for each")
     with opened() as warehouse:
-        landed = warehouse.receive(ScanFeed(table, segments=3), at=AT)
+        landed = warehouse.land_feed(ScanFeed(table, segments=3), at=AT)
 
         assert len(items) == landed.items == landed.changed
         assert expected({key_of(item): item for item in items}, DAY) == tables_after(warehouse)
@@ -307,19 +307,19 @@ def test_parallel_scans_read_every_item_once(table: Table) -> None:
 
 def test_a_real_stream_brings_changes_and_erasures(table: Table) -> None:
     """What DynamoDB Streams tells of writes and deletions lands as a scan of the same table would."""
-    with pytest.raises(ConfigurationError, match="has no stream: switch it on"):
+    with pytest.raises(ConfigurationError, match="has no stream: enable it"):
         Stream(table).arn()
-    assert table.switch_stream_on()
-    assert not table.switch_stream_on()
+    assert table.enable_stream()
+    assert not table.enable_stream()
     items, now = history(3, 10), datetime.now(UTC)
     stream = Stream(table)
     feed = StreamFeed(stream)
     with opened() as warehouse:
-        warehouse.receive(ScanFeed(table, positions=feed.start(now)), at=now)
+        warehouse.land_feed(ScanFeed(table, positions=feed.start_positions(now)), at=now)
         write(table, items)
         gone = items[len(items) // 2]
         table.call("DeleteItem", TableName=table.name, Key={"PK": gone["PK"], "SK": gone["SK"]})
-        landed = warehouse.receive(feed, at=now)
+        landed = warehouse.land_feed(feed, at=now)
         left = {key_of(item): item for item in items if item is not gone}
 
         assert len(items) + 1 == landed.items
@@ -329,7 +329,7 @@ def test_a_real_stream_brings_changes_and_erasures(table: Table) -> None:
 
 def test_a_refresh_goes_on_with_the_stream(settings: Settings, table: Table) -> None:
     """The first refresh by stream reads the whole table and says so; the next one reads only what changed."""
-    table.switch_stream_on()
+    table.enable_stream()
     items = history(3, 10)
     write(table, items)
     with AgentModel(settings) as model:
@@ -341,10 +341,15 @@ def test_a_refresh_goes_on_with_the_stream(settings: Settings, table: Table) -> 
         third = model.refresh(source="stream")
 
     assert first.landed is not None
-    assert "the whole table was read: the warehouse has read nothing of the stream yet" == first.landed.told
+    assert "the whole table was read: the warehouse has not read the stream yet" == first.landed.fallback_reason
     assert second.landed is not None
     assert third.landed is not None
-    assert ("", 1, "", 0) == (second.landed.told, second.landed.changed, third.landed.told, third.landed.items)
+    assert ("", 1, "", 0) == (
+        second.landed.fallback_reason,
+        second.landed.changed,
+        third.landed.fallback_reason,
+        third.landed.items,
+    )
 
 
 def record(model: AgentModel, number: int) -> None:
@@ -371,7 +376,7 @@ def test_the_journal_feeds_the_warehouse(settings: Settings, table: Table, tmp_p
 
         assert first.landed is not None
         assert second.landed is not None
-        assert "" == second.landed.told
+        assert "" == second.landed.fallback_reason
         assert 0 < second.landed.items < first.landed.items + second.landed.items
         assert held(scanned.warehouse) == held(model.warehouse)
 
@@ -382,7 +387,7 @@ def test_a_drain_that_cannot_show_keeps_its_entries(settings: Settings, table: T
     with AgentModel(own) as model:
         model.refresh(as_of=DAY)
         record(model, 1)
-        keep, held_up = model.warehouse.keep, [1]
+        keep, held_up = model.warehouse.add_to_inbox, [1]
 
         def failing(batch: Any) -> int:
             if held_up:
@@ -390,7 +395,7 @@ def test_a_drain_that_cannot_show_keeps_its_entries(settings: Settings, table: T
                 raise WarehouseUnavailable("the disk is full")
             return keep(batch)
 
-        model.warehouse.keep = failing  # type: ignore[method-assign]  # the fault under test
+        model.warehouse.add_to_inbox = failing  # type: ignore[method-assign]  # the fault under test
         with pytest.raises(WarehouseUnavailable):
             model.drain()
         model.drain()

@@ -16,8 +16,8 @@ import pytest
 from agentmodel import AgentModel
 from agentmodel.exceptions import MissingExtraError, ValidationError
 from agentmodel.redshift import reports
-from agentmodel.redshift.html import report
-from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.redshift.report_html import report
+from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.suggest_world import run
 from tests.integration.test_cli_learn import Cli, cli, learn, model
 
@@ -151,7 +151,7 @@ def test_the_charts_are_the_reports(warehouse: Warehouse) -> None:
         assert f"{row.agent_name}: {row.evidence:.2f} ({row.evidence_low:.2f} to {row.evidence_high:.2f})" in hints
     for errors in reports.tool_errors(warehouse):
         assert f"{errors.agent_name}: {errors.errors} failed" in hints
-        assert f"{errors.agent_name}: {errors.executions - errors.errors} went well" in hints
+        assert f"{errors.agent_name}: {errors.executions - errors.errors} successful" in hints
     lengths = []
     for tokens in reports.tokens_per_tool(warehouse):
         hint = f"{tokens.tool_name} · 매장 검색 {tokens.agent_id[-1]}: {tokens.input_tokens:,.6g} tokens in"
@@ -219,7 +219,7 @@ def test_an_empty_history_says_so() -> None:
         warehouse.create()
         page = Page(report(warehouse, as_of=DAY))
 
-    assert 5 == page.texts.count("Nothing yet.")
+    assert 5 == page.texts.count("No data yet.")
     assert {} == page.tables
     assert page.tags["section"] == 5
 
@@ -228,7 +228,7 @@ def test_a_history_without_times_or_far_off(warehouse: Warehouse) -> None:
     """Executions outside of the year before the day are in the table; the chart says that it has nothing to draw."""
     page = Page(report(warehouse, as_of=date(2031, 1, 1)))
 
-    assert "Nothing to draw." in page.texts
+    assert "No data to draw." in page.texts
     assert 13 == len(page.tables["Newest first"])
 
 
@@ -237,7 +237,7 @@ def test_tables_are_bounded(warehouse: Warehouse) -> None:
     tables = Page(report(warehouse, as_of=DAY, rows=2)).tables
 
     assert 3 == len(tables["Newest first (without the last 10)"])
-    with pytest.raises(ValidationError, match="rows: 0 is refused"):
+    with pytest.raises(ValidationError, match=r"rows \(0\) must be"):
         report(warehouse, as_of=DAY, rows=0)
 
 
@@ -257,7 +257,7 @@ def test_the_command_writes_the_page(model: AgentModel, cli: Cli, tmp_path: Path
     model.report(tmp_path / "own.html", as_of=date(2026, 1, 1))
     texts = {file.name: file.read_text(encoding="utf-8") for file in tmp_path.glob("*.html")}
 
-    assert "as of 2026-01-01: open it in a browser" in told
+    assert "as of 2026-01-01. Open it in a browser" in told
     assert {texts["report.html"]} == set(texts.values())
     assert len(texts["again.html"].encode()) == found["bytes"]
     assert "agent 1" in texts["report.html"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
-from agentmodel.redshift.render import rendered
-from tests.integration.redshift_histories import corrected, told
-from tests.integration.redshift_oracle import expected
+from agentmodel._erasure_marks import user_key
+from agentmodel.redshift import render_sql
+from agentmodel.redshift._refresh_sql import erase_user
+from agentmodel.redshift.render_sql import rendered
+from tests.integration.redshift_histories import Feed, corrected, told
+from tests.integration.redshift_oracle import derived_categories, expected
 from tests.integration.redshift_postgres import (
     LANDED,
     Server,
@@ -37,17 +41,26 @@ def script(files: dict[str, str], *names: str) -> str:
     return "".join(f"{translated(one)};\n" for name in names for one in statements(files[name]))
 
 
+def assigned(feed: Feed) -> str:
+    """A script that stores the derived category of every request."""
+    rows = ", ".join(
+        f"('{user}', md5('{request}'), '', '', '{category}', NULL, 0)"
+        for user, request, category in derived_categories(feed.present())
+    )
+    return f"DELETE FROM derived_category; INSERT INTO derived_category VALUES {rows};\n"
+
+
 def test_the_rendered_text_gives_the_oracles_tables(server: Server) -> None:
     """Built from nothing, brought up to date and built anew, every table is the oracle's; every report runs."""
     files = rendered(LANDED)
     refresh = [name for name in sorted(files) if "10" <= name[:2] <= "19"]
     path, feed = warehouse_in("whole"), told()
     server.run(created("whole") + path + script(files, "02_tables.sql", "03_staging_view.sql", "04_terms.sql"))
-    server.run(path + landed(feed.rows()) + script(files, *refresh))
+    server.run(path + landed(feed.rows()) + assigned(feed) + script(files, *refresh))
     assert expected(feed.present(), DAY) == tables(server, "whole")
 
     corrected(feed)
-    server.run(path + landed(feed.rows()) + script(files, *refresh))
+    server.run(path + landed(feed.rows()) + assigned(feed) + script(files, *refresh))
     assert expected(feed.present(), DAY) == tables(server, "whole")
 
     server.run(path + script(files, "full_build.sql"))
@@ -55,6 +68,28 @@ def test_the_rendered_text_gives_the_oracles_tables(server: Server) -> None:
     for name in sorted(files):
         if name.startswith("3"):
             server.run(path + script(files, name))
+
+
+def test_an_erased_user_leaves_the_tables(server: Server) -> None:
+    """Erased, a user is in no table and no count, also after a full build of what zero-ETL landed of the user."""
+    files = rendered(LANDED)
+    refresh = [name for name in sorted(files) if "10" <= name[:2] <= "19"]
+    path, feed = warehouse_in("erased"), told()
+    user = min(pk.partition("#")[0] for pk, _ in feed.present() if pk.startswith("USR") and "#" in pk)
+    digest = user_key(user)
+    server.run(created("erased") + path + script(files, "02_tables.sql", "03_staging_view.sql", "04_terms.sql"))
+    server.run(path + landed(feed.rows()) + script(files, *refresh))
+    parameters = replace(render_sql._parameters(LANDED), since=None)
+    erase = [render_sql._text(step.statement, render_sql._redshift()) for step in erase_user(parameters, digest)]
+    mark = f"INSERT INTO erased_user VALUES ('{digest}', {2**62})"
+    others = {key: item for key, item in feed.present().items() if key[0].partition("#")[0] != user}
+
+    server.run(path + ";\n".join(map(translated, [mark, *erase])) + ";")
+    assert expected(others, DAY, derived=False) == tables(server, "erased")
+    server.run(path + script(files, *refresh))
+    assert expected(others, DAY, derived=False) == tables(server, "erased")
+    server.run(path + script(files, "full_build.sql"))
+    assert expected(others, DAY, derived=False) == tables(server, "erased")
 
 
 def test_a_session_that_ends_between_two_statements_changes_nothing(server: Server) -> None:
@@ -72,4 +107,4 @@ def test_a_session_that_ends_between_two_statements_changes_nothing(server: Serv
         server.run(path + ";\n".join(map(translated, refresh[:count])) + ";")
         assert before == tables(server, "lost"), refresh[count - 1]
     server.run(path + ";\n".join(map(translated, refresh)) + ";")
-    assert expected(feed.present(), DAY) == tables(server, "lost")
+    assert expected(feed.present(), DAY, derived=False) == tables(server, "lost")

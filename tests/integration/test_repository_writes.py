@@ -21,7 +21,7 @@ from agentmodel.exceptions import (
     TableUnavailable,
     ValidationError,
 )
-from agentmodel.testing import History, entities, histories
+from agentmodel.testing import GeneratedHistory, entities, histories
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_any_entity_is_read_as_it_was_put(model: AgentModel, entity: Entity) -> 
 
 @hypothesis_settings(max_examples=15)
 @given(history=histories(user_id="USR001", expires_at=None))
-def test_any_session_is_read_as_it_was_put(model: AgentModel, history: History) -> None:
+def test_any_session_is_read_as_it_was_put(model: AgentModel, history: GeneratedHistory) -> None:
     """A whole session comes back in its order, every step and call of it."""
     for item in list(model.table.scan()):
         model.table.call("DeleteItem", TableName=model.table.name, Key={name: item[name] for name in ("PK", "SK")})
@@ -67,7 +67,7 @@ def test_any_session_is_read_as_it_was_put(model: AgentModel, history: History) 
 
     assert history.processes == found.processes
     assert history.executions == found.executions
-    assert ((), ()) == (found.reviews, found.aside)
+    assert ((), ()) == (found.reviews, found.unreadable)
 
 
 def test_a_key_is_taken_once(model: AgentModel) -> None:

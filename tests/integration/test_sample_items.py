@@ -91,7 +91,7 @@ class TestTheSampleIsRead:
         for name in ("", "매장"):
             page = loaded.repository.domains(name)
             assert (Domain(domain_id="DMN001", name="매장검색서비스", description=description),) == page.items
-            assert (None, ()) == (page.cursor, page.aside)
+            assert (None, ()) == (page.cursor, page.unreadable)
         assert () == loaded.repository.domains("장").items
 
     def test_top_agents(self, loaded: AgentModel) -> None:
@@ -175,7 +175,7 @@ class TestTheSampleIsRead:
         )
         assert history.processes[::-1] == backwards.processes
         assert history.executions[::-1] == backwards.executions
-        assert ((), (), None) == (history.reviews, history.aside, history.cursor)
+        assert ((), (), None) == (history.reviews, history.unreadable, history.cursor)
 
     def test_a_failed_execution(self, loaded: AgentModel) -> None:
         """The sample's one failure is False, with its message."""

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool
-from agentmodel.dynamo.models import STATUSES, Status
-from agentmodel.suggest.health import HealthBook
-from agentmodel.suggest.runs import runs_of_traces, runs_of_warehouse
+from agentmodel.dynamo.models import Status
+from agentmodel.redshift.reports import recommended_patterns
+from agentmodel.suggest.evaluate import runs_from_traces, runs_from_warehouse
+from agentmodel.suggest.health import HealthMonitor
+from agentmodel.traces import STATUSES
 from tests.integration.suggest_world import TODAY, opened
 
 GOOD: dict[Status | None, bool] = {None: True, "ok": True, "error": False}
@@ -26,9 +28,11 @@ def agent_of(status: Status | None) -> str:
     return f"AGT{status or 'none'}"
 
 
-def call(model: AgentModel, agent_id: str, *statuses: Status | None, category: str = "cafe search") -> None:
+def call(
+    model: AgentModel, agent_id: str, *statuses: Status | None, category: str = "cafe search", user_id: str = "USR001"
+) -> None:
     """A session of calls that end so; what did not end well looks like a failure, as recorders write it."""
-    with model.session("USR001", "find a café", category=category) as session:
+    with model.session(user_id, "find a café", category=category) as session:
         for status in statuses:
             with session.process("step") as process, process.call(agent_id, "TL001") as one:
                 one.input_tokens = 10
@@ -65,9 +69,9 @@ def test_scores_count_two(model: AgentModel) -> None:
         assert agent is not None
         assert tool is not None
         good = GOOD.get(status)
-        counted = (None, None, None, None) if good is None else (1, int(good), 1, int(not good))
+        counted = (0, 0, None, None) if good is None else (1, int(good), 1, int(not good))
         assert counted == (agent.executions, agent.successes, tool.calls, tool.errors), status
-        assert (agent.score > 0) == bool(good), status
+        assert (agent.score > 1e-4) == bool(good), status  # equal scores differ by millionths
     every = model.repository.agent("AGTall")
     tool = model.repository.tool("AGTall", "TL001")
     assert every is not None
@@ -90,8 +94,8 @@ def test_runs_that_are_evaluated_are_those_that_count(model: AgentModel, tmp_pat
     traces.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     wanted = {agent_of(status): good for status, good in GOOD.items()}
 
-    assert wanted == {run.agent: run.succeeded for run in runs_of_traces([traces])}
-    assert wanted | {"AGTall": True} == {run.agent: run.succeeded for run in runs_of_warehouse(model.warehouse)}
+    assert wanted == {run.agent: run.succeeded for run in runs_from_traces([traces])}
+    assert wanted | {"AGTall": True} == {run.agent: run.succeeded for run in runs_from_warehouse(model.warehouse)}
 
 
 def test_health_counts_two(model: AgentModel) -> None:
@@ -99,18 +103,19 @@ def test_health_counts_two(model: AgentModel) -> None:
     noted: dict[str, list[bool]] = {}
     for session in model.repository.sessions("USR001", limit=100):
         history = model.repository.session_history("USR001", session.session_id)
-        for (agent_id, _), (_, failed) in HealthBook.noted(history.executions):
-            noted.setdefault(agent_id, []).append(failed)
+        for (agent_id, _), observed in HealthMonitor.calls_in(history.executions):
+            noted.setdefault(agent_id, []).append(observed.failed)
 
     wanted = {agent_of(status): [not good] for status, good in GOOD.items()}
     assert wanted | {"AGTall": [False, False]} == noted
 
 
 def test_only_errors_open_a_tool(model: AgentModel) -> None:
-    """After forty good calls, ten of a status open the tool if it is ``error``, and only then."""
+    """After forty good calls, ten of a status by two users open the tool if it is ``error``, and only then."""
     for status in STATUSES:
         call(model, agent_of(status), *([None] * 40))
-        call(model, agent_of(status), *([status] * 10))
+        for user_id in ("USR001", "USR002"):
+            call(model, agent_of(status), *([status] * 5), user_id=user_id)
 
     states = {row.agent_id: row.state for row in model.health.tools("DMN001")}
     assert [agent_of("error")] == [agent for agent, state in states.items() if state != "closed"]
@@ -147,3 +152,20 @@ def test_suggestions_learn_from_calls_that_count(model: AgentModel) -> None:
     assert wanted == {
         each.suggestion_id: (each.session_id, each.succeeded) for each in model.suggestions.of_user("USR001")
     }
+
+
+def test_a_cached_call_stays_a_step(model: AgentModel) -> None:
+    """A call that the cache answered keeps its place in the sequence that is learned; its calls are those made."""
+    for again in range(3):
+        with model.session("USR002", "plan a picnic", category="picnic") as session:
+            for agent_id, status in (("AGTok", "cache_hit" if again else None), ("AGTok", None)):
+                with session.process(f"step {status is None}") as process, process.call(agent_id, "TL001") as one:
+                    if status == "cache_hit":
+                        one.mark("cache_hit")
+    model.drain()
+    model.refresh(as_of=TODAY)
+
+    patterns = recommended_patterns(model.warehouse, as_of=TODAY, user_id="USR002", recommended_only=False)
+    assert [["search", "search"]] == [[step.tool_name for step in pattern.steps] for pattern in patterns]
+    assert [[(1, 1), (3, 3)]] == [[(step.calls, step.successes) for step in p.steps] for p in patterns]
+    assert [3] == [pattern.executions for pattern in patterns]

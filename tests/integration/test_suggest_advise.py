@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, UserToolMapping
+from agentmodel._categories import derived_name
+from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import EXECUTION
-from agentmodel.suggest.advise import Adviser, Failing, Place
-from agentmodel.suggest.similar import EmbeddingSimilarity
+from agentmodel.suggest._types import Failing, ToolRef
+from agentmodel.suggest.plan import EmbeddingSimilarity, Planner
 from tests.integration.suggest_world import TODAY, catalogue, learn, opened, run
 
 
@@ -53,10 +55,12 @@ def mapping(
 class FailingTools:
     """A watch that knows these tools to fail."""
 
-    def __init__(self, *places: Place) -> None:
+    def __init__(self, *places: ToolRef) -> None:
         self._places = places
 
-    def failing(self, places: Iterable[Place], tools: Mapping[Place, Tool], /) -> Mapping[Place, Failing]:
+    def failing(
+        self, places: Iterable[ToolRef], tools: Mapping[ToolRef, Tool], /, *, user_id: str | None = None
+    ) -> Mapping[ToolRef, Failing]:
         since = datetime(2025, 6, 14, tzinfo=UTC)
         return {place: Failing(since, "9 of 10 calls failed") for place in places if place in self._places}
 
@@ -79,12 +83,12 @@ def test_the_lookup_order(model: AgentModel) -> None:
     ):
         if made is not None:
             repository.put(made)
-        model.adviser.forget()
+        model.planner.load()
         plan = model.suggest("USR001", category="cafe search", request=CAFE)
         found.append(plan.source)
 
     assert [
-        "best agent of the domain",
+        "agent of the domain",
         "similar requests of all users",
         "similar users",
         "own similar request",
@@ -107,8 +111,8 @@ def test_a_plan_says_what_was_seen(model: AgentModel) -> None:
     assert [("step 1", "locate", 4, 1.0), ("step 2", "search", 4, 0.75), ("step 3", "format", 4, 1.0)] == [
         (step.process, step.tool, step.calls, step.success_share) for step in plan.steps
     ]
-    assert plan.sure is not None
-    assert 0 < plan.sure.low < 0.75 < plan.sure.high < 1
+    assert plan.confidence is not None
+    assert 0 < plan.confidence.low < 0.75 < plan.confidence.high < 1
     assert not plan.needs_review
     assert [("AGT002", ("search",), "similar users")] == [
         (other.agent_id, other.tools, other.source) for other in plan.alternatives
@@ -116,28 +120,76 @@ def test_a_plan_says_what_was_seen(model: AgentModel) -> None:
 
 
 def test_korean_requests_find_korean_ones(model: AgentModel) -> None:
-    """A request in Korean, spaced otherwise, finds the known one among English ones."""
+    """A request in Korean, spaced otherwise, finds the known one of another user among English ones; how similar it is, is not told."""
     model.repository.put(
         mapping("USR002", "맛집 검색", "AGT002", requests=["잠실 종합운동장 주변 맛집 찾아 줘"]),
         mapping("USR002", "trains", requests=["book a train to Busan", "부산 가는 기차표 예매해 줘"]),
     )
 
+    model.planner.load()
     plan = model.suggest("USR001", request=KOREAN)
 
     assert ("similar requests of all users", "AGT002") == (plan.source, plan.agent_id)
-    assert (plan.likeness or 0) >= 0.65
+    assert plan.similarity is None
+
+
+def test_a_long_request_is_found_again(model: AgentModel) -> None:
+    """Of a long request the beginning is kept, so only the beginning of what is asked is compared with it."""
+    long = "summarise this contract for me\n\n" + "the tenant pays the rent on the first day of each month. " * 9_000
+    run(model, "USR001", request=long[:20_000], category=None)
+    learn(model)
+    model.publish(as_of=TODAY)
+    own = model.suggest("USR001", request=long)
+    others = model.suggest("USR002", request=long)
+
+    assert ("own similar request", 1.0) == (own.source, own.similarity)
+    assert "similar requests of all users" == others.source
 
 
 def test_what_others_asked_is_not_shown(model: AgentModel) -> None:
-    """A plan found by another user's request says how alike it is, and nowhere in which words it was asked."""
+    """A plan found by another user's request says neither how similar it is nor in which words it was asked."""
     known = ["please find a quiet cafe near the stadium for my mother"]
     model.repository.put(mapping("USR002", "places to drink", requests=known))
+    model.planner.load()
     of_another = model.suggest("USR001", request=CAFE)
     own = model.suggest("USR002", request=CAFE)
 
     assert ("similar requests of all users", None) == (of_another.source, of_another.similar_to)
+    assert of_another.similarity is None
+    assert [None] * len(of_another.steps) == [step.process for step in of_another.steps]
     assert "my mother" not in of_another.model_dump_json()
     assert ("own similar request", known[0]) == (own.source, own.similar_to)
+
+
+def test_a_category_is_named_once_three_users_have_it(model: AgentModel) -> None:
+    """The reasons of a plan from other users name its category from the third user on, who may be the one that asks."""
+    told = []
+    for user_id in ("USR002", "USR003", "USR004"):
+        model.repository.put(mapping(user_id, "cafe search"))
+        told.append("`cafe search`" in str(model.suggest("USR001", category="cafe search").reasons[0]))
+
+    assert [False, False, True] == told
+
+
+def test_anonymous_users_have_no_mapping_of_their_own(model: AgentModel) -> None:
+    """What one anonymous user asked and did is shown to the next one as to any other: tools and numbers only."""
+    model.repository.put(mapping(ANONYMOUS, "cafe search", requests=[CAFE]))
+    model.planner.load()
+    plans = [model.suggest(ANONYMOUS, category="cafe search"), model.suggest(ANONYMOUS, request=CAFE)]
+
+    assert ["similar users", "similar requests of all users"] == [plan.source for plan in plans]
+    assert {None} == {step.process for plan in plans for step in plan.steps}
+    assert [(None, None)] * 2 == [(plan.similar_to, plan.similarity) for plan in plans]
+
+
+def test_only_what_the_catalogue_has_is_taken_from_others(model: AgentModel) -> None:
+    """A sequence of another user with a tool or an agent that is not in the catalogue is no plan, for others only."""
+    model.repository.put(
+        mapping("USR002", "cafe search", tools=["TL001", "TLmade-up"]), mapping("USR003", "cafe search", "AGTmade-up")
+    )
+
+    assert "agent of the domain" == model.suggest("USR001", category="cafe search").source
+    assert "own mapping" == model.suggest("USR002", category="cafe search").source
 
 
 def test_what_is_not_alike_is_not_taken(model: AgentModel) -> None:
@@ -146,7 +198,7 @@ def test_what_is_not_alike_is_not_taken(model: AgentModel) -> None:
 
     plan = model.suggest("USR001", request=CAFE)
 
-    assert "best agent of the domain" == plan.source
+    assert "agent of the domain" == plan.source
 
 
 def test_embeddings_find_translations(model: AgentModel) -> None:
@@ -157,11 +209,12 @@ def test_embeddings_find_translations(model: AgentModel) -> None:
             return [[1.0, 0.0] if "맛집" in text or "restaurant" in text else [0.0, 1.0] for text in texts]
 
     model.repository.put(mapping("USR002", "restaurants", "AGT002", requests=["find a restaurant"]))
-    adviser = Adviser(model.repository, similarity=EmbeddingSimilarity(Meanings()))
+    planner = Planner(model.repository, similarity=EmbeddingSimilarity(Meanings()))
+    planner.load()
 
-    plan = adviser.suggest("USR001", request=KOREAN)
+    plan = planner.suggest("USR001", request=KOREAN)
 
-    assert ("similar requests of all users", 1.0) == (plan.source, plan.likeness)
+    assert ("similar requests of all users", "AGT002") == (plan.source, plan.agent_id)
 
 
 def test_the_better_of_all_users_is_taken(model: AgentModel) -> None:
@@ -171,41 +224,73 @@ def test_the_better_of_all_users_is_taken(model: AgentModel) -> None:
         mapping("USR003", "cafe search", "AGT002", score=3.0, runs=(10, 10)),
     )
 
-    classic = Adviser(model.repository).suggest("USR001", category="cafe search")
-    evidence = Adviser(model.repository, ranking="evidence").suggest("USR001", category="cafe search")
+    classic = Planner(model.repository).suggest("USR001", category="cafe search")
+    evidence = Planner(model.repository, ranking="evidence").suggest("USR001", category="cafe search")
 
     assert ("AGT001", "AGT002") == (classic.agent_id, evidence.agent_id)
 
 
-def test_a_category_is_taken_exactly(model: AgentModel) -> None:
-    """A category whose name begins alike is another one."""
-    model.repository.put(mapping("USR002", "cafe search in Busan"))
+def test_the_beginning_of_a_category_finds_the_shortest(model: AgentModel) -> None:
+    """Without a mapping of exactly the category, the shortest one counts that begins with it, the user's own first."""
+    model.repository.put(
+        mapping("USR001", "매장검색:카페,식당", "AGT002"),
+        mapping("USR001", "매장검색:카페,식당,주점"),
+        mapping("USR002", "매장검색:카페"),
+    )
 
-    assert "best agent of the domain" == model.suggest("USR001", category="cafe search").source
+    own, others = (model.suggest(user, category="매장검색") for user in ("USR001", "USR003"))
+    exact = model.suggest("USR001", category="매장검색:카페,식당,주점")
+
+    assert ("own mapping", "AGT002") == (own.source, own.agent_id)
+    assert "`매장검색:카페,식당` begins with it." in str(own.reasons[1])
+    assert ("similar users", "AGT001") == (others.source, others.agent_id)
+    assert "매장검색" not in " ".join(map(str, others.reasons))
+    assert "AGT001" == exact.agent_id
+    assert "begins" not in " ".join(map(str, exact.reasons))
+
+
+def test_a_derived_category_is_nobody_elses(model: AgentModel) -> None:
+    """No beginning finds a derived category, and its name is shown to nobody, however many users have one."""
+    derived = derived_name("find a café for Mina")
+    model.repository.put(*(mapping(f"USR00{n}", derived, requests=["find a café for Mina"]) for n in range(1, 6)))
+    model.planner.load()
+
+    plans = [model.suggest(user, category=derived) for user in ("USR001", "USR009")]
+    plans += [model.suggest(user, request="find a café for Mina") for user in ("USR001", "USR009")]
+    beginnings = [model.suggest("USR009", category=text).source for text in ("~", "~find a café")]
+
+    assert ["own mapping", "similar users", "own similar request", "similar requests of all users"] == [
+        plan.source for plan in plans
+    ]
+    assert all("~" not in plan.model_copy(update={"category": None}).model_dump_json() for plan in plans)
+    assert "You made a similar request before (100 % similar): `find a café for Mina`." == str(plans[2].reasons[0])
+    assert ["agent of the domain"] * 2 == beginnings
 
 
 def test_a_sequence_with_a_failing_tool_gives_way(model: AgentModel) -> None:
     """What fails now is passed over for the next sequence, and named under avoid with its time."""
     model.repository.put(mapping("USR001", "cafe search", "AGT001"), mapping("USR002", "cafe search", "AGT002"))
-    adviser = Adviser(model.repository, watch=FailingTools(("AGT001", "TL002")))
+    planner = Planner(model.repository, health=FailingTools(ToolRef("AGT001", "TL002")))
 
-    plan = adviser.suggest("USR001", category="cafe search")
+    plan = planner.suggest("USR001", category="cafe search")
 
     assert ("similar users", "AGT002", False) == (plan.source, plan.agent_id, plan.needs_review)
-    assert [("AGT001", "TL002", "search", True)] == [(a.agent_id, a.tool_id, a.tool, a.now) for a in plan.avoid]
+    assert [("AGT001", "TL002", "search", True)] == [(a.agent_id, a.tool_id, a.tool, a.failing_now) for a in plan.avoid]
     assert datetime(2025, 6, 14, tzinfo=UTC) == plan.avoid[0].since
-    assert "What would have come first uses a tool that fails at present." == plan.reasons[-1]
+    assert "A better sequence was passed over, because it uses a tool that is failing now." == str(plan.reasons[-1])
 
 
 def test_where_every_sequence_fails_a_person_looks_first(model: AgentModel) -> None:
     """When nothing else is known the failing sequence is given, with the advice to ask a person."""
     model.repository.put(mapping("USR001", "cafe search", "AGT001"))
-    adviser = Adviser(model.repository, watch=FailingTools(("AGT001", "TL002")))
+    planner = Planner(model.repository, health=FailingTools(ToolRef("AGT001", "TL002")))
 
-    plan = adviser.suggest("USR001", category="cafe search")
+    plan = planner.suggest("USR001", category="cafe search")
 
     assert ("own mapping", True) == (plan.source, plan.needs_review)
-    assert ("search fails at present: 9 of 10 calls failed",) == plan.review_reasons
+    assert ["The tool `search` of a step is failing now."] == list(map(str, plan.review_reasons))
+    assert ("failing", None) == (plan.steps[1].warning and plan.steps[1].warning.code, plan.steps[0].warning)
+    assert () == plan.avoid
 
 
 def test_a_flagged_tool_asks_for_a_person(model: AgentModel) -> None:
@@ -215,9 +300,8 @@ def test_a_flagged_tool_asks_for_a_person(model: AgentModel) -> None:
     tool.needs_review = True
     model.repository.put(tool, mapping("USR001", "cafe search"))
 
-    assert ("search is used only after a person agreed.",) == model.suggest(
-        "USR001", category="cafe search"
-    ).review_reasons
+    plan = model.suggest("USR001", category="cafe search")
+    assert ["`search` may only be called after a person approved."] == list(map(str, plan.review_reasons))
 
 
 def test_little_evidence_asks_for_a_person(model: AgentModel) -> None:
@@ -225,7 +309,7 @@ def test_little_evidence_asks_for_a_person(model: AgentModel) -> None:
     model.repository.put(mapping("USR001", "cafe search", runs=(8, 1)))
 
     assert model.suggest("USR001", category="cafe search").needs_review
-    assert Adviser(model.repository).suggest("USR001", domain_id="DMN001").needs_review  # no agent ever ran
+    assert Planner(model.repository).suggest("USR001", domain_id="DMN001").needs_review  # no agent ever ran
 
 
 def test_nothing_known(settings: Settings) -> None:
@@ -234,7 +318,7 @@ def test_nothing_known(settings: Settings) -> None:
         plan = model.suggest("USR001", category="cafe search")
 
     assert ("nothing known", None, (), True) == (plan.source, plan.agent_id, plan.steps, plan.needs_review)
-    assert "Nothing is known about requests of this kind." in plan.as_prompt()
+    assert "No plan is known for requests of this kind." in plan.as_prompt()
 
 
 def test_the_domain_narrows(model: AgentModel) -> None:
@@ -250,14 +334,14 @@ def test_expired_mappings_are_not_taken(model: AgentModel) -> None:
     past = datetime.now(UTC) - timedelta(seconds=2)
     model.repository.put(mapping("USR001", "cafe search", requests=[CAFE], expires_at=past))
 
-    assert "best agent of the domain" == model.suggest("USR001", category="cafe search", request=CAFE).source
+    assert "agent of the domain" == model.suggest("USR001", category="cafe search", request=CAFE).source
 
 
 def test_bad_questions_are_refused(model: AgentModel) -> None:
     """An id that is none, a domain that does not exist and a question about nothing are refused."""
     with pytest.raises(ValidationError, match="user_id"):
         model.suggest("somebody", category="cafe search")
-    with pytest.raises(ValidationError, match="give a category, a request or a domain_id"):
+    with pytest.raises(ValidationError, match="must be given, or a request or a domain_id"):
         model.suggest("USR001")
     with pytest.raises(NotFound, match="DMN009"):
         model.suggest("USR001", domain_id="DMN009")
@@ -303,7 +387,7 @@ def test_a_suggestion_that_cannot_be_kept_is_given(
     plan = model.suggest("USR001", category="cafe search")
 
     assert ("own mapping", None) == (plan.source, plan.suggestion_id)
-    assert "was made but not kept: no writes" in caplog.text
+    assert "was not written into the log: no writes" in caplog.text
 
 
 def test_exploring_gives_others_a_chance(model: AgentModel) -> None:
@@ -311,9 +395,9 @@ def test_exploring_gives_others_a_chance(model: AgentModel) -> None:
     for n, score in ((1, 5.0), (2, 3.0), (3, 1.0)):
         model.repository.put(Agent(agent_id=f"AGT{n:03d}", domain_id="DMN001", name=f"agent {n}", score=score))
     draws = iter([0.1, 0.9, 0.5, 0.05, 0.4])  # explore and draw the last; do not; explore and draw the second
-    adviser = Adviser(model.repository, log=model.suggestions, explore=0.3, draw=lambda: next(draws))
+    planner = Planner(model.repository, log=model.suggestions, explore=0.3, random_number=lambda: next(draws))
 
-    plans = [adviser.suggest("USR001", domain_id="DMN001") for _ in range(3)]
+    plans = [planner.suggest("USR001", domain_id="DMN001") for _ in range(3)]
     kept = model.suggestions.of_user("USR001")
 
     assert ["AGT003", "AGT001", "AGT002"] == [plan.agent_id for plan in plans]

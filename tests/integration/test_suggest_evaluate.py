@@ -9,8 +9,7 @@ import pytest
 
 from agentmodel import AgentModel, Settings
 from agentmodel.redshift import reports
-from agentmodel.suggest.rankings import History
-from agentmodel.suggest.runs import runs_of_warehouse
+from agentmodel.suggest.evaluate import AgentHistory, runs_from_warehouse
 from tests.integration.suggest_world import catalogue, learn, opened, run
 
 
@@ -27,7 +26,7 @@ def model(settings: Settings) -> Iterator[AgentModel]:
 
 def test_runs_are_those_that_were_recorded(model: AgentModel) -> None:
     """Each session with an agent is a run: its tools by name in order, its category, and how it went."""
-    runs = runs_of_warehouse(model.warehouse)
+    runs = runs_from_warehouse(model.warehouse)
 
     assert 12 == len(runs)
     assert {("AGT001", ("locate", "search", "format")), ("AGT002", ("search", "format"))} == {
@@ -41,18 +40,18 @@ def test_runs_are_those_that_were_recorded(model: AgentModel) -> None:
 def test_the_running_rankings_are_those_of_the_statements(model: AgentModel) -> None:
     """Counted run by run in Python or by SQL in the warehouse, both rankings give the same numbers."""
     today = datetime.now(UTC).date()
-    history = History(half_life_days=model.settings.half_life_days)
-    for each in runs_of_warehouse(model.warehouse):
+    history = AgentHistory(half_life_days=model.settings.half_life_days)
+    for each in runs_from_warehouse(model.warehouse):
         history.add(each)
     rows = {row.agent_id: row for row in reports.agent_ranking(model.warehouse, as_of=today)}
 
-    assert {agent: row.score for agent, row in rows.items()} == pytest.approx(history.classic(today))
-    assert {agent: row.evidence for agent, row in rows.items()} == pytest.approx(history.evidence(today))
+    assert {agent: row.score for agent, row in rows.items()} == pytest.approx(history.classic())
+    assert {agent: row.evidence for agent, row in rows.items()} == pytest.approx(history.evidence())
 
 
 def test_evaluate_tells_how_many_cases_it_rests_on(model: AgentModel) -> None:
     """Every figure comes with the number of its cases."""
-    found = model.evaluate(learn=0.5)
+    found = model.evaluate(train_share=0.5)
 
-    assert (12, 6) == (found.runs, found.learnt)
+    assert (12, 6) == (found.runs, found.training_runs)
     assert all(row.cases > 0 for part in (found.plans, found.next_tools, found.calibration) for row in part)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings, Tool, ToolExecution
-from agentmodel.cache.scripts import Command
+from agentmodel.cache._lua import COMPARE_AND_SET, Command
 from agentmodel.dynamo.models import Status
-from agentmodel.suggest.health import HealthBook
-from agentmodel.suggest.scripts import REPLACE
+from agentmodel.suggest.health import HealthMonitor
+from agentmodel.suggest.plan import ToolRef
 from tests.integration.suggest_world import catalogue, learn, opened, run
 
 PLACE = ("AGT001", "TL002")
@@ -26,12 +26,19 @@ def model(settings: Settings) -> Iterator[AgentModel]:
         yield model
 
 
-def calls(model: AgentModel, outcomes: str, *, status: Status | None = None, at: datetime | None = None) -> None:
-    """Record calls of the search tool one by one; x is a failure."""
+def calls(
+    model: AgentModel,
+    outcomes: str,
+    *,
+    status: Status | None = None,
+    at: datetime | None = None,
+    users: Sequence[str] = ("USR001", "USR002"),
+) -> None:
+    """Record calls of the search tool one by one, of these users in turn; x is a failure."""
     for n, outcome in enumerate(outcomes):
         model.recorder.record(
             ToolExecution(
-                user_id="USR001", session_id="SESS20250614001", process_id="PRC001", agent_id=PLACE[0],
+                user_id=users[n % len(users)], session_id="SESS20250614001", process_id="PRC001", agent_id=PLACE[0],
                 tool_id=PLACE[1], tool_name="search", succeeded=outcome == ".", status=status,
                 executed_at=(at or datetime.now(UTC)) + timedelta(milliseconds=n),
             )
@@ -56,7 +63,7 @@ def test_recorded_failures_open_a_tool(model: AgentModel) -> None:
     )  # fmt: skip
     assert row.since is not None
     assert row.until is not None
-    assert "calls failed, 0% of them usually do" in row.note
+    assert "calls failed; its usual failure rate is 0 %" in row.note
     assert tool is not None
     assert ("open", row.since) == (tool.health, tool.health_since)
 
@@ -90,8 +97,8 @@ def test_all_processes_feed_one_state(model: AgentModel, settings: Settings) -> 
     model.settle()
     with AgentModel(settings) as other:
         for _ in range(3):
-            calls(model, "x")
-            calls(other, "x")
+            calls(model, "x", users=["USR001"])
+            calls(other, "x", users=["USR002"])
         model.settle()
         other.settle()
 
@@ -103,12 +110,41 @@ def test_the_table_survives_valkey(model: AgentModel, settings: Settings) -> Non
     calls(model, "." * 40 + "xxxx")
     model.settle()
     assert model._valkey is not None
-    model._valkey.one(("FLUSHALL",))
+    model._valkey.execute(("FLUSHALL",))
 
     with AgentModel(settings) as other:
         assert "open" == state(other)
         calls(other, "x")
         assert "open" == state(other)
+
+
+def test_the_stored_counts_are_the_baseline(model: AgentModel) -> None:
+    """A tool that Valkey does not know is judged by the counts of the last publish, which its first calls do not end."""
+    tool = model.table.get(Tool.at(*PLACE), consistent=True)
+    assert tool is not None
+    tool.calls, tool.errors = 1000, 400
+    model.repository.put(tool)
+    calls(model, "xx")
+    row = next(row for row in model.health.tools("DMN001") if (row.agent_id, row.tool_id) == PLACE)
+
+    assert ("closed", 1000, 0.4) == (row.state, row.calls, row.failure_share)
+
+
+def test_a_write_whose_answer_was_lost_counts_once(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state that is written again, because the answer to the first write did not arrive, has each call once."""
+    assert model._valkey is not None
+    once = model._valkey.execute
+
+    def again(command: Command) -> Any:
+        once(command)
+        return once(command)
+
+    monkeypatch.setattr(model._valkey, "execute", again)
+    calls(model, "." * 25)
+    model.settle()
+    row = next(row for row in model.health.tools("DMN001") if (row.agent_id, row.tool_id) == PLACE)
+
+    assert 25 == row.calls
 
 
 def test_without_valkey_a_process_watches_by_itself(settings: Settings) -> None:
@@ -149,7 +185,7 @@ def test_plans_avoid_what_fails_now(model: AgentModel) -> None:
 
     assert ("AGT001", ()) == (before.agent_id, before.avoid)
     assert "AGT002" == after.agent_id
-    assert [(*PLACE, True)] == [(each.agent_id, each.tool_id, each.now) for each in after.avoid]
+    assert [(*PLACE, True)] == [(each.agent_id, each.tool_id, each.failing_now) for each in after.avoid]
 
 
 def test_listeners_learn_of_changes_only(model: AgentModel) -> None:
@@ -167,7 +203,7 @@ def test_a_batch_counts_as_its_calls_in_order(model: AgentModel) -> None:
     at = datetime.now(UTC)
     made = [
         ToolExecution(
-            user_id="USR001", session_id="SESS20250614001", process_id=f"PRC{n:03d}", agent_id=PLACE[0],
+            user_id=f"USR00{n % 2 + 1}", session_id="SESS20250614001", process_id=f"PRC{n:03d}", agent_id=PLACE[0],
             tool_id=PLACE[1], tool_name="search", succeeded=n <= 40, executed_at=at + timedelta(milliseconds=n),
         )
         for n in range(1, 45)
@@ -180,23 +216,23 @@ def test_a_batch_counts_as_its_calls_in_order(model: AgentModel) -> None:
 def test_a_record_does_not_wait_for_the_watch(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learnt from records is sent to Valkey by another thread, for many of them at once."""
     assert model._valkey is not None
-    model._behind._linger = 3600.0  # nothing is learnt before somebody asks
+    model._background._linger = 3600.0  # nothing is learnt before somebody asks
     calls(model, ".")
     model.settle()
     ours: list[Any] = []
     others: list[Any] = []
-    original, me = model._valkey.attempt, threading.get_ident()
+    original, me = model._valkey.try_many, threading.get_ident()
 
     def noted(commands: Sequence[Command]) -> list[Any]:
         (ours if threading.get_ident() == me else others).extend(command[1] for command in commands)
         return original(commands)
 
-    monkeypatch.setattr(model._valkey, "attempt", noted)
+    monkeypatch.setattr(model._valkey, "try_many", noted)
     calls(model, "." * 20)
     model.close()
 
-    assert REPLACE.sha not in ours
-    assert 1 == others.count(REPLACE.sha)
+    assert COMPARE_AND_SET.sha not in ours
+    assert 1 == others.count(COMPARE_AND_SET.sha)
 
 
 def test_what_was_recorded_last_is_learnt_at_the_end(settings: Settings) -> None:
@@ -213,10 +249,10 @@ def test_reading_needs_one_round_trip(model: AgentModel) -> None:
     """The health of many tools is asked in one call to Valkey."""
     assert model._valkey is not None
     asked = []
-    original = model._valkey.attempt
-    model._valkey.attempt = lambda commands: asked.append(len(commands)) or original(commands)  # type: ignore[method-assign,func-returns-value]  # counts
-    book = HealthBook(model.table, writer=model.writer, repository=model.repository, valkey=model._valkey)
+    original = model._valkey.try_many
+    model._valkey.try_many = lambda commands: asked.append(len(commands)) or original(commands)  # type: ignore[method-assign,func-returns-value]  # counts
+    book = HealthMonitor(model.table, writer=model.writer, repository=model.repository, valkey=model._valkey)
 
-    book.failing([("AGT001", f"TL{n:03d}") for n in range(50)], {})
+    book.failing([ToolRef("AGT001", f"TL{n:03d}") for n in range(50)], {})
 
     assert [50] == asked

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agentmodel import Agent, AgentModel, Settings, UserToolMapping
+from agentmodel.config import Ranking
 from agentmodel.exceptions import TableUnavailable, ValidationError
-from agentmodel.suggest import publish
 from tests.integration.suggest_world import TODAY, catalogue, counted, days, learn, opened, run, writes
 
 
@@ -47,7 +47,7 @@ def test_scores_patterns_and_tools_go_back(model: AgentModel) -> None:
 
 @pytest.mark.parametrize("agents", [1, 5, 12])
 def test_a_publish_of_n_agents_costs_n_writes(settings: Settings, agents: int) -> None:
-    """One write for each agent, tool and mapping that changed, and three for the mark of the run."""
+    """One write for each agent, tool, mapping and domain that changed, three for the mark of the run, two for the lease."""
     with opened(settings) as model:
         catalogue(model, agents=agents, tools=("search",))
         for n in range(1, agents + 1):
@@ -58,8 +58,36 @@ def test_a_publish_of_n_agents_costs_n_writes(settings: Settings, agents: int) -
             published = model.publish(as_of=TODAY)
 
     assert agents == published.agents
-    assert (2 * agents, 3) == (calls["PutItem"], calls["UpdateItem"])
-    assert 2 * agents + 3 == writes(calls)
+    assert (2 * agents + 1, 4, 1) == (calls["PutItem"], calls["UpdateItem"], calls["DeleteItem"])
+    assert 2 * agents + 6 == writes(calls)
+
+
+def test_of_equal_scores_the_one_with_more_successes_is_published(model: AgentModel) -> None:
+    """Two of four is scored as one of one; the sequence that succeeded twice becomes the mapping."""
+    for succeeded in (True, True, False, False):
+        run(model, tools=[1, 2], succeeded=succeeded)
+    run(model, tools=[1, 3])
+    learn(model)
+    model.publish(as_of=TODAY)
+    mapping = model.repository.mapping("USR001", "cafe search")
+
+    assert mapping is not None
+    assert (["locate", "search"], 1.0, 4, 2) == (
+        list(mapping.tools.values()), mapping.score, mapping.executions, mapping.successes,
+    )  # fmt: skip
+
+
+def test_each_category_that_ever_succeeded_has_a_plan(model: AgentModel) -> None:
+    """A category that is asked for once has its plan beside one that is asked for often; one that failed has none."""
+    for category, times in (("rare", 1), ("seldom", 2), ("often", 5)):
+        for _ in range(times):
+            run(model, category=category, tools=[1])
+    run(model, category="seldom", tools=[2], succeeded=False)
+    run(model, category="never", tools=[1], succeeded=False)
+    learn(model)
+    model.publish(as_of=TODAY)
+
+    assert {"rare", "seldom", "often"} == {mapping.category for mapping in model.repository.user_mappings("USR001")}
 
 
 def test_a_second_publish_writes_nothing(model: AgentModel) -> None:
@@ -74,7 +102,7 @@ def test_a_second_publish_writes_nothing(model: AgentModel) -> None:
 
     assert 0 == writes(calls)
     assert (0, 0, 0, 0) == (again.agents, again.tools, again.mappings, again.rankings)
-    assert 6 == again.unchanged  # an agent, its three tools, two mappings
+    assert 8 == again.unchanged  # two agents, three tools, two mappings, the domain
 
 
 def test_a_newer_run_that_changes_nothing_writes_its_mark(model: AgentModel) -> None:
@@ -104,20 +132,54 @@ def test_an_older_run_does_not_overwrite_a_newer_one(model: AgentModel) -> None:
     assert (0, 0, 0) == (late.agents, late.mappings, late.rankings)
     assert late.stale > 0
     assert before == model.repository.top_agents("DMN001").items
-    assert 0.367879 == pytest.approx(before[0].score, abs=1e-6)
 
 
-def test_agents_without_executions_keep_their_score(model: AgentModel) -> None:
-    """A score that somebody gave stays, in table and ranking, until the agent has run."""
-    model.repository.put(Agent(agent_id="AGT009", domain_id="DMN001", name="by hand", score=50.0))
-    run(model)
+def test_scores_stay_while_nobody_runs_anything(model: AgentModel) -> None:
+    """After 250 days without a run the better agent leads as it did, and no score is written anew."""
+    for succeeded in (True, True, False):
+        run(model, "USR001", "AGT002", succeeded=succeeded)
+        run(model, "USR002", "AGT001", succeeded=not succeeded)
     learn(model)
-
     model.publish(as_of=TODAY)
+    before = [(agent.agent_id, agent.score) for agent in model.repository.top_agents("DMN001")]
+    model.refresh(as_of=TODAY + days(250))
 
-    assert [("AGT009", 50.0), ("AGT001", 1.0), ("AGT002", 0.0)] == [
-        (agent.agent_id, agent.score) for agent in model.repository.top_agents("DMN001")
-    ]
+    published = model.publish(as_of=TODAY + days(250))
+    after = model.repository.top_agents("DMN001").items
+
+    assert [("AGT002", 1.333333), ("AGT001", 0.333333)] == before
+    assert before == [(agent.agent_id, agent.score) for agent in after]
+    assert (0, 0) == (published.agents, published.mappings)
+
+
+@pytest.mark.parametrize(
+    ("ranking", "scores"),
+    [
+        ("classic", [("AGT001", 1.0), ("AGT009", 2e-6), ("AGT008", 1e-6), ("AGT002", 0.0)]),
+        ("evidence", [("AGT001", 0.7037), ("AGT009", 0.666669), ("AGT008", 0.666668), ("AGT002", 0.666667)]),
+    ],
+)
+def test_agents_without_executions_are_on_the_same_scale(
+    settings: Settings, ranking: Ranking, scores: list[tuple[str, float]]
+) -> None:
+    """What somebody typed in is kept as a rating, which breaks ties only: in the index as in the ranking in Valkey."""
+    with opened(settings.model_copy(update={"ranking": ranking})) as model:
+        catalogue(model)
+        for agent_id, typed in (("AGT008", 50.0), ("AGT009", 60.0)):
+            model.repository.put(Agent(agent_id=agent_id, domain_id="DMN001", name=agent_id, score=typed))
+        run(model)
+        learn(model)
+        model.publish(as_of=TODAY)
+        again = model.publish(as_of=TODAY)
+        agents = model.repository.top_agents("DMN001").items
+        by_index = model.repository.agents_by_score("DMN001").items
+
+    assert scores == [(agent.agent_id, agent.score) for agent in agents]
+    assert agents == by_index
+    assert [None, 60.0, 50.0, None] == [agent.rating for agent in agents]
+    assert [1, 0, 0, 0] == [agent.executions for agent in agents]
+    assert {0.666667} == {agent.evidence for agent in agents[1:]}
+    assert (0, 0) == (again.agents, again.rankings)
 
 
 def test_what_was_deleted_stays_deleted(model: AgentModel) -> None:
@@ -134,7 +196,7 @@ def test_what_was_deleted_stays_deleted(model: AgentModel) -> None:
     model.writer.save = delete_first  # type: ignore[method-assign]  # somebody comes in between
     published = model.publish(as_of=TODAY)
 
-    assert (0, 1) == (published.agents, published.unknown)
+    assert (0, 2) == (published.agents, published.unknown)
     assert model.table.get(Agent.at("AGT001"), consistent=True) is None
 
 
@@ -167,7 +229,7 @@ def test_a_killed_publish_is_finished_by_the_next(model: AgentModel) -> None:
 
     assert kills > 5
     assert (0, 0, 0, 0) == (end.agents, end.tools, end.mappings, end.rankings)
-    assert [1.0, 1.0] == [agent.score for agent in model.repository.top_agents("DMN001")]
+    assert [1.000001, 1.0] == [agent.score for agent in model.repository.top_agents("DMN001")]
     assert {"USR001", "USR002"} == {mapping.user_id for mapping in model.repository.mappings()}
 
 
@@ -180,7 +242,7 @@ def test_without_valkey_the_scores_are_in_the_index(model: AgentModel, settings:
         published = plain.publish(as_of=TODAY)
         top = plain.repository.top_agents("DMN001").items
 
-    assert (1, 0) == (published.agents, published.rankings)
+    assert (2, 0) == (published.agents, published.rankings)
     assert ["AGT001", "AGT002"] == [agent.agent_id for agent in top]
 
 
@@ -189,8 +251,8 @@ def test_a_lost_ranking_is_made_again(model: AgentModel) -> None:
     run(model)
     learn(model)
     model.publish(as_of=TODAY)
-    assert model._near is not None
-    model._near.leaderboard.drop("DMN001")
+    assert model._caches is not None
+    model._caches.leaderboard.drop("DMN001")
 
     again = model.publish(as_of=TODAY)
 
@@ -234,12 +296,14 @@ def test_high_scores_live_longer(model: AgentModel) -> None:
 
 
 def test_what_falls_lives_shorter_again(model: AgentModel) -> None:
-    """When the score has faded, session and mapping expire as what scores low does, counted from the record."""
+    """When the score has fallen, session and mapping expire as what scores low does, counted from the record."""
     session_id = run(model)
     learn(model)
     model.publish(as_of=TODAY)
+    run(model, succeeded=False)
+    learn(model)
 
-    published = model.publish(as_of=TODAY + days(40))
+    published = model.publish(as_of=TODAY)
     session = model.repository.session("USR001", session_id)
     mapping = model.repository.mapping("USR001", "cafe search")
 
@@ -285,34 +349,11 @@ def test_a_mapping_that_is_not_recommended_any_more_fades(model: AgentModel) -> 
     again = model.publish(as_of=TODAY)
     faded = model.repository.mapping("USR001", "cafe search")
 
-    assert (1, 0) == (published.faded, again.faded)
+    assert (1, 0) == (published.retired, again.retired)
     assert faded is not None
     assert faded.expires_at is not None
     assert faded.expires_at - TODAY < timedelta(days=31)
     assert made == model.repository.mapping("USR003", "by hand")
-
-
-def test_the_lambda_handler_refreshes_and_publishes(
-    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The entry point reads AGENTMODEL_*, lands, refreshes, publishes and answers with counts that JSON takes."""
-    run(model)
-    model.drain()
-    for name in ("table", "endpoint", "access_key_id", "valkey_url", "warehouse_url", "valkey_timeout"):
-        monkeypatch.setenv(f"AGENTMODEL_{name.upper()}", str(getattr(settings, name)))
-    monkeypatch.setenv("AGENTMODEL_SECRET_ACCESS_KEY", "test")
-
-    first = publish.handler({"as_of": TODAY.isoformat(), "source": "aws.events"}, None)
-    second = publish.handler({"as_of": TODAY.isoformat()}, None)
-
-    assert (1, 3, 1, 1) == (first["agents"], first["tools"], first["mappings"], first["rankings"])
-    assert (0, 0, 0, 0) == (second["agents"], second["tools"], second["mappings"], second["rankings"])
-
-
-def test_the_handler_refuses_a_date_that_is_none() -> None:
-    """A wrong as_of is refused before anything is opened."""
-    with pytest.raises(ValidationError, match="as_of: 'yesterday' is refused"):
-        publish.handler({"as_of": "yesterday"}, None)
 
 
 def test_a_naive_run_is_refused(model: AgentModel) -> None:

@@ -13,8 +13,7 @@ import pytest
 from agentmodel import AgentModel, Review, Settings
 from agentmodel.exceptions import Conflict, NotFound, TableUnavailable, ValidationError
 from agentmodel.redshift import reports
-from agentmodel.suggest.answers import arguments_hash
-from agentmodel.suggest.review import Reviews
+from agentmodel.suggest.review import Reviews, arguments_hash
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
 
 ARGUMENTS = {"order": "W123", "items": [1, 2]}
@@ -96,9 +95,9 @@ def test_an_answer_is_for_exactly_these_arguments(reviews: Reviews, ask: Callabl
 
     assert one is not None
     assert other is not None
-    with pytest.raises(Conflict, match="for other arguments"):
+    with pytest.raises(Conflict, match="about other arguments"):
         one.check({"order": "W124"})
-    with pytest.raises(Conflict, match="for other arguments"):
+    with pytest.raises(Conflict, match="about other arguments"):
         other.check(ARGUMENTS)
     other.check({"order": "W124"})
     assert ({"order": "W124"}, "edited") == (other.arguments, other.call_status)
@@ -121,7 +120,7 @@ def test_a_rejection_stops_the_call(reviews: Reviews, ask: Callable[..., Review]
     assert other is not None
     assert (False, "rejected", "too risky") == (one.permits, one.call_status, one.reason)
     assert (False, "rejected", "It is cancelled already.") == (other.permits, other.call_status, other.response)
-    with pytest.raises(Conflict, match="not permitted: it was rejected by kim"):
+    with pytest.raises(Conflict, match="not permitted: the question was rejected by kim"):
         one.check(ARGUMENTS)
 
 
@@ -153,9 +152,9 @@ def test_a_claim_keeps_others_out(reviews: Reviews, ask: Callable[..., Review], 
     """What is claimed only its claimant answers, until the claim ends or is given back."""
     asked = ask()
     reviews.claim(asked, "kim", minutes=10)
-    with pytest.raises(Conflict, match="kept by kim"):
+    with pytest.raises(Conflict, match="claimed by kim"):
         reviews.decide(asked, "approve", "lee")
-    with pytest.raises(Conflict, match="kept by kim"):
+    with pytest.raises(Conflict, match="claimed by kim"):
         reviews.claim(asked, "lee")
     clock.time += timedelta(minutes=10)
     reviews.claim(asked, "lee")
@@ -179,11 +178,15 @@ def test_the_edge_of_the_deadline(
     if status == "pending":
         assert "approved" == reviews.decide(asked, "approve", "kim").status
     else:
-        with pytest.raises(Conflict, match="is expired"):
+        with pytest.raises(Conflict, match="is already expired"):
             reviews.decide(asked, "approve", "kim")
         answer = reviews.answer(asked)
         assert answer is not None
-        assert (False, "expired", "nobody answered in time") == (answer.permits, answer.call_status, answer.reason)
+        assert (False, "expired", "nobody answered before the deadline") == (
+            answer.permits,
+            answer.call_status,
+            answer.reason,
+        )
 
 
 def test_expiry_may_approve(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
@@ -252,10 +255,10 @@ def test_cancelled_questions_permit_nothing(reviews: Reviews, ask: Callable[...,
 @pytest.mark.parametrize(
     ("decision", "options", "problem"),
     [
-        ("reject", {}, "a rejection says why"),
-        ("edit", {}, "gives the arguments"),
-        ("respond", {}, "a response is text"),
-        ("approve", {"arguments": {}}, "only an edit"),
+        ("reject", {}, "must be given for a rejection"),
+        ("edit", {}, "must be given for an edit"),
+        ("respond", {}, "must be given for a response"),
+        ("approve", {"arguments": {}}, "must only be given for an edit"),
         ("perhaps", {}, "one of approve, edit, reject, respond"),
     ],
 )
@@ -375,9 +378,9 @@ def test_what_verdicts_say_of_the_outcome(
 
 def test_verdicts_and_decisions_do_not_mix(reviews: Reviews, ask: Callable[..., Review]) -> None:
     """Before a step there is a decision, after a run a verdict."""
-    with pytest.raises(ValidationError, match="a verdict is given after a run"):
+    with pytest.raises(ValidationError, match="must be `post`"):
         reviews.verdict(ask(), "correct", "kim")
-    with pytest.raises(ValidationError, match="after a run a verdict"):
+    with pytest.raises(ValidationError, match="must be `pre`"):
         reviews.decide(ask(phase="post"), "approve", "kim")
 
 
@@ -441,7 +444,7 @@ def test_when_a_person_is_needed(model: AgentModel) -> None:
     model.repository.put(agent)
 
     assert () == model.reviews.needed("AGT001", "TL001")
-    assert ("search is used only after a person agreed",) == model.reviews.needed("AGT001", "TL002")
-    assert model.reviews.needed("AGT001", "TL003")[0].startswith("format fails at present")
+    assert ("search needs a person's approval",) == model.reviews.needed("AGT001", "TL002")
+    assert model.reviews.needed("AGT001", "TL003")[0].startswith("format is failing")
     assert ("TL009 is not in the catalogue",) == model.reviews.needed("AGT001", "TL009")
-    assert "agent 2 may succeed in as few as 13% of cases" in model.reviews.needed("AGT002", "TL001")
+    assert "the success rate of agent 2 may be as low as 5 %" in model.reviews.needed("AGT002", "TL001")

@@ -9,8 +9,9 @@ import pytest
 
 from agentmodel import AgentModel, Settings
 from agentmodel.exceptions import ValidationError
-from agentmodel.suggest.detector import Health
-from agentmodel.suggest.savings import KnownAnswers
+from agentmodel.suggest.guard import ResponseCache
+from agentmodel.suggest.health._cusum import Cusum
+from agentmodel.suggest.plan import ToolRef
 from tests.integration.suggest_world import TODAY, catalogue, opened
 
 PLACE = {"place": "stadium", "near": [1, 2]}
@@ -54,7 +55,7 @@ def asked(
 ) -> Any:  # fmt: skip
     given = PLACE if arguments is None else arguments
     with model.session(user, "find a café", category="cafe search") as session, session.process("locate") as process:
-        return model.known_answers.call(process, "AGT001", tool, find, arguments=given, **options)
+        return model.response_cache.call(process, "AGT001", tool, find, arguments=given, **options)
 
 
 def test_a_repeated_call_is_answered(model: AgentModel, find: Finder) -> None:
@@ -112,10 +113,10 @@ def test_another_version_of_the_agent_is_asked_anew(model: AgentModel, find: Fin
 
 def test_a_failing_tool_loses_its_answers(model: AgentModel, find: Finder) -> None:
     """When the tool's health opens its answers are dropped, also one that was asked for before and comes after."""
-    late = model.known_answers.look("AGT001", "TL001", PLACE, user_id="USR001")
+    late = model.response_cache.look("AGT001", "TL001", PLACE, user_id="USR001")
     asked(model, find)
-    model.known_answers.health_changed(("AGT001", "TL001"), Health(opened=1))
-    kept = model.known_answers.keep(late, {"café": "old"})
+    model.response_cache.health_changed(ToolRef("AGT001", "TL001"), Cusum(opened=1))
+    kept = model.response_cache.keep(late, {"café": "old"})
 
     assert kept
     assert {"café": "number 2"} == asked(model, find)
@@ -124,11 +125,12 @@ def test_a_failing_tool_loses_its_answers(model: AgentModel, find: Finder) -> No
 def test_the_health_of_tools_is_listened_to(model: AgentModel, find: Finder) -> None:
     """Recorded failures that open the tool drop its answers without anybody's doing."""
     asked(model, find)
-    with model.session("USR002", "calls") as session:
-        for n in range(46):
-            with session.process("locate") as process, process.call("AGT001", "TL001") as call:
-                if n > 40:
-                    call.fail("down")
+    for user_id, failures in (("USR002", 0), ("USR002", 3), ("USR003", 3)):
+        with model.session(user_id, "calls") as session:
+            for _ in range(failures or 40):
+                with session.process("locate") as process, process.call("AGT001", "TL001") as call:
+                    if failures:
+                        call.fail("down")
     asked(model, find)
 
     assert 2 == find.calls
@@ -152,10 +154,10 @@ def test_a_failure_is_not_kept(model: AgentModel) -> None:
 @pytest.mark.parametrize("result", [(1, 2), {1: "a"}, float("nan"), object(), "x" * 300_000])
 def test_what_cannot_be_given_back_as_it_is_is_not_kept(model: AgentModel, result: Any) -> None:
     """Answers that JSON would change, and very large ones, are asked for again."""
-    looked = model.known_answers.look("AGT001", "TL001", PLACE, user_id="USR001")
+    looked = model.response_cache.look("AGT001", "TL001", PLACE, user_id="USR001")
 
-    assert not model.known_answers.keep(looked, result)
-    assert not model.known_answers.look("AGT001", "TL001", PLACE, user_id="USR001").hit
+    assert not model.response_cache.keep(looked, result)
+    assert not model.response_cache.look("AGT001", "TL001", PLACE, user_id="USR001").hit
 
 
 def test_without_valkey_every_call_is_made(settings: Settings, find: Finder) -> None:
@@ -172,7 +174,7 @@ def test_without_valkey_every_call_is_made(settings: Settings, find: Finder) -> 
 def test_the_time_to_keep_has_bounds(model: AgentModel) -> None:
     """Answers that are never or for ever kept are refused."""
     with pytest.raises(ValidationError, match="seconds"):
-        KnownAnswers(model.repository, valkey=None, seconds=0)
+        ResponseCache(model.repository, valkey=None, seconds=0)
 
 
 def test_the_ledger_measures(model: AgentModel, find: Finder) -> None:
@@ -181,7 +183,7 @@ def test_the_ledger_measures(model: AgentModel, find: Finder) -> None:
         with model.session("USR001", "find a café", category="cafe search") as session:
             for place in ("stadium", "park"):
                 with session.process("locate") as process:
-                    model.known_answers.call(
+                    model.response_cache.call(
                         process, "AGT001", "TL001", find, arguments={"place": place, "run": n // 2}
                     )
             with session.process("format") as process, process.call("AGT001", "TL003") as call:

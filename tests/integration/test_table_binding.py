@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from agentmodel.config import Settings
 from agentmodel.dynamo.models import Agent
 from agentmodel.dynamo.table import INDEX, Query, Table
-from agentmodel.dynamo.write import Writer
+from agentmodel.dynamo.writer import Writer
 from agentmodel.embedded import DynamoServer
 from agentmodel.exceptions import ConfigurationError
 
@@ -92,6 +94,44 @@ def test_a_binding_ends_with_its_block_and_stays_in_its_thread(tables: dict[str,
 
     assert 2 == len(elsewhere)
     assert (["outer"], ["inner"]) == (_names(first), _names(second))
+
+
+def test_a_process_is_bound_once(tables: dict[str, Table]) -> None:
+    """Threads and tasks see the table of the process; a block and a single call come before it, and closing ends it."""
+    first, second = tables["first"], tables["second name"]
+    for table in (first, second):
+        Writer(table, clock=lambda: 1).put(Agent(agent_id="AGT001", domain_id="DMN001", name=table.name))
+
+    async def by_task() -> str:
+        return (await asyncio.to_thread(Agent.get, "AGT001")).name
+
+    first.bind()
+    try:
+        first.bind()
+        with ThreadPoolExecutor(1) as pool:
+            assert first.name == pool.submit(Agent.get, "AGT001").result().name
+        assert first.name == asyncio.run(by_task())
+        with second.bound():
+            assert second.name == Agent.get("AGT001").name
+        assert second.name == second.run(Agent.get, "AGT001").name
+        later = [second.run(Agent.query, "AGT001"), second.run(Agent.batch_get, [Agent.at("AGT001")])]
+        assert [second.name] * 2 == [next(found).name for found in later]
+        with pytest.raises(ConfigurationError, match=rf"{second.name} cannot be bound.*{first.name}.*close"):
+            second.bind()
+        batch = second.run(Agent.batch_write)
+        batch.save(Agent(agent_id="AGT002", domain_id="DMN001", name="new"))
+        batch.commit()
+        assert second.get(Agent.at("AGT002")) is not None
+    finally:
+        first.close()
+    second.bind()
+    second.close()
+
+    with pytest.raises(ConfigurationError) as unbound:
+        Agent.get("AGT001")
+    assert ["Agent is not bound to a table.", True] == [
+        line if n == 0 else "model.bind()" in line for n, line in enumerate(str(unbound.value).splitlines())
+    ]
 
 
 def test_timeouts_and_attempts_are_botocores(settings: Settings) -> None:

@@ -41,7 +41,13 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "agentmodel.testing.plugin", "-W", "error", *options, str(folder)],
         cwd=folder,
-        env={"PYTHONPATH": str(Path(testing.__file__).parents[2]), "PATH": ""},
+        env={
+            "PYTHONPATH": str(Path(testing.__file__).parents[2]),
+            "PATH": "",
+            # the plugins of what else is installed here, and Hypothesis' table of characters, take longer than the tests
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(Path(__file__).parents[2] / ".hypothesis"),
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -80,7 +86,7 @@ def test_without_hypothesis_the_error_has_the_pip_line() -> None:
 
 def test_every_name_is_there() -> None:
     """The names of agentmodel.testing are those of its strategies, and no others."""
-    from agentmodel.testing import strategies
+    from agentmodel.testing import _strategies as strategies
 
     assert sorted(strategies.__all__) == sorted(testing.__all__)
     assert set(testing.__all__) <= set(dir(testing))

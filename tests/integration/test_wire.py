@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -20,7 +21,7 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from agentmodel.config import Settings
-from agentmodel.dynamo import wire
+from agentmodel.dynamo import _fast_client as wire
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import Conflict, Rejected, TableNotFound, TableUnavailable
 
@@ -80,7 +81,7 @@ def scripted() -> Iterator[Scripted]:
 @pytest.fixture
 def table(scripted: Scripted) -> Iterator[Table]:
     with Table(_settings(scripted.url)) as table:
-        assert type(table.client._serializer).__name__ == "_Requests"
+        assert type(table.client._serializer).__name__ == "_RequestSerializer"
         yield table
 
 
@@ -108,7 +109,7 @@ class TestItemsArriveAsBotocoreHasThem:
         requests = {}
         for name in ("ordinary", "short"):
             client = _client(scripted.url)
-            assert name == "ordinary" or wire.shorten(client)
+            assert name == "ordinary" or wire.speed_up(client)
             scripted.will({})
             client.put_item(TableName="Test", Item=ITEM, ConditionExpression="attribute_not_exists(PK)")
             requests[name] = scripted.requests.pop()
@@ -209,7 +210,7 @@ class TestErrorsAndRetriesAreBotocores:
     def test_cancelled_transactions_give_their_reasons(self, scripted: Scripted) -> None:
         """The reasons of a cancelled transaction, an item with bytes among them, are in the error as botocore has them."""
         client = _client(scripted.url)
-        assert wire.shorten(client)
+        assert wire.speed_up(client)
         reasons = [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Message": "no", "Item": {"V": {"B": "AAE="}}}]
         scripted.will(
             {"__type": "x#TransactionCanceledException", "Message": "cancelled", "CancellationReasons": reasons},
@@ -233,7 +234,7 @@ class TestErrorsAndRetriesAreBotocores:
         """A page of a proxy in the way is an error, not an item that does not exist."""
         scripted.will(b"<html>log in here</html>")
 
-        with pytest.raises(TableUnavailable, match="no JSON"):
+        with pytest.raises(TableUnavailable, match="not JSON"):
             table.call("GetItem", TableName="Test", Key={"PK": {"S": "a"}})
 
 
@@ -255,7 +256,7 @@ class TestTheClientStaysBotocores:
         session = botocore.session.get_session()
         session._credentials = RefreshableCredentials.create_from_metadata(fetch(), fetch, "test")
         client = session.create_client("dynamodb", "us-east-1", endpoint_url=scripted.url)
-        assert wire.shorten(client)
+        assert wire.speed_up(client)
         for _ in range(2):
             scripted.will({})
             client.get_item(TableName="Test", Key={"PK": {"S": "a"}})
@@ -270,7 +271,7 @@ class TestTheClientStaysBotocores:
         session.set_credentials("key", "secret")
         one, other = (session.create_client("dynamodb", "us-east-1") for _ in range(2))
         before = (type(other._serializer), type(other._endpoint._response_parser_factory))
-        assert wire.shorten(one)
+        assert wire.speed_up(one)
 
         assert before == (type(other._serializer), type(other._endpoint._response_parser_factory))
 
@@ -308,7 +309,7 @@ class TestOtherBotocores:
                 client = _client()
                 delattr(client, missing)
                 before = dict(vars(client))
-                assert not wire.shorten(client)
+                assert not wire.speed_up(client)
                 assert before == vars(client)
 
         assert 1 == len(caplog.records)
@@ -325,7 +326,7 @@ class TestOtherBotocores:
 
         client._serializer = Other()
 
-        assert not wire.shorten(client)
+        assert not wire.speed_up(client)
         assert isinstance(client._serializer, Other)
 
     def test_the_ordinary_way_works(self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,4 +337,24 @@ class TestOtherBotocores:
             found = table.call("GetItem", TableName="Test", Key={"PK": {"S": "a"}})["Item"]
 
             assert ITEM == found
-            assert type(table.client._serializer).__name__ != "_Requests"
+            assert type(table.client._serializer).__name__ != "_RequestSerializer"
+
+
+class TestDataFiles:
+    """botocore's data files are parsed once in a process."""
+
+    def test_two_connections_share_what_is_parsed(self) -> None:
+        """Connections share the loader of the data files, and neither client nor session."""
+        one, other = (wire.SharedConnection(region="us-east-1") for _ in range(2))
+
+        assert one.session is not other.session
+        assert one.session.get_component("data_loader") is other.session.get_component("data_loader")
+
+    def test_another_path_is_another_loader(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A data path of the environment is searched, as botocore does it, and not what was loaded without it."""
+        usual = wire.SharedConnection(region="us-east-1").session.get_component("data_loader")
+        monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+        loader = wire.SharedConnection(region="us-east-1").session.get_component("data_loader")
+
+        assert usual is not loader
+        assert str(tmp_path) in loader.search_paths

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmodel.cache.codec import (
+from agentmodel.cache._item_codec import (
     Item,
     decode,
     decode_many,

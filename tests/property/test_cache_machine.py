@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from agentmodel.cache.client import Valkey
-from agentmodel.cache.codec import Item, version_of
-from agentmodel.cache.drain import Drainer
-from agentmodel.cache.journal import Entry, Journal, Receipt, Slot, Taken, Unknown
-from agentmodel.cache.recent import Recent
+from agentmodel.cache._item_codec import Item, version_of
+from agentmodel.cache.drainer import Drainer
+from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumbersUnknown, NumberTaken
+from agentmodel.cache.user_cache import UserCache
+from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import TableUnavailable
 
@@ -72,13 +72,13 @@ class CacheMachine(RuleBasedStateMachine):
         self.version = 0
         self.valkey = Valkey(Settings(valkey_url=self.url, valkey_timeout=5.0, valkey_connect_timeout=5.0))
         self.valkey.breaker._start = lambda _: None
-        self.valkey.one(("FLUSHALL",))
+        self.valkey.execute(("FLUSHALL",))
         self.journal = Journal(self.valkey, shards=2)
-        self.recent = self.made_recent()
+        self.user_cache = self.made_recent()
         self.drainer = Drainer(self.valkey, self.table, shards=2, idle=0, workers=1, deliveries=10**6)
 
-    def made_recent(self) -> Recent:
-        return Recent(self.valkey, shards=2, now=lambda: self.now, most=6)
+    def made_recent(self) -> UserCache:
+        return UserCache(self.valkey, shards=2, now=lambda: self.now, max_items=6)
 
     def made(self, owner: str, sk: str, lives: int | None) -> Item:
         self.version += 1
@@ -87,18 +87,20 @@ class CacheMachine(RuleBasedStateMachine):
             one["ExpiresAt"] = {"N": str(int(self.now) + lives)}
         return one
 
-    def append(self, owner: str, one: Item, slot: Slot | None = None) -> Any:
+    def append(self, owner: str, one: Item, claim: NumberClaim | None = None) -> Any:
         end = int(one["ExpiresAt"]["N"]) if "ExpiresAt" in one else None
-        return self.journal.append([Entry(owner, one, self.version, immutable=False, expires_at=end, slot=slot)])[0]
+        return self.journal.append(
+            [Entry(owner, one, self.version, immutable=False, expires_at=end, number_claim=claim)]
+        )[0]
 
     @rule(owner=st.sampled_from(OWNERS), sk=st.sampled_from(SORTS), lives=st.sampled_from([None, None, 5, 50]))
     def record(self, owner: str, sk: str, lives: int | None) -> None:
         one = self.made(owner, sk, lives)
         if self.valkey.available:
-            assert isinstance(self.append(owner, one), Receipt)
+            assert isinstance(self.append(owner, one), JournalReceipt)
         elif not self.table.down:
             self.table.put_newer(one, self.version)
-            self.recent.wrote(owner, [one])
+            self.user_cache.put(owner, [one])
         else:
             return
         self.truth[owner][sk] = one
@@ -122,16 +124,16 @@ class CacheMachine(RuleBasedStateMachine):
         for _ in range(12):
             one = self.made(owner, f"N{number:02d}", None)
             one["CallID"] = {"S": call}
-            answer = self.append(owner, one, Slot(FAMILY, call, number))
-            if isinstance(answer, Receipt):
+            answer = self.append(owner, one, NumberClaim(FAMILY, call, number))
+            if isinstance(answer, JournalReceipt):
                 break
-            if isinstance(answer, Taken):
+            if isinstance(answer, NumberTaken):
                 number = answer.number
             else:
-                assert isinstance(answer, Unknown)
-                held = self.recent.partition(owner, owner, lambda: self.table.load(owner), near=False)
+                assert isinstance(answer, NumbersUnknown)
+                held = self.user_cache.partition(owner, owner, lambda: self.table.load(owner), cached=False).found
                 numbered = {one["CallID"]["S"]: int(one["SK"]["S"][1:]) for one in held if "CallID" in one}
-                self.journal.open(owner, owner, {FAMILY: numbered})
+                self.journal.register_numbers(owner, owner, {FAMILY: numbered})
         else:
             raise AssertionError(f"{call} never got a number")
         assert number == self.numbers.setdefault(call, number), "a call's number changed"
@@ -148,7 +150,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule()
     def drainer_dies_with_entries_in_hand(self) -> None:
         if self.valkey.available:
-            self.drainer._take()
+            self.drainer._group.read()
             self.drainer = Drainer(self.valkey, self.table, shards=2, idle=0, workers=1, deliveries=10**6)
 
     @rule()
@@ -158,7 +160,7 @@ class CacheMachine(RuleBasedStateMachine):
             def die(written: Any, stale: Any) -> None:
                 raise Killed
 
-            self.drainer._settle = die  # type: ignore[method-assign]  # a fault
+            self.drainer._group.acknowledge = die  # type: ignore[method-assign]  # a fault
             with contextlib.suppress(Killed):
                 self.drainer.drain()
             self.drainer = Drainer(self.valkey, self.table, shards=2, idle=0, workers=1, deliveries=10**6)
@@ -172,21 +174,21 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(OWNERS))
     def copies_are_evicted(self, owner: str) -> None:
-        shard = self.recent._keys.shard(owner)
+        shard = self.user_cache._keys.shard(owner)
         if self.valkey.available:
-            self.valkey.one(("UNLINK", self.recent._keys.copy(shard, owner)))
+            self.valkey.execute(("UNLINK", self.user_cache._keys.copy(shard, owner)))
 
     @rule(owner=st.sampled_from(OWNERS))
     def numbers_are_evicted(self, owner: str) -> None:
-        shard = self.recent._keys.shard(owner)
+        shard = self.user_cache._keys.shard(owner)
         if self.valkey.available:
-            self.valkey.one(("UNLINK", self.recent._keys.numbers(shard, owner)))
+            self.valkey.execute(("UNLINK", self.user_cache._keys.numbers(shard, owner)))
 
     @rule(owner=st.sampled_from(OWNERS), sk=st.sampled_from(SORTS))
     def written_around(self, owner: str, sk: str) -> None:
         one = self.made(owner, sk, None)
         self.table.items[owner, sk] = one
-        self.recent.wrote(owner, [one])
+        self.user_cache.put(owner, [one])
         self.truth[owner][sk] = one
 
     @rule()
@@ -194,12 +196,12 @@ class CacheMachine(RuleBasedStateMachine):
         # what is undrained cannot be read then, and is not promised: drain first
         if self.valkey.available and not self.table.down:
             self.drainer.drain()
-            self.valkey.breaker.failed("gone")
+            self.valkey.breaker.record_failure("gone")
 
     @rule()
     def valkey_comes_back(self) -> None:
         if self.valkey.breaker.state == "open":
-            self.valkey.breaker._ask()
+            self.valkey.breaker._run_probe()
 
     @rule(seconds=st.sampled_from([1, 5, 60]))
     def time_passes(self, seconds: int) -> None:
@@ -209,16 +211,19 @@ class CacheMachine(RuleBasedStateMachine):
     def reads_are_right(self) -> None:
         for owner in OWNERS:
             right = [one for _, one in sorted(self.truth[owner].items()) if self.alive(one)]
-            found = self.recent.partition(owner, owner, lambda owner=owner: self.table.load(owner))  # type: ignore[misc]  # binds
+            found = self.user_cache.partition(owner, owner, lambda owner=owner: self.table.load(owner)).found  # type: ignore[misc]  # binds
             assert right == found
             for sk in SORTS:
                 one = self.truth[owner].get(sk)
                 wanted = one if one is not None and self.alive(one) else None
-                assert wanted == self.recent.item(
-                    owner,
-                    owner,
-                    sk,
-                    lambda owner=owner, sk=sk: self.table.items.get((owner, sk)),  # type: ignore[misc]  # binds
+                assert (
+                    wanted
+                    == self.user_cache.item(
+                        owner,
+                        owner,
+                        sk,
+                        lambda owner=owner, sk=sk: self.table.items.get((owner, sk)),  # type: ignore[misc]  # binds
+                    ).found
                 )
 
     def alive(self, one: Item) -> bool:
@@ -226,7 +231,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "valkey"):
-            self.valkey.breaker._ask()
+            self.valkey.breaker._run_probe()
             self.table.down = False
             self.drainer.drain()
             truth = {(owner, sk): one for owner, items in self.truth.items() for sk, one in items.items()}
@@ -261,9 +266,9 @@ def test_cache_is_the_dict(machine: type[CacheMachine]) -> None:
 class NoOverlay(CacheMachine):
     """What is pending is not read."""
 
-    def made_recent(self) -> Recent:
-        recent = super().made_recent()
-        whole = self.valkey.call
+    def made_recent(self) -> UserCache:
+        user_cache = super().made_recent()
+        whole = self.valkey.execute_many
 
         def call(commands: Any) -> Any:
             replies = whole(commands)
@@ -271,26 +276,26 @@ class NoOverlay(CacheMachine):
                 replies[0] = {}
             return replies
 
-        self.valkey.call = call  # type: ignore[method-assign]  # the mutant
-        return recent
+        self.valkey.execute_many = call  # type: ignore[method-assign]  # the mutant
+        return user_cache
 
 
 class NoRecall(CacheMachine):
     """Direct writes are not told to the cache."""
 
-    def made_recent(self) -> Recent:
-        recent = super().made_recent()
-        recent.wrote = lambda *_: None  # type: ignore[method-assign]  # the mutant
-        return recent
+    def made_recent(self) -> UserCache:
+        user_cache = super().made_recent()
+        user_cache.put = lambda *_: None  # type: ignore[method-assign]  # the mutant
+        return user_cache
 
 
 class NoExpiry(CacheMachine):
     """Expired items are returned."""
 
-    def made_recent(self) -> Recent:
-        recent = super().made_recent()
-        recent._alive = lambda items: items  # type: ignore[method-assign]  # the mutant
-        return recent
+    def made_recent(self) -> UserCache:
+        user_cache = super().made_recent()
+        user_cache._alive = lambda items: items  # type: ignore[method-assign]  # the mutant
+        return user_cache
 
 
 @pytest.mark.parametrize("mutant", [NoOverlay, NoRecall, NoExpiry])

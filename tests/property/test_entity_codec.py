@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmodel import keys
+from agentmodel._counts import MAX_COUNT
 from agentmodel.dynamo import models
-from agentmodel.dynamo.attributes import Attr, Field, decimal, identifier, listing, mapping, number, text
+from agentmodel.dynamo._attribute import Attr, Field
+from agentmodel.dynamo._specifiers import decimal, identifier, listing, mapping, number, text
 from agentmodel.dynamo.entity import Entity, key, lookup
 from agentmodel.exceptions import CorruptItem, ValidationError
 
@@ -69,19 +71,28 @@ _plain = st.recursive(
 )  # fmt: skip
 
 
+def _shaped(field: Field) -> st.SearchStrategy[Any]:
+    """Draw JSON of the field's shape; without one, any object."""
+    lists = {"examples": st.lists(_texts, max_size=3), "requests": st.lists(_texts, max_size=3)}
+    if field.name == "counts":
+        return st.dictionaries(_texts, st.lists(_numbers, max_size=3), max_size=3)
+    return lists.get(field.name, st.dictionaries(st.text(max_size=5), _json, max_size=3))
+
+
 def _values(field: Field) -> st.SearchStrategy[Any]:
     by_kind: dict[str, st.SearchStrategy[Any]] = {
-        "_Text": _texts,
-        "_Identifier": _tokens.map(lambda token: f"{getattr(field, 'prefix', '')}{token}"),
+        "_TextField": _texts,
+        "_IdentifierField": _tokens.map(lambda token: f"{getattr(field, 'prefix', '')}{token}"),
         "_KeyText": st.text(_letters, min_size=1, max_size=40),
-        "_KeyCount": st.integers(field.fallback or 0, 10**6),
+        "_KeyCount": st.integers(field.default_value or 0, 10**6),
         "_Number": _numbers,
+        "_Count": st.integers(0, MAX_COUNT),
         "_Decimal": _decimals,
-        "_Score": st.floats(0, 10**8 - 1) | st.integers(0, 10**8 - 1),
+        "_ScoreField": st.floats(0, 10**8 - 1) | st.integers(0, 10**8 - 1),
         "_Flag": st.booleans(),
         "_Moment": _moments,
         "_Epoch": _moments,
-        "_Json": st.dictionaries(st.text(max_size=5), _json, max_size=3),
+        "_Json": _shaped(field),
         "_Choice": st.sampled_from(getattr(field, "choices", ("",))),
         "_Plain": st.lists(_plain, max_size=3)
         if field.attr_type == "L"
@@ -96,7 +107,7 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
 @functools.cache
 def _arguments(entity: type[Entity]) -> st.SearchStrategy[dict[str, Any]]:
     fields = entity.layout.fields
-    must = {name: _values(f) for name, f in fields.items() if f.required and f.fallback is None}
+    must = {name: _values(f) for name, f in fields.items() if f.required and f.default_value is None}
     may = {name: _values(f) for name, f in fields.items() if name not in must}
     return st.fixed_dictionaries(must, optional=may)
 
@@ -109,7 +120,7 @@ entities = st.sampled_from(ENTITIES).flatmap(lambda entity: st.tuples(st.just(en
 def slow_values(entity: type[Entity], given: dict[str, Any]) -> dict[str, Any]:
     values = {}
     for name, field in entity.layout.fields.items():
-        default = field.fallback() if callable(field.fallback) else field.fallback
+        default = field.default_value() if callable(field.default_value) else field.default_value
         values[name] = field.accept(given.get(name, default))
     return values
 
@@ -193,7 +204,9 @@ class TestGeneratedCodeIsTheSlowCode:
         """Without a required attribute an item is corrupt, and the message names item and attribute."""
         entity, arguments = drawn
         item = entity(**arguments).to_item()
-        required = [f.stored for f in entity.layout.fields.values() if f.stored and f.required and f.fallback is None]
+        required = [
+            f.stored for f in entity.layout.fields.values() if f.stored and f.required and f.default_value is None
+        ]
         if not required:
             return
         gone = data.draw(st.sampled_from(required))
@@ -242,8 +255,10 @@ def _accepted(field: Field, value: Any) -> tuple[Any, str | None]:
 
 def _one(field: Field) -> Any:
     usual: dict[str, Any] = {
-        "_Identifier": f"{getattr(field, 'prefix', '')}1", "_Number": 1, "_KeyCount": 1, "_Score": 1.0, "_Flag": True,
-        "_Moment": datetime(2025, 6, 14, tzinfo=UTC), "_Epoch": datetime(2025, 6, 14, tzinfo=UTC), "_Json": {},
+        "_IdentifierField": f"{getattr(field, 'prefix', '')}1", "_Number": 1, "_Count": 1, "_KeyCount": 1, "_ScoreField": 1.0,
+        "_Flag": True,
+        "_Moment": datetime(2025, 6, 14, tzinfo=UTC), "_Epoch": datetime(2025, 6, 14, tzinfo=UTC),
+        "_Json": [] if field.name in ("examples", "requests") else {},
         "_Choice": getattr(field, "choices", ("",))[0], "_Plain": [] if field.attr_type == "L" else {},
     }  # fmt: skip
     if type(field).__name__ == "_Decimal":

@@ -47,7 +47,7 @@ from agentmodel.testing import (
     times,
     tools,
 )
-from agentmodel.testing.strategies import _short_ids
+from agentmodel.testing._strategies import _short_ids
 
 PACKAGE = Path(agentmodel.__file__).parent
 Format = KeyFormat[*tuple[Any, ...]]
@@ -61,6 +61,10 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
     (keys.USER, st.tuples(ids("USR"))),
     (keys.SESSION_ITEMS, st.tuples(ids("USR"), ids("SESS"))),
     (keys.PUBLISH, st.just(())),
+    (keys.ERASED, st.just(())),
+    (keys.DELETED, st.tuples(key_texts())),
+    (keys.LEASE, st.tuples(key_texts())),
+    (keys.ROUTING, st.just(())),
     (keys.METADATA, st.just(())),
     (keys.TOOL, st.tuples(ids("TL"))),
     (keys.SESSION, st.tuples(ids("SESS"))),
@@ -74,9 +78,6 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
     (keys.SUGGESTIONS, st.tuples(ids("USR"))),
     (keys.SUGGESTION, st.tuples(key_texts())),
     (keys.FENCE, st.tuples(key_texts())),
-    (keys.SUGGESTIONS, st.tuples(ids("USR"))),
-    (keys.SUGGESTION, st.tuples(key_texts())),
-    (keys.FENCE, st.tuples(key_texts())),
     (keys.DOMAINS, st.just(())),
     (keys.MAPPINGS, st.tuples(numbers())),
     (keys.REVIEW_QUEUE, st.tuples(key_texts())),
@@ -87,8 +88,8 @@ FORMATS: list[tuple[Format, st.SearchStrategy[Values]]] = [
 ]
 
 WORDED = (
-    keys.PUBLISH, keys.METADATA, keys.MAPPING, keys.REVIEW, keys.SUGGESTION, keys.FENCE, keys.DOMAINS, keys.MAPPINGS, keys.REVIEW_QUEUE, keys.AGENT_SCORE,
-    keys.TOOL_NAME, keys.SUGGESTION,
+    keys.PUBLISH, keys.ERASED, keys.DELETED, keys.LEASE, keys.ROUTING, keys.METADATA, keys.MAPPING, keys.REVIEW,
+    keys.SUGGESTION, keys.FENCE, keys.DOMAINS, keys.MAPPINGS, keys.REVIEW_QUEUE, keys.AGENT_SCORE, keys.TOOL_NAME,
 )  # fmt: skip
 """Formats that begin with a word, not with a value."""
 
@@ -112,10 +113,12 @@ class TestOnlyTheKeysModuleJoinsOrSplitsKeyText:
     # Where `#` stands for something else, or a warehouse cuts keys, which cannot call Python.
     ALLOWED = (
         "keys.py",
-        "testing/strategies.py",  # free text that holds the separator
-        "cache/scripts.py",  # Lua: the length operator
+        "_forms.py",  # regular expressions of secrets
+        "_urls.py",  # the fragment of a URL
+        "testing/_strategies.py",  # free text that holds the separator
+        "cache/_lua.py",  # Lua: the length operator
         "cli/",  # the heading of a column of numbers
-        "dynamo/update.py",  # names in DynamoDB's expressions
+        "dynamo/_update_expression.py",  # names in DynamoDB's expressions
         "redshift/",  # SQL: split_part of a key, the parts of a tool sequence
     )
     PLACEHOLDER = re.compile(r"[^#]*(#[a-z]+\b[^#]*)+")  # names in DynamoDB's expressions
@@ -200,7 +203,7 @@ class TestOnlyTheKeysModuleJoinsOrSplitsKeyText:
         for field in made:
             before = getattr(entity, field.name)
             other = before + 1 if isinstance(before, int) else before[:-1] + ("x" if before[-1] != "x" else "y")
-            with pytest.raises(ValidationError, match="make a copy under the new key and delete this item"):
+            with pytest.raises(ValidationError, match="copy the item to the new key and delete this one"):
                 setattr(entity, field.name, other)
             setattr(entity, field.name, before)
 
@@ -360,7 +363,7 @@ class TestLexicalOrderIsTheIntendedOrder:
     )
     def test_scores_out_of_range_are_refused(self, score: Any) -> None:
         """A score that would not sort raises."""
-        with pytest.raises(ValidationError, match="a score is a number from 0 to below 100000000"):
+        with pytest.raises(ValidationError, match="must be a number from 0 to below 100000000"):
             keys.AGENT_SCORE.build(score)
 
     @pytest.mark.parametrize("number", [-1, 10**29, 1.0, "1", None, True])
@@ -452,7 +455,7 @@ class TestPrefixDisjoint:
             low, high = made_by.within()
             assert wire(low) <= wire(made_by.build(*values)) <= wire(high)
         else:
-            with pytest.raises(ValidationError, match="a range needs the first part"):
+            with pytest.raises(ValidationError, match="must begin with the key's first part"):
                 made_by.within()
 
     def test_a_prefix_that_would_match_neighbours_is_refused(self) -> None:
@@ -584,6 +587,36 @@ class TestNothingIsOverwritten:
         """There is no attempt before the first."""
         with pytest.raises(ValidationError, match="attempt"):
             keys.EXECUTION.build("PRC001", "AGT001", "TL001", attempt)
+
+
+_texts = st.text(st.sampled_from("a#$%\x00\ud7ff\ue000\U0010ffff"), min_size=1, max_size=5)
+
+
+class TestRangesOfTexts:
+    @given(_texts, _texts)
+    def test_have_exact_ends(self, text: str, end: str) -> None:
+        """What begins with a text, and what sorts before or after it, is all between two texts, and nothing else is."""
+        assert text.startswith(end) == (end <= text <= keys.last_text(end))
+        assert (text < end) == (text <= keys.text_before(end))
+        assert (text > end) == (text >= keys.text_after(end))
+
+    @given(_texts)
+    def test_have_ends_that_dynamodb_takes(self, text: str) -> None:
+        """The ends are valid sort keys."""
+        for end in (keys.last_text(text), keys.text_before(text), keys.text_after(text)):
+            assert len(end.encode()) <= 1024
+
+    @given(executions(), processes())
+    def test_a_span_holds_the_keys_with_its_values(self, call: ToolExecution, process: UserSessionProcess) -> None:
+        """Every key lies in the span of its leading values, and a process never in that of a process's calls."""
+        values = (call.process_id, call.agent_id, call.tool_id, call.attempt)
+        for count in range(5):
+            low, high = keys.EXECUTION.span(*values[:count])
+            assert low <= call.sk <= high
+            assert keys.EXECUTION.lies_between(low, high)
+        low, high = keys.EXECUTION.span(call.process_id)
+        assert not low <= process.sk <= high
+        assert not keys.PROCESS.lies_between(low, high)
 
 
 def identity(entity: Entity) -> Values:

@@ -20,14 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from agentmodel.access.delivery import Receipt
-from agentmodel.access.importing import TraceImport
-from agentmodel.access.pages import Page
+from agentmodel._redaction import Redaction
+from agentmodel.access._receipt import Receipt
+from agentmodel.access.pagination import Page
+from agentmodel.access.trace_import import TraceImport
 from agentmodel.dynamo.models import UserSession
 from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
-from agentmodel.redshift.pipeline import Warehouse
+from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_histories import START, Change, Feed, corrected, told
 from tests.integration.redshift_oracle import CALL, Item, compared, expected, held
 
@@ -100,8 +101,19 @@ def sessions(draw: st.DrawFn) -> Item:
         **attributes(
             SessionSuccYN=draw(texts(None, None, "Y", "N", "")),
             ReviewedSuccYN=draw(texts(None, None, None, "Y", "N")),
-            Category=draw(texts(None, "카페#1", "cafe", "")),
+            Category=draw(texts(None, None, "카페#1", "cafe", "~cafe", "")),
+            UserRequest=draw(texts(None, "가까운 카페 찾아줘", "cancel my order", "?!", "")),
         ),
+    }
+
+
+@st.composite
+def processes(draw: st.DrawFn) -> Item:
+    return {
+        "PK": {"S": f"{draw(st.sampled_from(USERS))}#{draw(st.sampled_from(SESSIONS))}"},
+        "SK": {"S": draw(texts("PRC001", "PRC002"))},
+        "EntityType": {"S": "UserSessionProcess"},
+        **attributes(UserPrompt=draw(texts(None, "가까운 카페 찾아줘", "book a flight", ""))),
     }
 
 
@@ -129,7 +141,7 @@ def calls(draw: st.DrawFn) -> Item:
 
 changes = st.builds(
     Change,
-    item=st.one_of(calls(), calls(), calls(), sessions(), agents()),
+    item=st.one_of(calls(), calls(), calls(), calls(), sessions(), sessions(), processes(), agents()),
     gone=st.sampled_from([False, False, False, True]),
     wait=st.integers(1, 40),
     lag=st.integers(0, 50),
@@ -341,10 +353,10 @@ class TestOrder:
             read = reports.agent_ranking(warehouse, as_of=asked)
             warehouse.refresh(as_of=asked)
             a = m.AgentScoreSummary
-            columns = (a.agent_id, a.calculated_score, a.evidence, a.evidence_low, a.evidence_high, a.days_since)
+            columns = (a.agent_id, a.calculated_score, a.evidence, a.domain_rate, a.days_since)
 
             assert sorted(
-                rounded((r.agent_id, r.score, r.evidence, r.evidence_low, r.evidence_high, r.days_since)) for r in read
+                rounded((r.agent_id, r.score, r.evidence, r.domain_rate, r.days_since)) for r in read
             ) == sorted(map(rounded, warehouse.read(select(*columns))))
 
 
@@ -356,15 +368,18 @@ class Nothing:
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], Item] = {}
-
-    def get_many(self, keys: Sequence[Any]) -> list[None]:
-        return [None] * len(keys)
+        self.redaction = Redaction(None)
 
     def sessions(self, _user_id: str, **_options: Any) -> Page[UserSession]:
         return Page(())
 
     def open(self, _session: UserSession, *, new: bool) -> None:
         """Sessions need no opening here."""
+
+    def put_missing(self, _owner: str, entities: Iterable[Any]) -> list[Any]:
+        missing = list(entities)
+        self.put(*missing)
+        return missing
 
     def put(self, *entities: Any) -> None:
         for entity in entities:
@@ -379,7 +394,7 @@ class Nothing:
 def imported(path: Path) -> dict[tuple[str, str], Item]:
     """The items that importing a trace file writes."""
     nothing: Any = Nothing()
-    TraceImport(nothing, nothing, recorder=nothing).run([path])
+    TraceImport(nothing, recorder=nothing).run([path])
     items: dict[tuple[str, str], Item] = nothing.items
     return items
 

@@ -7,14 +7,21 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmodel.suggest.answers import arguments_hash, canonical
-from agentmodel.suggest.detector import Health
-from agentmodel.suggest.plan import sureness
-from agentmodel.suggest.sequences import NextTool, distance
-from agentmodel.suggest.similar import TextSimilarity
+from agentmodel.suggest._sequences import (
+    Followers,
+    common_sequences,
+    distance,
+    likely_next,
+    packed_sequences,
+    unpacked_sequences,
+)
+from agentmodel.suggest.health import Cusum
+from agentmodel.suggest.plan import TextSimilarity, confidence_of
+from agentmodel.suggest.review import arguments_hash, canonical
 from agentmodel.testing import json_values, texts
 
 AT = datetime(2025, 6, 14, tzinfo=UTC)
@@ -66,15 +73,15 @@ class TestSureness:
     @given(st.integers(0, 1000), st.integers(0, 1000), st.floats(0, 1))
     def test_the_interval_holds_the_mean(self, successes: int, failures: int, prior: float) -> None:
         """0 ≤ low ≤ mean ≤ high ≤ 1."""
-        found = sureness(successes, successes + failures, prior=prior)
+        found = confidence_of(successes, successes + failures, prior=prior)
 
         assert 0 <= found.low <= found.mean <= found.high <= 1
 
     @given(st.integers(1, 100), st.integers(1, 100))
     def test_more_of_the_same_is_surer(self, successes: int, failures: int) -> None:
         """Ten times as many runs with the same share give a narrower interval."""
-        few = sureness(successes, successes + failures)
-        many = sureness(10 * successes, 10 * (successes + failures))
+        few = confidence_of(successes, successes + failures)
+        many = confidence_of(10 * successes, 10 * (successes + failures))
 
         assert many.high - many.low < few.high - few.low or few.high - few.low == 1
 
@@ -90,14 +97,28 @@ class TestSequences:
 
     @given(st.lists(TOOLS, min_size=1, max_size=5), TOOLS)
     def test_only_what_was_seen_is_foretold(self, learnt: list[list[str]], before: list[str]) -> None:
-        """Different tools, all of them learnt, at most three."""
-        model = NextTool()
-        for tools in learnt:
-            model.learn(tools, scopes=["domain", "category"])
-        likely = model.next(before, scopes=["domain", "category"])
+        """Tools that were learnt, the most likely first, with probabilities that sum to one."""
+        sequences = common_sequences(learnt, 3)
+        likely = likely_next(before, [Followers(sequences), Followers(sequences[:1])])
 
-        assert len(set(likely)) == len(likely) <= 3
-        assert set(likely) <= {tool for tools in learnt for tool in tools}
+        assert likely.keys() <= {tool for tools in learnt for tool in tools}
+        assert sorted(likely.values(), reverse=True) == list(likely.values())
+        assert not likely or sum(likely.values()) == pytest.approx(1)
+
+    @given(st.lists(TOOLS, max_size=5))
+    def test_packed_sequences_come_back(self, learnt: list[list[str]]) -> None:
+        """What an item holds gives the same sequences, through JSON too."""
+        sequences = [(times, list(tools)) for times, tools in common_sequences(learnt, 5)]
+
+        assert sequences == unpacked_sequences(json.loads(json.dumps(packed_sequences(sequences))))
+
+    @pytest.mark.parametrize(
+        "runs",
+        ["[[Infinity, 0]]", "[[NaN, 0]]", "[[-3, 0]]", "[[1, 9]]", "[[1, 0.5]]", "[[]]", '{"a": 1}', "7", "null"],
+    )
+    def test_a_damaged_one_has_none(self, runs: str) -> None:
+        """Runs of another shape, or fewer than one of them, are none."""
+        assert [] == unpacked_sequences(json.loads(f'{{"tools": ["locate"], "runs": {runs}}}'))
 
 
 class TestHealth:
@@ -106,10 +127,10 @@ class TestHealth:
     @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4000)), max_size=200))
     def test_every_history_of_calls(self, calls: list[tuple[bool, int]]) -> None:
         """Counts never run backwards below zero, an open tool has a since and an end, a closed one has neither."""
-        health, at = Health(), AT
+        health, at = Cusum(), AT
         for failed, seconds in calls:
             at += timedelta(seconds=seconds)
-            health = Health.of(json.loads(json.dumps(health.after(failed=failed, at=at).as_dict())))
+            health = Cusum.from_dict(json.loads(json.dumps(health.after(failed=failed, at=at).as_dict())))
 
             assert 0 <= health.failures <= health.calls
             assert 0 <= health.run_failures <= health.run_calls
@@ -120,7 +141,7 @@ class TestHealth:
     @given(st.integers(0, 300))
     def test_success_alone_never_opens(self, calls: int) -> None:
         """A tool that always works is closed."""
-        health = Health()
+        health = Cusum()
         for _ in range(calls):
             health = health.after(failed=False, at=AT)
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentmodel._counts import MAX_COUNT
 from agentmodel.traces import BadLine, TraceRecord, read
 
 characters = st.characters(exclude_categories=["Cs"])
 text = st.text(characters)
 name = st.text(characters, min_size=1)
-count = st.integers(0, 2**53)
+count = st.integers(0, MAX_COUNT)
 moment = st.datetimes(
     min_value=datetime(1970, 1, 2),  # noqa: DTZ001  # Hypothesis adds the zone
     max_value=datetime(2200, 1, 1),  # noqa: DTZ001  # likewise

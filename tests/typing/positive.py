@@ -20,10 +20,10 @@ from agentmodel import (
     UserSessionProcess,
     UserToolMapping,
 )
-from agentmodel.access.pages import Page
+from agentmodel.access.pagination import Page
 from agentmodel.dynamo.entity import ItemKey
-from agentmodel.suggest.answers import Answer
-from agentmodel.suggest.guard import Ask, Blocked, Go, Known
+from agentmodel.suggest.guard import Ask, Blocked, Cached, Go
+from agentmodel.suggest.review import Answer
 
 
 def constructors() -> None:
@@ -94,6 +94,35 @@ def conditions() -> None:
     ToolExecution.status.ne("error")
 
 
+def pynamodb(model: AgentModel, agent: Agent) -> None:
+    """PynamoDB's methods give entities of the class; keys are texts, or made of attributes."""
+    model.bind()
+    assert_type(Agent.get("AGT1"), Agent)
+    assert_type(Tool.get(Tool.at("AGT1", "TL1"), attributes_to_get=[Tool.name]), Tool)
+    assert_type(next(Tool.query("AGT1", Tool.sk.startswith("TL"))), Tool)
+    assert_type(next(Tool.query(Tool.agent_id.eq("AGT1"), Tool.tool_id.startswith("TLa"))), Tool)
+    assert_type(next(Agent.gsi1.query("DMN1", Agent.gsi1_sk.between("AGTSCORE#1", "AGTSCORE#2"))), Agent)
+    assert_type(next(Agent.gsi1.query(Agent.domain_id.eq("DMN1"), Agent.score >= 5)), Agent)
+    assert_type(next(Review.gsi1.query(Review.queue.eq("q"), Review.due_at.lt(datetime.now(UTC)))), Review)
+    assert_type(next(User.scan(User.name.startswith("a") & User.sk.exists())), User)
+    assert_type(next(Tool.batch_get([Tool.at("AGT1", "TL1"), ("AGT1", "TL2")])), Tool)
+    assert_type(Tool.count("AGT1", Tool.sk > "TL1"), int)
+    assert_type(Tool.gsi1.count("DMN1"), int)
+    agent.save(condition=Agent.pk.does_not_exist())
+    agent.update(actions=[Agent.description.set("y")], condition=Agent.score.lt(5) | Agent.sk.exists())
+    with model.bound() as table, Agent.batch_write() as batch:
+        batch.save(agent)
+        assert_type(table.run(Agent.get, "AGT1"), Agent)
+
+
+def forms(agent: Agent, texts: dict[str, Any]) -> None:
+    """Each form of an entity is read by its class, or into an entity."""
+    assert_type(Agent.from_simple_dict(agent.to_simple_dict()), Agent)
+    assert_type(Agent.from_dynamodb_dict(agent.to_dynamodb_dict()), Agent)
+    assert_type(Agent.from_json(agent.to_json()), Agent)
+    agent.from_simple_dict(texts)
+
+
 def queries(model: AgentModel, repository: Repository) -> None:
     """Every pattern gives its entities."""
     assert_type(repository.domains("x", limit=5), Page[Domain])
@@ -154,6 +183,6 @@ def deciding(model: AgentModel) -> None:
 
     guard = model.guard(review=dear)
     step = guard.before(agent_id="AGT1", tool_id="TL1", user_id="USR1", session_id="SESS1")
-    assert_type(step, Go | Blocked | Known | Ask)
+    assert_type(step, Go | Blocked | Cached | Ask)
     if isinstance(step, Ask):
         assert_type(guard.answer(step.review), Answer | None)

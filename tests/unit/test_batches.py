@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from agentmodel.clock import HybridClock
+from agentmodel._clock import HybridClock
+from agentmodel._retry import Backoff
 from agentmodel.config import Settings
-from agentmodel.dynamo.backoff import Backoff
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import Agent
 from agentmodel.dynamo.table import Table
-from agentmodel.dynamo.write import BATCH, Writer
+from agentmodel.dynamo.writer import _BATCH, Writer
 from agentmodel.exceptions import BatchIncomplete, TableUnavailable, ValidationError
 
 
@@ -33,7 +33,7 @@ class Fake(Table):
             if self._fails_from is not None and self.calls >= self._fails_from:
                 raise TableUnavailable("down")
             (requests,) = request["RequestItems"].values()
-            assert len(requests) <= BATCH
+            assert len(requests) <= _BATCH
             left = []
             for each in requests:
                 item = each["PutRequest"]["Item"]
@@ -65,24 +65,24 @@ def writer(table: Table) -> Writer:
 
 
 class TestBatches:
-    @pytest.mark.parametrize("number", [0, 1, BATCH, BATCH + 1, 2 * BATCH, 10 * BATCH + 3])
+    @pytest.mark.parametrize("number", [0, 1, _BATCH, _BATCH + 1, 2 * _BATCH, 10 * _BATCH + 3])
     def test_everything_arrives(self, number: int) -> None:
         """Any number of items is written, in no more requests than are needed."""
         table = Fake()
 
         assert [] == writer(table).put_many(agents(number))
         assert {f"AGT{n}" for n in range(number)} == set(table.stored)
-        assert -(-number // BATCH) == table.calls
+        assert -(-number // _BATCH) == table.calls
 
     def test_a_fault_is_raised_and_no_batch_is_begun_after_it(self) -> None:
         """The first fault is what the caller sees; batches that wait are not sent."""
         table = Fake(fails_from=2)
 
         with pytest.raises(TableUnavailable, match="down"):
-            writer(table).put_many(agents(40 * BATCH))
+            writer(table).put_many(agents(40 * _BATCH))
 
         assert table.calls < 40
-        assert BATCH == len(table.stored)
+        assert _BATCH == len(table.stored)
 
     def test_what_is_left_comes_back(self) -> None:
         """Items that stay unprocessed until the deadline come back, the others are written."""
@@ -168,8 +168,8 @@ class TestBackoff:
     def time(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
         """A clock that only waiting moves."""
         clock = Clock()
-        monkeypatch.setattr("agentmodel.dynamo.backoff.time.monotonic", lambda: clock.now)
-        monkeypatch.setattr("agentmodel.dynamo.backoff.time.sleep", clock.sleep)
+        monkeypatch.setattr("agentmodel._retry.time.monotonic", lambda: clock.now)
+        monkeypatch.setattr("agentmodel._retry.time.sleep", clock.sleep)
         return clock
 
     def test_waits_are_drawn_from_zero_to_a_doubling_bound(self, time: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +180,8 @@ class TestBackoff:
             drawn.append((low, high))
             return high
 
-        monkeypatch.setattr("agentmodel.dynamo.backoff.random.uniform", uniform)
-        attempts = Backoff(seconds=100, first=0.5, most=3.0)
+        monkeypatch.setattr("agentmodel._retry.random.uniform", uniform)
+        attempts = Backoff(seconds=100, first=0.5, longest=3.0)
         for _ in range(5):
             attempts.wait("late")
 

@@ -8,7 +8,7 @@ import pytest
 
 from agentmodel import Agent
 from agentmodel.cli import _model
-from agentmodel.cli._model import as_of_day, resolved
+from agentmodel.cli._model import parse_as_of, resolve_settings
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.traces import BadLine
@@ -17,7 +17,9 @@ from agentmodel.traces import BadLine
 def test_entities_and_dataclasses_are_plain_json() -> None:
     """What is printed as JSON is made of objects, lists, texts and numbers; what is not known is left out."""
     agent = Agent(agent_id="AGT001", domain_id="DMN001", name="지도", last_run_at=datetime(2025, 6, 14, tzinfo=UTC))
-    found = json.loads(json.dumps(plain({"agent": agent, "bad": BadLine("f", 1, None, "p"), "day": date(2025, 6, 14)})))
+    found = json.loads(
+        json.dumps(plain({"agent": agent, "bad": BadLine("f", 1, "line", "p"), "day": date(2025, 6, 14)}))
+    )
 
     assert {
         "agent": {
@@ -27,7 +29,7 @@ def test_entities_and_dataclasses_are_plain_json() -> None:
             "name": "지도",
             "score": 0.0,
         },
-        "bad": {"field": None, "file": "f", "line": 1, "problem": "p"},
+        "bad": {"field": "line", "file": "f", "line": 1, "problem": "p"},
         "day": "2025-06-14",
     } == found
 
@@ -69,9 +71,9 @@ def test_progress_is_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_as_of_is_a_day_or_a_time_with_its_offset() -> None:
     """A day stays a day, a time becomes UTC, nothing means now."""
-    assert date(2025, 6, 14) == as_of_day("2025-06-14")
-    assert datetime(2025, 6, 13, 15, 30, tzinfo=UTC) == as_of_day("2025-06-14T00:30:00+09:00")
-    now = as_of_day(None)
+    assert date(2025, 6, 14) == parse_as_of("2025-06-14")
+    assert datetime(2025, 6, 13, 15, 30, tzinfo=UTC) == parse_as_of("2025-06-14T00:30:00+09:00")
+    now = parse_as_of(None)
     assert isinstance(now, datetime)
     assert UTC is now.tzinfo
 
@@ -80,7 +82,7 @@ def test_as_of_is_a_day_or_a_time_with_its_offset() -> None:
 def test_any_other_as_of_is_refused(text: str) -> None:
     """A naive time, or what is no time at all, is refused with an example."""
     with pytest.raises(ValidationError, match=r"2025-06-14T09:00:00\+09:00"):
-        as_of_day(text)
+        parse_as_of(text)
 
 
 STACK = {
@@ -103,7 +105,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_stack_gives_what_the_environment_leaves_unset(stack: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the environment win field by field; all others are the stack's."""
     monkeypatch.setenv("AGENTMODEL_VALKEY_URL", "valkey://10.0.0.1:6379/0")
-    found = resolved(Path("anywhere"))
+    found = resolve_settings(Path("anywhere"))
 
     assert "valkey://10.0.0.1:6379/0" == found.valkey_url
     assert (STACK["endpoint"], STACK["warehouse_url"], "local") == (
@@ -116,7 +118,7 @@ def test_the_stack_gives_what_the_environment_leaves_unset(stack: None, monkeypa
 def test_the_stacks_credentials_stay_with_its_endpoint(stack: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint of the environment is not shown the stack's credentials."""
     monkeypatch.setenv("AGENTMODEL_ENDPOINT", "https://dynamodb.example")
-    found = resolved(Path("anywhere"))
+    found = resolve_settings(Path("anywhere"))
 
     assert ("https://dynamodb.example", None, None) == (found.endpoint, found.access_key_id, found.secret_access_key)
 
@@ -124,7 +126,7 @@ def test_the_stacks_credentials_stay_with_its_endpoint(stack: None, monkeypatch:
 def test_no_stack_and_no_settings_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that nobody told where to go does not go to AWS; one setting that names a store is enough."""
     with pytest.raises(ConfigurationError, match="run `agentmodel up`, or set AGENTMODEL_REGION"):
-        resolved(tmp_path)
+        resolve_settings(tmp_path)
 
     monkeypatch.setenv("AGENTMODEL_REGION", "ap-northeast-2")
-    assert "ap-northeast-2" == resolved(tmp_path).region
+    assert "ap-northeast-2" == resolve_settings(tmp_path).region

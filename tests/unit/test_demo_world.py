@@ -5,9 +5,9 @@ from datetime import date
 
 import pytest
 
+from agentmodel._demo import world
+from agentmodel._demo.simulation import DAYS, SESSIONS, Simulation
 from agentmodel.config import Settings
-from agentmodel.demo import world
-from agentmodel.demo.simulation import DAYS, SESSIONS, Simulation
 from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.exceptions import ValidationError
 
@@ -43,7 +43,7 @@ def test_every_agent_has_a_way_without_the_tool_that_may_break() -> None:
 
 
 @pytest.mark.parametrize("tool", world.TOOLS, ids=lambda tool: tool.name)
-def test_every_tool_answers_every_request(tool: world.ToolOf) -> None:
+def test_every_tool_answers_every_request(tool: world.DemoTool) -> None:
     """A tool computes its answer from the stores of any place and category, and fails in its own way."""
     for place in world.PLACES:
         for category in world.CATEGORIES:

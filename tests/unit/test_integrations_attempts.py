@@ -7,25 +7,25 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmodel.dynamo.models import STATUSES
-from agentmodel.integrations._attempts import Attempts, Outcome, merged
+from agentmodel.integrations._tracking.attempts import AttemptOutcome, Attempts, merged
+from agentmodel.traces import STATUSES
 
 AT = datetime(2025, 6, 14, tzinfo=UTC)
 NEVER_MADE = {"rejected", "blocked", "cache_hit", "expired", "unknown_tool"}
 
 statuses = st.sampled_from(STATUSES)
-outcomes = st.builds(Outcome, st.just(AT), statuses)
+outcomes = st.builds(AttemptOutcome, st.just(AT), statuses)
 
 
-def begun(attempts: Attempts, source: str) -> tuple[int, bool]:
+def begun(attempts: Attempts, source: str) -> tuple[int, str | None]:
     """The start of a call ``c1``."""
     return attempts.start("c1", source, agent="finder", tool="pay", arguments=None, at=AT)
 
 
 @given(st.lists(outcomes, min_size=1, max_size=4))
-def test_merged_status(told: list[Outcome]) -> None:
+def test_merged_status(told: list[AttemptOutcome]) -> None:
     """A status of a call that was never made wins over others, an error over a success, edited over a plain ok."""
-    end: Outcome | None = None
+    end: AttemptOutcome | None = None
     for outcome in told:
         end = merged(end, outcome)
 
@@ -39,12 +39,12 @@ def test_merged_status(told: list[Outcome]) -> None:
 
 def test_merged_details() -> None:
     """What one of two equal recorders does not tell is taken from the other; no error of one that did not win."""
-    first, second = Outcome(AT, "error"), Outcome(AT, "error", "gone", "ConnectionError")
+    first, second = AttemptOutcome(AT, "error"), AttemptOutcome(AT, "error", "gone", "ConnectionError")
 
     assert second == merged(first, second)
     assert second == merged(second, first)
-    assert Outcome(AT, "rejected", "too much") == merged(
-        Outcome(AT, "error", "failed", "ToolError"), Outcome(AT, "rejected", "too much")
+    assert AttemptOutcome(AT, "rejected", "too much") == merged(
+        AttemptOutcome(AT, "error", "failed", "ToolError"), AttemptOutcome(AT, "rejected", "too much")
     )
 
 
@@ -53,7 +53,7 @@ def test_starts_are_counted_by_source() -> None:
     attempts = Attempts()
     told = [begun(attempts, source) for source in ("a", "b", "b", "a", "a")]
 
-    assert [(1, True), (1, False), (2, True), (2, False), (3, True)] == told
+    assert [(1, "c1"), (1, None), (2, "c1"), (2, None), (3, "c1")] == told
 
 
 def test_sealed_when_all_have_ended() -> None:
@@ -61,15 +61,15 @@ def test_sealed_when_all_have_ended() -> None:
     attempts = Attempts()
     for source in ("a", "b"):
         begun(attempts, source)
-    attempt = attempts.end("c1", 1, "a", Outcome(AT, "ok"))
+    attempt = attempts.end("c1", 1, "a", AttemptOutcome(AT, "ok"))
     assert attempt is not None
 
     assert None is attempts.seal(attempt)
-    assert None is attempts.end("c1", 1, "a", Outcome(AT, "rejected"))
-    assert attempt is attempts.end("c1", 1, "b", Outcome(AT, "error"))
-    assert Outcome(AT, "error") == attempts.seal(attempt)
+    assert None is attempts.end("c1", 1, "a", AttemptOutcome(AT, "rejected"))
+    assert attempt is attempts.end("c1", 1, "b", AttemptOutcome(AT, "error"))
+    assert AttemptOutcome(AT, "error") == attempts.seal(attempt)
     assert None is attempts.seal(attempt)
-    assert None is attempts.end("c1", 1, "b", Outcome(AT, "rejected"))
+    assert None is attempts.end("c1", 1, "b", AttemptOutcome(AT, "rejected"))
 
 
 def test_settle() -> None:
@@ -77,11 +77,29 @@ def test_settle() -> None:
     attempts = Attempts()
     for source in ("a", "b"):
         begun(attempts, source)
-    attempts.end("c1", 1, "a", Outcome(AT, "ok"))
+    attempts.end("c1", 1, "a", AttemptOutcome(AT, "ok"))
     begun(attempts, "a")
 
     assert [1] == [attempt.number for attempt in attempts.settle()]
     assert [(2, "interrupted")] == [
         (attempt.number, attempt.outcome.status if attempt.outcome else None)
-        for attempt in attempts.settle(Outcome(AT, "interrupted"))
+        for attempt in attempts.settle(AttemptOutcome(AT, "interrupted"))
     ]
+
+
+def test_an_id_that_is_asked_for_again_is_a_new_call() -> None:
+    """An id whose call has ended begins at attempt 1 again; a turn told twice, or while the call runs, changes nothing."""
+    attempts = Attempts()
+
+    assert ["c1", "c1"] == [attempts.ask("c1") for _ in range(2)]
+    assert (1, "c1") == begun(attempts, "a")
+    assert "c1" == attempts.ask("c1")
+    ended = attempts.end("c1", 1, "a", AttemptOutcome(AT, "error"))
+    assert ended is not None
+    assert attempts.seal(ended) is not None
+    assert (2, "c1") == begun(attempts, "a")
+    ended = attempts.end("c1", 2, "a", AttemptOutcome(AT, "ok"))
+    assert ended is not None
+    assert attempts.seal(ended) is not None
+    assert ["c1~2", "c1~2"] == [attempts.ask("c1") for _ in range(2)]
+    assert (1, "c1~2") == begun(attempts, "a")

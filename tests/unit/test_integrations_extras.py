@@ -23,11 +23,9 @@ FRAMEWORKS = ("agents", "langchain", "langchain_core", "langgraph", "mcp", "open
     [
         ("langchain", "langchain_core", "langchain"),
         ("langchain:AgentModelMiddleware", "langchain", "langchain"),
-        ("langchain_middleware", "langchain", "langchain"),
         ("strands", "strands", "strands"),
         ("openai_agents", "agents", "openai-agents"),
         ("opentelemetry", "opentelemetry", "opentelemetry"),
-        ("telemetry", "opentelemetry", "opentelemetry"),
         ("mcp", "mcp", "mcp"),
     ],
 )

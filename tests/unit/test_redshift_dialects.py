@@ -8,19 +8,22 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Date, Double, Integer, MetaData, String, Table, column
+from sqlalchemy import Column, Date, Double, Integer, MetaData, String, Table, column, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnClause, TextClause
 from sqlalchemy.types import TIMESTAMP
 
-from agentmodel.redshift import _history as history
-from agentmodel.redshift import _queries as queries
-from agentmodel.redshift import dialects as d
+from agentmodel.redshift import _constructs as d
+from agentmodel.redshift import _executions_sql as history
+from agentmodel.redshift import _refresh_sql as statements
+from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
-from agentmodel.redshift import score, statements
-from agentmodel.redshift.duck import DuckDBDialect
+from agentmodel.redshift import score
+from agentmodel.redshift._duckdb_dialect import _COMPILED, DuckDBDialect
+from agentmodel.redshift._duckdb_landing import landing_table
+from agentmodel.redshift.warehouse import Warehouse
 
 redshift = pytest.importorskip("sqlalchemy_redshift.dialect", reason="sqlalchemy-redshift renders the statements")
 
@@ -52,8 +55,8 @@ SPELLINGS: dict[str, tuple[Any, ...]] = {
         d.SuperText(column("x"), "A", "S"),
         'CAST(x."A"."S" AS VARCHAR(65535))', """JSON_EXTRACT_STRING(x, '$."A"."S"')""", "(x #>> '{A,S}')",
     ),
-    "Unpacked": (
-        d.Unpacked(column("x"), [("A", "S"), ("B", "N"), ("A", "S")]),
+    "ExtractedTexts": (
+        d.ExtractedTexts(column("x"), [("A", "S"), ("B", "N"), ("A", "S")]),
         "x", """JSON_EXTRACT_STRING(x, ['$."A"."S"', '$."B"."N"'])""", "x",
     ),
     "ParseSuper": (d.ParseSuper(TEXT), "JSON_PARSE(x)", "CAST(x AS JSON)", "CAST(x AS JSONB)"),
@@ -73,8 +76,8 @@ SPELLINGS: dict[str, tuple[Any, ...]] = {
     "DaysBetween": (
         d.DaysBetween(DAY, column("y", Date)), "DATEDIFF(day, x, y)", "DATE_DIFF('day', x, y)", "(y - x)"
     ),
-    "Earlier": (
-        d.Earlier(TIME, timedelta(hours=1)),
+    "SecondsBefore": (
+        d.SecondsBefore(TIME, timedelta(hours=1)),
         "DATEADD(second, -3600, x)", "(x + -3600 * INTERVAL '1 second')", "(x + -3600 * INTERVAL '1 second')",
     ),
     "Ratio": (d.Ratio(NUMBER, column("y")), *["(CAST(x AS DOUBLE PRECISION) / CAST(y AS DOUBLE PRECISION))"] * 3),
@@ -88,8 +91,9 @@ SPELLINGS: dict[str, tuple[Any, ...]] = {
         *[MERGE] * 3,
     ),
     "CreateView": (
-        d.CreateView("v", d.rows_of(T.c.k)), *["CREATE OR REPLACE VIEW v AS SELECT t.k FROM t"] * 3
+        d.CreateView("v", m.rows_of(T.c.k)), *["CREATE OR REPLACE VIEW v AS SELECT t.k FROM t"] * 3
     ),
+    "LockTable": (d.LockTable("t"), *["LOCK TABLE t"] * 3),
     "DropView": (d.DropView("v"), *["DROP VIEW IF EXISTS v"] * 3),
 }  # fmt: skip
 
@@ -114,7 +118,7 @@ def test_every_construct_is_in_the_list() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_text_of_an_unpacked_column_is_a_place_in_its_list_or_a_path(engine: str) -> None:
     """DuckDB takes the text out of the list, the other engines out of the column."""
-    item = d.rows_of(d.Unpacked(column("x"), [("A", "S"), ("B", "N")]).label("x")).subquery("i")
+    item = m.rows_of(d.ExtractedTexts(column("x"), [("A", "S"), ("B", "N")]).label("x")).subquery("i")
     expected = {
         "redshift": 'CAST(i.x."B"."N" AS VARCHAR(65535))',
         "duckdb": "i.x[2]",
@@ -134,18 +138,21 @@ def everything() -> Iterator[tuple[str, Any]]:
     """Every statement of the warehouse by name: refreshes with and without history, the view, the reports."""
     for with_history in (True, False):
         landed = m.landed_table("AgentTable", history=with_history)
-        told = statements.terms(
+        told = statements.refresh_parameters(
             landed,
             as_of=date(2025, 6, 14),
             half_life_days=30.0,
             since=datetime(2025, 6, 14),  # noqa: DTZ001 -- TIMESTAMP has no zone
-            seen_as_of=date(2025, 6, 1),
+            previous_as_of=date(2025, 6, 1),
         )
         makers = [statements.incremental_refresh, *([statements.full_refresh] if with_history else [])]
-        yield from ((step.name, step.statement) for make in makers for step in make(told))
+        yield from ((s.name, s.statement) for make in makers for s in make(told) if not callable(s.statement))
     yield "staging", history.staging()
-    yield "agent_ranking", queries.agent_ranking(score.day(date(2025, 6, 14)), score.half_life(30.0))
-    yield "patterns", queries.patterns(score.day(date(2025, 6, 14)))
+    yield (
+        "agent_ranking",
+        queries.agent_ranking(score.as_of_expression(date(2025, 6, 14)), score.half_life_expression(30.0)),
+    )
+    yield "patterns", queries.patterns(score.as_of_expression(date(2025, 6, 14)))
     reports = (queries.steps, queries.tool_errors, queries.tool_failures, queries.requests, queries.executions_per_day)
     for make_report in (*reports, queries.tokens):
         yield make_report.__name__, make_report()
@@ -188,3 +195,39 @@ def test_names_of_the_landed_table_stand_in_one_place() -> None:
 
     assert [*keys, m.ACTIVE, m.CREATED, m.DELETED] == [one.name for one in m.landed_table("AgentTable").columns]
     assert keys == [one.name for one in m.landed_table("AgentTable", history=False).columns]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (d.SuperText(TEXT, "A", "S"), d.SuperText(TEXT, "A", "N")),
+        (d.ExtractedTexts(TEXT, [("A", "S")]), d.ExtractedTexts(TEXT, [("A", "N")])),
+        (d.ListAgg(TEXT, "->", order_by=[TEXT]), d.ListAgg(TEXT, "->", order_by=[TEXT], distinct=True)),
+        (d.SuperText(column("x", d.ExtractedTexts(TEXT, [("A", "S")]).type), "A", "S"), d.SuperText(TEXT, "A", "S")),
+    ],
+    ids=["path", "paths", "distinct", "kind of column"],
+)
+def test_statements_that_differ_in_a_construct_are_compiled_apart(one: Any, other: Any) -> None:
+    """What a construct has besides its clauses tells two statements apart where compiled ones are kept, and is kept."""
+    keys = [select(each)._generate_cache_key() for each in (one, other)]
+
+    assert all(key is not None for key in keys)
+    assert keys[0] != keys[1]
+    assert keys[0] == select(one)._generate_cache_key()
+
+
+def test_all_duckdb_engines_share_compiled_statements() -> None:
+    """A statement that one warehouse compiled is not compiled again by another, which gets its own rows."""
+    pytest.importorskip("duckdb", reason="the engine is an extra")
+    landed = landing_table("AgentTable")
+    compiled = []
+    for day in (date(2025, 6, 14), date(2025, 6, 15)):
+        with Warehouse.open("duckdb://", threads=1) as warehouse:
+            warehouse.create()
+            warehouse.refresh(as_of=day)
+            rows = warehouse.read(select(m.RefreshWatermark.as_of))
+        compiled.append(len(_COMPILED))
+
+        assert [(day,)] == [tuple(row) for row in rows]
+    assert landed is landing_table("AgentTable")
+    assert compiled[0] == compiled[1]

@@ -9,7 +9,8 @@ import pytest
 
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.redshift import models as m
-from agentmodel.redshift.render import PROCEDURE, drift, rendered, write
+from agentmodel.redshift._leases import LEASES
+from agentmodel.redshift.render_sql import PROCEDURE, drift, rendered, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +55,7 @@ def test_a_refresh_is_one_transaction(files: dict[str, str]) -> None:
 
 
 def test_the_procedure_is_the_refresh(files: dict[str, str]) -> None:
-    """What a schedule calls runs the statements of the files, in their order, and nothing else but its terms."""
+    """What a schedule calls runs the statements of the files, in their order, and before them its lock and its terms."""
     names = sorted(files)
     whole = "".join(files[name] for name in names[names.index("11_changes.sql") : names.index("19_commit.sql")])
     inside = files[PROCEDURE].split("$$")[1].partition("BEGIN")[2].rpartition("END;")[0]
@@ -63,6 +64,7 @@ def test_the_procedure_is_the_refresh(files: dict[str, str]) -> None:
         return [" ".join(part.split()) for part in re.sub(r"^--.*$", "", text, flags=re.MULTILINE).split(";")]
 
     terms = [
+        "LOCK TABLE work_change",
         "DELETE FROM refresh_terms",
         "INSERT INTO refresh_terms (as_of, half_life_days) VALUES (for_day, half_life)",
     ]
@@ -72,7 +74,7 @@ def test_the_procedure_is_the_refresh(files: dict[str, str]) -> None:
 def test_another_landed_table() -> None:
     """The landed table is the one that was named; what is no name is refused."""
     assert 'FROM other.public."History" AS landed' in rendered('other.public."History"')["11_changes.sql"]
-    with pytest.raises(ConfigurationError, match="is no table name"):
+    with pytest.raises(ConfigurationError, match="which is not a table name"):
         rendered("a; DROP TABLE b")
 
 
@@ -81,7 +83,7 @@ def test_every_table_is_created(files: dict[str, str]) -> None:
     created = set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", files["02_tables.sql"]))
     tables = {table.name for table in m.Base.metadata.sorted_tables if not table.info.get("view")}
 
-    assert {*tables, "refresh_terms"} == created
+    assert {*tables, LEASES.name, "refresh_terms"} == created
     assert "CREATE OR REPLACE VIEW agent_tool_analysis_staging" in files["03_staging_view.sql"]
 
 
@@ -99,9 +101,18 @@ def test_every_column_has_its_encoding(files: dict[str, str]) -> None:
     tables = [table for table in m.Base.metadata.sorted_tables if not table.info.get("view")]
     chosen = {(kind.split("(")[0], encoding) for _, kind, encoding, _ in columns}
 
-    assert sum(len(table.columns) for table in tables) + 2 == len(columns)
+    assert sum(len(table.columns) for table in [*tables, LEASES]) + 2 == len(columns)
     assert {
         ("VARCHAR", "RAW"), ("VARCHAR", "ZSTD"), ("SUPER", "ZSTD"), ("BOOLEAN", "RAW"), ("DOUBLE PRECISION", "RAW"),
         ("INTEGER", "AZ64"), ("BIGINT", "AZ64"), ("DATE", "AZ64"), ("DATE", "RAW"),
         ("TIMESTAMP WITHOUT TIME ZONE", "AZ64"),
     } == chosen  # fmt: skip
+
+
+def test_every_refresh_locks_first(files: dict[str, str]) -> None:
+    """Whatever way a refresh is run by SQL, it first waits for every other one."""
+    for name in ("10_begin.sql", "full_build.sql", PROCEDURE):
+        body = re.sub(r"^--.*$", "", files[name], flags=re.MULTILINE)
+        first = body.partition("BEGIN")[2].lstrip("; \n").partition(";")[0]
+
+        assert "LOCK TABLE work_change" == first, name

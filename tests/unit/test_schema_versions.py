@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agentmodel import keys
-from agentmodel.dynamo.attributes import Attr, Field, identifier, number, text
+from agentmodel.dynamo._attribute import Attr, Field
+from agentmodel.dynamo._specifiers import identifier, number, text
 from agentmodel.dynamo.entity import Entity, Item, key, lookup, upgrade
 from agentmodel.exceptions import ConfigurationError, CorruptItem
 
@@ -15,7 +16,7 @@ from agentmodel.exceptions import ConfigurationError, CorruptItem
 def make(schema: int) -> Any:
     """A class of a schema, as a program of that day has it."""
 
-    class Note(Entity, kind=f"TestNote{schema}", schema=schema):
+    class Note(Entity, kind="TestNote", schema=schema):
         user_id: Attr[str] = identifier("USR")
         title: Attr[str] = text("Title")
         words: Attr[int | None] = number("Words", default=None)
@@ -28,7 +29,7 @@ def make(schema: int) -> Any:
 
 
 def item(**others: Any) -> Item:
-    return {"PK": {"S": "USR1"}, "SK": {"S": "METADATA"}, **others}
+    return {"PK": {"S": "USR1"}, "SK": {"S": "METADATA"}, "EntityType": {"S": "TestNote"}, **others}
 
 
 class TestOlderItems:
@@ -90,9 +91,7 @@ class TestOlderItems:
 class TestNewerItems:
     def test_lose_nothing(self) -> None:
         """An item of a newer schema is read; what is unknown, and its schema, are written back as they were."""
-        newer = item(
-            EntityType={"S": "TestNote1"}, Title={"S": "a"}, SchemaVer={"N": "7"}, Shape={"M": {"x": {"N": "1"}}}
-        )
+        newer = item(Title={"S": "a"}, SchemaVer={"N": "7"}, Shape={"M": {"x": {"N": "1"}}})
         note = make(1).from_item(newer)
         note.title = "b"
 
@@ -133,7 +132,7 @@ class TestDeclarationsFitTogether:
 
     def test_one_stored_name_for_two_attributes_is_refused(self) -> None:
         """Two attributes under one stored name would overwrite each other."""
-        with pytest.raises(ConfigurationError, match="title is stored as Title, as is other"):
+        with pytest.raises(ConfigurationError, match="title cannot be stored as Title, because other is"):
 
             class Twice(Entity, kind="TestTwice"):
                 user_id: Attr[str] = identifier("USR")
@@ -144,7 +143,7 @@ class TestDeclarationsFitTogether:
 
     def test_a_nullable_part_of_the_primary_key_is_refused(self) -> None:
         """Every item has a primary key, so its parts are required."""
-        with pytest.raises(ConfigurationError, match="part of the primary key, so it is required"):
+        with pytest.raises(ConfigurationError, match="must not have the default None: it is a part of the primary key"):
 
             class Keyless(Entity, kind="TestKeyless"):
                 title: Attr[str | None] = text("Title", default=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,35 +12,45 @@ import pytest
 from agentmodel import Settings
 from agentmodel.dynamo.models import Suggestion
 from agentmodel.exceptions import ValidationError
+from agentmodel.suggest._sequences import Followers, likely_next
 from agentmodel.suggest.evaluate import (
+    RANKINGS,
+    AgentHistory,
+    ReplayedRun,
+    best_scored,
+    evaluate,
+    off_policy,
+    prefer,
+    runs_from_traces,
+    uniform,
+)
+from agentmodel.suggest.evaluate._evaluation import (
     calibration,
     calibration_error,
-    evaluate,
     next_tools,
-    planned,
     plans,
     ranking_regret,
     regret_by_use,
 )
-from agentmodel.suggest.offpolicy import best_scored, off_policy, only, uniform
-from agentmodel.suggest.rankings import RANKINGS, History
-from agentmodel.suggest.runs import Run, by_domain, runs_of_traces
-from agentmodel.suggest.sequences import NextTool
+from agentmodel.suggest.evaluate._replay import by_domain, planned
+from agentmodel.suggest.evaluate._requests import requests
 
 TRACES = Path(__file__).parents[2].parent / "shared" / "data" / "traces"
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
 
 
-def made(agent: str, at: int, *, succeeded: bool, tools: tuple[str, ...] = ("a", "b"), category: str = "c") -> Run:
-    return Run("domain", agent, "user", category, DAY + timedelta(hours=at), tools, succeeded)
+def made(
+    agent: str, at: int, *, succeeded: bool, tools: tuple[str, ...] = ("a", "b"), category: str = "c"
+) -> ReplayedRun:
+    return ReplayedRun("domain", agent, "user", category, DAY + timedelta(hours=at), tools, succeeded)
 
 
 @pytest.fixture(scope="module")
-def real() -> list[Run]:
+def real() -> list[ReplayedRun]:
     files = sorted(TRACES.glob("*.jsonl.gz"))
     if not files:
         pytest.skip("the real traces are not beside this checkout")
-    return runs_of_traces(files)
+    return runs_from_traces(files)
 
 
 def test_a_ranking_that_knows_has_no_regret() -> None:
@@ -69,23 +79,23 @@ def test_the_future_is_not_known() -> None:
 
 def test_runs_without_a_time_come_first() -> None:
     """Runs of unknown time are learnt from before all others, in the order they were given."""
-    undated = Run("domain", "a", "user", "c", None, ("x",), succeeded=True)
+    undated = ReplayedRun("domain", "a", "user", "c", None, ("x",), succeeded=True)
 
     assert [undated, made("a", 1, succeeded=True)] == by_domain([made("a", 1, succeeded=True), undated])["domain"]
 
 
 def test_a_share_that_is_none_is_refused() -> None:
     """Learning from everything leaves nothing to judge."""
-    with pytest.raises(ValidationError, match="learn"):
-        evaluate([made("a", 1, succeeded=True)], learn=1.0)
+    with pytest.raises(ValidationError, match="train_share"):
+        evaluate([made("a", 1, succeeded=True)], train_share=1.0)
 
 
 def test_nothing_to_judge_gives_no_rows() -> None:
     """Without runs there are no figures, rather than zeros."""
     found = evaluate([])
 
-    assert (0, (), (), (), (), ()) == (
-        found.runs, found.rankings, found.uses, found.plans, found.next_tools, found.calibration,
+    assert (0, (), (), (), (), (), ()) == (
+        found.runs, found.rankings, found.uses, found.plans, found.requests, found.next_tools, found.calibration,
     )  # fmt: skip
 
 
@@ -118,6 +128,38 @@ def test_plans_are_compared_with_later_successes() -> None:
     )  # fmt: skip
 
 
+def asked(user: str, request: str, at: int, *tools: str, category: str) -> ReplayedRun:
+    return ReplayedRun("domain", "a", user, category, DAY + timedelta(hours=at), tools, succeeded=True, request=request)
+
+
+def test_a_request_finds_its_plan_with_and_without_categories() -> None:
+    """Both ways find the user's own way; with a category also the words that nobody used before are understood."""
+    runs = [asked("mina", "find a café near the stadium", n, "locate", "search", category="cafe") for n in range(3)]
+    runs += [asked("mina", "cancel my last order", n, "cancel", category="order") for n in range(3, 6)]
+    runs += [
+        asked("mina", "please find a café near the stadium", 6, "locate", "search", category="cafe"),
+        asked("juno", "cancel my last order now", 7, "cancel", category="order"),
+        asked("mina", "an espresso would be nice", 8, "locate", "search", category="cafe"),
+        asked("mina", "a kind that is new", 9, "other", category="new"),
+    ]
+
+    known, derived = requests(runs)
+
+    assert ("known", 3, 1.0, 1.0, 0.0) == (
+        known.categories, known.cases, known.with_plan, known.equal, known.distance,
+    )  # fmt: skip
+    assert ("derived", 3, 2 / 3, 2 / 3, 0.0) == (
+        derived.categories, derived.cases, derived.with_plan, derived.equal, derived.distance,
+    )  # fmt: skip
+
+
+def test_requests_of_no_typed_kind_are_not_judged() -> None:
+    """Where no category was typed, nothing says which later run is of the same kind."""
+    runs = [asked("mina", "find a café", n, "locate", category=category) for category in ("", "~x · 1") for n in (1, 2)]
+
+    assert [] == requests(runs)
+
+
 def test_the_next_tool_of_a_known_category() -> None:
     """What always follows is foretold; categories that were never seen are not judged."""
     runs = [made("a", n, succeeded=True, tools=("x", "y", "z")) for n in range(10)]
@@ -130,14 +172,12 @@ def test_the_next_tool_of_a_known_category() -> None:
 
 def test_nearer_history_counts_more() -> None:
     """The category's habit wins over the domain's, and the domain answers where the category is new."""
-    tools = NextTool()
-    for _ in range(10):
-        tools.learn(["x", "y"], scopes=["domain", "busy"])
-    tools.learn(["x", "z"], scopes=["domain", "quiet"])
+    domain = Followers([(10, ["x", "y"]), (1, ["x", "z"])])
+    quiet = Followers([(1, ["x", "z"])])
 
-    assert "z" == tools.next(["x"], scopes=["domain", "quiet"])[0]
-    assert "y" == tools.next(["x"], scopes=["domain", "unseen"])[0]
-    assert [] == NextTool().next(["x"], scopes=["domain"])
+    assert "z" == next(iter(likely_next(["x"], [domain, quiet])))
+    assert "y" == next(iter(likely_next(["x"], [domain, Followers()])))
+    assert {} == likely_next(["x"], [Followers()])
 
 
 def test_calibration_of_a_known_chance() -> None:
@@ -152,15 +192,15 @@ def test_calibration_of_a_known_chance() -> None:
 
 
 def test_history_counts_as_the_formula_does() -> None:
-    """The classic score is executions × exp(-0.1 × days) × rate²; who has no time is as old as the oldest."""
-    history = History()
+    """The classic score counts days before the newest run; an agent without a time is as old as the oldest."""
+    history = AgentHistory()
     for run in (made("a", 0, succeeded=True), made("a", 24, succeeded=False), made("b", 0, succeeded=True)):
         history.add(run)
-    history.add(Run("domain", "undated", "user", "c", None, (), succeeded=True))
+    history.add(ReplayedRun("domain", "undated", "user", "c", None, (), succeeded=True))
 
-    scores = history.classic(date(2025, 6, 3))
+    scores = history.classic()
 
-    assert {"a": 0.452419, "b": 0.818731, "undated": 0.818731} == {k: round(v, 6) for k, v in scores.items()}
+    assert {"a": 0.5, "b": 0.904837, "undated": 0.904837} == {k: round(v, 6) for k, v in scores.items()}
 
 
 def suggestion(n: int, choice: str, *, succeeded: bool, propensity: float, taken: str | None = None) -> Suggestion:
@@ -181,7 +221,7 @@ def test_off_policy_values_find_the_better_agent() -> None:
             suggestion(n, choice, succeeded=draw.random() < (0.9 if choice == "good" else 0.4), propensity=propensity)
         )
 
-    rows = {r.policy: r for r in off_policy(kept, {"best": best_scored, "good": only("good"), "any": uniform})}
+    rows = {r.policy: r for r in off_policy(kept, {"best": best_scored, "good": prefer("good"), "any": uniform})}
 
     assert 0.9 == pytest.approx(rows["good"].snips, abs=0.05)
     assert rows["good"].dr_low < 0.9 < rows["good"].dr_high
@@ -195,7 +235,7 @@ def test_without_exploration_little_is_known_and_said() -> None:
     """Choices that were certain say nothing of the others: no SNIPS, no effective sample."""
     kept = [suggestion(n, "bad", succeeded=n % 2 == 0, propensity=1.0) for n in range(10)]
 
-    (row,) = off_policy(kept, {"good": only("good")})
+    (row,) = off_policy(kept, {"good": prefer("good")})
 
     assert (None, 0.0, 0, 10) == (row.snips, row.ess, row.explored, row.cases)
 
@@ -209,7 +249,7 @@ def test_what_was_not_taken_does_not_count() -> None:
     assert [] == off_policy([ignored, open_], {"best": best_scored})
 
 
-def test_rankings_by_use_on_real_runs(real: list[Run]) -> None:
+def test_rankings_by_use_on_real_runs(real: list[ReplayedRun]) -> None:
     """Where use and quality are unrelated, evidence has less regret than classic at every mean use from 5 to 50."""
     rows = regret_by_use(real, uses=(5, 10, 20, 30, 50), trials=200)
     regret = {(row.use, row.ranking): row.regret for row in rows}
@@ -218,7 +258,7 @@ def test_rankings_by_use_on_real_runs(real: list[Run]) -> None:
         assert regret[use, "evidence"] < regret[use, "classic"] < regret[use, "random"]
 
 
-def test_plans_on_real_runs(real: list[Run]) -> None:
+def test_plans_on_real_runs(real: list[ReplayedRun]) -> None:
     """In retail at least 30 % of plans equal a later successful run, at a mean distance of at most .26."""
     rows = {row.scope: row for row in plans(real) if row.domain == "retail"}
 
@@ -227,7 +267,7 @@ def test_plans_on_real_runs(real: list[Run]) -> None:
         assert rows[scope].distance <= 0.26
 
 
-def test_no_plan_of_a_category_fits_every_agent(real: list[Run]) -> None:
+def test_no_plan_of_a_category_fits_every_agent(real: list[ReplayedRun]) -> None:
     """Against every later run, whoever made it, no sequence that was seen reaches those figures, even in hindsight."""
     (row,) = [row for row in plans(real) if (row.domain, row.scope) == ("retail", "every run")]
 
@@ -235,7 +275,15 @@ def test_no_plan_of_a_category_fits_every_agent(real: list[Run]) -> None:
     assert row.distance >= row.best_distance > 0.26
 
 
-def test_next_tools_on_real_runs(real: list[Run]) -> None:
+def test_requests_without_categories_on_real_runs(real: list[ReplayedRun]) -> None:
+    """In retail at least 45 % of the requests find the tools of a later good run, and at least 95 % find a plan."""
+    retail = [row for row in requests([run for run in real if run.domain == "retail"]) if row.categories == "derived"]
+
+    assert retail[0].equal >= 0.45
+    assert retail[0].with_plan >= 0.95
+
+
+def test_next_tools_on_real_runs(real: list[ReplayedRun]) -> None:
     """With the category's history the next tool is first in at least 66 %, and among three in at least 87 %."""
     rows = next_tools(real)
     cases = sum(row.cases for row in rows)
@@ -244,7 +292,7 @@ def test_next_tools_on_real_runs(real: list[Run]) -> None:
     assert sum(row.top3 * row.cases for row in rows) / cases >= 0.87
 
 
-def test_evidence_is_calibrated_on_real_runs(real: list[Run]) -> None:
+def test_evidence_is_calibrated_on_real_runs(real: list[ReplayedRun]) -> None:
     """The chances that evidence gives are nearer to what happened than the plain share of success."""
     rows = calibration(real)
 

@@ -97,7 +97,7 @@ class Flaky:
 # LangChain
 
 
-def langchain_agent(script: Script) -> None:
+def langchain_agent(script: Script, **options: Any) -> None:
     """The scripted agent in LangChain."""
     from langchain.agents import create_agent
     from langchain.agents.middleware import HumanInTheLoopMiddleware, ToolRetryMiddleware, wrap_tool_call
@@ -139,7 +139,7 @@ def langchain_agent(script: Script) -> None:
             ToolRetryMiddleware(max_retries=1, tools=["flaky"], initial_delay=0.0, jitter=False),
         ],
     )
-    config: Any = {"configurable": {"thread_id": SESSION}, "metadata": {"user_id": USER}}
+    config: Any = {"configurable": {"thread_id": SESSION}, "metadata": {"user_id": USER}, **options}
     agent.invoke({"messages": [HumanMessage(REQUEST)]}, config)
     for call_id, name, _ in (call for turn in script for call in turn.calls):
         if name == "pay":
@@ -173,10 +173,13 @@ def langsmith() -> None:
 
 
 def langsmith_agent(script: Script) -> None:
-    """The same, and its exporter's queue emptied."""
+    """The same, one tool after the other, and its exporter's queue emptied.
+
+    Its spans start when a thread gets to its tool: of two asked for at once, the second is at times the first.
+    """
     from langchain_core.tracers.langchain import get_client, wait_for_all_tracers
 
-    langchain_agent(script)
+    langchain_agent(script, max_concurrency=1)
     wait_for_all_tracers()
     get_client().flush()
 

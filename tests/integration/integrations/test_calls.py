@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, AsyncAgentModel, Settings
-from agentmodel.access.importing import ANONYMOUS
+from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.dynamo.models import Status, ToolExecution
 from agentmodel.exceptions import HistoryUnavailable, TableUnavailable, ValidationError
-from agentmodel.integrations._calls import Run, Tracker
+from agentmodel.integrations._tracking.conventions import Span
+from agentmodel.integrations._tracking.spans import calls as calls_of
+from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
 from agentmodel.keys import process_id
 from tests.integration.integrations.scenario import (
     AGENT,
@@ -59,8 +61,18 @@ def executions(model: AgentModel, user_id: str = "USRada") -> list[ToolExecution
     return sorted(history.executions, key=lambda call: (call.call_number or 0, call.attempt))
 
 
+_LONG = "𐐀" * 128  # two such ids are valid, and a key of both is longer than DynamoDB takes
+
+
 def made(
-    run: Run, call_id: str, tool: str, *, status: Any = "ok", arguments: Any = None, source: str = "", **more: Any
+    run: TrackedRun,
+    call_id: str,
+    tool: str,
+    *,
+    status: Any = "ok",
+    arguments: Any = None,
+    source: str = "",
+    **more: Any,
 ) -> None:
     """A call from start to end."""
     attempt = run.start(call_id, agent=AGENT, tool=tool, arguments=arguments, source=source)
@@ -167,7 +179,7 @@ def test_errors_are_counted(model: AgentModel, caplog: pytest.LogCaptureFixture)
     """What cannot be written raises nothing in the agent: it is counted and logged, and the rest is written."""
     with caplog.at_level(logging.ERROR), Tracker(model) as tracker:
         run = tracker.run(SESSION, user=USER)
-        made(run, "c1", "")
+        run.call("c1", agent=f"AGT{_LONG}", tool=f"TL{_LONG}", status="ok")
         made(run, "c2", "search")
 
     assert 1 == tracker.errors
@@ -183,15 +195,15 @@ def test_bound(model: AgentModel, caplog: pytest.LogCaptureFixture) -> None:
         holds.set()
         held.wait()
 
-    with caplog.at_level(logging.ERROR), Tracker(model, max_waiting=1) as tracker:
-        tracker.tell("held", hold)
+    with caplog.at_level(logging.ERROR), Tracker(model, max_waiting=2) as tracker:
+        tracker.enqueue("held", hold)
         holds.wait()
-        tracker.tell("waits", lambda: None)
-        tracker.tell("dropped", lambda: None)
+        tracker.enqueue("waits", lambda: None)
+        tracker.enqueue("dropped", lambda: None)
         held.set()
 
     assert 1 == tracker.errors
-    assert "integrations.not_recorded: dropped" in caplog.text
+    assert "tracker.dropped: dropped 1 items" in caplog.text
 
 
 def test_two_sources_are_one_execution(model: AgentModel) -> None:
@@ -315,7 +327,7 @@ def test_session_id_without_history(model: AgentModel, monkeypatch: pytest.Monke
     with Tracker(model) as tracker:
         run = tracker.run(SESSION, user=USER)
         with monkeypatch.context() as patched:
-            patched.setattr(tracker, "find", down)
+            patched.setattr(tracker.lookup, "locate", down)
             own = run.session_id
         made(run, "c1", "search")
 
@@ -368,10 +380,13 @@ def test_a_bad_record_loses_no_neighbour(model: AgentModel, caplog: pytest.LogCa
     with caplog.at_level(logging.ERROR), Tracker(model) as tracker:
         run = tracker.run(SESSION, user=USER)
         for number in range(9):
-            made(run, f"c{number}", "search", status="error", error_type="x" * (500_000 if number == 4 else 3))
+            if number == 4:
+                run.call("c4", agent=f"AGT{_LONG}", tool=f"TL{_LONG}", status="ok")
+            else:
+                made(run, f"c{number}", "search")
 
     assert 1 == tracker.errors
-    assert "integrations.not_recorded: call c4 of search" in caplog.text
+    assert "integrations.not_recorded: call c4 of TL" in caplog.text
     assert [1, 2, 3, 4, 6, 7, 8, 9] == [call.call_number for call in executions(model)]
 
 
@@ -428,7 +443,7 @@ def test_a_model_that_is_awaited_is_refused(model: AgentModel) -> None:
     """A tracker writes from a thread, and says so to who gives it a model for asyncio."""
     wrong: Any = AsyncAgentModel(model)
 
-    with pytest.raises(ValidationError, match=r"'AsyncAgentModel' is refused: an AgentModel"):
+    with pytest.raises(ValidationError, match=r"'AsyncAgentModel'\) must be an AgentModel"):
         Tracker(wrong)
 
 
@@ -446,5 +461,59 @@ def test_what_is_no_tracker_is_refused(model: AgentModel, package: str, module: 
     pytest.importorskip(package, reason="the framework is an extra")
     recorders = importlib.import_module(f"agentmodel.integrations.{module}")
 
-    with pytest.raises(ValidationError, match=r"'AgentModel' is refused: a Tracker.*Tracker\(model\)"):
+    with pytest.raises(ValidationError, match=r"'AgentModel'\) must be a Tracker.*Tracker\(model\)"):
         getattr(recorders, name)(model)
+
+
+@pytest.mark.parametrize("sources", [("",), ("callback", "middleware")])
+def test_a_reused_id_is_a_new_call(model: AgentModel, sources: tuple[str, ...]) -> None:
+    """A server that numbers the calls of each answer anew: each turn has its own call, attempts and tokens."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for tool in ("search", "search", "book"):
+            for _ in sources:
+                run.turn("model", calls=["call_0"], input_tokens=100, output_tokens=10)
+            begun = [(source, run.start("call_0", agent=AGENT, tool=tool, source=source)) for source in sources]
+            for source, attempt in begun:
+                run.end("call_0", attempt, status="ok", source=source)
+
+    found = [(c.call_number, c.attempt, c.tool_name, c.input_tokens, c.output_tokens) for c in executions(model)]
+    assert [(1, 1, "search", 100, 10), (2, 1, "search", 100, 10), (3, 1, "book", 100, 10)] == sorted(found)
+    assert 0 == tracker.errors
+
+
+def test_a_retry_of_a_reused_id(model: AgentModel) -> None:
+    """A retry starts before the model's next turn: it stays an attempt of the same call, without tokens."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for _ in range(2):
+            run.turn("model", calls=["call_0"], input_tokens=100)
+            made(run, "call_0", "search", status="error")
+            made(run, "call_0", "search")
+
+    found = [(c.call_number, c.attempt, c.input_tokens) for c in executions(model)]
+    assert [(1, 1, 100), (1, 2, None), (2, 1, 100), (2, 2, None)] == sorted(found, key=lambda one: one[:2])
+
+
+@pytest.mark.parametrize("given", ["<not specified>", "", "None", "null"])
+def test_a_placeholder_is_no_user(model: AgentModel, given: str) -> None:
+    """What a framework writes where it has no user names nobody: the run is anonymous."""
+    with Tracker(model) as tracker:
+        assert ANONYMOUS == tracker.run(SESSION, user=given).user_id
+
+
+@pytest.mark.parametrize("given", ["<not specified>", "", "None", "null"])
+def test_a_placeholder_in_a_span_is_no_id(given: str) -> None:
+    """Spans with a placeholder for the call's id are two calls, of no session, user or agent of that name."""
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "search",
+        "gen_ai.tool.call.id": given,
+        "gen_ai.conversation.id": given,
+        "gen_ai.agent.name": given,
+        "user.id": given,
+    }
+    spans = [Span("1", one, None, "execute_tool search", attributes=attributes) for one in ("2", "3")]
+
+    found = [(one.call_id, one.session, one.agent, one.user) for one in calls_of(spans)]
+    assert [("2", None, None, None), ("3", None, None, None)] == found

@@ -32,23 +32,32 @@ from pydantic import BaseModel
 from agentmodel import AgentModel, Review, Settings
 from agentmodel.embedded import Engines, _free_port
 from agentmodel.exceptions import ConfigurationError, TableUnavailable
-from agentmodel.integrations._answers import (
+from agentmodel.integrations.mcp import Caller, Role, Tokens, http_security, mcp_server
+from agentmodel.integrations.mcp._auth import ROLES
+from agentmodel.integrations.mcp._schemas import (
+    AgentList,
+    DomainList,
+    OpenReviews,
     Question,
     Ranking,
-    Recorded,
+    RecordResult,
+    Route,
     Saved,
     Savings,
     SessionList,
+    ToolCatalogue,
     ToolList,
-    Waiting,
 )
-from agentmodel.integrations.mcp import ROLES, Caller, Role, Tokens, http_security, mcp_server
 from agentmodel.suggest.plan import Plan
 from agentmodel.suggest.review import Reviews
 from tests.integration.suggest_world import TODAY, catalogue, learn, run
 
 USER, OTHER, JUDGE = "USR001", "USR002", "USR003"
 ALLOWED: dict[str, set[str]] = {
+    "list_domains": {"reader", "operator"},
+    "list_agents": {"reader", "operator"},
+    "list_tools": {"reader", "operator"},
+    "route_request": {"reader", "operator"},
     "recommend_process": {"reader", "operator"},
     "agent_ranking": {"reader", "operator"},
     "tool_health": {"reader", "operator"},
@@ -61,12 +70,16 @@ ALLOWED: dict[str, set[str]] = {
     "agentmodel://users/USR001/processes": {"reader", "operator"},
 }
 GIVES: dict[str, type[BaseModel]] = {
+    "list_domains": DomainList,
+    "list_agents": AgentList,
+    "list_tools": ToolCatalogue,
+    "route_request": Route,
     "recommend_process": Plan,
     "agent_ranking": Ranking,
     "tool_health": ToolList,
     "session_history": SessionList,
-    "record_execution": Recorded,
-    "list_reviews": Waiting,
+    "record_execution": RecordResult,
+    "list_reviews": OpenReviews,
     "decide_review": Question,
     "savings_report": Savings,
 }
@@ -231,9 +244,10 @@ def test_tools_have_schemas(connect: Callable[..., Any]) -> None:
             assert {name: model.model_json_schema(mode="serialization") for name, model in GIVES.items()} == {
                 tool.name: tool.output_schema for tool in tools
             }
-            assert ["agentmodel://domains/{domain_id}/agents", "agentmodel://users/{user_id}/processes"] == [
-                each.uri_template for each in templates
-            ]
+            assert [
+                "agentmodel://domains/{domain_id}/agents{?cursor}",
+                "agentmodel://users/{user_id}/processes{?cursor}",
+            ] == [each.uri_template for each in templates]
             assert not any("ctx" in tool.input_schema["properties"] for tool in tools if tool.input_schema)
 
     asyncio.run(scenario())
@@ -268,6 +282,24 @@ def test_reads_what_is_known(connect: Callable[..., Any]) -> None:
     asyncio.run(scenario())
 
 
+def test_no_id_has_to_be_known(connect: Callable[..., Any]) -> None:
+    """A client finds domain, agents and tools from nothing but a request."""
+
+    async def scenario() -> None:
+        async with connect(USER, "reader") as client:
+            (domain,) = given(await client.call_tool("list_domains", {}))["domains"]
+            (match,) = given(await client.call_tool("route_request", {"request": "store search"}))["domains"]
+            agents = given(await client.call_tool("list_agents", {"domain_id": domain["domain_id"]}))["agents"]
+            tools = given(await client.call_tool("list_tools", {"agent_id": agents[0]["agent_id"]}))["tools"]
+
+            assert domain["domain_id"] == match["domain_id"]
+            assert ("store search", "descriptions") == (match["name"], match["basis"])
+            assert "AGT001" == agents[0]["agent_id"]
+            assert ["format", "locate", "search"] == sorted(tool["name"] for tool in tools)
+
+    asyncio.run(scenario())
+
+
 def test_operators_read_what_was_saved(connect: Callable[..., Any], world: World) -> None:
     """The savings of all categories come back as the installation has them."""
 
@@ -292,7 +324,7 @@ def test_bad_arguments_are_told(connect: Callable[..., Any]) -> None:
 
     assert "domain_id\n  Field required" in missing
     assert "limit\n  Input should be less than or equal to 100" in many
-    assert "starts with DMN, such as DMN001" in no_id
+    assert "start with DMN, such as DMN001" in no_id
 
 
 def test_records_for_the_caller(connect: Callable[..., Any], world: World) -> None:
@@ -333,7 +365,7 @@ def test_a_call_that_was_made_elsewhere_is_recorded_as_it_was(world: World) -> N
     assert [(True, None, None), (True, "edited", 40), (False, "rejected", None)] == [
         (call.succeeded, call.status, call.duration_ms) for call in calls
     ]
-    assert "a call that is blocked was not made" in told(refused)
+    assert "must be false for a call that is blocked" in told(refused)
     assert before + 1 == len(list(world.model.repository.sessions(USER, 100))), "what is refused leaves no session"
 
 
@@ -375,8 +407,8 @@ def test_a_person_judges_a_run(connect: Callable[..., Any], world: World) -> Non
     session = world.model.repository.session(USER, review.session_id)
 
     assert ("post", ["correct", "partly", "wrong", "harmful"]) == (row["phase"], row["allowed"])
-    assert "asked for: find a café near the stadium" in asked[0]
-    assert "locate: ok\nsearch: error\nformat: ok" in asked[0]
+    assert "asked for: `find a café near the stadium`" in asked[0]
+    assert "`locate`: ok\n`search`: error\n`format`: ok" in asked[0]
     assert ("completed", "wrong", False, JUDGE) == (
         done["status"],
         done["verdict"],
@@ -404,9 +436,9 @@ def test_a_verdict_where_there_are_no_forms(connect: Callable[..., Any], world: 
 
     (silent, no_verdict, no_decision), done = asyncio.run(scenario())
 
-    assert "no form to ask a person by" in told(silent)
-    assert "it takes verdict, outcome, reason" in told(no_verdict)
-    assert "it takes decision, reason, text" in told(no_decision)
+    assert "cannot show a form to a person" in told(silent)
+    assert "an object with the fields verdict, outcome, reason" in told(no_verdict)
+    assert "an object with the fields decision, reason, text" in told(no_decision)
     assert "pending" == world.review(step).status
     assert ("completed", "partly", False) == (done["status"], done["verdict"], done["outcome"])
 
@@ -423,7 +455,7 @@ def test_who_declines_decides_nothing(connect: Callable[..., Any], world: World,
 
     done = asyncio.run(scenario())
 
-    assert ("pending", f"nothing was decided: the person chose to {action}") == (done["status"], done["note"])
+    assert ("pending", f"nothing was decided, because the person chose to {action}") == (done["status"], done["note"])
     assert "pending" == world.review(which).status
 
 
@@ -441,7 +473,7 @@ def test_a_client_without_forms_gives_the_decision(connect: Callable[..., Any], 
     review = world.review(which)
 
     assert open_still.is_error
-    assert "no form to ask a person by" in told(open_still)
+    assert "cannot show a form to a person" in told(open_still)
     assert ("edited", JUDGE) == (done["status"], done["decided_by"])
     assert {"order": "W2"} == review.final_arguments
 
@@ -465,7 +497,7 @@ def test_errors_are_readable(connect: Callable[..., Any], world: World) -> None:
     reasonless, no_json, gone, late = asyncio.run(scenario())
 
     assert "reason" in reasonless
-    assert "the arguments to call with as JSON" in no_json
+    assert "must be the arguments to call with, as JSON" in no_json
     assert "nothing" in gone
     assert JUDGE in late
 
@@ -483,6 +515,9 @@ async def allowed(client: Client, which: str) -> set[str]:
     """The tools and resources that a caller is not refused."""
     arguments: dict[str, dict[str, Any]] = {
         "recommend_process": {"category": "cafe search"},
+        "list_agents": {"domain_id": "DMN001"},
+        "list_tools": {"agent_id": "AGT001"},
+        "route_request": {"request": "a café"},
         "agent_ranking": {"domain_id": "DMN001"},
         "tool_health": {"domain_id": "DMN001"},
         "record_execution": CALL,
@@ -532,7 +567,7 @@ def test_only_operators_name_another_user(world: World, name: str) -> None:
     own = asyncio.run(scenario("recorder" if name == "record_execution" else "reader"))
 
     assert own.is_error
-    assert "only see and record its own user's sessions" in told(own)
+    assert "see and record the sessions of" in told(own)
     assert OTHER == given(asyncio.run(scenario("operator"))).get("user_id", OTHER)
 
 
@@ -564,7 +599,7 @@ def test_nobody_decides_about_their_own_session(world: World, phase: str, said: 
 
     refused = asyncio.run(scenario(self_review=False))
 
-    assert "another reviewer has to decide" in told(refused)
+    assert "another reviewer must answer it" in told(refused)
     assert status == given(asyncio.run(scenario(self_review=True)))["status"]
 
 
@@ -573,7 +608,7 @@ def test_nothing_internal_leaks(world: World, monkeypatch: pytest.MonkeyPatch) -
     reader = Caller(user_id=USER, roles=frozenset({"reader"}))
 
     async def scenario(error: Exception) -> str:
-        def fails(*_: Any) -> None:
+        def fails(*_: Any, **__: Any) -> None:
             raise error
 
         monkeypatch.setattr(world.model.repository, "top_agents", fails)
@@ -643,7 +678,7 @@ def test_workers_that_keep_nothing_share_a_form(world: World, mode: str) -> None
     if mode == "auto":
         assert ("approved", JUDGE) == (given(result)["status"], world.review(which).decided_by)
     else:
-        assert "no form to ask a person by" in told(result)
+        assert "cannot show a form to a person" in told(result)
 
 
 def test_an_oauth_server_is_told_where_there_is_one(world: World) -> None:
@@ -704,7 +739,7 @@ def test_a_programs_own_server_binds_to_loopback_only(world: World) -> None:
 
     away, here = asyncio.run(scenario())
 
-    assert "without tokens only this machine may call" in away
+    assert "answers calls from its own machine only" in away
     assert '"isError":false' in here
 
 
@@ -737,7 +772,7 @@ def test_a_server_needs_to_know_who_calls(world: World) -> None:
     """Neither a caller nor a verifier, or both, is refused."""
     with pytest.raises(ConfigurationError, match="either a caller or a verifier"):
         mcp_server(world.model)
-    with pytest.raises(ConfigurationError, match="not both"):
+    with pytest.raises(ConfigurationError, match="both were given"):
         mcp_server(world.model, caller=Caller(user_id=USER, roles=frozenset()), verifier=Tokens([]))
 
 
@@ -752,10 +787,10 @@ def command(*arguments: str) -> list[str]:
     ("arguments", "message"),
     [
         ([], "give --user"),
-        (["--user", "kim"], "'kim' is refused: this id starts with USR"),
-        (["--user", USER, "--role", "king"], "reader, recorder, reviewer, operator"),
+        (["--user", "kim"], "('kim') must start with USR"),
+        (["--user", USER, "--role", "king"], "reader, recorder, reviewer, operator, curator"),
         (["--user", USER, "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
-        (["--tokens", "none.json"], "--tokens is for --transport http"),
+        (["--tokens", "none.json"], "--tokens can be used with --transport http only"),
         (["--transport", "http", "--tokens", "none.json"], "none.json cannot be used"),
     ],
 )

@@ -63,7 +63,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path) -> None:
     """The message names the entry and the field, and no value that may be a secret."""
     path = write(tmp_path / "tokens.json", entry("t"), entry("u", sha256="secret"))
 
-    with pytest.raises(ConfigurationError, match="entry 2, sha256: ") as refused:
+    with pytest.raises(ConfigurationError, match="entry 2, sha256 must match pattern") as refused:
         Tokens.of_file(path)
 
     assert "secret" not in str(refused.value)
@@ -117,4 +117,4 @@ def test_while_the_file_cannot_be_read_nobody_is_let_in(tmp_path: Path, caplog: 
     write(path, entry("one"))
 
     assert (None, None, "USR001") == (broken, gone, user_of(tokens, "one"))
-    assert 2 == caplog.text.count("nobody is let in")
+    assert 2 == caplog.text.count("every token is rejected")

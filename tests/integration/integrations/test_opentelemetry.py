@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings
-from agentmodel.access.importing import ANONYMOUS
+from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.exceptions import ValidationError
-from agentmodel.integrations._dialects import Event, Span
-from agentmodel.integrations._spans import Asked, calls
-from agentmodel.integrations.otlp import read, records
+from agentmodel.integrations._tracking.conventions import Event, Span
+from agentmodel.integrations._tracking.spans import RequestedCalls, calls
+from agentmodel.integrations.otlp import _read as read
+from agentmodel.integrations.otlp import _records as records
+from agentmodel.integrations.otlp import session_records
 from agentmodel.keys import stable_id
 from agentmodel.traces import BadLine, TraceRecord
 
@@ -111,7 +115,7 @@ class TestTraps:
         again = replace(chat, trace_id="t2", attributes={"gen_ai.output.messages": asks, **talk})  # without tokens
         told = {"gen_ai.tool.call.id": "c1", **talk}
         attempts = [replace(span(number, attributes=told), trace_id="t2") for number in (3, 5)]
-        asked = Asked()
+        asked = RequestedCalls()
 
         assert [] == calls([chat], asked)
         assert [(7, 3), (None, None)] == [
@@ -120,7 +124,7 @@ class TestTraps:
 
     def test_what_was_asked_for_is_remembered_within_a_bound(self) -> None:
         """Of more messages the oldest is forgotten: its call has no tokens then, and no others."""
-        asked = Asked(most=2)
+        asked = RequestedCalls(max_calls=2)
         for number in range(4):
             message = json.dumps([{"parts": [{"type": "tool_call", "id": f"c{number}", "name": "search"}]}])
             told = {"gen_ai.output.messages": message, "gen_ai.usage.input_tokens": number, "session.id": "s1"}
@@ -136,6 +140,40 @@ class TestTraps:
         assert [("error", "Timeout"), ("ok", None)] == [
             (one.status, one.error_type) for one in calls([first, span(3, attributes=told, scope="other")])
         ]
+
+    def test_an_id_that_every_turn_repeats_is_a_call_of_each(self) -> None:
+        """Two messages that request `call_0` request two calls, each with its own tokens; a retry is none."""
+
+        def chat(number: int, tokens: int) -> Span:
+            asks = json.dumps([{"parts": [{"type": "tool_call", "id": "call_0", "name": "search"}]}])
+            told = {"gen_ai.output.messages": asks, "gen_ai.usage.input_tokens": tokens}
+            return replace(span(number, "chat"), attributes=told)
+
+        told = {"gen_ai.tool.call.id": "call_0", "gen_ai.tool.call.arguments": "{}"}
+        tools = [span(number, attributes=told) for number in (3, 5, 9)]
+        made = calls([chat(1, 7), *tools, chat(7, 4)])
+
+        assert [("call_0", 1, 7), ("call_0", 1, None), ("call_0~2", 2, 4)] == [
+            (one.call_id, one.turn, one.input_tokens) for one in made
+        ]
+        assert [1, 1, 2] == [one.step for one in session_records("s", made)]
+
+    @pytest.mark.parametrize("changed", [{"gen_ai.tool.call.arguments": '{"q": 2}'}, {"gen_ai.tool.name": "book"}])
+    def test_an_id_of_another_tool_or_other_arguments_is_another_call(self, changed: dict[str, str]) -> None:
+        """Spans that repeat an id for something else are separate calls, also where no message is seen."""
+        told = {"gen_ai.tool.call.id": "call_0", "gen_ai.tool.name": "search", "gen_ai.tool.call.arguments": '{"q": 1}'}
+        made = calls([span(1, attributes=told), span(3, attributes={**told, **changed})])
+
+        assert ["call_0", "call_0~2"] == [one.call_id for one in made]
+        assert [1, 2] == [one.step for one in session_records("s", made)]
+
+    @pytest.mark.parametrize("placeholder", ["<not specified>", "None", "null", ""])
+    def test_placeholders_are_no_ids(self, placeholder: str) -> None:
+        """What an emitter writes where it has no id makes two calls of two spans."""
+        told = {"gen_ai.tool.call.id": placeholder, "gen_ai.tool.call.arguments": "{}"}
+        made = calls([span(1, attributes=told), span(3, attributes=told)])
+
+        assert 2 == len({one.call_id for one in made})
 
     def test_interrupt_is_no_failure(self) -> None:
         """A graph that waits for a person ends its tool's span by an exception that is none."""
@@ -173,7 +211,7 @@ class TestFiles:
 
         found = list(read(path))
 
-        assert [None, "startTimeUnixNano", "spanId"] == [one.field for one in found if isinstance(one, BadLine)]
+        assert ["line", "startTimeUnixNano", "spanId"] == [one.field for one in found if isinstance(one, BadLine)]
         assert [2, 3, 4] == [one.line for one in found if isinstance(one, BadLine)]
         assert 1 == sum(isinstance(one, Span) for one in found)
 
@@ -192,7 +230,7 @@ class TestFiles:
         (bad,) = read(path)
 
         assert isinstance(bad, BadLine)
-        assert "none of its lines" in bad.problem
+        assert "each of its lines" in bad.problem
 
     @pytest.mark.parametrize("damage", ["cut off", "garbled"])
     def test_damaged_gzip_ends_the_reading_with_a_word(self, tmp_path: Path, damage: str) -> None:
@@ -207,7 +245,7 @@ class TestFiles:
         assert spans
         assert all(isinstance(one, Span) for one in spans)
         assert isinstance(bad, BadLine)
-        assert (len(spans) + 1, None) == (bad.line, bad.field)
+        assert (len(spans) + 1, "line") == (bad.line, bad.field)
         assert "cut off or damaged" in bad.problem
 
     def test_strict_stops_before_anything_is_written(self, tmp_path: Path) -> None:
@@ -270,6 +308,33 @@ class TestProcessor:
         assert {stable_id("AGT", "cafes", "finder")} == {one.agent_id for one in found}
         assert (0, 0) == (processor.errors, processor.early)
 
+    def test_threads_of_two_processors(self, model: AgentModel) -> None:
+        """Traces of one conversation that end in many threads, before two processors, keep every call once."""
+        sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
+        from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
+
+        providers = [sdk.TracerProvider() for _ in range(2)]
+        processors = [AgentModelSpanProcessor(model, domain="cafes") for _ in providers]
+        for provider, processor in zip(providers, processors, strict=True):
+            provider.add_span_processor(processor)
+        around = {"gen_ai.conversation.id": "talk", "user.id": "kim", "gen_ai.agent.name": "finder"}
+
+        def traced(number: int) -> None:
+            tracer = providers[number % 2].get_tracer("test")
+            told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.arguments": f'{{"n": {number}}}'}
+            with tracer.start_as_current_span("invoke_agent", attributes=around):
+                tracer.start_span("execute_tool search", attributes=told).end()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(traced, range(40)))
+        for provider in providers:
+            provider.shutdown()
+
+        found = executions(model, "USRkim")
+        assert sorted(f'{{"n": {number}}}' for number in range(40)) == sorted(str(one.values) for one in found)
+        assert 40 == len({one.call_id for one in found})
+        assert [(0, 0)] * 2 == [(processor.errors, processor.early) for processor in processors]
+
     def test_several_local_roots_of_one_trace(self, model: AgentModel) -> None:
         """A server that is called from its own process ends before its caller: both stay one trace, and one call."""
         sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
@@ -330,7 +395,7 @@ class TestProcessor:
     ) -> None:
         """What goes wrong while a span ends is counted, and the program goes on."""
         sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
-        from agentmodel.integrations import opentelemetry
+        from agentmodel.integrations.opentelemetry import _processor as opentelemetry
 
         def unreadable(_: object) -> Span:
             raise ValueError("no context")
@@ -399,14 +464,14 @@ class TestProcessor:
         assert max(held) <= 2 * 20
         assert processor.early > 0
         assert processor.dropped > 0
-        assert processor.dropped == caplog.text.count("spans.dropped")
+        assert processor.dropped == sum(int(n) for n in re.findall(r"spans.dropped: dropped (\d+) items", caplog.text))
         assert 60 - processor.dropped == len(executions(model, ANONYMOUS))
         assert 0 == processor.held
 
     def test_a_conversations_texts_are_not_kept(self) -> None:
         """What repeats the conversation at each answer is not kept; what tells of calls is."""
         sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
-        from agentmodel.integrations.opentelemetry import span_of
+        from agentmodel.integrations.opentelemetry._processor import span_of
 
         told = {"gen_ai.input.messages": "long", "llm.input_messages.0.message.content": "long", "session.id": "s1"}
         made = sdk.TracerProvider().get_tracer("test").start_span("chat", attributes=told)
@@ -415,23 +480,24 @@ class TestProcessor:
         assert {"session.id": "s1"} == span_of(made).attributes
 
     def test_errors_are_counted_and_never_the_programs(
-        self, model: AgentModel, caplog: pytest.LogCaptureFixture
+        self, model: AgentModel, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A trace that cannot be recorded is logged and counted; the next one is recorded."""
+        """A trace that cannot be recorded, as there is no journal, is logged and counted; the next one is recorded."""
         sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra opentelemetry is not installed")
         from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
 
-        provider = sdk.TracerProvider()
-        processor = AgentModelSpanProcessor(model)
-        provider.add_span_processor(processor)
-        tracer = provider.get_tracer("test")
-        told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
-        model.table.delete()
-        tracer.start_span("execute_tool", attributes=told).end()
-        assert processor.force_flush()
-        model.table.create()
-        tracer.start_span("execute_tool", attributes=told).end()
-        provider.shutdown()
+        with AgentModel.from_settings(settings.model_copy(update={"valkey_url": None})) as recording:
+            provider = sdk.TracerProvider()
+            processor = AgentModelSpanProcessor(recording)
+            provider.add_span_processor(processor)
+            tracer = provider.get_tracer("test")
+            told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
+            model.table.delete()
+            tracer.start_span("execute_tool", attributes=told).end()
+            assert processor.force_flush()
+            model.table.create()
+            tracer.start_span("execute_tool", attributes=told).end()
+            provider.shutdown()
 
         assert 1 == processor.errors
         assert "spans.not_recorded" in caplog.text

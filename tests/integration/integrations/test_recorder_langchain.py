@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentmodel import AgentModel
+from agentmodel.access.trace_import import ANONYMOUS
 from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import AGENT, CATEGORY, DOMAIN, EXPECTED, REQUEST, expected, shown
 
@@ -22,7 +24,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
-from agentmodel.integrations.langchain import AgentModelCallback, Tracker
+from agentmodel.integrations.langchain import AgentModelCallback, AgentModelMiddleware, Tracker
 from tests.integration.integrations.scripted_langchain import (
     ASKED,
     CONFIG,
@@ -91,6 +93,40 @@ def test_scenario(model: AgentModel) -> None:
     assert tracker.errors == 0
     (session,) = list(model.repository.sessions("USRada"))
     assert (session.request, session.category) == (REQUEST, CATEGORY)
+
+
+@dataclass
+class Context:
+    """What a LangGraph program gives its runs."""
+
+    user_id: str
+
+
+@pytest.mark.parametrize("way", ["handler", "middleware", "both"])
+@pytest.mark.parametrize("awaited", [False, True], ids=["called", "awaited"])
+@pytest.mark.parametrize("place", ["configurable", "context"])
+def test_the_user_of_a_langgraph_program(model: AgentModel, way: str, place: str, *, awaited: bool) -> None:
+    """A user in `configurable` or in the run's context, where LangGraph programs put it, is the user of the session."""
+    said = iter([AIMessage("", tool_calls=[{"name": "search", "args": {"q": "a"}, "id": "c1"}]), AIMessage("done")])
+    with Tracker(model, domain=DOMAIN) as tracker:
+        middleware = [] if way == "handler" else [AgentModelMiddleware(tracker)]
+        handlers = [] if way == "middleware" else [AgentModelCallback(tracker)]
+        agent: Any = create_agent(
+            Scripted(messages=said), [search], name=AGENT, middleware=middleware, context_schema=Context
+        )
+        configurable = {"thread_id": "t1"} | ({"user_id": "ada"} if place == "configurable" else {})
+        given = {
+            "config": {"configurable": configurable, "callbacks": handlers},
+            "context": Context("ada") if place == "context" else None,
+        }
+        if awaited:
+            asyncio.run(agent.ainvoke(ASKED, **given))
+        else:
+            agent.invoke(ASKED, **given)
+
+    (session,) = model.repository.sessions("USRada")
+    assert 1 == len(model.repository.session_history("USRada", session.session_id).executions)
+    assert [] == list(model.repository.sessions(ANONYMOUS))
 
 
 def test_table_in_the_docs() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -242,7 +243,7 @@ class TestPlan:
         assert tracker.flush()
         assert 3 == len(prompts)
         assert {prompts[0]} == set(prompts)
-        assert prompts[0].startswith("Be kind.\n\nThis worked before")
+        assert prompts[0].startswith("Be kind.\n\nThis plan worked before")
         assert "search" in prompts[0]
         assert [] == [message for message in state["messages"] if isinstance(message, SystemMessage)]
         assert "agentmodel" not in state
@@ -284,7 +285,7 @@ class TestBlock:
         for n in range(46):
             model.recorder.record(
                 ToolExecution(
-                    user_id="USRother", session_id="SESS20250614001", process_id="PRC001", agent_id=AGENT_ID,
+                    user_id=f"USR00{2 + n % 2}", session_id="SESS20250614001", process_id="PRC001", agent_id=AGENT_ID,
                     tool_id="TLpay", tool_name="pay", succeeded=n < 40,
                     executed_at=datetime.now(UTC) + timedelta(milliseconds=n),
                 )
@@ -294,8 +295,8 @@ class TestBlock:
 
         assert tracker.flush()
         assert "error" == result.status
-        assert "pay was not called: it fails since" in result.text
-        assert "pay of agent AGT002." in result.text
+        assert "`pay` was not called: it has been failing since" in result.text
+        assert "`pay` of agent `AGT002` instead." in result.text
         assert [("pay", "blocked")] == statuses(model)
 
 
@@ -314,8 +315,10 @@ def paying(paid: list[int], failures: int = 0) -> Any:
     return pay
 
 
-EDITED = 'kim changed this call before it was made, to pay with {"amount": 5}. Its result:\npaid 5'
-REJECTED = "This call was not made: kim rejected it: too much. Do not make it again unasked."
+EDITED = '`kim` edited this call: `pay` was called with {"amount": 5}. Its result:\npaid 5'
+REJECTED = (
+    "`pay` was not called: `kim` rejected it. Reason: `too much`. Do not repeat this call unless you are asked to."
+)
 ONE_PAYMENT = (asks(("pay", {"amount": 7})), AIMessage("done"))
 
 
@@ -371,18 +374,18 @@ class TestReview:
         agent = an_agent([guarded(tracker)], said=ONE_PAYMENT, tools=[paying(made)])
         (asked,) = agent.invoke(ASKED, CONFIG)["__interrupt__"]
         refused: tuple[tuple[Any, str], ...] = (
-            ({asked.id: {}}, "nobody has answered yet"),
-            (True, "nobody has answered yet"),
+            ({asked.id: {}}, "has not been answered yet"),
+            (True, "has not been answered yet"),
             ("yes", "valid dictionary"),
             ({"decision": "approve"}, "name of the person"),
-            ({"decision": "reject", "by": "kim"}, "a rejection says why"),
+            ({"decision": "reject", "by": "kim"}, "must be given for a rejection"),
             ({"decison": "approve", "by": "kim"}, "Extra inputs"),
         )
         for given, why in refused:
             with pytest.raises(pydantic.ValidationError, match=why):
                 agent.invoke(Command(resume=given), CONFIG)
         model.reviews.claim(asked.value["review"], "lee")
-        with pytest.raises(pydantic.ValidationError, match="kept by lee"):
+        with pytest.raises(pydantic.ValidationError, match="claimed by lee"):
             agent.invoke(Command(resume={"decision": "approve", "by": "kim"}), CONFIG)
         open_still = model.reviews.status(asked.value["review"])
         agent.invoke(Command(resume={"decision": "approve", "by": "lee"}), CONFIG)
@@ -418,7 +421,7 @@ class TestReview:
 
         assert tracker.flush()
         assert [] == made
-        assert "This call was not made: nobody agreed to it in time." == result.text
+        assert "`pay` was not called: nobody approved it before the deadline of the question." == result.text
         assert [("pay", "expired")] == statuses(model)
 
     def test_a_retry_is_not_asked_about_again(self, model: AgentModel, tracker: Tracker) -> None:
@@ -578,7 +581,7 @@ class TestFailures:
             result = last_result(agent.invoke(ASKED, CONFIG))
 
         assert [] == made
-        assert "a person may have to agree first" in result.text
+        assert "a person may have to approve it first" in result.text
         assert tracker.errors > 0
 
     def test_a_person_who_cannot_be_asked(
@@ -605,7 +608,7 @@ class TestFailures:
             state = agent.invoke(Command(resume={"decision": "approve", "by": "kim"}), listened(tracker))
 
         assert [] == made
-        assert "it is not known whether a person agreed" in last_result(state).text
+        assert "what they decided cannot be read at present" in last_result(state).text
         assert 1 == tracker.errors
         assert [("pay", "blocked")] == statuses(model)
 
@@ -635,3 +638,25 @@ class TestFailures:
 
         assert tracker.flush()
         assert [("search", "ok")] == statuses(model)
+
+    def test_several_loops_at_once(self, model: AgentModel, tracker: Tracker) -> None:
+        """One middleware decides and records for awaited agents in four event loops at once, each its own call."""
+        middleware = guarded(tracker)
+        begin = threading.Barrier(4)
+
+        async def run(thread: str) -> Any:
+            said = [asks(("search", {"q": thread})), AIMessage("done")]
+            agent = an_agent([middleware], said=said)
+            config = {"configurable": {"thread_id": thread}, "metadata": {"user_id": thread}}
+            await asyncio.to_thread(begin.wait, 30)
+            return last_result(await asyncio.wait_for(agent.ainvoke(ASKED, config), 120)).text
+
+        with ThreadPoolExecutor(4) as loops:
+            found = list(loops.map(lambda thread: asyncio.run(run(thread)), "abcd"))
+
+        assert tracker.flush()
+        assert [f"found {thread}" for thread in "abcd"] == found
+        for thread in "abcd":
+            (session,) = model.repository.sessions(f"USR{thread}")
+            (one,) = model.repository.session_history(f"USR{thread}", session.session_id).executions
+            assert (f'{{"q": "{thread}"}}', "ok") == (one.values, one.status)

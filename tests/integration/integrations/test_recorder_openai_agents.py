@@ -591,7 +591,7 @@ def test_errors_are_counted(tracker: Tracker, recorder: AgentModelRecorder) -> N
 
 def test_spans_that_never_end(tracker: Tracker, recorder: AgentModelRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans and runs that never end do not fill the memory."""
-    monkeypatch.setattr("agentmodel.integrations._openai_runs._OPEN", 3)
+    monkeypatch.setattr("agentmodel.integrations.openai_agents._runs._MAX_OPEN", 3)
     with trace("finding"):
         for _ in range(9):
             function_span("search").start()

@@ -140,7 +140,7 @@ def fail(model: AgentModel) -> None:
     for n in range(46):
         model.recorder.record(
             ToolExecution(
-                user_id="USR002",
+                user_id=f"USR00{2 + n % 2}",
                 session_id="SESS20250614001",
                 process_id="PRC001",
                 agent_id=PLACE,
@@ -221,7 +221,7 @@ def test_a_blocked_tool(model: AgentModel, tracker: Tracker, recorder: AgentMode
     asyncio.run(world.go())
 
     assert [] == calls
-    assert "search was not called: it fails since" in world.outputs()["c1"]
+    assert "`search` was not called: it has been failing since" in world.outputs()["c1"]
     assert [("search", "blocked")] == recorded(model, tracker)[-1:]
 
 
@@ -284,7 +284,7 @@ def test_a_question_waits(model: AgentModel, tracker: Tracker, recorder: AgentMo
 @pytest.mark.parametrize(
     ("decision", "more", "read"),
     [
-        ("reject", {"reason": "too much"}, "kim rejected it: too much"),
+        ("reject", {"reason": "too much"}, "`kim` rejected it. Reason: `too much`."),
         ("respond", {"response": "pay in cash"}, "pay in cash"),
     ],
 )
@@ -311,7 +311,7 @@ def test_nobody_in_time(model: AgentModel, tracker: Tracker, recorder: AgentMode
     world = World(recorder, guard, PAY, tools=[pay])
     asyncio.run(world.go())
 
-    assert "nobody agreed to it in time" in world.outputs()["c1"]
+    assert "nobody approved it before the deadline" in world.outputs()["c1"]
     assert [("pay", "expired")] == recorded(model, tracker)
 
 
@@ -359,7 +359,7 @@ def test_a_guard_that_fails_refuses(
     result = asyncio.run(world.go())
 
     assert "done" == result.final_output
-    assert "could not be found out" in world.outputs()["c1"]
+    assert "nobody can be asked at present" in world.outputs()["c1"]
     assert [("pay", "blocked")] == recorded(model, tracker)
     assert tracker.errors > 0
 
@@ -396,5 +396,5 @@ def test_the_loop_goes_on(model: AgentModel, recorder: AgentModelRecorder, monke
 
 def test_a_rule_of_its_own(model: AgentModel, recorder: AgentModelRecorder) -> None:
     """A tool that has its own rule for approvals is refused: two rules would not know of each other."""
-    with pytest.raises(ValidationError, match="the guard's `review` takes its place"):
+    with pytest.raises(ValidationError, match="the guard's `review` rule decides"):
         AgentModelGuard(recorder, model.guard()).tools(replace(pay, needs_approval=True))

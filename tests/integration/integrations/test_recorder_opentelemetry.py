@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings
-from agentmodel.access.importing import ANONYMOUS
+from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.embedded import ValkeyServer
-from agentmodel.integrations.otlp import import_otlp, records
+from agentmodel.integrations.otlp import _records as records
+from agentmodel.integrations.otlp import import_otlp
 from agentmodel.traces import TraceRecord
 from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (

@@ -171,6 +171,27 @@ class Dead(Scripted):
         yield {}
 
 
+@pytest.mark.parametrize("place", ["invocation", "agent", "trace"])
+def test_the_user_of_a_strands_program(model: AgentModel, place: str) -> None:
+    """A user in the invocation's state, the agent's state or its trace attributes is the user of the session."""
+    places = ("invocation", "agent", "trace")
+    users = dict.fromkeys(places[places.index(place) + 1 :], f"not {USER}") | {place: USER}  # the first one counts
+    with Tracker(model, domain=DOMAIN) as tracker:
+        agent = Agent(
+            model=Scripted(SCRIPT[:1]),
+            tools=[search],
+            callback_handler=None,
+            hooks=[AgentModelHooks(tracker)],
+            state={"user_id": users["agent"]} if "agent" in users else None,
+            trace_attributes={"user.id": users["trace"]} if "trace" in users else None,
+        )
+        agent(REQUEST, invocation_state={"user_id": users["invocation"]} if "invocation" in users else {})
+
+    (session,) = model.repository.sessions(f"USR{USER}")
+    assert model.repository.session_history(f"USR{USER}", session.session_id).executions
+    assert 0 == tracker.errors
+
+
 async def while_handling(agent: Agent) -> None:
     """Run an agent in the handler of an error that is none of its own."""
     try:

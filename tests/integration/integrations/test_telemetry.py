@@ -16,11 +16,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from agentmodel import Agent, AgentModel, Settings, ToolExecution
-from agentmodel.access.importing import ANONYMOUS
-from agentmodel.integrations import telemetry
-from agentmodel.integrations._calls import Tracker
-from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
-from agentmodel.integrations.telemetry import emit
+from agentmodel.access.trace_import import ANONYMOUS
+from agentmodel.integrations._tracking.tracker import Tracker
+from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor, emit
+from agentmodel.integrations.opentelemetry import _emit as telemetry
 
 
 @pytest.fixture
@@ -177,7 +176,7 @@ def test_a_call_of_no_session_that_began_here(model: AgentModel, emitted: Emitte
 
 def test_open_sessions_are_bounded(model: AgentModel, emitted: Emitted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more sessions than may be open at once, the spans of the oldest are ended."""
-    monkeypatch.setattr(telemetry, "MOST_SESSIONS", 2)
+    monkeypatch.setattr(telemetry, "MAX_SESSIONS", 2)
     sessions = [model.session("USR001", f"find {number}") for number in range(4)]
     for session in sessions:
         session.__enter__()

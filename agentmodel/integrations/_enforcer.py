@@ -1,0 +1,52 @@
+"""Carry out a guard's decisions about the calls of tracked runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
+from agentmodel.suggest.guard import Enforcer, Guard, GuardDecision, Resolution
+from agentmodel.suggest.plan import Language, Plan
+
+__all__ = ["RunEnforcer", "prompt_of"]
+
+
+class RunEnforcer(Enforcer):
+    """Carries out a guard's decisions about the calls of tracked runs.
+
+    Args:
+        guard: Decides about each call.
+        tracker: Counts and logs what fails.
+    """
+
+    def __init__(self, guard: Guard, tracker: Tracker) -> None:
+        super().__init__(guard, failed=tracker.failed)
+
+    def resolve_call(
+        self, run: TrackedRun, agent: str, tool: str, arguments: Any, *, call_id: str | None = None, **more: Any
+    ) -> Resolution:
+        """Return what happens to a call; ``more`` are further arguments of `Guard.before`."""
+        asked, asked_at = (1, None) if call_id is None else run.asked(call_id)
+
+        def decide() -> GuardDecision:
+            return self.guard.before(
+                agent_id=run.agent_id(agent),
+                tool_id=run.tool_id(tool),
+                tool=tool,
+                arguments=arguments,
+                user_id=run.user_id,
+                session_id=run.session_id,
+                call_id=call_id,
+                asked=asked,
+                asked_at=asked_at,
+                **more,
+            )
+
+        return self.resolve(tool, arguments, decide=decide)
+
+
+def prompt_of(plan: Plan | None, *, language: Language = "en") -> str | None:
+    """Return a plan as text for the prompt; None if there is no plan, or it says nothing."""
+    if plan is None or (plan.source == "nothing known" and not plan.avoid):
+        return None
+    return plan.as_prompt(language=language)

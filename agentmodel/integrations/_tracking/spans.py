@@ -1,0 +1,362 @@
+"""Extracts tool calls from spans, whichever instrumentation made them; imports no OpenTelemetry package.
+
+Emitters of GenAI spans differ in the names of attributes, in where arguments and results are (attributes, events, JSON
+in JSON), and in which span has the agent, the session and the user. `calls` takes the spans of one trace and returns
+the tool calls among them, each once:
+
+- What a span does not have is looked up in its ancestors, then in the other spans of its trace.
+- Several nested spans can describe one call (an agent's, its MCP client's, the server's): the outermost one counts. Of
+  two that different instrumentations made of one call, one counts.
+- A call id that a later message requests again, or that is used for another tool or other arguments, is a new call; a
+  span that repeats id, tool and arguments is a retry.
+- Tokens of a model's message are divided over the calls it requested, also when a call is made in a later trace, after
+  a person approved it. Of a call that is retried the first attempt has them.
+- In some emitters a call that waits for a person's approval ends without an error and without a result: it is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from agentmodel.dynamo.models import Status
+from agentmodel.integrations._tracking.conventions import (
+    OWN_SCOPE,
+    Span,
+    agent_of,
+    input_of,
+    is_pending,
+    is_same,
+    is_tool,
+    message_of,
+    outcome_of,
+    output_of,
+    parsed,
+    requested_ids,
+    result_of,
+    session_of,
+    tokens_of,
+    tool_of,
+    user_of,
+)  # fmt: skip
+from agentmodel.integrations._tracking.foreign_ids import id_or_none
+
+__all__ = ["RequestedCalls", "SpanCall", "calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanCall:
+    """One tool call of a trace.
+
+    Attributes:
+        trace_id: The trace it was found in.
+        span_id: The span.
+        call_id: The model's id of the call, else the span's id.
+        turn: Number of the model's message that requested it, from 1; calls of one turn were requested together.
+        position: Its position among the calls of that message, from 0.
+        tool: The tool's name.
+        agent: The agent's name; None if no span has it.
+        user: The user it works for, likewise.
+        session: Its conversation, likewise.
+        arguments: As an object; a bare value has the name ``input``.
+        result: What the tool returned.
+        status: How it ended.
+        error_type: The error's type, where it failed.
+        started_at: When it began.
+        ended_at: When it ended.
+        input_tokens: Its share of the tokens that the message took; None if they were not counted.
+        output_tokens: Likewise.
+        service: The resource's ``service.name``.
+    """
+
+    trace_id: str
+    span_id: str
+    call_id: str
+    turn: int
+    position: int
+    tool: str
+    agent: str | None
+    user: str | None
+    session: str | None
+    arguments: dict[str, Any]
+    result: Any
+    status: Status
+    error_type: str | None
+    started_at: datetime
+    ended_at: datetime
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    service: str | None = None
+
+
+def calls(spans: Iterable[Span], requested: RequestedCalls | None = None) -> list[SpanCall]:
+    """Return the tool calls of one trace, in the order in which the model requested them; see the module.
+
+    Args:
+        spans: The spans of the trace.
+        requested: What models requested in earlier traces; what they request in this one is added.
+    """
+    others = (span for span in spans if span.scope != OWN_SCOPE)  # our own spans describe what is recorded already
+    trace = _Trace(sorted(others, key=lambda span: (span.started_ns, span.span_id)))
+    requested = RequestedCalls() if requested is None else requested
+    for session, message in trace.messages():
+        requested.add(session, message)
+    tools = [span for span in trace.spans if is_tool(span) and not trace.is_inner(span) and not is_pending(span)]
+    own_ids = trace.own_ids(_once(tools, trace))
+    ordered = sorted((trace.ordered(span, own, requested) for span, own in own_ids), key=lambda one: one.order)
+    turns: dict[object, int] = {}
+    result = []
+    for one in ordered:  # a message's calls are one turn; a call that no message requested is a turn by itself
+        turn = turns.setdefault(one.message or one.span.span_id, len(turns) + 1)
+        result.append(trace.call(one, turn, requested.tokens(one.session, one.request_id)))
+    return result
+
+
+class RequestedCalls:
+    """The calls that models requested in conversations, over several traces, and which of them got their tokens.
+
+    Args:
+        max_calls: Calls that are remembered; of more, the oldest is forgotten, and its tokens with it.
+    """
+
+    def __init__(self, max_calls: int = 10_000) -> None:
+        self._max_calls = max_calls
+        self._messages: OrderedDict[tuple[str, str], _Message] = OrderedDict()
+        self._without_tokens: set[tuple[str, str]] = set()
+
+    def add(self, session: str, message: _Message) -> None:
+        """Remember a message; one that a later trace repeats, without its tokens, changes nothing."""
+        for call_id in message.ids:
+            if message.input_tokens is None and (session, call_id) in self._messages:
+                continue
+            self._messages[session, call_id] = message
+            self._messages.move_to_end((session, call_id))
+            self._without_tokens.add((session, call_id))
+        while len(self._messages) > self._max_calls:
+            self._without_tokens.discard(self._messages.popitem(last=False)[0])
+
+    def message(self, session: str, call_id: str) -> _Message | None:
+        """Return the message that requested a call."""
+        return self._messages.get((session, call_id))
+
+    def tokens(self, session: str, call_id: str) -> tuple[int | None, int | None]:
+        """Return a call's share of its message's tokens, once: they were spent on its first attempt."""
+        if (session, call_id) not in self._without_tokens:
+            return None, None
+        self._without_tokens.remove((session, call_id))
+        message = self._messages[session, call_id]
+        return message.share(message.ids.index(call_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A model's message that requests calls."""
+
+    started_ns: int
+    ids: tuple[str, ...]
+    input_tokens: int | None
+    output_tokens: int | None
+
+    def share(self, position: int) -> tuple[int | None, int | None]:
+        """Return the tokens of one of its calls; the first takes the remainder, so that sums stay exact."""
+
+        def part(tokens: int | None) -> int | None:
+            if tokens is None:
+                return None
+            whole, rest = divmod(tokens, len(self.ids))
+            return whole + (rest if position == 0 else 0)
+
+        return part(self.input_tokens), part(self.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _OrderedCall:
+    """A call's span, and its position among the calls of its trace."""
+
+    span: Span
+    session: str
+    call_id: str
+    request_id: str
+    message: _Message | None
+    position: int
+    order: tuple[int, int, int]
+
+
+class _Trace:
+    """The spans of one trace, and their nesting."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self.spans = spans
+        self._by_id = {span.span_id: span for span in spans}
+        self._values: dict[Callable[[Span], str | None], str | None] = {}
+        self._inputs_of: dict[str, list[Any]] = {}
+        self._requests: dict[str, list[list[Span]]] = {}  # by call id: each request, with the spans that tell of it
+
+    def ancestors(self, span: Span) -> Iterator[Span]:
+        """Yield the spans around a span, the innermost first."""
+        seen = {span.span_id}
+        parent = self._by_id.get(span.parent_id or "")
+        while parent is not None and parent.span_id not in seen:
+            yield parent
+            seen.add(parent.span_id)
+            parent = self._by_id.get(parent.parent_id or "")
+
+    def is_inner(self, span: Span) -> bool:
+        """Whether a span describes the same call as a span around it."""
+        return any(is_tool(outer) and is_same(outer, span) for outer in self.ancestors(span))
+
+    def lookup(self, span: Span, of: Callable[[Span], str | None]) -> str | None:
+        """Return a value of a span, of the spans around it, or of any other span of the trace."""
+        for one in (span, *self.ancestors(span)):
+            if value := of(one):
+                return value
+        if of not in self._values:  # once for a trace: it may have many thousand spans
+            self._values[of] = next((value for one in self.spans if (value := of(one))), None)
+        return self._values[of]
+
+    def call_id(self, span: Span) -> str:
+        """Return the model's id of a call; the span's id if the model gave none."""
+        if given := id_or_none(span.attributes.get("gen_ai.tool.call.id")):
+            return given
+        message = message_of(output_of(span))
+        if message is not None and (given := id_or_none(message.get("tool_call_id"))):
+            return given
+        requested = self._requested(span)
+        return id_or_none(requested.get("id")) or span.span_id if requested else span.span_id
+
+    def _requested(self, span: Span) -> Mapping[str, Any] | None:
+        """Return the call as a LangGraph tool node was given it, if it is the only one of its name."""
+        for outer in self.ancestors(span):
+            same = [one for one in self._inputs(outer) if isinstance(one, dict) and one.get("name") == tool_of(span)]
+            if len(same) == 1 and isinstance(same[0].get("args"), dict):
+                return same[0]
+        return None
+
+    def _inputs(self, span: Span) -> list[Any]:
+        """Return the list that a span has as its input, if that is a list; parsed once."""
+        if span.span_id not in self._inputs_of:
+            given = parsed(span.attributes.get("input.value") or span.attributes.get("traceloop.entity.input"))
+            if isinstance(given, dict):
+                given = given.get("inputs")
+            self._inputs_of[span.span_id] = given if isinstance(given, list) else []
+        return self._inputs_of[span.span_id]
+
+    def session(self, span: Span) -> str:
+        """Return the conversation of a span; its trace id if no span has a conversation."""
+        return self.lookup(span, session_of) or span.trace_id
+
+    def messages(self) -> list[tuple[str, _Message]]:
+        """Return what models requested, and in which conversation, in time order."""
+        messages: dict[tuple[str, ...], tuple[str, _Message]] = {}
+        for span in self.spans:
+            ids = tuple(self._request_id(given, span) for given in dict.fromkeys(requested_ids(span)))
+            # spans around the model's own repeat its message, without its tokens
+            if ids and (ids not in messages or messages[ids][1].input_tokens is None):
+                messages[ids] = self.session(span), _Message(span.started_ns, ids, *tokens_of(span))
+        return list(messages.values())
+
+    def _request_id(self, call_id: str, span: Span) -> str:
+        """Note that a model's span requests a call; return the id of the request, which a later message has anew."""
+        requests = self._requests.setdefault(call_id, [])
+        if not requests or not any(_overlap(span, known) for known in requests[-1]):
+            requests.append([])
+        requests[-1].append(span)
+        return _numbered(call_id, len(requests))
+
+    def own_ids(self, tools: Sequence[Span]) -> list[tuple[Span, tuple[str, str]]]:
+        """Return each tool span with the id of its call and the id of its request; a retry has both of the first."""
+        known: dict[str, list[tuple[int, str, str]]] = {}
+        result = []
+        for span in sorted(tools, key=lambda one: (one.started_ns, one.span_id)):
+            call_id = self.call_id(span)
+            request = sum(first.started_ns <= span.started_ns for first, *_ in self._requests.get(call_id, ()))
+            arguments = json.dumps(self._arguments(span), sort_keys=True, default=str)
+            what, same_id = (request, tool_of(span), arguments), known.setdefault(call_id, [])
+            if what not in same_id:
+                same_id.append(what)
+            own = _numbered(call_id, same_id.index(what) + 1)
+            result.append((span, (own, _numbered(call_id, request))))
+        return result
+
+    def ordered(self, span: Span, ids: tuple[str, str], requested: RequestedCalls) -> _OrderedCall:
+        """Return a call with the message that requested it."""
+        session, (call_id, request_id) = self.session(span), ids
+        message = requested.message(session, request_id)
+        if message is None:
+            order = span.started_ns, 0, span.started_ns
+            return _OrderedCall(span, session, call_id, request_id, None, 0, order)
+        position = message.ids.index(request_id)
+        order = message.started_ns, position, span.started_ns
+        return _OrderedCall(span, session, call_id, request_id, message, position, order)
+
+    def call(self, one: _OrderedCall, turn: int, tokens: tuple[int | None, int | None]) -> SpanCall:
+        """Return the call that a span describes."""
+        span = one.span
+        status, error_type = outcome_of(span)
+        return SpanCall(
+            trace_id=span.trace_id,
+            span_id=span.span_id,
+            call_id=one.call_id,
+            turn=turn,
+            position=one.position,
+            tool=tool_of(span),
+            agent=self.lookup(span, agent_of),
+            user=self.lookup(span, user_of),
+            session=self.lookup(span, session_of),
+            arguments=self._arguments(span),
+            result=result_of(span),
+            status=status,
+            error_type=error_type,
+            started_at=_time(span.started_ns),
+            ended_at=_time(max(span.started_ns, span.ended_ns)),
+            input_tokens=tokens[0],
+            output_tokens=tokens[1],
+            service=span.service,
+        )
+
+    def _arguments(self, span: Span) -> dict[str, Any]:
+        given = input_of(span)
+        if isinstance(given, dict):
+            return given
+        requested = self._requested(span)
+        if requested is not None:
+            return dict(requested["args"])
+        return {} if given is None else {"input": given}
+
+
+def _once(spans: Sequence[Span], trace: _Trace) -> list[Span]:
+    """Keep one of two spans that two instrumentations made of one call: the one with more attributes.
+
+    A retry is not such a pair: both its spans are of one instrumentation.
+    """
+    same: dict[tuple[str, str], list[Span]] = {}
+    for span in spans:
+        kept = same.setdefault((tool_of(span), trace.call_id(span)), [])
+        twin = next((one for one in kept if _twins(one, span)), None)
+        if twin is None:
+            kept.append(span)
+        elif len(span.attributes) > len(twin.attributes):
+            kept[kept.index(twin)] = span
+    return [span for kept in same.values() for span in kept]
+
+
+def _twins(one: Span, other: Span) -> bool:
+    return one.scope != other.scope and _overlap(one, other)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.started_ns <= other.ended_ns and other.started_ns <= one.ended_ns
+
+
+def _numbered(call_id: str, number: int) -> str:
+    """Return an id that differs from the one that was sent, for each call but the first."""
+    return call_id if number <= 1 else f"{call_id}~{number}"
+
+
+def _time(nanoseconds: int) -> datetime:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)

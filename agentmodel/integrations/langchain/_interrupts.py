@@ -1,0 +1,43 @@
+"""Reviews as LangGraph's interrupts: which answers an interrupt accepts, and how an edited call's result is read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from langchain_core.messages import ToolMessage
+from pydantic import AfterValidator
+
+from agentmodel.exceptions import Conflict
+from agentmodel.suggest.guard import InterruptAnswer, Resolution
+from agentmodel.suggest.review import check_decision
+
+__all__ = ["accepted_answers", "with_notice"]
+
+
+def accepted_answers(resolution: Resolution) -> Any:
+    """Return the type of the answers that resume an interrupt; LangGraph keeps other values out of the state."""
+
+    def check(given: InterruptAnswer) -> InterruptAnswer:
+        review = resolution.review
+        if review is None or not resolution.waits:
+            return given  # it was decided elsewhere, and the first decision counts
+        if given.decision is None:
+            raise ValueError(
+                "the question has not been answered yet: resume with a decision (approve, edit, reject or respond)"
+            )
+        try:
+            check_decision(review, at=datetime.now(UTC), **given.model_dump())
+        except Conflict as error:
+            raise ValueError(str(error)) from error
+        return given
+
+    return Annotated[InterruptAnswer, AfterValidator(check)]
+
+
+def with_notice(result: ToolMessage, notice: str) -> ToolMessage:
+    """Return a result with the notice that a person edited the call before it."""
+    content: Any = f"{notice}\n{result.content}"
+    if not isinstance(result.content, str):
+        content = [{"type": "text", "text": notice}, *result.content]
+    return result.model_copy(update={"content": content})

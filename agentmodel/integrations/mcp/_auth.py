@@ -1,0 +1,175 @@
+"""Callers of the MCP server: the user and the roles of a caller, which the server knows and no argument can change."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from mcp.server.auth.provider import AccessToken
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import ValidationError as Invalid
+
+from agentmodel import keys
+from agentmodel._log import logger
+from agentmodel.exceptions import ConfigurationError, ValidationError, rule_of
+
+__all__ = ["ROLES", "Caller", "Role", "Tokens", "roles_of"]
+
+_log = logger("agentmodel.mcp")
+
+Role = Literal["reader", "recorder", "reviewer", "operator", "curator"]
+"""What a caller may do: read, record, or answer reviews. A recorder records agents and tools of the catalogue; one
+who is a curator, too, others as well. An operator reads and records for every user, and failures that it records count
+for everybody, but it answers no review."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Caller(BaseModel):
+    """The caller of a tool: a user, and the roles that the caller has.
+
+    Attributes:
+        user_id: The user whose sessions the caller may see and record.
+        roles: What the caller may do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user_id: str
+    roles: frozenset[Role]
+
+    def need(self, *roles: Role) -> None:
+        """Raise a `ToolError` unless the caller has one of these roles."""
+        if not self.roles.intersection(roles):
+            raise ToolError(
+                f"not allowed: this needs the role {' or '.join(roles)}, and the caller has {_listed(self.roles)}"
+            )
+
+    def scope(self, asked: str | None, *roles: Role) -> str:
+        """Return the user that a call is about: the caller's own, or the one that an operator names.
+
+        Args:
+            asked: The user that the call names.
+            roles: Roles that permit the call for the caller's own user.
+        """
+        self.need(*roles, "operator")
+        if asked is None or asked == self.user_id:
+            return self.user_id
+        if "operator" not in self.roles:
+            raise ToolError(
+                f"not allowed: the caller may see and record the sessions of {self.user_id} only, not those of "
+                f"{asked}; leave user_id out"
+            )
+        return asked
+
+
+class _TokenEntry(Caller):
+    """An entry of the token file: the SHA-256 of a token, its user and roles, and when it expires."""
+
+    user_id: Annotated[str, AfterValidator(lambda given: keys.check_id("user_id", given, "USR"))]
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+    expires_at: AwareDatetime | None = None
+
+
+class Tokens:
+    """Verifies bearer tokens by their SHA-256.
+
+    Args:
+        entries: Hash, user, roles and expiry of each token.
+        now: Returns the present time.
+    """
+
+    def __init__(
+        self, entries: Iterable[_TokenEntry], *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._entries = tuple(entries)
+        self._now = now
+        self._path: Path | None = None
+        self._read: tuple[int, int, int] | None = None
+
+    @classmethod
+    def of_file(cls, path: str | Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tokens:
+        """Read a token file, such as ``[{"sha256": "…", "user_id": "USR001", "roles": ["reader"]}]``.
+
+        The file is read again when it has changed, so a token can be withdrawn without a restart. While the changed
+        file cannot be read, every token is rejected.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or is not a token file.
+        """
+        tokens = cls((), now=now)
+        tokens._path = Path(path)
+        tokens._reread(tokens._path)
+        return tokens
+
+    def _reread(self, path: Path) -> None:
+        self._read, self._entries = None, ()
+        try:
+            read = _state(path)
+            entries = TypeAdapter(list[_TokenEntry]).validate_python(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            reason = _first_error(error) if isinstance(error, Invalid) else error
+            raise ConfigurationError(f"the token file {path} cannot be used: {reason}") from None
+        self._read, self._entries = read, tuple(entries)
+
+    def _current(self) -> tuple[_TokenEntry, ...]:
+        """Return the entries as the file has them now."""
+        if self._path is not None and (self._read is None or self._read != _state(self._path)):
+            try:
+                self._reread(self._path)
+            except ConfigurationError as error:
+                _log.error("mcp.tokens: every token is rejected until the token file is repaired: %s", error)
+        return self._entries
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return the user and roles of a token; None if it is unknown, withdrawn or expired."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        found = None
+        for entry in self._current():  # compare every entry, so that the time says nothing about the hashes
+            if hmac.compare_digest(entry.sha256.lower().encode(), digest.encode()):
+                found = entry
+        if found is None or (found.expires_at is not None and found.expires_at <= self._now()):
+            return None
+        return AccessToken(token=token, client_id=digest[:16], scopes=sorted(found.roles), subject=found.user_id)
+
+
+def _listed(roles: Iterable[str]) -> str:
+    """Return roles as a text for an error."""
+    return ", ".join(sorted(roles)) or "no role"
+
+
+def _first_error(error: Invalid) -> str:
+    """Return the first error in a token file and its place; never a value, which may be a token."""
+    found = error.errors()[0]
+    match found["loc"]:
+        case (int(at), *names):
+            where = ", ".join([f"entry {at + 1}", *map(str, names)])
+            return f"{where} {rule_of(found['msg'])}"
+    return f"it {rule_of(found['msg'])}"
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what differs when a file has changed; None if there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def roles_of(names: Iterable[str]) -> frozenset[Role]:
+    """Return the roles that have these names.
+
+    Raises:
+        ValidationError: There is no role of a name.
+    """
+    given = set(names)
+    for name in given.difference(ROLES):
+        raise ValidationError("role", name, "must be one of " + ", ".join(ROLES))
+    return frozenset(role for role in ROLES if role in given)

@@ -1,0 +1,405 @@
+"""Load the base tables: select the newest version of each landed item, and read its attributes as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Double,
+    Executable,
+    FromClause,
+    Integer,
+    String,
+    Subquery,
+    Table,
+    and_,
+    case,
+    cast,
+    delete,
+    exists,
+    extract,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    union_all,
+)
+from sqlalchemy.sql import visitors
+from sqlalchemy.types import TIMESTAMP
+
+from agentmodel.redshift import models as m
+from agentmodel.redshift._constructs import (
+    ExtractedTexts,
+    Rows,
+    SuperText,
+    ascii_text,
+    constant,
+    constant_text,
+    count_of,
+    key_part,
+    number_of,
+    super_number,
+)
+from agentmodel.redshift.models import rows_of
+
+__all__ = [
+    "ENTITIES", "PROGRAM", "BaseTable", "RefreshParameters", "delete_changed", "erased_rows", "extract_texts", "load",
+    "newest_versions",
+    "set_aside",
+    "table_of",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RefreshParameters:
+    """The parameters of a refresh; the rendered SQL reads them from the table ``refresh_terms``.
+
+    Attributes:
+        landed: The table of `agentmodel.redshift.models.landed_table`.
+        as_of: The day to compute scores for.
+        half_life: Days after which an execution weighs half as evidence.
+        since: Only versions that were made or deleted after this time are read; None reads all.
+        previous_as_of: ``as_of`` of the refresh before; None for the first one.
+        erasures: Whether any user was erased; if not, no row is compared with `ErasedUser`, which saves a second for a
+            million rows.
+        refreshed_by: What is stored as the name of the watermark: `PROGRAM`, which derives categories, or ``refresh``
+            for the rendered SQL, which uses those that are stored.
+        finds_sessions_without_category: Whether sessions are learned again that were learned without a category, since
+            the refresh before did not derive any.
+    """
+
+    landed: Table
+    as_of: ColumnElement[date]
+    half_life: ColumnElement[float]
+    since: ColumnElement[datetime] | None = None
+    previous_as_of: ColumnElement[date] | None = None
+    erasures: bool = True
+    refreshed_by: str = "refresh"
+    finds_sessions_without_category: bool = False
+
+    @property
+    def history(self) -> bool:
+        """Return whether the landed table has zero-ETL's history columns."""
+        return m.CREATED in self.landed.c
+
+
+PROGRAM: Final = "refresh by agentmodel"
+"""The name of the watermark after a refresh of this program."""
+
+ITEM: Final = ("PK", "SK", "value", "kind", "present", "loaded_at")
+
+
+# -- what landed ------------------------------------------------------------------------------------------------------
+
+
+def newest_versions(parameters: RefreshParameters) -> Rows | CompoundSelect[Any]:
+    """Select the newest version of each landed item that changed since the watermark, and whether the item counts.
+
+    An item that DynamoDB's TTL deleted still counts; one that a person deleted does not. The item's ``ExpiresAt``
+    decides which of the two it was: TTL never deletes an item before that time.
+    """
+    row = parameters.landed.alias("landed")
+    if not parameters.history:
+        items = rows_of(*_item(row), constant(1).label("present"), cast(null(), TIMESTAMP).label("loaded_at"))
+        return items.where(*_not_erased(parameters, row, None))
+    created, deleted = row.c[m.CREATED], row.c[m.DELETED]
+    expires = number_of(SuperText(row.c.value, "ExpiresAt", "N"), Double())
+    expired = and_(expires.is_not(None), expires <= extract("epoch", deleted))
+    present = case((or_(row.c[m.ACTIVE], expired), constant(1)), else_=constant(0)).label("present")
+    if parameters.since is None:
+        return _newest_of_all(row, parameters, present)
+    columns = [*_item(row), present, created.label("loaded_at"), row.c[m.ACTIVE].label("active"), deleted.label("gone")]
+    kept = _not_erased(parameters, row, created)
+    recent = union_all(  # two branches, because one OR is several times slower
+        rows_of(*columns).where(created > parameters.since, *kept),
+        rows_of(*columns).where(created <= parameters.since, deleted > parameters.since, *kept),
+    ).subquery("recent")
+    place = func.row_number().over(
+        partition_by=[recent.c.PK, recent.c.SK],
+        order_by=[
+            case((recent.c.active, 0), else_=1),
+            recent.c.loaded_at.desc(),
+            func.coalesce(recent.c.gone, recent.c.loaded_at).desc(),
+        ],
+    )
+    ranked = rows_of(*recent.c, place.label("place")).subquery("ranked")
+    return rows_of(*(ranked.c[name] for name in ITEM)).where(ranked.c.place == 1)
+
+
+def _newest_of_all(
+    row: FromClause, parameters: RefreshParameters, present: ColumnElement[int]
+) -> Rows | CompoundSelect[Any]:
+    """Select all active items, and the newest version of each item that was deleted or landed twice, which are few."""
+    created, deleted, active = row.c[m.CREATED], row.c[m.DELETED], row.c[m.ACTIVE]
+    living, kept = parameters.landed.alias("living"), _not_erased(parameters, row, created)
+    key = [living.c.PK, living.c.SK]
+    known = rows_of(*key, func.count().label("times")).where(living.c[m.ACTIVE]).group_by(*key).subquery("known")
+    times = func.coalesce(known.c.times, constant(0))
+    joined = row.outerjoin(known, and_(known.c.PK == row.c.PK, known.c.SK == row.c.SK))
+    columns = [*_item(row), present, created.label("loaded_at")]
+    place = func.row_number().over(
+        partition_by=[row.c.PK, row.c.SK],
+        order_by=[case((active, 0), else_=1), created.desc(), func.coalesce(deleted, created).desc()],
+    )
+    others = or_(times > constant(1), times == constant(0))
+    ranked = rows_of(*columns, place.label("place")).select_from(joined).where(others, *kept).subquery("ranked")
+    return union_all(
+        rows_of(*columns).select_from(joined).where(active, times == constant(1), *kept),
+        rows_of(*(ranked.c[name] for name in ITEM)).where(ranked.c.place == 1),
+    )
+
+
+def _not_erased(
+    parameters: RefreshParameters, row: FromClause, made_at: ColumnElement[Any] | None
+) -> list[ColumnElement[bool]]:
+    return [~erased_rows(row, made_at=made_at)] if parameters.erasures else []
+
+
+def erased_rows(row: FromClause, *, made_at: ColumnElement[Any] | None) -> ColumnElement[bool]:
+    """Return whether a landed row belongs to a history that was erased.
+
+    Args:
+        row: The landed table.
+        made_at: When an item without a version was made: a time, or a version; None where that is unknown, and then it
+            belongs to it.
+    """
+    e = m.ErasedUser
+    version = number_of(SuperText(row.c.value, "Version", "N"), BigInteger())
+    if made_at is None:
+        made_at = constant(0)
+    elif isinstance(made_at.type, TIMESTAMP):
+        made_at = cast(extract("epoch", made_at), BigInteger) * constant(VERSIONS_PER_SECOND)
+    made = func.coalesce(version, made_at, constant(0), type_=BigInteger())
+    return exists().where(e.user_key == func.md5(key_part(row.c.PK, 1)), made < e.before)
+
+
+VERSIONS_PER_SECOND: Final = 1000 << 16
+"""Versions of one second; see `agentmodel._clock`."""
+
+
+def _item(row: FromClause) -> list[ColumnElement[Any]]:
+    kind = ascii_text(SuperText(row.c.value, "EntityType", "S"), 64).label("kind")
+    return [row.c.PK, row.c.SK, row.c.value, kind]
+
+
+# -- base tables ------------------------------------------------------------------------------------------------------
+
+ColumnReaders: TypeAlias = "dict[Any, Callable[[Any], ColumnElement[Any]]]"
+
+
+@dataclass(frozen=True)
+class BaseTable:
+    """A base table, and how the items of its kind are read into it.
+
+    Attributes:
+        model: The table.
+        kind: The kind of item it holds, as ``EntityType`` names it.
+        keys: Its key columns, each with a function that reads the column from a row of items.
+        attributes: Its other columns, likewise.
+    """
+
+    model: Any
+    kind: str
+    keys: ColumnReaders
+    attributes: ColumnReaders
+
+
+def _text(name: str, *, width: Any = None) -> Callable[[Any], ColumnElement[Any]]:
+    """Read a text attribute, cut to the column's width: one long value must not fail a whole refresh."""
+
+    def read(row: Any) -> ColumnElement[Any]:
+        text: ColumnElement[str] = SuperText(row.value, name, "S")
+        return text if width is None else func.left(text, constant(width), type_=String())
+
+    return read
+
+
+def _ascii(name: str, width: int) -> Callable[[Any], ColumnElement[Any]]:
+    """Read a text attribute of a fixed form, such as a time; its column is as wide in bytes as in characters."""
+    return lambda row: ascii_text(SuperText(row.value, name, "S"), width)
+
+
+def _count(name: str) -> Callable[[Any], ColumnElement[Any]]:
+    """Read a count attribute."""
+    return lambda row: count_of(SuperText(row.value, name, "N"))
+
+
+def _number(name: str, type_: Any) -> Callable[[Any], ColumnElement[Any]]:
+    """Read a number attribute."""
+    return lambda row: number_of(SuperText(row.value, name, "N"), type_)
+
+
+def _attempt(row: Any) -> ColumnElement[int]:
+    """Read the attempt number, the fourth part of the sort key; 1 where the key has three parts."""
+    text = func.ltrim(key_part(row.SK, 4), literal_column("'ABCDEFGHIJ'"), type_=String())
+    return func.coalesce(number_of(text, Integer()), constant(1), type_=Integer())
+
+
+LONG: Final = 16_383  # characters of any script that fit into the widest VARCHAR
+_NAME = {"width": m.NAME}
+_PROSE = {"width": m.PROSE}
+_LONG = {"width": LONG}
+
+ENTITIES: Final = (
+    BaseTable(
+        m.DomainRow,
+        "Domain",
+        {m.DomainRow.domain_id: lambda row: row.PK},
+        {m.DomainRow.name: _text("DomainNM", **_NAME), m.DomainRow.description: _text("Description", **_PROSE)},
+    ),
+    BaseTable(
+        m.AgentRow,
+        "Agent",
+        {m.AgentRow.agent_id: lambda row: row.PK},
+        {
+            m.AgentRow.domain_id: _text("GSI1_PK", width=m.ID),
+            m.AgentRow.name: _text("AgentNM", **_NAME),
+            m.AgentRow.score: lambda row: super_number(row.value, "Score", Double()),
+            m.AgentRow.description: _text("Description", **_PROSE),
+        },
+    ),
+    BaseTable(
+        m.ToolRow,
+        "Tool",
+        {m.ToolRow.agent_id: lambda row: row.PK, m.ToolRow.tool_id: lambda row: row.SK},
+        {
+            m.ToolRow.domain_id: _text("GSI1_PK", width=m.ID),
+            m.ToolRow.name: _text("ToolNM", **_NAME),
+            m.ToolRow.spec: _text("ToolSpec", **_LONG),
+            m.ToolRow.description: _text("Description", **_PROSE),
+        },
+    ),
+    BaseTable(
+        m.UserInfo,
+        "UserInfo",
+        {m.UserInfo.user_id: lambda row: row.PK},
+        {
+            m.UserInfo.name: _text("UserNM", **_NAME),
+            m.UserInfo.profile: _text("UserProfile", **_PROSE),
+            m.UserInfo.last_login: _ascii("LastLoginDT", 20),
+            m.UserInfo.created: _ascii("CreationDT", 20),
+        },
+    ),
+    BaseTable(
+        m.UserSessionRow,
+        "UserSession",
+        {m.UserSessionRow.user_id: lambda row: row.PK, m.UserSessionRow.session_id: lambda row: row.SK},
+        {
+            m.UserSessionRow.name: _text("UserSessionNM", **_NAME),
+            m.UserSessionRow.summary: _text("SessionSummary", **_PROSE),
+            m.UserSessionRow.started: _ascii("SessionStartDT", 20),
+            m.UserSessionRow.file: _text("DtlFileLoc", **_PROSE),
+            m.UserSessionRow.ended: _ascii("SessionEndDT", 20),
+            m.UserSessionRow.succeeded: _ascii("SessionSuccYN", 1),
+            m.UserSessionRow.reviewed: _ascii("ReviewedSuccYN", 1),
+            m.UserSessionRow.category: _text("Category", **_NAME),
+            m.UserSessionRow.request: _text("UserRequest", **_LONG),
+        },
+    ),
+    BaseTable(
+        m.UserSessionProcessRow,
+        "UserSessionProcess",
+        {
+            m.UserSessionProcessRow.user_id: lambda row: key_part(row.PK, 1),
+            m.UserSessionProcessRow.session_id: lambda row: key_part(row.PK, 2),
+            m.UserSessionProcessRow.process_id: lambda row: row.SK,
+        },
+        {
+            m.UserSessionProcessRow.prompt: _text("UserPrompt", **_LONG),
+            m.UserSessionProcessRow.name: _text("ProcNM", **_NAME),
+            m.UserSessionProcessRow.description: lambda row: func.left(
+                func.coalesce(SuperText(row.value, "ProcessDesc", "S"), SuperText(row.value, "ProcDesc", "S")),
+                constant(m.PROSE),
+            ),
+            m.UserSessionProcessRow.time: _ascii("ProcDT", 20),
+        },
+    ),
+    BaseTable(
+        m.UserToolMappingHist,
+        "UserSessPrcToolMappHist",
+        {
+            m.UserToolMappingHist.user_id: lambda row: key_part(row.PK, 1),
+            m.UserToolMappingHist.session_id: lambda row: key_part(row.PK, 2),
+            m.UserToolMappingHist.process_id: lambda row: key_part(row.SK, 1),
+            m.UserToolMappingHist.agent_id: lambda row: key_part(row.SK, 2),
+            m.UserToolMappingHist.tool_id: lambda row: key_part(row.SK, 3),
+            m.UserToolMappingHist.attempt: _attempt,
+        },
+        {
+            m.UserToolMappingHist.tool_name: _text("ToolNM", **_NAME),
+            m.UserToolMappingHist.values: _text("ToolValues", **_LONG),
+            m.UserToolMappingHist.time: _ascii("TransactDT", 20),
+            m.UserToolMappingHist.succeeded: _ascii("SuccYN", 1),
+            m.UserToolMappingHist.result: _text("ResultMsg", **_LONG),
+            m.UserToolMappingHist.call_number: _number("CallNo", BigInteger()),
+            m.UserToolMappingHist.status: _ascii("Status", 16),
+            m.UserToolMappingHist.error_type: _text("ErrorType", **_NAME),
+            m.UserToolMappingHist.duration_ms: _number("DurationMs", Double()),
+            m.UserToolMappingHist.input_tokens: _count("InputTokens"),
+            m.UserToolMappingHist.output_tokens: _count("OutputTokens"),
+        },
+    ),
+)
+
+
+def extract_texts(entity: BaseTable, source: FromClause) -> Subquery:
+    """Select items with the texts of a kind extracted, so that an engine parses each item once, not per text."""
+    texts = (part for read in entity.attributes.values() for part in visitors.iterate(read(source.c)))
+    paths = [text.path for text in texts if isinstance(text, SuperText)]
+    others = [source.c[name] for name in ITEM if name != "value"]
+    value = ExtractedTexts(source.c.value, paths).label(source.c.value.name)
+    return rows_of(*others, value).subquery("unpacked")
+
+
+def _key_texts(entity: BaseTable, row: Any) -> list[ColumnElement[str]]:
+    """Return the ids that a row's key consists of."""
+    return [read(row) for column, read in entity.keys.items() if isinstance(column.type, String)]
+
+
+def set_aside(parameters: RefreshParameters) -> Rows:
+    """Count the items that landed and cannot be loaded, since an id in their key is longer than any column for ids."""
+    row = parameters.landed.alias("landed")
+    kind = SuperText(row.c.value, "EntityType", "S")
+    longer = [
+        and_(kind == constant_text(entity.kind), or_(*(func.length(id_) > m.ID for id_ in _key_texts(entity, row.c))))
+        for entity in ENTITIES
+    ]
+    rows = rows_of(func.count()).select_from(row)
+    rows = rows.where(or_(func.length(row.c.PK) > m.ID, func.length(row.c.SK) > m.ID), or_(*longer))
+    if not parameters.history:
+        return rows
+    return rows.where(row.c[m.ACTIVE], *(() if parameters.since is None else (row.c[m.CREATED] > parameters.since,)))
+
+
+def load(entity: BaseTable, source: FromClause) -> Executable:
+    """Insert the items of a kind into their base table, except those that a person deleted, and those set aside."""
+    columns = {**entity.keys, **entity.attributes}
+    ids = _key_texts(entity, source.c)
+    keys = [func.left(id_, constant(m.ID), type_=String()) for id_ in ids]
+    values = [*keys, *(read(source.c) for read in list(columns.values())[len(keys) :])]
+    rows = rows_of(*values, source.c.loaded_at).where(
+        source.c.kind == constant_text(entity.kind),
+        source.c.present == 1,
+        *(func.length(id_) <= constant(m.ID) for id_ in ids),
+    )
+    return insert(entity.model).from_select([*columns, entity.model.loaded_at], rows)
+
+
+def delete_changed(entity: BaseTable) -> Executable:
+    """Delete the rows of changed items from a base table."""
+    change = table_of(m.WorkChange).c
+    same = [column == read(change) for column, read in entity.keys.items()]
+    return delete(entity.model).where(*same, change.kind == constant_text(entity.kind))
+
+
+def table_of(model: Any) -> Table:
+    """Return the table of a model."""
+    table: Table = model.__table__
+    return table

@@ -1,0 +1,337 @@
+"""Connect SQLAlchemy to DuckDB by a small dialect, for the warehouse on a laptop.
+
+The maintained library for this, `duckdb-sqlalchemy`, requires DuckDB below 2, and so would every application that
+installs it. The warehouse needs little of a dialect: PostgreSQL's grammar, no keys that cost an index, and
+transactions. The dialect has no reflection and no SAVEPOINT, which this package does not use.
+
+The engine's connections are cursors of one DuckDB database. So `duckdb:///:memory:` is one database too, and every
+connection has its own transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDDLCompiler, PGIdentifierPreparer, PGTypeCompiler
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.engine.interfaces import IsolationLevel
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import LRUCache
+
+from agentmodel._process import ForkSafeLock
+from agentmodel.exceptions import ConfigurationError, MissingExtraError, WarehouseUnavailable
+
+__all__ = ["DuckDBDialect", "duckdb_engine", "rewrite_file"]
+
+_COMPILED: LRUCache[Any, Any] = LRUCache(1000)
+"""Compiled statements of all engines of the process: those of a refresh took half a second for each engine."""
+
+_PRIVATE = 0o600  # the mode of a new file: it holds what people asked
+_HOLDER = re.compile(r"held in (.+?) \(PID (\d+)\)")
+_MEMORY = re.compile(r"^[1-9][0-9]*(\.[0-9]+)?\s*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+
+
+class _Cursor:
+    """A PEP 249 cursor over a DuckDB connection, whose own `cursor()` would be another transaction."""
+
+    arraysize = 1
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._result: Any = None
+
+    @property
+    def description(self) -> Any:
+        """Return names and types of the last result's columns."""
+        return self._connection.description
+
+    @property
+    def rowcount(self) -> int:
+        """Return -1, for unknown: DuckDB returns the number of changed rows as a result, which nothing here reads."""
+        return -1
+
+    def execute(self, statement: str, parameters: Any = None) -> None:
+        """Run one statement."""
+        self._connection.execute(statement, parameters or ())
+
+    def executemany(self, statement: str, parameters: Sequence[Any]) -> None:
+        """Run one statement per row; use it for a few rows only, because DuckDB is slow at it."""
+        self._connection.executemany(statement, parameters)
+
+    def fetchone(self) -> Any:
+        """Return the next row."""
+        return self._connection.fetchone()
+
+    def fetchmany(self, size: int | None = None) -> Any:
+        """Return the next rows."""
+        return self._connection.fetchmany(size or self.arraysize)
+
+    def fetchall(self) -> Any:
+        """Return all remaining rows."""
+        return self._connection.fetchall()
+
+    def close(self) -> None:
+        """Do nothing: the connection stays open."""
+
+
+class DuckDBConnection:
+    """A PEP 249 connection over one DuckDB cursor; ``duckdb`` is the cursor itself, for Arrow."""
+
+    def __init__(self, connection: Any, on_commit: Callable[[], object]) -> None:
+        self.duckdb = connection
+        self._on_commit = on_commit
+
+    def cursor(self) -> _Cursor:
+        """Return a cursor inside this connection's transaction."""
+        return _Cursor(self.duckdb)
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.duckdb.begin()
+
+    def commit(self) -> None:
+        """Commit the open transaction."""
+        self.duckdb.commit()
+        self._on_commit()
+
+    def rollback(self) -> None:
+        """Roll the open transaction back."""
+        self.duckdb.rollback()
+
+    def close(self) -> None:
+        """Close this connection; the database stays open for the others."""
+        self.duckdb.close()
+
+
+class _DDLCompiler(PGDDLCompiler):
+    def visit_primary_key_constraint(self, constraint: Any, **kw: Any) -> str:  # noqa: ARG002 -- SQLAlchemy's signature
+        """Return no key: Redshift does not enforce keys either, and DuckDB's index would slow every load."""
+        return ""
+
+
+class _Preparer(PGIdentifierPreparer):
+    reserved_words = PGIdentifierPreparer.reserved_words | {"at", "pivot", "qualify", "unpivot", "lambda"}
+
+
+class DuckDBDialect(DefaultDialect):
+    """Run PostgreSQL's SQL on connections to DuckDB."""
+
+    name = "duckdb"
+    driver = "agentmodel"
+    statement_compiler = PGCompiler
+    ddl_compiler = _DDLCompiler
+    type_compiler_cls = PGTypeCompiler
+    preparer = _Preparer
+    default_paramstyle = "qmark"
+    supports_statement_cache = True
+    supports_sane_rowcount = False
+    supports_sane_multi_rowcount = False
+    supports_native_boolean = True
+    supports_native_decimal = True
+    supports_default_values = True
+    supports_multivalues_insert = True
+    insert_returning = False
+    cte_follows_insert = True
+    div_is_floordiv = False
+    max_identifier_length = 127
+    # PostgreSQL's compiler reads these from its dialect
+    _backslash_escapes = False
+    _supports_create_index_concurrently = False
+
+    def __eq__(self, other: object) -> bool:
+        """Compare equal to every dialect of this class: they have no settings, so they compile a statement alike."""
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        """Import DuckDB.
+
+        Raises:
+            MissingExtraError: DuckDB is not installed.
+        """
+        return _duckdb()
+
+    def initialize(self, connection: Any) -> None:
+        """Do nothing: the dialect needs no information from the server."""
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Open a transaction; without one, DuckDB commits each statement."""
+        _driver(dbapi_connection).begin()
+
+    def do_rollback(self, dbapi_connection: Any) -> None:
+        """Roll back; do nothing without an open transaction, as when the pool resets a connection."""
+        transaction_error: type[Exception] = _duckdb().TransactionException
+        try:
+            _driver(dbapi_connection).rollback()
+        except transaction_error as error:
+            if "no transaction is active" not in str(error):
+                raise
+
+    def get_isolation_level(self, dbapi_connection: Any) -> IsolationLevel:  # noqa: ARG002 -- SQLAlchemy's signature
+        """Return DuckDB's only isolation level."""
+        return "SERIALIZABLE"
+
+
+def _driver(connection: Any) -> DuckDBConnection:
+    return cast("DuckDBConnection", getattr(connection, "driver_connection", connection))
+
+
+def _duckdb() -> ModuleType:
+    try:
+        import duckdb
+    except ImportError:
+        raise MissingExtraError("local", "the DuckDB warehouse", "duckdb") from None
+    return duckdb
+
+
+def duckdb_engine(url: URL, *, memory_limit: str | None = None, threads: int | None = None) -> Engine:
+    """Return an engine on a DuckDB database.
+
+    Args:
+        url: ``duckdb:///file.duckdb``, or ``duckdb://`` for one in memory.
+        memory_limit: The most memory DuckDB may use, such as ``512MB``; None for DuckDB's own limit.
+        threads: The most threads DuckDB may use; None for one per core.
+
+    Raises:
+        WarehouseUnavailable: Another process has the file open, or it is not a DuckDB database.
+        ConfigurationError: ``memory_limit`` is not an amount of memory.
+        MissingExtraError: DuckDB is not installed.
+    """
+    path = url.database or ":memory:"
+    config: dict[str, Any] = {str(name): value for name, value in url.query.items()}
+    if memory_limit is not None:
+        if not _MEMORY.match(memory_limit):
+            raise ConfigurationError(
+                f"memory_limit is {memory_limit!r}, which is not an amount of memory: give one such as 512MB, or set "
+                "AGENTMODEL_WAREHOUSE_MEMORY to one"
+            )
+        config["memory_limit"] = memory_limit
+    if threads is not None:
+        config["threads"] = threads
+    database = _Database(path, config)
+    registry.register("duckdb.agentmodel", __name__, DuckDBDialect.__name__)
+    engine = create_engine(
+        url.set(drivername="duckdb+agentmodel"),
+        creator=database.connect,
+        poolclass=QueuePool,
+        pool_size=2,
+        max_overflow=14,
+        execution_options={"compiled_cache": _COMPILED},
+    )
+    event.listen(engine, "engine_disposed", database.close)
+    _databases[engine] = database
+    return engine
+
+
+def rewrite_file(engine: Engine) -> str:
+    """Write the file of an engine anew, without the bytes of deleted rows, while no connection is in use.
+
+    DuckDB reuses the blocks of deleted rows, and neither CHECKPOINT nor VACUUM overwrites them. So the tables are
+    copied into a new file, which takes the place of the old one.
+
+    Returns:
+        Why the file still holds deleted rows; empty when it does not.
+    """
+    engine.dispose()
+    return _databases[engine].rewrite()
+
+
+class _Database:
+    """A DuckDB database of this process, open from the first connection until the engine is disposed of."""
+
+    def __init__(self, path: str, config: dict[str, Any]) -> None:
+        self._path = path
+        self._file, self._log = Path(path), Path(f"{path}.wal")  # in memory there is no file of this name
+        self._config = config
+        self._opened_by = os.getpid()
+        self._lock = ForkSafeLock()
+        self._database: Any = self._open(config)
+
+    def _open(self, config: dict[str, Any]) -> Any:
+        duckdb, is_new = _duckdb(), not self._file.exists()
+        try:
+            database = duckdb.connect(self._path, config=config)
+        except duckdb.Error as error:
+            raise WarehouseUnavailable(_explain(self._path, str(error))) from error
+        if is_new and self._file.is_file():
+            self._file.chmod(_PRIVATE)
+        self._protect_log()
+        return database
+
+    def _protect_log(self) -> None:
+        """Let nobody read the write-ahead log who may not read the file: DuckDB leaves that to the umask."""
+        with suppress(FileNotFoundError, PermissionError):  # there is none; or the file is another user's
+            mode = self._file.stat().st_mode
+            if self._log.stat().st_mode & ~mode & 0o777:
+                self._log.chmod(mode & 0o777)
+
+    def connect(self) -> DuckDBConnection:
+        """Return a connection of its own transaction."""
+        if os.getpid() != self._opened_by:
+            raise WarehouseUnavailable(
+                f"this process was forked after {self._path} had been opened, and one process at a time may use a "
+                "DuckDB file: refresh, publish and report in the parent, or open the model after the fork, in the child"
+            )
+        with self._lock:
+            if self._database is None:
+                self._database = self._open(self._config)
+            return DuckDBConnection(self._database.cursor(), self._protect_log)
+
+    def close(self, _engine: Engine) -> None:
+        """Close the database, in the process that opened it."""
+        if os.getpid() == self._opened_by and self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def rewrite(self) -> str:
+        """Copy the tables into a new file, which takes the place of the old one; return why that was not possible."""
+        duckdb = _duckdb()
+        if not self._file.is_file():
+            return ""  # in memory
+        draft = Path(f"{self._path}.new")
+        with self._lock:
+            try:
+                # another configuration is refused while any other connection of this process has the file open
+                old = duckdb.connect(self._path, config={**self._config, "custom_user_agent": "agentmodel-rewrite"})
+            except duckdb.Error as error:
+                return f"{self._path} is open elsewhere: {str(error).splitlines()[0]}"
+            for leftover in (draft, Path(f"{draft}.wal")):
+                leftover.unlink(missing_ok=True)
+            with closing(old):
+                old.execute(f"ATTACH '{_quoted(str(draft))}' AS fresh")
+                draft.chmod(self._file.stat().st_mode & 0o777)
+                (name,) = old.execute("SELECT current_database()").fetchone()
+                old.execute(f'COPY FROM DATABASE "{name}" TO fresh')  # the name is DuckDB's own
+                old.execute("DETACH fresh")
+                old.execute("CHECKPOINT")
+            draft.replace(self._file)
+        return ""
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+_databases: weakref.WeakKeyDictionary[Engine, _Database] = weakref.WeakKeyDictionary()
+
+
+def _explain(path: str, problem: str) -> str:
+    """Return why DuckDB cannot open a file, and what to do."""
+    line = problem.splitlines()[0]
+    if "lock" in line.lower():
+        found = _HOLDER.search(problem)
+        holder = "another process" if found is None else f"process {found.group(2)} ({found.group(1)})"
+        return f"{holder} has {path} open: stop it, or use another file (one process at a time may open it)"
+    return f"{path} cannot be opened: {line}; use another file, or move this one away"

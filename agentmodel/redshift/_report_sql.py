@@ -1,0 +1,251 @@
+"""Select the rows of the reports, for `agentmodel.redshift.reports` and for the rendered SQL folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Date, and_, case, func, literal_column
+
+from agentmodel.redshift import _executions_sql as history
+from agentmodel.redshift import models as m
+from agentmodel.redshift import score
+from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, total
+from agentmodel.redshift._requests_sql import first_prompts, request_of
+from agentmodel.redshift._scores_sql import agent_scores
+from agentmodel.redshift.models import newest_days, rows_of
+
+__all__ = [
+    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "patterns", "requests",
+    "steps", "tokens", "tool_errors", "tool_failures",
+]  # fmt: skip
+
+MAX_AGENTS: Final = 100
+"""The most agents of a session that are listed: LISTAGG over 65,535 bytes fails."""
+
+NEWEST_SESSIONS: Final = 20
+"""The newest sessions of a user and category, in which different requests are looked for."""
+
+DOMAIN_SESSIONS: Final = 1_000
+"""The newest sessions of a domain, in which different requests are looked for."""
+
+REQUEST_CHARACTERS: Final = 500
+"""Characters of a request by which others are routed."""
+
+EMPTY: ColumnElement[str] = literal_column("''")
+
+
+def agent_ranking(as_of: ColumnElement[date], half_life: ColumnElement[float], *, evidence: bool = False) -> Rows:
+    """Select agents with their scores and their rank in their domain."""
+    s = agent_scores(as_of, half_life).subquery("s")
+    order = s.c.evidence if evidence else s.c.score
+    rank = func.rank().over(partition_by=s.c.domain_id, order_by=order.desc()).label("score_rank")
+    return rows_of(*s.c, rank).order_by(s.c.domain_id, rank, s.c.agent_id)
+
+
+def patterns(as_of: ColumnElement[date], condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
+    """Select the patterns of users, each user's best first; age is counted from the domain's newest execution."""
+    p, newest = m.UserProcessPattern, newest_days()
+    own_day = func.least(newest.c.day, as_of, type_=Date())
+    value = score.pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day)
+    rows = rows_of(
+        p.pattern_key,
+        p.user_id,
+        p.category,
+        p.agent_id,
+        p.process_pattern,
+        p.tool_sequence,
+        p.executions,
+        p.successes,
+        Ratio(p.successes, p.executions).label("success_rate"),
+        value.label("score"),
+        p.first_day,
+        p.last_day,
+        p.recommended,
+    ).outerjoin(newest, newest.c.agent_id == p.agent_id)
+    return rows.where(*condition).order_by(p.user_id, p.pattern_score.desc(), p.pattern_key)
+
+
+def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
+    """Select the steps of patterns, in order, with their calls and successful calls."""
+    e, p, process = m.AgentExecution, m.UserProcessPattern, m.UserSessionProcessRow
+    key = ("user_id", "session_id", "agent_id", "process_id", "tool_id")
+    step = history.steps_of_sessions()
+    c = history.calls(cached=True).subquery("c")
+    step_key = [c.c[name] for name in key]
+    tries = (
+        rows_of(*step_key, func.count(c.c.ok).label("calls"), total(func.coalesce(c.c.ok, constant(0))).label("good"))
+        .group_by(*step_key)
+        .subquery("tries")
+    )
+    named = and_(
+        process.user_id == step.c.user_id,
+        process.session_id == step.c.session_id,
+        process.process_id == step.c.process_id,
+    )
+    of_step = [e.pattern_key, step.c.process_id, step.c.agent_id, step.c.tool_id]
+    of_execution = [getattr(e, name) == step.c[name] for name in key[:3]]
+    return (
+        rows_of(
+            e.pattern_key,
+            step.c.process_id,
+            func.coalesce(func.max(process.name), EMPTY).label("process_name"),
+            step.c.agent_id,
+            step.c.tool_id,
+            func.max(step.c.label).label("tool_name"),
+            total(tries.c.calls).label("calls"),
+            total(tries.c.good).label("successes"),
+        )
+        .join(step, and_(*of_execution))
+        .join(tries, and_(*(tries.c[name] == step.c[name] for name in key)))
+        .outerjoin(process, named)
+        .where(e.pattern_key.in_(rows_of(p.pattern_key).where(*condition)))
+        .group_by(*of_step)
+        .order_by(e.pattern_key, func.min(step.c.place), step.c.process_id, step.c.tool_id)
+    )
+
+
+def tool_errors() -> Rows:
+    """Select agents that had tool errors, most errors first, as the sample's report does."""
+    t = m.ToolErrorSummary
+    rows = rows_of(t.agent_id, t.name, t.errors, t.calls, t.error_rate, t.failed_tools)
+    return rows.order_by(t.errors.desc(), t.error_rate.desc(), t.agent_id)
+
+
+def _last_errors() -> Any:
+    """Select the failed calls of each tool, numbered from the last one."""
+    c = history.calls().subquery("c")
+    newest = func.row_number().over(
+        partition_by=[c.c.agent_id, c.c.tool_id],
+        order_by=[
+            func.coalesce(c.c.clock, EMPTY).desc(),
+            c.c.user_id.desc(),
+            c.c.session_id.desc(),
+            func.coalesce(c.c.call_number, constant(0)).desc(),
+            c.c.process_id.desc(),
+            c.c.attempt.desc(),
+        ],
+    )
+    failed = rows_of(c.c.agent_id, c.c.tool_id, c.c.time, c.c.result, c.c.user_id, newest.label("place")).where(
+        c.c.ok == constant(0)
+    )
+    return failed.subquery("f")
+
+
+def tool_failures() -> Rows:
+    """Select every called tool of every agent, with calls, errors and the last error; most errors first."""
+    t, a, tool = m.AgentTool, m.AgentRow, m.ToolRow
+    calls, errors = total(t.calls), total(t.errors)
+    name = func.coalesce(func.max(tool.name), func.nullif(func.max(t.tool_name), EMPTY), t.tool_id)
+    f = _last_errors()
+    return (
+        rows_of(
+            a.domain_id,
+            a.agent_id,
+            func.coalesce(a.name, a.agent_id).label("agent_name"),
+            t.tool_id,
+            name.label("tool_name"),
+            calls.label("calls"),
+            errors.label("errors"),
+            Ratio(errors, calls).label("error_rate"),
+            func.max(f.c.time).label("last_error_at"),
+            func.max(f.c.result).label("last_message"),
+            func.max(func.md5(f.c.user_id)).label("last_error_by"),
+        )
+        .join(a, a.agent_id == t.agent_id)
+        .outerjoin(tool, and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id))
+        .outerjoin(f, and_(f.c.agent_id == t.agent_id, f.c.tool_id == t.tool_id, f.c.place == constant(1)))
+        .where(a.domain_id.is_not(None))
+        .group_by(a.domain_id, a.agent_id, a.name, t.tool_id)
+        .order_by(errors.desc(), a.agent_id, t.tool_id)
+    )
+
+
+def requests() -> Rows:
+    """Select each session's request and outcome: as reviewed, else as recorded, else that of its executions."""
+    s, e, first = m.UserSessionRow, m.AgentExecution, first_prompts()
+    number = func.row_number().over(partition_by=[e.user_id, e.session_id], order_by=e.agent_id).label("place")
+    run = rows_of(e.user_id, e.session_id, e.agent_id, e.succeeded.label("success"), number).subquery("run")
+    listed = case((run.c.place <= constant(MAX_AGENTS), run.c.agent_id))
+    agents = (
+        rows_of(
+            run.c.user_id,
+            run.c.session_id,
+            func.min(run.c.success).label("ok"),
+            ListAgg(listed, ",", order_by=[listed]).label("agents"),
+        )
+        .group_by(run.c.user_id, run.c.session_id)
+        .subquery("agents")
+    )
+    opening = and_(first.c.user_id == s.user_id, first.c.session_id == s.session_id)
+    return (
+        rows_of(
+            s.user_id,
+            s.session_id,
+            func.coalesce(s.category, EMPTY).label("category"),
+            func.coalesce(request_of(s, first), EMPTY).label("request"),
+            history.outcome(s, agents.c.ok).label("outcome"),
+            func.coalesce(agents.c.agents, EMPTY).label("agents"),
+        )
+        .outerjoin(agents, and_(agents.c.user_id == s.user_id, agents.c.session_id == s.session_id))
+        .outerjoin(first, opening)
+        .order_by(s.user_id, s.session_id)
+    )
+
+
+def example_requests() -> Rows:
+    """Select the requests of the newest sessions of each user and category, newest first."""
+    s, e, opening = m.UserSessionRow, m.AgentExecution, first_prompts()
+    request = request_of(s, opening)
+    category = func.min(e.category).label("category")  # the agents of a session have the same one
+    learned = rows_of(e.user_id, e.session_id, category).group_by(e.user_id, e.session_id).subquery("learned")
+    newest = func.row_number().over(partition_by=[s.user_id, learned.c.category], order_by=s.session_id.desc())
+    asked = (
+        rows_of(s.user_id, learned.c.category, request.label("request"), newest.label("age"))
+        .join(learned, and_(learned.c.user_id == s.user_id, learned.c.session_id == s.session_id))
+        .outerjoin(opening, and_(opening.c.user_id == s.user_id, opening.c.session_id == s.session_id))
+        .where(learned.c.category != EMPTY, request.is_not(None))
+        .subquery("asked")
+    )
+    rows = rows_of(asked.c.user_id, asked.c.category, asked.c.request).where(asked.c.age <= constant(NEWEST_SESSIONS))
+    return rows.order_by(asked.c.user_id, asked.c.category, asked.c.age)
+
+
+def domain_requests() -> Rows:
+    """Select the requests of the newest sessions that an agent of each domain worked in, newest first."""
+    s, e, a, opening = m.UserSessionRow, m.AgentExecution, m.AgentRow, first_prompts()
+    worked = (
+        rows_of(a.domain_id, e.user_id, e.session_id)
+        .join(e, e.agent_id == a.agent_id)
+        .where(a.domain_id.is_not(None))
+        .distinct()
+        .subquery("worked")
+    )
+    request = request_of(s, opening)
+    order = (worked.c.session_id.desc(), worked.c.user_id)
+    newest = func.row_number().over(partition_by=worked.c.domain_id, order_by=order)
+    asked = (
+        rows_of(worked.c.domain_id, worked.c.user_id, request.label("request"), newest.label("age"))
+        .join(s, and_(s.user_id == worked.c.user_id, s.session_id == worked.c.session_id))
+        .outerjoin(opening, and_(opening.c.user_id == s.user_id, opening.c.session_id == s.session_id))
+        .where(request.is_not(None))
+        .subquery("asked")
+    )
+    rows = rows_of(asked.c.domain_id, asked.c.user_id, func.left(asked.c.request, constant(REQUEST_CHARACTERS)))
+    return rows.where(asked.c.age <= constant(DOMAIN_SESSIONS)).order_by(asked.c.domain_id, asked.c.age)
+
+
+def executions_per_day() -> Rows:
+    """Select executions and successes per agent and day, undated ones first."""
+    d = m.AgentDaily
+    counts = total(d.executions).label("executions"), total(d.successes).label("successes")
+    return rows_of(d.agent_id, d.day, *counts).group_by(d.agent_id, d.day).order_by(d.agent_id, d.day)
+
+
+def tokens() -> Rows:
+    """Select calls and tokens per agent and tool, most tokens first."""
+    t = m.AgentTool
+    name = case((t.tool_name == EMPTY, t.tool_id), else_=t.tool_name).label("tool_name")
+    rows = rows_of(t.agent_id, t.tool_id, name, t.calls, t.input_tokens, t.output_tokens)
+    return rows.order_by((t.input_tokens + t.output_tokens).desc(), t.agent_id, t.tool_id, t.tool_name)

@@ -1,0 +1,500 @@
+"""Evaluation by replay: measure how good the choices would have been. The history is replayed in time order.
+
+The first part of each domain's runs is only learned from; then each further run is judged by what was known before it,
+and learned from in turn. Rankings are judged by their regret: how much lower the success rate of the agent that they
+choose is than that of the best one, both measured in the runs still to come. Baselines that need no learning are judged
+likewise.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agentmodel.suggest._sequences import (
+    SEQUENCES_OF_A_CATEGORY,
+    SEQUENCES_OF_A_DOMAIN,
+    Followers,
+    common_sequences,
+    distance,
+    likely_next,
+)
+from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
+from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, training_runs
+from agentmodel.suggest.evaluate._requests import RequestRow, requests
+
+__all__ = [
+    "CalibrationRow", "Evaluation", "NextToolRow", "PlanRow", "RankingRow", "UseRow", "calibration",
+    "calibration_error", "evaluate", "next_tools", "plans", "ranking_regret", "regret_by_use",
+]  # fmt: skip
+
+Tools = tuple[str, ...]
+_Scope = tuple[str, ...]  # a category, or a category and an agent
+_PUBLISH_SHARE = 0.02  # of a domain's runs, after which it counts as published anew
+_Z90 = 1.6448536269514722  # standard deviations of a central 90 % interval
+_MIN_FUTURE_RUNS = 3  # of an agent, to measure its success rate
+_MIN_POOL_RUNS = 8  # of an agent, to be compared by use
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRow:
+    """How well a ranking chooses agents.
+
+    Attributes:
+        ranking: One of `RANKINGS`.
+        regret: How much lower the success rate of the chosen agent was than that of the best one, on average.
+        low: Lower bound of the 90 % interval of ``regret``.
+        high: Upper bound of the interval.
+        hits: Share of the cases in which the best agent was chosen, 0 to 1.
+        cases: Choices between at least two agents.
+    """
+
+    ranking: str
+    regret: float
+    low: float
+    high: float
+    hits: float
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class UseRow:
+    """The regret of a ranking where use and quality are unrelated.
+
+    Attributes:
+        use: Mean number of runs of an agent.
+        ranking: One of `RANKINGS`.
+        regret: As in `RankingRow`.
+        low: Lower bound of its 90 % interval.
+        high: Upper bound of the interval.
+        cases: Choices that were made.
+    """
+
+    use: int
+    ranking: str
+    regret: float
+    low: float
+    high: float
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """How close plans come to later runs that succeeded.
+
+    Attributes:
+        domain: The domain.
+        scope: What is compared. ``category``: the plan of each category with the closest later run of it.
+            ``category and agent``: the plan of a category and an agent with each later run of both. ``every run``: the
+            plan of a category with each later run of it. All are runs that succeeded.
+        cases: Comparisons that were made.
+        equal: Share with the same sequence of tools, 0 to 1.
+        distance: Mean normalised edit distance, 0 to 1.
+        first_step: Share with the same first tool, 0 to 1.
+        best_equal: The highest possible ``equal``, had each plan been chosen in hindsight among the sequences that had
+            succeeded before.
+        best_distance: The lowest possible ``distance``, likewise.
+    """
+
+    domain: str
+    scope: str
+    cases: int
+    equal: float
+    distance: float
+    first_step: float
+    best_equal: float
+    best_distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class NextToolRow:
+    """How often the next tool was predicted, in categories that had runs before.
+
+    Attributes:
+        domain: The domain.
+        cases: Predictions that were made.
+        top1: Share in which the first predicted tool was called, 0 to 1.
+        top3: Share in which one of the first three was.
+    """
+
+    domain: str
+    cases: int
+    top1: float
+    top3: float
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRow:
+    """How often runs succeeded whose predicted success rate was in a range.
+
+    Attributes:
+        predictor: ``evidence``, or ``success share``, the plain share of successful runs so far.
+        low: The range, from.
+        high: The range, to.
+        predicted: Mean of the predicted success rates, 0 to 1.
+        observed: Share of the runs that succeeded, 0 to 1.
+        cases: Runs.
+    """
+
+    predictor: str
+    low: float
+    high: float
+    predicted: float
+    observed: float
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a replay of the history measured.
+
+    Attributes:
+        runs: How many runs were replayed.
+        training_runs: How many of them were only learned from, before the first was judged.
+        rankings: How well each ranking chooses agents.
+        uses: The same where use and quality are unrelated.
+        plans: How close plans come to later runs that succeeded.
+        requests: How often requests find the right plan, with their categories and without.
+        next_tools: How often the next tool is predicted.
+        calibration: How predicted success rates compare with observed ones.
+    """
+
+    runs: int
+    training_runs: int
+    rankings: tuple[RankingRow, ...]
+    uses: tuple[UseRow, ...]
+    plans: tuple[PlanRow, ...]
+    requests: tuple[RequestRow, ...]
+    next_tools: tuple[NextToolRow, ...]
+    calibration: tuple[CalibrationRow, ...]
+
+
+def evaluate(
+    runs: Sequence[ReplayedRun],
+    *,
+    train_share: float = 0.6,
+    half_life_days: float = 30.0,
+    uses: Sequence[int] = (5, 10, 20, 30, 50),
+    seed: int = 0,
+) -> Evaluation:
+    """Measure rankings, plans, predictions and calibration on these runs.
+
+    Args:
+        runs: The runs, of `runs_from_traces` or `runs_from_warehouse`.
+        train_share: Share of each domain's runs that is only learned from, before the first is judged; between 0 and 1.
+        half_life_days: Half-life of an execution in the `evidence` ranking, in days.
+        uses: Mean numbers of runs of an agent for `regret_by_use`.
+        seed: Seed of the random choices of `regret_by_use`.
+
+    Raises:
+        ValidationError: ``train_share`` is not between 0 and 1.
+    """
+    domains = by_domain(runs)
+    return Evaluation(
+        runs=len(runs),
+        training_runs=sum(training_runs(each, train_share) for each in domains.values()),
+        rankings=tuple(ranking_regret(runs, train_share=train_share, half_life_days=half_life_days)),
+        uses=tuple(regret_by_use(runs, train_share=train_share, uses=uses, seed=seed)),
+        plans=tuple(plans(runs, train_share=train_share)),
+        requests=tuple(requests(runs, train_share=train_share)),
+        next_tools=tuple(next_tools(runs, train_share=train_share)),
+        calibration=tuple(calibration(runs, train_share=train_share, half_life_days=half_life_days)),
+    )
+
+
+# Choosing the agent
+
+
+def ranking_regret(
+    runs: Iterable[ReplayedRun], *, train_share: float = 0.6, half_life_days: float = 30.0
+) -> list[RankingRow]:
+    """Measure the regret of each ranking, which chooses anew before every run that is judged."""
+    regrets: dict[str, list[float]] = {ranking: [] for ranking in RANKINGS}
+    hits: Counter[str] = Counter()
+    for domain in by_domain(runs).values():
+        for history, values in _choices(domain, training_runs(domain, train_share), half_life_days):
+            top = max(values.values())
+            for ranking, numbers in history.ranked().items():
+                value = values[best(numbers, values)]
+                regrets[ranking].append(top - value)
+                hits[ranking] += value == top
+            regrets["random"].append(top - sum(values.values()) / len(values))
+            hits["random"] += sum(value == top for value in values.values()) / len(values)  # type: ignore[assignment]  # a Counter adds up shares too
+    rows = []
+    for ranking, found in regrets.items():
+        if found:
+            mean, low, high = _interval(found)
+            rows.append(RankingRow(ranking, mean, low, high, hits[ranking] / len(found), len(found)))
+    return rows
+
+
+def _choices(
+    runs: Sequence[ReplayedRun], start: int, half_life_days: float
+) -> Iterator[tuple[AgentHistory, dict[str, float]]]:
+    """Yield before each run to be judged: the history, and the future success rate of each agent in it."""
+    history = AgentHistory(half_life_days=half_life_days)
+    remaining: Counter[str] = Counter(run.agent for run in runs[start:])
+    successes: Counter[str] = Counter(run.agent for run in runs[start:] if run.succeeded)
+    for at, run in enumerate(runs):
+        if at >= start:
+            values = {
+                agent: successes[agent] / count
+                for agent, count in remaining.items()
+                if count >= _MIN_FUTURE_RUNS and history.has_run(agent)
+            }
+            if len(values) > 1:
+                yield history, values
+            remaining[run.agent] -= 1
+            successes[run.agent] -= run.succeeded
+        history.add(run)
+
+
+def regret_by_use(
+    runs: Iterable[ReplayedRun],
+    *,
+    train_share: float = 0.6,
+    uses: Sequence[int] = (5, 10, 20, 30, 50),
+    trials: int = 400,
+    seed: int = 0,
+) -> list[UseRow]:
+    """Measure the regret of each ranking where use and quality are unrelated.
+
+    In real histories use follows quality or fashion. Here the number of runs of each agent is drawn at random
+    (exponentially distributed, with the given mean), and so many runs are drawn from the first part of its own; the
+    true value of the agent is its success rate in the rest. Every ranking chooses from the same draws, all of one day.
+    """
+    draw = random.Random(seed)  # noqa: S311  # a simulation, not a secret
+    pools = [pool for domain in by_domain(runs).values() if len(pool := _pool(domain, train_share)) > 1]
+    rows = []
+    for use in uses if pools else ():
+        regrets: dict[str, list[float]] = {ranking: [] for ranking in RANKINGS}
+        for _ in range(trials):
+            for pool in pools:
+                history, values = _drawn(pool, use, draw)
+                top = max(values.values())
+                for ranking, numbers in history.ranked().items():
+                    regrets[ranking].append(top - values[best(numbers, values)])
+                regrets["random"].append(top - sum(values.values()) / len(values))
+        rows += [UseRow(use, ranking, *_interval(found), len(found)) for ranking, found in regrets.items()]
+    return rows
+
+
+def _pool(runs: Sequence[ReplayedRun], train_share: float) -> dict[str, tuple[list[ReplayedRun], float]]:
+    """Return the agents with enough runs: each one's runs to learn from, and the success rate of the rest."""
+    agents: dict[str, list[ReplayedRun]] = defaultdict(list)
+    for run in runs:
+        agents[run.agent].append(run)
+    pool = {}
+    for agent, own in agents.items():
+        cut = training_runs(own, train_share)
+        rest = own[cut:]
+        if len(own) >= _MIN_POOL_RUNS:
+            pool[agent] = (own[:cut], sum(run.succeeded for run in rest) / len(rest))
+    return pool
+
+
+def _drawn(
+    pool: dict[str, tuple[list[ReplayedRun], float]], use: int, draw: random.Random
+) -> tuple[AgentHistory, dict[str, float]]:
+    history = AgentHistory()
+    made: list[ReplayedRun] = []
+    for agent in sorted(pool):
+        count = max(1, round(draw.expovariate(1 / use)))
+        made += [_undated(run) for run in draw.choices(pool[agent][0], k=count)]
+    draw.shuffle(made)  # so that which agent ran last is unrelated too
+    for run in made:
+        history.add(run)
+    return history, {agent: value for agent, (_, value) in pool.items()}
+
+
+def _undated(run: ReplayedRun) -> ReplayedRun:
+    return replace(run, at=None)
+
+
+# Choosing the steps
+
+
+def plans(runs: Iterable[ReplayedRun], *, train_share: float = 0.6) -> list[PlanRow]:
+    """Measure how close the plans of the first part come to the runs after it; nothing is learned in between."""
+    rows = []
+    for domain, own in by_domain(runs).items():
+        cut = training_runs(own, train_share)
+        categories: dict[_Scope, list[ReplayedRun]] = defaultdict(list)
+        for run in own[:cut]:
+            if run.category:
+                categories[run.category,].append(run)
+                categories[run.category, run.agent].append(run)
+        known = {
+            scope: _Candidates(plan, history) for scope, history in categories.items() if (plan := planned(history))
+        }
+        later = [run for run in own[cut:] if run.succeeded]
+        by_category = _tools_by_scope(known, [((run.category,), run) for run in later])
+        by_agent = _tools_by_scope(known, [((run.category, run.agent), run) for run in later])
+        if by_category:
+            rows.append(_plan_row(domain, "category", known, by_category, nearest=True))
+        if by_agent:
+            rows.append(_plan_row(domain, "category and agent", known, by_agent, nearest=False))
+        if by_category:
+            rows.append(_plan_row(domain, "every run", known, by_category, nearest=False))
+    return rows
+
+
+def _tools_by_scope(
+    known: Mapping[_Scope, _Candidates], runs: Sequence[tuple[_Scope, ReplayedRun]]
+) -> dict[_Scope, list[Tools]]:
+    """Return the tools of the runs in each scope that has a plan."""
+    found: dict[_Scope, list[Tools]] = defaultdict(list)
+    for scope, run in runs:
+        if scope in known:
+            found[scope].append(run.tools)
+    return found
+
+
+class _Candidates:
+    """The plan of a scope, and the sequences that could have been suggested.
+
+    Args:
+        plan: The sequence that is suggested.
+        history: The runs before.
+    """
+
+    def __init__(self, plan: Tools, history: Sequence[ReplayedRun]) -> None:
+        self.plan = plan
+        self.others = sorted({run.tools for run in history if run.succeeded})
+
+
+def _plan_row(
+    domain: str, scope: str, known: Mapping[_Scope, _Candidates], later: Mapping[_Scope, list[Tools]], *, nearest: bool
+) -> PlanRow:
+    """Compare the plan of each scope with each of its later runs, or with the nearest of them."""
+
+    def compared(plan: Tools, tools: Sequence[Tools]) -> Sequence[Tools]:
+        return [min(tools, key=lambda one: (distance(plan, one), one))] if nearest else tools
+
+    def distances(plan: Tools, tools: Sequence[Tools]) -> list[float]:
+        return [distance(plan, one) for one in compared(plan, tools)]
+
+    made: list[float] = []
+    first = same = 0
+    least = 0.0
+    for scope_key, tools in later.items():
+        plan = known[scope_key].plan
+        made += distances(plan, tools)
+        first += sum(plan[:1] == one[:1] for one in compared(plan, tools))
+        others = [distances(other, tools) for other in known[scope_key].others]
+        same += max(each.count(0.0) for each in others)
+        least += min(sum(each) for each in others)
+    cases = len(made)
+    return PlanRow(
+        domain,
+        scope,
+        cases,
+        equal=made.count(0.0) / cases,
+        distance=sum(made) / cases,
+        first_step=first / cases,
+        best_equal=same / cases,
+        best_distance=least / cases,
+    )
+
+
+def next_tools(runs: Iterable[ReplayedRun], *, train_share: float = 0.6) -> list[NextToolRow]:
+    """Measure how often `AgentModel.next_tools` predicts the next tool, in categories that had runs before.
+
+    What it predicts from is published anew after every 2 % of the runs.
+    """
+    rows = []
+    for domain, own in by_domain(runs).items():
+        cut = training_runs(own, train_share)
+        every = max(1, round(len(own) * _PUBLISH_SHARE))
+        published = _PublishedSequences(())
+        known = {run.category for run in own[:cut]}
+        first = third = cases = 0
+        for at, run in enumerate(own[cut:], start=cut):
+            if (at - cut) % every == 0:
+                published = _PublishedSequences(own[:at])
+            if run.category in known:
+                scopes = published.scopes(run)
+                for position, tool in enumerate(run.tools):
+                    likely = list(likely_next(run.tools[:position], scopes))
+                    cases += 1
+                    first += likely[:1] == [tool]
+                    third += tool in likely[:3]
+            known.add(run.category)
+        if cases:
+            rows.append(NextToolRow(domain, cases, first / cases, third / cases))
+    return rows
+
+
+class _PublishedSequences:
+    """What a publish after these runs of a domain would leave to predict next tools from."""
+
+    def __init__(self, runs: Sequence[ReplayedRun]) -> None:
+        self._domain = Followers(common_sequences((run.tools for run in runs), SEQUENCES_OF_A_DOMAIN))
+        self._users: dict[str, dict[str, list[ReplayedRun]]] = defaultdict(lambda: defaultdict(list))
+        for run in runs:
+            if run.category:
+                self._users[run.category][run.user].append(run)
+
+    def scopes(self, run: ReplayedRun) -> list[Followers]:
+        """Return the counts for a run: of the domain, and of the user's own category, else of all users'."""
+        mapped = {
+            user: [one.tools for one in runs]
+            for user, runs in self._users.get(run.category, {}).items()
+            if any(one.succeeded for one in runs)
+        }
+        wanted = [mapped[run.user]] if run.user in mapped else list(mapped.values())
+        sequences = [each for runs in wanted for each in common_sequences(runs, SEQUENCES_OF_A_CATEGORY)]
+        return [self._domain, Followers(sequences)]
+
+
+# Predicted success rates
+
+
+def calibration(
+    runs: Iterable[ReplayedRun], *, train_share: float = 0.6, half_life_days: float = 30.0, bins: int = 10
+) -> list[CalibrationRow]:
+    """Compare the success rate that was predicted for each run, from its agent's runs before, with the outcome."""
+    ranges: dict[tuple[str, int], list[tuple[float, bool]]] = defaultdict(list)
+    for own in by_domain(runs).values():
+        cut = training_runs(own, train_share)
+        history = AgentHistory(half_life_days=half_life_days)
+        for at, run in enumerate(own):
+            if at >= cut and history.has_run(run.agent):
+                predictions = {
+                    "evidence": history.evidence()[run.agent],
+                    "success share": history.success_share(run.agent),
+                }
+                for predictor, predicted in predictions.items():
+                    ranges[predictor, min(bins - 1, int(predicted * bins))].append((predicted, run.succeeded))
+            history.add(run)
+    return [
+        CalibrationRow(
+            predictor,
+            low=number / bins,
+            high=(number + 1) / bins,
+            predicted=sum(predicted for predicted, _ in found) / len(found),
+            observed=sum(succeeded for _, succeeded in found) / len(found),
+            cases=len(found),
+        )
+        for (predictor, number), found in sorted(ranges.items())
+    ]
+
+
+def calibration_error(rows: Iterable[CalibrationRow], predictor: str) -> float:
+    """Return the mean difference of predicted and observed success rates, weighted by cases; NaN without cases."""
+    own = [row for row in rows if row.predictor == predictor]
+    total = sum(row.cases for row in own)
+    return sum(abs(row.predicted - row.observed) * row.cases for row in own) / total if total else math.nan
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean and its normal 90 % interval."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, mean, mean
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    spread = _Z90 * deviation / math.sqrt(len(values))
+    return mean, mean - spread, mean + spread

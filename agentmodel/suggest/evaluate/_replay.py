@@ -1,0 +1,184 @@
+"""Runs of agents that are replayed in time order, from trace files or from the warehouse."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentmodel.exceptions import ValidationError
+from agentmodel.keys import parse_time
+from agentmodel.suggest._sequences import total_distances
+from agentmodel.traces import TraceRecord, outcome, read
+
+if TYPE_CHECKING:
+    from agentmodel.redshift.warehouse import Warehouse
+
+__all__ = ["ReplayedRun", "by_domain", "planned", "runs_from_traces", "runs_from_warehouse", "training_runs"]
+
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedRun:
+    """One session of a user with one agent.
+
+    Attributes:
+        domain: The domain of the agent.
+        agent: The agent.
+        user: The user.
+        category: The kind of request, typed or, in the warehouse, derived from the request; empty where it has none.
+        at: When the run began; None where no time is known. Such runs count as earlier than all others.
+        tools: The tools that were called, in order, with those that the cache answered. Retries of a call are left out,
+            and so are other calls that count in no score.
+        succeeded: Whether the run succeeded.
+        request: What was asked for; empty where it is not known.
+    """
+
+    domain: str
+    agent: str
+    user: str
+    category: str
+    at: datetime | None
+    tools: tuple[str, ...]
+    succeeded: bool
+    request: str = ""
+
+    @property
+    def day(self) -> date | None:
+        """Return the day the run began; None where no time is known."""
+        return None if self.at is None else self.at.date()
+
+
+@dataclass(slots=True)
+class _Collected:
+    record: TraceRecord
+    calls: list[TraceRecord] = field(default_factory=list)
+
+
+def runs_from_traces(paths: Iterable[str | Path], *, timezone: str = "UTC") -> list[ReplayedRun]:
+    """Return the runs in trace files: those with a call that counts in scores.
+
+    Args:
+        paths: The trace files; see `agentmodel.traces`.
+        timezone: The time zone of times that have none.
+
+    Raises:
+        ValidationError: A file cannot be read, or a line is no trace record.
+    """
+    found: dict[tuple[str, str, str | None, str], _Collected] = {}
+    for path in paths:
+        for record in read(path, timezone=timezone, strict=True):
+            if outcome(record.status, record.success) is None and record.status != "cache_hit":
+                continue
+            key = (record.domain, record.agent, record.user, record.session)
+            found.setdefault(key, _Collected(record)).calls.append(record)
+    return [run for each in found.values() if (run := _run(each)) is not None]
+
+
+def _run(collected: _Collected) -> ReplayedRun | None:
+    first = collected.record
+    calls = sorted(collected.calls, key=lambda call: call.step)
+    times = [call.started_at for call in calls if call.started_at is not None]
+    last: dict[tuple[int, str], bool | None] = {}
+    for call in calls:
+        made = outcome(call.status, call.success)
+        last[call.step, call.tool] = last.get((call.step, call.tool)) if made is None else made
+    outcomes = [made for made in last.values() if made is not None]
+    if not outcomes:
+        return None
+    outcome_of_session = next((call.session_success for call in calls if call.session_success is not None), None)
+    return ReplayedRun(
+        domain=first.domain,
+        agent=first.agent,
+        user=first.user or "",
+        category=first.category or "",
+        at=min(times, default=None),
+        tools=tuple(tool for _, tool in last),
+        succeeded=all(outcomes) if outcome_of_session is None else outcome_of_session,
+        request=first.request or "",
+    )
+
+
+def runs_from_warehouse(warehouse: Warehouse) -> list[ReplayedRun]:
+    """Return the runs in a refreshed warehouse, also those that DynamoDB's TTL has deleted from the table."""
+    from sqlalchemy import and_, func
+
+    from agentmodel.redshift import models as m
+    from agentmodel.redshift import reports
+    from agentmodel.redshift.models import rows_of
+
+    e, s, h, a = m.AgentExecution, m.UserSessionRow, m.UserToolMappingHist, m.AgentRow
+    began = (
+        rows_of(h.user_id, h.session_id, h.agent_id, func.min(h.time).label("time"))
+        .group_by(h.user_id, h.session_id, h.agent_id)
+        .subquery("began")
+    )
+    rows = (
+        rows_of(
+            a.domain_id, e.agent_id, e.user_id, e.category, func.coalesce(began.c.time, s.started), e.tool_sequence,
+            e.succeeded, e.session_id,
+        )
+        .join(a, a.agent_id == e.agent_id)
+        .outerjoin(s, and_(s.user_id == e.user_id, s.session_id == e.session_id))
+        .outerjoin(
+            began,
+            and_(began.c.user_id == e.user_id, began.c.session_id == e.session_id, began.c.agent_id == e.agent_id),
+        )
+        .where(a.domain_id.is_not(None))
+        .order_by(e.session_id, e.user_id, e.agent_id)
+    )  # fmt: skip
+    requests = {(each.user_id, each.session_id): each.request for each in reports.session_requests(warehouse)}
+    return [
+        ReplayedRun(
+            domain=domain,
+            agent=agent,
+            user=user,
+            category=category or "",
+            at=None if not time else parse_time(time),
+            tools=tuple(filter(None, (sequence or "").split("->"))),
+            succeeded=succeeded == 1,
+            request=requests.get((user, session), ""),
+        )
+        for domain, agent, user, category, time, sequence, succeeded, session in warehouse.read(rows)
+    ]
+
+
+def by_domain(runs: Iterable[ReplayedRun]) -> dict[str, list[ReplayedRun]]:
+    """Return the runs of each domain in time order; those without a time come first, in the order they were given."""
+    found: dict[str, list[ReplayedRun]] = defaultdict(list)
+    for run in runs:
+        found[run.domain].append(run)
+    return {domain: sorted(found[domain], key=lambda run: run.at or _LONG_AGO) for domain in sorted(found)}
+
+
+def training_runs(runs: Sequence[ReplayedRun], train_share: float) -> int:
+    """Return how many of these runs are only learned from, before the first is judged.
+
+    Raises:
+        ValidationError: ``train_share`` is not between 0 and 1.
+    """
+    if not 0 < train_share < 1:
+        raise ValidationError("train_share", train_share, "must be above 0 and below 1")
+    return int(len(runs) * train_share)
+
+
+def planned(history: Sequence[ReplayedRun]) -> tuple[str, ...] | None:
+    """Return the sequence to suggest after these runs of a category: the one with the highest pattern score.
+
+    Most sequences are run once, so many are equal; of these, the one with the smallest distance to all successful runs
+    is returned.
+    """
+    successful = [run.tools for run in history if run.succeeded]
+    if not successful:
+        return None
+    ran = Counter(run.tools for run in history)
+    worked = Counter(successful)
+    scores = {tools: ran[tools] * (count / ran[tools]) ** 2 for tools, count in worked.items()}
+    top = max(scores.values())
+    equals = sorted(tools for tools, score in scores.items() if score == top)
+    distances = total_distances(equals, successful)
+    return min(zip(distances, equals, strict=True))[1]

@@ -1,0 +1,30 @@
+"""Guard: decides what to do about a call before it is made, and carries the decision out."""
+
+from __future__ import annotations
+
+from agentmodel.suggest.guard._decision import Ask, Blocked, Cached, Go, GuardDecision
+from agentmodel.suggest.guard._enforcer import Enforcer as Enforcer
+from agentmodel.suggest.guard._enforcer import Resolution as Resolution
+from agentmodel.suggest.guard._guard import Guard, ReviewRule
+from agentmodel.suggest.guard._inline import inline as inline
+from agentmodel.suggest.guard._inline import run_inline as run_inline
+from agentmodel.suggest.guard._interrupt import InterruptAnswer
+from agentmodel.suggest.guard._interrupt import interrupt_question as interrupt_question
+from agentmodel.suggest.guard._response_cache import CacheLookup, CacheScope, ResponseCache
+from agentmodel.suggest.guard._texts import as_content as as_content
+from agentmodel.suggest.plan import Fallback
+
+__all__ = [
+    "Ask",
+    "Blocked",
+    "CacheLookup",
+    "CacheScope",
+    "Cached",
+    "Fallback",
+    "Go",
+    "Guard",
+    "GuardDecision",
+    "InterruptAnswer",
+    "ResponseCache",
+    "ReviewRule",
+]

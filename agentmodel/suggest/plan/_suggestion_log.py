@@ -1,0 +1,235 @@
+"""Log of suggestions: what was suggested, from which candidates, whether it was followed, and how that went.
+
+A suggestion is written when it is made. A session that follows the plan (``model.session(..., plan=plan)``) carries its
+id. When that session ends, the outcome is written into the suggestion.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from agentmodel import keys
+from agentmodel._log import logger
+from agentmodel._text import storable_text
+from agentmodel._ttl import expiry
+from agentmodel.access.repository import Repository, SessionHistory
+from agentmodel.config import Ranking, Settings
+from agentmodel.dynamo.entity import Entity, Item
+from agentmodel.dynamo.models import Suggestion, UserSession
+from agentmodel.dynamo.table import Query, Table
+from agentmodel.dynamo.writer import Writer
+from agentmodel.exceptions import Conflict, CorruptItem, Unavailable
+from agentmodel.suggest.plan._plan import Plan
+from agentmodel.traces import outcome
+
+__all__ = ["EndedSession", "SuggestionLog"]
+
+_E = TypeVar("_E", bound=Entity)
+_log = logger(__name__)
+_REQUEST_CHARACTERS = 2000  # of a request that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """A session that followed a suggestion, and has ended.
+
+    Attributes:
+        user_id: The user.
+        session_id: The session.
+        suggestion_id: The suggestion.
+        succeeded: The outcome that a person corrected or the application recorded; None where the calls decide.
+    """
+
+    user_id: str
+    session_id: str
+    suggestion_id: str
+    succeeded: bool | None
+
+
+class SuggestionLog:
+    """Keeps suggestions, and what became of them.
+
+    Args:
+        settings: Say how long suggestions are kept, and by which ranking they were made.
+        table: The table.
+        writer: Writes into the table.
+        repository: Reads what a session did.
+        now: Returns the present time.
+        settle: Called before suggestions are read; when it returns, ended sessions are written into them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: Table,
+        *,
+        writer: Writer,
+        repository: Repository,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settle = settle
+        self._settings = settings
+        self._table = table
+        self._writer = writer
+        self._repository = repository
+        self._now = now
+
+    def keep(self, plan: Plan, *, candidates: Mapping[str, float], propensity: float) -> str | None:
+        """Write a suggestion into the log.
+
+        Args:
+            plan: The plan that is suggested.
+            candidates: The agents that were candidates, each with the number that they were ordered by.
+            propensity: The probability of this choice, above 0 and at most 1.
+
+        Returns:
+            The suggestion's id, or None where the table does not answer: a plan is useful without it.
+        """
+        at = self._now()
+        ranking: Ranking = self._settings.ranking
+        redact = self._table.redaction.text
+        suggestion = Suggestion(
+            user_id=plan.user_id,
+            suggestion_id=f"{keys.format_time('suggested_at', at)}-{uuid.uuid4().hex[:8]}",
+            suggested_at=at,
+            source=plan.source,
+            ranking=ranking,
+            category=plan.category,
+            request=None if plan.request is None else storable_text(redact(plan.request)[:_REQUEST_CHARACTERS]),
+            domain_id=plan.domain_id,
+            choice=plan.agent_id,
+            propensity=propensity,
+            candidates=dict(candidates),
+            steps=[step.tool_id for step in plan.steps],
+            expires_at=expiry(at, days=self._settings.ttl_days_high),
+        )
+        try:
+            self._writer.put_new(suggestion)
+        except Unavailable as error:
+            _log.warning("a suggestion for %s was not written into the log: %s", plan.user_id, error)
+            return None
+        return suggestion.suggestion_id
+
+    def of_user(self, user_id: str) -> list[Suggestion]:
+        """Return the suggestions for a user, oldest first."""
+        self._settle()
+        query = Query(keys.SUGGESTIONS.build(user_id), prefix=keys.SUGGESTION.prefix())
+        return [Suggestion.from_item(item) for item in self._table.query(query, consistent=True).items]
+
+    def all(self) -> Iterator[Suggestion]:
+        """Yield the suggestions to all users, in no order, for operators; reads the whole table."""
+        self._settle()
+        for item in self._table.scan():
+            if item.get("EntityType", {}).get("S") == Suggestion.kind:
+                yield Suggestion.from_item(item)
+
+    @staticmethod
+    def ended_in(entities: Iterable[Any]) -> list[EndedSession]:
+        """Return the sessions among recorded entities that followed a suggestion and have ended; asks no store."""
+        return [
+            EndedSession(entity.user_id, entity.session_id, entity.suggestion_id, _outcome(entity))
+            for entity in entities
+            if isinstance(entity, UserSession) and entity.suggestion_id is not None and entity.ended_at is not None
+        ]
+
+    def learn(self, ended: Iterable[EndedSession]) -> None:
+        """Write into suggestions whether they were followed, and how that went.
+
+        A suggestion that cannot be written is left as it is, with a warning, until `learn_drained`.
+
+        Args:
+            ended: The sessions; see `ended_in`.
+        """
+        for session in ended:
+            try:
+                self._write_outcome(session)
+            except Unavailable as error:
+                _log.warning(
+                    "the outcome of suggestion %s for %s was not written; the drain of the session writes it: %s",
+                    session.suggestion_id,
+                    session.user_id,
+                    error,
+                )
+
+    def learn_drained(self, items: Iterable[Item]) -> None:
+        """Write the outcomes that `learn` could not write, before their sessions leave the journal.
+
+        Args:
+            items: What a drain has written.
+
+        Raises:
+            Unavailable: A store does not answer: the drain keeps the sessions in the journal.
+        """
+        followed = _readable(UserSession, [item for item in items if UserSession.suggestion_id.attr_name in item])
+        ended = {Suggestion.at(one.user_id, one.suggestion_id): one for one in self.ended_in(followed)}
+        stored = self._table.get_items([key.item() for key in ended], consistent=True)
+        for suggestion in _readable(Suggestion, stored):
+            session = ended[suggestion.key]
+            if not _has_outcome(suggestion, session):
+                self._write_outcome(session)
+
+    def _write_outcome(self, ended: EndedSession) -> None:
+        suggestion = self._table.get(Suggestion.at(ended.user_id, ended.suggestion_id), consistent=True)
+        if suggestion is None:
+            return
+        history = self._repository.session_history(ended.user_id, ended.session_id)
+        suggestion.session_id = ended.session_id
+        suggestion.succeeded = ended.succeeded
+        if history.complete:  # otherwise calls may be missing, and what they say is left open
+            suggestion.taken = history.executions[0].agent_id if history.executions else None
+            suggestion.followed = _followed(suggestion, history)
+            if ended.succeeded is None:
+                suggestion.succeeded = _outcome_of_calls(history)
+        try:
+            self._writer.save(suggestion, existing=True)
+        except Conflict:
+            _log.warning(
+                "suggestion %s for %s was changed meanwhile and was not written", ended.suggestion_id, ended.user_id
+            )
+
+
+def _readable(kind: type[_E], items: Iterable[Item]) -> Iterator[_E]:
+    for item in items:
+        try:
+            yield kind.from_item(item)
+        except CorruptItem as error:  # the drain goes on
+            _log.warning(
+                "the outcome of a suggestion was not written, because its item is damaged; run `agentmodel check`: %s",
+                error,
+            )
+
+
+def _has_outcome(suggestion: Suggestion, ended: EndedSession) -> bool:
+    succeeded = suggestion.succeeded if ended.succeeded is None else ended.succeeded
+    return (suggestion.session_id, suggestion.succeeded) == (ended.session_id, succeeded) and (
+        suggestion.followed is not None  # otherwise the calls could not be read
+    )
+
+
+def _outcome(session: UserSession) -> bool | None:
+    return session.succeeded if session.corrected is None else session.corrected
+
+
+def _outcome_of_calls(history: SessionHistory) -> bool | None:
+    last = {
+        (call.process_id, call.agent_id, call.tool_id): succeeded
+        for call in history.executions
+        if (succeeded := outcome(call.status, call.succeeded)) is not None
+    }
+    return all(last.values()) if last else None
+
+
+def _followed(suggestion: Suggestion, history: SessionHistory) -> bool:
+    """Return whether the suggested agent called at least the tools of the plan, in their order."""
+    used = [call.tool_id for call in history.executions if call.agent_id == suggestion.choice]
+    return bool(used) and _in_order(suggestion.steps, used)
+
+
+def _in_order(wanted: Sequence[str], used: Sequence[str]) -> bool:
+    rest = iter(used)
+    return all(any(tool == each for each in rest) for tool in wanted)

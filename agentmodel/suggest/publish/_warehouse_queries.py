@@ -1,0 +1,107 @@
+"""Queries of a publish beside the reports: how far the last refresh saw, and the score of each session.
+
+Both are single selects over tables that a refresh keeps, the same on Redshift and DuckDB.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, Date, and_, cast, func, literal_column, or_, select
+
+from agentmodel.redshift import models as m
+from agentmodel.redshift.models import newest_days, rows_of
+from agentmodel.redshift.score import as_of_expression, pattern_score_expression
+from agentmodel.redshift.warehouse import day_of
+from agentmodel.suggest._sequences import SEQUENCES_OF_A_CATEGORY, SEQUENCES_OF_A_DOMAIN
+
+if TYPE_CHECKING:
+    from agentmodel.redshift.warehouse import Warehouse
+
+__all__ = ["SessionScore", "seen_until", "session_scores", "tool_sequences"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionScore:
+    """The score of a session: that of the best pattern that its agents took.
+
+    Attributes:
+        user_id: The user.
+        session_id: The session.
+        score: The pattern score.
+    """
+
+    user_id: str
+    session_id: str
+    score: float
+
+
+def seen_until(warehouse: Warehouse) -> datetime:
+    """Return how far the last refresh saw; the year 1 where nothing had landed, or zero-ETL keeps no history."""
+    watermarks = warehouse.read(select(m.RefreshWatermark.seen_until))
+    seen: datetime | None = max((watermark for (watermark,) in watermarks if watermark is not None), default=None)
+    return datetime(1, 1, 1, tzinfo=UTC) if seen is None else seen.replace(tzinfo=UTC)
+
+
+def session_scores(warehouse: Warehouse, *, as_of: date, loaded_since: datetime) -> list[SessionScore]:
+    """Return the score of each session that was loaded since a time: that of the best pattern that its agents took.
+
+    Sessions that were loaded earlier are kept no longer than the longest retention, so the table has them no more.
+    """
+    e, p, s, newest = m.AgentExecution, m.UserProcessPattern, m.UserSessionRow, newest_days()
+    since = loaded_since.replace(tzinfo=None)
+    own_day = func.least(newest.c.day, as_of_expression(day_of(as_of)), type_=Date())
+    value = pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day)
+    rows = (
+        rows_of(e.user_id, e.session_id, func.max(value))
+        .join(p, and_(p.user_id == e.user_id, p.pattern_key == e.pattern_key))
+        .join(s, and_(s.user_id == e.user_id, s.session_id == e.session_id))
+        .outerjoin(newest, newest.c.agent_id == e.agent_id)
+        .where(or_(s.loaded_at.is_(None), s.loaded_at >= since))
+        .group_by(e.user_id, e.session_id)
+        .order_by(e.user_id, e.session_id)
+    )
+    return [SessionScore(*row) for row in warehouse.read(rows)]
+
+
+def tool_sequences(
+    warehouse: Warehouse,
+) -> tuple[dict[str, list[tuple[int, list[str]]]], dict[tuple[str, str], list[tuple[int, list[str]]]]]:
+    """Return the sequences of tools that were run most often, each with how often; of equals, the newest.
+
+    Returns:
+        Those of each domain, and those of each user and category.
+    """
+    p, a = m.UserProcessPattern, m.AgentRow
+    domains: dict[str, list[tuple[int, list[str]]]] = defaultdict(list)
+    of_domains = _most_run([a.domain_id], SEQUENCES_OF_A_DOMAIN)
+    for domain_id, times, sequence in warehouse.read(of_domains):
+        domains[domain_id].append((times, sequence.split("->")))
+    users: dict[tuple[str, str], list[tuple[int, list[str]]]] = defaultdict(list)
+    for user_id, category, times, sequence in warehouse.read(
+        _most_run([p.user_id, p.category], SEQUENCES_OF_A_CATEGORY)
+    ):
+        users[user_id, category].append((times, sequence.split("->")))
+    return domains, users
+
+
+def _most_run(scope: Sequence[Any], limit: int) -> Any:
+    p, a = m.UserProcessPattern, m.AgentRow
+    times = cast(func.sum(p.executions), BigInteger)
+    order: list[Any] = [times.desc(), func.max(p.last_day).desc(), p.tool_sequence]
+    place = func.row_number().over(partition_by=scope, order_by=order).label("place")
+    counted = (
+        rows_of(*scope, times.label("times"), p.tool_sequence.label("tool_sequence"), place)
+        .join(a, a.agent_id == p.agent_id)
+        .where(a.domain_id.is_not(None))
+        .group_by(*scope, p.tool_sequence)
+        .subquery("counted")
+    )
+    columns = [column for column in counted.c if column.name != "place"]
+    return (
+        rows_of(*columns).where(counted.c.place <= literal_column(str(limit))).order_by(*columns[:-2], counted.c.place)
+    )

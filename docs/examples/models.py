@@ -1,0 +1,32 @@
+"""The entity classes as PynamoDB models: bind a table, then get, query, count, change and pass on."""
+
+from __future__ import annotations
+
+from agentmodel import Agent, AgentModel, Tool
+
+with AgentModel.local() as model:
+    # --8<-- [start:bind]
+    model.bind()  # once, when the program starts
+    Agent(agent_id="AGT001", domain_id="DMN001", name="map agent", score=60).save()
+    # --8<-- [end:bind]
+    Agent(agent_id="AGT002", domain_id="DMN001", name="web agent", score=35.5).save()
+    for number, name in enumerate(("FIND_LOC", "FIND_ROUTE", "OPEN_HOURS"), start=1):
+        Tool(agent_id="AGT001", tool_id=f"TL00{number}", domain_id="DMN001", name=name).save()
+
+    # --8<-- [start:read]
+    agent = Agent.get("AGT001")
+    tool = Tool.get(Tool.at("AGT001", "TL001"))
+    print(agent.name, "has", Tool.count("AGT001"), "tools; the first is", tool.name)
+
+    found = Tool.query(Tool.agent_id.eq("AGT001"), Tool.tool_id.ge("TL002"))
+    print([tool.name for tool in found])
+
+    best = Agent.gsi1.query(Agent.domain_id.eq("DMN001"), Agent.score.ge(50), scan_index_forward=False)
+    print([(agent.name, agent.score) for agent in best], "read:", best.page_iter.total_scanned_count)
+    # --8<-- [end:read]
+
+    # --8<-- [start:forms]
+    text = agent.to_json()
+    print(text)
+    print(Agent.from_json(text) == agent)
+    # --8<-- [end:forms]
