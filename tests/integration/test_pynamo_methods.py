@@ -20,7 +20,6 @@ from pynamodb.transactions import TransactGet, TransactWrite
 
 from agentmodel import keys as key_formats
 from agentmodel.config import Settings
-from agentmodel.dynamo import _pynamo_methods
 from agentmodel.dynamo._specifiers import identifier, rating
 from agentmodel.dynamo.entity import Attr, Entity, key
 from agentmodel.dynamo.models import (
@@ -453,7 +452,8 @@ def test_an_item_of_another_class_or_without_a_type_is_refused_by_name(
     own_table: Table, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A damaged item is not taken for something else, nor passed over, by any read that reaches it."""
-    monkeypatch.setattr(_pynamo_methods, "KINDS", {kind.kind: kind for kind in KINDS})  # other files declare classes
+    registry = {kind.kind: kind for kind in KINDS}  # other files declare classes
+    monkeypatch.setattr("agentmodel.dynamo._pynamo_methods.KINDS", registry)
     if shared:
 
         class Robot(Entity, kind="TestSharedRobot"):
@@ -466,7 +466,7 @@ def test_an_item_of_another_class_or_without_a_type_is_refused_by_name(
             index_partition = key(key_formats.DOMAIN, domain_id)
             index_sort = key(key_formats.AGENT_SCORE, score)
 
-        _pynamo_methods.KINDS[Robot.kind] = Robot
+        registry[Robot.kind] = Robot
         robot = Robot(agent_id="AGT009", domain_id="DMN001", score=1.0)
         own_table.call("PutItem", TableName=own_table.name, Item=robot.to_item())
         assert 3 == len(list(Agent.gsi1.query("DMN001"))) == Agent.gsi1.count("DMN001")
