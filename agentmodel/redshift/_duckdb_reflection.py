@@ -76,9 +76,8 @@ class Reflection:
         return name
 
     def _names(self, connection: Any, source: str, column: str, schema: str | None) -> list[str]:
-        # source and column are names of DuckDB's own, from the methods below
         text = (
-            f"SELECT {column} FROM {source}() WHERE database_name = current_database() AND NOT internal "  # noqa: S608
+            f"SELECT {column} FROM {source}() WHERE database_name = current_database() AND NOT internal "  # noqa: S608 -- names of DuckDB
             f"AND schema_name = coalesce(?, current_schema()) ORDER BY {column}"
         )
         return list(connection.exec_driver_sql(text, (schema,)).scalars())

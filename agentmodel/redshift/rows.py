@@ -15,14 +15,14 @@ from agentmodel.exceptions import MissingExtraError
 
 __all__ = ["Rows"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _ARROW: Final[dict[Any, str]] = {
     str: "string", int: "int64", float: "float64", bool: "bool_", date: "date32", datetime: "timestamp",
 }  # fmt: skip
 
 
-class Rows(list[T]):
+class Rows(list[_T]):
     """The rows of a select or a report: a list that can also be handed on as a table.
 
     A column of the table has the type that the select or the report declares, also where there are no rows. A column
@@ -32,7 +32,7 @@ class Rows(list[T]):
         columns: The names of the columns.
     """
 
-    def __init__(self, rows: Iterable[T], columns: Sequence[tuple[str, Any]]) -> None:
+    def __init__(self, rows: Iterable[_T], columns: Sequence[tuple[str, Any]]) -> None:
         super().__init__(rows)
         self.columns = tuple(name for name, _ in columns)
         self._types = tuple(kind for _, kind in columns)
@@ -76,7 +76,7 @@ def of_select(rows: Iterable[Any], names: Sequence[str], statement: Executable) 
     return Rows(rows, [(name, _kind_of_sql(column.type)) for name, column in zip(names, selected, strict=True)])
 
 
-def of_report(rows: Iterable[T], row: type[T]) -> Rows[T]:
+def of_report(rows: Iterable[_T], row: type[_T]) -> Rows[_T]:
     """Return the rows of a report, with the names and types of the fields of its class of rows."""
     return Rows(rows, _members(row))
 
