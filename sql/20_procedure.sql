@@ -41,8 +41,8 @@ INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT r
     WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
     AND NOT coalesce(coalesce(CASE
     WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM ranked.loaded_at) AS BIGINT) * 65536000, 0) <= marks.before,
-    false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at
 FROM (SELECT recent."PK" AS "PK", recent."SK" AS "SK", recent."value" AS "value", recent.kind AS kind,
     recent.loaded_at AS loaded_at, recent.active AS active, recent.gone AS gone,
     row_number() OVER (PARTITION BY recent."PK", recent."SK" ORDER BY CASE
@@ -60,7 +60,7 @@ FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT T
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK",
     landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
@@ -77,7 +77,7 @@ FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT T
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK",
     landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
@@ -98,7 +98,7 @@ WHERE NOT (EXISTS (SELECT *
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before))) AS recent) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
     max(CASE
     WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before

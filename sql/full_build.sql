@@ -65,14 +65,14 @@ WHERE landed._record_is_active AND coalesce(known.times, 0) = 1 AND NOT (EXISTS 
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT ranked."PK" AS "PK", ranked."SK" AS "SK",
     ranked."value" AS "value", ranked.kind AS kind, CASE WHEN (ranked.active OR CASE
     WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
     AND NOT coalesce(coalesce(CASE
     WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM ranked.loaded_at) AS BIGINT) * 65536000, 0) <= marks.before,
-    false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
 FROM (SELECT others."PK" AS "PK", others."SK" AS "SK", others."value" AS "value", others.kind AS kind,
     others.loaded_at AS loaded_at, others.active AS active, others.gone AS gone,
     row_number() OVER (PARTITION BY others."PK", others."SK" ORDER BY CASE
@@ -91,7 +91,7 @@ WHERE (coalesce(known.times, 0) > 1 OR coalesce(known.times, 0) = 0) AND NOT (EX
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before))) AS others) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
     max(CASE
     WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
@@ -223,14 +223,14 @@ WHERE landed._record_is_active AND coalesce(known.times, 0) = 1 AND NOT (EXISTS 
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT ranked."PK" AS "PK", ranked."SK" AS "SK",
     ranked."value" AS "value", ranked.kind AS kind, CASE WHEN (ranked.active OR CASE
     WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
     AND NOT coalesce(coalesce(CASE
     WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM ranked.loaded_at) AS BIGINT) * 65536000, 0) <= marks.before,
-    false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
 FROM (SELECT others."PK" AS "PK", others."SK" AS "SK", others."value" AS "value", others.kind AS kind,
     others.loaded_at AS loaded_at, others.active AS active, others.gone AS gone,
     row_number() OVER (PARTITION BY others."PK", others."SK" ORDER BY CASE
@@ -249,7 +249,7 @@ WHERE (coalesce(known.times, 0) > 1 OR coalesce(known.times, 0) = 0) AND NOT (EX
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before))) AS others) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
     max(CASE
     WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before

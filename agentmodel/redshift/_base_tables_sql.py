@@ -180,7 +180,7 @@ def is_deletion_mark(row: FromClause) -> ColumnElement[bool]:
     """Return whether a landed row is the mark of a deletion; see `agentmodel.dynamo._deletion_marks`."""
     prefix = keys.DELETED.prefix()
     # as a range, by which engines pass over blocks of other rows
-    return and_(row.c.PK >= constant_text(prefix), row.c.PK < constant_text(prefix[:-1] + chr(ord(prefix[-1]) + 1)))
+    return and_(constant_text(prefix) <= row.c.PK, constant_text(prefix[:-1] + chr(ord(prefix[-1]) + 1)) > row.c.PK)
 
 
 def deletion_mark(row: FromClause) -> ColumnElement[str]:
@@ -214,12 +214,13 @@ def version_of(row: FromClause, made_at: ColumnElement[Any] | None) -> ColumnEle
     if made_at is None:
         made_at = constant(0)
     elif isinstance(made_at.type, TIMESTAMP):
-        made_at = cast(extract("epoch", made_at), BigInteger) * constant(VERSIONS_PER_SECOND)
+        milliseconds = func.floor(cast(extract("epoch", made_at), Double) * constant(1000))  # a cast would round up
+        made_at = cast(milliseconds, BigInteger) * constant(VERSIONS_PER_MILLISECOND)
     return func.coalesce(version, made_at, constant(0), type_=BigInteger())
 
 
-VERSIONS_PER_SECOND: Final = 1000 << 16
-"""Versions of one second; see `agentmodel._clock`."""
+VERSIONS_PER_MILLISECOND: Final = 1 << 16
+"""Versions of one millisecond; see `agentmodel._clock`."""
 
 
 def _item(row: FromClause) -> list[ColumnElement[Any]]:

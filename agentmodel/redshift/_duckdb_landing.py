@@ -380,7 +380,7 @@ def _erase_marked(connection: Connection, landed: Table, stamp: datetime) -> tup
     mark = landed.alias("mark")
     before = number_of(SuperText(mark.c.value, "Version", "N"), BigInteger())
     asked_for = exists().where(
-        is_deletion_mark(mark), mark.c.PK == deletion_mark(landed), version_of(landed, landed.c[m.CREATED]) <= before
+        is_deletion_mark(mark), deletion_mark(landed) == mark.c.PK, version_of(landed, landed.c[m.CREATED]) <= before
     )
     marked = and_(~landed.c[m.ACTIVE], landed.c[DIGEST].is_not(None), asked_for)
     now = _count(connection, landed, and_(marked, landed.c[m.DELETED] == stamp))

@@ -85,7 +85,7 @@ class Told:
     complete = False
     expected = 0
 
-    def batches(self, positions: Mapping[str, str], at: datetime) -> Iterator[FeedBatch]:  # noqa: ARG002 -- the protocol's
+    def batches(self, positions: Mapping[str, str], at: datetime) -> Iterator[FeedBatch]:
         """Yield the changes."""
         yield FeedBatch(self.items)
 
