@@ -76,7 +76,7 @@ FROM dbagent.public."AgentTable" AS landed JOIN (SELECT gone."PK" AS "PK", gone.
 FROM dbagent.public."AgentTable" AS gone JOIN (SELECT late."PK" AS name, max(CASE
     WHEN (CAST(late."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(late."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
 FROM dbagent.public."AgentTable" AS late
-WHERE late."PK" >= CAST('DELETED#' AS VARCHAR(32)) AND late."PK" < CAST('DELETED$' AS VARCHAR(32))
+WHERE late."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32)) AND CAST('DELETED$' AS VARCHAR(32))
     AND late._record_create_time > coalesce(DATEADD(second, -3600,
     (SELECT max(refresh_watermark.seen_until) AS max_1
 FROM refresh_watermark)),
@@ -92,8 +92,8 @@ WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CA
     max(CASE
     WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
 FROM dbagent.public."AgentTable" AS mark
-WHERE mark."PK" >= CAST('DELETED#' AS VARCHAR(32))
-    AND mark."PK" < CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1;
 
 -- Find the sessions that those items belong to, the affected sessions; everything about them is computed again.

@@ -96,8 +96,8 @@ WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CA
     max(CASE
     WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
 FROM dbagent.public."AgentTable" AS mark
-WHERE mark."PK" >= CAST('DELETED#' AS VARCHAR(32))
-    AND mark."PK" < CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1) AS item
 WHERE item.kind != CAST('UserSessPrcToolMappHist' AS VARCHAR(92));
 
@@ -254,8 +254,8 @@ WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CA
     max(CASE
     WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
 FROM dbagent.public."AgentTable" AS mark
-WHERE mark."PK" >= CAST('DELETED#' AS VARCHAR(32))
-    AND mark."PK" < CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1) AS item) AS unpacked
 WHERE unpacked.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND unpacked.present = 1
     AND length(split_part(unpacked."PK", '#', 1)) <= 132 AND length(split_part(unpacked."PK", '#', 2)) <= 132

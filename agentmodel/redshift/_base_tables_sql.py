@@ -102,9 +102,9 @@ ITEM: Final = ("PK", "SK", "value", "kind", "present", "loaded_at")
 def newest_versions(parameters: RefreshParameters) -> Rows | CompoundSelect[Any]:
     """Select the newest version of each landed item that changed since the watermark, and whether the item counts.
 
-    An item that DynamoDB's TTL deleted still counts; one that a person deleted does not. TTL never deletes an item before
-    its ``ExpiresAt``. Of one that went later, the marks of deletions tell, which land like items; a mark that lands after
-    its item was read is a change of that item.
+    An item that DynamoDB's TTL deleted still counts; one that a person deleted does not. TTL never deletes an item
+    before its ``ExpiresAt``. Of one that went later, the marks of deletions tell, which land like items; a mark that
+    lands after its item was read is a change of that item.
     """
     row = parameters.landed.alias("landed")
     if not parameters.history:
@@ -179,8 +179,9 @@ def _asked_for_late(landed: Table, since: ColumnElement[datetime]) -> Subquery:
 def is_deletion_mark(row: FromClause) -> ColumnElement[bool]:
     """Return whether a landed row is the mark of a deletion; see `agentmodel.dynamo._deletion_marks`."""
     prefix = keys.DELETED.prefix()
-    # as a range, by which engines pass over blocks of other rows
-    return and_(constant_text(prefix) <= row.c.PK, constant_text(prefix[:-1] + chr(ord(prefix[-1]) + 1)) > row.c.PK)
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    within: ColumnElement[bool] = row.c.PK.between(constant_text(prefix), constant_text(after))
+    return within  # a range, by which engines pass over blocks of other rows
 
 
 def deletion_mark(row: FromClause) -> ColumnElement[str]:

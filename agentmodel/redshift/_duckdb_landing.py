@@ -2,9 +2,9 @@
 
 A landed row is what zero-ETL with history mode makes: the two keys, the item, and when its version was made and
 deleted. Only the newest version of each key is kept. An item that is missing from a complete landing was deleted. If it
-had expired, DynamoDB's TTL deleted it, and it stays for the statistics. Otherwise a person did, and only its key and kind
-stay. If a feed says who deleted an item, that decides. Whatever it says, an item with a mark of its deletion was deleted
-by a person.
+had expired, DynamoDB's TTL deleted it, and it stays for the statistics. Otherwise a person did, and only its key and
+kind stay. If a feed says who deleted an item, that decides. Whatever it says, an item with a mark of its deletion was
+deleted by a person.
 
 Items come in batches (`add_to_inbox`) and stay in an inbox until they are compared with what landed before
 (`apply_inbox`): one comparison however many batches there are.
