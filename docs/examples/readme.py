@@ -1,6 +1,6 @@
 from agentmodel import AgentModel
 
-with AgentModel.local() as model:  # real engines on this machine, nothing to configure
+with AgentModel.local() as model:  # real engines on this machine
 
     @model.tool(agent="finder")
     def locate(place: str) -> str:
@@ -10,13 +10,14 @@ with AgentModel.local() as model:  # real engines on this machine, nothing to co
     def search(near: str) -> str:
         return "Cafe Onda"
 
-    def agent(request: str, place: str) -> None:  # yours; a language model would choose the tools
+    def agent(request: str, place: str) -> None:
         plan = model.suggest("USRmina", request=request)
         print(plan.as_prompt(), end="\n\n")  # for the model's prompt
         with model.session("USRmina", request, plan=plan) as session:
-            search(locate(place))
+            search(locate(place))  # a language model would choose
             session.succeed()
-        for call in model.repository.session_history("USRmina", session.session_id).executions:
+        history = model.repository.session_history("USRmina", session.session_id)
+        for call in history.executions:
             print("recorded:", call.tool_name, call.values, "→", call.result)
 
     agent("find a quiet café near the stadium", "stadium")
