@@ -384,8 +384,10 @@ class AgentModel:
         return JournalFeed(self.warehouse.add_to_inbox, self.table)
 
     def _learn_in_background(self, recorded: Sequence[HistoryEntity]) -> None:
-        """Queue what was recorded for the health of tools and the log of suggestions."""
+        """Queue what was recorded for the health of tools, the response cache and the log of suggestions."""
         self._background.put(self.health.learn, self.health.calls_in(recorded))
+        if self._valkey is not None:
+            self._background.put(self.response_cache.learn, self.response_cache.writes_in(recorded))
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
 
     def _check_in_background(self, written: Sequence[Item]) -> None:
