@@ -868,7 +868,10 @@ class AgentModel:
         from agentmodel.suggest.evaluate import evaluate, runs_from_warehouse
 
         runs = runs_from_warehouse(warehouse)
-        return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days)
+        domains = self.repository.domains()
+        tools = (tool for domain in domains for tool in self.repository.domain_tools(domain.domain_id))
+        reads = {tool.name for tool in tools if tool.read_only}
+        return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days, read_only=reads)
 
     def savings(self) -> list[SavingsRow]:
         """Return what cached results saved in each category, measured on the recorded runs of the last refresh.

@@ -44,18 +44,19 @@ class Shop:
 
     def record(self, tool_id: str = WRITE, values: dict[str, str] = W1, *, fail: bool = False) -> None:
         """Make a call and record it."""
-        with self.model.session("USR001") as session, session.process("write") as process:
-            with process.call(AGENT, tool_id, values=values) as call:
-                call.result = "ok"
-                if fail:
-                    call.mark("error")
+        with (
+            self.model.session("USR001") as session,
+            session.process("write") as process,
+            process.call(AGENT, tool_id, values=values) as call,
+        ):
+            call.result = "ok"
+            if fail:
+                call.mark("error")
 
     def before(self, tool_id: str = WRITE, *, review: Any = "never", **more: Any) -> Any:
         """Ask a guard about a call; nothing of it is recorded."""
         guard = self.model.guard(review=review)
-        return guard.before(
-            agent_id=AGENT, tool_id=tool_id, arguments=W1, user_id="USR001", session_id="SESS1", **more
-        )
+        return guard.before(agent_id=AGENT, tool_id=tool_id, arguments=W1, user_id="USR001", session_id="SESS1", **more)
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ def test_more_writes_than_are_kept(shop: Shop) -> None:
     shop.record()
     shop.get()
     assert shop.model.valkey is not None
-    (name,) = [each for each in shop.model.valkey.scan("*answers-writes*")]
+    (name,) = list(shop.model.valkey.scan("*answers-writes*"))
     fields = ("tool", "DMN001:get_help", "values", "", "ended", "ok")
     shop.model.valkey.execute_many([("XADD", name, "MAXLEN", _MOST_MARKS, "*", *fields)] * _MOST_MARKS)
     shop.state = "cancelled"

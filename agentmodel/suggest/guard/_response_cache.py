@@ -3,9 +3,9 @@
 A cached result is valid for exactly the same arguments (as JSON), the same versions of agent and tool, and the same
 user. Only tools that are marked read-only (``ReadOnlyYN``) are cached. Every call of another tool outdates the results
 of its user, but for those that it is known to leave as they are (`_write_effects`). When a tool begins to fail, all its
-cached results are dropped. The anonymous user is many people, so its calls are answered from the cache only where the tool's
-results are everybody's. Results are kept in Valkey alone, for a limited time; without Valkey every call is made. A
-result in which something would be redacted is not cached.
+cached results are dropped. The anonymous user is many people, so its calls are answered from the cache only where the
+tool's results are everybody's. Results are kept in Valkey alone, for a limited time; without Valkey every call is made.
+A result in which something would be redacted is not cached.
 """
 
 from __future__ import annotations
@@ -228,7 +228,9 @@ class ResponseCache:
             if user_id in self._unmarked:
                 self._mark(valkey, {user_id: [_ANY_WRITE]})
             marks_of = ("XRANGE", self._marks_name(valkey, user_id), "-", "+")
-            epoch, stream, *stored = valkey.execute_many([("GET", prefix), marks_of, *(("GET", each) for each in names)])
+            epoch, stream, *stored = valkey.execute_many(
+                [("GET", prefix), marks_of, *(("GET", each) for each in names)]
+            )
             now = "0" if epoch is None else epoch.decode(errors="replace")
             marks = _Marks.of(stream)
             values = values_of(arguments)
@@ -267,7 +269,11 @@ class ResponseCache:
             return False
         try:
             erasing = erasing_key(self._valkey.settings.valkey_prefix, looked.whose)
-            commands = [("SET", looked.name, text, "EX", self._seconds), ("EXISTS", erasing), *_counting(looked, result)]
+            commands = [
+                ("SET", looked.name, text, "EX", self._seconds),
+                ("EXISTS", erasing),
+                *_counting(looked, result),
+            ]
             if not self._valkey.execute_many(commands)[1]:
                 return True
             self._valkey.delete([looked.name])  # its user is being erased

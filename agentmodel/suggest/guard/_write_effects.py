@@ -1,8 +1,8 @@
 """Which calls outdate a cached result: any call of a tool that writes, unless experience says that it does not.
 
 A call of a tool that is not marked read-only leaves marks of its user: that it began, and how it ended. A cached result
-is given again if no mark is newer than it, or if each newer one is of a kind of call that is known to leave this read as
-it is. A kind is the tool of the call and whether it shares a value (an order number, say) with the arguments of the
+is given again if no mark is newer than it, or if each newer one is of a kind of call that is known to leave this read
+as it is. A kind is the tool of the call and whether it shares a value (an order number, say) with the arguments of the
 read. A kind is known to be harmless when it stood between two equal reads at least `_SEEN` times and the result never
 changed because of it.
 
