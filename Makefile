@@ -92,6 +92,7 @@ types: install
 
 docs: install
 	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict --config-file mkdocs.ko.yml
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -149,7 +149,8 @@ def test_every_public_name_is_shown(module: str, shown: set[str]) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     """A page that the navigation lacks breaks the strict build, which is slower to say so."""
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = [page.relative_to(ROOT / "docs").as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
+    every = [page.relative_to(ROOT / "docs").as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
+    pages = [page for page in every if not page.startswith("ko/")]  # these have mkdocs.ko.yml
 
     assert pages
     assert [] == [page for page in pages if f": {page}\n" not in navigation]
