@@ -17,8 +17,7 @@ ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "drain": {
         "table": (
-            "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:PutItem",
-            "dynamodb:Query", "dynamodb:UpdateItem",
+            "dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query",
         ),
     },
     "learn": {
@@ -33,7 +32,7 @@ ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
     },
     "sweep": {
-        "table": ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"),
+        "table": ("dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"),
         "index": ("dynamodb:Query",),
     },
     "watch": {},
