@@ -355,7 +355,8 @@ def check_files(folder: Path, differing: list[str], out: Output, *, command: str
     if differing:
         out.note(
             f"error: files in {folder} that are missing, out of date or no longer needed ({len(differing)}): "
-            f"{', '.join(differing)}; run `agentmodel {command} --to {folder}` and delete those that are no longer needed"
+            f"{', '.join(differing)}; run `agentmodel {command} --to {folder}` and delete those that are no longer "
+            "needed"
         )
         raise typer.Exit(1)
 

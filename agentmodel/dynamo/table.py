@@ -59,6 +59,7 @@ _GET_KEYS = 100  # DynamoDB's limit of keys in one BatchGetItem
 
 _KEYS = (("PK", "SK"), ("GSI1_PK", "GSI1_SK"))
 
+
 def _schema(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 

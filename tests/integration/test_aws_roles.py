@@ -11,7 +11,7 @@ from agentmodel import Agent, AgentModel, Settings
 from agentmodel.aws import handlers
 from agentmodel.aws._roles import ACTIONS
 from agentmodel.aws.template import template
-from tests.integration.aws_calls import recorded
+from tests.integration.aws_calls import allowed, recorded
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
 from tests.integration.test_aws_handlers import put_into_environment
 
@@ -41,11 +41,6 @@ ONLY_HERE = {
     # DuckDB's feed reads the table; Redshift gets the items by zero-ETL
     "learn": {("table", "dynamodb:DescribeTable"), ("table", "dynamodb:Scan")},
 }
-
-
-def allowed(part: str) -> set[tuple[str, str]]:
-    """What the role of a part allows."""
-    return {(kind, action) for kind, actions in ACTIONS[part].items() for action in actions}
 
 
 def settled(settings: Settings, does: Callable[[AgentModel], object], **more: object) -> None:
@@ -101,9 +96,12 @@ def verdict_killed(model: AgentModel) -> None:
 
 def call_once(model: AgentModel) -> None:
     """Record a call in a session whose id is the application's own, with the first number it finds free."""
-    with model.session("USR002", "where?", session_id="SESS1") as session, session.process("look") as process:
-        with process.call("AGT001", "TL001") as call:
-            call.result = "there"
+    with (
+        model.session("USR002", "where?", session_id="SESS1") as session,
+        session.process("look") as process,
+        process.call("AGT001", "TL001") as call,
+    ):
+        call.result = "there"
 
 
 @pytest.fixture
@@ -159,7 +157,10 @@ def test_the_policies_of_the_template_are_those() -> None:
         if part is None:
             continue
         properties = resource["Properties"]
-        documents = [properties.get("PolicyDocument"), *[one["PolicyDocument"] for one in properties.get("Policies", ())]]
+        documents = [
+            properties.get("PolicyDocument"),
+            *[one["PolicyDocument"] for one in properties.get("Policies", ())],
+        ]
         actions = {action for one in documents if one for each in one["Statement"] for action in each["Action"]}
         assert not [action for action in actions if "*" in action]
         found.setdefault(part, set()).update(action for action in actions if not action.startswith(platform))
