@@ -32,7 +32,7 @@ from agentmodel._deadline import seconds_left
 from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
-from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session
+from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings
@@ -529,23 +529,43 @@ class AgentModel:
     # Suggest
 
     def suggest(
-        self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        category: str | None = None,
+        request: str | None = None,
+        domain_id: str | None = None,
+        session_id: str | None = None,
     ) -> Plan:
         """Return a plan for a user's request: which agent, which steps, which tools to avoid, and why.
 
-        Give a category, a request or a domain, or several of them.
+        Give a category, a request or a domain, or several of them. Give the plan to the session that it is for, also
+        one that is withheld (see `impact`): ``model.session(..., plan=plan)``. In the block of a session of this user
+        it is the plan of that session, if that has none yet.
 
         Args:
             user_id: Who asks.
             category: The kind of request.
             request: What is asked, in the user's words.
             domain_id: The domain to choose an agent of; when not given, the only one, or the one that `route` finds.
+            session_id: The session that the plan is for, if it has begun elsewhere: all plans of a session are given,
+                or all are withheld.
 
         Raises:
             ValidationError: None of them is given, or an id is not valid.
             NotFound: The domain does not exist.
         """
-        return self.planner.suggest(user_id, category=category, request=request, domain_id=domain_id)
+        session = None
+        block = running() if session_id is None else None
+        if block is not None and block[0].user_id == user_id:
+            session = block[0].entity
+            session_id = session.session_id
+        plan = self.planner.suggest(
+            user_id, category=category, request=request, domain_id=domain_id, session_id=session_id
+        )
+        if session is not None and session.suggestion_id is None:
+            session.suggestion_id = plan.suggestion_id
+        return plan
 
     def next_tools(
         self,
@@ -611,6 +631,7 @@ class AgentModel:
             routing=self._routing,
             route_by_descriptions=self.settings.route_by_descriptions,
             ranking=self.settings.ranking,
+            holdout=self.settings.holdout,
         )
         self._resources.callback(planner.close)
         return planner

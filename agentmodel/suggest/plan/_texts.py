@@ -26,7 +26,7 @@ ReasonCode = Literal[
     "no_request_yet", "highest_agent",
     "untried_agent", "random_agent", "next_agent", "no_agent", "low_chance", "step_fails", "needs_approval",
     "often_fails", "fails_everywhere", "failing_now", "failing_for_user", "failing",
-    "more_steps", "more_alternatives", "more_avoid",
+    "more_steps", "more_alternatives", "more_avoid", "held_out", "plans_stopped",
 ]  # fmt: skip
 """What a reason says."""
 
@@ -134,6 +134,8 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "more_steps": "{left} more steps are not shown here: call recommend_process again with first_step={next}.",
         "more_alternatives": "{left} more alternatives are not shown here.",
         "more_avoid": "{left} more tools to avoid are not shown here: tool_health lists the tools that are failing.",
+        "held_out": "The plan is withheld, to measure what plans change: {share} % of plans are.",
+        "plans_stopped": "No plans are given in {domain}, because fewer requests succeeded with one than without",
     },
     "ko": {
         "routed": "분야가 지정되지 않았습니다. 이 요청이 속하는 분야: {domain}(가능성 {likelihood} %).",
@@ -169,6 +171,8 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "failing_now": "지금 실패하고 있음: 최근 호출 {calls}회 중 {failures}회 실패",
         "failing_for_user": "이 사용자에게 지금 실패하고 있음: 최근 호출 {calls}회 중 {failures}회 실패",
         "failing": "지금 실패하고 있음",
+        "held_out": "계획의 효과를 측정하기 위해 이 계획은 제공하지 않습니다(전체 계획의 {share} %).",
+        "plans_stopped": "계획을 제공했을 때 성공한 요청이 더 적어 계획을 제공하지 않는 분야: {domain}",
         "more_steps": "여기에 없는 단계가 {left}개 더 있습니다. "
         "`first_step`={next} 값으로 `recommend_process` 도구를 다시 호출하십시오.",
         "more_alternatives": "여기에 없는 대안이 {left}개 더 있습니다.",
@@ -186,6 +190,7 @@ _TIMES: Mapping[Language, Mapping[ReasonCode, str]] = {
         "failing_now": ", since {at}",
         "failing_for_user": ", since {at}",
         "failing": " since {at}",
+        "plans_stopped": ", since {at}",
     },
     "ko": {
         "often_fails": ", 마지막 실패 {at}",
@@ -193,6 +198,7 @@ _TIMES: Mapping[Language, Mapping[ReasonCode, str]] = {
         "failing_now": ", {at}부터",
         "failing_for_user": ", {at}부터",
         "failing": ", {at}부터",
+        "plans_stopped": ", {at}부터",
     },
 }
 
