@@ -32,11 +32,13 @@ from agentmodel._deadline import seconds_left
 from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
+from agentmodel.access.pagination import every
 from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.models import Domain
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import (
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from agentmodel.privacy import Redactor
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
     from agentmodel.redshift.warehouse import Refreshed, Warehouse
-    from agentmodel.suggest.evaluate import Evaluation, SavingsRow
+    from agentmodel.suggest.evaluate import Evaluation, Impact, SavingsRow
     from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache, ReviewRule
     from agentmodel.suggest.health import HealthMonitor
     from agentmodel.suggest.plan import (
@@ -371,7 +373,9 @@ class AgentModel:
         def observe(written: Sequence[Item], stale: Sequence[Item]) -> None:
             if feed is not None:
                 feed(written, stale)
-            self.suggestions.learn_drained([*written, *stale])
+            ended = self.suggestions.learn_drained([*written, *stale])
+            if feed is not None:  # suggestions go around the journal
+                feed((), ended)
 
         return observe
 
@@ -502,6 +506,8 @@ class AgentModel:
     ) -> Published:
         """Write the scores and best processes of the last refresh back into table and Valkey.
 
+        In a domain in which plans do harm (see `impact`), none are given from now on, with a warning.
+
         Args:
             as_of: The day that recency is counted to; today (UTC) when not given.
             progress: Called with what is done, how much of it, and of how much.
@@ -523,8 +529,14 @@ class AgentModel:
         published = publisher.publish(
             self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress, before_writing=lease
         )
+        published.stopped = len(self._stop_harmful_plans())
         self.planner.load()
         return published
+
+    def _stop_harmful_plans(self) -> list[str]:
+        from agentmodel.suggest.evaluate import stop_harmful
+
+        return stop_harmful(self.impact(), self.repository, now=datetime.now(UTC))
 
     # Suggest
 
@@ -582,7 +594,7 @@ class AgentModel:
                 prompt = model.next_tools(session).as_prompt()  # one line for the model's context
 
         `Planner.next_tools` says what they are predicted from; it takes a list of tools, too. `agentmodel evaluate`
-        shows how often the next tool was among them.
+        shows how often the next tool was among them. In a session whose plan is withheld (see `impact`), they are too.
 
         Args:
             session: The session, or its id.
@@ -610,7 +622,7 @@ class AgentModel:
         if agent is None:
             raise ValidationError("agent_id", agent_id, "must be given while no call of the session was recorded")
         done = {(call.process_id, call.tool_id): call.tool_name for call in calls if call.agent_id == agent}
-        return self.planner.next_tools(
+        found = self.planner.next_tools(
             entity.user_id,
             agent_id=agent,
             done=list(done.values()),
@@ -618,6 +630,8 @@ class AgentModel:
             request=entity.request,
             limit=limit,
         )
+        withheld = self.settings.holdout and entity.suggestion_id is not None and self.suggestions.was_withheld(entity)
+        return found.model_copy(update={"tools": (), "withheld": True}) if withheld else found
 
     @cached_property
     def planner(self) -> Planner:
@@ -888,6 +902,42 @@ class AgentModel:
 
         runs = runs_from_warehouse(warehouse)
         return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days)
+
+    def impact(self) -> Impact:
+        """Measure what plans change: success, calls, tokens and time of sessions with a plan and without.
+
+        ``AGENTMODEL_HOLDOUT`` is the share of plans that are made and recorded, but withheld at random. Sessions are
+        compared within domain, category and share, as of the last refresh; a session counts once its outcome is known.
+        The intervals hold at every look: at most 5 of 100 installations in which plans change nothing would ever see a
+        difference. A publish stops plans in a domain in which they do harm; `resume_plans` lets them be given again.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+            TableUnavailable: The table does not answer.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.redshift.reports import plan_sums
+        from agentmodel.suggest.evaluate import impact
+
+        return impact(plan_sums(warehouse), every(self.repository.domains), share=self.settings.holdout)
+
+    def resume_plans(self, domain_id: str) -> None:
+        """Let plans be given again in a domain in which they were stopped; `impact` counts later sessions only.
+
+        Args:
+            domain_id: The domain.
+
+        Raises:
+            NotFound: The domain does not exist.
+            ValidationError: Plans were not stopped in it.
+        """
+        domain = self.repository.domain(domain_id)
+        if domain is None:
+            raise NotFound("domain", domain_id)
+        if domain.plans_stopped_at is None:
+            raise ValidationError("domain_id", domain_id, "must be a domain in which plans were stopped")
+        now = datetime.now(UTC)
+        self.repository.update(domain.key, Domain.plans_stopped_at.to(None), Domain.plans_resumed_at.to(now))
 
     def savings(self) -> list[SavingsRow]:
         """Return what cached results saved in each category, measured on the recorded runs of the last refresh.

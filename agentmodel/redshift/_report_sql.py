@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, and_, case, func, literal_column
+from sqlalchemy import BigInteger, ColumnElement, Date, Double, and_, case, cast, extract, func, literal_column
 
 from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
-from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, total
-from agentmodel.redshift._requests_sql import first_prompts, request_of
+from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, time_of, total
+from agentmodel.redshift._requests_sql import first_prompts, request_of, typed_category
 from agentmodel.redshift._scores_sql import agent_scores
 from agentmodel.redshift.models import newest_days, rows_of
 
 __all__ = [
-    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "patterns", "requests",
+    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "impact", "patterns", "requests",
     "steps", "tokens", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
@@ -234,6 +234,76 @@ def domain_requests() -> Rows:
     )
     rows = rows_of(asked.c.domain_id, asked.c.user_id, func.left(asked.c.request, constant(REQUEST_CHARACTERS)))
     return rows.where(asked.c.age <= constant(DOMAIN_SESSIONS)).order_by(asked.c.domain_id, asked.c.age)
+
+
+def impact() -> Rows:
+    """Count the sessions whose plan was given or withheld at random: the sums that their difference is computed from.
+
+    A row is a domain, a category, the share that was withheld, since when plans are given, and whether they were. A
+    session counts once, by its first plan, when its outcome is known: as reviewed, else as recorded, else that of its
+    executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and of its
+    square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
+    """
+    g, s, e, h = m.SuggestionRow, m.UserSessionRow, m.AgentExecution, m.UserToolMappingHist
+    first = func.row_number().over(partition_by=[g.user_id, g.session_id], order_by=g.key).label("place")
+    asked = rows_of(g.user_id, g.session_id, g.domain_id, g.share, g.since, g.withheld, first)
+    asked = asked.where(g.session_id.is_not(None), g.domain_id.is_not(None), g.share > 0).subquery("asked")
+    own = (asked.c.user_id, asked.c.session_id)
+    run = (
+        rows_of(
+            e.user_id,
+            e.session_id,
+            func.min(e.category).label("category"),
+            func.min(e.succeeded).label("ok"),
+            total(e.calls).label("calls"),
+        )
+        .group_by(e.user_id, e.session_id)
+        .subquery("run")
+    )
+    tokens = (
+        rows_of(
+            h.user_id,
+            h.session_id,
+            total(func.coalesce(h.input_tokens, constant(0)) + func.coalesce(h.output_tokens, constant(0))).label("n"),
+        )
+        .where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None))
+        .group_by(h.user_id, h.session_id)
+        .subquery("tokens")
+    )
+    began, ended = (cast(extract("epoch", time_of(time)), BigInteger) for time in (s.started, s.ended))
+    success = history.outcome(s, run.c.ok)
+    costs = {
+        "calls": func.coalesce(run.c.calls, constant(0)),
+        "tokens": tokens.c.n,
+        "seconds": case((ended >= began, ended - began)),
+    }
+    session = (
+        rows_of(
+            asked.c.domain_id,
+            func.coalesce(run.c.category, typed_category(s), EMPTY).label("category"),
+            asked.c.share,
+            func.coalesce(asked.c.since, EMPTY).label("since"),
+            asked.c.withheld,
+            func.coalesce(s.started, EMPTY).label("started"),
+            success.label("success"),
+            *(cast(cost, Double).label(name) for name, cost in costs.items()),
+        )
+        .join(s, and_(s.user_id == own[0], s.session_id == own[1]))
+        .outerjoin(run, and_(run.c.user_id == own[0], run.c.session_id == own[1]))
+        .outerjoin(tokens, and_(tokens.c.user_id == own[0], tokens.c.session_id == own[1]))
+        .where(asked.c.place == constant(1), success.is_not(None))
+        .subquery("session")
+    )
+    logs = (cast(func.ln(1 + session.c[name]), Double).label(f"{name}_log") for name in costs)
+    c = rows_of(*session.c, *logs).subquery("c").c
+    key = [c[name] for name in ("domain_id", "category", "share", "since", "withheld")]
+    sums: list[ColumnElement[Any]] = []
+    for name in costs:
+        cost, log = c[name], c[f"{name}_log"]
+        parts = (func.sum(each, type_=Double()) for each in (cost, log, log * log))
+        sums += [func.count(cost), *(func.coalesce(part, constant(0), type_=Double()) for part in parts)]
+    counts = func.min(c.started), func.count(), total(c.success)
+    return rows_of(*key, *counts, *sums).group_by(*key).order_by(*key)
 
 
 def executions_per_day() -> Rows:

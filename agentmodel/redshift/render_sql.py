@@ -213,6 +213,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
         "38_report_tokens.sql": queries.tokens(),
+        "39_report_impact.sql": queries.impact(),
     }
     descriptions = {
         "31_report_agent_ranking.sql": "List agents by score, in each domain, as of the day in refresh_terms.",
@@ -223,6 +224,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": "List the request and the outcome of each session.",
         "37_report_executions_per_day.sql": "List executions per agent and day; without a time the day is 0001-01-01.",
         "38_report_tokens.sql": "List tokens per agent and tool.",
+        "39_report_impact.sql": "Count sessions whose plan was given or withheld at random, and sum up their costs.",
     }
     return {name: _file(descriptions[name], [_text(rows, dialect)]) for name, rows in reports.items()}
 

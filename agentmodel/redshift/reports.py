@@ -21,9 +21,10 @@ from agentmodel.redshift import score
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
-    "AgentScore", "DayExecutions", "PatternStep", "RecommendedPattern", "SessionRequest", "ToolErrors", "ToolFailures",
-    "ToolTokens", "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "recommended_patterns",
-    "session_requests", "tokens_per_tool", "tool_errors", "tool_failures",
+    "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SessionRequest",
+    "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests", "example_requests",
+    "executions_per_day", "plan_sums", "recommended_patterns", "session_requests", "tokens_per_tool",
+    "tool_errors", "tool_failures",
 ]  # fmt: skip
 
 _EXAMPLES = 5  # of a category, by which similar requests find its mapping
@@ -241,6 +242,54 @@ class ToolTokens:
     output_tokens: int
 
 
+@dataclass(frozen=True)
+class CostSums:
+    """What sessions cost.
+
+    Attributes:
+        sessions: Sessions whose cost is known.
+        total: The sum of their costs.
+        logs: The sum of ``ln(1 + cost)``.
+        squares: The sum of the squares of ``ln(1 + cost)``.
+    """
+
+    sessions: int
+    total: float
+    logs: float
+    squares: float
+
+
+@dataclass(frozen=True)
+class PlanSums:
+    """Sessions of a domain and category whose plan was given, or withheld, at random; only those with an outcome.
+
+    Attributes:
+        domain_id: Id of the domain of the plans.
+        category: Category of the sessions; '' where they have none.
+        share: The share of plans that was withheld when these were made.
+        since: Time (20 digits) from which a person let plans be given again; '' where nobody had to.
+        withheld: Whether their plan was withheld.
+        first: When the first of them began, 14 to 20 digits.
+        sessions: How many.
+        successes: Those that succeeded.
+        calls: The calls that were made.
+        tokens: The recorded tokens.
+        seconds: The time from beginning to end.
+    """
+
+    domain_id: str
+    category: str
+    share: float
+    since: str
+    withheld: bool
+    first: str
+    sessions: int
+    successes: int
+    calls: CostSums
+    tokens: CostSums
+    seconds: CostSums
+
+
 def agent_ranking(
     warehouse: Warehouse,
     *,
@@ -348,6 +397,15 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
         The domain, the user and the request of each.
     """
     return [(domain_id, user_id, request) for domain_id, user_id, request in warehouse.read(queries.domain_requests())]
+
+
+def plan_sums(warehouse: Warehouse) -> list[PlanSums]:
+    """Return what sessions whose plan was given or withheld at random came to, by domain, category and share."""
+    found = []
+    for row in warehouse.read(queries.impact()):
+        key, withheld, counts, costs = row[:4], row[4], row[5:8], row[8:]
+        found.append(PlanSums(*key, withheld == "Y", *counts, *(CostSums(*costs[at : at + 4]) for at in (0, 4, 8))))
+    return found
 
 
 def _split(text: str) -> tuple[str, ...]:

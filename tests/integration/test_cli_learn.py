@@ -226,3 +226,20 @@ def test_a_language_that_is_none_is_refused_before_anything_is_suggested(model: 
     """A wrong language is named with those that are known, and no suggestion is kept."""
     assert "one of en, ko" in cli("suggest", "USR001", "--domain", "DMN001", "--prompt", "fr", code=2)
     assert [] == model.suggestions.of_user("USR001")
+
+
+def test_what_plans_change_is_shown(model: AgentModel, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table, the sentence and the same as data; only a domain whose plans were stopped can be resumed."""
+    history(model)
+    learn(cli)
+    cli("publish")
+    monkeypatch.setenv("AGENTMODEL_HOLDOUT", "0.5")
+    shown = cli.json("suggest", "USR001", "--category", "cafe search")
+    text, found = cli("impact"), cli.json("impact")
+    refused = cli("impact", "--resume", "DMN001", code=1)
+
+    assert shown["source"] in ("own mapping", "withheld")
+    assert "it cannot be said what plans change" in text
+    assert text.strip().endswith(found["sentence"])
+    assert (0.5, ["nothing withheld"]) == (found["share"], [row["verdict"] for row in found["rows"]])
+    assert "must be a domain in which plans were stopped" in refused

@@ -11,7 +11,6 @@ import itertools
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import partial
 from typing import Any
 
 import pydantic

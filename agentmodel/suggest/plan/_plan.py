@@ -221,9 +221,9 @@ class Plan(_Frozen):
             ValidationError: The language is another one.
         """
         check_language(language)
-        if self.source == "withheld":
-            return ""
         words = LINES[language]
+        if self.source == "withheld":
+            return words[self.source]
         lines = [*self._opening(words), *self._confidence_lines(words)]
         if self.steps or self.agent is not None or self.avoid:
             lines.append(words["data"])

@@ -217,9 +217,7 @@ class Planner:
             return ALL_GIVEN, ()
         if domain is not None and domain.plans_stopped_at is not None:
             name = {"domain": one_line(domain.name)}
-            return Assignment(withheld=True), (
-                Reason(code="plans_stopped", values=name, at=domain.plans_stopped_at),
-            )
+            return Assignment(withheld=True), (Reason(code="plans_stopped", values=name, at=domain.plans_stopped_at),)
         if not self._holdout:
             return ALL_GIVEN, ()
         key = plan.suggestion_id if session_id is None else SESSION_ITEMS.build(plan.user_id, session_id)

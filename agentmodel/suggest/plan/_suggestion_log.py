@@ -168,11 +168,25 @@ class SuggestionLog:
                     error,
                 )
 
-    def learn_drained(self, items: Iterable[Item]) -> None:
+    def was_withheld(self, session: UserSession) -> bool:
+        """Return whether the plan of a session was withheld.
+
+        Raises:
+            TableUnavailable: The table does not answer.
+        """
+        if session.suggestion_id is None:
+            return False
+        suggestion = self._table.get(Suggestion.at(session.user_id, session.suggestion_id))
+        return suggestion is not None and suggestion.withheld is True
+
+    def learn_drained(self, items: Iterable[Item]) -> list[Item]:
         """Write the outcomes that `learn` could not write, before their sessions leave the journal.
 
         Args:
             items: What a drain has written.
+
+        Returns:
+            The keys of the suggestions whose sessions have ended.
 
         Raises:
             Unavailable: A store does not answer: the drain keeps the sessions in the journal.
@@ -184,6 +198,7 @@ class SuggestionLog:
             session = ended[suggestion.key]
             if not _has_outcome(suggestion, session):
                 self._write_outcome(session)
+        return [key.item() for key in ended]
 
     def _write_outcome(self, ended: EndedSession) -> None:
         suggestion = self._table.get(Suggestion.at(ended.user_id, ended.suggestion_id), consistent=True)
