@@ -59,8 +59,9 @@ if TYPE_CHECKING:
     from agentmodel.erasure import Erasure, ErasureReport
     from agentmodel.privacy import Redactor
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
+    from agentmodel.redshift.reports import SavingsRow
     from agentmodel.redshift.warehouse import Refreshed, Warehouse
-    from agentmodel.suggest.evaluate import Evaluation, Impact, SavingsRow
+    from agentmodel.suggest.evaluate import Evaluation, Impact
     from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache, ReviewRule
     from agentmodel.suggest.health import HealthMonitor
     from agentmodel.suggest.plan import (
@@ -940,13 +941,13 @@ class AgentModel:
         self.repository.update(domain.key, Domain.plans_stopped_at.to(None), Domain.plans_resumed_at.to(now))
 
     def savings(self) -> list[SavingsRow]:
-        """Return what cached results saved in each category, measured on the recorded runs of the last refresh.
+        """Return what cached results saved in each category: calls, time and tokens, counted, as of the last refresh.
 
         Raises:
             ConfigurationError: There is no warehouse.
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
-        from agentmodel.suggest.evaluate import savings
+        from agentmodel.redshift.reports import savings
 
         return savings(warehouse)
 

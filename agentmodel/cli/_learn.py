@@ -21,8 +21,8 @@ from agentmodel.suggest.health import HealthState
 from agentmodel.suggest.plan import ToolRef
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
-    from agentmodel.redshift.reports import ToolFailures
-    from agentmodel.suggest.evaluate import Effect, Evaluation, Impact, OffPolicyRow, SavingsRow
+    from agentmodel.redshift.reports import SavingsRow, ToolFailures
+    from agentmodel.suggest.evaluate import Effect, Evaluation, Impact, OffPolicyRow
 
 __all__ = ["ToolLine", "add", "show_tools", "tool_rows"]
 
@@ -251,9 +251,10 @@ def _change(effect: Effect, unit: str = " %") -> str | None:
 
 
 def savings(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Show the calls and tokens that cached answers saved.
+    """Show the calls, time and tokens that cached answers saved.
 
-    Compares, for each category, runs with cached answers to runs without, as of the last refresh.
+    Counts, for each category, the calls that were answered from the cache, and the time and tokens of the last equal
+    call that was made before each of them, as of the last refresh.
     """
     with open_model(stack_of(ctx)) as model:
         found = model.savings()
@@ -266,16 +267,14 @@ def savings(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 def _show_savings(out: Output, found: Sequence[SavingsRow]) -> None:
     rows = (
-        (row.category, row.unit, row.hits, row.runs_with, row.runs_without, row.mean_with, row.mean_without, row.saved,
-         None if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}")
+        (row.category, row.hits, row.sessions, f"{row.seconds:,.1f}", row.timed, row.tokens, row.metered)
         for row in found
     )  # fmt: skip
-    columns = ("category", "unit", "cached answers>", "runs with>", "runs without>", "mean with>", "mean without>",
-               "saved per run>", "90 % interval>")  # fmt: skip
+    columns = ("category", "calls not made>", "in sessions>", "seconds>", "timed calls>", "tokens>", "metered calls>")
     none = "No call was answered from the cache yet, as of the last refresh."
-    out.table("Calls and tokens saved by cached answers (runs with and without them)", columns, rows, empty=none)
-    if any(row.saved is None for row in found):
-        out.line("–: too few runs to compare; it takes two runs with cached answers and two without.")
+    out.table("Saved by cached answers", columns, rows, empty=none)
+    if found:
+        out.line("Seconds and tokens are those of the last equal call that was made; a call without one adds none.")
 
 
 # The rows of tools

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Date, Double, and_, case, cast, extract, func, literal_column
+from sqlalchemy import BigInteger, ColumnElement, Date, Double, String, and_, case, cast, extract, func, literal_column
 
 from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import models as m
@@ -18,7 +18,7 @@ from agentmodel.redshift.models import newest_days, rows_of
 
 __all__ = [
     "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "impact", "patterns", "requests",
-    "steps", "tokens", "tool_errors", "tool_failures",
+    "savings", "steps", "tokens", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
 MAX_AGENTS: Final = 100
@@ -304,6 +304,66 @@ def impact() -> Rows:
         sums += [func.count(cost), *(func.coalesce(part, constant(0), type_=Double()) for part in parts)]
     counts = func.min(c.started), func.count(), total(c.success)
     return rows_of(*key, *counts, *sums).group_by(*key).order_by(*key)
+
+
+def savings() -> Rows:
+    """Count by category the calls that the cache answered, and the time and the tokens that this saved.
+
+    An answer saved what the last equal call took that was made and succeeded (same agent, tool and arguments), less
+    what the answer itself took. Where no such call was recorded, only the call counts.
+    """
+    c, s = history.calls(cached=True).subquery("c"), m.UserSessionRow
+    made, zero = c.c.ok == constant(1), constant(0)
+    equal = [c.c.agent_id, c.c.tool_id, func.md5(func.coalesce(c.c["values"], EMPTY))]
+    order = [
+        func.coalesce(c.c.clock, EMPTY), c.c.user_id, c.c.session_id, func.coalesce(c.c.call_number, zero),
+        c.c.process_id, c.c.attempt,
+    ]  # fmt: skip
+    before = func.count(case((made, constant(1)))).over(partition_by=equal, order_by=order, rows=(None, 0))
+    tokens = func.coalesce(c.c.input_tokens, zero) + func.coalesce(c.c.output_tokens, zero)
+    known = func.coalesce(c.c.input_tokens, c.c.output_tokens).is_not(None)
+    turn = rows_of(
+        c.c.user_id, c.c.session_id, c.c.ok, c.c.duration_ms,
+        *(part.label(f"equal{at}") for at, part in enumerate(equal)),
+        before.label("turn"), case((made, c.c.duration_ms)).label("made_ms"), tokens.label("tokens"),
+        case((and_(made, known), tokens)).label("made_tokens"),
+    ).subquery("turn")  # fmt: skip
+    since = [turn.c.equal0, turn.c.equal1, turn.c.equal2, turn.c.turn]
+    milliseconds, last = (func.max(turn.c[name]).over(partition_by=since) for name in ("made_ms", "made_tokens"))
+    call = rows_of(
+        turn.c.user_id, turn.c.session_id, turn.c.ok,
+        func.coalesce(turn.c.duration_ms, zero, type_=Double()).label("ms"), turn.c.tokens, milliseconds.label("made_ms"), last.label("made_tokens"),
+    ).subquery("call")  # fmt: skip
+    category = func.coalesce(s.category, EMPTY)
+    saved_ms = case((call.c.made_ms > call.c.ms, cast(call.c.made_ms - call.c.ms, Double)), else_=cast(zero, Double))
+    saved_tokens = case((call.c.made_tokens > call.c.tokens, call.c.made_tokens - call.c.tokens), else_=zero)
+    saved = rows_of(
+        category.label("category"),
+        call.c.user_id,
+        call.c.session_id,
+        call.c.made_ms,
+        call.c.made_tokens,
+        saved_ms.label("saved_ms"),
+        case((call.c.made_tokens > call.c.tokens, call.c.made_tokens - call.c.tokens), else_=zero).label(
+            "saved_tokens"
+        ),
+    )
+    joined = saved.outerjoin(s, and_(s.user_id == call.c.user_id, s.session_id == call.c.session_id))
+    hit = joined.where(call.c.ok.is_(None)).subquery("hit")
+    sessions = func.count(func.distinct(hit.c.user_id.concat(literal_column("'#'", String())).concat(hit.c.session_id)))
+    return (
+        rows_of(
+            hit.c.category,
+            func.count().label("hits"),
+            sessions.label("sessions"),
+            func.count(hit.c.made_ms).label("timed"),
+            Ratio(func.sum(hit.c.saved_ms, type_=Double()), constant(1000)).label("seconds"),
+            func.count(hit.c.made_tokens).label("metered"),
+            total(hit.c.saved_tokens).label("tokens"),
+        )
+        .group_by(hit.c.category)
+        .order_by(hit.c.category)
+    )
 
 
 def executions_per_day() -> Rows:

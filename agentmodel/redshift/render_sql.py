@@ -214,6 +214,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "37_report_executions_per_day.sql": queries.executions_per_day(),
         "38_report_tokens.sql": queries.tokens(),
         "39_report_impact.sql": queries.impact(),
+        "40_report_savings.sql": queries.savings(),
     }
     descriptions = {
         "31_report_agent_ranking.sql": "List agents by score, in each domain, as of the day in refresh_terms.",
@@ -225,6 +226,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "37_report_executions_per_day.sql": "List executions per agent and day; without a time the day is 0001-01-01.",
         "38_report_tokens.sql": "List tokens per agent and tool.",
         "39_report_impact.sql": "Count sessions whose plan was given or withheld at random, and sum up their costs.",
+        "40_report_savings.sql": "Count the calls, time and tokens that answers from the cache saved.",
     }
     return {name: _file(descriptions[name], [_text(rows, dialect)]) for name, rows in reports.items()}
 

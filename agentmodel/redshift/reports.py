@@ -21,9 +21,9 @@ from agentmodel.redshift import score
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
-    "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SessionRequest",
-    "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests", "example_requests",
-    "executions_per_day", "plan_sums", "recommended_patterns", "session_requests", "tokens_per_tool",
+    "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SavingsRow",
+    "SessionRequest", "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests",
+    "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings", "session_requests", "tokens_per_tool",
     "tool_errors", "tool_failures",
 ]  # fmt: skip
 
@@ -290,6 +290,29 @@ class PlanSums:
     seconds: CostSums
 
 
+@dataclass(frozen=True)
+class SavingsRow:
+    """What answers from the cache saved in a category.
+
+    Attributes:
+        category: The category of the sessions; '' where they have none.
+        hits: Calls that were answered from the cache, and so not made.
+        sessions: The sessions that they belong to.
+        timed: Those of them for which an equal call was timed before.
+        seconds: The time that these took when they were made last, less what the answers took.
+        metered: Those for which tokens of an equal call were recorded before.
+        tokens: These tokens, less those that were recorded with the answers.
+    """
+
+    category: str
+    hits: int
+    sessions: int
+    timed: int
+    seconds: float
+    metered: int
+    tokens: int
+
+
 def agent_ranking(
     warehouse: Warehouse,
     *,
@@ -406,6 +429,16 @@ def plan_sums(warehouse: Warehouse) -> list[PlanSums]:
         key, withheld, counts, costs = row[:4], row[4], row[5:8], row[8:]
         found.append(PlanSums(*key, withheld == "Y", *counts, *(CostSums(*costs[at : at + 4]) for at in (0, 4, 8))))
     return found
+
+
+def savings(warehouse: Warehouse) -> list[SavingsRow]:
+    """Return what answers from the cache saved in each category that has some, by category.
+
+    It is counted, not estimated: an answer saved one call, and the time and tokens of the last equal call that was made
+    and succeeded (same agent, tool and arguments), whoever made it. What a plan saves is measured by
+    `AgentModel.impact`.
+    """
+    return [SavingsRow(*row) for row in warehouse.read(queries.savings())]
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -9,10 +9,9 @@ from agentmodel.suggest.evaluate._impact import Impact, ImpactRow, Verdict, impa
 from agentmodel.suggest.evaluate._off_policy import OffPolicyRow, best_scored, off_policy, prefer, uniform
 from agentmodel.suggest.evaluate._replay import ReplayedRun, runs_from_traces, runs_from_warehouse
 from agentmodel.suggest.evaluate._requests import RequestRow
-from agentmodel.suggest.evaluate._savings import SavingsRow, savings
 
 __all__ = [
     "RANKINGS", "AgentHistory", "Effect", "Evaluation", "Impact", "ImpactRow", "OffPolicyRow", "ReplayedRun",
-    "RequestRow", "SavingsRow", "Verdict", "best_scored", "calibration_error", "evaluate", "impact", "off_policy",
-    "prefer", "runs_from_traces", "runs_from_warehouse", "runs_to_find", "savings", "stop_harmful", "uniform",
+    "RequestRow", "Verdict", "best_scored", "calibration_error", "evaluate", "impact", "off_policy",
+    "prefer", "runs_from_traces", "runs_from_warehouse", "runs_to_find", "stop_harmful", "uniform",
 ]  # fmt: skip
