@@ -1,13 +1,13 @@
 -- Count the calls, time and tokens that answers from the cache saved.
 
-SELECT hit.category, count(*) AS hits, count(distinct(hit.userid || '#' || hit.sessionid)) AS sessions,
+SELECT hit.category, count(*) AS hits, count(DISTINCT (hit.userid || '#' || hit.sessionid)) AS sessions,
     count(hit.made_ms) AS timed,
     (CAST(sum(hit.saved_ms) AS DOUBLE PRECISION) / CAST(1000 AS DOUBLE PRECISION)) AS seconds,
     count(hit.made_tokens) AS metered, CAST(least(greatest(sum(CAST(hit.saved_tokens AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS tokens
 FROM (SELECT coalesce(usersession.category, '') AS category, call.userid AS userid,
-    call.sessionid AS sessionid, call.made_ms AS made_ms, call.made_tokens AS made_tokens, CASE
-    WHEN (call.made_ms > call.ms) THEN CAST(call.made_ms - call.ms AS DOUBLE PRECISION) ELSE CAST(0 AS DOUBLE PRECISION) END AS saved_ms,
+    call.sessionid AS sessionid, call.made_ms AS made_ms, call.made_tokens AS made_tokens, CAST(CASE
+    WHEN (call.made_ms > call.ms) THEN call.made_ms - call.ms ELSE 0 END AS DOUBLE PRECISION) AS saved_ms,
     CASE WHEN (call.made_tokens > call.tokens) THEN call.made_tokens - call.tokens ELSE 0 END AS saved_tokens
 FROM (SELECT turn.userid AS userid, turn.sessionid AS sessionid, turn.ok AS ok, coalesce(turn.durationms,
     0) AS ms, turn.tokens AS tokens, max(turn.made_ms) OVER (PARTITION BY turn.equal0, turn.equal1,

@@ -23,8 +23,8 @@ from agentmodel.redshift.warehouse import Warehouse, day_of
 __all__ = [
     "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SavingsRow",
     "SessionRequest", "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests",
-    "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings", "session_requests", "tokens_per_tool",
-    "tool_errors", "tool_failures",
+    "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings",
+    "session_requests", "tokens_per_tool", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
 _EXAMPLES = 5  # of a category, by which similar requests find its mapping

@@ -225,7 +225,7 @@ def test_what_plans_change_is_shown(model: AgentModel, cli: Cli, monkeypatch: py
     monkeypatch.setenv("AGENTMODEL_HOLDOUT", "0.5")
     shown = cli.json("suggest", "USR001", "--category", "cafe search")
     text, found = cli("impact"), cli.json("impact")
-    refused = cli("impact", "--resume", "DMN001", code=1)
+    refused = cli("impact", "--resume", "DMN001", code=2)
 
     assert shown["source"] in ("own mapping", "withheld")
     assert "it cannot be said what plans change" in text
