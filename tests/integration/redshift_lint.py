@@ -25,7 +25,7 @@ FUNCTIONS = {
 
 CLOCKS = {"getdate", "sysdate", "now", "timeofday", "current_date", "current_time", "current_timestamp",
           "localtime", "localtimestamp", "clock_timestamp", "statement_timestamp"}  # fmt: skip
-NOT_CALLED = {"in", "over", "values", "exists", "group", "and", "or", "not", "on", "using", "as", "then", "when", "else", "key",
+NOT_CALLED = {"in", "distinct", "over", "values", "exists", "group", "and", "or", "not", "on", "using", "as", "then", "when", "else", "key",
               "distkey", "sortkey", "varchar", "decimal", "numeric", "union", "by", "select", "from", "where", "into", "insert",
               "join"}  # fmt: skip
 WHOLE = {exp.DataType.Type.INT, exp.DataType.Type.BIGINT, exp.DataType.Type.SMALLINT}

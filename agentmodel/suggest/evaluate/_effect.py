@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 __all__ = [
     "ALPHA",
@@ -93,13 +93,13 @@ class Terms(NamedTuple):
     n0: int = 0
     s0: float = 0.0
 
-    def plus(self, other: Terms) -> Self:
+    def plus(self, other: Terms) -> Terms:
         """Return the sum of both."""
-        return self._make(map(sum, zip(self, other, strict=True)))
+        return Terms._make(map(sum, zip(self, other, strict=True)))
 
-    def minus(self, other: Terms) -> Self:
+    def minus(self, other: Terms) -> Terms:
         """Return what is left without the other."""
-        return self._make(one - two for one, two in zip(self, other, strict=True))
+        return Terms._make(one - two for one, two in zip(self, other, strict=True))
 
 
 def terms(given: Sums, withheld: Sums, *, binary: bool = True) -> Terms:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agentmodel._background import BackgroundWorker
 from agentmodel._categories import is_derived
@@ -46,6 +46,7 @@ __all__ = ["PlanLog", "Planner"]
 
 _log = logger(__name__)
 
+_MAX_AGENTS = 50  # of a domain, among which the one with the highest upper bound is looked for
 _MAX_SEEN = 10_000  # agents whose tools are remembered
 
 
@@ -71,12 +72,16 @@ class Planner:
         ranking: The number that orders mappings of several users: their score, or the expected success rate.
         review_below: A plan needs a review when the lower bound of its confidence is below this.
         holdout: Share of the plans that are withheld, at least 0 and below 1.
-        explore: Share of the choices among a domain's agents that are made at random, 0 to 1. They show how good the
-            other agents are, and what another policy would have been worth (`agentmodel.suggest.evaluate.off_policy`).
+        explore: How the other agents of a domain get a chance to show how good they are. A number is the share of the
+            choices among the best ones that are made at random, 0 to 1; they also show what another policy would have
+            been worth (`agentmodel.suggest.evaluate.off_policy`). ``upper-bound`` chooses the one that could be the
+            best: whose 90 % interval reaches highest, among the first 50 of the domain. That loses less, and is certain
+            until the next publish, so it says nothing of other policies.
         random_number: Returns random numbers from 0 up to, but not including, 1.
 
     Raises:
-        ValidationError: ``explore`` is not between 0 and 1, or ``holdout`` is not at least 0 and below 1.
+        ValidationError: ``explore`` is neither a number from 0 to 1 nor ``upper-bound``, or ``holdout`` is not at
+            least 0 and below 1.
     """
 
     def __init__(
@@ -91,11 +96,11 @@ class Planner:
         ranking: Ranking = "classic",
         review_below: float = 0.2,
         holdout: float = 0.0,
-        explore: float = 0.0,
+        explore: float | Literal["upper-bound"] = 0.0,
         random_number: Callable[[], float] = random.random,
     ) -> None:
-        if not 0 <= explore <= 1:
-            raise ValidationError("explore", explore, "must be a number from 0 to 1")
+        if explore != "upper-bound" and (isinstance(explore, str) or not 0 <= explore <= 1):
+            raise ValidationError("explore", explore, "must be a number from 0 to 1, or upper-bound")
         if not 0 <= holdout < 1:
             raise ValidationError("holdout", holdout, "must be a number from 0 to below 1")
         self._repository = repository
@@ -395,15 +400,17 @@ class Planner:
 
     def _from_domain(self, asked: Plan, read: Reads) -> tuple[Plan, dict[str, float], float]:
         domain_id, routed = (asked.domain_id, ()) if asked.domain_id is not None else self._found_domain(asked, read)
-        ranked = read(self._repository.top_agents, domain_id, limit=ALTERNATIVES + 1) if domain_id else None
+        most = _MAX_AGENTS if self._explore == "upper-bound" else ALTERNATIVES + 1
+        ranked = read(self._repository.top_agents, domain_id, limit=most) if domain_id else None
         top = () if ranked is None else ranked.items
         if not top:
             why = Reason(code="no_agent_yet" if domain_id is not None else "no_request_yet")
             plan = asked.model_copy(update={"domain_id": domain_id, "reasons": (*routed, why)})
             return self._reviewed(plan, KnownTools({}, {}, {})), {}, 1.0
         best, propensity = self._chosen(top)
-        with self._repository.prefetched(tools_of=[agent.agent_id for agent in top]):
-            tools = self._tools((agent.agent_id for agent in top), read)
+        shown = dict.fromkeys((best.agent_id, *(agent.agent_id for agent in top[: ALTERNATIVES + 1])))
+        with self._repository.prefetched(tools_of=shown):
+            tools = self._tools(shown, read)
         known = self._failing_tools.look(domain_id, tools, set(), user_id=asked.user_id, read=read)
         others = [agent for agent in top if agent is not best]
         plan = asked.model_copy(
@@ -417,15 +424,20 @@ class Planner:
                 "runs": best.executions,
                 "successes": best.successes,
                 "confidence": _agent_confidence(best),
-                "reasons": (*routed, *_agent_reasons(best, top)),
+                "reasons": (*routed, *_agent_reasons(best, top, drawn=propensity < 1)),
             }
         )
         return self._reviewed(plan, known), {agent.agent_id: agent.score for agent in top}, propensity
 
     def _chosen(self, top: Sequence[Agent]) -> tuple[Agent, float]:
-        """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice."""
+        """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice.
+
+        With ``upper-bound`` it is the first of those whose interval reaches highest.
+        """
         if not self._explore or len(top) == 1:
             return top[0], 1.0
+        if isinstance(self._explore, str):
+            return max(top, key=lambda agent: _agent_confidence(agent).high), 1.0
         index = int(self._random_number() * len(top)) if self._random_number() < self._explore else 0
         probability = self._explore / len(top) + (1 - self._explore if index == 0 else 0)
         return top[index], probability
@@ -519,8 +531,8 @@ def _source(agent: Agent, top: Sequence[Agent]) -> PlanSource:
     return "best agent of the domain" if agent is top[0] and agent.executions else "agent of the domain"
 
 
-def _agent_reasons(agent: Agent, top: Sequence[Agent]) -> Iterator[Reason]:
-    code: ReasonCode = "random_agent"
+def _agent_reasons(agent: Agent, top: Sequence[Agent], *, drawn: bool) -> Iterator[Reason]:
+    code: ReasonCode = "random_agent" if drawn else "promising_agent"
     if agent is top[0]:
         code = "highest_agent" if agent.executions else "untried_agent"
     yield _agent_reason(code, agent)
@@ -532,8 +544,10 @@ def _agent_reasons(agent: Agent, top: Sequence[Agent]) -> Iterator[Reason]:
 
 
 def _agent_reason(code: ReasonCode, agent: Agent) -> Reason:
-    score = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
-    return Reason(code=code, values={"agent": one_line(agent.name), **score})
+    number: dict[str, str | int | float] = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
+    if code == "promising_agent":
+        number = {"high": round(100 * _agent_confidence(agent).high)}
+    return Reason(code=code, values={"agent": one_line(agent.name), **number})
 
 
 def _counted(successes: int | None, runs: int) -> Reason:

@@ -24,7 +24,8 @@ ReasonCode = Literal[
     "own_category", "own_kind", "own_similar", "in_category", "category_begins", "others_category", "others_kind",
     "others_similar", "counted", "passed_over", "cached_only", "still_loading", "no_agent_yet",
     "no_request_yet", "highest_agent",
-    "untried_agent", "random_agent", "next_agent", "no_agent", "low_chance", "step_fails", "needs_approval",
+    "untried_agent", "random_agent", "promising_agent", "next_agent", "no_agent", "low_chance", "step_fails",
+    "needs_approval",
     "often_fails", "fails_everywhere", "failing_now", "failing_for_user", "failing",
     "more_steps", "more_alternatives", "more_avoid", "held_out", "plans_stopped",
 ]  # fmt: skip
@@ -121,6 +122,8 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "{agent} has the highest score of the domain ({score}).",
         "untried_agent": "No sequence of steps is known for this; {agent} is an agent of the domain that never ran.",
         "random_agent": "No sequence of steps is known for this; {agent} was drawn at random, to learn how good it is.",
+        "promising_agent": "No sequence of steps is known for this; {agent} could be the best agent: by its runs it "
+        "succeeds in up to {high} % of cases.",
         "next_agent": "The agent with the next score is {agent} ({score}).",
         "no_agent": "No agent is known for requests of this kind.",
         "low_chance": "It may succeed in only {low} % of cases.",
@@ -160,6 +163,8 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "highest_agent": "알려진 단계 순서가 없습니다. 이 분야에서 점수가 가장 높은 에이전트: {agent}({score}점).",
         "untried_agent": "알려진 단계 순서가 없습니다. 이 분야에서 아직 실행되지 않은 에이전트: {agent}.",
         "random_agent": "알려진 단계 순서가 없습니다. 성능을 알아보려고 무작위로 고른 에이전트: {agent}.",
+        "promising_agent": "알려진 단계 순서가 없습니다. 가장 나을 수 있는 에이전트: {agent}"
+        "(실행 기록상 최대 성공률 {high} %).",
         "next_agent": "그다음 점수의 에이전트: {agent}({score}점).",
         "no_agent": "이런 종류의 요청을 맡을 에이전트가 알려져 있지 않습니다.",
         "low_chance": "성공률이 {low} %에 그칠 수 있습니다.",
