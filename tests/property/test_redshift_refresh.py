@@ -28,6 +28,7 @@ from agentmodel.dynamo.models import UserSession
 from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
+from agentmodel.redshift._table_layout import is_view
 from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_histories import START, Change, Feed, corrected, told
 from tests.integration.redshift_oracle import CALL, Item, compared, expected, held
@@ -41,7 +42,7 @@ TRACES, SAMPLE = SHARED / "traces", SHARED / "aws_sample_items.jsonl"
 
 def stored(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the warehouse, its rows sorted; the watermark aside, which says how far the feed was seen."""
-    tables = {name: table for name, table in compared().items() if not table.info.get("view")}
+    tables = {name: table for name, table in compared().items() if not is_view(table)}
     return {name: sorted(map(rounded, warehouse.read(select(table))), key=repr) for name, table in tables.items()}
 
 
