@@ -246,8 +246,8 @@ def impact() -> Rows:
     """
     g, s, e, h = m.SuggestionRow, m.UserSessionRow, m.AgentExecution, m.UserToolMappingHist
     first = func.row_number().over(partition_by=[g.user_id, g.session_id], order_by=g.key).label("place")
-    asked = rows_of(g.user_id, g.session_id, g.domain_id, g.share, g.since, g.withheld, first)
-    asked = asked.where(g.session_id.is_not(None), g.domain_id.is_not(None), g.share > 0).subquery("asked")
+    made = rows_of(g.user_id, g.session_id, g.domain_id, g.share, g.since, g.withheld, first)
+    asked = made.where(g.session_id.is_not(None), g.domain_id.is_not(None), g.share > 0).subquery("asked")
     own = (asked.c.user_id, asked.c.session_id)
     run = (
         rows_of(

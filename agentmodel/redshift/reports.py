@@ -430,9 +430,11 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
 def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
     """Return what sessions whose plan was given or withheld at random came to, by domain, category and share."""
     found = []
-    for row in warehouse.read(queries.impact()):
-        key, withheld, counts, costs = row[:4], row[4], row[5:8], row[8:]
-        found.append(PlanSums(*key, withheld == "Y", *counts, *(CostSums(*costs[at : at + 4]) for at in (0, 4, 8))))
+    for *key, withheld, first, sessions, successes, calls, tokens, seconds in (
+        (*row[:8], row[8:12], row[12:16], row[16:]) for row in warehouse.read(queries.impact())
+    ):
+        costs = (CostSums(*each) for each in (calls, tokens, seconds))
+        found.append(PlanSums(*[*key, withheld == "Y", first, sessions, successes, *costs]))
     return of_report(found, PlanSums)
 
 

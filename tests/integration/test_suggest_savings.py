@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings, ToolExecution
+from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.suggest.guard import ResponseCache
 from agentmodel.suggest.health._cusum import Cusum
@@ -188,7 +189,7 @@ class Made:
     tokens: int | None
 
 
-def ledger(model: AgentModel, plan: list[tuple[str, str, int, int | None, str]]) -> dict[str, tuple[Any, ...]]:
+def ledger(model: AgentModel, plan: list[tuple[str, str, int, int | None, Status]]) -> dict[str, tuple[Any, ...]]:
     """Record calls in order, each with its category, arguments, milliseconds, tokens and status; what they saved."""
     made: dict[str, Made] = {}
     saved: dict[str, list[tuple[str, Made | None, int, int]]] = defaultdict(list)

@@ -167,9 +167,12 @@ def _successes(sums: PlanSums) -> Sums:
 
 
 def _costs(given: CostSums, withheld: CostSums) -> tuple[Sums, Sums, Sums, Sums]:
-    plain = (Sums(each.sessions, each.total) for each in (given, withheld))
-    logs = (Sums(each.sessions, each.logs, each.squares) for each in (given, withheld))
-    return *plain, *logs
+    return (
+        Sums(given.sessions, given.total),
+        Sums(withheld.sessions, withheld.total),
+        Sums(given.sessions, given.logs, given.squares),
+        Sums(withheld.sessions, withheld.logs, withheld.squares),
+    )
 
 
 def _verdict(success: Effect) -> Verdict:

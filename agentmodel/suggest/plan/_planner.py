@@ -99,7 +99,7 @@ class Planner:
         explore: float | Literal["upper-bound"] = 0.0,
         random_number: Callable[[], float] = random.random,
     ) -> None:
-        if explore != "upper-bound" and (isinstance(explore, str) or not 0 <= explore <= 1):
+        if not (explore == "upper-bound" if isinstance(explore, str) else 0 <= explore <= 1):
             raise ValidationError("explore", explore, "must be a number from 0 to 1, or upper-bound")
         if not 0 <= holdout < 1:
             raise ValidationError("holdout", holdout, "must be a number from 0 to below 1")
