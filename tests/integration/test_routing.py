@@ -296,22 +296,21 @@ def test_the_prompt_has_the_domains_as_data(fresh: AgentModel) -> None:
 def test_no_text_of_the_catalogue_changes_the_shape_of_the_prompt(fresh: AgentModel) -> None:
     """Whatever stands in names, descriptions and examples, each domain is three lines of quoted data."""
     texts = [*dict.fromkeys(each.encode(errors="replace").decode() for each in CORPUS)]
-    before = len(fresh.routing_prompt().split("\n"))
-    entities: list[Any] = []
+    before = fresh.routing_prompt().split("\n")
     for number, text in enumerate(texts):
-        ids = {"domain_id": f"DMN{number}", "agent_id": f"AGT{number}"}
-        entities += [
-            Domain(domain_id=f"DMN{number}", name=text[:200], description=text[:9000], examples=[text[:9000]] * 2),
+        ids = {"domain_id": f"DMNx{number}", "agent_id": f"AGTx{number}"}
+        fresh.repository.put(
+            Domain(domain_id=f"DMNx{number}", name=text[:200], description=text[:9000], examples=[text[:9000]] * 2),
             Agent(**ids, name=text[:200]),
             Tool(**ids, tool_id="TL1", name=text[:200]),
-        ]
-    fresh.repository.put(*entities)
+        )
 
     lines = fresh.routing_prompt().split("\n")
 
-    quoted = {shape(line) for line in lines[3:]}
-    assert {"- `…` `…`: `…`", "  tools: `…`", "  examples: `…`, `…`"} == quoted
-    assert before + 3 * len(texts) == len(lines)
+    assert {"- `…` `…`: `…`", "  tools: `…`", "  examples: `…`, `…`"} == {
+        shape(line) for line in lines if line not in before
+    }
+    assert len(before) + 3 * len(texts) == len(lines)
     assert all(map(is_clean, lines))
     assert max(map(len, lines)) < 800
 
