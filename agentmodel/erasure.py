@@ -348,7 +348,7 @@ class Erasure:
         yield Remaining(
             "marks of erasures and deletions",
             "digests (MD5) of the user's id, and of the keys of the user's items that were deleted one by one before",
-            "in the table 90 days after the erasure, and 400 days after a deletion; in Valkey an hour; "
+            "in the table 90 days after the erasure, and 400 days after a deletion; in Valkey a day; "
             "in the warehouse for good, so that what landed before is never read again",
         )
         yield Remaining(

@@ -277,9 +277,7 @@ def test_the_digests_that_remain_are_those_of_the_report(model: AgentModel) -> N
     (marks,) = [left for left in report.remaining if left.where == "marks of erasures and deletions"]
     found = places(model, None, *digests)
     kinds = {item["EntityType"]["S"] for item in model.table.scan() if any(one in str(item) for one in digests)}
-    assert all(
-        part in marks.until for part in ("90 days", "400 days", "in Valkey an hour", "in the warehouse for good")
-    )
+    assert all(part in marks.until for part in ("90 days", "400 days", "in Valkey a day", "in the warehouse for good"))
     assert {"Deleted", "Erased"} == kinds
     assert {"warehouse AgentTable", "warehouse erased_user"} == {one for one in found if one.startswith("warehouse")}
     assert all("erased" in one for one in found if one.startswith("Valkey"))

@@ -298,7 +298,7 @@ def test_no_text_of_the_catalogue_changes_the_shape_of_the_prompt(fresh: AgentMo
     texts = [*dict.fromkeys(each.encode(errors="replace").decode() for each in CORPUS)]
     before = fresh.routing_prompt().split("\n")
     for number, text in enumerate(texts):
-        ids = {"domain_id": f"DMNx{number}", "agent_id": f"AGTx{number}"}
+        ids: Any = {"domain_id": f"DMNx{number}", "agent_id": f"AGTx{number}"}
         fresh.repository.put(
             Domain(domain_id=f"DMNx{number}", name=text[:200], description=text[:9000], examples=[text[:9000]] * 2),
             Agent(**ids, name=text[:200]),
