@@ -32,6 +32,7 @@ from agentmodel._deadline import seconds_left
 from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
@@ -528,6 +529,7 @@ class AgentModel:
 
     # Suggest
 
+    @takes_names
     def suggest(
         self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
     ) -> Plan:
@@ -547,6 +549,7 @@ class AgentModel:
         """
         return self.planner.suggest(user_id, category=category, request=request, domain_id=domain_id)
 
+    @takes_names
     def next_tools(
         self,
         session: SessionRecorder | str,
@@ -578,15 +581,14 @@ class AgentModel:
         if isinstance(session, str):
             if user_id is None:
                 raise ValidationError("user_id", user_id, "must be given with the id of a session")
-            owner = keys.id_of("USR", user_id)
-            entity = self.repository.session(owner, keys.id_of("SESS", session))
+            entity = self.repository.session(user_id, keys.lenient_id_of("SESS", session))
             if entity is None:
                 raise NotFound("session", session)
         else:
             entity = session.entity
         history = self.repository.session_history(entity.user_id, entity.session_id)
         calls = [call for call in history.executions if call.status in (None, "ok", "error", "cache_hit")]
-        agent = keys.id_of("AGT", agent_id) if agent_id is not None else calls[-1].agent_id if calls else None
+        agent = agent_id if agent_id is not None else calls[-1].agent_id if calls else None
         if agent is None:
             raise ValidationError("agent_id", agent_id, "must be given while no call of the session was recorded")
         done = {(call.process_id, call.tool_id): call.tool_name for call in calls if call.agent_id == agent}
@@ -669,6 +671,7 @@ class AgentModel:
 
     # Erase
 
+    @takes_names
     def erase_user(self, user_id: str, *, progress: _Progress = _silent) -> ErasureReport:
         """Erase a person: everything of the user in table, Valkey and warehouse that was recorded until now.
 
@@ -687,9 +690,8 @@ class AgentModel:
             ValidationError: The id is not valid.
             Unavailable: A store does not answer; the erasure is not complete. Call it again once it answers.
         """
-        user = keys.user_id_of("user_id", user_id)
         self.settle()
-        report = self._erasure.erase(user, progress=progress)
+        report = self._erasure.erase(user_id, progress=progress)
         self.planner.load()
         return report
 

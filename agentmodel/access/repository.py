@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 
 from agentmodel import keys
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._redaction import Redaction
 from agentmodel._ttl import CACHE_SECONDS
 from agentmodel.access import patterns
@@ -141,6 +142,7 @@ class Repository:
         query = patterns.DOMAINS.query(narrow=name)
         return self._catalogue_page(Domain, ("domains", name), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def top_agents(self, domain_id: str, limit: int = 10, *, cursor: str | None = None) -> Page[Agent]:
         """Return the agents of a domain, highest score first (access pattern 2)."""
         query = patterns.TOP_AGENTS.query(domain_id)
@@ -150,6 +152,7 @@ class Repository:
                 return ranked
         return self._catalogue_page(Agent, ("top_agents", domain_id), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def agents_by_score(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Agent]:
         """Return the same as `top_agents`, always read from the table; a publish makes the ranking from it."""
         query = patterns.TOP_AGENTS.query(domain_id)
@@ -162,16 +165,19 @@ class Repository:
 
         return _full_page(page, limit, cursor)
 
+    @takes_names
     def domain_tools(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """Return the tools of all agents of a domain, by tool name (access pattern 3)."""
         query = patterns.DOMAIN_TOOLS.query(domain_id)
         return self._catalogue_page(Tool, ("domain_tools", domain_id), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def agent_tools(self, agent_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """Return the tools of an agent, by tool id (access pattern 4)."""
         query = patterns.AGENT_TOOLS.query(agent_id)
         return self._catalogue_page(Tool, ("agent_tools", agent_id), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def sessions(
         self, user_id: str, limit: int = _PAGE, *, newest_first: bool = True, cursor: str | None = None
     ) -> Page[UserSession]:
@@ -180,6 +186,7 @@ class Repository:
         query_id = ("sessions", user_id, newest_first)
         return self._user_page(UserSession, query_id, query, owner=user_id, limit=limit, cursor=cursor)
 
+    @takes_names
     def session_history(
         self,
         user_id: str,
@@ -214,6 +221,7 @@ class Repository:
             complete=complete,
         )
 
+    @takes_names
     def user_mappings(
         self, user_id: str, category: str = "", *, limit: int = _PAGE, cursor: str | None = None
     ) -> Page[UserToolMapping]:
@@ -238,6 +246,7 @@ class Repository:
 
     # What plans are made of
 
+    @takes_names
     def own_mappings(self, user_id: str, category: str) -> list[UserToolMapping]:
         """Return a user's mapping of exactly this category; where there is none, those whose category begins with it.
 
@@ -327,7 +336,7 @@ class Repository:
                 commands += caches.user_cache.item_reads(key.pk, key.pk, key.sk)
             else:
                 names.append(_item_name(key))
-        names += [_page_name("agent_tools", keys.AGENT.build(agent_id)) for agent_id in tools_of]
+        names += [_page_name("agent_tools", Agent.at(agent_id).pk) for agent_id in tools_of]
         names += [] if best is None else [_best_name(*best)]
         with caches.read.prefetched(names, commands):
             yield
@@ -350,14 +359,17 @@ class Repository:
         """Return a user, or None."""
         return self._get(User.at(user_id))
 
+    @takes_names
     def session(self, user_id: str, session_id: str) -> UserSession | None:
         """Return a session, or None. A write is visible to its user at once."""
         return self._get_user_item(UserSession.at(user_id, session_id), user_id)
 
+    @takes_names
     def process(self, user_id: str, session_id: str, process_id: str) -> UserSessionProcess | None:
         """Return a process of a session, or None. A write is visible to its user at once."""
         return self._get_user_item(UserSessionProcess.at(user_id, session_id, process_id), user_id)
 
+    @takes_names
     def execution(
         self, user_id: str, session_id: str, process_id: str, agent_id: str, tool_id: str, *, attempt: int = 1
     ) -> ToolExecution | None:
@@ -366,6 +378,7 @@ class Repository:
             ToolExecution.at(user_id, session_id, process_id, agent_id, tool_id, attempt), user_id
         )
 
+    @takes_names
     def mapping(self, user_id: str, category: str) -> UserToolMapping | None:
         """Return the best known process for exactly this category of a user, or None."""
         return self._get_user_item(UserToolMapping.at(user_id, category), user_id)

@@ -111,7 +111,7 @@ class Agent(Entity, kind="Agent"):
     ``score`` is written by each publish. A score that somebody typed in becomes ``rating``, which breaks ties only.
     """
 
-    agent_id: Attr[str] = identifier("AGT")
+    agent_id: Attr[str] = identifier("AGT", within="domain_id")
     domain_id: Attr[str] = identifier("DMN")
     name: Attr[str] = text("AgentNM")
     score: Attr[float] = rating("Score", default=0.0)
@@ -137,7 +137,7 @@ class Agent(Entity, kind="Agent"):
 class Tool(Entity, kind="Tool"):
     """A tool of an agent; the index orders the tools of a domain by name."""
 
-    agent_id: Attr[str] = identifier("AGT")
+    agent_id: Attr[str] = identifier("AGT", within="domain_id")
     tool_id: Attr[str] = identifier("TL")
     domain_id: Attr[str] = identifier("DMN")
     name: Attr[str] = text("ToolNM")

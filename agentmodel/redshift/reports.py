@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement
 
 from agentmodel._categories import kept_text
+from agentmodel._names import takes_names
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
@@ -241,6 +242,7 @@ class ToolTokens:
     output_tokens: int
 
 
+@takes_names
 def agent_ranking(
     warehouse: Warehouse,
     *,
@@ -271,6 +273,7 @@ def _agent_score(*row: Any) -> AgentScore:
     return AgentScore(*[*counts, *score.evidence(mean, executions, rate=rate), rate, rank])
 
 
+@takes_names
 def recommended_patterns(
     warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
 ) -> list[RecommendedPattern]:
@@ -295,6 +298,7 @@ def recommended_patterns(
     return [RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows]
 
 
+@takes_names
 def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolErrors]:
     """Return the agents that had tool errors, most errors first, as the sample's report does."""
     rows = queries.tool_errors()
@@ -307,6 +311,7 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolE
     return [ToolErrors(*[*row[:5], tuple(sorted(failed[row[0]]))]) for row in warehouse.read(rows)]
 
 
+@takes_names
 def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> list[ToolFailures]:
     """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
     rows = queries.tool_failures()
@@ -315,6 +320,7 @@ def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> list[To
     return [ToolFailures(*row) for row in warehouse.read(rows)]
 
 
+@takes_names
 def session_requests(warehouse: Warehouse, user_id: str | None = None) -> list[SessionRequest]:
     """Return the request and the outcome of each session, by user and session.
 
@@ -354,6 +360,7 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
+@takes_names
 def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> list[DayExecutions]:
     """Return executions and successes per agent and day, undated ones first."""
     rows = queries.executions_per_day()
@@ -366,6 +373,7 @@ def _known_day(day: date) -> date | None:
     return None if day == m.UNDATED else day
 
 
+@takes_names
 def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolTokens]:
     """Return calls and tokens per agent and tool, most tokens first."""
     rows = queries.tokens()

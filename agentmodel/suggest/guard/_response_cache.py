@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentmodel._erasure_marks import erasing_key, user_key
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel.access.recorder import ProcessRecorder
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS
@@ -124,6 +125,7 @@ class ResponseCache:
             self.keep(found, call.result)
         return call.result
 
+    @takes_names
     def look(
         self,
         agent_id: str,
@@ -196,6 +198,7 @@ class ResponseCache:
             return False
         return False
 
+    @takes_names
     def forget(self, agent_id: str, tool_id: str) -> None:
         """Drop all cached results of a tool."""
         if self._valkey is None:
