@@ -66,8 +66,7 @@ _KINDS = {  # what has ids, by their prefix, with the name in an example
 NAMED = ("AGT", "DMN", "TL", "USR")
 """The prefixes of the ids that are made of names, see `id_of`."""
 
-DEFAULT_DOMAIN = "agents"
-"""The domain of agents whose domain is not given."""
+_DEFAULT_DOMAIN = "agents"  # of agents whose domain is not given
 
 
 # Ids
@@ -217,7 +216,7 @@ def _named(prefix: str, name: str, within: tuple[str, ...], field: str | None) -
         return stable_id(prefix, name)
     if not within:
         domain, separator, rest = name.partition("/")
-        within, name = ((domain,), rest) if separator and domain and rest else ((DEFAULT_DOMAIN,), name)
+        within, name = ((domain,), rest) if separator and domain and rest else ((_DEFAULT_DOMAIN,), name)
     domain = within[0]
     if _PLAIN_TOKEN.fullmatch(domain) and domain.startswith("DMN") and len(domain) > 3:
         if "~" not in domain:

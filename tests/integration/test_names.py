@@ -25,6 +25,7 @@ from agentmodel.embedded import Engines
 from agentmodel.exceptions import KeyFormatError, ValidationError
 from agentmodel.integrations._tracking.tracker import Tracker
 from agentmodel.redshift import reports
+from agentmodel.suggest.guard import Go
 
 TODAY = datetime(2025, 6, 14, tzinfo=UTC)
 
@@ -162,6 +163,7 @@ def guarded(model: AgentModel, who: Who) -> Any:
         session_id=SESSION,
         arguments={"q": 1},
     )
+    assert isinstance(decision, Go)
     return decision.lookup
 
 
@@ -330,7 +332,10 @@ class TestTheRule:
         name = "7f9c24e8-3b12-4fef-91e0-56a2d5a5f0a1"
         model.repository.put(User(user_id=name, name="Kim"))
 
-        assert "Kim" == model.repository.user(f"USR{name}").name
+        stored = model.repository.user(f"USR{name}")
+
+        assert stored is not None
+        assert "Kim" == stored.name
 
     def test_an_agent_has_its_name_within_a_domain(self) -> None:
         """Agents of one name in two domains are two; without a domain it is the one that integrations use."""

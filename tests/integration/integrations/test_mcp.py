@@ -787,7 +787,7 @@ def command(*arguments: str) -> list[str]:
     ("arguments", "message"),
     [
         ([], "give --user"),
-        (["--user", "kim"], "('kim') must start with USR"),
+        (["--user", "AGT001"], "('AGT001') must be the id or the name of a user"),
         (["--user", USER, "--role", "king"], "reader, recorder, reviewer, operator, curator"),
         (["--user", USER, "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
         (["--tokens", "none.json"], "--tokens can be used with --transport http only"),
