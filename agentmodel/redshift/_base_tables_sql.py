@@ -175,13 +175,14 @@ def erased_rows(row: FromClause, *, made_at: ColumnElement[Any] | None) -> Colum
     if made_at is None:
         made_at = constant(0)
     elif isinstance(made_at.type, TIMESTAMP):
-        made_at = cast(extract("epoch", made_at), BigInteger) * constant(VERSIONS_PER_SECOND)
+        milliseconds = func.floor(cast(extract("epoch", made_at), Double) * constant(1000))  # a cast would round up
+        made_at = cast(milliseconds, BigInteger) * constant(VERSIONS_PER_MILLISECOND)
     made = func.coalesce(version, made_at, constant(0), type_=BigInteger())
     return exists().where(e.user_key == func.md5(key_part(row.c.PK, 1)), made < e.before)
 
 
-VERSIONS_PER_SECOND: Final = 1000 << 16
-"""Versions of one second; see `agentmodel._clock`."""
+VERSIONS_PER_MILLISECOND: Final = 1 << 16
+"""Versions of one millisecond; see `agentmodel._clock`."""
 
 
 def _item(row: FromClause) -> list[ColumnElement[Any]]:
