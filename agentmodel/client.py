@@ -136,6 +136,8 @@ class AgentModel:
         if settings.valkey_url is not None:
             self._connect_valkey(valkey_credentials)
         self.repository = Repository(self.table, self.writer, caches=self._caches)
+        if self._caches is not None:
+            self.table.on_write = self.repository.invalidate_items
         self.recorder = Recorder(
             settings,
             self.table,

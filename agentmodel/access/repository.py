@@ -7,8 +7,9 @@ methods read the table: the results are the same, only slower.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 
@@ -21,7 +22,7 @@ from agentmodel.access import patterns
 from agentmodel.access._numbered_writer import renumbered
 from agentmodel.access.pagination import Page, UnreadableItem, read_cursor, split_readable, write_cursor
 from agentmodel.config import Ranking
-from agentmodel.dynamo.entity import Change, Entity, Item, ItemKey
+from agentmodel.dynamo.entity import Change, Entity, Item, ItemKey, entity_of
 from agentmodel.dynamo.models import (
     Agent,
     Domain,
@@ -35,7 +36,14 @@ from agentmodel.dynamo.models import (
 )
 from agentmodel.dynamo.table import INDEX, Query, QueryResult, Table
 from agentmodel.dynamo.writer import Writer
-from agentmodel.exceptions import BatchIncomplete, CacheUnavailable, CursorError, TableUnavailable, ValidationError
+from agentmodel.exceptions import (
+    BatchIncomplete,
+    CacheUnavailable,
+    CorruptItem,
+    CursorError,
+    TableUnavailable,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
     from agentmodel.cache.change_log import ChangeLog
@@ -425,8 +433,9 @@ class Repository:
             StaleVersion: A part of an index key was changed since the entity was read.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
         """
+        before = [copy(target)] if isinstance(target, Entity) else []  # of which it may leave the pages
         updated = self._writer.update(target, *changes)
-        self.invalidate([updated])
+        self.invalidate([updated, *before])
         return updated
 
     def delete(self, entity: Entity) -> None:
@@ -441,21 +450,38 @@ class Repository:
             entities: The entities that were written or deleted.
             rankings: Whether to drop the rankings of the agents' domains too; False when the caller replaces them.
         """
+        written = list(entities)
+        self._drop(
+            {name for entity in written for name in _cache_names(entity)},
+            {(entity.attribute_values.get("user_id"), entity.pk) for entity in written},
+            {entity.domain_id for entity in written if rankings and isinstance(entity, Agent)},
+        )
+
+    def _drop(self, names: set[str], partitions: set[tuple[str | None, str]], rankings: Collection[str] = ()) -> None:
+        """Drop cached copies: those of these names, of these users' partitions, and rankings of domains."""
         if self._caches is None:
             return
-        written = list(entities)
         try:
-            for entity in written:
-                owner = entity.attribute_values.get("user_id")
-                if owner is not None:
-                    self._caches.user_cache.invalidate(owner, entity.pk)
-            for domain_id in {entity.domain_id for entity in written if rankings and isinstance(entity, Agent)}:
+            for owner, partition in partitions:
+                if owner:
+                    self._caches.user_cache.invalidate(owner, partition)
+            for domain_id in rankings:
                 self._caches.leaderboard.drop(domain_id)
-            self._caches.read.invalidate({name for entity in written for name in _cache_names(entity)})
+            self._caches.read.invalidate(names)
         except CacheUnavailable as error:
-            _log.warning(
-                "could not drop the cached copies of %d items; they stay until they expire: %s", len(written), error
-            )
+            _log.warning("could not drop %d cached copies; they stay until they expire: %s", len(names), error)
+
+    def invalidate_items(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Drop the cached copies of items that were written, replaced or deleted; of some, only the keys are known."""
+        written: list[Entity] = []
+        for item in items:
+            try:
+                written += [kind.from_item(item)] if (kind := entity_of(item)) is not None else []
+            except CorruptItem:
+                continue  # no page of readable items has it; its key is dropped below
+        self.invalidate(written)
+        stored = [ItemKey(Entity, item["PK"]["S"], item["SK"]["S"]) for item in items]
+        self._drop({_item_name(key) for key in stored}, {(keys.owner_of(key.pk)[0], key.pk) for key in stored})
 
     # Reading
 
