@@ -23,7 +23,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from agentmodel import keys
 from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
@@ -36,7 +36,7 @@ from agentmodel._names import takes_names
 from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
-from agentmodel.config import Settings
+from agentmodel.config import Settings, SettingsOptions
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
@@ -136,8 +136,8 @@ class AgentModel:
         if settings.valkey_url is not None:
             self._connect_valkey(valkey_credentials)
         self.repository = Repository(self.table, self.writer, caches=self._caches)
-        if self._caches is not None:
-            self.table.on_write = self.repository.invalidate_items
+        if settings.valkey_url is not None:
+            self.table.on_write = self.repository.invalidate
         self.recorder = Recorder(
             settings,
             self.table,
@@ -186,7 +186,7 @@ class AgentModel:
         valkey_credentials: Credentials | None = None,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Open the installation that ``AGENTMODEL_*`` describes.
 
@@ -211,7 +211,7 @@ class AgentModel:
         *,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Start an installation on embedded engines and create its table; nothing has to be installed or configured.
 

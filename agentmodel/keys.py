@@ -66,6 +66,7 @@ _KINDS = {  # what has ids, by their prefix, with the name in an example
 NAMED = ("AGT", "DMN", "TL", "USR")
 """The prefixes of the ids that are made of names, see `id_of`."""
 
+_WORDS = ("METADATA", "Domain", "UserPrcToolMapp", "PUBLISH", "ERASED", "ROUTING")  # keys that are a word
 _DEFAULT_DOMAIN = "agents"  # of agents whose domain is not given
 
 
@@ -589,7 +590,8 @@ class KeyFormat(Generic[*_Ts]):
         ('USRmina', 'USRmina', 'SESS1')
         """
         (part, *rest), given = self._parts, str(text)
-        if isinstance(part, _IdentifierPart) and not rest and part.prefix in NAMED and _SEPARATOR not in given:
+        named = _SEPARATOR not in given and given not in _WORDS and not rest
+        if named and isinstance(part, _IdentifierPart) and part.prefix in NAMED:
             try:
                 return id_of(part.prefix, given, field=part.field)
             except ValidationError:

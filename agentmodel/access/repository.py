@@ -443,21 +443,24 @@ class Repository:
         self._writer.delete(entity.key)
         self.invalidate([entity])
 
-    def invalidate(self, entities: Iterable[Entity], *, rankings: bool = True) -> None:
+    def invalidate(self, entities: Iterable[Entity | Mapping[str, Any]], *, rankings: bool = True) -> None:
         """Drop the cached copies of entities that were written or deleted around the repository.
 
         Args:
-            entities: The entities that were written or deleted.
+            entities: The entities that were written or deleted, or their items, or their keys where no more is known.
             rankings: Whether to drop the rankings of the agents' domains too; False when the caller replaces them.
         """
-        written = list(entities)
+        given = list(entities)
+        written = [entity for each in given if (entity := _entity_of(each)) is not None]
+        bare = [ItemKey(Entity, each["PK"]["S"], each["SK"]["S"]) for each in given if not isinstance(each, Entity)]
         self._drop(
-            {name for entity in written for name in _cache_names(entity)},
-            {(entity.attribute_values.get("user_id"), entity.pk) for entity in written},
+            {name for entity in written for name in _cache_names(entity)} | {_item_name(key) for key in bare},
+            {(entity.attribute_values.get("user_id"), entity.pk) for entity in written}
+            | {(keys.owner_of(key.pk)[0], key.pk) for key in bare},
             {entity.domain_id for entity in written if rankings and isinstance(entity, Agent)},
         )
 
-    def _drop(self, names: set[str], partitions: set[tuple[str | None, str]], rankings: Collection[str] = ()) -> None:
+    def _drop(self, names: set[str], partitions: set[tuple[str | None, str]], rankings: Collection[str]) -> None:
         """Drop cached copies: those of these names, of these users' partitions, and rankings of domains."""
         if self._caches is None:
             return
@@ -470,18 +473,6 @@ class Repository:
             self._caches.read.invalidate(names)
         except CacheUnavailable as error:
             _log.warning("could not drop %d cached copies; they stay until they expire: %s", len(names), error)
-
-    def invalidate_items(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Drop the cached copies of items that were written, replaced or deleted; of some, only the keys are known."""
-        written: list[Entity] = []
-        for item in items:
-            try:
-                written += [kind.from_item(item)] if (kind := entity_of(item)) is not None else []
-            except CorruptItem:
-                continue  # no page of readable items has it; its key is dropped below
-        self.invalidate(written)
-        stored = [ItemKey(Entity, item["PK"]["S"], item["SK"]["S"]) for item in items]
-        self._drop({_item_name(key) for key in stored}, {(keys.owner_of(key.pk)[0], key.pk) for key in stored})
 
     # Reading
 
@@ -745,6 +736,17 @@ def _page_name(pattern: str, partition: str) -> str:
 
 def _best_name(category: str, ranking: Ranking) -> str:
     return f"best:{ranking}:{category}"
+
+
+def _entity_of(written: Entity | Mapping[str, Any]) -> Entity | None:
+    """Return the entity of what was written; None of a key, and of an item that no page has, as it cannot be read."""
+    if isinstance(written, Entity):
+        return written
+    kind = entity_of(written)
+    try:
+        return None if kind is None else kind.from_item(written)
+    except CorruptItem:
+        return None
 
 
 def _cache_names(entity: Entity) -> Iterator[str]:
