@@ -59,9 +59,10 @@ class Fields(griffe.Extension):
 
 def _repeat_settings(pkg: griffe.Module) -> None:
     """Give the settings as keyword arguments the texts of the settings."""
-    config = pkg.modules.get("config")
-    for attribute in [] if config is None else _untold(config["SettingsOptions"]):
-        _tell(attribute, config[f"Settings.{attribute.name}"].docstring.value)
+    if "config" in pkg.modules:
+        config = pkg.modules["config"]
+        for attribute in _untold(config["SettingsOptions"]):
+            _tell(attribute, config[f"Settings.{attribute.name}"].docstring.value)
 
 
 def _modules(module: griffe.Module) -> Iterator[griffe.Module]:

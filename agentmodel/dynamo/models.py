@@ -103,6 +103,10 @@ class Domain(Entity, kind="Domain"):
     """The sequences of tools that its agents ran most often, as of the last publish. Ours."""
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
     """When the numbers of the last publish were computed. Ours."""
+    plans_stopped_at: Attr[datetime | None] = moment("PlansStoppedDT", default=None)
+    """Since when no plans are given, because they did harm. Ours."""
+    plans_resumed_at: Attr[datetime | None] = moment("PlansResumedDT", default=None)
+    """When a person let plans be given again. Ours."""
     version: Attr[int | None] = number("Version", default=None)
     """The version of the item: an older one never overwrites a newer one. Set by every versioned write. Ours."""
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
@@ -505,6 +509,12 @@ class Suggestion(Entity, kind="Suggestion"):
     """The agents to choose from, with their scores."""
     steps: Attr[list[str]] = json("StepList", redact="none")
     """The tools of its steps, in order."""
+    withheld: Attr[bool | None] = flag("WithheldYN", default=None)
+    """Whether the plan was withheld."""
+    holdout: Attr[float | None] = rating("HoldoutShare", default=None)
+    """The share of plans that are withheld at random, where chance decided about this one."""
+    plans_since: Attr[datetime | None] = moment("PlansSinceDT", default=None)
+    """`plans_resumed_at` of the domain at that time."""
     session_id: Attr[str | None] = text("UserSessionID", default=None, redact="none")
     """The session that followed it; set when that has ended, as are the next three."""
     followed: Attr[bool | None] = flag("FollowedYN", default=None)
