@@ -347,6 +347,12 @@ class Erasure:
             yield Remaining("DynamoDB, point-in-time recovery", "the table as it was", "at most 35 days, if it is on")
             yield Remaining("DynamoDB, backups and exports", "the table as it was", "you delete them")
         yield Remaining(
+            "marks of erasures and deletions",
+            "digests (MD5) of the user's id, and of the keys of the user's items that were deleted one by one before",
+            "in the table 90 days after the erasure, and 400 days after a deletion; in Valkey a day; "
+            "in the warehouse for good, so that what landed before is never read again",
+        )
+        yield Remaining(
             "memory of processes",
             "ids of the user's guarded calls and tracked runs; in other processes, plans made from the user's mappings",
             "newer calls and runs displace the ids; the plans at most 5 minutes",
