@@ -306,6 +306,7 @@ class ResponseCache:
 
     # Writes
 
+    @takes_names
     def begins(self, user_id: str, tool: Tool | None, ref: ToolRef, arguments: Any, *, exact: bool) -> None:
         """Note that a user's call of a tool that may write is about to be made; never raises.
 
