@@ -1,4 +1,4 @@
-"""Agents and tools: who does best and how sure that is, what fails, and the catalogue's entries for who may edit them."""
+"""Agents and tools: who does best and how sure that is, what fails, and a form for who may edit the catalogue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from agentmodel.client import AgentModel
 from agentmodel.console._gate import Visit
-from agentmodel.console._sessions import opened
+from agentmodel.console._reader import WarehouseReader
 from agentmodel.console._site import Site
 from agentmodel.console._timeline import interval, weeks
 from agentmodel.dynamo.entity import Change
@@ -28,11 +28,11 @@ class AgentPages:
     Args:
         model: The installation.
         site: Makes the pages.
-        release_warehouse: Whether the warehouse is closed after each page.
+        reader: Gives the warehouse.
     """
 
-    def __init__(self, model: AgentModel, site: Site, *, release_warehouse: bool) -> None:
-        self._model, self._site, self._release = model, site, release_warehouse
+    def __init__(self, model: AgentModel, site: Site, reader: WarehouseReader) -> None:
+        self._model, self._site, self._reader = model, site, reader
 
     def agents(self, visit: Visit) -> Response:
         """Show the agents of a domain, best first, as of the last publish."""
@@ -61,9 +61,8 @@ class AgentPages:
         """Show one agent with its tools, what each fails at, and its course over time."""
         visit.caller.need("reader", "operator", "curator")
         agent = self._agent(visit)
-        health = {
-            each.tool_id: each for each in self._model.health.tools(agent.domain_id) if each.agent_id == agent.agent_id
-        }
+        states = self._model.health.tools(agent.domain_id)
+        health = {each.tool_id: each for each in states if each.agent_id == agent.agent_id}
         return self._site.page(
             visit.request, "agent.html", visit, row=_ranked(agent), may_edit="curator" in visit.caller.roles,
             is_operator="operator" in visit.caller.roles, saved=visit.asked("saved"), course=self._course(agent),
@@ -79,9 +78,9 @@ class AgentPages:
         return agent
 
     def _course(self, agent: Agent) -> str:
-        if self._model.settings.warehouse_url is None:
+        if not self._reader.is_set:
             return ""
-        with opened(self._model, release=self._release) as warehouse:
+        with self._reader.opened() as warehouse:
             from agentmodel.redshift.reports import executions_per_day
 
             return weeks(executions_per_day(warehouse, agent.agent_id))

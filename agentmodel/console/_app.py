@@ -21,6 +21,7 @@ from agentmodel.console._agents import AgentPages
 from agentmodel.console._gate import COOKIE, COOKIE_SECONDS, Gate, Headed, TooManyAttempts, Visit, form_of
 from agentmodel.console._inbox import InboxPages
 from agentmodel.console._plans import PlanPages
+from agentmodel.console._reader import WarehouseReader
 from agentmodel.console._sessions import SessionPages
 from agentmodel.console._site import STATIC, Site, mount_of
 from agentmodel.exceptions import AgentModelError, Conflict, NotAllowed, NotFound, ValidationError
@@ -51,8 +52,8 @@ def console(
             curator when not given.
         secret: Signs the cookies. Several processes that serve the console need the same one. Without it each makes one
             when it starts, and people log in again after a restart.
-        release_warehouse: Whether the warehouse is closed after each page, so that other processes can open a DuckDB
-            file.
+        release_warehouse: Whether the model's warehouse is closed after each page, so that other processes can open a
+            DuckDB file. Nothing else may use the warehouse of this model meanwhile.
 
     Raises:
         ValidationError: ``secret`` is shorter than 32 characters.
@@ -63,8 +64,8 @@ def console(
     site = Site()
     door = _Door(site, Gate(tokens, caller or local, secret or secrets.token_hex(32)))
     inbox = InboxPages(model, site)
-    sessions = SessionPages(model, site, release_warehouse=release_warehouse)
-    agents = AgentPages(model, site, release_warehouse=release_warehouse)
+    reader = WarehouseReader(model, release=release_warehouse)
+    sessions, agents = SessionPages(model, site, reader), AgentPages(model, site, reader)
     plans = PlanPages(model, site)
     return Starlette(
         routes=[

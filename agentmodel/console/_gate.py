@@ -50,12 +50,14 @@ class Visit:
         request: The request.
         caller: Who looks.
         csrf: The secret that the forms of this log-in carry.
+        logged_in: Whether there is a log-in to end; there is none without tokens.
         form: What was sent, without the secret; empty for a GET.
     """
 
     request: Request
     caller: Caller
     csrf: str
+    logged_in: bool = True
     form: dict[str, str] = field(default_factory=dict)
 
     def asked(self, name: str) -> str:
@@ -98,7 +100,7 @@ class Gate:
         """
         if self._tokens is None:
             self._check_local(request)
-            return Visit(request, self._caller, self._csrf("local"))
+            return Visit(request, self._caller, self._csrf("local"), logged_in=False)
         try:
             digest, number = self._sign.loads(request.cookies.get(COOKIE, ""), max_age=COOKIE_SECONDS)
         except (BadSignature, ValueError, TypeError):

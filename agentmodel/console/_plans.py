@@ -8,7 +8,7 @@ from agentmodel import keys
 from agentmodel.client import AgentModel
 from agentmodel.console._gate import Visit
 from agentmodel.console._site import Site
-from agentmodel.exceptions import AgentModelError, NotFound, ValidationError
+from agentmodel.exceptions import NotFound, ValidationError
 
 __all__ = ["PlanPages"]
 
@@ -40,20 +40,16 @@ class PlanPages:
                 user, request=given["request"], category=given["category"], domain_id=given["domain"]
             )
         except (ValidationError, NotFound) as error:
-            return self._page(visit, form, status=422, error=error)
+            return self._page(visit, form, status=422, error=str(error))
         matches = self._model.route(given["request"])[:5] if given["request"] else ()
         return self._page(visit, form, plan=plan, matches=matches)
 
-    def _page(
-        self,
-        visit: Visit,
-        form: dict[str, str],
-        *,
-        status: int = 200,
-        error: AgentModelError | None = None,
-        **data: object,
-    ) -> Response:
-        return self._site.page(
-            visit.request, "plans.html", visit, status=status, form=form, error="" if error is None else str(error),
-            domains=list(self._model.repository.domains()), **({"plan": None, "matches": ()} | data),
-        )  # fmt: skip
+    def _page(self, visit: Visit, form: dict[str, str], *, status: int = 200, **data: object) -> Response:
+        told = {
+            "form": dict.fromkeys(("user", "request", "category", "domain"), "") | form,
+            "error": "",
+            "plan": None,
+            "matches": (),
+        } | data
+        domains = list(self._model.repository.domains())
+        return self._site.page(visit.request, "plans.html", visit, status=status, domains=domains, **told)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 from urllib.parse import urlencode
@@ -16,13 +15,13 @@ from agentmodel import keys
 from agentmodel.client import AgentModel
 from agentmodel.console._diagnosis import diagnose
 from agentmodel.console._gate import Visit
+from agentmodel.console._reader import WarehouseReader
 from agentmodel.console._site import Site
 from agentmodel.console._timeline import failed, timeline
 from agentmodel.dynamo.models import Suggestion, UserSession
 from agentmodel.exceptions import CursorError, NotFound
-from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["SessionPages", "opened"]
+__all__ = ["SessionPages"]
 
 _SHOWN = 50  # sessions of a page
 _ITEMS = 300  # of a session's page: its steps, calls and questions
@@ -31,28 +30,17 @@ _NARROW = ("user", "agent", "tool", "category", "outcome", "text", "since")
 _Outcome = Literal["succeeded", "failed", "unknown"]
 
 
-@contextmanager
-def opened(model: AgentModel, *, release: bool) -> Iterator[Warehouse]:
-    """Give the warehouse; with ``release``, close it afterwards, so that another process can open a DuckDB file."""
-    warehouse = model.warehouse
-    try:
-        yield warehouse
-    finally:
-        if release:
-            warehouse.close()
-
-
 class SessionPages:
     """The pages of sessions.
 
     Args:
         model: The installation.
         site: Makes the pages.
-        release_warehouse: Whether the warehouse is closed after each page.
+        reader: Gives the warehouse.
     """
 
-    def __init__(self, model: AgentModel, site: Site, *, release_warehouse: bool) -> None:
-        self._model, self._site, self._release = model, site, release_warehouse
+    def __init__(self, model: AgentModel, site: Site, reader: WarehouseReader) -> None:
+        self._model, self._site, self._reader = model, site, reader
 
     def sessions(self, visit: Visit) -> Response:
         """Show sessions, newest first: those of all users to an operator, to others their own.
@@ -67,7 +55,7 @@ class SessionPages:
             user = visit.caller.history_of(user)
         narrowed = any(asked[name] for name in _NARROW if name != "user")
         fresh = user is not None and not narrowed
-        if self._model.settings.warehouse_url is None and not fresh:
+        if not self._reader.is_set and not fresh:
             rows, older, missing = [], None, True
         elif fresh:
             rows, older, missing = *self._own(cast("str", user), visit.asked("after")), False
@@ -85,7 +73,7 @@ class SessionPages:
         return [_row_of(session) for session in page], page.cursor
 
     def _all(self, user: str | None, asked: dict[str, str], cursor: str) -> tuple[list[dict[str, Any]], str | None]:
-        with opened(self._model, release=self._release) as warehouse:
+        with self._reader.opened() as warehouse:
             from agentmodel.redshift.session_list import SessionFilter, newest_sessions
 
             span = _SPANS.get(asked["since"])
@@ -100,14 +88,7 @@ class SessionPages:
                 text=asked["text"] or None,
             )
             found = newest_sessions(warehouse, narrow, after=_read_position(cursor), limit=_SHOWN + 1)
-        rows = [
-            {
-                "user_id": each.user_id, "session_id": each.session_id, "started": each.started, "request": each.request,
-                "category": each.category, "outcome": each.outcome, "calls": each.calls, "failed": each.failed,
-                "agents": each.agents,
-            }
-            for each in found[:_SHOWN]
-        ]  # fmt: skip
+        rows = [asdict(each) for each in found[:_SHOWN]]
         return rows, _write_position(found[_SHOWN - 1].position) if len(found) > _SHOWN else None
 
     def session(self, visit: Visit) -> Response:

@@ -46,16 +46,16 @@ def timeline(calls: Sequence[ToolExecution], steps: Mapping[str, str]) -> Markup
     lanes = {process: number for number, process in enumerate(dict.fromkeys(call.process_id for call in timed))}
     height = _LANE * len(lanes) + _AXIS
     bad = sum(map(failed, timed))
-    out = [
-        f'<svg class="timeline" width="100%" height="{height}" role="img">'
-        f"<title>{len(timed)} calls in {total:.1f} s, {bad} failed</title>"
-    ]
+    title = f"<title>{len(timed)} calls in {total:.1f} s, {bad} failed</title>"
+    out = [f'<svg class="timeline" width="100%" height="{height}" role="img">{title}']
     for process, number in lanes.items():
         y = number * _LANE
         out.append(f'<text x="0" y="{y + 13}">{escape(visible(steps.get(process, process))[:60])}</text>')
         out.append(f'<line x1="0" x2="100%" y1="{y + _LANE - 2}" y2="{y + _LANE - 2}"/>')
-    for call in timed:
-        out.append(_bar(call, (_began(call) - begin).total_seconds() / total, total, lanes[call.process_id] * _LANE))
+    out += [
+        _bar(call, (_began(call) - begin).total_seconds() / total, total, lanes[call.process_id] * _LANE)
+        for call in timed
+    ]
     for share, anchor in ((0, "start"), (50, "middle"), (100, "end")):
         text = f"{total * share / 100:.1f} s"
         out.append(f'<text class="tick" x="{share}%" y="{height - 4}" text-anchor="{anchor}">{text}</text>')
@@ -113,19 +113,15 @@ def weeks(days: Sequence[DayExecutions], *, most: int = 26) -> Markup:
     tallest = max(sum(counts.get(week, (0, 0))) for week in range(first, last + 1))
     width = 100 / (last - first + 1)
     good, bad = (sum(counts[week][i] for week in counts if week >= first) for i in (0, 1))
-    out = [
-        '<svg class="weeks" width="100%" height="90" role="img">'
-        f"<title>{last - first + 1} weeks: {good} succeeded, {bad} failed</title>"
-    ]
+    title = f"<title>{last - first + 1} weeks: {good} succeeded, {bad} failed</title>"
+    out = [f'<svg class="weeks" width="100%" height="90" role="img">{title}']
     for week in range(first, last + 1):
         ok, not_ok = counts.get(week, (0, 0))
         day = datetime.fromordinal(week * 7 + 1).strftime("%Y-%m-%d")
         x, up = (week - first) * width, 80 / tallest
         for kind, number, above in (("good", ok, not_ok), ("bad", not_ok, 0)):
             if number:
-                y = 85 - (number + above) * up
-                out.append(
-                    f'<rect class="{kind}" x="{x:.2f}%" width="{width * 0.8:.2f}%" y="{y:.1f}" height="{number * up:.1f}">'
-                    f"<title>{day}: {ok} succeeded, {not_ok} failed</title></rect>"
-                )
+                place = f'x="{x:.2f}%" width="{width * 0.8:.2f}%" y="{85 - (number + above) * up:.1f}"'
+                title = f"<title>{day}: {ok} succeeded, {not_ok} failed</title>"
+                out.append(f'<rect class="{kind}" {place} height="{number * up:.1f}">{title}</rect>')
     return Markup("".join([*out, "</svg>"]))  # noqa: S704  # numbers only

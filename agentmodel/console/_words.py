@@ -69,6 +69,7 @@ KOREAN = {
     "Answered.": "답변했습니다.",
     "Released.": "내려놓았습니다.",
     "Verdict stored.": "판정을 저장했습니다.",
+    "The whole question": "질문 전체",
     "Why you are asked": "질문 이유",
     "Reason": "이유",
     "needed to reject": "거절할 때 필요함",

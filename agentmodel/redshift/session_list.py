@@ -136,8 +136,8 @@ def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None) -> Rows:
     request = func.coalesce(func.nullif(s.request, EMPTY), s.name, EMPTY)
     told = history.outcome(s, constant(-1))
     rows = rows_of(
-        s.user_id,
-        s.session_id,
+        s.user_id.label("user_id"),
+        s.session_id.label("session_id"),
         started.label("started"),
         func.coalesce(s.category, EMPTY).label("category"),
         request.label("request"),
