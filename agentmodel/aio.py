@@ -478,6 +478,9 @@ class AsyncResponseCache(_Twin[ResponseCache]):
     look = _awaited(ResponseCache.look)
     keep = _awaited(ResponseCache.keep)
     forget = _awaited(ResponseCache.forget)
+    begins = _awaited(ResponseCache.begins)
+    writes_in = staticmethod(ResponseCache.writes_in)
+    learn = _awaited(ResponseCache.learn)
     health_changed = _awaited(ResponseCache.health_changed)
 
 
@@ -616,6 +619,8 @@ class AsyncAgentModel(_Twin[AgentModel]):
         return self.sync.functions
 
     evaluate = _awaited(AgentModel.evaluate)
+    impact = _awaited(AgentModel.impact)
+    resume_plans = _awaited(AgentModel.resume_plans)
     savings = _awaited(AgentModel.savings)
     report = _awaited(AgentModel.report)
     stats = _awaited(AgentModel.stats)

@@ -97,6 +97,18 @@ CREATE TABLE IF NOT EXISTS refresh_watermark (
     PRIMARY KEY (name)
 ) DISTSTYLE ALL;
 
+CREATE TABLE IF NOT EXISTS suggestion (
+    userid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    suggestionkey VARCHAR(528) ENCODE RAW NOT NULL,
+    sessionid VARCHAR(528) ENCODE ZSTD,
+    domainid VARCHAR(528) ENCODE ZSTD,
+    withheldyn VARCHAR(1) ENCODE ZSTD,
+    holdoutshare DOUBLE PRECISION ENCODE RAW,
+    planssincedt VARCHAR(20) ENCODE ZSTD,
+    load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    PRIMARY KEY (userid, suggestionkey)
+) DISTKEY (userid) SORTKEY (suggestionkey);
+
 CREATE TABLE IF NOT EXISTS tool (
     domainid VARCHAR(528) ENCODE ZSTD,
     agentid VARCHAR(528) ENCODE RAW NOT NULL,
@@ -197,6 +209,15 @@ CREATE TABLE IF NOT EXISTS usersessionprocess (
     PRIMARY KEY (userid, sessionid, processid)
 ) DISTKEY (userid) SORTKEY (sessionid, processid);
 
+CREATE TABLE IF NOT EXISTS warehouse_lease (
+    name VARCHAR(32) ENCODE ZSTD,
+    token BIGINT ENCODE AZ64,
+    ownerid VARCHAR(64) ENCODE ZSTD,
+    holder VARCHAR(1020) ENCODE ZSTD,
+    held_since TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    held_until TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64
+);
+
 CREATE TABLE IF NOT EXISTS work_call (
     change INTEGER ENCODE AZ64 NOT NULL,
     agentid VARCHAR(528) ENCODE ZSTD NOT NULL,
@@ -278,15 +299,6 @@ CREATE TABLE IF NOT EXISTS work_user (
     userid VARCHAR(528) ENCODE ZSTD NOT NULL,
     PRIMARY KEY (userid)
 ) DISTKEY (userid);
-
-CREATE TABLE IF NOT EXISTS warehouse_lease (
-    name VARCHAR(32) ENCODE ZSTD,
-    token BIGINT ENCODE AZ64,
-    ownerid VARCHAR(64) ENCODE ZSTD,
-    holder VARCHAR(1020) ENCODE ZSTD,
-    held_since TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
-    held_until TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64
-);
 
 CREATE TABLE IF NOT EXISTS refresh_terms (
     as_of DATE ENCODE AZ64,

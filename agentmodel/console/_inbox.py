@@ -16,7 +16,7 @@ from agentmodel.client import AgentModel
 from agentmodel.console._gate import Visit
 from agentmodel.console._site import Site, visible
 from agentmodel.console._timeline import timeline
-from agentmodel.dynamo.models import VERDICTS, Review, Tool, Verdict
+from agentmodel.dynamo.models import VERDICTS, Review, Tool
 from agentmodel.exceptions import Conflict, ValidationError
 from agentmodel.suggest.review import DEFAULT_QUEUE, Decision, status_now
 
@@ -164,7 +164,7 @@ class InboxPages:
             if verdict not in VERDICTS:
                 raise ValidationError("verdict", verdict, "must be one of " + ", ".join(VERDICTS))
             outcome = {"succeeded": True, "failed": False}.get(form.get("outcome", ""))
-            reviews.verdict(review, cast("Verdict", verdict), by, outcome=outcome, reason=reason)
+            reviews.verdict(review, verdict, by, outcome=outcome, reason=reason)
         elif decision in get_args(Decision):
             arguments = edited_arguments(review.arguments, form)
             if decision == "approve" and arguments != review.arguments:  # what was typed would be dropped

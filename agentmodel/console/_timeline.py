@@ -57,7 +57,8 @@ def timeline(calls: Sequence[ToolExecution], steps: Mapping[str, str]) -> Markup
         for call in timed
     ]
     for share, anchor in ((0, "start"), (50, "middle"), (100, "end")):
-        text = f"{total * share / 100:.1f} s"
+        at = total * share / 100
+        text = f"{at:.1f} s" if total >= 1 else f"{1000 * at:.0f} ms"
         out.append(f'<text class="tick" x="{share}%" y="{height - 4}" text-anchor="{anchor}">{text}</text>')
     return Markup("".join([*out, "</svg>"]))  # noqa: S704  # texts in it are escaped above
 
@@ -68,7 +69,7 @@ def _bar(call: ToolExecution, at: float, total: float, y: int) -> str:
     title = escape(visible(f"{call.tool_name}, {call.duration_ms or 0} ms, {state}"))
     kind = "bad" if failed(call) else "good"
     bar = (
-        f'<rect class="{kind}" x="{100 * at:.2f}%" width="{max(100 * width, 0.3):.2f}%" y="{y + 18}" height="14">'
+        f'<rect class="{kind}" x="{min(100 * at, 99.5):.2f}%" width="{max(100 * width, 0.5):.2f}%" y="{y + 18}" height="14">'
         f"<title>{title}</title></rect>"
     )
     if failed(call):
@@ -103,20 +104,20 @@ def weeks(days: Sequence[DayExecutions], *, most: int = 26) -> Markup:
     counts: dict[int, list[int]] = {}
     for each in days:
         if each.day is not None:
-            week = counts.setdefault((each.day.toordinal() - 1) // 7, [0, 0])  # day 1 was a Monday
-            week[0] += each.successes
-            week[1] += each.executions - each.successes
+            count = counts.setdefault((each.day.toordinal() - 1) // 7, [0, 0])  # day 1 was a Monday
+            count[0] += each.successes
+            count[1] += each.executions - each.successes
     if not counts:
         return Markup("")
     last = max(counts)
     first = max(min(counts), last - most + 1)
-    tallest = max(sum(counts.get(week, (0, 0))) for week in range(first, last + 1))
+    tallest = max(sum(counts.get(week, [0, 0])) for week in range(first, last + 1))
     width = 100 / (last - first + 1)
-    good, bad = (sum(counts[week][i] for week in counts if week >= first) for i in (0, 1))
+    good, bad = (sum(count[i] for week, count in counts.items() if week >= first) for i in (0, 1))
     title = f"<title>{last - first + 1} weeks: {good} succeeded, {bad} failed</title>"
     out = [f'<svg class="weeks" width="100%" height="90" role="img">{title}']
     for week in range(first, last + 1):
-        ok, not_ok = counts.get(week, (0, 0))
+        ok, not_ok = counts.get(week, [0, 0])
         day = datetime.fromordinal(week * 7 + 1).strftime("%Y-%m-%d")
         x, up = (week - first) * width, 80 / tallest
         for kind, number, above in (("good", ok, not_ok), ("bad", not_ok, 0)):

@@ -36,12 +36,13 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
-from agentmodel.redshift._constructs import CreateView, SecondsBefore, constant_day
-from agentmodel.redshift._leases import LEASES, WRITERS
+from agentmodel.redshift._base_tables_sql import table_of
+from agentmodel.redshift._constructs import SecondsBefore, constant_day
+from agentmodel.redshift._leases import WRITERS
+from agentmodel.redshift._table_layout import is_view
 
 __all__ = ["drift", "rendered", "write"]
 
@@ -91,7 +92,7 @@ def rendered(landed_table: str = LANDED) -> dict[str, str]:
         "02_tables.sql": _file("Create every table that is missing.", _tables(dialect)),
         "03_staging_view.sql": _file(
             "Create the sample's staging rows as a view.",
-            [_text(CreateView(m.AgentToolAnalysisStaging.__tablename__, history.staging()), dialect)],
+            [_text(CreateTable(table_of(m.AgentToolAnalysisStaging)), dialect)],
         ),
         "04_terms.sql": _file(
             "Set the parameters of the refresh: change the day to score for, and the half-life of evidence in days.",
@@ -164,8 +165,8 @@ def _parameters(landed_table: str) -> statements.RefreshParameters:
 
 
 def _tables(dialect: Dialect) -> Iterator[str]:
-    for table in [*m.Base.metadata.sorted_tables, LEASES, _TERMS]:
-        if not table.info.get("view"):
+    for table in [*m.Base.metadata.sorted_tables, _TERMS]:
+        if not is_view(table):
             yield _text(CreateTable(table, if_not_exists=True), dialect)
 
 
@@ -205,6 +206,7 @@ def _procedure(parameters: statements.RefreshParameters, dialect: Dialect) -> st
 def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict[str, str]:
     half_life = parameters.half_life
     reports: dict[str, Any] = {
+        "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(parameters.as_of, half_life),
         "32_report_patterns.sql": queries.patterns(parameters.as_of, [m.UserProcessPattern.recommended.is_(True)]),
         "33_report_pattern_steps.sql": queries.steps([m.UserProcessPattern.recommended.is_(True)]),
@@ -213,8 +215,10 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
         "38_report_tokens.sql": queries.tokens(),
+        "39_report_impact.sql": queries.impact(),
     }
     descriptions = {
+        "30_report_savings.sql": "Count the calls, time and tokens that answers from the cache saved.",
         "31_report_agent_ranking.sql": "List agents by score, in each domain, as of the day in refresh_terms.",
         "32_report_patterns.sql": "List the recommended patterns of each user, best first.",
         "33_report_pattern_steps.sql": "List the steps of recommended patterns, in order.",
@@ -223,6 +227,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": "List the request and the outcome of each session.",
         "37_report_executions_per_day.sql": "List executions per agent and day; without a time the day is 0001-01-01.",
         "38_report_tokens.sql": "List tokens per agent and tool.",
+        "39_report_impact.sql": "Count sessions whose plan was given or withheld at random, and sum up their costs.",
     }
     return {name: _file(descriptions[name], [_text(rows, dialect)]) for name, rows in reports.items()}
 

@@ -18,11 +18,13 @@ from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
+from agentmodel.redshift.rows import Rows, of_report
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
-    "AgentScore", "DayExecutions", "PatternStep", "RecommendedPattern", "SessionRequest", "ToolErrors", "ToolFailures",
-    "ToolTokens", "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "recommended_patterns",
+    "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SavingsRow",
+    "SessionRequest", "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests",
+    "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings",
     "session_requests", "tokens_per_tool", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
@@ -241,13 +243,84 @@ class ToolTokens:
     output_tokens: int
 
 
+@dataclass(frozen=True)
+class CostSums:
+    """What sessions cost.
+
+    Attributes:
+        sessions: Sessions whose cost is known.
+        total: The sum of their costs.
+        logs: The sum of ``ln(1 + cost)``.
+        squares: The sum of the squares of ``ln(1 + cost)``.
+    """
+
+    sessions: int
+    total: float
+    logs: float
+    squares: float
+
+
+@dataclass(frozen=True)
+class PlanSums:
+    """Sessions of a domain and category whose plan was given, or withheld, at random; only those with an outcome.
+
+    Attributes:
+        domain_id: Id of the domain of the plans.
+        category: Category of the sessions; '' where they have none.
+        share: The share of plans that was withheld when these were made.
+        since: Time (20 digits) from which a person let plans be given again; '' where nobody had to.
+        withheld: Whether their plan was withheld.
+        first: When the first of them began, 14 to 20 digits.
+        sessions: How many.
+        successes: Those that succeeded.
+        calls: The calls that were made.
+        tokens: The recorded tokens.
+        seconds: The time from beginning to end.
+    """
+
+    domain_id: str
+    category: str
+    share: float
+    since: str
+    withheld: bool
+    first: str
+    sessions: int
+    successes: int
+    calls: CostSums
+    tokens: CostSums
+    seconds: CostSums
+
+
+@dataclass(frozen=True)
+class SavingsRow:
+    """What answers from the cache saved in a category.
+
+    Attributes:
+        category: The category of the sessions; '' where they have none.
+        hits: Calls that were answered from the cache, and so not made.
+        sessions: The sessions that they belong to.
+        timed: Those of them for which an equal call was timed before.
+        seconds: The time that these took when they were made last, less what the answers took.
+        metered: Those for which tokens of an equal call were recorded before.
+        tokens: These tokens, less those that were recorded with the answers.
+    """
+
+    category: str
+    hits: int
+    sessions: int
+    timed: int
+    seconds: float
+    metered: int
+    tokens: int
+
+
 def agent_ranking(
     warehouse: Warehouse,
     *,
     as_of: date,
     domain_id: str | None = None,
     ranking: Literal["classic", "evidence"] = "classic",
-) -> list[AgentScore]:
+) -> Rows[AgentScore]:
     """Return the agents with executions, best first within each domain.
 
     Args:
@@ -263,7 +336,8 @@ def agent_ranking(
         raise ValidationError("ranking", ranking, "must be classic or evidence")
     half_life = score.half_life_expression(warehouse.half_life_days)
     rows = queries.agent_ranking(score.as_of_expression(day_of(as_of)), half_life, evidence=ranking == "evidence")
-    return [_agent_score(*row) for row in warehouse.read(rows) if domain_id is None or row.domain_id == domain_id]
+    found = (_agent_score(*row) for row in warehouse.read(rows) if domain_id is None or row.domain_id == domain_id)
+    return of_report(found, AgentScore)
 
 
 def _agent_score(*row: Any) -> AgentScore:
@@ -273,7 +347,7 @@ def _agent_score(*row: Any) -> AgentScore:
 
 def recommended_patterns(
     warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
-) -> list[RecommendedPattern]:
+) -> Rows[RecommendedPattern]:
     """Return patterns of users with their steps, each user's best first.
 
     Args:
@@ -292,10 +366,10 @@ def recommended_patterns(
     for key, *step in warehouse.read(queries.steps(condition)):
         steps[key].append(PatternStep(*step))
     rows = warehouse.read(queries.patterns(score.as_of_expression(day_of(as_of)), condition))
-    return [RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows]
+    return of_report((RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows), RecommendedPattern)
 
 
-def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolErrors]:
+def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolErrors]:
     """Return the agents that had tool errors, most errors first, as the sample's report does."""
     rows = queries.tool_errors()
     if agent_id is not None:
@@ -304,18 +378,20 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolE
     for tool in tool_failures(warehouse):
         if tool.errors:
             failed[tool.agent_id].add(tool.tool_name)
-    return [ToolErrors(*[*row[:5], tuple(sorted(failed[row[0]]))]) for row in warehouse.read(rows)]
+    return of_report(
+        (ToolErrors(*[*row[:5], tuple(sorted(failed[row[0]]))]) for row in warehouse.read(rows)), ToolErrors
+    )
 
 
-def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> list[ToolFailures]:
+def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[ToolFailures]:
     """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
     rows = queries.tool_failures()
     if domain_id is not None:
         rows = rows.where(m.AgentRow.domain_id == domain_id)
-    return [ToolFailures(*row) for row in warehouse.read(rows)]
+    return of_report((ToolFailures(*row) for row in warehouse.read(rows)), ToolFailures)
 
 
-def session_requests(warehouse: Warehouse, user_id: str | None = None) -> list[SessionRequest]:
+def session_requests(warehouse: Warehouse, user_id: str | None = None) -> Rows[SessionRequest]:
     """Return the request and the outcome of each session, by user and session.
 
     The request is that of the session, else the prompt of its first process. The outcome is the reviewed one, else the
@@ -324,10 +400,11 @@ def session_requests(warehouse: Warehouse, user_id: str | None = None) -> list[S
     rows = queries.requests()
     if user_id is not None:
         rows = rows.where(m.UserSessionRow.user_id == user_id)
-    return [
+    found = (
         SessionRequest(*[*row, None if outcome is None else outcome == 1, _split(agents)])
         for *row, outcome, agents in warehouse.read(rows)
-    ]
+    )
+    return of_report(found, SessionRequest)
 
 
 def example_requests(warehouse: Warehouse) -> dict[tuple[str, str], list[str]]:
@@ -350,25 +427,47 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
     return [(domain_id, user_id, request) for domain_id, user_id, request in warehouse.read(queries.domain_requests())]
 
 
+def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
+    """Return what sessions whose plan was given or withheld at random came to, by domain, category and share."""
+    found = []
+    for *key, withheld, first, sessions, successes, calls, tokens, seconds in (
+        (*row[:8], row[8:12], row[12:16], row[16:]) for row in warehouse.read(queries.impact())
+    ):
+        costs = (CostSums(*each) for each in (calls, tokens, seconds))
+        found.append(PlanSums(*[*key, withheld == "Y", first, sessions, successes, *costs]))
+    return of_report(found, PlanSums)
+
+
+def savings(warehouse: Warehouse) -> Rows[SavingsRow]:
+    """Return what answers from the cache saved in each category that has some, by category.
+
+    It is counted, not estimated: an answer saved one call, and the time and tokens of the last equal call that was made
+    and succeeded (same agent, tool and arguments), whoever made it. What a plan saves is measured by
+    `AgentModel.impact`.
+    """
+    return of_report((SavingsRow(*row) for row in warehouse.read(queries.savings())), SavingsRow)
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> list[DayExecutions]:
+def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> Rows[DayExecutions]:
     """Return executions and successes per agent and day, undated ones first."""
     rows = queries.executions_per_day()
     if agent_id is not None:
         rows = rows.where(m.AgentDaily.agent_id == agent_id)
-    return [DayExecutions(row[0], _known_day(row[1]), row[2], row[3]) for row in warehouse.read(rows)]
+    found = (DayExecutions(row[0], _known_day(row[1]), row[2], row[3]) for row in warehouse.read(rows))
+    return of_report(found, DayExecutions)
 
 
 def _known_day(day: date) -> date | None:
     return None if day == m.UNDATED else day
 
 
-def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolTokens]:
+def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolTokens]:
     """Return calls and tokens per agent and tool, most tokens first."""
     rows = queries.tokens()
     if agent_id is not None:
         rows = rows.where(m.AgentTool.agent_id == agent_id)
-    return [ToolTokens(*row) for row in warehouse.read(rows)]
+    return of_report((ToolTokens(*row) for row in warehouse.read(rows)), ToolTokens)
