@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import RedirectResponse, Response
 
 from agentmodel.client import AgentModel
-from agentmodel.console._gate import Visit
+from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader
 from agentmodel.console._site import Site
 from agentmodel.console._timeline import interval, weeks

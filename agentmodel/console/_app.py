@@ -18,7 +18,7 @@ from agentmodel._log import logger
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.client import AgentModel
 from agentmodel.console._agents import AgentPages
-from agentmodel.console._gate import COOKIE, COOKIE_SECONDS, Gate, Headed, TooManyAttempts, Visit, form_of
+from agentmodel.console._entrance import COOKIE, COOKIE_SECONDS, Entrance, Headed, TooManyAttempts, Visit, form_of
 from agentmodel.console._inbox import InboxPages
 from agentmodel.console._plans import PlanPages
 from agentmodel.console._reader import WarehouseReader
@@ -62,7 +62,7 @@ def console(
         raise ValidationError("secret", "…", "must have at least 32 characters, such as secrets.token_hex(32)")
     local = Caller(user_id="USRlocal", roles=roles_of(["reader", "reviewer", "operator", "curator"]))
     site = Site()
-    door = _Door(site, Gate(tokens, caller or local, secret or secrets.token_hex(32)))
+    door = _Door(site, Entrance(tokens, caller or local, secret or secrets.token_hex(32)))
     inbox = InboxPages(model, site)
     reader = WarehouseReader(model, release=release_warehouse)
     sessions, agents = SessionPages(model, site, reader), AgentPages(model, site, reader)
@@ -93,8 +93,8 @@ def console(
 class _Door:
     """Lets requests in: who is it, does the form come from here, and what is answered when something fails."""
 
-    def __init__(self, site: Site, gate: Gate) -> None:
-        self._site, self._gate = site, gate
+    def __init__(self, site: Site, entrance: Entrance) -> None:
+        self._site, self._entrance = site, entrance
 
     def read(self, page: _Page) -> _Answer:
         """Return the endpoint of a page, which runs in a thread since stores are asked synchronously."""
@@ -111,7 +111,7 @@ class _Door:
             form = await form_of(request)
             if form is None:
                 return self._problem(request, "too large", status=413)
-            if not self._gate.is_own(request.headers):
+            if not self._entrance.is_own(request.headers):
                 return self._problem(request, "foreign form", status=403)
             return await run_in_threadpool(self._answered, request, action, form)
 
@@ -120,11 +120,11 @@ class _Door:
     def _answered(self, request: Request, page: _Page, form: dict[str, str] | None) -> Response:
         visit = None
         try:
-            visit = self._gate.visit(request)
+            visit = self._entrance.visit(request)
             if visit is None:
                 return RedirectResponse(request.url_for("login").path, 303)
             if form is not None:
-                if not self._gate.permits(visit, form.pop("csrf", "")):
+                if not self._entrance.permits(visit, form.pop("csrf", "")):
                     return self._problem(request, "old form", visit, status=403)
                 visit.form.update(form)
             return page(visit)
@@ -149,17 +149,17 @@ class _Door:
 
     async def log_in_page(self, request: Request) -> Response:
         """Ask for a token."""
-        if not self._gate.has_tokens:
+        if not self._entrance.has_tokens:
             return RedirectResponse(request.url_for("home").path, 303)
         return self._site.page(request, "login.html", problem="")
 
     async def log_in(self, request: Request) -> Response:
         """Take a token and set the cookie."""
         form = await form_of(request)
-        if form is None or not self._gate.is_own(request.headers):
+        if form is None or not self._entrance.is_own(request.headers):
             return self._problem(request, "foreign form", status=403)
         try:
-            cookie = self._gate.log_in(request, form.get("token", "").strip())
+            cookie = self._entrance.log_in(request, form.get("token", "").strip())
         except TooManyAttempts:
             return self._site.page(request, "login.html", status=429, problem="many")
         if cookie is None:

@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 from starlette.responses import RedirectResponse, Response
 
 from agentmodel.client import AgentModel
-from agentmodel.console._gate import Visit
+from agentmodel.console._entrance import Visit
 from agentmodel.console._site import Site, visible
 from agentmodel.console._timeline import timeline
 from agentmodel.dynamo.models import VERDICTS, Review, Tool
@@ -168,7 +168,7 @@ class InboxPages:
         elif decision in get_args(Decision):
             arguments = edited_arguments(review.arguments, form)
             if decision == "approve" and arguments != review.arguments:  # what was typed would be dropped
-                raise ValidationError("arguments", "…", "were changed: save and approve them, or put them back")
+                raise ValidationError("arguments", "…", "must be as proposed: save and approve, or put them back")
             reviews.decide(
                 review,
                 cast("Decision", decision),

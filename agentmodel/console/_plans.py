@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from agentmodel import keys
 from agentmodel.client import AgentModel
-from agentmodel.console._gate import Visit
+from agentmodel.console._entrance import Visit
 from agentmodel.console._site import Site
 from agentmodel.exceptions import NotFound, ValidationError
 

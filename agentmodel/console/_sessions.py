@@ -14,7 +14,7 @@ from starlette.responses import Response
 from agentmodel import keys
 from agentmodel.client import AgentModel
 from agentmodel.console._diagnosis import diagnose
-from agentmodel.console._gate import Visit
+from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader
 from agentmodel.console._site import Site
 from agentmodel.console._timeline import failed, timeline

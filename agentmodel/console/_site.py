@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from agentmodel.console._gate import Visit
+from agentmodel.console._entrance import Visit
 from agentmodel.console._words import LANGUAGES, language_of, translator
 
 __all__ = ["STATIC", "Site", "moment", "mount_of", "visible"]

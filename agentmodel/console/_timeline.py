@@ -68,10 +68,8 @@ def _bar(call: ToolExecution, at: float, total: float, y: int) -> str:
     state = (call.error_type or call.status or "failed") if failed(call) else (call.status or "ok")
     title = escape(visible(f"{call.tool_name}, {call.duration_ms or 0} ms, {state}"))
     kind = "bad" if failed(call) else "good"
-    bar = (
-        f'<rect class="{kind}" x="{min(100 * at, 99.5):.2f}%" width="{max(100 * width, 0.5):.2f}%" y="{y + 18}" height="14">'
-        f"<title>{title}</title></rect>"
-    )
+    place = f'x="{min(100 * at, 99.5):.2f}%" width="{max(100 * width, 0.5):.2f}%" y="{y + 18}" height="14"'
+    bar = f'<rect class="{kind}" {place}><title>{title}</title></rect>'
     if failed(call):
         cross = f"M-{_MARK} -{_MARK}L{_MARK} {_MARK}M{_MARK} -{_MARK}L-{_MARK} {_MARK}"
         middle = min(max(100 * (at + width / 2), 1.5), 98.5)

@@ -31,7 +31,7 @@ from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli._console import serving
 from agentmodel.console import console
 from agentmodel.console._diagnosis import diagnose
-from agentmodel.console._gate import Gate
+from agentmodel.console._entrance import Entrance
 from agentmodel.console._inbox import edited_arguments, fields_of
 from agentmodel.console._words import KOREAN
 from agentmodel.exceptions import ConfigurationError, ValidationError
@@ -524,7 +524,7 @@ def test_log_in_is_limited(model: AgentModel, tokens_file: Path) -> None:
 def test_the_limit_ends_with_its_minute(tokens_file: Path) -> None:
     """After a minute the address may try again."""
     now = [0.0]
-    gate = Gate(Tokens.of_file(tokens_file), Caller(user_id="USR001", roles=frozenset()), "s", now=lambda: now[0])
+    gate = Entrance(Tokens.of_file(tokens_file), Caller(user_id="USR001", roles=frozenset()), "s", now=lambda: now[0])
     request = Request({"type": "http", "headers": [], "client": ("10.0.0.1", 1)})
     failed = [gate.log_in(request, "wrong") for _ in range(5)]
     now[0] = 61.0

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentmodel.callers import Caller, Tokens, digest_of, is_loopback
 from agentmodel.exceptions import NotAllowed
 
-__all__ = ["COOKIE", "COOKIE_SECONDS", "Gate", "Headed", "TooManyAttempts", "Visit", "form_of"]
+__all__ = ["COOKIE", "COOKIE_SECONDS", "Entrance", "Headed", "TooManyAttempts", "Visit", "form_of"]
 
 COOKIE = "agentmodel_console"
 COOKIE_SECONDS = 12 * 3600
@@ -65,7 +65,7 @@ class Visit:
         return self.request.query_params.get(name, "").strip()
 
 
-class Gate:
+class Entrance:
     """Log-in and the cookie.
 
     The cookie holds the SHA-256 of the token and a random number, signed. The token file is asked at every request, so
