@@ -18,7 +18,7 @@ from agentmodel.cli._output import Output
 from agentmodel.cli._signals import stop_event
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ConfigurationError
-from agentmodel.keys import user_id_of
+from agentmodel.keys import id_of
 
 __all__ = ["DEFAULT_PORT", "add", "serving"]
 
@@ -58,7 +58,7 @@ def console(
             "give a token file (--tokens), or listen on 127.0.0.1"
         )
     verifier = None if tokens is None else Tokens.of_file(tokens)
-    caller = Caller(user_id=user_id_of("--user", user), roles=roles_of(role or _ROLES))
+    caller = Caller(user_id=id_of("USR", user, field="--user"), roles=roles_of(role or _ROLES))
     out = Output()
     with (
         stop_event() as stop,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from agentmodel import keys
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._site import Site
@@ -34,7 +33,7 @@ class PlanPages:
         visit.caller.need("reader", "operator")
         form = visit.form
         try:
-            user = visit.caller.scope(keys.user_id_of("user", form.get("user") or visit.caller.user_id), "reader")
+            user = visit.caller.scope(form.get("user") or None, "reader")
             given = {name: form.get(name, "").strip() or None for name in ("request", "category", "domain")}
             plan = self._model.suggest(
                 user, request=given["request"], category=given["category"], domain_id=given["domain"]

@@ -49,7 +49,7 @@ class SessionPages:
         those that are searched for, from the warehouse as of the last refresh.
         """
         asked = {name: visit.asked(name) for name in _NARROW}
-        user = keys.user_id_of("user", asked["user"]) if asked["user"] else None
+        user = keys.id_of("USR", asked["user"], field="user") if asked["user"] else None
         is_operator = "operator" in visit.caller.roles
         if user is not None or not is_operator:
             user = visit.caller.history_of(user)
@@ -94,7 +94,7 @@ class SessionPages:
     def session(self, visit: Visit) -> Response:
         """Show one session: how it ended and why, its calls, questions, and its plan beside what was done."""
         path = visit.request.path_params
-        user = visit.caller.history_of(keys.user_id_of("user", path["user"]))
+        user = visit.caller.history_of(path["user"])
         repository = self._model.repository
         session = repository.session(user, path["session"])
         if session is None:
