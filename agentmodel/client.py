@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         SuggestionLog,
     )
     from agentmodel.suggest.publish import Published
-    from agentmodel.suggest.review import Decision, Reviews
+    from agentmodel.suggest.review import Decision, Reviews, RunChecks
     from agentmodel.tools import FunctionTools
 
 __all__ = ["AgentModel"]
@@ -384,11 +384,12 @@ class AgentModel:
         return JournalFeed(self.warehouse.add_to_inbox, self.table)
 
     def _learn_in_background(self, recorded: Sequence[HistoryEntity]) -> None:
-        """Queue what was recorded for the health of tools, the response cache and the log of suggestions."""
+        """Queue what was recorded for the health of tools, the response cache, the log of suggestions and checks of runs."""
         self._background.put(self.health.learn, self.health.calls_in(recorded))
         if self._valkey is not None:
             self._background.put(self.response_cache.learn, self.response_cache.writes_in(recorded))
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
+        self._background.put(self.run_checks.learn, self.run_checks.ended_in(recorded))
 
     def _check_in_background(self, written: Sequence[Item]) -> None:
         """Take back what was written straight into the table while its user was erased."""
@@ -849,6 +850,15 @@ class AgentModel:
             repository=self.repository,
             recorder=self.recorder,
             policy=ReviewPolicy(self.repository, watch=self.health),
+        )
+
+    @cached_property
+    def run_checks(self) -> RunChecks:
+        """Return the checks of runs: whether one looks wrong, and which step of a failed one did it."""
+        from agentmodel.suggest.review import RunChecks
+
+        return RunChecks(
+            self.repository, recorder=self.recorder, reviews=self.reviews, review=self.settings.review_runs
         )
 
     # Measure and report

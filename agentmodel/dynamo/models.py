@@ -70,6 +70,10 @@ _REVIEW_STATUSES: tuple[ReviewStatus, ...] = (
 )
 """Every `ReviewStatus`."""
 
+_WRITES = Shape(
+    "what runs wrote, as a publish keeps it",
+    lambda value: isinstance(value, dict) and {"good", "failed", "ignored", "runs", "rate"} <= value.keys(),
+)
 _TEXTS = Shape("a list of texts", lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
@@ -199,6 +203,8 @@ class UserSession(Entity, kind="UserSession"):
     source_id: Attr[str | None] = text("SourceID", default=None, redact="none")
     suggestion_id: Attr[str | None] = text("SuggestionID", default=None, redact="none")
     ttl_days: Attr[int | None] = number("TTLDays", default=None)
+    suspect: Attr[bool | None] = flag("SuspectYN", default=None)  # compared with earlier successes when it ended
+    chance: Attr[float | None] = rating("SuccessChance", default=None)
 
     at = lookup(user_id, session_id)
     partition = key(keys.USER, user_id)
@@ -261,8 +267,8 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
     processes: Attr[dict[str, str]] = json("Proclist", redact="text")
     agents: Attr[dict[str, str]] = json("AgentList", redact="text")
     tools: Attr[dict[str, str]] = json("Toollist", redact="text")
-    # ours: its numbers as of the publish, calls and successes of each tool, requests to compare new ones with, and the
-    # sequences of tools that were run most often
+    # ours: its numbers as of the publish, calls and successes of each tool, requests to compare new ones with, the
+    # sequences of tools that were run most often, and what its runs wrote
     score: Attr[float | None] = rating("MappScore", default=None)
     executions: Attr[int | None] = number("Executions", default=None)
     successes: Attr[int | None] = number("Successes", default=None)
@@ -272,6 +278,7 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
     sequences: Attr[dict[str, Any] | None] = json(
         "SequenceList", default=None, redact="text"
     )  # that were run most often
+    writes: Attr[dict[str, Any] | None] = json("WriteList", default=None, redact="none", shape=_WRITES)
 
     at = lookup(user_id, category)
     partition = key(keys.USER, user_id)
