@@ -70,10 +70,6 @@ _REVIEW_STATUSES: tuple[ReviewStatus, ...] = (
 )
 """Every `ReviewStatus`."""
 
-_WRITES = Shape(
-    "what runs wrote, as a publish keeps it",
-    lambda value: isinstance(value, dict) and {"good", "failed", "ignored", "runs", "rate"} <= value.keys(),
-)
 _TEXTS = Shape("a list of texts", lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
@@ -278,7 +274,7 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
     sequences: Attr[dict[str, Any] | None] = json(
         "SequenceList", default=None, redact="text"
     )  # that were run most often
-    writes: Attr[dict[str, Any] | None] = json("WriteList", default=None, redact="none", shape=_WRITES)
+    writes: Attr[dict[str, Any] | None] = json("WriteList", default=None, redact="none")
 
     at = lookup(user_id, category)
     partition = key(keys.USER, user_id)

@@ -17,6 +17,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
+from agentmodel._log import logger
+
+_log = logger(__name__)
+
 __all__ = ["Call", "RunCheck", "WriteHistory", "WrongStep", "success_prior", "varying_tools"]
 
 _LEAST_SUCCESSES = 2  # of a category, before anything is said
@@ -210,7 +214,10 @@ class WriteHistory:
         """
         known, share = self.successes, self.repeated
         if known < _LEAST_SUCCESSES:
-            note = f"not compared: {known} earlier successes of this category are known, at least {_LEAST_SUCCESSES} are needed"
+            note = (
+                f"not compared: {known} earlier successes of this category are known, "
+                f"at least {_LEAST_SUCCESSES} are needed"
+            )
             return RunCheck(known, share, None, None, note)
         writes = set(self.writes(calls))
         differs = min(len(writes ^ good) for good in self.good)
@@ -267,15 +274,16 @@ class WriteHistory:
 
     @classmethod
     def unpacked(cls, packed: Mapping[str, Any] | None, *, whose: str) -> Self:
-        """Return what `packed` kept; a history without runs for None."""
+        """Return what `packed` kept; a history without runs for None, and for what is damaged."""
         if packed is None:
             return cls(whose=whose)
-        good: Counter[frozenset[str]] = Counter()
-        for count, calls in packed["good"]:
-            good[frozenset(calls)] += count
-        return cls(
-            good, frozenset(packed["failed"]), frozenset(packed["ignored"]), packed["runs"], packed["rate"], whose
-        )
+        try:
+            good = Counter({frozenset(map(str, calls)): int(count) for count, calls in packed["good"]})
+            failed, ignored = (frozenset(map(str, packed[name])) for name in ("failed", "ignored"))
+            return cls(good, failed, ignored, int(packed["runs"]), float(packed["rate"]), whose)
+        except (KeyError, TypeError, ValueError):
+            _log.warning("run check: what runs of %s wrote cannot be read; the next publish writes it anew", whose)
+            return cls(whose=whose)
 
 
 def _by_tool(calls: Iterable[Call], ignored: Collection[str]) -> dict[str, set[str]]:

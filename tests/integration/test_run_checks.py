@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from agentmodel import AgentModel, Settings, Tool
+from agentmodel.cli import main
 from agentmodel.exceptions import NotFound
 from agentmodel.suggest.guard import Ask, Go
 from agentmodel.suggest.review import WrongStep
 from tests.integration.suggest_world import catalogue, learn, opened
+from tests.integration.test_cli_errors import environment
 
 TOOLS = ("search", "pay", "refund", "note")
-SEARCH, PAY, REFUND, NOTE = (("TL001", {"q": "a"}), ("TL002", {"amount": 7}), ("TL003", {"amount": 7}), ("TL004", {}))
-PAY_9 = ("TL002", {"amount": 9})
+Call = tuple[str, dict[str, Any]]
+SEARCH: Call = ("TL001", {"q": "a"})
+PAY: Call = ("TL002", {"amount": 7})
+PAY_9: Call = ("TL002", {"amount": 9})
+REFUND: Call = ("TL003", {"amount": 7})
+NOTE: Call = ("TL004", {})
 
 
 def run(
@@ -74,18 +81,23 @@ def test_a_run_is_marked_when_it_ends_and_a_person_is_asked(model: AgentModel) -
     assert stored.chance == pytest.approx(check.chance, abs=1e-6)
 
 
-@pytest.mark.parametrize(("category", "user"), [("another kind", "USR001"), (None, "USR001"), ("pay a bill", "USR002")])
-def test_without_successes_nothing_is_said(model: AgentModel, category: str | None, user: str) -> None:
-    """Without two earlier successes of this user and category a run is neither marked nor asked about, and the note says so."""
-    session_id = run(model, PAY_9, category=category, user=user)
-    session = model.repository.session(user, session_id)
-    check = model.run_checks.check(user, session_id)
+def test_without_successes_nothing_is_said(model: AgentModel) -> None:
+    """Without two earlier successes of the user and category no run is marked, nobody is asked, and the note says so."""
+    for category, user in (("another kind", "USR001"), (None, "USR001"), ("pay a bill", "USR002")):
+        session_id = run(model, PAY_9, category=category, user=user)
+        session = model.repository.session(user, session_id)
+        check = model.run_checks.check(user, session_id)
 
-    assert session is not None
-    assert (None, None) == (session.suspect, session.chance)
+        assert session is not None
+        assert (None, None) == (session.suspect, session.chance)
+        assert (None, False) == (check.chance, check.suspect)
+        assert "earlier successes of this category are known, at least 2 are needed" in check.note
+    with model.session("USR001", "x", category="another kind") as asked:
+        decision = model.guard(review="history").before(
+            agent_id="AGT001", tool_id="TL003", arguments={}, user_id="USR001", session_id=asked.session_id
+        )
+    assert Go() == decision
     assert [] == list(model.reviews.inbox())
-    assert (None, False) == (check.chance, check.suspect)
-    assert "earlier successes of this category are known, at least 2 are needed" in check.note
 
 
 def test_the_guard_asks_before_a_write_that_history_speaks_against(model: AgentModel) -> None:
@@ -115,17 +127,6 @@ def test_the_guard_asks_before_a_write_that_history_speaks_against(model: AgentM
     assert "pay needs a person's approval" == marked
 
 
-def test_the_guard_is_silent_without_history(model: AgentModel) -> None:
-    """Where no two successes are known the rule `history` asks nobody."""
-    guard = model.guard(review="history")
-    with model.session("USR001", "x", category="another kind") as session:
-        decision = guard.before(
-            agent_id="AGT001", tool_id="TL003", arguments={}, user_id="USR001", session_id=session.session_id
-        )
-
-    assert Go() == decision
-
-
 def test_the_step_that_went_wrong(model: AgentModel) -> None:
     """A write that no success made, one that is missing, an error that was not recovered, else unknown."""
     runs = [
@@ -145,6 +146,35 @@ def test_the_step_that_went_wrong(model: AgentModel) -> None:
     ] == [model.run_checks.wrong_step("USR001", each) for each in runs]
     with pytest.raises(NotFound):
         model.run_checks.wrong_step("USR001", "SESS404")
+
+
+def test_the_command_line_shows_what_went_wrong(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`history` shows the check of a session and its wrong step, `errors --runs` and `evaluate` count."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    session_id = run(model, SEARCH, REFUND, PAY, succeeded=False)
+
+    def shown(*arguments: str) -> str:
+        assert 0 == main(list(arguments))
+        return " ".join(capsys.readouterr().out.split())
+
+    text = shown("history", "USR001", session_id)
+    found = json.loads(shown("history", "USR001", session_id, "--json"))
+    steps = json.loads(shown("errors", "--runs", "--json"))
+    replayed = shown("evaluate", "--learn", "0.5")
+
+    assert (
+        "This run looks wrong: its writes differ by 1 from those of the nearest of 4 earlier successes. Chance" in text
+    )
+    assert "What went wrong, as far as the record shows: step 2, unexpected write by `refund`." in text
+    assert {"answer": "unexpected write", "tool": "refund", "step": 2} == found["wrong_step"]
+    assert [("pay a bill", "unexpected write", "pay", 2)] == [
+        (row["category"], row["answer"], row["tool"], row["runs"]) for row in steps
+    ]
+    assert "unexpected write" in shown("errors", "--runs")
+    assert "Where failed runs went wrong" in replayed
 
 
 def test_publishing_again_writes_nothing(model: AgentModel) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from agentmodel.suggest._run_check import WriteHistory, varying_tools
+from agentmodel.suggest._run_check import Answer, WriteHistory, varying_tools
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, training_runs
 
-__all__ = ["CheckRow", "checks"]
+__all__ = ["CheckRow", "WrongStepRow", "checks", "wrong_steps"]
 
 _PUBLISH_SHARE = 0.02  # of a domain's runs, after which it counts as published anew
 _Scope = tuple[str, str]  # a user and a category
@@ -65,8 +65,58 @@ def checks(runs: Iterable[ReplayedRun], *, read_only: Collection[str] = (), trai
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class WrongStepRow:
+    """How many failed runs of a category went wrong at the same tool in the same way.
+
+    Attributes:
+        domain: The domain.
+        category: The kind of request; empty where it has none.
+        answer: What is known of the step, see `WrongStep`.
+        tool: The tool; empty where it is not known.
+        runs: How many runs.
+    """
+
+    domain: str
+    category: str
+    answer: Answer
+    tool: str
+    runs: int
+
+
+def wrong_steps(runs: Iterable[ReplayedRun], *, read_only: Collection[str] = ()) -> list[WrongStepRow]:
+    """Return where failed runs went wrong, each compared with all other runs of its user and category; most first.
+
+    Args:
+        runs: The runs.
+        read_only: Names of the tools that only read; ``*`` stands for any letters.
+    """
+    counts: Counter[tuple[str, str, Answer, str]] = Counter()
+    for domain, own in by_domain(runs).items():
+        by_scope: dict[_Scope, list[ReplayedRun]] = defaultdict(list)
+        for run in own:
+            by_scope[run.user, run.category].append(run)
+        scopes = {scope: [(run.succeeded, run.calls) for run in those] for scope, those in by_scope.items()}
+        reads = _reads(own, read_only)
+        ignored = reads | varying_tools(scopes.values(), ignored=reads)
+        rate = (sum(run.succeeded for run in own) + 1) / (len(own) + 2)
+        for scope, those in scopes.items():
+            history = WriteHistory.of(those, ignored=ignored, rate=rate)
+            for succeeded, calls in those:
+                if not succeeded:
+                    found = history.wrong_step(calls)
+                    counts[domain, scope[1], found.answer, found.tool or ""] += 1
+    order = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
+    return [WrongStepRow(*key, runs=count) for key, count in order]
+
+
+def _reads(runs: Iterable[ReplayedRun], read_only: Collection[str]) -> set[str]:
+    tools = {call.tool for run in runs for call in run.calls}
+    return {tool for tool in tools if any(fnmatchcase(tool, pattern) for pattern in read_only)}
+
+
 def _row(domain: str, runs: Sequence[ReplayedRun], cut: int, read_only: Collection[str]) -> CheckRow:
-    reads = {call.tool for run in runs for call in run.calls if any(fnmatchcase(call.tool, each) for each in read_only)}
+    reads = _reads(runs, read_only)
     every = max(1, round(len(runs) * _PUBLISH_SHARE))
     past: dict[_Scope, list[ReplayedRun]] = defaultdict(list)
     agents: dict[str, list[bool]] = defaultdict(list)

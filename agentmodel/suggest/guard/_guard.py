@@ -64,8 +64,9 @@ _log = logger(__name__)
 ReviewRule: TypeAlias = (
     Literal["marked", "history", "policy", "never", "always"] | Collection[str] | Callable[[str, str, Any], str | None]
 )
-"""When a person is asked: for tools marked ``needs_review``, for these and for writes that earlier runs speak against, as `Reviews.needed` says, never, always, for the tools of
-these names or ids, or when a function of agent id, tool id and arguments returns a reason."""
+"""When a person is asked: for tools marked ``needs_review``, for these and for writes that earlier runs speak against
+(``history``), as `Reviews.needed` says (``policy``), never, always, for the tools of these names or ids, or when a
+function of agent id, tool id and arguments returns a reason."""
 
 _REMEMBERED_SECONDS = 86_400  # how long Valkey keeps a decision not to ask, beyond the deadline of a question
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Date, and_, cast, func, literal_column, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Date, and_, cast, func, literal_column, or_, select
 
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.redshift import models as m
@@ -120,7 +120,7 @@ def run_calls(warehouse: Warehouse) -> dict[tuple[str, str, str], list[tuple[boo
         .group_by(e.user_id, e.session_id, e.category)
         .subquery("runs")
     )
-    made = [literal_column(f"'{status}'") for status in ("", "ok", "error", "edited")]
+    made: list[ColumnElement[str]] = [literal_column(f"'{status}'") for status in ("", "ok", "error", "edited")]
     rows = (
         rows_of(
             runs.c.domain_id, runs.c.user_id, runs.c.category, runs.c.session_id, runs.c.succeeded,

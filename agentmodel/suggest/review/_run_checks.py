@@ -5,8 +5,8 @@
         print(check.note, check.chance)
     print(model.run_checks.wrong_step("USR001", session_id))
 
-A run is compared with the earlier runs of its user and category, as of the last publish (`agentmodel.suggest._run_check`
-has the method). Each session of a typed category is checked when it ends, in the background.
+A run is compared with the earlier runs of its user and category, as of the last publish. Each session of a typed
+category is checked when it ends, in the background. `agentmodel.suggest._run_check` has the method.
 """
 
 from __future__ import annotations
