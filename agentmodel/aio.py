@@ -638,6 +638,8 @@ class AsyncAgentModel(_Twin[AgentModel]):
         return self.sync.functions
 
     evaluate = _awaited(AgentModel.evaluate)
+    impact = _awaited(AgentModel.impact)
+    resume_plans = _awaited(AgentModel.resume_plans)
     savings = _awaited(AgentModel.savings)
     wrong_steps = _awaited(AgentModel.wrong_steps)
     report = _awaited(AgentModel.report)
