@@ -58,11 +58,11 @@ thead th { position: sticky; top: 0; background: var(--card); white-space: nowra
 .number { text-align: right; white-space: nowrap }
 """
 
-WrongSteps: TypeAlias = tuple[str, str, str, str, int]
+_WrongSteps: TypeAlias = tuple[str, str, str, str, int]
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def report(warehouse: Warehouse, *, as_of: date, rows: int = 500, wrong_steps: Sequence[WrongSteps] = ()) -> str:
+def report(warehouse: Warehouse, *, as_of: date, rows: int = 500, wrong_steps: Sequence[_WrongSteps] = ()) -> str:
     """Return the reports as the text of one HTML page.
 
     Args:
@@ -207,7 +207,7 @@ def _errors(found: Sequence[reports.ToolErrors], rows: int) -> ET.Element:
     return _section("Which tools fail", "Calls of each agent's tools; every attempt is a call.", parts)
 
 
-def _wrong_steps(found: Sequence[WrongSteps], rows: int) -> ET.Element:
+def _wrong_steps(found: Sequence[_WrongSteps], rows: int) -> ET.Element:
     cells = (
         (domain, category or "–", answer, tool or "–", runs) for domain, category, answer, tool, runs in found[:rows]
     )
