@@ -271,16 +271,15 @@ class UserSession(Entity, kind="UserSession"):
     suggestion_id: Attr[str | None] = text("SuggestionID", default=None, redact="none")
     """The plan that it followed. Ours."""
     ttl_days: Attr[int | None] = number("TTLDays", default=None)
-<<<<<<< HEAD
-    suspect: Attr[bool | None] = flag("SuspectYN", default=None)  # compared with earlier successes when it ended
-    chance: Attr[float | None] = rating("SuccessChance", default=None)
-=======
     """For how many days it is kept, where a publish changed that. Ours."""
+    suspect: Attr[bool | None] = flag("SuspectYN", default=None)
+    """Whether its writes differ from those of earlier successes, which repeat each other's. Ours."""
+    chance: Attr[float | None] = rating("SuccessChance", default=None)
+    """The chance that it succeeded, by what it wrote, 0 to 1. Ours."""
     version: Attr[int | None] = number("Version", default=None)
     """The version of the item: an older one never overwrites a newer one. Set by every versioned write. Ours."""
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
     """When the item expires: reads leave it out from then on, and DynamoDB deletes it later. Ours."""
->>>>>>> main
 
     at = lookup(user_id, session_id)
     partition = key(keys.USER, user_id)
@@ -381,12 +380,7 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
     agents: Attr[dict[str, str]] = json("AgentList", redact="text")
     """The agents: id to name."""
     tools: Attr[dict[str, str]] = json("Toollist", redact="text")
-<<<<<<< HEAD
-    # ours: its numbers as of the publish, calls and successes of each tool, requests to compare new ones with, the
-    # sequences of tools that were run most often, and what its runs wrote
-=======
     """The tools of the steps: number to name."""
->>>>>>> main
     score: Attr[float | None] = rating("MappScore", default=None)
     """What mappings are ordered by, highest first. Ours."""
     executions: Attr[int | None] = number("Executions", default=None)
@@ -398,20 +392,15 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
     counts: Attr[dict[str, list[int]] | None] = json("ToolCounts", default=None, redact="none", shape=_COUNTS)
     """Calls and successes of each tool. Ours."""
     requests: Attr[list[str] | None] = json("RequestList", default=None, shape=_TEXTS)
-<<<<<<< HEAD
-    sequences: Attr[dict[str, Any] | None] = json(
-        "SequenceList", default=None, redact="text"
-    )  # that were run most often
-    writes: Attr[dict[str, Any] | None] = json("WriteList", default=None, redact="none")
-=======
     """Requests of the category, which new ones are compared with. Ours."""
     sequences: Attr[dict[str, Any] | None] = json("SequenceList", default=None, redact="text")
     """The sequences of tools that were run most often. Ours."""
+    writes: Attr[dict[str, Any] | None] = json("WriteList", default=None, redact="none")
+    """What its runs wrote, as digests, which new runs are compared with. Ours."""
     version: Attr[int | None] = number("Version", default=None)
     """The version of the item: an older one never overwrites a newer one. Set by every versioned write. Ours."""
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
     """When the item expires: reads leave it out from then on, and DynamoDB deletes it later. Ours."""
->>>>>>> main
 
     at = lookup(user_id, category)
     partition = key(keys.USER, user_id)
