@@ -352,7 +352,7 @@ def sql(
     out = Output(as_json=as_json)
     if check:
         compared = Path("sql") if folder is None else folder
-        _check_files(compared, render.drift(compared, landed_table=landed), out)
+        check_files(compared, render.drift(compared, landed_table=landed), out, command="sql")
         return
     files = render.rendered(landed)
     if folder is not None:
@@ -367,7 +367,8 @@ def sql(
         typer.echo("\n".join(f"-- {name}\n{text}" for name, text in files.items()), nl=False)
 
 
-def _check_files(folder: Path, differing: list[str], out: Output) -> None:
+def check_files(folder: Path, differing: list[str], out: Output, *, command: str) -> None:
+    """Report which rendered files of a folder differ from what the command writes, and exit with 1 if one does."""
     if out.as_json:
         out.data({"folder": str(folder), "differing": differing})
     elif not differing:
@@ -375,7 +376,8 @@ def _check_files(folder: Path, differing: list[str], out: Output) -> None:
     if differing:
         out.note(
             f"error: files in {folder} that are missing, out of date or no longer needed ({len(differing)}): "
-            f"{', '.join(differing)}; run `agentmodel sql --to {folder}` and delete those that are no longer needed"
+            f"{', '.join(differing)}; run `agentmodel {command} --to {folder}` and delete those that are no longer "
+            "needed"
         )
         raise typer.Exit(1)
 
