@@ -180,6 +180,12 @@ class Settings(BaseSettings):
         "counts as unknown: the call is made, or blocked if a person may have to be asked.",
     )
 
+    review_runs: Literal["never", "suspect"] = Field(
+        default="never",
+        description="Whether a person is asked about a run that ended and looks wrong: its writes are not those of the "
+        "earlier successes of its user and category, which repeat each other's (suspect).",
+    )
+
     # Privacy
     redact: Literal["off", "on", "token"] = Field(
         default="off",
