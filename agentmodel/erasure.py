@@ -36,6 +36,7 @@ from agentmodel._erasure_marks import (
     delete_unless_newer,
     erasing_key,
 )
+from agentmodel._names import takes_names
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.dynamo.entity import Item, ItemKey
 from agentmodel.dynamo.models import Review, Tool
@@ -130,6 +131,7 @@ class Erasure:
         self._save = save
         self._marks = ErasureMarks(table)
 
+    @takes_names
     def erase(self, user_id: str, *, progress: _Progress = lambda *_: None) -> ErasureReport:
         """Erase a user; see the module's steps.
 
@@ -137,7 +139,6 @@ class Erasure:
             ValidationError: The id is not valid.
             Unavailable: Table or Valkey does not answer; call it again once they do.
         """
-        keys.check_id("user_id", user_id, "USR")
         removed: dict[str, Counter[str]] = {"valkey": Counter(), "table": Counter(), "warehouse": Counter()}
         remaining: list[Remaining] = []
         progress("mark", 0, _STEPS)
