@@ -30,10 +30,11 @@ from agentmodel.cache.user_cache import UserCache
 from agentmodel.cache.valkey import Valkey
 from agentmodel.cli import main
 from agentmodel.config import Settings
-from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.entity import Entity, Item
 from agentmodel.erasure import Erasure
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._feeds import FeedBatch, FeedItem
+from agentmodel.redshift._refresh_sql import OF_USERS
 from agentmodel.redshift.warehouse import Warehouse
 from agentmodel.suggest._routing_store import RoutingStore
 
@@ -198,11 +199,11 @@ def test_nothing_of_the_person_is_left_in_the_bytes_of_any_store(model: AgentMod
     model.close()
 
     assert {"valkey", "table", "warehouse"} == report.removed.keys()
-    assert {"UserInfo", "UserSession", "UserSessionProcess", "UserSessPrcToolMappHist", "Review", "Suggestion"} <= set(
-        report.removed["table"]
-    )
+    whose = {kind.kind for kind in Entity.__subclasses__() if kind.__module__ == "agentmodel.dynamo.models"}
+    kinds = {*whose - {"Domain", "Agent", "Tool"}, "requests to route by"}
+    assert kinds <= set(report.removed["table"])
     tables = {"landed", "agent_execution", "user_process_patterns", "derived_category"}
-    assert tables <= set(report.removed["warehouse"])
+    assert tables | {rows.__tablename__ for rows in OF_USERS} <= set(report.removed["warehouse"])
     assert {"dead letters", "copies", "cached results"} <= set(report.removed["valkey"])
     assert {} == again.removed["table"]
     with AgentModel.local(tmp_path / "stack", shards=1, **PATIENT) as opened:
