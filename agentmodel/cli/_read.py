@@ -316,6 +316,9 @@ def sql(
         str | None,
         typer.Option(metavar="NAME", help='Name of the table that zero-ETL fills, such as dbagent.public."T".'),
     ] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Schema of the other tables. [default: the session's own]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print or write the warehouse's SQL for Redshift.
@@ -331,9 +334,9 @@ def sql(
     out = Output(as_json=as_json)
     if check:
         compared = Path("sql") if folder is None else folder
-        _check_files(compared, render.drift(compared, landed_table=landed), out)
+        _check_files(compared, render.drift(compared, landed_table=landed, schema=schema), out)
         return
-    files = render.rendered(landed)
+    files = render.rendered(landed, schema=schema)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
