@@ -617,7 +617,8 @@ def tool_names() -> Subquery:
 
     A tool without either is shown by its id.
     """
-    t, tool, empty = AgentTool, ToolRow, literal_column("''")
+    t, tool = AgentTool, ToolRow
+    empty: ColumnElement[str] = literal_column("''")
     names = (func.nullif(func.max(tool.name), empty), func.nullif(func.max(t.tool_name), empty), t.tool_id)
     rows = rows_of(t.agent_id, t.tool_id, func.coalesce(*names, type_=String()).label("tool_name"))
     same = and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id)

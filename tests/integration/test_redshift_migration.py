@@ -340,7 +340,7 @@ def opened_count(model: AgentModel, name: str) -> int:
 def test_reports_spell_their_columns_alike() -> None:
     """Every column of a report has the name of a field of its typed rows, so ids are `agent_id` in all of them."""
     day, half_life = score.as_of_expression(DAY), score.half_life_expression(30.0)
-    selects = {
+    selects: dict[Any, Any] = {
         reports.AgentScore: queries.agent_ranking(day, half_life), reports.RecommendedPattern: queries.patterns(day),
         reports.PatternStep: queries.steps(), reports.ToolErrors: queries.tool_errors(),
         reports.ToolFailures: queries.tool_failures(), reports.SessionRequest: queries.requests(),
