@@ -55,11 +55,7 @@ INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT i
     item."value", item.kind, item.present, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at
+    64) ELSE NULL END AS kind, 1 AS present, landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -71,17 +67,21 @@ WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CA
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
     CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT ranked."PK" AS "PK", ranked."SK" AS "SK",
-    ranked."value" AS "value", ranked.kind AS kind, ranked.present AS present, ranked.loaded_at AS loaded_at
+    ranked."value" AS "value", ranked.kind AS kind, CASE WHEN (ranked.active OR CASE
+    WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
+    AND NOT coalesce(coalesce(CASE
+    WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
+FROM (SELECT others."PK" AS "PK", others."SK" AS "SK", others."value" AS "value", others.kind AS kind,
+    others.loaded_at AS loaded_at, others.active AS active, others.gone AS gone,
+    row_number() OVER (PARTITION BY others."PK", others."SK" ORDER BY CASE
+    WHEN others.active THEN 0 ELSE 1 END, others.loaded_at DESC, coalesce(others.gone,
+    others.loaded_at) DESC) AS place
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY CASE WHEN landed._record_is_active THEN 0 ELSE 1 END,
-    landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
+    64) ELSE NULL END AS kind, landed._record_create_time AS loaded_at, landed._record_is_active AS active,
+    landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -92,7 +92,12 @@ FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
     CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
-    0) < erased_user.erased_before))) AS ranked
+    0) < erased_user.erased_before))) AS others) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
+    max(CASE
+    WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
+FROM dbagent.public."AgentTable" AS mark
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1) AS item
 WHERE item.kind != CAST('UserSessPrcToolMappHist' AS VARCHAR(92));
 
@@ -208,11 +213,7 @@ FROM (SELECT item."PK" AS "PK", item."SK" AS "SK", item.kind AS kind, item.prese
     item.loaded_at AS loaded_at, item."value" AS "value"
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at
+    64) ELSE NULL END AS kind, 1 AS present, landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -224,17 +225,21 @@ WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CA
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
     CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT ranked."PK" AS "PK", ranked."SK" AS "SK",
-    ranked."value" AS "value", ranked.kind AS kind, ranked.present AS present, ranked.loaded_at AS loaded_at
+    ranked."value" AS "value", ranked.kind AS kind, CASE WHEN (ranked.active OR CASE
+    WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
+    AND NOT coalesce(coalesce(CASE
+    WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
+FROM (SELECT others."PK" AS "PK", others."SK" AS "SK", others."value" AS "value", others.kind AS kind,
+    others.loaded_at AS loaded_at, others.active AS active, others.gone AS gone,
+    row_number() OVER (PARTITION BY others."PK", others."SK" ORDER BY CASE
+    WHEN others.active THEN 0 ELSE 1 END, others.loaded_at DESC, coalesce(others.gone,
+    others.loaded_at) DESC) AS place
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY CASE WHEN landed._record_is_active THEN 0 ELSE 1 END,
-    landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
+    64) ELSE NULL END AS kind, landed._record_create_time AS loaded_at, landed._record_is_active AS active,
+    landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -245,7 +250,12 @@ FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
     CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
-    0) < erased_user.erased_before))) AS ranked
+    0) < erased_user.erased_before))) AS others) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
+    max(CASE
+    WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
+FROM dbagent.public."AgentTable" AS mark
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1) AS item) AS unpacked
 WHERE unpacked.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND unpacked.present = 1
     AND length(split_part(unpacked."PK", '#', 1)) <= 132 AND length(split_part(unpacked."PK", '#', 2)) <= 132

@@ -146,6 +146,7 @@ changes = st.builds(
     gone=st.sampled_from([False, False, False, True]),
     wait=st.integers(1, 40),
     lag=st.integers(0, 50),
+    marked=st.sampled_from([None, None, 0, 25, 50]),
 )
 batches = st.lists(st.lists(changes, max_size=12), min_size=1, max_size=4)
 days = st.sampled_from([date(2025, 6, 14), date(2025, 6, 13), date(2025, 6, 24), date(2025, 7, 20)])
