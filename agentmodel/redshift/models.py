@@ -43,8 +43,8 @@ from agentmodel.redshift._table_layout import add_view, layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
-    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "ToolErrorSummary", "ToolRow", "UserInfo",
-    "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
+    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SuggestionRow", "ToolErrorSummary", "ToolRow",
+    "UserInfo", "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
 ]  # fmt: skip
 
 ID: Final = 132  # characters of an id: a prefix of three or four, and up to 128 others
@@ -247,6 +247,22 @@ class UserToolMappingHist(Base):
     duration_ms: Mapped[float | None] = mapped_column("durationms", Double)
     input_tokens: Mapped[int | None] = mapped_column("inputtokens", BigInteger)
     output_tokens: Mapped[int | None] = mapped_column("outputtokens", BigInteger)
+    loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+
+
+class SuggestionRow(Base):
+    """A plan that was made, whether it was withheld, and the session that it was for once that has ended."""
+
+    __tablename__ = "suggestion"
+    __table_args__ = layout(key="userid", sort="suggestionkey")
+
+    user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
+    key: Mapped[str] = mapped_column("suggestionkey", Varchar(ID), primary_key=True)
+    session_id: Mapped[str | None] = mapped_column("sessionid", Varchar(ID))
+    domain_id: Mapped[str | None] = mapped_column("domainid", Varchar(ID))
+    withheld: Mapped[str | None] = mapped_column("withheldyn", String(1))
+    share: Mapped[float | None] = mapped_column("holdoutshare", Double)
+    since: Mapped[str | None] = mapped_column("planssincedt", String(20))
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 
