@@ -214,7 +214,8 @@ class Settings(BaseSettings):
         pattern=r"^(reader|recorder|reviewer|operator|curator)(,(reader|recorder|reviewer|operator|curator))*$",
     )
     mcp_self_review: bool = Field(
-        default=False, description="Whether a reviewer may decide reviews of its own sessions through the MCP server."
+        default=False,
+        description="Whether a reviewer may decide reviews of its own sessions through the MCP server or the console.",
     )
     mcp_answer_characters: int = Field(
         default=40_000,
