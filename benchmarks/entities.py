@@ -5,7 +5,8 @@
     DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py server dynoxide
     DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py gets dynoxide
 
-pydynox, boto3, aiopynamodb, pydynantic and dynamoxy are optional; a library that is not installed is left out, and a line on stderr names it.
+pydynox, boto3, aiopynamodb, pydynantic and dynamoxy are optional; a library that is not installed is left out, and a
+line on stderr names it.
 
 cpu: thread CPU time, the minimum of many rounds; the libraries run in turn within each round. server: each turn runs
 every library once, in a new process on a new table, in rotated order; the minimum of the turns counts, since other work

@@ -66,7 +66,10 @@ class Agent(Model):
     name = StringAttribute()
     score = NumberAttribute(default=0)
     description = StringAttribute()
-""", {"get": "Agent.sync_get(agent_id=5)", "condition": "Agent.name == 5", "query": "Agent.sync_query(partition_key=5)"}),
+""", {
+        "get": "Agent.sync_get(agent_id=5)", "condition": "Agent.name == 5",
+        "query": "Agent.sync_query(partition_key=5)",
+    }),
     "pydynantic": ("""
 from pydynantic import Entity, F, Table, key
 
