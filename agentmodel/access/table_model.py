@@ -32,7 +32,7 @@ from agentmodel.dynamo.table import DEFINITION
 __all__ = ["FILES", "mcp_model", "workbench_model"]
 
 _DAY: Final = datetime(2025, 6, 14, 14, 6, 5, tzinfo=UTC)
-_KEYS: Final = {"user_id": "USR001", "session_id": "SESS20250614001"}
+_KEYS: Final[dict[str, Any]] = {"user_id": "USR001", "session_id": "SESS20250614001"}
 
 _VALUES: Final[dict[str, tuple[Any, ...]]] = {
     "domains": (), "top_agents": ("DMN001",), "domain_tools": ("DMN001",), "agent_tools": ("AGT001",),
