@@ -132,6 +132,11 @@ class Settings(BaseSettings):
         description="URL of the warehouse: duckdb:///file.duckdb, redshift+redshift_connector://user:password@host/db, "
         "or redshift+data://workgroup/db for the Data API. Unset: no warehouse.",
     )
+    warehouse_schema: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$",
+        description="Schema of the warehouse's tables. Unset: the user's own, which is public in Redshift.",
+    )
     landed_table: str = Field(
         default="AgentTable",
         min_length=1,
@@ -180,6 +185,12 @@ class Settings(BaseSettings):
         "counts as unknown: the call is made, or blocked if a person may have to be asked.",
     )
 
+    review_runs: Literal["never", "suspect"] = Field(
+        default="never",
+        description="Whether a person is asked about a run that ended and looks wrong: its writes are not those of the "
+        "earlier successes of its user and category, which repeat each other's (suspect).",
+    )
+
     # Privacy
     redact: Literal["off", "on", "token"] = Field(
         default="off",
@@ -203,7 +214,8 @@ class Settings(BaseSettings):
         pattern=r"^(reader|recorder|reviewer|operator|curator)(,(reader|recorder|reviewer|operator|curator))*$",
     )
     mcp_self_review: bool = Field(
-        default=False, description="Whether a reviewer may decide reviews of its own sessions through the MCP server."
+        default=False,
+        description="Whether a reviewer may decide reviews of its own sessions through the MCP server or the console.",
     )
     mcp_answer_characters: int = Field(
         default=40_000,

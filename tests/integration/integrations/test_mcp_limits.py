@@ -20,8 +20,8 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, ToolExecution, UserSession, UserToolMapping, keys
 from agentmodel._version import installed_version
+from agentmodel.callers import ROLES, Role
 from agentmodel.integrations.mcp import Caller, mcp_server
-from agentmodel.integrations.mcp._auth import ROLES, Role
 from agentmodel.integrations.mcp._schemas import Saved
 from agentmodel.integrations.mcp._sizes import AnswerSize, _cost, cut_text
 from agentmodel.suggest.review import Reviews
@@ -527,7 +527,7 @@ def test_a_recorder_records_what_the_catalogue_has(model: AgentModel) -> None:
     assert "tool_id ('TLmade-up') must be in the catalogue" in told(tool)
     assert "give the caller the role curator" in told(tool)
     assert () == before
-    assert "TLmade-up" == model.repository.session_history(USER, given(curated)["session_id"]).executions[0].tool_name
+    assert "made-up" == model.repository.session_history(USER, given(curated)["session_id"]).executions[0].tool_name
     assert not operated.is_error
     assert "this needs the role recorder or operator" in told(alone)
 
