@@ -13,8 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+
+pytest.importorskip("itsdangerous", reason="the console is an extra")
+pytest.importorskip("starlette", reason="the console is an extra")
+
+import httpx
 from jinja2 import Environment
 from pydantic import SecretStr
 from starlette.applications import Starlette
