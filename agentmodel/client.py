@@ -230,7 +230,7 @@ class AgentModel:
         from agentmodel.embedded import Engines
 
         addresses = dict.fromkeys(("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url"))
-        engines = Engines(directory, settings=Settings.load(**(addresses | overrides))).start()
+        engines = Engines(directory, settings=Settings.load(**{**addresses, **overrides})).start()
         try:
             model = cls(engines.settings, engines=engines, redact=redact, router=router)
             model.table.create()
