@@ -97,6 +97,11 @@ class Domain(Entity, kind="Domain"):
     # ours: the sequences of tools that its agents ran most often, as of the last publish
     sequences: Attr[dict[str, Any] | None] = json("SequenceList", default=None, redact="text")
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
+    # ours: how the runs of the domain and its categories went, and the chance of success below which a person is asked
+    success_counts: Attr[dict[str, list[int]] | None] = json(
+        "SuccessCounts", default=None, redact="none", shape=_COUNTS
+    )
+    review_below: Attr[float | None] = rating("ReviewBelow", default=None)
     # ours: since when no plans are given, because they did harm, and when a person let them be given again
     plans_stopped_at: Attr[datetime | None] = moment("PlansStoppedDT", default=None)
     plans_resumed_at: Attr[datetime | None] = moment("PlansResumedDT", default=None)

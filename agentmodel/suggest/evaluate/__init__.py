@@ -5,14 +5,14 @@ from __future__ import annotations
 from agentmodel.suggest.evaluate._answers import AnswerRow
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory
 from agentmodel.suggest.evaluate._effect import Effect, runs_to_find
-from agentmodel.suggest.evaluate._evaluation import Evaluation, calibration_error, evaluate
+from agentmodel.suggest.evaluate._evaluation import ChanceRow, Evaluation, calibration_error, evaluate
 from agentmodel.suggest.evaluate._impact import Impact, ImpactRow, Verdict, impact, stop_harmful
 from agentmodel.suggest.evaluate._off_policy import OffPolicyRow, best_scored, off_policy, prefer, uniform
 from agentmodel.suggest.evaluate._replay import ReplayedCall, ReplayedRun, runs_from_traces, runs_from_warehouse
 from agentmodel.suggest.evaluate._requests import RequestRow
 
 __all__ = [
-    "RANKINGS", "AgentHistory", "AnswerRow", "Effect", "Evaluation", "Impact", "ImpactRow", "OffPolicyRow",
+    "RANKINGS", "AgentHistory", "AnswerRow", "ChanceRow", "Effect", "Evaluation", "Impact", "ImpactRow", "OffPolicyRow",
     "ReplayedCall", "ReplayedRun", "RequestRow", "Verdict", "best_scored", "calibration_error", "evaluate", "impact",
     "off_policy", "prefer", "runs_from_traces", "runs_from_warehouse", "runs_to_find", "stop_harmful", "uniform",
 ]  # fmt: skip
