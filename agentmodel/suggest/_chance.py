@@ -77,9 +77,9 @@ def packed_counts(cells: Cells) -> dict[str, list[int]]:
 def runs_of(packed: Any, category: str | None) -> tuple[Runs, Runs] | None:
     """Return the runs of a category and of its domain from stored counts; None where there are none or damaged ones."""
     try:
-        domain = Runs(*map(int, packed[_DOMAIN]))
-        own = packed.get(_key(category)) if category else None
-        return Runs() if own is None else Runs(*map(int, own)), domain
+        successes, runs = map(int, packed[_DOMAIN])
+        good, all_ = map(int, packed.get(_key(category), (0, 0)) if category else (0, 0))
+        return Runs(good, all_), Runs(successes, runs)
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
 

@@ -564,7 +564,7 @@ def _counted(successes: int | None, runs: int) -> Reason:
 
 
 def _chance(agent: Agent | None, category: str | None, domain: Domain | None) -> float | None:
-    """Return the chance of success of an agent's run for a category; None where no runs of its domain were published."""
+    """Return the chance of success of an agent's run for a category; None without published runs of its domain."""
     known = None if agent is None or domain is None else runs_of(domain.success_counts, category)
     if known is None or agent is None:
         return None
