@@ -86,7 +86,9 @@ def runs_of(packed: Any, category: str | None) -> tuple[Runs, Runs] | None:
 
 def least_likely(cells: Cells, share: float) -> float:
     """Return the chance of success below which the least likely share of the runs of a domain lies."""
-    domain, agents, categories = Runs(), defaultdict(Runs), defaultdict(Runs)
+    domain = Runs()
+    agents: dict[str, Runs] = defaultdict(Runs)
+    categories: dict[str, Runs] = defaultdict(Runs)
     for (agent, category), one in cells.items():
         domain = _added(domain, one)
         agents[agent], categories[category] = _added(agents[agent], one), _added(categories[category], one)
