@@ -19,7 +19,7 @@ help:
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
-	@echo "make lint         ruff, import contracts, rendered SQL and what Redshift takes of it"
+	@echo "make lint         ruff, import contracts, rendered SQL, what Redshift takes of it, and the rendered template"
 	@echo "make types        mypy --strict and pyright"
 	@echo "make docs         the documentation, strictly, into site/"
 	@echo "make bench        the benchmarks"
@@ -83,6 +83,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/agentmodel sql --check
+	$(BIN)/agentmodel deploy template --check
 	$(BIN)/python -m pytest -q -p no:cacheprovider -k no_ tests/unit/test_redshift_lint.py
 	$(BIN)/python scripts/pictures.py --check
 

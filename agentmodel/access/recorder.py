@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from agentmodel import keys
 from agentmodel._counts import count_or_none
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._process import ForkSafeLock
 from agentmodel._text import error_text, error_type, storable_text, type_name
 from agentmodel._ttl import expiry
@@ -184,6 +185,7 @@ class Recorder:
             except Unavailable as error:
                 _log.warning("stored %d records; notifying an observer failed: %s", len(recorded), error)
 
+    @takes_names
     def tool_name(self, agent_id: str, tool_id: str) -> str:
         """Return the name of a tool in the catalogue; its id when the catalogue lacks the tool or does not answer."""
         name = self.cached_tool_name(agent_id, tool_id)
@@ -193,12 +195,13 @@ class Recorder:
             except Unavailable as error:
                 _log.warning("could not read the name of tool %s of %s; recording its id: %s", tool_id, agent_id, error)
                 tool = None
-            name = tool_id if tool is None else tool.name
+            name = keys.name_of("TL", tool_id) if tool is None else tool.name
             if len(self._tool_names) >= _MAX_TOOL_NAMES:
                 self._tool_names.clear()
             self._tool_names[agent_id, tool_id] = name, monotonic() + _TOOL_NAME_SECONDS
         return name
 
+    @takes_names
     def cached_tool_name(self, agent_id: str, tool_id: str) -> str | None:
         """Return the name of a tool that was looked up within the last minute, or None."""
         name, until = self._tool_names.get((agent_id, tool_id), (None, 0.0))
@@ -272,6 +275,7 @@ class Recorder:
             max((one.number - 1 for one in processes if one is not None), default=before),
         )
 
+    @takes_names
     def known_history(self, user_id: str, session_id: str) -> tuple[SessionHistory, bool]:
         """Return the history of a session, and whether it is all of it.
 
@@ -532,7 +536,7 @@ class ProcessRecorder:
             process_id=self.process_id,
             agent_id=agent_id,
             tool_id=tool_id,
-            tool_name=storable_text(tool_name) or tool_id,
+            tool_name=storable_text(tool_name) or keys.name_of("TL", tool_id),
             values=storable_text(values),
             succeeded=True,
             call_id=storable_text(call_id) or _new_call_id(),

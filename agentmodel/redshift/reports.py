@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement
 
 from agentmodel._categories import kept_text
+from agentmodel._names import takes_names
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
@@ -314,6 +315,7 @@ class SavingsRow:
     tokens: int
 
 
+@takes_names
 def agent_ranking(
     warehouse: Warehouse,
     *,
@@ -345,6 +347,7 @@ def _agent_score(*row: Any) -> AgentScore:
     return AgentScore(*[*counts, *score.evidence(mean, executions, rate=rate), rate, rank])
 
 
+@takes_names
 def recommended_patterns(
     warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
 ) -> Rows[RecommendedPattern]:
@@ -369,6 +372,7 @@ def recommended_patterns(
     return of_report((RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows), RecommendedPattern)
 
 
+@takes_names
 def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolErrors]:
     """Return the agents that had tool errors, most errors first, as the sample's report does."""
     rows = queries.tool_errors()
@@ -383,6 +387,7 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolE
     )
 
 
+@takes_names
 def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[ToolFailures]:
     """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
     rows = queries.tool_failures()
@@ -391,6 +396,7 @@ def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[To
     return of_report((ToolFailures(*row) for row in warehouse.read(rows)), ToolFailures)
 
 
+@takes_names
 def session_requests(warehouse: Warehouse, user_id: str | None = None) -> Rows[SessionRequest]:
     """Return the request and the outcome of each session, by user and session.
 
@@ -452,6 +458,7 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
+@takes_names
 def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> Rows[DayExecutions]:
     """Return executions and successes per agent and day, undated ones first."""
     rows = queries.executions_per_day()
@@ -465,6 +472,7 @@ def _known_day(day: date) -> date | None:
     return None if day == m.UNDATED else day
 
 
+@takes_names
 def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolTokens]:
     """Return calls and tokens per agent and tool, most tokens first."""
     rows = queries.tokens()
