@@ -106,7 +106,7 @@ class Domain(Entity, kind="Domain"):
     success_counts: Attr[dict[str, list[int]] | None] = json(
         "SuccessCounts", default=None, redact="none", shape=_COUNTS
     )
-    """Successes and runs of the domain (under the empty name), and of its categories by digests of their names. Ours."""
+    """Successes and runs of the domain (under the empty name), and of categories by digests of their names. Ours."""
     review_below: Attr[float | None] = rating("ReviewBelow", default=None)
     """The chance of success below which a plan asks for a person, where a share of runs was set. Ours."""
     plans_stopped_at: Attr[datetime | None] = moment("PlansStoppedDT", default=None)
