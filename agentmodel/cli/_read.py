@@ -191,11 +191,26 @@ def patterns(
         _show.patterns(out, found, every=every)
 
 
-def errors(ctx: typer.Context, *, as_json: Json = False) -> None:
+def errors(
+    ctx: typer.Context,
+    *,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Show where failed runs went wrong instead, by category.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the agents whose tools failed, most failures first.
 
-    As of the last refresh.
+    As of the last refresh. With --runs, each failed run is compared with the other runs of its user and category.
     """
+    if runs:
+        with open_model(stack_of(ctx)) as model:
+            steps = model.wrong_steps()
+        if as_json:
+            Output(as_json=True).data(steps)
+        else:
+            _show.wrong_steps(Output(), steps)
+        return
     with open_model(stack_of(ctx)) as model:
         reports, warehouse = _reports(model)
         found = reports.tool_errors(warehouse)
@@ -264,13 +279,19 @@ def history(
                 out.note(_INCOMPLETE)
             return
         found, calls = read.session(user, session), read.session_history(user, session)
+        wrong = check = None
+        if found is not None and found.ended_at is not None:
+            check = model.run_checks.check(user, session)
+            if (found.succeeded if found.corrected is None else found.corrected) is False:
+                wrong = model.run_checks.wrong_step(user, session)
     if found is None and not calls.processes and not calls.executions:
         raise NotFound("session", f"{session} of {user}")
     if as_json:
         parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
-        out.data({"session": found, **parts, "complete": calls.complete})
+        out.data({"session": found, **parts, "check": check, "wrong_step": wrong, "complete": calls.complete})
     else:
         _show.session(out, session, calls)
+        _show.run_check(out, check, wrong)
     if not calls.complete:
         out.note(_INCOMPLETE)
 

@@ -58,4 +58,4 @@ def test_every_reading_command_prints_json(name: str) -> None:
     """`--json` is an option of every command but those that keep running."""
     options = {text for param in COMMANDS[name].params for text in param.opts}
 
-    assert (name not in ("agentmodel up", "agentmodel mcp")) == ("--json" in options)
+    assert (name not in ("agentmodel up", "agentmodel mcp", "agentmodel console")) == ("--json" in options)
