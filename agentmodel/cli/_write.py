@@ -1,7 +1,8 @@
-"""Commands that write: `table`, `seed`, `import`, `refresh` and `publish`."""
+"""Commands that write: `table`, `warehouse`, `seed`, `import`, `refresh` and `publish`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -9,11 +10,12 @@ import typer
 
 from agentmodel._demo.world import seed as seed_catalogue
 from agentmodel._lease import WAIT
+from agentmodel.access.table_model import FILES
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, Wait, stack_of
 from agentmodel.cli._output import Output, plain
-from agentmodel.config import FeedName
+from agentmodel.config import FeedName, Settings
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations.otlp import import_otlp
 
@@ -39,7 +41,7 @@ _PUBLISHED = {
     "refused": "items that are damaged or would become too large",
 }
 
-table = typer.Typer(help="Create the DynamoDB table, or verify it.", rich_markup_mode=None)
+table = typer.Typer(help="Create the DynamoDB table, verify it, or write it as a model.", rich_markup_mode=None)
 
 
 @table.command()
@@ -97,6 +99,29 @@ def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
         raise typer.Exit(1)
     if not as_json:
         out.line(f"Table {name} is set up as it should be.")
+
+
+@table.command("model")
+def write_model(
+    *,
+    folder: Annotated[Path, typer.Option("--to", metavar="DIR", help="Write the files into this folder.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write the table as a model for NoSQL Workbench and for DynamoDB's MCP server.
+
+    Two files, with sample items and the eight access patterns: agentmodel_workbench.json, to import in NoSQL Workbench,
+    and dynamodb_data_model.json, which the server's dynamodb_data_model_validation reads. No store is asked.
+    """
+    name = Settings().table
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, make in FILES.items():
+        text = json.dumps(make(name), ensure_ascii=False, indent=2)
+        (folder / file).write_text(f"{text}\n", encoding="utf-8")
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"folder": str(folder), "written": list(FILES)})
+    else:
+        out.line(f"Wrote {' and '.join(FILES)} into {folder}, of the table {name}.")
 
 
 def seed(ctx: typer.Context, *, wait: Wait = WAIT, as_json: Json = False) -> None:
@@ -236,9 +261,47 @@ def publish(ctx: typer.Context, *, as_of: AsOf = None, wait: Wait = WAIT, as_jso
         out.table("Published", ("what", "number>"), rows)
 
 
+warehouse = typer.Typer(help="Bring stored data of an earlier version up to this one.", rich_markup_mode=None)
+
+
+@warehouse.callback()
+def _of_warehouse() -> None:
+    """Make `warehouse` a group also while it has one command."""
+
+
+@warehouse.command()
+def migrate(
+    ctx: typer.Context,
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Make the changes, rather than show them.")] = False,
+    wait: Wait = WAIT,
+    as_json: Json = False,
+) -> None:
+    """Show what a new version changes in stored data, or make the changes.
+
+    Also brings the warehouse of the AWS sample up to this version. Adds what is missing and keeps every row. There is
+    no way back: make a snapshot of the warehouse before --apply.
+    """
+    with open_model(stack_of(ctx)) as model:
+        changes = model.migrate(apply=apply, wait=wait)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"applied": apply, "changes": [{"table": each.table, "change": each.text} for each in changes]})
+        return
+    if not changes:
+        out.line("Everything is up to date; nothing was changed.")
+        return
+    out.table("Changed" if apply else "To change", ("table", "change"), ((each.table, each.text) for each in changes))
+    if apply:
+        out.line("Run `agentmodel refresh` to compute the scores.")
+    else:
+        out.line("Nothing was changed. Make a snapshot of the warehouse, then run this command with --apply.")
+
+
 def add(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(table, name="table")
+    app.add_typer(warehouse, name="warehouse")
     app.command()(seed)
     app.command("import")(import_)
     for command in (refresh, publish):
