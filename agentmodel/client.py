@@ -677,6 +677,7 @@ class AgentModel:
             routing=self._routing,
             route_by_descriptions=self.settings.route_by_descriptions,
             ranking=self.settings.ranking,
+            review_below=self.settings.review_below,
             holdout=self.settings.holdout,
         )
         self._resources.callback(planner.close)
