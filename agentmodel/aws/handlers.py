@@ -122,7 +122,7 @@ def sweep(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     queues = _queues(event.get("queues"))
     left = _clock(context)
     swept: list[str] = []
-    counts = dict.fromkeys(("expired", "escalated", "applied"), 0)
+    counts: dict[str, int] = {"expired": 0, "escalated": 0, "applied": 0}
     asked: list[datetime] = []
     with AgentModel.from_settings() as model:
         for queue in queues:
