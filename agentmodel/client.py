@@ -32,11 +32,12 @@ from agentmodel._deadline import seconds_left
 from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
-from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session
+from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.models import OutcomeSource, Review, UserSession
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import (
@@ -268,6 +269,48 @@ class AgentModel:
         if plan is not None:
             session.entity.suggestion_id = plan.suggestion_id
         return session
+
+    def outcome(
+        self,
+        session: SessionRecorder | UserSession | str,
+        *,
+        user_id: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent_id: str | None = None,
+        at: datetime | None = None,
+    ) -> Receipt[Review]:
+        """Record how a session went, as somebody outside of it says, also long after its end.
+
+            model.outcome(session_id, user_id="USR001", succeeded=False, source="event", by="refund", reason="refunded")
+
+        The next refresh counts the most trusted outcome of a run: a person's verdict in a review, then a ``person``,
+        an ``event``, an ``evaluator``, then what the session itself recorded, then its calls. Of two from one source
+        the one about the agent counts before that about the whole session, then the later one, then a failure. It is
+        written as every record is, so it survives an outage; recorded again by the same ``by``, it replaces the first.
+
+        Args:
+            session: The session, or its id.
+            user_id: Name or id of the user; needed with an id only.
+            succeeded: Whether the run did what was asked; by the score when not given.
+            score: How good the run was, from 0 to 1; alone it means success from 0.5 up.
+            source: Who says so: a ``person``, such as the user, a business ``event``, or an ``evaluator``.
+            by: Name of the person, event or evaluator; each has one outcome a run.
+            reason: Why.
+            agent_id: The run of this agent only; the whole session when not given.
+            at: When it was said; now when not given.
+
+        Raises:
+            ValidationError: Neither ``succeeded`` nor a score is given, or a value is not valid; nothing was recorded.
+            HistoryUnavailable: Neither store takes the write; nothing was kept.
+        """
+        return self.recorder.outcome(
+            session, user_id=user_id, succeeded=succeeded, score=score, source=source, by=by, reason=reason,
+            agent_id=agent_id, at=at,
+        )  # fmt: skip
 
     def in_session(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return a function that keeps the session and process of this block when another thread calls it.

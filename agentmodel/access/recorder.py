@@ -8,6 +8,8 @@ item.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, copy_context
@@ -22,8 +24,9 @@ from weakref import WeakKeyDictionary
 from agentmodel import keys
 from agentmodel._counts import count_or_none
 from agentmodel._log import logger
+from agentmodel._outcomes import check_outcome
 from agentmodel._process import ForkSafeLock
-from agentmodel._text import error_text, error_type, storable_text, type_name
+from agentmodel._text import NAME_BYTES, error_text, error_type, storable_text, type_name
 from agentmodel._ttl import expiry
 from agentmodel.access._attempt_numbers import claimed_number
 from agentmodel.access._history_writer import HistoryWriter, PendingWrite
@@ -33,7 +36,7 @@ from agentmodel.access.pagination import split_readable
 from agentmodel.access.repository import Repository, SessionHistory
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Entity, Item
-from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
+from agentmodel.dynamo.models import OutcomeSource, Review, Status, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer, deferred
 from agentmodel.exceptions import (
@@ -175,6 +178,75 @@ class Recorder:
         receipts = [write.receipt for write in writes if write.receipt is not None]
         self._notify([receipt.entity for receipt in receipts if not receipt.repeated])
         return receipts
+
+    def outcome(
+        self,
+        session: SessionRecorder | UserSession | str,
+        *,
+        user_id: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent_id: str | None = None,
+        at: datetime | None = None,
+    ) -> Receipt[Review]:
+        """Record how a run went, as somebody outside of it says, such as hours later. See `AgentModel.outcome`."""
+        return self.record(
+            self.outcome_of(
+                session,
+                user_id=user_id,
+                succeeded=succeeded,
+                score=score,
+                source=source,
+                by=by,
+                reason=reason,
+                agent_id=agent_id,
+                at=at,
+            )
+        )
+
+    def outcome_of(
+        self,
+        session: SessionRecorder | UserSession | str,
+        *,
+        user_id: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent_id: str | None = None,
+        at: datetime | None = None,
+    ) -> Review:
+        """Return the entity that `outcome` records. Reads no store, so it works for a session that is still to come."""
+        passed, number = check_outcome(succeeded, score, source=source, at=at)
+        if isinstance(session, str):
+            if user_id is None:
+                raise ValidationError("user_id", user_id, "must be given with the id of a session")
+            owner, session_id = keys.user_id_of("user_id", user_id), keys.check_id("session", session, "SESS")
+        else:
+            owner, session_id = session.user_id, session.session_id
+        agent = None if agent_id is None else keys.check_id("agent_id", agent_id, "AGT")
+        who = self._table.redaction.optional(storable_text(by, limit=NAME_BYTES)) or ""
+        said = at or self.now()
+        return Review(
+            user_id=owner,
+            session_id=session_id,
+            review_id="outcome-" + hashlib.sha256(json.dumps([source, agent, who]).encode()).hexdigest()[:32],
+            question="How did it go?",
+            phase="post",
+            status="completed",
+            agent_id=agent,
+            outcome=passed,
+            score=number,
+            source=source,
+            decided_by=who or None,
+            decided_at=said,
+            decision_reason=storable_text(reason),
+            trail=[{"at": keys.format_time("at", said), "what": "outcome", "by": who}] if who else None,
+        )
 
     def _notify(self, recorded: Sequence[HistoryEntity]) -> None:
         """Pass the recorded entities to the observers; an observer that fails to reach its store undoes nothing."""

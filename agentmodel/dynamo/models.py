@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from agentmodel import keys
+from agentmodel._outcomes import OUTCOME_SOURCES, OutcomeSource
 from agentmodel.dynamo._attribute import Attr
 from agentmodel.dynamo._specifiers import (
     Shape,
@@ -32,6 +33,7 @@ __all__ = [
     "VERDICTS",
     "Agent",
     "Domain",
+    "OutcomeSource",
     "Phase",
     "Review",
     "ReviewStatus",
@@ -281,7 +283,10 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
 
 
 class Review(Entity, kind="Review"):
-    """A question to a person, before a step or after a run. It is in its queue's index while it is pending."""
+    """A question to a person, before a step or after a run. It is in its queue's index while it is pending.
+
+    One with a ``source`` is an outcome from outside (`AgentModel.outcome`): answered from the start, in no queue.
+    """
 
     user_id: Attr[str] = identifier("USR")
     session_id: Attr[str] = identifier("SESS")
@@ -317,6 +322,8 @@ class Review(Entity, kind="Review"):
     response: Attr[str | None] = text("Response", default=None)
     verdict: Attr[Verdict | None] = choice("Verdict", *VERDICTS, default=None)
     outcome: Attr[bool | None] = flag("OutcomeYN", default=None)
+    source: Attr[OutcomeSource | None] = choice("OutcomeSource", *OUTCOME_SOURCES, default=None)
+    score: Attr[float | None] = rating("OutcomeScore", default=None)  # 0 to 1
     trail: Attr[list[dict[str, str]] | None] = json("Trail", default=None, redact="none")  # see `Reviews`
 
     at = lookup(user_id, session_id, review_id)

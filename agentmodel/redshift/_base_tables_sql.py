@@ -203,12 +203,19 @@ class BaseTable:
         kind: The kind of item it holds, as ``EntityType`` names it.
         keys: Its key columns, each with a function that reads the column from a row of items.
         attributes: Its other columns, likewise.
+        only: Without this attribute an item of the kind is not read; None reads all.
     """
 
     model: Any
     kind: str
     keys: ColumnReaders
     attributes: ColumnReaders
+    only: str | None = None
+
+    def is_read(self, row: Any) -> list[ColumnElement[bool]]:
+        """Return the conditions for a row of items to be of this table."""
+        same = [row.kind == constant_text(self.kind)] if "kind" in row else []
+        return same if self.only is None else [*same, SuperText(row.value, self.only, "S").is_not(None)]
 
 
 def _text(name: str, *, width: Any = None) -> Callable[[Any], ColumnElement[Any]]:
@@ -304,6 +311,25 @@ ENTITIES: Final = (
         },
     ),
     BaseTable(
+        m.SessionOutcome,
+        "Review",
+        {
+            m.SessionOutcome.user_id: lambda row: key_part(row.PK, 1),
+            m.SessionOutcome.session_id: lambda row: key_part(row.PK, 2),
+            m.SessionOutcome.outcome_id: lambda row: key_part(row.SK, 2),
+        },
+        {
+            m.SessionOutcome.source: _ascii("OutcomeSource", 16),
+            m.SessionOutcome.agent_id: _text("AgentID", width=m.ID),
+            m.SessionOutcome.succeeded: _ascii("OutcomeYN", 1),
+            m.SessionOutcome.score: _number("OutcomeScore", Double()),
+            m.SessionOutcome.by: _text("DecidedBy", **_NAME),
+            m.SessionOutcome.reason: _text("DecisionReason", **_PROSE),
+            m.SessionOutcome.time: _ascii("DecidedDT", 20),
+        },
+        only="OutcomeSource",
+    ),
+    BaseTable(
         m.UserSessionProcessRow,
         "UserSessionProcess",
         {
@@ -368,7 +394,7 @@ def set_aside(parameters: RefreshParameters) -> Rows:
     row = parameters.landed.alias("landed")
     kind = SuperText(row.c.value, "EntityType", "S")
     longer = [
-        and_(kind == constant_text(entity.kind), or_(*(func.length(id_) > m.ID for id_ in _key_texts(entity, row.c))))
+        and_(kind == constant_text(entity.kind), *entity.is_read(row.c), or_(*(func.length(id_) > m.ID for id_ in _key_texts(entity, row.c))))
         for entity in ENTITIES
     ]
     rows = rows_of(func.count()).select_from(row)
@@ -385,7 +411,7 @@ def load(entity: BaseTable, source: FromClause) -> Executable:
     keys = [func.left(id_, constant(m.ID), type_=String()) for id_ in ids]
     values = [*keys, *(read(source.c) for read in list(columns.values())[len(keys) :])]
     rows = rows_of(*values, source.c.loaded_at).where(
-        source.c.kind == constant_text(entity.kind),
+        *entity.is_read(source.c),
         source.c.present == 1,
         *(func.length(id_) <= constant(m.ID) for id_ in ids),
     )

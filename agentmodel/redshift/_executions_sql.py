@@ -24,6 +24,7 @@ from sqlalchemy import (
     or_,
 )
 
+from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift._base_tables_sql import table_of
@@ -45,7 +46,7 @@ from agentmodel.redshift.models import rows_of
 
 __all__ = [
     "EXECUTION", "PATTERN", "calls", "count_columns", "daily_counts", "executed_patterns", "executions",
-    "insert_recommended_patterns", "insert_scored_patterns", "outcome",
+    "insert_recommended_patterns", "insert_scored_patterns", "outcome", "reported",
     "rollup_columns", "staging", "steps_of_sessions", "tool_counts", "unchanged_patterns",
 ]  # fmt: skip
 
@@ -150,6 +151,36 @@ def steps_of_sessions(*, affected: bool = False) -> Subquery:
     return rows_of(*step.c, place.label("place")).subquery("step")
 
 
+def reported(*, affected: bool = False) -> Subquery:
+    """Select for each session, and for each of its agents, the most trusted outcome from outside.
+
+    ``agent_id`` is '' for the whole session. The greatest ``best`` is that of the most trusted source; it has its rank,
+    whether it is about one agent, its time, and last whether the run failed. Plain Python: `agentmodel._outcomes`.
+    """
+    o = m.SessionOutcome
+    agent = func.coalesce(o.agent_id, literal_column("''"), type_=String())
+    ranks = [
+        (o.source == constant_text(source), constant_text(str(len(OUTCOME_SOURCES) - place)))
+        for place, source in enumerate(OUTCOME_SOURCES)
+    ]
+    time = func.rpad(o.time, constant(20), literal_column("'0'"), type_=String())
+    parts = (
+        case(*ranks, else_=constant_text("0")),
+        case((agent == constant_text(""), constant_text("0")), else_=constant_text("1")),
+        case((Matches(o.time, TIME), time), else_=constant_text("0" * 20)),
+        case((o.succeeded == constant_text("N"), constant_text("1")), else_=constant_text("0")),
+    )
+    text: ColumnElement[str] = parts[0]
+    for part in parts[1:]:
+        text = text.concat(part)
+    rows = rows_of(o.user_id, o.session_id, agent.label("agent_id"), func.max(text, type_=String()).label("best")).where(
+        o.source.in_([constant_text(each) for each in OUTCOME_SOURCES]),
+        o.succeeded.in_([constant_text("Y"), constant_text("N")]),
+    )
+    rows = of_affected_sessions(rows, o.user_id, o.session_id) if affected else rows
+    return rows.group_by(o.user_id, o.session_id, agent).subquery("reported")
+
+
 def executions(*, affected: bool = False) -> Rows:
     """Select one row per user, session and agent that made a call that counts, with outcome, days and sequences."""
     step = steps_of_sessions(affected=affected)
@@ -173,11 +204,14 @@ def executions(*, affected: bool = False) -> Rows:
         .subquery("whole")
     )
     s, d, opening = m.UserSessionRow, m.DerivedCategory, first_prompts(affected=affected)
+    said = reported(affected=affected)
+    of_all, of_agent = said.alias("of_all"), said.alias("of_agent")
+    best = _greater(of_all.c.best, of_agent.c.best)
     category = func.coalesce(typed_category(s), d.category, literal_column("''"), type_=String())
     return rows_of(
         *(execution.c[name] for name in ("user_id", "session_id", "agent_id")),
         category.label("category"),
-        outcome(s, execution.c.ok).label("success"),
+        outcome(s, execution.c.ok, best).label("success"),
         *(
             execution.c[name]
             for name in ("calls", "first_day", "last_day", "seconds", "process_pattern", "tool_sequence")
@@ -193,15 +227,36 @@ def executions(*, affected: bool = False) -> Rows:
         execution.outerjoin(table_of(s), and_(s.user_id == execution.c.user_id, s.session_id == execution.c.session_id))
         .outerjoin(opening, and_(opening.c.user_id == s.user_id, opening.c.session_id == s.session_id))
         .outerjoin(table_of(d), same_request(d, s, opening))
+        .outerjoin(of_all, _about(of_all, execution, constant_text("")))
+        .outerjoin(of_agent, _about(of_agent, execution, execution.c.agent_id))
     )
 
 
-def outcome(session: Any, by_calls: ColumnElement[int]) -> ColumnElement[int]:
-    """Return 1 for success, 0 for failure: as reviewed, else as recorded, else by the outcome of the calls."""
+def _about(said: Any, execution: Any, agent: ColumnElement[str]) -> ColumnElement[bool]:
+    same = [said.c[name] == execution.c[name] for name in ("user_id", "session_id")]
+    return and_(*same, said.c.agent_id == agent)
+
+
+def _greater(*texts: ColumnElement[str]) -> ColumnElement[str]:
+    known: list[ColumnElement[str]] = [func.coalesce(text, literal_column("''"), type_=String()) for text in texts]
+    return func.greatest(*known, type_=String())
+
+
+def outcome(session: Any, by_calls: ColumnElement[int], best: ColumnElement[str]) -> ColumnElement[int]:
+    """Return 1 for success, 0 for failure: as reviewed, as reported, as recorded, else by the outcome of the calls.
+
+    Args:
+        session: The session.
+        by_calls: The outcome of the calls.
+        best: The most trusted outcome from outside, as `reported` has it.
+    """
     yes, no = constant_text("Y"), constant_text("N")
+    failed = func.right(best, constant(1), type_=String())
     return case(
         (session.reviewed == yes, constant(1)),
         (session.reviewed == no, constant(0)),
+        (failed == constant_text("0"), constant(1)),
+        (failed == constant_text("1"), constant(0)),
         (session.succeeded == yes, constant(1)),
         (session.succeeded == no, constant(0)),
         else_=by_calls,

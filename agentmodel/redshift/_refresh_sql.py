@@ -269,7 +269,7 @@ def incremental_refresh(parameters: RefreshParameters) -> Iterator[RefreshStep]:
     yield from _score_and_finish(parameters)
 
 
-OF_USERS: Final = (m.UserInfo, m.UserSessionRow, m.UserSessionProcessRow, m.UserToolMappingHist)
+OF_USERS: Final = (m.UserInfo, m.UserSessionRow, m.SessionOutcome, m.UserSessionProcessRow, m.UserToolMappingHist)
 """The base tables with rows of users."""
 
 
@@ -315,7 +315,7 @@ def _sessions_of(change: Any) -> CompoundSelect[Any]:
     """Select the sessions that changed items belong to."""
     return union(
         _ids(key_part(change.PK, 1), key_part(change.PK, 2)).where(
-            change.kind.in_([constant_text(CALL), constant_text("UserSessionProcess")])
+            change.kind.in_([constant_text(kind) for kind in (CALL, "UserSessionProcess", "Review")])
         ),
         _ids(change.PK, change.SK).where(change.kind == constant_text("UserSession")),
     )

@@ -163,7 +163,7 @@ def tool_failures() -> Rows:
 
 
 def requests() -> Rows:
-    """Select each session's request and outcome: as reviewed, else as recorded, else that of its executions."""
+    """Select each session's request and outcome: as reviewed, reported or recorded, else that of its executions."""
     s, e, first = m.UserSessionRow, m.AgentExecution, first_prompts()
     number = func.row_number().over(partition_by=[e.user_id, e.session_id], order_by=e.agent_id).label("place")
     run = rows_of(e.user_id, e.session_id, e.agent_id, e.succeeded.label("success"), number).subquery("run")
@@ -179,17 +179,20 @@ def requests() -> Rows:
         .subquery("agents")
     )
     opening = and_(first.c.user_id == s.user_id, first.c.session_id == s.session_id)
+    said = history.reported()
+    of_all = and_(said.c.user_id == s.user_id, said.c.session_id == s.session_id, said.c.agent_id == EMPTY)
     return (
         rows_of(
             s.user_id,
             s.session_id,
             func.coalesce(s.category, EMPTY).label("category"),
             func.coalesce(request_of(s, first), EMPTY).label("request"),
-            history.outcome(s, agents.c.ok).label("outcome"),
+            history.outcome(s, agents.c.ok, func.coalesce(said.c.best, EMPTY)).label("outcome"),
             func.coalesce(agents.c.agents, EMPTY).label("agents"),
         )
         .outerjoin(agents, and_(agents.c.user_id == s.user_id, agents.c.session_id == s.session_id))
         .outerjoin(first, opening)
+        .outerjoin(said, of_all)
         .order_by(s.user_id, s.session_id)
     )
 

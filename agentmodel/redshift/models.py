@@ -40,7 +40,7 @@ from agentmodel.redshift._table_layout import layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
-    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "ToolErrorSummary", "ToolRow", "UserInfo",
+    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "ToolErrorSummary", "ToolRow", "UserInfo",
     "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
 ]  # fmt: skip
 
@@ -162,6 +162,25 @@ class UserSessionRow(Base):
     reviewed: Mapped[str | None] = mapped_column("reviewedsuccyn", String(1))
     category: Mapped[str | None] = mapped_column("category", Varchar(NAME))
     request: Mapped[str | None] = mapped_column("userrequest", String(WIDEST))
+    loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+
+
+class SessionOutcome(Base):
+    """An outcome from outside: what a person, an event or an evaluator said of a session, or of one agent in it."""
+
+    __tablename__ = "session_outcome"
+    __table_args__ = layout(key="userid", sort="sessionid")
+
+    user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
+    session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
+    outcome_id: Mapped[str] = mapped_column("outcomeid", Varchar(ID), primary_key=True)
+    source: Mapped[str | None] = mapped_column("source", String(16))
+    agent_id: Mapped[str | None] = mapped_column("agentid", Varchar(ID))
+    succeeded: Mapped[str | None] = mapped_column("succyn", String(1))
+    score: Mapped[float | None] = mapped_column("score", Double)
+    by: Mapped[str | None] = mapped_column("reportedby", Varchar(NAME))
+    reason: Mapped[str | None] = mapped_column("reason", Varchar(PROSE))
+    time: Mapped[str | None] = mapped_column("reporteddt", String(20))
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, Date, Double, bindparam, case, cast, func, literal_column
 
 from agentmodel._beta import rate_interval
+from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel.redshift._constructs import DaysBetween, Expression, Ratio
 
 __all__ = [
@@ -177,23 +178,32 @@ def evidence(mean: float, executions: float, *, rate: float) -> Evidence:
     return Evidence(mean, min(low, mean), max(high, mean))
 
 
-def succeeded(*, reviewed: str | None, recorded: str | None, last_attempts: Iterable[bool]) -> bool:
-    """Return whether an execution succeeded: as reviewed, else as recorded, else by the outcome of its calls.
+def succeeded(
+    *,
+    reviewed: str | None,
+    recorded: str | None,
+    last_attempts: Iterable[bool],
+    outcomes: Iterable[ReportedOutcome] = (),
+) -> bool:
+    """Return whether an execution succeeded: as reviewed, as reported, as recorded, else by the outcome of its calls.
 
     Args:
         reviewed: ``Y`` or ``N`` where a person corrected the session's outcome.
         recorded: ``Y`` or ``N`` where the session's outcome was recorded.
         last_attempts: Outcome of the last attempt of each call.
+        outcomes: Outcomes from outside, of the session or of the agent.
 
     >>> succeeded(reviewed=None, recorded="N", last_attempts=[True])
     False
     >>> succeeded(reviewed="Y", recorded="N", last_attempts=[])
     True
     """
-    for outcome in (reviewed, recorded):
-        if outcome in ("Y", "N"):
-            return outcome == "Y"
-    return all(last_attempts)
+    if reviewed in ("Y", "N"):
+        return reviewed == "Y"
+    reported = trusted(outcomes)
+    if reported is not None:
+        return reported
+    return recorded == "Y" if recorded in ("Y", "N") else all(last_attempts)
 
 
 def recommended(value: float, *, successes: int, threshold: float) -> bool:

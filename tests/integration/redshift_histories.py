@@ -137,6 +137,10 @@ def history(seed: int, count: int) -> list[Item]:
         add(user, "METADATA", "UserInfo", UserNM="김", UserProfile="{}", LastLoginDT="20250614140605")
         add(user, session, "UserSession", Category=pick.choice([None, "카페#1"]), SessionSuccYN=pick.choice([None, "Y", "N"]),
             ReviewedSuccYN=pick.choice([None, None, "Y"]), UserRequest=pick.choice([None, "가까운 카페"]))  # fmt: skip
+        if pick.random() < 0.3:
+            add(f"{user}#{session}", f"REVIEW#outcome-{pick.randrange(2)}", "Review", DecidedBy="환불", OutcomeScore=0.5,
+                OutcomeSource=pick.choice(["person", "event", "evaluator", "evaluator", None]), DecidedDT="20250614140605",
+                OutcomeYN=pick.choice(["Y", "N"]), AgentID=pick.choice([None, None, "AGT001"]))  # fmt: skip
         process, described = f"PRC00{pick.randrange(1, 4)}", pick.choice(["ProcessDesc", "ProcDesc"])
         partition = f"{user}#{session}"
         add(partition, process, "UserSessionProcess", ProcNM="위치확인", UserPrompt="어디?", **{described: "확인"})

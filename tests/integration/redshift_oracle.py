@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 from sqlalchemy import Table, select
 
 from agentmodel._categories import derived_name
+from agentmodel._outcomes import ReportedOutcome
 from agentmodel._text import words_of
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
@@ -191,8 +192,19 @@ def derived_categories(items: Items) -> set[tuple[str, str, str]]:
     return found
 
 
-def execution(session: Item, calls: list[Call], category: str) -> Execution:
-    """Read an execution from its session and its calls."""
+def outcomes_of(items: Iterable[Item], agent: str) -> list[ReportedOutcome]:
+    """The outcomes from outside of a session that are about this agent or about all of it."""
+    found = []
+    for item in items:
+        of, said, time = s(item, "AgentID"), s(item, "OutcomeYN"), s(item, "DecidedDT")
+        if said in ("Y", "N") and of in (None, "", agent):
+            clock = time.ljust(20, "0") if time is not None and is_time(time) else None
+            found.append(ReportedOutcome(s(item, "OutcomeSource") or "", said == "Y", of == agent, clock))
+    return found
+
+
+def execution(session: Item, calls: list[Call], category: str, said: Iterable[Item] = ()) -> Execution:
+    """Read an execution from its session, its calls and the outcomes from outside."""
     steps: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:
         steps[call.process, call.tool].append(call)
@@ -216,6 +228,7 @@ def execution(session: Item, calls: list[Call], category: str) -> Execution:
             reviewed=s(session, "ReviewedSuccYN"),
             recorded=s(session, "SessionSuccYN"),
             last_attempts=list(outcomes.values()),
+            outcomes=outcomes_of(said, calls[0].agent),
         ),
         calls=sum(call.ok is not None for call in calls),
         first=first(call.day for call in calls),
@@ -267,8 +280,10 @@ class Oracle:
         if s(item, "EntityType") == "Tool" and (name := s(item, "ToolNM")):
             self.named_tools[item["PK"]["S"], item["SK"]["S"]] = name
 
-    def add_session(self, session: Item, items: Iterable[Item], category: str) -> list[Execution]:
-        """Take in a session (empty where there is none) and its calls; returns its executions."""
+    def add_session(
+        self, session: Item, items: Iterable[Item], category: str, said: Iterable[Item] = ()
+    ) -> list[Execution]:
+        """Take in a session (empty where there is none), its calls and outcomes; returns its executions."""
         groups: dict[str, list[Call]] = defaultdict(list)
         for call in map(call_of, items):
             if call.status in (None, "ok", "error", "cache_hit"):
@@ -276,7 +291,7 @@ class Oracle:
             if call.ok is not None and call.status in (None, "ok", "error"):
                 self._count(call)
         found = [
-            execution(session, calls, category)
+            execution(session, calls, category, said)
             for calls in groups.values()
             if any(call.ok is not None for call in calls)
         ]
@@ -416,6 +431,9 @@ TEXTS: dict[str, dict[str, tuple[str, int]]] = {
         "sessionenddt": ("SessionEndDT", 20), "sessionsuccyn": ("SessionSuccYN", 1),
         "reviewedsuccyn": ("ReviewedSuccYN", 1), "category": ("Category", NAME), "userrequest": ("UserRequest", LONG),
     },
+    "session_outcome": {"source": ("OutcomeSource", 16), "agentid": ("AgentID", m.ID), "succyn": ("OutcomeYN", 1),
+                        "reportedby": ("DecidedBy", NAME), "reason": ("DecisionReason", PROSE),
+                        "reporteddt": ("DecidedDT", 20)},
     "usersessionprocess": {"userprompt": ("UserPrompt", LONG), "procnm": ("ProcNM", NAME), "procdt": ("ProcDT", 20),
                            "procdesc": ("ProcessDesc", PROSE)},
     "user_tool_mapping_hist": {
@@ -427,14 +445,14 @@ TEXTS: dict[str, dict[str, tuple[str, int]]] = {
 """Text columns of the base tables: the attribute each is read from, and the characters it keeps."""
 
 FIXED = {"lastlogindt", "creationdt", "sessionstartdt", "sessionenddt", "sessionsuccyn", "reviewedsuccyn", "procdt",
-         "transactdt", "succyn", "status"}  # fmt: skip
+         "transactdt", "succyn", "status", "source", "reporteddt"}  # fmt: skip
 """Columns of a fixed form: as wide in bytes as in characters, so other texts than ASCII are left out."""
 
-KINDS = {"Domain": "domain", "Agent": "agent", "Tool": "tool", "UserInfo": "userinfo", "UserSession": "usersession",
+KINDS = {"Review": "session_outcome", "Domain": "domain", "Agent": "agent", "Tool": "tool", "UserInfo": "userinfo", "UserSession": "usersession",
          "UserSessionProcess": "usersessionprocess", CALL: "user_tool_mapping_hist"}  # fmt: skip
 KEYS = {
     "domain": ("domainid",), "agent": ("agentid",), "tool": ("agentid", "toolid"), "userinfo": ("userid",),
-    "usersession": ("userid", "sessionid"), "usersessionprocess": ("userid", "sessionid", "processid"),
+    "usersession": ("userid", "sessionid"), "session_outcome": ("userid", "sessionid", "kind", "outcomeid"), "usersessionprocess": ("userid", "sessionid", "processid"),
     "user_tool_mapping_hist": ("userid", "sessionid", "processid", "agentid", "toolid", "attempt"),
 }  # fmt: skip
 
@@ -448,7 +466,7 @@ def is_set_aside(item: Item) -> bool:
 def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
     """The base table of an item and its row there, the time of its loading aside."""
     name = KINDS.get(s(item, "EntityType") or "")
-    if name is None or is_set_aside(item):
+    if name is None or is_set_aside(item) or (name == "session_outcome" and s(item, "OutcomeSource") is None):
         return None
     parts = [*item["PK"]["S"].split("#"), *item["SK"]["S"].split("#")]
     row: dict[str, Any] = dict(zip(KEYS[name], parts, strict=False))
@@ -458,6 +476,8 @@ def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
         row[column] = text[:width] if text is not None and plain else None
     if name == "usersessionprocess" and row["procdesc"] is None:
         row["procdesc"] = s(item, "ProcDesc")
+    if name == "session_outcome":
+        row["score"] = n(item, "OutcomeScore")
     if name == "agent":
         written = item.get("Score", {}).get("N", s(item, "Score"))
         row["score"] = n({"Score": {"N": written}}, "Score")
@@ -520,12 +540,16 @@ def expected(items: Items, as_of: date, *, derived: bool = True) -> Tables:
     rows: dict[str, list[Any]] = {name: [] for name in tables}
     calls: dict[tuple[str, str], list[Item]] = defaultdict(list)
     processes: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    said: dict[tuple[str, str], list[Item]] = defaultdict(list)
     items = {key: item for key, item in items.items() if not is_set_aside(item)}
     for item in items.values():
         oracle.add_item(item)
         if s(item, "EntityType") == CALL:
             user, session = item["PK"]["S"].split("#")[:2]
             calls[user, session].append(item)
+        if s(item, "EntityType") == "Review":
+            user, session = item["PK"]["S"].split("#")[:2]
+            said[user, session].append(item)
         if s(item, "EntityType") == "UserSessionProcess":
             user, session = item["PK"]["S"].split("#")[:2]
             processes[user, session].append(item)
@@ -535,7 +559,7 @@ def expected(items: Items, as_of: date, *, derived: bool = True) -> Tables:
     for key, group in calls.items():
         session = items.get(key, {})
         category = category_of(session, processes[key], derived=derived)
-        rows["agent_execution"] += [(*e, e.key) for e in oracle.add_session(session, group, category)]
+        rows["agent_execution"] += [(*e, e.key) for e in oracle.add_session(session, group, category, said[key])]
         for item in group:
             if (row := staging_row(item, oracle.agents)) is not None:
                 rows[staging.name].append([row[name] for name in columns_of(staging)])

@@ -46,6 +46,7 @@ SYNC_ONLY = {
         "open",
         "put_missing",
         "opened",
+        "outcome_of",
         "resume",
         "tool_name",
     },

@@ -25,6 +25,7 @@ from agentmodel.access.recorder import HistoryEntity, Receipt
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import Agent, Domain, Status, Tool, ToolExecution, User, UserSession, UserSessionProcess
+from agentmodel.exceptions import NotFound
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome
 from agentmodel.integrations._tracking.run_identity import RunIdentity
 
@@ -126,6 +127,7 @@ class SessionWriter:
         self._touched: dict[tuple[str, str], tuple[RunIdentity, _SessionState]] = {}
         self._processes: list[tuple[_StepState, _ProcessState]] = []
         self._calls: list[tuple[str, _ProcessState, ToolExecution]] = []
+        self._outcomes: list[tuple[str, HistoryEntity]] = []
 
     # Events
 
@@ -194,6 +196,22 @@ class SessionWriter:
             session.entity.succeeded = succeeded
         session.failed = succeeded is False
         session.change = "end of the run"
+
+    def outcome(self, run: RunIdentity, **said: Any) -> None:
+        """Note what somebody outside of the run says of it.
+
+        Args:
+            run: The run.
+            said: As `Recorder.outcome_of` takes it.
+
+        Raises:
+            NotFound: The history has no such session.
+        """
+        if (run.user_id, run.session) not in self._sessions and run.locate().is_new:
+            run.forget()
+            raise NotFound("session", f"{run.session} of {run.user_id}")
+        entity = self._model.recorder.outcome_of(run.locate().session_id, user_id=run.user_id, **said)
+        self._outcomes.append((f"outcome of {run.session}", entity))
 
     # Sessions, processes and the catalogue
 
@@ -292,6 +310,7 @@ class SessionWriter:
         touched, self._touched = list(self._touched.values()), {}
         processes, self._processes = self._processes, []
         calls, self._calls = self._calls, []
+        outcomes, self._outcomes = self._outcomes, []
         new = [(run, session) for run, session in touched if not session.written]
         wanted: list[tuple[str, HistoryEntity]] = [(f"session {run.session}", session.entity) for run, session in new]
         wanted += [(f"step {step.name}", process.entity) for step, process in processes]
@@ -306,7 +325,7 @@ class SessionWriter:
                 step.processes.remove(process)
         self._record_calls(calls)
         changed = [session for _, session in touched if session.change is not None]
-        self._record([(session.change or "", session.entity) for session in changed])
+        self._record([*((session.change or "", session.entity) for session in changed), *outcomes])
         for session in changed:
             session.change = None
         while len(self._sessions) > self._max_sessions:

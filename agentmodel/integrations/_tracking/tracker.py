@@ -37,10 +37,11 @@ from typing import Any, Self, TypeAlias
 
 from agentmodel._background import MAX_WAITING, BackgroundWorker
 from agentmodel._log import logger
+from agentmodel._outcomes import check_outcome
 from agentmodel._process import renew_in_child
 from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.client import AgentModel
-from agentmodel.dynamo.models import Status
+from agentmodel.dynamo.models import OutcomeSource, Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome, Attempts
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
@@ -139,6 +140,44 @@ class Tracker:
             self._runs.move_to_end(key)
         run.follow(suggestion_id)
         return run
+
+    def outcome(
+        self,
+        session: str,
+        *,
+        user: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Report how a session went, as somebody outside of it says, by the framework's name of the session.
+
+            tracker.outcome("thread-7", user="ada", succeeded=False, by="ada", reason="wrong café")
+
+        It works for every framework, whether the session is still under way or ended last week; see
+        `TrackedRun.outcome`.
+
+        Args:
+            session: The framework's thread or conversation, or a ``SESS…`` id, as `run` takes it.
+            user: Name or ``USR…`` id of the user it worked for; None is the anonymous user.
+            succeeded: Whether it did what was asked; by the score when not given.
+            score: How good it was, from 0 to 1.
+            source: Who says so: a ``person``, an ``event`` or an ``evaluator``.
+            by: Name of the person, event or evaluator.
+            reason: Why.
+            agent: Name of the agent whose run this is about; the whole session when not given.
+            at: When it was said; now when not given.
+
+        Raises:
+            ValidationError: A value is not valid.
+        """
+        self.run(session, user=user).outcome(
+            succeeded=succeeded, score=score, source=source, by=by, reason=reason, agent=agent, at=at
+        )
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until everything reported so far is written; whether that was done within ``timeout`` seconds.
@@ -363,6 +402,50 @@ class TrackedRun(RunIdentity):
         attempt = self.start(call_id, agent=agent, tool=tool, arguments=arguments, at=began or ended, source=source)
         self.end(call_id, attempt, status=status, result=result, error_type=error_type, at=ended, source=source)
         return attempt
+
+    def outcome(
+        self,
+        *,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Report how the run went, as somebody outside of it says, also long after its end.
+
+        See `AgentModel.outcome`. Nothing is recorded for a session that the history does not have, such as under
+        another user: that is counted in the tracker's ``errors`` and logged.
+
+        Args:
+            succeeded: Whether the run did what was asked; by the score when not given.
+            score: How good the run was, from 0 to 1.
+            source: Who says so: a ``person``, an ``event`` or an ``evaluator``.
+            by: Name of the person, event or evaluator.
+            reason: Why.
+            agent: Name of the agent whose run this is about; the whole session when not given.
+            at: When it was said; now when not given.
+
+        Raises:
+            ValidationError: A value is not valid.
+        """
+        check_outcome(succeeded, score, source=source, at=at)
+        self._report(
+            f"outcome of {self.session}",
+            partial(
+                self._writer.outcome,
+                self,
+                succeeded=succeeded,
+                score=score,
+                source=source,
+                by=by,
+                reason=reason,
+                agent_id=None if agent is None else self.agent_id(storable_text(agent, limit=NAME_BYTES) or "agent"),
+                at=at or datetime.now(UTC),
+            ),
+        )
 
     def finish(self, succeeded: bool | None = None) -> None:
         """Report that the run is over: attempts that have not ended were interrupted.
