@@ -248,6 +248,14 @@ class Recorder:
             trail=[{"at": keys.format_time("at", said), "what": "outcome", "by": who}] if who else None,
         )
 
+    def stored_outcomes(self, wanted: Sequence[Review]) -> list[Review | None]:
+        """Return, for each outcome, the one that the table has under its key; None too while it does not answer."""
+        try:
+            return self._table.get_many([entity.key for entity in wanted])
+        except TableUnavailable as error:
+            _log.warning("could not look up %d outcomes; recording them anew: %s", len(wanted), error)
+            return [None] * len(wanted)
+
     def _notify(self, recorded: Sequence[HistoryEntity]) -> None:
         """Pass the recorded entities to the observers; an observer that fails to reach its store undoes nothing."""
         for observer in self.observers:

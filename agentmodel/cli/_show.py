@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel.access.repository import SessionHistory
 from agentmodel.access.trace_import import Imported
 from agentmodel.cli._output import Output, printable
@@ -181,6 +182,15 @@ def session(out: Output, session_id: str, history: SessionHistory) -> None:
     columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "succeeded", "took (ms)>",
                "called at (UTC)", "result")  # fmt: skip
     out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
+    said = [one for one in history.reviews if one.source is not None]
+    if said:
+        outcomes = (
+            (one.source, one.decided_by, one.agent_id or "all", one.outcome, one.score, one.decided_at,
+             one.decision_reason)
+            for one in sorted(said, key=lambda one: OUTCOME_SOURCES.index(one.source or "evaluator"))
+        )  # fmt: skip
+        heads = ("source", "by", "agent", "succeeded", "score>", "said at (UTC)", "reason")
+        out.table("Outcomes from outside, the most trusted source first", heads, outcomes)
 
 
 def stations(out: Output, counts: Stations) -> None:
@@ -234,5 +244,10 @@ def imported(out: Output, done: Imported) -> None:
     if done.created:
         made = ", ".join(f"{number} {kind}" for kind, number in sorted(done.created.items()))
         out.line(f"Added to the catalogue: {made}.")
+    if done.outcomes:
+        out.line(f"Recorded {done.outcomes} outcomes from outside.")
+    if done.unknown:
+        names = ", ".join(map(printable, done.unknown[:_BAD_LINES]))
+        out.note(f"not recorded: {len(done.unknown)} outcomes of sessions that were not imported, such as {names}")
     if done.bad:
         out.line(f"Lines not imported: {len(done.bad)}.")

@@ -394,7 +394,11 @@ def set_aside(parameters: RefreshParameters) -> Rows:
     row = parameters.landed.alias("landed")
     kind = SuperText(row.c.value, "EntityType", "S")
     longer = [
-        and_(kind == constant_text(entity.kind), *entity.is_read(row.c), or_(*(func.length(id_) > m.ID for id_ in _key_texts(entity, row.c))))
+        and_(
+            kind == constant_text(entity.kind),
+            *entity.is_read(row.c),
+            or_(*(func.length(id_) > m.ID for id_ in _key_texts(entity, row.c))),
+        )
         for entity in ENTITIES
     ]
     rows = rows_of(func.count()).select_from(row)

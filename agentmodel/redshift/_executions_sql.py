@@ -173,7 +173,9 @@ def reported(*, affected: bool = False) -> Subquery:
     text: ColumnElement[str] = parts[0]
     for part in parts[1:]:
         text = text.concat(part)
-    rows = rows_of(o.user_id, o.session_id, agent.label("agent_id"), func.max(text, type_=String()).label("best")).where(
+    rows = rows_of(
+        o.user_id, o.session_id, agent.label("agent_id"), func.max(text, type_=String()).label("best")
+    ).where(
         o.source.in_([constant_text(each) for each in OUTCOME_SOURCES]),
         o.succeeded.in_([constant_text("Y"), constant_text("N")]),
     )

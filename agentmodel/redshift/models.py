@@ -40,8 +40,8 @@ from agentmodel.redshift._table_layout import layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
-    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "ToolErrorSummary", "ToolRow", "UserInfo",
-    "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
+    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "ToolErrorSummary", "ToolRow",
+    "UserInfo", "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
 ]  # fmt: skip
 
 ID: Final = 132  # characters of an id: a prefix of three or four, and up to 128 others

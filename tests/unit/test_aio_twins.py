@@ -47,6 +47,7 @@ SYNC_ONLY = {
         "put_missing",
         "opened",
         "outcome_of",
+        "stored_outcomes",
         "resume",
         "tool_name",
     },

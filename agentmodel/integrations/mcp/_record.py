@@ -10,10 +10,10 @@ from agentmodel._log import logger
 from agentmodel._text import storable_text
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
-from agentmodel.exceptions import TableUnavailable, ValidationError
+from agentmodel.exceptions import NotFound, TableUnavailable, Unavailable, ValidationError
 from agentmodel.integrations.mcp._schemas import RecordResult
 
-__all__ = ["MadeCall", "record"]
+__all__ = ["MadeCall", "check_known", "record"]
 
 _log = logger(__name__)
 
@@ -108,6 +108,21 @@ def record(
     return RecordResult(
         user_id=user_id, session_id=session.session_id, process_id=process_id, call_id=recorded.call_id or ""
     )
+
+
+def check_known(model: AgentModel, user_id: str, session_id: str) -> None:
+    """Check that the history has a session, before something is said about it; not while the table does not answer.
+
+    Raises:
+        NotFound: It has not.
+    """
+    try:
+        found = model.repository.session(user_id, keys.check_id("session_id", session_id, "SESS"))
+    except Unavailable as error:
+        _log.warning("recording an outcome without a look whether there is a session %s: %s", session_id, error)
+        return
+    if found is None:
+        raise NotFound("session", f"{session_id} of {user_id}")
 
 
 def _tool_name(model: AgentModel, call: MadeCall, *, may_add: bool) -> str:

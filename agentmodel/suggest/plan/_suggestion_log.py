@@ -60,9 +60,9 @@ class EndedSession:
             for one in history.reviews
             if one.source is not None and one.outcome is not None and one.agent_id in (None, taken)
         )
-        for outcome in (self.reviewed, reported, self.recorded):
-            if outcome is not None:
-                return outcome
+        for said in (self.reviewed, reported, self.recorded):
+            if said is not None:
+                return said
         return _outcome_of_calls(history) if history.complete else None
 
 
