@@ -97,6 +97,21 @@ CREATE TABLE IF NOT EXISTS refresh_watermark (
     PRIMARY KEY (name)
 ) DISTSTYLE ALL;
 
+CREATE TABLE IF NOT EXISTS session_outcome (
+    userid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    sessionid VARCHAR(528) ENCODE RAW NOT NULL,
+    outcomeid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    source VARCHAR(16) ENCODE ZSTD,
+    agentid VARCHAR(528) ENCODE ZSTD,
+    succyn VARCHAR(1) ENCODE ZSTD,
+    score DOUBLE PRECISION ENCODE RAW,
+    reportedby VARCHAR(1020) ENCODE ZSTD,
+    reason VARCHAR(16000) ENCODE ZSTD,
+    reporteddt VARCHAR(20) ENCODE ZSTD,
+    load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    PRIMARY KEY (userid, sessionid, outcomeid)
+) DISTKEY (userid) SORTKEY (sessionid);
+
 CREATE TABLE IF NOT EXISTS tool (
     domainid VARCHAR(528) ENCODE ZSTD,
     agentid VARCHAR(528) ENCODE RAW NOT NULL,

@@ -90,8 +90,9 @@ INSERT INTO work_session (userid, sessionid) SELECT left(split_part(work_change.
 FROM work_change
 WHERE length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
     2)) <= 132 AND work_change.kind IN (CAST('UserSessPrcToolMappHist' AS VARCHAR(92)),
-    CAST('UserSessionProcess' AS VARCHAR(72))) UNION SELECT left(work_change."PK", 132) AS left_3,
-    left(work_change."SK", 132) AS left_4
+    CAST('UserSessionProcess' AS VARCHAR(72)),
+    CAST('Review' AS VARCHAR(24))) UNION SELECT left(work_change."PK", 132) AS left_3, left(work_change."SK",
+    132) AS left_4
 FROM work_change
 WHERE length(work_change."PK") <= 132 AND length(work_change."SK") <= 132
     AND work_change.kind = CAST('UserSession' AS VARCHAR(44));
@@ -223,6 +224,34 @@ FROM work_change
 WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44)) AND work_change.present = 1
     AND length(work_change."PK") <= 132 AND length(work_change."SK") <= 132;
 
+-- Delete the changed rows from session_outcome.
+DELETE FROM session_outcome USING work_change WHERE session_outcome.userid = split_part(work_change."PK",
+    '#', 1) AND session_outcome.sessionid = split_part(work_change."PK", '#', 2)
+    AND session_outcome.outcomeid = split_part(work_change."SK", '#', 2)
+    AND work_change.kind = CAST('Review' AS VARCHAR(24));
+
+-- Insert them into session_outcome as they are now, except those that a person deleted.
+INSERT INTO session_outcome (userid, sessionid, outcomeid, source, agentid, succyn, score, reportedby,
+    reason, reporteddt, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
+    left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 2),
+    132) AS left_3, CASE
+    WHEN (CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)),
+    16) ELSE NULL END AS anon_1, left(CAST(work_change."value"."AgentID"."S" AS VARCHAR(65535)),
+    132) AS left_4, CASE
+    WHEN (CAST(work_change."value"."OutcomeYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."OutcomeYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_2, CASE
+    WHEN (CAST(work_change."value"."OutcomeScore"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."OutcomeScore"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_3,
+    left(CAST(work_change."value"."DecidedBy"."S" AS VARCHAR(65535)), 255) AS left_5,
+    left(CAST(work_change."value"."DecisionReason"."S" AS VARCHAR(65535)), 4000) AS left_6, CASE
+    WHEN (CAST(work_change."value"."DecidedDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."DecidedDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_4, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Review' AS VARCHAR(24))
+    AND CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)) IS NOT NULL
+    AND work_change.present = 1 AND length(split_part(work_change."PK", '#', 1)) <= 132
+    AND length(split_part(work_change."PK", '#', 2)) <= 132 AND length(split_part(work_change."SK", '#',
+    2)) <= 132;
+
 -- Delete the changed rows from usersessionprocess.
 DELETE FROM usersessionprocess USING work_change
     WHERE usersessionprocess.userid = split_part(work_change."PK", '#', 1)
@@ -298,12 +327,31 @@ DELETE FROM agent_execution USING work_session WHERE agent_execution.userid = wo
 
 -- Insert them as they are now.
 INSERT INTO agent_execution (userid, sessionid, agentid, category, success, calls, first_date,
-    execution_date, seconds, process_pattern, tool_sequence, pattern_key) SELECT whole.userid,
-    whole.sessionid, whole.agentid, coalesce(CASE WHEN (usersession.category = ''
+    execution_date, seconds, process_pattern, tool_sequence, pattern_key) WITH reported AS
+(SELECT session_outcome.userid AS userid, session_outcome.sessionid AS sessionid,
+    coalesce(session_outcome.agentid, '') AS agent_id, max(CASE
+    WHEN (session_outcome.source = CAST('person' AS VARCHAR(24))) THEN CAST('3' AS VARCHAR(4))
+    WHEN (session_outcome.source = CAST('event' AS VARCHAR(20))) THEN CAST('2' AS VARCHAR(4))
+    WHEN (session_outcome.source = CAST('evaluator' AS VARCHAR(36))) THEN CAST('1' AS VARCHAR(4)) ELSE CAST('0' AS VARCHAR(4)) END || CASE
+    WHEN (coalesce(session_outcome.agentid,
+    '') = CAST('' AS VARCHAR(4))) THEN CAST('0' AS VARCHAR(4)) ELSE CAST('1' AS VARCHAR(4)) END || CASE
+    WHEN (session_outcome.reporteddt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN rpad(session_outcome.reporteddt,
+    20, '0') ELSE CAST('00000000000000000000' AS VARCHAR(80)) END || CASE
+    WHEN (session_outcome.succyn = CAST('N' AS VARCHAR(4))) THEN CAST('1' AS VARCHAR(4)) ELSE CAST('0' AS VARCHAR(4)) END) AS best
+FROM session_outcome JOIN work_session ON work_session.userid = session_outcome.userid
+    AND work_session.sessionid = session_outcome.sessionid
+WHERE session_outcome.source IN (CAST('person' AS VARCHAR(24)), CAST('event' AS VARCHAR(20)),
+    CAST('evaluator' AS VARCHAR(36))) AND session_outcome.succyn IN (CAST('Y' AS VARCHAR(4)),
+    CAST('N' AS VARCHAR(4))) GROUP BY session_outcome.userid, session_outcome.sessionid,
+    coalesce(session_outcome.agentid, ''))
+ SELECT whole.userid, whole.sessionid, whole.agentid, coalesce(CASE WHEN (usersession.category = ''
     OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
     derived_category.category, '') AS category, CASE
     WHEN (usersession.reviewedsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.reviewedsuccyn = CAST('N' AS VARCHAR(4))) THEN 0
+    WHEN (right(greatest(coalesce(of_all.best, ''), coalesce(of_agent.best, '')),
+    1) = CAST('0' AS VARCHAR(4))) THEN 1 WHEN (right(greatest(coalesce(of_all.best, ''),
+    coalesce(of_agent.best, '')), 1) = CAST('1' AS VARCHAR(4))) THEN 0
     WHEN (usersession.sessionsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.sessionsuccyn = CAST('N' AS VARCHAR(4))) THEN 0 ELSE whole.ok END AS success,
     whole.calls, whole.first_day, whole.last_day, whole.seconds, whole.process_pattern, whole.tool_sequence,
@@ -371,7 +419,10 @@ WHERE ranked.place = 1) AS opening ON opening.userid = usersession.userid
     AND derived_category.requestkey = CASE WHEN (CASE WHEN (usersession.category = ''
     OR left(usersession.category,
     1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END IS NULL) THEN md5(coalesce(nullif(usersession.userrequest,
-    ''), opening.userprompt)) END ORDER BY 2, 1;
+    ''), opening.userprompt)) END LEFT OUTER JOIN reported AS of_all ON of_all.userid = whole.userid
+    AND of_all.sessionid = whole.sessionid AND of_all.agent_id = CAST('' AS VARCHAR(4))
+    LEFT OUTER JOIN reported AS of_agent ON of_agent.userid = whole.userid
+    AND of_agent.sessionid = whole.sessionid AND whole.agentid = of_agent.agent_id ORDER BY 2, 1;
 
 -- Delete derived categories that no execution has any more.
 DELETE FROM derived_category WHERE derived_category.userid IN (SELECT work_session.userid

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     CompoundSelect,
     Date,
@@ -151,7 +152,7 @@ def steps_of_sessions(*, affected: bool = False) -> Subquery:
     return rows_of(*step.c, place.label("place")).subquery("step")
 
 
-def reported(*, affected: bool = False) -> Subquery:
+def reported(*, affected: bool = False) -> CTE:
     """Select for each session, and for each of its agents, the most trusted outcome from outside.
 
     ``agent_id`` is '' for the whole session. The greatest ``best`` is that of the most trusted source; it has its rank,
@@ -180,7 +181,7 @@ def reported(*, affected: bool = False) -> Subquery:
         o.succeeded.in_([constant_text("Y"), constant_text("N")]),
     )
     rows = of_affected_sessions(rows, o.user_id, o.session_id) if affected else rows
-    return rows.group_by(o.user_id, o.session_id, agent).subquery("reported")
+    return rows.group_by(o.user_id, o.session_id, agent).cte("reported")
 
 
 def executions(*, affected: bool = False) -> Rows:

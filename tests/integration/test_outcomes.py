@@ -101,7 +101,9 @@ class TestTrust:
 
     def test_a_suggestion_learns_it(self, model: AgentModel) -> None:
         """The plan that a session followed knows the most trusted outcome, also when that comes after its end."""
-        model.repository.put(Domain(domain_id="DMN001", name="d"), Agent(agent_id="AGT001", domain_id="DMN001", name="a"))
+        model.repository.put(
+            Domain(domain_id="DMN001", name="d"), Agent(agent_id="AGT001", domain_id="DMN001", name="a")
+        )
         plan = model.suggest(USER, domain_id="DMN001")
         session = ran(model, plan=plan)
         (before,) = model.suggestions.of_user(USER)
@@ -269,9 +271,7 @@ class TestFiles:
 
         def attributes(**values: Any) -> list[dict[str, Any]]:
             kinds: dict[type, str] = {str: "stringValue", float: "doubleValue"}
-            return [
-                {"key": name.replace("__", "."), "value": {kinds[type(one)]: one}} for name, one in values.items()
-            ]
+            return [{"key": name.replace("__", "."), "value": {kinds[type(one)]: one}} for name, one in values.items()]
 
         def span(number: int, name: str, parent: int | None = None, *events: Any, **values: Any) -> dict[str, Any]:
             return {
