@@ -307,3 +307,25 @@ class TestFiles:
         finder = [ok for agent, ok in found.items() if "finder" in agent]
         assert ([False], 2) == (finder, len(found))
         assert [True] == [ok for agent, ok in found.items() if "payer" in agent]
+
+    def test_evaluations_of_a_running_program(self, model: AgentModel) -> None:
+        """The span processor records them with the calls of their trace; one that cannot be read is counted."""
+        trace = pytest.importorskip("opentelemetry.sdk.trace", reason="it records the program's spans")
+        from agentmodel.integrations.opentelemetry import AgentModelSpanProcessor
+
+        processor = AgentModelSpanProcessor(model, domain="support")
+        provider = trace.TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        tracer = provider.get_tracer("tests")
+        name = {"gen_ai.evaluation.name": "Found"}
+        with tracer.start_as_current_span("chat", attributes={"user.id": "ada", "session.id": "s-9"}) as root:
+            with tracer.start_as_current_span(
+                "execute_tool search", attributes={"gen_ai.operation.name": "execute_tool"}
+            ):
+                pass
+            root.add_event("gen_ai.evaluation.result", name | {"gen_ai.evaluation.score.label": "fail"})
+            root.add_event("gen_ai.evaluation.result", name | {"gen_ai.evaluation.score.value": 7.5})
+        provider.shutdown()
+
+        assert 1 == processor.errors
+        assert [False] == list(counted(model).values())
