@@ -534,6 +534,7 @@ class AgentModel:
             url,
             landed_table=self.settings.landed_table,
             half_life_days=self.settings.half_life_days,
+            revision_prior=self.settings.revision_prior,
             memory_limit=self.settings.warehouse_memory,
         )
         self._resources.callback(warehouse.close)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, TypeAlias
 
@@ -35,6 +35,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.redshift import models as m
+from agentmodel.redshift import score
 from agentmodel.redshift._constructs import (
     ExtractedTexts,
     Rows,
@@ -65,6 +66,7 @@ class RefreshParameters:
         landed: The table of `agentmodel.redshift.models.landed_table`.
         as_of: The day to compute scores for.
         half_life: Days after which an execution weighs half as evidence.
+        revision_prior: See `agentmodel.redshift.score.revision_weight`.
         since: Only versions that were made or deleted after this time are read; None reads all.
         previous_as_of: ``as_of`` of the refresh before; None for the first one.
         erasures: Whether any user was erased; if not, no row is compared with `ErasedUser`, which saves a second for a
@@ -78,6 +80,7 @@ class RefreshParameters:
     landed: Table
     as_of: ColumnElement[date]
     half_life: ColumnElement[float]
+    revision_prior: ColumnElement[float] = field(default_factory=lambda: score.number_expression(score.REVISION_PRIOR))
     since: ColumnElement[datetime] | None = None
     previous_as_of: ColumnElement[date] | None = None
     erasures: bool = True
@@ -370,6 +373,7 @@ ENTITIES: Final = (
             m.UserToolMappingHist.duration_ms: _number("DurationMs", Double()),
             m.UserToolMappingHist.input_tokens: _count("InputTokens"),
             m.UserToolMappingHist.output_tokens: _count("OutputTokens"),
+            m.UserToolMappingHist.revision: _text("AgentVer", **_NAME),
         },
     ),
 )

@@ -98,6 +98,7 @@ def calls(*, affected: bool = False, cached: bool = False) -> Rows:
         h.time,
         h.values,
         h.result,
+        func.nullif(h.revision, literal_column("''"), type_=String()).label("revision"),
     ).where(or_(status.is_(None), status.in_([constant_text(each) for each in statuses])))
     return of_affected_sessions(rows, h.user_id, h.session_id) if affected else rows
 
@@ -139,6 +140,10 @@ def steps_of_sessions(*, affected: bool = False) -> Subquery:
             func.min(func.coalesce(c.c.clock, constant_text(NO_TIME))).label("clock"),
             func.min(c.c.day).label("first_day"),
             func.max(c.c.day).label("last_day"),
+            func.max(c.c.clock, type_=String()).label("last_time"),
+            func.max(
+                func.coalesce(c.c.clock, constant_text("0" * 20), type_=String()).concat(c.c.revision), type_=String()
+            ).label("version"),
             func.count(c.c.ok).label("calls"),
             func.sum(c.c.duration_ms, type_=Double()).label("milliseconds"),
         )
@@ -198,6 +203,8 @@ def executions(*, affected: bool = False) -> Rows:
             cast(func.least(total(step.c.calls), constant(2**31 - 1)), Integer).label("calls"),
             func.min(step.c.first_day).label("first_day"),
             func.max(step.c.last_day).label("last_day"),
+            func.max(step.c.last_time, type_=String()).label("last_time"),
+            func.max(step.c.version, type_=String()).label("version"),
             Ratio(func.sum(step.c.milliseconds, type_=Double()), constant(1000)).label("seconds"),
             ListAgg(process, "->", order_by=[step.c.place]).label("process_pattern"),
             ListAgg(tool, "->", order_by=[step.c.place]).label("tool_sequence"),
@@ -226,6 +233,13 @@ def executions(*, affected: bool = False) -> Rows:
                 *(func.md5(text) for text in (category, execution.c.process_pattern, execution.c.tool_sequence)),
             )
         ).label("pattern_key"),
+        # that of the last call: the greatest of texts that begin with the time
+        func.coalesce(
+            func.right(execution.c.version, func.length(execution.c.version) - constant(20)),
+            literal_column("''"),
+            type_=String(),
+        ).label("revision"),
+        execution.c.last_time,
     ).select_from(
         execution.outerjoin(table_of(s), and_(s.user_id == execution.c.user_id, s.session_id == execution.c.session_id))
         .outerjoin(opening, and_(opening.c.user_id == s.user_id, opening.c.session_id == s.session_id))
@@ -286,6 +300,8 @@ EXECUTION: Final = [
     m.AgentExecution.process_pattern,
     m.AgentExecution.tool_sequence,
     m.AgentExecution.pattern_key,
+    m.AgentExecution.revision,
+    m.AgentExecution.last_time,
 ]
 
 
@@ -297,15 +313,17 @@ def _day_or_undated(day: ColumnElement[date]) -> ColumnElement[date]:
 
 
 def daily_counts(source: Any, sign: ColumnElement[int]) -> Rows:
-    """Count executions and successes per agent, category and day."""
+    """Count executions and successes per agent, category, revision and day."""
     day = _day_or_undated(source.last_day)
+    revision = func.coalesce(source.revision, literal_column("''"), type_=String())
     return rows_of(
         source.agent_id,
         source.category,
+        revision.label("revision"),
         day.label("day"),
         total(sign).label("executions"),
         total(sign * source.succeeded).label("successes"),
-    ).group_by(source.agent_id, source.category, day)
+    ).group_by(source.agent_id, source.category, revision, day)
 
 
 def tool_counts(*, affected: bool = False) -> Rows:

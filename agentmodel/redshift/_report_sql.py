@@ -36,9 +36,15 @@ REQUEST_CHARACTERS: Final = 500
 EMPTY: ColumnElement[str] = literal_column("''")
 
 
-def agent_ranking(as_of: ColumnElement[date], half_life: ColumnElement[float], *, evidence: bool = False) -> Rows:
+def agent_ranking(
+    as_of: ColumnElement[date],
+    half_life: ColumnElement[float],
+    revision_prior: ColumnElement[float] | None = None,
+    *,
+    evidence: bool = False,
+) -> Rows:
     """Select agents with their scores and their rank in their domain."""
-    s = agent_scores(as_of, half_life).subquery("s")
+    s = agent_scores(as_of, half_life, revision_prior).subquery("s")
     order = s.c.evidence if evidence else s.c.score
     rank = func.rank().over(partition_by=s.c.domain_id, order_by=order.desc()).label("score_rank")
     return rows_of(*s.c, rank).order_by(s.c.domain_id, rank, s.c.agent_id)

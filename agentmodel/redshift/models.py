@@ -224,6 +224,7 @@ class UserToolMappingHist(Base):
     input_tokens: Mapped[int | None] = mapped_column("inputtokens", BigInteger)
     output_tokens: Mapped[int | None] = mapped_column("outputtokens", BigInteger)
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
 
 
 class AgentToolAnalysisStaging(Base):
@@ -265,6 +266,9 @@ class _Execution:
     process_pattern: Mapped[str] = mapped_column("process_pattern", String(WIDEST))
     tool_sequence: Mapped[str] = mapped_column("tool_sequence", String(WIDEST))
     pattern_key: Mapped[str] = mapped_column("pattern_key", String(32))
+    # of the agent, '' where it is not known, and when that was last called
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
+    last_time: Mapped[str | None] = mapped_column("last_time", String(20))
 
 
 class AgentExecution(_Execution, Base):
@@ -277,13 +281,14 @@ class AgentExecution(_Execution, Base):
 class _Daily:
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
     category: Mapped[str] = mapped_column("category", Varchar(NAME), primary_key=True)
+    revision: Mapped[str] = mapped_column("agentver", Varchar(NAME), primary_key=True)
     day: Mapped[date] = mapped_column("execution_date", Date, primary_key=True)
     executions: Mapped[int] = mapped_column("executions", BigInteger)
     successes: Mapped[int] = mapped_column("successes", BigInteger)
 
 
 class AgentDaily(_Daily, Base):
-    """Executions of an agent per category and day of their last call; `UNDATED` where no time is known."""
+    """Executions of an agent per category, revision and day of their last call; `UNDATED` where no time is known."""
 
     __tablename__ = "agent_daily"
     __table_args__ = layout(style="ALL", sort=("agentid", "execution_date"))
@@ -326,6 +331,9 @@ class AgentScoreSummary(Base):
     evidence: Mapped[float] = mapped_column("evidence_score", Double)
     evidence_executions: Mapped[float] = mapped_column("evidence_executions", Double)
     domain_rate: Mapped[float] = mapped_column("domain_rate", Double)
+    revision: Mapped[str] = mapped_column("agentver", Varchar(NAME))
+    revision_executions: Mapped[int] = mapped_column("revision_executions", BigInteger)
+    revision_successes: Mapped[int] = mapped_column("revision_successes", BigInteger)
     updated_at: Mapped[datetime] = mapped_column("updated_at", TIMESTAMP)
 
 
@@ -461,6 +469,7 @@ class WorkExecution(Base):
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
     change: Mapped[int] = mapped_column("change", Integer, primary_key=True)
     category: Mapped[str] = mapped_column("category", Varchar(NAME))
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
     succeeded: Mapped[int] = mapped_column("success", Integer)
     last_day: Mapped[date | None] = mapped_column("execution_date", Date)
     pattern_key: Mapped[str] = mapped_column("pattern_key", String(32))

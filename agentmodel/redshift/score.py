@@ -44,6 +44,9 @@ AGENT_PRIOR: Final = 4.0
 CATEGORY_PRIOR: Final = 1.0
 """The same of a category's."""
 
+REVISION_PRIOR: Final = 10.0
+"""How many executions the predecessors of an agent's present revision count as at most; see `revision_weight`."""
+
 SWEEPS: Final = 4
 """How often categories and agents are estimated by turns; on real runs four lie within .004 of sixteen."""
 
@@ -89,7 +92,7 @@ def decay(last: date | None, as_of: date, *, rate: float = DECAY) -> float:
     return 1.0 if last is None else math.exp(-min(rate * days_between(last, as_of), _LARGEST_EXPONENT))
 
 
-def score(executions: int, successes: int, *, last: date | None, as_of: date, rate: float = DECAY) -> float:
+def score(executions: float, successes: float, *, last: date | None, as_of: date, rate: float = DECAY) -> float:
     """Return the classic score.
 
     >>> score(2, 1, last=date(2025, 6, 14), as_of=date(2025, 6, 14))
@@ -114,6 +117,23 @@ def discount(last: date | None, as_of: date, *, half_life: float) -> float:
     0.5
     """
     return 1.0 if last is None else 0.5 ** min(days_between(last, as_of) / half_life, _MOST_HALVINGS)
+
+
+def revision_weight(own: float, others: float, *, prior: float = REVISION_PRIOR) -> float:
+    """Return the weight of each execution of an agent's earlier revisions, beside one of its present revision.
+
+    They are a prior: together they count as at most ``prior`` executions, and half of that after as many executions of
+    the present revision: ``min(1, prior / others) * 0.5 ** (own / prior)``.
+
+    Args:
+        own: Executions of the present revision.
+        others: Executions of earlier revisions, and of an unknown one.
+        prior: At least 1.
+
+    >>> revision_weight(0, 5), revision_weight(0, 1000), revision_weight(10, 1000)
+    (1.0, 0.01, 0.005)
+    """
+    return min(1.0, prior / max(others, 1.0)) * 0.5 ** min(own / prior, _MOST_HALVINGS)
 
 
 def domain_rate(successes: float, executions: float) -> float:
@@ -228,6 +248,23 @@ def half_life_expression(days: float) -> ColumnElement[float]:
     return cast(bindparam("half_life", days, Double), Double)
 
 
+def revision_prior_expression(executions: float) -> ColumnElement[float]:
+    """Return the prior of `revision_weight` as a bind parameter named ``revision_prior``."""
+    return cast(bindparam("revision_prior", executions, Double), Double)
+
+
+def revision_weight_expression(
+    own: Expression, others: Expression, *, prior: ColumnElement[float]
+) -> ColumnElement[float]:
+    """Return `revision_weight` as an expression."""
+    share: ColumnElement[float] = func.least(
+        _number(1.0), Ratio(prior, func.greatest(others, literal_column("1"), type_=Double())), type_=Double()
+    )
+    halvings: ColumnElement[float] = func.least(Ratio(own, prior), _number(_MOST_HALVINGS), type_=Double())
+    fading: ColumnElement[float] = func.power(_number(0.5), halvings, type_=Double())
+    return share * fading
+
+
 def age_expression(last: Expression, as_of: date | ColumnElement[date]) -> ColumnElement[int]:
     """Return `days_between` as an expression."""
     return func.greatest(literal_column("0"), DaysBetween(last, as_of_expression(as_of)))
@@ -278,6 +315,11 @@ def discount_expression(
 def domain_rate_expression(successes: ColumnElement[float], executions: ColumnElement[float]) -> ColumnElement[float]:
     """Return `domain_rate` as an expression."""
     return Ratio(successes + _number(1.0), executions + _number(2.0))
+
+
+def number_expression(value: float) -> ColumnElement[float]:
+    """Return a number in double precision."""
+    return _number(value)
 
 
 def _number(value: float) -> ColumnElement[float]:

@@ -22,10 +22,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import (
+    DDL,
     URL,
     Connection,
     Engine,
     Executable,
+    Table,
     delete,
     exc,
     false,
@@ -60,6 +62,7 @@ from agentmodel.redshift._duckdb_landing import (
 from agentmodel.redshift._feeds import ExportFeed, Feed, FeedBatch, ItemsFeed
 from agentmodel.redshift._gate import Gate
 from agentmodel.redshift._leases import LEASES, WarehouseLeases, lock_writers, only_writer
+from agentmodel.redshift.score import REVISION_PRIOR
 
 __all__ = ["Landed", "Refreshed", "Warehouse"]
 
@@ -97,12 +100,21 @@ class Warehouse:
     Attributes:
         engine: The SQLAlchemy engine.
         half_life_days: Days after which an execution counts half in the `evidence` ranking.
+        revision_prior: Executions that earlier revisions of an agent count as at most, see `score.revision_weight`.
     """
 
     def __init__(
-        self, engine: Engine, *, landed_table: str, history_mode: bool, overlap: timedelta, half_life_days: float
+        self,
+        engine: Engine,
+        *,
+        landed_table: str,
+        history_mode: bool,
+        overlap: timedelta,
+        half_life_days: float,
+        revision_prior: float = REVISION_PRIOR,
     ) -> None:
         self.engine = engine
+        self.revision_prior = revision_prior
         self.half_life_days = half_life_days
         self._overlap = overlap
         self._local = engine.dialect.name == "duckdb"
@@ -128,6 +140,7 @@ class Warehouse:
         history_mode: bool = True,
         overlap: timedelta = timedelta(hours=1),
         half_life_days: float = 30.0,
+        revision_prior: float = REVISION_PRIOR,
         memory_limit: str | None = None,
         threads: int | None = None,
     ) -> Self:
@@ -142,6 +155,7 @@ class Warehouse:
             overlap: How far before its watermark a refresh looks for late changes; it must be longer than zero-ETL's
                 longest lag.
             half_life_days: Days after which an execution weighs half as evidence.
+            revision_prior: Executions that earlier revisions of an agent count as at most, from 1.
             memory_limit: The most memory DuckDB may use, such as ``512MB``.
             threads: The most threads DuckDB may use.
 
@@ -152,6 +166,8 @@ class Warehouse:
         """
         if not (math.isfinite(half_life_days) and half_life_days > 0):
             raise ConfigurationError(f"half_life_days is {half_life_days}; it must be a number above 0")
+        if not (math.isfinite(revision_prior) and revision_prior >= 1):
+            raise ConfigurationError(f"revision_prior is {revision_prior}; it must be a number from 1 up")
         if overlap < timedelta(0):
             raise ConfigurationError(f"overlap is {overlap}; it must not be negative")
         engine = _engine(_url(url), memory_limit=memory_limit, threads=threads)
@@ -162,6 +178,7 @@ class Warehouse:
                 history_mode=history_mode,
                 overlap=overlap,
                 half_life_days=half_life_days,
+                revision_prior=revision_prior,
             )
         except ConfigurationError:
             engine.dispose()
@@ -266,6 +283,8 @@ class Warehouse:
             for table in m.Base.metadata.sorted_tables:
                 if not table.info.get("view"):
                     connection.execute(CreateTable(table, if_not_exists=True))
+            for model in (m.AgentExecution, m.UserToolMappingHist):
+                add_missing_columns(connection, m.Base.metadata.tables[model.__tablename__])
             for model in (m.AgentDaily, m.AgentScoreSummary, *m.WORK):
                 table = m.Base.metadata.tables[model.__tablename__]
                 columns = connection.execute(select(literal_column("*")).select_from(table).where(false())).keys()
@@ -425,7 +444,11 @@ class Warehouse:
             as_of = connection.execute(select(w.as_of)).scalar()
             if as_of is not None:  # scores stay as of the last refresh
                 parameters = statements.refresh_parameters(
-                    self._landed, as_of=as_of, half_life_days=self.half_life_days, previous_as_of=as_of
+                    self._landed,
+                    as_of=as_of,
+                    half_life_days=self.half_life_days,
+                    revision_prior=self.revision_prior,
+                    previous_as_of=as_of,
                 )
                 for step in statements.erase_user(parameters, user_key):
                     step.run(connection)
@@ -481,6 +504,7 @@ class Warehouse:
             self._landed,
             as_of=day,
             half_life_days=self.half_life_days,
+            revision_prior=self.revision_prior,
             since=None if is_full or seen_until is None else seen_until - self._overlap,
             previous_as_of=None if watermark is None else watermark.as_of,
             erasures=connection.execute(select(m.ErasedUser.user_key).limit(1)).first() is not None,
@@ -500,6 +524,15 @@ class Warehouse:
         """Return the rows of a select, in a transaction of its own."""
         with self.begin() as connection:
             return list(connection.execute(statement).all())
+
+
+def add_missing_columns(connection: Connection, table: Table) -> None:
+    """Add the columns that another version of agentmodel made the table without; they are empty."""
+    known = connection.execute(select(literal_column("*")).select_from(table).where(false())).keys()
+    for column in table.columns:
+        if column.name not in known:
+            kind = column.type.compile(connection.dialect)
+            connection.execute(DDL(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _no_progress(step: str, done: int, total: int) -> None:

@@ -158,6 +158,7 @@ def history(seed: int, count: int) -> list[Item]:
             CallNo=pick.choice([None, 1, 2, 10, 2.5]),
             DurationMs=pick.choice([None, 1500, 1001]),
             InputTokens=pick.choice([None, 12]),
+            AgentVer=pick.choice([None, None, "v1", "v2"]),
             ExpiresAt=pick.choice([None, None, int(START.timestamp())]),
         )
     for attempt, succeeded in (("", "N"), ("#002", "Y")):

@@ -140,6 +140,8 @@ class Execution(NamedTuple):
     seconds: float | None
     processes: str
     tools: str
+    revision: str = ""
+    last_time: str | None = None
 
     @property
     def key(self) -> str:
@@ -218,6 +220,11 @@ def execution(session: Item, calls: list[Call], category: str, said: Iterable[It
     labels = [max(call.name for call in tries) or tool for (_, tool), tries in ordered]
     made = sorted((call for call in calls if call.ok is not None), key=lambda call: call.attempt)
     outcomes = {(call.process, call.tool): call.ok is True for call in made}
+    versions = [
+        ("0" * 20 if call.clock == "9" * 20 else call.clock) + revision[:NAME]
+        for call in calls
+        if (revision := s(call.item, "AgentVer"))
+    ]
     milliseconds = [ms for call in calls if (ms := n(call.item, "DurationMs")) is not None]
     return Execution(
         calls[0].user,
@@ -236,6 +243,8 @@ def execution(session: Item, calls: list[Call], category: str, said: Iterable[It
         seconds=sum(milliseconds) / 1000 if milliseconds else None,
         processes="->".join(process[:80] for (process, _), _ in ordered[:200]),
         tools="->".join(label[:80] for label in labels[:200]),
+        revision=max(versions, default="")[20:],
+        last_time=max((call.clock for call in calls if call.clock != "9" * 20), default=None),
     )
 
 
@@ -262,6 +271,19 @@ class Pattern:
         self.last = last((self.last, one.last))
 
 
+class Present(NamedTuple):
+    """The present revision of an agent, and the weight of every other one."""
+
+    name: str
+    executions: int
+    successes: int
+    weight: float
+
+    def share(self, revision: str) -> float:
+        """How much an execution of a revision counts."""
+        return 1.0 if not self.name or revision == self.name else self.weight
+
+
 @dataclass
 class Oracle:
     """What the items say that are there, as of a day."""
@@ -270,7 +292,10 @@ class Oracle:
     agents: dict[str, Item] = field(default_factory=dict)
     named_tools: dict[tuple[str, str], str] = field(default_factory=dict)
     patterns_by_user: dict[str, dict[str, Pattern]] = field(default_factory=lambda: defaultdict(dict))
-    days: dict[tuple[str, str, date | None], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    days: dict[tuple[str, str, str, date | None], list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0])
+    )
+    newest: dict[tuple[str, str], tuple[date, str]] = field(default_factory=dict)
     tools: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
 
     def add_item(self, item: Item) -> None:
@@ -296,7 +321,10 @@ class Oracle:
             if any(call.ok is not None for call in calls)
         ]
         for one in found:
-            counts = self.days[one.agent, one.category, one.last]
+            counts = self.days[one.agent, one.category, one.revision, one.last]
+            if one.revision:
+                when = (one.last or m.UNDATED, one.last_time or "")
+                self.newest[one.agent, one.revision] = max(self.newest.get((one.agent, one.revision), when), when)
             counts[0] += 1
             counts[1] += one.success
             patterns, key = self.patterns_by_user[one.user], one.key
@@ -316,8 +344,8 @@ class Oracle:
 
     def daily(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_daily."""
-        for (agent, category, day), counts in self.days.items():
-            yield agent, category, day or m.UNDATED, *counts
+        for (agent, category, revision, day), counts in self.days.items():
+            yield agent, category, revision, day or m.UNDATED, *counts
 
     def tool_counts(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_tool."""
@@ -347,7 +375,7 @@ class Oracle:
     def domains(self) -> dict[str, list[str]]:
         """Agents of each domain that made a call that counts."""
         found: dict[str, list[str]] = defaultdict(list)
-        for agent in sorted({agent for agent, _, _ in self.days}):
+        for agent in sorted({agent for agent, *_ in self.days}):
             domain = s(self.agents.get(agent, {}), "GSI1_PK")
             if domain is not None:
                 found[domain].append(agent)
@@ -358,6 +386,21 @@ class Oracle:
         name = s(self.agents[agent], "AgentNM")
         return agent if name is None else name[: m.NAME]
 
+    def present(self, agent: str) -> Present:
+        """The present revision of an agent: that of its newest execution."""
+        times = [(when, revision) for (one, revision), when in self.newest.items() if one == agent]
+        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for (one, _, revision, _), (made, good) in self.days.items():
+            if one == agent:
+                counts[revision][0] += made
+                counts[revision][1] += good
+        if not times:
+            return Present("", 0, 0, 1.0)
+        name = max(times)[1]
+        own, good = counts[name]
+        others = sum(made for revision, (made, _) in counts.items() if revision != name)
+        return Present(name, own, good, score.revision_weight(own, others))
+
     def scores(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_score_summary."""
         for domain, agents in self.domains().items():
@@ -365,29 +408,34 @@ class Oracle:
 
     def _scores_of(self, domain: str, agents: list[str]) -> Iterator[tuple[Any, ...]]:
         runs = {
-            agent: {(category, day): counts for (one, category, day), counts in self.days.items() if one == agent}
+            agent: {tuple(rest): counts for (one, *rest), counts in self.days.items() if one == agent}
             for agent in agents
         }
-        newest_days = {agent: last(day for _, day in days) for agent, days in runs.items()}
+        newest_days = {agent: last(day for *_, day in days) for agent, days in runs.items()}
         oldest, newest = first(newest_days.values()), last(newest_days.values())
-        oldest_run = first(day for days in runs.values() for _, day in days)
+        oldest_run = first(day for days in runs.values() for *_, day in days)
         own_day = self.as_of if newest is None else min(newest, self.as_of)
 
         cells: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        of_revision = {agent: self.present(agent) for agent in agents}
         for agent, days in runs.items():
-            for (category, day), (made, good) in days.items():
+            for (category, revision, day), (made, good) in days.items():
                 weight = score.discount(day or oldest_run, own_day, half_life=HALF_LIFE)
+                weight *= of_revision[agent].share(revision)
                 cells[agent, category][0] += weight * good
                 cells[agent, category][1] += weight * made
         rate, means = score.two_way({key: (good, made) for key, (good, made) in cells.items()})
         for agent, days in runs.items():
             count, good = (sum(counts[which] for counts in days.values()) for which in (0, 1))
             day, faded = newest_days[agent], newest_days[agent] or oldest
+            present = of_revision[agent]
+            counted = [sum(present.share(key[1]) * counts[which] for key, counts in days.items()) for which in (0, 1)]
             yield (
                 domain, agent, self.name_of(agent), count, good, count - good, good / count, day,
                 None if day is None else score.days_between(day, self.as_of), score.decay(faded, own_day),
-                score.score(count, good, last=faded, as_of=own_day),
+                score.score(*counted, last=faded, as_of=own_day),
                 means[agent], sum(made for (one, _), (_, made) in cells.items() if one == agent), rate,
+                present.name, present.executions, present.successes,
                 datetime(self.as_of.year, self.as_of.month, self.as_of.day),  # noqa: DTZ001 -- TIMESTAMP has no zone
             )  # fmt: skip
 
@@ -439,7 +487,7 @@ TEXTS: dict[str, dict[str, tuple[str, int]]] = {
     "user_tool_mapping_hist": {
         "toolnm": ("ToolNM", NAME), "toolvalues": ("ToolValues", LONG), "transactdt": ("TransactDT", 20),
         "succyn": ("SuccYN", 1), "resultmsg": ("ResultMsg", LONG), "status": ("Status", 16),
-        "errortype": ("ErrorType", NAME),
+        "errortype": ("ErrorType", NAME), "agentver": ("AgentVer", NAME),
     },
 }  # fmt: skip
 """Text columns of the base tables: the attribute each is read from, and the characters it keeps."""
@@ -559,7 +607,9 @@ def expected(items: Items, as_of: date, *, derived: bool = True) -> Tables:
     for key, group in calls.items():
         session = items.get(key, {})
         category = category_of(session, processes[key], derived=derived)
-        rows["agent_execution"] += [(*e, e.key) for e in oracle.add_session(session, group, category, said[key])]
+        rows["agent_execution"] += [
+            (*e[:-2], e.key, *e[-2:]) for e in oracle.add_session(session, group, category, said[key])
+        ]
         for item in group:
             if (row := staging_row(item, oracle.agents)) is not None:
                 rows[staging.name].append([row[name] for name in columns_of(staging)])

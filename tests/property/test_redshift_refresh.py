@@ -151,6 +151,7 @@ def calls(draw: st.DrawFn) -> Item:
             DurationMs_N=draw(texts(None, "1500", "0.5")),
             InputTokens_N=draw(texts(None, "120", "0.5")),
             OutputTokens_N=draw(texts(None, "7")),
+            AgentVer=draw(texts(None, None, "", "v1", "v2", "v2", "판 3")),
             ExpiresAt_N=draw(texts(None, "1", str(int(START.timestamp()) + 3600))),
         ),
     }
