@@ -246,6 +246,7 @@ class AgentModel:
         session_id: str | None = None,
         started_at: datetime | None = None,
         plan: Plan | None = None,
+        revision: str | None = None,
     ) -> SessionRecorder:
         """Record a session of a user, from ``with`` to the end of the block; see `Recorder.session`.
 
@@ -259,12 +260,20 @@ class AgentModel:
             started_at: When the session began; now when not given.
             plan: The plan that the session follows. When the session ends, `suggestions` records whether the plan was
                 followed and how the session went.
+            revision: The revision of the agent (of its prompt, model and tools) that makes the calls; what the
+                catalogue says (`Agent.revision`) when not given. Scores fade what earlier revisions did.
 
         Raises:
             ValidationError: An id is not valid, or a time has no time zone.
         """
         session = self.recorder.session(
-            user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
+            user_id,
+            request,
+            category=category,
+            name=name,
+            session_id=session_id,
+            started_at=started_at,
+            revision=revision,
         )
         if plan is not None:
             session.entity.suggestion_id = plan.suggestion_id
@@ -768,6 +777,7 @@ class AgentModel:
         answer_within: timedelta = timedelta(hours=24),
         on_expiry: Decision = "reject",
         wait: bool | float = False,
+        revision: str | None = None,
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         """Make a plain function, synchronous or not, a tool of an agent: each call is decided about and recorded.
 
@@ -794,6 +804,7 @@ class AgentModel:
             on_expiry: The decision when nobody answered in time.
             wait: Whether a call waits for the reviewer, or for how many seconds. Otherwise it raises `ReviewPending`,
                 and is made when it is called again after the answer.
+            revision: The revision of the agent (of its prompt, model and tools); the session's when not given.
 
         Raises:
             ValidationError: The function is a generator, or has no signature.
@@ -814,6 +825,7 @@ class AgentModel:
             domain=domain,
             read_only=cache is not False,
             wait=wait,
+            revision=revision,
         )
 
     @cached_property

@@ -114,6 +114,7 @@ class TraceRecord(BaseModel):
         category: The kind of request.
         input_tokens: Tokens that the model read for this call.
         output_tokens: Tokens that the model wrote for this call.
+        revision: The revision of the agent (of its prompt, model and tools); None if unknown.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -136,6 +137,7 @@ class TraceRecord(BaseModel):
     category: str | None = None
     input_tokens: _Tokens | None = None
     output_tokens: _Tokens | None = None
+    revision: str | None = None
 
     @model_validator(mode="after")
     def _ends_after_its_start(self) -> Self:

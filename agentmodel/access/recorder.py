@@ -110,6 +110,7 @@ class Recorder:
         )
         self.now = now
         self._tool_names: dict[tuple[str, str], tuple[str, float]] = {}
+        self._revisions: dict[str, tuple[str | None, float]] = {}
         self.observers: list[Callable[[Sequence[HistoryEntity]], None]] = []
         self._open_blocks: WeakKeyDictionary[SessionRecorder, int] = WeakKeyDictionary()  # and the thread of each
         self._blocks_lock = ForkSafeLock()
@@ -125,6 +126,7 @@ class Recorder:
         name: str | None = None,
         session_id: str | None = None,
         started_at: datetime | None = None,
+        revision: str | None = None,
     ) -> SessionRecorder:
         """Return a session of a user that is recorded while its ``with`` block runs.
 
@@ -137,6 +139,8 @@ class Recorder:
             session_id: The session to continue, or to create under this id. By default a new session gets an id that
                 sorts by its start.
             started_at: When the session began, with a time zone. By default it is now.
+            revision: The revision of the agent (of its prompt, model and tools) that makes the calls. By default it is
+                what the catalogue says (`Agent.revision`).
 
         Raises:
             ValidationError: An id has the wrong form, or the time has no zone.
@@ -153,7 +157,7 @@ class Recorder:
             category=storable_text(category),
             started_at=began,
         )
-        return SessionRecorder(self, entity, new=session_id is None)
+        return SessionRecorder(self, entity, new=session_id is None, revision=revision)
 
     # Entities
 
@@ -278,6 +282,22 @@ class Recorder:
                 self._tool_names.clear()
             self._tool_names[agent_id, tool_id] = name, monotonic() + _TOOL_NAME_SECONDS
         return name
+
+    def agent_revision(self, agent_id: str) -> str | None:
+        """Return the revision of an agent in the catalogue, at most a minute old; None where it has none."""
+        revision, until = self._revisions.get(agent_id, (None, 0.0))
+        if monotonic() < until:
+            return revision
+        try:
+            agent = self._repository.agent(agent_id)
+        except Unavailable as error:
+            _log.warning("could not read the revision of %s; recording its calls without one: %s", agent_id, error)
+            agent = None
+        revision = None if agent is None else agent.revision
+        if len(self._revisions) >= _MAX_TOOL_NAMES:
+            self._revisions.clear()
+        self._revisions[agent_id] = revision, monotonic() + _TOOL_NAME_SECONDS
+        return revision
 
     def cached_tool_name(self, agent_id: str, tool_id: str) -> str | None:
         """Return the name of a tool that was looked up within the last minute, or None."""
@@ -444,10 +464,12 @@ class SessionRecorder:
 
     Attributes:
         entity: The session as it is written.
+        revision: The revision of the agent of calls that are given none; None if unknown.
     """
 
-    def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool) -> None:
+    def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool, revision: str | None = None) -> None:
         self._recorder = recorder
+        self.revision = storable_text(revision, limit=NAME_BYTES)
         self._new = new
         self._calls = 0
         self._call_lock = ForkSafeLock()  # several threads may make calls in one session
@@ -594,6 +616,7 @@ class ProcessRecorder:
         values: Any = None,
         tool_name: str | None = None,
         call_id: str | None = None,
+        revision: str | None = None,
     ) -> CallRecorder:
         """Return a call of a tool; it is recorded when its ``with`` block ends.
 
@@ -605,6 +628,7 @@ class ProcessRecorder:
             values: The arguments. Text is stored as it is, anything else as JSON.
             tool_name: The tool's name. By default it is looked up in the catalogue.
             call_id: Identifies the call. A call that is recorded again under the same id stays one item.
+            revision: The revision of the agent. By default it is that of the session, else the catalogue's.
         """
         entity = ToolExecution(
             user_id=self._session.user_id,
@@ -617,6 +641,7 @@ class ProcessRecorder:
             succeeded=True,
             call_id=storable_text(call_id) or _new_call_id(),
             call_number=self._session.next_call(),
+            revision=storable_text(revision, limit=NAME_BYTES) or self._session.revision,
         )
         return CallRecorder(self._recorder, entity, named=tool_name is not None)
 
@@ -653,6 +678,8 @@ class CallRecorder:
     def __enter__(self) -> Self:
         if not self._named:
             self._entity.tool_name = self._recorder.tool_name(self._entity.agent_id, self._entity.tool_id)
+            if self._entity.revision is None:
+                self._entity.revision = self._recorder.agent_revision(self._entity.agent_id)
         self._began = self._recorder.now()
         return self
 

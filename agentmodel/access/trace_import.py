@@ -22,7 +22,7 @@ from typing import TypeAlias, TypeVar
 from agentmodel import keys
 from agentmodel._counts import MAX_COUNT
 from agentmodel._log import logger
-from agentmodel._text import storable_text
+from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.access.pagination import every
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
@@ -407,14 +407,19 @@ def _history(
         status=record.status,
         result=storable_text(record.result),
         call_number=record.step,
-        # a record without a status has the id that it had before records could have one
-        call_id=_digest(*call, str(seen[call]), record.model_dump_json(exclude=None if record.status else {"status"})),
+        # a record without a status or revision has the id that it had before records could have them
+        call_id=_digest(*call, str(seen[call]), record.model_dump_json(exclude=_without(record))),
         error_type=record.error_type,
         duration_ms=duration,
         input_tokens=record.input_tokens,
         output_tokens=record.output_tokens,
+        revision=storable_text(record.revision, limit=NAME_BYTES),
     )
     return process, execution
+
+
+def _without(record: TraceRecord) -> set[str]:
+    return {name for name in ("status", "revision") if getattr(record, name) is None}
 
 
 def _digest(*parts: str) -> str:

@@ -44,14 +44,17 @@ def agents(out: Output, domain: str, ranked: Sequence[Agent]) -> None:
         (
             rank, agent.agent_id, agent.name, agent.executions or 0, agent.successes or 0,
             _share(agent.successes, agent.executions), None if agent.last_run_at is None else agent.last_run_at.date(),
-            agent.score, _evidence(agent),
+            agent.score, _evidence(agent), *_revision(agent),
         )
         for rank, agent in enumerate(ranked, start=1)
     )  # fmt: skip
     columns = ("rank>", "agent", "name", "executions>", "successes>", "success rate>", "last run", "score>",
-               "evidence (90 %)>")  # fmt: skip
+               "evidence (90 %)>", "revision", "its successes>", "earlier ones>")  # fmt: skip
     none = "No agent yet. Import calls with `agentmodel import`, or record calls by the name of their agent."
     out.table(f"Agents of {printable(domain)}, best first", columns, rows, empty=none)
+    for agent in ranked:
+        if agent.health is not None:
+            out.line(printable(f"{agent.name} ({agent.agent_id}) has become worse: {agent.health_note}"))
 
 
 def ranking_legend(out: Output) -> None:
@@ -59,8 +62,19 @@ def ranking_legend(out: Output) -> None:
     out.line(
         "execution: what one agent did in one session. score: what the agents are ordered by, from the last publish."
     )
+    out.line("revision: that of the newest execution; in score and evidence, what earlier ones did fades.")
     out.line("evidence: estimated success rate, 0 to 1, with its 90 % interval; few executions make it wide.")
     out.line()
+
+
+def _revision(agent: Agent) -> tuple[str | None, str | None, str | None]:
+    """Return an agent's present revision, its successes, and those of earlier revisions."""
+    if agent.ranked_revision is None:
+        return None, None, None
+    good, runs = agent.revision_successes or 0, agent.revision_executions or 0
+    before = (agent.executions or 0) - runs
+    earlier = f"{(agent.successes or 0) - good} of {before}" if before else None
+    return agent.ranked_revision, f"{good} of {runs}", earlier
 
 
 def _evidence(agent: Agent) -> str | None:

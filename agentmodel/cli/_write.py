@@ -38,6 +38,7 @@ _PUBLISHED = {
     "routes": "domains whose newest requests, which others are routed by, were replaced",
     "domains": "domains with other sequences of tools, which next tools are predicted from",
     "refused": "items that are damaged or would become too large",
+    "regressed": "agents whose present revision is worse than the ones before",
 }
 
 table = typer.Typer(help="Create the DynamoDB table, or verify it.", rich_markup_mode=None)

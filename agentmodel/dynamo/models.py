@@ -128,6 +128,12 @@ class Agent(Entity, kind="Agent"):
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
     revision: Attr[str | None] = text("AgentVer", default=None, redact="none")
     rating: Attr[float | None] = rating("AgentRating", default=None)  # ours: by hand
+    # ours: the revision of its newest execution, its counts, and whether it is worse than the ones before
+    ranked_revision: Attr[str | None] = text("RankedVer", default=None, redact="none")
+    revision_executions: Attr[int | None] = number("VerExecutions", default=None)
+    revision_successes: Attr[int | None] = number("VerSuccesses", default=None)
+    health: Attr[str | None] = text("HealthState", default=None, redact="none")
+    health_note: Attr[str | None] = text("HealthNote", default=None, redact="none")
 
     at = lookup(agent_id)
     partition = key(keys.AGENT, agent_id)
@@ -248,6 +254,7 @@ class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
     duration_ms: Attr[int | None] = count("DurationMs", default=None)
     input_tokens: Attr[int | None] = count("InputTokens", default=None)
     output_tokens: Attr[int | None] = count("OutputTokens", default=None)
+    revision: Attr[str | None] = text("AgentVer", default=None, redact="none")  # of the agent
 
     at = lookup(user_id, session_id, process_id, agent_id, tool_id, attempt)
     partition = key(keys.SESSION_ITEMS, user_id, session_id)

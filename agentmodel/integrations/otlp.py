@@ -144,6 +144,7 @@ def session_records(
             ended_at=call.ended_at,
             input_tokens=call.input_tokens,
             output_tokens=call.output_tokens,
+            revision=call.revision,
         )
 
 

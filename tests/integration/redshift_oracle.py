@@ -408,7 +408,11 @@ class Oracle:
 
     def _scores_of(self, domain: str, agents: list[str]) -> Iterator[tuple[Any, ...]]:
         runs = {
-            agent: {tuple(rest): counts for (one, *rest), counts in self.days.items() if one == agent}
+            agent: {
+                (category, revision, day): counts
+                for (one, category, revision, day), counts in self.days.items()
+                if one == agent
+            }
             for agent in agents
         }
         newest_days = {agent: last(day for *_, day in days) for agent, days in runs.items()}
@@ -429,11 +433,14 @@ class Oracle:
             count, good = (sum(counts[which] for counts in days.values()) for which in (0, 1))
             day, faded = newest_days[agent], newest_days[agent] or oldest
             present = of_revision[agent]
-            counted = [sum(present.share(key[1]) * counts[which] for key, counts in days.items()) for which in (0, 1)]
+            counted, counted_good = (
+                sum(present.share(revision) * counts[which] for (_, revision, _), counts in days.items())
+                for which in (0, 1)
+            )
             yield (
                 domain, agent, self.name_of(agent), count, good, count - good, good / count, day,
                 None if day is None else score.days_between(day, self.as_of), score.decay(faded, own_day),
-                score.score(*counted, last=faded, as_of=own_day),
+                score.score(counted, counted_good, last=faded, as_of=own_day),
                 means[agent], sum(made for (one, _), (_, made) in cells.items() if one == agent), rate,
                 present.name, present.executions, present.successes,
                 datetime(self.as_of.year, self.as_of.month, self.as_of.day),  # noqa: DTZ001 -- TIMESTAMP has no zone

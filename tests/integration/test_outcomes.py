@@ -15,7 +15,7 @@ from sqlalchemy import select
 from agentmodel import AgentModel, Settings
 from agentmodel.access.recorder import SessionRecorder
 from agentmodel.aio import AsyncAgentModel
-from agentmodel.dynamo.models import Agent, Domain, Review
+from agentmodel.dynamo.models import Agent, Domain, OutcomeSource, Review
 from agentmodel.exceptions import TableUnavailable, ValidationError
 from agentmodel.integrations._tracking.tracker import Tracker
 from agentmodel.integrations.otlp import import_otlp
@@ -61,7 +61,9 @@ class TestTrust:
         with model.session(USER, session_id=session.session_id) as again:
             again.fail()
         steps.append(counted(model))
-        for source, succeeded in (("evaluator", True), ("event", False), ("person", True), ("evaluator", False)):
+        said: list[tuple[OutcomeSource, bool]]
+        said = [("evaluator", True), ("event", False), ("person", True), ("evaluator", False)]
+        for source, succeeded in said:
             model.outcome(session, succeeded=succeeded, source=source, by="x")
             steps.append(counted(model))
         review = model.reviews.ask(USER, session.session_id, "Was it right?", phase="post")
@@ -284,7 +286,7 @@ class TestFiles:
             said = attributes(**{f"gen_ai__evaluation__{name}": one for name, one in values.items()})
             return {"name": "gen_ai.evaluation.result", "timeUnixNano": "5000000000", "attributes": said}
 
-        agent = {"gen_ai__operation__name": "invoke_agent"}
+        agent: dict[str, Any] = {"gen_ai__operation__name": "invoke_agent"}
         spans = [
             span(1, "chat", user__id="ada", gen_ai__conversation__id="c-1", **agent, gen_ai__agent__name="lead"),
             span(2, "find", 1, result(name="Found", score__value=0.2), **agent, gen_ai__agent__name="finder"),

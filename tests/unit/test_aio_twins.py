@@ -36,6 +36,7 @@ SYNC_ONLY = {
     AgentModel: {"drainer", "valkey", "warehouse"},
     # what the tool functions and the integrations make records with, in threads of their own
     Recorder: {
+        "agent_revision",
         "cached_tool_name",
         "continued",
         "has_session_elsewhere",

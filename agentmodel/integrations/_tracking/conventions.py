@@ -37,6 +37,7 @@ __all__ = [
     "parsed",
     "requested_ids",
     "result_of",
+    "revision_of",
     "session_of",
     "text_or_none",
     "tokens_of",
@@ -51,6 +52,7 @@ OWN_SCOPE = "agentmodel"
 """Scope of the spans that `agentmodel.integrations.opentelemetry.emit` makes of what is recorded already."""
 
 _AGENT = ("gen_ai.agent.name", "agent.name", "agent_name")
+_REVISION = ("gen_ai.agent.version", "agent.version")
 _SESSION = ("gen_ai.conversation.id", "session.id")
 _USER = ("user.id", "enduser.id")
 _METADATA = ("traceloop.association.properties.", "langsmith.metadata.")
@@ -202,6 +204,11 @@ def _first(span: Span, names: Sequence[str], *metadata: str) -> str | None:
 def agent_of(span: Span) -> str | None:
     """Return the name of the agent."""
     return _first(span, _AGENT, "lc_agent_name", "agent_name")
+
+
+def revision_of(span: Span) -> str | None:
+    """Return the revision of the agent."""
+    return _first(span, _REVISION, "agent_version")
 
 
 def session_of(span: Span) -> str | None:

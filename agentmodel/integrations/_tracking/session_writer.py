@@ -27,6 +27,7 @@ from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import Agent, Domain, Status, Tool, ToolExecution, User, UserSession, UserSessionProcess
 from agentmodel.exceptions import NotFound
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome
+from agentmodel.integrations._tracking.revisions import Revisions
 from agentmodel.integrations._tracking.run_identity import RunIdentity
 
 __all__ = ["SessionWriter", "split"]
@@ -105,15 +106,23 @@ class SessionWriter:
         model: The installation.
         domain: Name of the domain of the agents.
         failed: Called with what could not be written, and why.
+        revisions: The revisions of the agents.
         max_sessions: Sessions that are cached; a session that was dropped from the cache is read from the history.
     """
 
     def __init__(
-        self, model: AgentModel, domain: str, failed: Callable[[str, Exception | None], None], *, max_sessions: int
+        self,
+        model: AgentModel,
+        domain: str,
+        failed: Callable[[str, Exception | None], None],
+        revisions: Revisions,
+        *,
+        max_sessions: int,
     ) -> None:
         self._model = model
         self._domain = domain
         self._failed = failed
+        self._revisions = revisions
         self._max_sessions = max_sessions
         self.renew()
         renew_in_child(self)
@@ -178,6 +187,7 @@ class SessionWriter:
             duration_ms=max(0, round((outcome.at - attempt.at).total_seconds() * 1000)),
             input_tokens=call.input_tokens if first else None,
             output_tokens=call.output_tokens if first else None,
+            revision=self._revisions.of(attempt.agent),
         )
         self._calls.append((attempt.label, process, execution))
 

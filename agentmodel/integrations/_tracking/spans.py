@@ -41,6 +41,7 @@ from agentmodel.integrations._tracking.conventions import (
     parsed,
     requested_ids,
     result_of,
+    revision_of,
     session_of,
     tokens_of,
     tool_of,
@@ -74,6 +75,7 @@ class SpanCall:
         input_tokens: Its share of the tokens that the message took; None if they were not counted.
         output_tokens: Likewise.
         service: The resource's ``service.name``.
+        revision: The revision of the agent; None if no span has it.
     """
 
     trace_id: str
@@ -94,6 +96,7 @@ class SpanCall:
     input_tokens: int | None = None
     output_tokens: int | None = None
     service: str | None = None
+    revision: str | None = None
 
 
 def calls(spans: Iterable[Span], requested: RequestedCalls | None = None) -> list[SpanCall]:
@@ -370,6 +373,7 @@ class _Trace:
             input_tokens=tokens[0],
             output_tokens=tokens[1],
             service=span.service,
+            revision=next(filter(None, map(revision_of, (span, *self.ancestors(span)))), None),
         )
 
     def _arguments(self, span: Span) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from agentmodel.dynamo.models import OutcomeSource, Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome, Attempts
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.revisions import Revisions, RevisionsGiven
 from agentmodel.integrations._tracking.run_identity import RunIdentity, SessionLookup, user_id_of
 from agentmodel.integrations._tracking.session_writer import SessionWriter
 
@@ -67,25 +68,36 @@ class Tracker:
         domain: Name of the domain of the agents.
         max_waiting: Events that may wait to be written; of more, the newest is dropped and counted in ``errors``.
         max_sessions: Sessions that are cached; a session that was dropped from the cache is read from the history.
+        revisions: The revision of each agent by its name, such as ``{"finder": "v3"}``: scores fade what earlier ones
+            did. ``auto`` for a digest of the prompt, model and tools that the framework shows; then a prompt must not
+            change from run to run, as one with the day in it does. None records none.
 
     Raises:
-        ValidationError: ``model`` is not an `AgentModel`, such as an `AsyncAgentModel`.
+        ValidationError: ``model`` is not an `AgentModel`, such as an `AsyncAgentModel`, or ``revisions`` is not valid.
 
     Attributes:
         model: The installation.
         domain: Name of the domain of the agents.
         lookup: Finds the sessions of runs in the history.
         writer: Writes the sessions.
+        revisions: The revisions of the agents.
     """
 
     def __init__(
-        self, model: AgentModel, *, domain: str = "agents", max_waiting: int = MAX_WAITING, max_sessions: int = 1000
+        self,
+        model: AgentModel,
+        *,
+        domain: str = "agents",
+        max_waiting: int = MAX_WAITING,
+        max_sessions: int = 1000,
+        revisions: RevisionsGiven = None,
     ) -> None:
         _check("model", model, AgentModel, "must be an AgentModel, for agents that are awaited too: a thread writes")
         self.model = model
         self.domain = domain
         self.lookup = SessionLookup(model, domain)
-        self.writer = SessionWriter(model, domain, self.failed, max_sessions=max_sessions)
+        self.revisions = Revisions(revisions)
+        self.writer = SessionWriter(model, domain, self.failed, self.revisions, max_sessions=max_sessions)
         self._failures = 0
         self._max_sessions = max_sessions
         self._runs: OrderedDict[tuple[str, str], TrackedRun] = OrderedDict()

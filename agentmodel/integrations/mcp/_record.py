@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._text import storable_text
+from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.exceptions import NotFound, TableUnavailable, Unavailable, ValidationError
@@ -35,6 +35,7 @@ class MadeCall:
     status: Status | None
     duration_ms: int | None
     call_id: str | None
+    revision: str | None = None
 
 
 def record(
@@ -103,6 +104,7 @@ def record(
         duration_ms=call.duration_ms,
         call_number=keys.parse_number(process_id.removeprefix("PRC")),
         call_id=storable_text(call.call_id),
+        revision=storable_text(call.revision, limit=NAME_BYTES) or recorder.agent_revision(call.agent_id),
     )
     recorded = recorder.record(made).entity
     return RecordResult(

@@ -260,6 +260,9 @@ def record_execution(
     status: OtherStatus | None = None,
     duration_ms: DurationMs = None,
     call_id: str | None = None,
+    revision: Annotated[
+        str | None, Field(description="Revision of the agent: of its prompt, model and tools, such as v3.")
+    ] = None,
     user_id: OfUser = None,
 ) -> RecordResult:
     """Record one call of a tool; without ``session_id``, in a new session.
@@ -272,6 +275,7 @@ def record_execution(
     call = MadeCall(
         agent_id=agent_id, tool_id=tool_id, succeeded=succeeded, process=process, arguments=arguments, result=result,
         error_type=error_type, status=status, duration_ms=duration_ms, call_id=call_id,
+        revision=revision,
     )  # fmt: skip
     speaks: AbstractContextManager[None] = nullcontext()
     if "operator" in caller.roles:

@@ -547,7 +547,7 @@ def test_who_may_say_how_a_session_went(world: World) -> None:
 
     async def scenario() -> list[CallToolResult]:
         results = []
-        for roles, session, more in (
+        given_as: list[tuple[set[Role], str, dict[str, Any]]] = [
             ({"recorder"}, own, {"source": "evaluator", "by": "judge", "score": 0.25}),
             ({"recorder"}, own, {"source": "event", "succeeded": True}),
             ({"recorder"}, own, {"source": "person", "succeeded": True}),
@@ -555,7 +555,8 @@ def test_who_may_say_how_a_session_went(world: World) -> None:
             ({"recorder"}, other, {"succeeded": True}),
             ({"recorder"}, own, {}),
             ({"operator", "reviewer"}, other, {"source": "person", "succeeded": True, "by": "x", "user_id": OTHER}),
-        ):
+        ]
+        for roles, session, more in given_as:
             caller = Caller(user_id=USER, roles=frozenset(roles))
             async with Client(mcp_server(world.model, caller=caller)) as client:
                 results.append(await client.call_tool("record_outcome", {"session_id": session} | more))
