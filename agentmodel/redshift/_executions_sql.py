@@ -235,7 +235,9 @@ def executions(*, affected: bool = False) -> Rows:
         ).label("pattern_key"),
         # that of the last call: the greatest of texts that begin with the time
         func.coalesce(
-            func.right(execution.c.version, func.length(execution.c.version) - constant(20)),
+            func.left(
+                func.right(execution.c.version, func.length(execution.c.version) - constant(20)), constant(m.NAME)
+            ),
             literal_column("''"),
             type_=String(),
         ).label("revision"),
