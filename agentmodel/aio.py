@@ -479,6 +479,9 @@ class AsyncResponseCache(_Twin[ResponseCache]):
     look = _awaited(ResponseCache.look)
     keep = _awaited(ResponseCache.keep)
     forget = _awaited(ResponseCache.forget)
+    begins = _awaited(ResponseCache.begins)
+    writes_in = staticmethod(ResponseCache.writes_in)
+    learn = _awaited(ResponseCache.learn)
     health_changed = _awaited(ResponseCache.health_changed)
 
 

@@ -436,8 +436,10 @@ class AgentModel:
         return JournalFeed(self.warehouse.add_to_inbox, self.table)
 
     def _learn_in_background(self, recorded: Sequence[HistoryEntity]) -> None:
-        """Queue what was recorded for the health of tools and the log of suggestions."""
+        """Queue what was recorded for the health of tools, the response cache and the log of suggestions."""
         self._background.put(self.health.learn, self.health.calls_in(recorded))
+        if self._valkey is not None:
+            self._background.put(self.response_cache.learn, self.response_cache.writes_in(recorded))
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
 
     def _check_in_background(self, written: Sequence[Item]) -> None:
@@ -922,7 +924,10 @@ class AgentModel:
         from agentmodel.suggest.evaluate import evaluate, runs_from_warehouse
 
         runs = runs_from_warehouse(warehouse)
-        return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days)
+        domains = self.repository.domains()
+        tools = (tool for domain in domains for tool in self.repository.domain_tools(domain.domain_id))
+        reads = {tool.name for tool in tools if tool.read_only}
+        return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days, read_only=reads)
 
     def savings(self) -> list[SavingsRow]:
         """Return what cached results saved in each category, measured on the recorded runs of the last refresh.

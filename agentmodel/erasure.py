@@ -167,7 +167,9 @@ class Erasure:
         remaining += [*self._rewrite_files(warehouse), *self._not_ours(held, warehouse)]
         progress("files", _STEPS, _STEPS)
         at = datetime.fromtimestamp((mark.before >> 16) / 1000, UTC)
-        return ErasureReport(user_id, at, {name: dict(counts) for name, counts in removed.items()}, tuple(remaining))
+        return ErasureReport(
+            user_id, at, {name: dict(sorted(counts.items())) for name, counts in removed.items()}, tuple(remaining)
+        )
 
     def finish_warehouse(self) -> int:
         """Erase in the warehouse what was erased elsewhere, by a process that has no warehouse; return of how many."""

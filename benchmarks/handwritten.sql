@@ -20,7 +20,11 @@ FROM (
     SELECT * FROM "AgentTable" AS gone ANTI JOIN (FROM "AgentTable" WHERE _record_is_active) AS living USING ("PK", "SK")
     QUALIFY row_number() OVER (PARTITION BY "PK", "SK" ORDER BY _record_create_time DESC, _record_delete_time DESC) = 1
 )
-WHERE number("value"->>'$.ExpiresAt.N') <= epoch(_record_delete_time);
+WHERE number("value"->>'$.ExpiresAt.N') <= epoch(_record_delete_time) AND NOT EXISTS (
+    FROM "AgentTable" AS mark WHERE mark."PK" = 'DELETED#' || md5(gone."PK" || '#' || gone."SK")
+        AND coalesce(whole(gone."value"->>'$.Version.N'), epoch(gone._record_create_time)::BIGINT * 65536000)
+            <= whole(mark."value"->>'$.Version.N')
+);
 
 CREATE TEMP TABLE few AS FROM item WHERE kind <> 'UserSessPrcToolMappHist';
 

@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS agent_score_summary (
     agentver VARCHAR(1020) ENCODE ZSTD NOT NULL,
     revision_executions BIGINT ENCODE AZ64 NOT NULL,
     revision_successes BIGINT ENCODE AZ64 NOT NULL,
+    counted_executions DOUBLE PRECISION ENCODE RAW NOT NULL,
+    counted_successes DOUBLE PRECISION ENCODE RAW NOT NULL,
     updated_at TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64 NOT NULL,
     PRIMARY KEY (domainid, agentid)
 ) DISTSTYLE ALL SORTKEY (domainid, agentid);
@@ -219,6 +221,15 @@ CREATE TABLE IF NOT EXISTS usersessionprocess (
     PRIMARY KEY (userid, sessionid, processid)
 ) DISTKEY (userid) SORTKEY (sessionid, processid);
 
+CREATE TABLE IF NOT EXISTS warehouse_lease (
+    name VARCHAR(32) ENCODE ZSTD,
+    token BIGINT ENCODE AZ64,
+    ownerid VARCHAR(64) ENCODE ZSTD,
+    holder VARCHAR(1020) ENCODE ZSTD,
+    held_since TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    held_until TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64
+);
+
 CREATE TABLE IF NOT EXISTS work_call (
     change INTEGER ENCODE AZ64 NOT NULL,
     agentid VARCHAR(528) ENCODE ZSTD NOT NULL,
@@ -302,15 +313,6 @@ CREATE TABLE IF NOT EXISTS work_user (
     userid VARCHAR(528) ENCODE ZSTD NOT NULL,
     PRIMARY KEY (userid)
 ) DISTKEY (userid);
-
-CREATE TABLE IF NOT EXISTS warehouse_lease (
-    name VARCHAR(32) ENCODE ZSTD,
-    token BIGINT ENCODE AZ64,
-    ownerid VARCHAR(64) ENCODE ZSTD,
-    holder VARCHAR(1020) ENCODE ZSTD,
-    held_since TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
-    held_until TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64
-);
 
 CREATE TABLE IF NOT EXISTS refresh_terms (
     as_of DATE ENCODE AZ64,

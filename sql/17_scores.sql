@@ -7,7 +7,7 @@ DELETE FROM agent_score_summary;
 INSERT INTO agent_score_summary (domainid, agentid, agentnm, total_executions, success_count, failure_count,
     success_rate, last_execution_date, days_since_last_exec, time_decay_factor, calculated_score,
     evidence_score, evidence_executions, domain_rate, agentver, revision_executions, revision_successes,
-    updated_at) WITH present AS
+    counted_executions, counted_successes, updated_at) WITH present AS
 (SELECT timed.agentid AS agentid, timed.agentver AS agentver, timed.executions AS executions,
     timed.successes AS successes, least(CAST(1.0 AS DOUBLE PRECISION),
     (CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
@@ -123,7 +123,8 @@ FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
  SELECT scored.domain_id, scored.agent_id, scored.name, scored.executions, scored.successes, scored.failures,
     scored.success_rate, scored.last_day, scored.days_since, scored.decay, scored.score, scored.evidence,
     scored.evidence_executions, scored.domain_rate, scored.revision, scored.revision_executions,
-    scored.revision_successes, CAST((SELECT max(refresh_terms.as_of) AS max_1
+    scored.revision_successes, scored.counted, scored.counted_good,
+    CAST((SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms) AS TIMESTAMP WITHOUT TIME ZONE) AS anon_1
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
@@ -140,7 +141,8 @@ FROM refresh_terms))) END AS days_since, CASE
     CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.counted_good AS DOUBLE PRECISION) / CAST(agents.counted AS DOUBLE PRECISION)),
     2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
     agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate, agents.revision AS revision,
-    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes
+    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes,
+    agents.counted AS counted, agents.counted_good AS counted_good
 FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
     counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.revision AS revision,
     counted.revision_executions AS revision_executions, counted.revision_successes AS revision_successes,

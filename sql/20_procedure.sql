@@ -37,19 +37,20 @@ DELETE FROM work_pattern;
 
 -- Find the newest version of each item that changed since the watermark.
 INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT ranked."PK", ranked."SK",
-    ranked."value", ranked.kind, ranked.present, ranked.loaded_at
+    ranked."value", ranked.kind, CASE WHEN (ranked.active OR CASE
+    WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
+    AND NOT coalesce(coalesce(CASE
+    WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at
 FROM (SELECT recent."PK" AS "PK", recent."SK" AS "SK", recent."value" AS "value", recent.kind AS kind,
-    recent.present AS present, recent.loaded_at AS loaded_at, recent.active AS active, recent.gone AS gone,
+    recent.loaded_at AS loaded_at, recent.active AS active, recent.gone AS gone,
     row_number() OVER (PARTITION BY recent."PK", recent."SK" ORDER BY CASE
     WHEN recent.active THEN 0 ELSE 1 END, recent.loaded_at DESC, coalesce(recent.gone,
     recent.loaded_at) DESC) AS place
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, landed._record_is_active AS active,
+    64) ELSE NULL END AS kind, landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_create_time > coalesce(DATEADD(second, -3600,
@@ -59,15 +60,11 @@ FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT T
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK",
     landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, landed._record_is_active AS active,
+    64) ELSE NULL END AS kind, landed._record_create_time AS loaded_at, landed._record_is_active AS active,
     landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed
 WHERE landed._record_create_time <= coalesce(DATEADD(second, -3600,
@@ -80,8 +77,34 @@ FROM refresh_watermark)), CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT T
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
-    0) < erased_user.erased_before))) AS recent) AS ranked
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) < erased_user.erased_before)) UNION ALL SELECT landed."PK" AS "PK", landed."SK" AS "SK",
+    landed."value" AS "value", CASE
+    WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
+    64) ELSE NULL END AS kind, landed._record_create_time AS loaded_at, landed._record_is_active AS active,
+    landed._record_delete_time AS gone
+FROM dbagent.public."AgentTable" AS landed JOIN (SELECT gone."PK" AS "PK", gone."SK" AS "SK"
+FROM dbagent.public."AgentTable" AS gone JOIN (SELECT late."PK" AS name, max(CASE
+    WHEN (CAST(late."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(late."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
+FROM dbagent.public."AgentTable" AS late
+WHERE late."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32)) AND CAST('DELETED$' AS VARCHAR(32))
+    AND late._record_create_time > coalesce(DATEADD(second, -3600,
+    (SELECT max(refresh_watermark.seen_until) AS max_1
+FROM refresh_watermark)),
+    CAST(CAST('1900-01-01' AS DATE) AS TIMESTAMP WITHOUT TIME ZONE)) GROUP BY late."PK") AS lates ON lates.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(gone."PK" || CAST('#' AS VARCHAR(4)) || gone."SK"))
+WHERE NOT gone._record_is_active) AS asked_for ON asked_for."PK" = landed."PK"
+    AND asked_for."SK" = landed."SK"
+WHERE NOT (EXISTS (SELECT *
+FROM erased_user
+WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
+    WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) < erased_user.erased_before))) AS recent) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
+    max(CASE
+    WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
+FROM dbagent.public."AgentTable" AS mark
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1;
 
 -- Find the sessions that those items belong to, the affected sessions; everything about them is computed again.
@@ -612,7 +635,7 @@ DELETE FROM agent_score_summary;
 INSERT INTO agent_score_summary (domainid, agentid, agentnm, total_executions, success_count, failure_count,
     success_rate, last_execution_date, days_since_last_exec, time_decay_factor, calculated_score,
     evidence_score, evidence_executions, domain_rate, agentver, revision_executions, revision_successes,
-    updated_at) WITH present AS
+    counted_executions, counted_successes, updated_at) WITH present AS
 (SELECT timed.agentid AS agentid, timed.agentver AS agentver, timed.executions AS executions,
     timed.successes AS successes, least(CAST(1.0 AS DOUBLE PRECISION),
     (CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
@@ -728,7 +751,8 @@ FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
  SELECT scored.domain_id, scored.agent_id, scored.name, scored.executions, scored.successes, scored.failures,
     scored.success_rate, scored.last_day, scored.days_since, scored.decay, scored.score, scored.evidence,
     scored.evidence_executions, scored.domain_rate, scored.revision, scored.revision_executions,
-    scored.revision_successes, CAST((SELECT max(refresh_terms.as_of) AS max_1
+    scored.revision_successes, scored.counted, scored.counted_good,
+    CAST((SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms) AS TIMESTAMP WITHOUT TIME ZONE) AS anon_1
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
@@ -745,7 +769,8 @@ FROM refresh_terms))) END AS days_since, CASE
     CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.counted_good AS DOUBLE PRECISION) / CAST(agents.counted AS DOUBLE PRECISION)),
     2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
     agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate, agents.revision AS revision,
-    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes
+    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes,
+    agents.counted AS counted, agents.counted_good AS counted_good
 FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
     counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.revision AS revision,
     counted.revision_executions AS revision_executions, counted.revision_successes AS revision_successes,

@@ -115,7 +115,7 @@ FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
     AND category_4.category = cell.category GROUP BY cell.agent_id)
  SELECT s.domain_id, s.agent_id, s.name, s.executions, s.successes, s.failures, s.success_rate, s.last_day,
     s.days_since, s.decay, s.score, s.evidence, s.evidence_executions, s.domain_rate, s.revision,
-    s.revision_executions, s.revision_successes,
+    s.revision_executions, s.revision_successes, s.counted, s.counted_good,
     rank() OVER (PARTITION BY s.domain_id ORDER BY s.score DESC) AS score_rank
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
@@ -132,7 +132,8 @@ FROM refresh_terms))) END AS days_since, CASE
     CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.counted_good AS DOUBLE PRECISION) / CAST(agents.counted AS DOUBLE PRECISION)),
     2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
     agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate, agents.revision AS revision,
-    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes
+    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes,
+    agents.counted AS counted, agents.counted_good AS counted_good
 FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
     counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.revision AS revision,
     counted.revision_executions AS revision_executions, counted.revision_successes AS revision_successes,

@@ -58,11 +58,7 @@ INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT i
     item."value", item.kind, item.present, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at
+    64) ELSE NULL END AS kind, 1 AS present, landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -72,19 +68,23 @@ WHERE landed._record_is_active AND coalesce(known.times, 0) = 1 AND NOT (EXISTS 
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT ranked."PK" AS "PK", ranked."SK" AS "SK",
-    ranked."value" AS "value", ranked.kind AS kind, ranked.present AS present, ranked.loaded_at AS loaded_at
+    ranked."value" AS "value", ranked.kind AS kind, CASE WHEN (ranked.active OR CASE
+    WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
+    AND NOT coalesce(coalesce(CASE
+    WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
+FROM (SELECT others."PK" AS "PK", others."SK" AS "SK", others."value" AS "value", others.kind AS kind,
+    others.loaded_at AS loaded_at, others.active AS active, others.gone AS gone,
+    row_number() OVER (PARTITION BY others."PK", others."SK" ORDER BY CASE
+    WHEN others.active THEN 0 ELSE 1 END, others.loaded_at DESC, coalesce(others.gone,
+    others.loaded_at) DESC) AS place
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY CASE WHEN landed._record_is_active THEN 0 ELSE 1 END,
-    landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
+    64) ELSE NULL END AS kind, landed._record_create_time AS loaded_at, landed._record_is_active AS active,
+    landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -94,8 +94,13 @@ WHERE (coalesce(known.times, 0) > 1 OR coalesce(known.times, 0) = 0) AND NOT (EX
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
-    0) < erased_user.erased_before))) AS ranked
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) < erased_user.erased_before))) AS others) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
+    max(CASE
+    WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
+FROM dbagent.public."AgentTable" AS mark
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1) AS item
 WHERE item.kind != CAST('UserSessPrcToolMappHist' AS VARCHAR(92));
 
@@ -233,11 +238,7 @@ FROM (SELECT item."PK" AS "PK", item."SK" AS "SK", item.kind AS kind, item.prese
     item.loaded_at AS loaded_at, item."value" AS "value"
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at
+    64) ELSE NULL END AS kind, 1 AS present, landed._record_create_time AS loaded_at
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -247,19 +248,23 @@ WHERE landed._record_is_active AND coalesce(known.times, 0) = 1 AND NOT (EXISTS 
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
     0) < erased_user.erased_before)) UNION ALL SELECT ranked."PK" AS "PK", ranked."SK" AS "SK",
-    ranked."value" AS "value", ranked.kind AS kind, ranked.present AS present, ranked.loaded_at AS loaded_at
+    ranked."value" AS "value", ranked.kind AS kind, CASE WHEN (ranked.active OR CASE
+    WHEN (CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(ranked."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM ranked.gone)
+    AND NOT coalesce(coalesce(CASE
+    WHEN (CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(ranked."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
+    CAST(floor(CAST(EXTRACT(epoch FROM ranked.loaded_at) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) <= marks.before, false)) THEN 1 ELSE 0 END AS present, ranked.loaded_at AS loaded_at
+FROM (SELECT others."PK" AS "PK", others."SK" AS "SK", others."value" AS "value", others.kind AS kind,
+    others.loaded_at AS loaded_at, others.active AS active, others.gone AS gone,
+    row_number() OVER (PARTITION BY others."PK", others."SK" ORDER BY CASE
+    WHEN others.active THEN 0 ELSE 1 END, others.loaded_at DESC, coalesce(others.gone,
+    others.loaded_at) DESC) AS place
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
     WHEN (CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(landed."value"."EntityType"."S" AS VARCHAR(65535)),
-    64) ELSE NULL END AS kind, CASE WHEN (landed._record_is_active OR CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END IS NOT NULL
-    AND CASE
-    WHEN (CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(landed."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END <= EXTRACT(epoch FROM landed._record_delete_time)) THEN 1 ELSE 0 END AS present,
-    landed._record_create_time AS loaded_at, row_number() OVER (PARTITION BY landed."PK",
-    landed."SK" ORDER BY CASE WHEN landed._record_is_active THEN 0 ELSE 1 END,
-    landed._record_create_time DESC, coalesce(landed._record_delete_time,
-    landed._record_create_time) DESC) AS place
+    64) ELSE NULL END AS kind, landed._record_create_time AS loaded_at, landed._record_is_active AS active,
+    landed._record_delete_time AS gone
 FROM dbagent.public."AgentTable" AS landed LEFT OUTER JOIN (SELECT living."PK" AS "PK", living."SK" AS "SK",
     count(*) AS times
 FROM dbagent.public."AgentTable" AS living
@@ -269,8 +274,13 @@ WHERE (coalesce(known.times, 0) > 1 OR coalesce(known.times, 0) = 0) AND NOT (EX
 FROM erased_user
 WHERE erased_user.userkey = md5(split_part(landed."PK", '#', 1)) AND coalesce(CASE
     WHEN (CAST(landed."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(landed."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END,
-    CAST(EXTRACT(epoch FROM landed._record_create_time) AS BIGINT) * 65536000,
-    0) < erased_user.erased_before))) AS ranked
+    CAST(floor(CAST(EXTRACT(epoch FROM landed._record_create_time) AS DOUBLE PRECISION) * 1000) AS BIGINT) * 65536,
+    0) < erased_user.erased_before))) AS others) AS ranked LEFT OUTER JOIN (SELECT mark."PK" AS name,
+    max(CASE
+    WHEN (CAST(mark."value"."Version"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}$') THEN CAST(CAST(mark."value"."Version"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END) AS before
+FROM dbagent.public."AgentTable" AS mark
+WHERE mark."PK" BETWEEN CAST('DELETED#' AS VARCHAR(32))
+    AND CAST('DELETED$' AS VARCHAR(32)) GROUP BY mark."PK") AS marks ON marks.name = (CAST('DELETED#' AS VARCHAR(32)) || md5(ranked."PK" || CAST('#' AS VARCHAR(4)) || ranked."SK"))
 WHERE ranked.place = 1) AS item) AS unpacked
 WHERE unpacked.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND unpacked.present = 1
     AND length(split_part(unpacked."PK", '#', 1)) <= 132 AND length(split_part(unpacked."PK", '#', 2)) <= 132
@@ -488,7 +498,7 @@ DELETE FROM agent_score_summary;
 INSERT INTO agent_score_summary (domainid, agentid, agentnm, total_executions, success_count, failure_count,
     success_rate, last_execution_date, days_since_last_exec, time_decay_factor, calculated_score,
     evidence_score, evidence_executions, domain_rate, agentver, revision_executions, revision_successes,
-    updated_at) WITH present AS
+    counted_executions, counted_successes, updated_at) WITH present AS
 (SELECT timed.agentid AS agentid, timed.agentver AS agentver, timed.executions AS executions,
     timed.successes AS successes, least(CAST(1.0 AS DOUBLE PRECISION),
     (CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
@@ -604,7 +614,8 @@ FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
  SELECT scored.domain_id, scored.agent_id, scored.name, scored.executions, scored.successes, scored.failures,
     scored.success_rate, scored.last_day, scored.days_since, scored.decay, scored.score, scored.evidence,
     scored.evidence_executions, scored.domain_rate, scored.revision, scored.revision_executions,
-    scored.revision_successes, CAST((SELECT max(refresh_terms.as_of) AS max_1
+    scored.revision_successes, scored.counted, scored.counted_good,
+    CAST((SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms) AS TIMESTAMP WITHOUT TIME ZONE) AS anon_1
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
@@ -621,7 +632,8 @@ FROM refresh_terms))) END AS days_since, CASE
     CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.counted_good AS DOUBLE PRECISION) / CAST(agents.counted AS DOUBLE PRECISION)),
     2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
     agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate, agents.revision AS revision,
-    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes
+    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes,
+    agents.counted AS counted, agents.counted_good AS counted_good
 FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
     counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.revision AS revision,
     counted.revision_executions AS revision_executions, counted.revision_successes AS revision_successes,

@@ -83,6 +83,7 @@ def erase_user(valkey: Valkey, keys: KeyNames, erasing: Erasing) -> ErasedKeys:
     counts["items not drained yet"] = sum(reply[2] for reply in replies)
     for what, names in _deletable(found, keys, shard, erasing.owner).items():
         counts[what] = sum(valkey.execute_many([("UNLINK", name) for name in names])) if names else 0
+    valkey.execute(("UNLINK", f"{keys.prefix}:answers-writes:{erasing.whose}"))
     counts["cached results"] = _erase_results(valkey, [name for name in found if _RESULT.search(name)], erasing.whose)
     return ErasedKeys(+counts, replies[-1][1], sum(left for *_, left in (replies[-1], dead) if left > _MOST))
 

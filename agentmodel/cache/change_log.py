@@ -33,7 +33,7 @@ class Position(NamedTuple):
     """How far a process has read.
 
     Attributes:
-        start: The id of the header, which tells whether the log was written anew.
+        start: What the header holds, which tells whether the log was written anew.
         last: The id of the last entry that was read.
     """
 
@@ -88,8 +88,9 @@ class ChangeLog:
             )
             if not head:
                 return
-            if anew := head[0][0].decode() != start:
-                start = last = head[0][0].decode()
+            ((header, fields),) = head
+            if anew := (token := fields.get(b"v", header).decode("latin-1")) != start:
+                start, last = token, header.decode()
                 entries = []
             rows: dict[str, Any] = {}
             for entry, fields in entries:
@@ -120,7 +121,9 @@ class ChangeLog:
             CacheUnavailable: Valkey does not answer, or has no memory left; the old log stays.
         """
         draft = f"{self.key}:{secrets.token_hex(8)}"
-        self._extend(draft, ("XADD", draft, "*", "v", 1))
+        self._extend(
+            draft, ("XADD", draft, "*", "v", secrets.token_hex(8))
+        )  # ids are times: two logs may have the same
         for data in _encoded(rows):
             self._extend(draft, ("XADD", draft, "*", "d", data))
         self._valkey.execute_many([("EXPIRE", draft, _KEPT_SECONDS), ("RENAME", draft, self.key)])

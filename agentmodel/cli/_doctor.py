@@ -316,7 +316,7 @@ def _move(table: Table, before: Item, after: Item) -> None:
     put = {"TableName": table.name, "Item": after, "ConditionExpression": "attribute_not_exists(PK)"}
     condition = _unchanged({**_NO_VERSION, **before})
     delete = {"TableName": table.name, "Key": _key(before)} | condition
-    table.call("TransactWriteItems", TransactItems=[{"Put": put}, {"Delete": delete}])
+    table.call_to_delete("TransactWriteItems", TransactItems=[{"Put": put}, {"Delete": delete}])
 
 
 def _key(item: Item) -> Item:

@@ -53,13 +53,23 @@ def evaluate(
             "--off-policy", help="Also estimate other ways to choose, from recorded suggestions; reads the whole table."
         ),
     ] = False,
+    read_only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--read-only",
+            metavar="TOOL",
+            help="A tool of the trace files that only reads, or a pattern such as 'get_*'; for what the response cache "
+            "would have answered. Give it several times. The recorded history has it in the catalogue.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how good rankings and plans would have been.
 
     Replays the history as of the last refresh, or trace files, in time order. Learns from the first runs and compares
     with the others: which agent to choose (both rankings, beside baselines), which steps, which plan a request finds
-    with its category and without any, which next tool, and how well predicted success rates match the actual ones.
+    with its category and without any, which next tool, how well predicted success rates match the actual ones, and what
+    the response cache would have answered.
     """
     if files and off_policy:
         raise ValidationError(
@@ -70,7 +80,7 @@ def evaluate(
     out = Output(as_json=as_json)
     values = None
     if files:
-        found = _replay(files, learn)
+        found = _replay(files, learn, read_only or ())
     else:
         with open_model(stack_of(ctx)) as model, out.progress("evaluate"):
             found = model.evaluate(train_share=learn)
@@ -86,11 +96,11 @@ def evaluate(
         _show_values(out, values)
 
 
-def _replay(files: Sequence[Path], learn: float) -> Evaluation:
+def _replay(files: Sequence[Path], learn: float, read_only: Sequence[str]) -> Evaluation:
     from agentmodel.suggest.evaluate import evaluate as replay
     from agentmodel.suggest.evaluate import runs_from_traces
 
-    return replay(runs_from_traces(files), train_share=learn)
+    return replay(runs_from_traces(files), train_share=learn, read_only=read_only)
 
 
 def _policy_values(model: AgentModel) -> list[OffPolicyRow]:
@@ -145,6 +155,7 @@ def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | N
     )
     columns = ("predictor", "predicted between", "mean prediction>", "actual success rate>", "runs>")
     out.table("Predicted and actual success rates", columns, chances, empty=none)
+    _show_answers(out, found)
     for name, error in errors.items():
         if error is not None:
             out.line(f"The predictor {name} is off by {error:.3f} on average; 0 is best.")
@@ -162,6 +173,17 @@ def _show_uses(out: Output, found: Evaluation) -> None:
     )
     columns = ("mean runs per agent>", *(f"{ranking}>" for ranking in rankings), "cases>")
     out.table("Regret if an agent's number of runs were unrelated to its quality (simulated)", columns, rows)
+
+
+def _show_answers(out: Output, found: Evaluation) -> None:
+    """Show what the response cache would have answered within sessions."""
+    counts = {row.domain: (row.repeats, row.outdated, row.answered, row.stale) for row in found.answers}
+    if len(counts) > 1:
+        counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))  # type: ignore[assignment]  # four again
+    shown = ((domain, *each, f"{each[2] / each[0]:.1%}") for domain, each in counts.items())
+    columns = ("domain", "repeated reads>", "with another result>", "answered>", "answered wrongly>", "answered>")
+    none = "No tool is known to be read-only: mark it in the catalogue, or name it by --read-only for trace files."
+    out.table("Answering repeated reads of a session from the cache", columns, shown, empty=none)
 
 
 def _show_values(out: Output, values: Sequence[OffPolicyRow]) -> None:

@@ -2,7 +2,8 @@
 
 Each read sees the items of its class only. A query has the range of the class's sort keys as its key condition, so
 DynamoDB reads, and bills, these items and no others. Where another class has keys in the same range (processes and
-their tool calls), and in scans, a filter on ``EntityType`` leaves the others out after they were read.
+their tool calls), and in scans, a filter on ``EntityType`` leaves the others out after they were read. A query's filter
+names the other classes, so that a damaged item without a type, or with an unknown one, raises in every query.
 """
 
 from __future__ import annotations
@@ -313,14 +314,17 @@ class PynamoMethods(Model):
         names = cls._keys_of(index_name)
         partition, key = (cls.layout.keys[name] for name in names)
         wanted = sort_range(key, names[1], sort)
-        if any(
-            other.layout.kinds[0] not in cls.layout.kinds
-            and names[0] in other.layout.keys
+        others = {
+            kind
+            for other in set(KINDS.values())
+            if names[0] in other.layout.keys
             and other.layout.keys[names[0]].format.overlaps(partition.format)
             and other.layout.keys[names[1]].format.lies_between(wanted.low, wanted.high)
-            for other in set(KINDS.values())
-        ):
-            filtered = cls._is_of_class() if filtered is None else cls._is_of_class() & filtered
+            for kind in other.layout.kinds
+        } - set(cls.layout.kinds)
+        if others:  # leave out these and no more: an item without a type is damaged, and must raise when it is read
+            foreign = ~Path(ENTITY_TYPE).is_in(*sorted(others))
+            filtered = foreign if filtered is None else foreign & filtered
         return partition_of(partition, hash_key), wanted.condition(names[1]), filtered
 
     @classmethod

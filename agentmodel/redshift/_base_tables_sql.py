@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     exists,
     extract,
+    false,
     func,
     insert,
     literal_column,
@@ -34,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import TIMESTAMP
 
+from agentmodel import keys
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift._constructs import (
@@ -51,10 +53,8 @@ from agentmodel.redshift._constructs import (
 from agentmodel.redshift.models import rows_of
 
 __all__ = [
-    "ENTITIES", "PROGRAM", "BaseTable", "RefreshParameters", "delete_changed", "erased_rows", "extract_texts", "load",
-    "newest_versions",
-    "set_aside",
-    "table_of",
+    "ENTITIES", "PROGRAM", "BaseTable", "RefreshParameters", "delete_changed", "deletion_mark", "erased_rows",
+    "extract_texts", "is_deletion_mark", "load", "newest_versions", "set_aside", "table_of", "version_of",
 ]  # fmt: skip
 
 
@@ -105,58 +105,93 @@ ITEM: Final = ("PK", "SK", "value", "kind", "present", "loaded_at")
 def newest_versions(parameters: RefreshParameters) -> Rows | CompoundSelect[Any]:
     """Select the newest version of each landed item that changed since the watermark, and whether the item counts.
 
-    An item that DynamoDB's TTL deleted still counts; one that a person deleted does not. The item's ``ExpiresAt``
-    decides which of the two it was: TTL never deletes an item before that time.
+    An item that DynamoDB's TTL deleted still counts; one that a person deleted does not. TTL never deletes an item
+    before its ``ExpiresAt``. Of one that went later, the marks of deletions tell, which land like items; a mark that
+    lands after its item was read is a change of that item.
     """
     row = parameters.landed.alias("landed")
     if not parameters.history:
         items = rows_of(*_item(row), constant(1).label("present"), cast(null(), TIMESTAMP).label("loaded_at"))
         return items.where(*_not_erased(parameters, row, None))
-    created, deleted = row.c[m.CREATED], row.c[m.DELETED]
-    expires = number_of(SuperText(row.c.value, "ExpiresAt", "N"), Double())
-    expired = and_(expires.is_not(None), expires <= extract("epoch", deleted))
-    present = case((or_(row.c[m.ACTIVE], expired), constant(1)), else_=constant(0)).label("present")
-    if parameters.since is None:
-        return _newest_of_all(row, parameters, present)
-    columns = [*_item(row), present, created.label("loaded_at"), row.c[m.ACTIVE].label("active"), deleted.label("gone")]
+    created, deleted, active = row.c[m.CREATED], row.c[m.DELETED], row.c[m.ACTIVE]
+    columns = [*_item(row), created.label("loaded_at"), active.label("active"), deleted.label("gone")]
     kept = _not_erased(parameters, row, created)
-    recent = union_all(  # two branches, because one OR is several times slower
+    if parameters.since is None:
+        return _newest_of_all(row, columns, parameters)
+    asked_for = _asked_for_late(parameters.landed, parameters.since)
+    recent = union_all(  # branches, because one OR is several times slower
         rows_of(*columns).where(created > parameters.since, *kept),
         rows_of(*columns).where(created <= parameters.since, deleted > parameters.since, *kept),
+        rows_of(*columns)
+        .select_from(row.join(asked_for, and_(asked_for.c.PK == row.c.PK, asked_for.c.SK == row.c.SK)))
+        .where(*kept),
     ).subquery("recent")
-    place = func.row_number().over(
-        partition_by=[recent.c.PK, recent.c.SK],
-        order_by=[
-            case((recent.c.active, 0), else_=1),
-            recent.c.loaded_at.desc(),
-            func.coalesce(recent.c.gone, recent.c.loaded_at).desc(),
-        ],
-    )
-    ranked = rows_of(*recent.c, place.label("place")).subquery("ranked")
-    return rows_of(*(ranked.c[name] for name in ITEM)).where(ranked.c.place == 1)
+    return _newest(recent, parameters)
 
 
-def _newest_of_all(
-    row: FromClause, parameters: RefreshParameters, present: ColumnElement[int]
-) -> Rows | CompoundSelect[Any]:
+def _newest_of_all(row: FromClause, columns: list[Any], parameters: RefreshParameters) -> CompoundSelect[Any]:
     """Select all active items, and the newest version of each item that was deleted or landed twice, which are few."""
-    created, deleted, active = row.c[m.CREATED], row.c[m.DELETED], row.c[m.ACTIVE]
-    living, kept = parameters.landed.alias("living"), _not_erased(parameters, row, created)
+    living, kept = parameters.landed.alias("living"), _not_erased(parameters, row, row.c[m.CREATED])
     key = [living.c.PK, living.c.SK]
     known = rows_of(*key, func.count().label("times")).where(living.c[m.ACTIVE]).group_by(*key).subquery("known")
     times = func.coalesce(known.c.times, constant(0))
     joined = row.outerjoin(known, and_(known.c.PK == row.c.PK, known.c.SK == row.c.SK))
-    columns = [*_item(row), present, created.label("loaded_at")]
-    place = func.row_number().over(
-        partition_by=[row.c.PK, row.c.SK],
-        order_by=[case((active, 0), else_=1), created.desc(), func.coalesce(deleted, created).desc()],
-    )
-    others = or_(times > constant(1), times == constant(0))
-    ranked = rows_of(*columns, place.label("place")).select_from(joined).where(others, *kept).subquery("ranked")
+    once = [*_item(row), constant(1).label("present"), row.c[m.CREATED].label("loaded_at")]
+    others = rows_of(*columns).select_from(joined).where(or_(times > constant(1), times == constant(0)), *kept)
     return union_all(
-        rows_of(*columns).select_from(joined).where(active, times == constant(1), *kept),
-        rows_of(*(ranked.c[name] for name in ITEM)).where(ranked.c.place == 1),
+        rows_of(*once).select_from(joined).where(row.c[m.ACTIVE], times == constant(1), *kept),
+        _newest(others.subquery("others"), parameters),
     )
+
+
+def _newest(versions: Subquery, parameters: RefreshParameters) -> Rows:
+    """Select the newest of the versions of each item, and whether it counts."""
+    v, mark = versions.c, _deletion_marks(parameters.landed, "mark")
+    place = func.row_number().over(
+        partition_by=[v.PK, v.SK],
+        order_by=[case((v.active, 0), else_=1), v.loaded_at.desc(), func.coalesce(v.gone, v.loaded_at).desc()],
+    )
+    ranked = rows_of(*v, place.label("place")).subquery("ranked")
+    expires = number_of(SuperText(ranked.c.value, "ExpiresAt", "N"), Double())
+    expired = expires <= extract("epoch", ranked.c.gone)
+    asked_for = func.coalesce(version_of(ranked, ranked.c.loaded_at) <= mark.c.before, false())
+    counts = or_(ranked.c.active, and_(expired, ~asked_for))
+    present = case((counts, constant(1)), else_=constant(0)).label("present")
+    item = [present if name == "present" else ranked.c[name] for name in ITEM]
+    joined = ranked.outerjoin(mark, mark.c.name == deletion_mark(ranked))
+    return rows_of(*item).select_from(joined).where(ranked.c.place == 1)
+
+
+def _deletion_marks(landed: Table, name: str, *, since: ColumnElement[datetime] | None = None) -> Subquery:
+    """Select the marks of deletions that landed since a time: the name of each, and the last version it counts for."""
+    mark = landed.alias(name)
+    before = number_of(SuperText(mark.c.value, "Version", "N"), BigInteger())
+    rows = rows_of(mark.c.PK.label("name"), func.max(before).label("before")).where(is_deletion_mark(mark))
+    if since is not None:
+        rows = rows.where(mark.c[m.CREATED] > since)
+    return rows.group_by(mark.c.PK).subquery(f"{name}s")
+
+
+def _asked_for_late(landed: Table, since: ColumnElement[datetime]) -> Subquery:
+    """Select the keys of deleted items that a mark names that landed since: it may have landed after its item went."""
+    gone, late = landed.alias("gone"), _deletion_marks(landed, "late", since=since)
+    joined = gone.join(late, late.c.name == deletion_mark(gone))
+    return rows_of(gone.c.PK, gone.c.SK).select_from(joined).where(~gone.c[m.ACTIVE]).subquery("asked_for")
+
+
+def is_deletion_mark(row: FromClause) -> ColumnElement[bool]:
+    """Return whether a landed row is the mark of a deletion; see `agentmodel.dynamo._deletion_marks`."""
+    prefix = keys.DELETED.prefix()
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    within: ColumnElement[bool] = row.c.PK.between(constant_text(prefix), constant_text(after))
+    return within  # a range, by which engines pass over blocks of other rows
+
+
+def deletion_mark(row: FromClause) -> ColumnElement[str]:
+    """Return the name of the mark of a landed item, which is there if somebody asked for the item's deletion."""
+    key = row.c.PK.concat(constant_text("#")).concat(row.c.SK)
+    name: ColumnElement[str] = constant_text(keys.DELETED.prefix()).concat(func.md5(key, type_=String()))
+    return name
 
 
 def _not_erased(
@@ -174,17 +209,22 @@ def erased_rows(row: FromClause, *, made_at: ColumnElement[Any] | None) -> Colum
             belongs to it.
     """
     e = m.ErasedUser
+    return exists().where(e.user_key == func.md5(key_part(row.c.PK, 1)), version_of(row, made_at) < e.before)
+
+
+def version_of(row: FromClause, made_at: ColumnElement[Any] | None) -> ColumnElement[int]:
+    """Return the version of a landed item, or of the time at which it was made; 0 where neither is known."""
     version = number_of(SuperText(row.c.value, "Version", "N"), BigInteger())
     if made_at is None:
         made_at = constant(0)
     elif isinstance(made_at.type, TIMESTAMP):
-        made_at = cast(extract("epoch", made_at), BigInteger) * constant(VERSIONS_PER_SECOND)
-    made = func.coalesce(version, made_at, constant(0), type_=BigInteger())
-    return exists().where(e.user_key == func.md5(key_part(row.c.PK, 1)), made < e.before)
+        milliseconds = func.floor(cast(extract("epoch", made_at), Double) * constant(1000))  # a cast would round up
+        made_at = cast(milliseconds, BigInteger) * constant(VERSIONS_PER_MILLISECOND)
+    return func.coalesce(version, made_at, constant(0), type_=BigInteger())
 
 
-VERSIONS_PER_SECOND: Final = 1000 << 16
-"""Versions of one second; see `agentmodel._clock`."""
+VERSIONS_PER_MILLISECOND: Final = 1 << 16
+"""Versions of one millisecond; see `agentmodel._clock`."""
 
 
 def _item(row: FromClause) -> list[ColumnElement[Any]]:

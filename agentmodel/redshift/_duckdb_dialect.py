@@ -1,8 +1,8 @@
 """Connect SQLAlchemy to DuckDB by a small dialect, for the warehouse on a laptop.
 
 The maintained library for this, `duckdb-sqlalchemy`, requires DuckDB below 2, and so would every application that
-installs it. The warehouse needs little of a dialect: PostgreSQL's grammar, no keys that cost an index, and
-transactions. The dialect has no reflection and no SAVEPOINT, which this package does not use.
+installs it. The warehouse needs little of a dialect: PostgreSQL's grammar, no keys that cost an index, transactions,
+and reflection (`agentmodel.redshift._duckdb_reflection`). DuckDB itself has no SAVEPOINT.
 
 The engine's connections are cursors of one DuckDB database. So `duckdb:///:memory:` is one database too, and every
 connection has its own transaction.
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event, exc
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDDLCompiler, PGIdentifierPreparer, PGTypeCompiler
 from sqlalchemy.engine.default import DefaultDialect
@@ -29,6 +29,7 @@ from sqlalchemy.util import LRUCache
 
 from agentmodel._process import ForkSafeLock
 from agentmodel.exceptions import ConfigurationError, MissingExtraError, WarehouseUnavailable
+from agentmodel.redshift._duckdb_reflection import Reflection
 
 __all__ = ["DuckDBDialect", "duckdb_engine", "rewrite_file"]
 
@@ -113,16 +114,18 @@ class DuckDBConnection:
 
 
 class _DDLCompiler(PGDDLCompiler):
-    def visit_primary_key_constraint(self, constraint: Any, **kw: Any) -> str:  # noqa: ARG002 -- SQLAlchemy's signature
+    def visit_primary_key_constraint(self, constraint: Any, **kw: Any) -> Any:  # noqa: ARG002 -- SQLAlchemy's signature
         """Return no key: Redshift does not enforce keys either, and DuckDB's index would slow every load."""
-        return ""
+        return None  # which SQLAlchemy leaves out
+
+    visit_foreign_key_constraint = visit_primary_key_constraint  # it refers to a key, and there are none
 
 
 class _Preparer(PGIdentifierPreparer):
     reserved_words = PGIdentifierPreparer.reserved_words | {"at", "pivot", "qualify", "unpivot", "lambda"}
 
 
-class DuckDBDialect(DefaultDialect):
+class DuckDBDialect(Reflection, DefaultDialect):
     """Run PostgreSQL's SQL on connections to DuckDB."""
 
     name = "duckdb"
@@ -164,7 +167,20 @@ class DuckDBDialect(DefaultDialect):
         return _duckdb()
 
     def initialize(self, connection: Any) -> None:
-        """Do nothing: the dialect needs no information from the server."""
+        """Read nothing but the name of the schema that tables without one are in."""
+        self.default_schema_name = self._get_default_schema_name(connection)
+
+    def do_savepoint(self, connection: Any, name: str) -> None:  # noqa: ARG002 -- SQLAlchemy's signature
+        """Refuse a savepoint.
+
+        Raises:
+            NotSupportedError: Always, since DuckDB has no savepoints.
+        """
+        raise exc.NotSupportedError(
+            f"SAVEPOINT {name}",
+            None,
+            _duckdb().NotSupportedError("DuckDB has no savepoints: use one transaction in place of begin_nested()"),
+        )
 
     def do_begin(self, dbapi_connection: Any) -> None:
         """Open a transaction; without one, DuckDB commits each statement."""

@@ -2,8 +2,9 @@
 
 A landed row is what zero-ETL with history mode makes: the two keys, the item, and when its version was made and
 deleted. Only the newest version of each key is kept. An item that is missing from a complete landing was deleted. If it
-had expired, and the table has no mark of its deletion, DynamoDB's TTL deleted it, and it stays for the statistics.
-Otherwise a person did, and only its key and kind stay. If a feed says who deleted an item, that decides.
+had expired, DynamoDB's TTL deleted it, and it stays for the statistics. Otherwise a person did, and only its key and
+kind stay. If a feed says who deleted an item, that decides. Whatever it says, an item with a mark of its deletion was
+deleted by a person.
 
 Items come in batches (`add_to_inbox`) and stay in an inbox until they are compared with what landed before
 (`apply_inbox`): one comparison however many batches there are.
@@ -49,10 +50,9 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TIMESTAMP, UserDefinedType
 
-from agentmodel import keys
 from agentmodel.exceptions import MissingExtraError, ValidationError
 from agentmodel.redshift import models as m
-from agentmodel.redshift._base_tables_sql import erased_rows, table_of
+from agentmodel.redshift._base_tables_sql import deletion_mark, erased_rows, is_deletion_mark, table_of, version_of
 from agentmodel.redshift._constructs import Matches, ParseSuper, Super, SuperText, constant, key_part, number_of
 from agentmodel.redshift._feeds import FeedBatch, FeedItem
 
@@ -259,6 +259,8 @@ def apply_inbox(connection: Connection, landed: Table, *, at: datetime, complete
     if complete:
         missing = _delete_missing(connection, landed, moment=moment, stamp=stamp)
         expired, erased = expired + missing[0], erased + missing[1]
+    marked = _erase_marked(connection, landed, stamp)
+    expired, erased = expired - marked[0], erased + marked[1]
     connection.execute(delete(_INBOX))
     return Landed(count, changed, expired, erased)
 
@@ -365,10 +367,7 @@ def _delete_missing(connection: Connection, landed: Table, *, moment: datetime, 
     missing = ~exists().where(_same_key(_INBOX, landed))
     expires = number_of(SuperText(landed.c.value, "ExpiresAt", "N"), Double())
     expired = func.coalesce(expires <= _epoch(moment), false())
-    # also of a row that an earlier scan took for expired, because it had read the marks before this one was written
-    marked = and_(missing, landed.c[DIGEST].is_not(None), _is_marked(landed))
-    erased = _erase(connection, landed, marked, stamp)
-    erased += _erase(connection, landed, and_(landed.c[m.ACTIVE], missing, ~expired), stamp)
+    erased = _erase(connection, landed, and_(landed.c[m.ACTIVE], missing, ~expired), stamp)
     gone = and_(landed.c[m.ACTIVE], missing)
     count = _count(connection, landed, gone)
     if count:
@@ -376,16 +375,16 @@ def _delete_missing(connection: Connection, landed: Table, *, moment: datetime, 
     return count, erased
 
 
-def _is_marked(landed: Table) -> ColumnElement[bool]:
-    """Return whether the inbox has a mark that an item was deleted after it was written, see `Writer.delete`."""
-    mark = _INBOX.alias("mark")
-    digest = func.md5(landed.c.PK.concat(literal_column("'#'", String)).concat(landed.c.SK))
-    written, deleted = (
-        number_of(SuperText(cast(item, Super), "Version", "N"), BigInteger()) for item in (landed.c.value, mark.c.item)
+def _erase_marked(connection: Connection, landed: Table, stamp: datetime) -> tuple[int, int]:
+    """Erase what had expired although its deletion was asked for; return how many expired now, and how many in all."""
+    mark = landed.alias("mark")
+    before = number_of(SuperText(mark.c.value, "Version", "N"), BigInteger())
+    asked_for = exists().where(
+        is_deletion_mark(mark), deletion_mark(landed) == mark.c.PK, version_of(landed, landed.c[m.CREATED]) <= before
     )
-    is_later = func.coalesce(written > deleted, false())
-    name = literal_column(f"'{keys.DELETED.prefix()}'", String).concat(digest)
-    return exists().where(name == mark.c.PK, ~is_later)
+    marked = and_(~landed.c[m.ACTIVE], landed.c[DIGEST].is_not(None), asked_for)
+    now = _count(connection, landed, and_(marked, landed.c[m.DELETED] == stamp))
+    return now, _erase(connection, landed, marked, stamp)
 
 
 def _erase(connection: Connection, landed: Table, which: ColumnElement[bool], stamp: datetime) -> int:

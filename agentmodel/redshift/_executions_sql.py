@@ -21,8 +21,6 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    null,
-    or_,
 )
 
 from agentmodel._outcomes import OUTCOME_SOURCES
@@ -38,17 +36,16 @@ from agentmodel.redshift._constructs import (
     constant,
     constant_day,
     constant_text,
-    day_of,
-    time_of,
     total,
 )
 from agentmodel.redshift._requests_sql import first_prompts, of_affected_sessions, same_request, typed_category
+from agentmodel.redshift._staging_sql import counted_calls
 from agentmodel.redshift.models import rows_of
 
 __all__ = [
     "EXECUTION", "PATTERN", "calls", "count_columns", "daily_counts", "executed_patterns", "executions",
     "insert_recommended_patterns", "insert_scored_patterns", "outcome", "reported",
-    "rollup_columns", "staging", "steps_of_sessions", "tool_counts", "unchanged_patterns",
+    "rollup_columns", "steps_of_sessions", "tool_counts", "unchanged_patterns",
 ]  # fmt: skip
 
 MAX_STEPS: Final = 200
@@ -64,63 +61,10 @@ NO_TIME: Final = "99999999999999999999"  # sorts a call without a time after tho
 
 
 def calls(*, affected: bool = False, cached: bool = False) -> Rows:
-    """Select the calls that count, with typed columns; with ``affected``, only those of the affected sessions.
-
-    A call counts when the tool was really called: its status is ``ok`` or ``error``, or it has no status, and then
-    SuccYN holds its outcome. A call that a person rejected, or that the cache answered, does not count for the agent.
-    With ``cached``, calls that the cache answered are selected too, as steps of a sequence; their ``ok`` is NULL.
-    """
+    """Select the calls that count; with ``affected``, only those of the affected sessions. See `counted_calls`."""
     h = m.UserToolMappingHist
-    status = func.nullif(h.status, literal_column("''"), type_=String())
-    statuses = ("ok", "error", "cache_hit") if cached else ("ok", "error")
-    ok = case(
-        (status == constant_text("ok"), constant(1)),
-        (status == constant_text("error"), constant(0)),
-        (status == constant_text("cache_hit"), null()),
-        (h.succeeded == constant_text("Y"), constant(1)),
-        else_=constant(0),
-    )
-    rows = rows_of(
-        h.user_id,
-        h.session_id,
-        h.process_id,
-        h.agent_id,
-        h.tool_id,
-        h.attempt,
-        h.tool_name,
-        ok.label("ok"),
-        day_of(h.time).label("day"),
-        case((Matches(h.time, TIME), func.rpad(h.time, constant(20), literal_column("'0'")))).label("clock"),
-        h.call_number,
-        h.duration_ms,
-        h.input_tokens,
-        h.output_tokens,
-        h.time,
-        h.values,
-        h.result,
-        func.nullif(h.revision, literal_column("''"), type_=String()).label("revision"),
-    ).where(or_(status.is_(None), status.in_([constant_text(each) for each in statuses])))
+    rows = counted_calls(h, cached=cached)
     return of_affected_sessions(rows, h.user_id, h.session_id) if affected else rows
-
-
-def staging() -> Rows:
-    """Select the sample's staging rows: the calls that count, with the domain that their agent works in now."""
-    call = calls().subquery("call")
-    return rows_of(
-        call.c.user_id,
-        call.c.session_id,
-        call.c.process_id,
-        m.AgentRow.domain_id,
-        call.c.agent_id,
-        call.c.tool_id,
-        call.c.attempt,
-        call.c.tool_name,
-        call.c.day.label("execution_date"),
-        time_of(call.c.time).label("execution_datetime"),
-        (call.c.ok == 1).label("success_flag"),
-        call.c["values"].label("tool_values"),
-        call.c.result.label("result_message"),
-    ).select_from(call.outerjoin(table_of(m.AgentRow), m.AgentRow.agent_id == call.c.agent_id))
 
 
 def steps_of_sessions(*, affected: bool = False) -> Subquery:

@@ -14,22 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Executable,
-    MetaData,
-    String,
-    Table,
-    exc,
-    insert,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.types import TIMESTAMP
+from sqlalchemy import Connection, Engine, Executable, exc, insert, select, text, update
 
 from agentmodel._lease import WAIT, LeaseState, is_of_this_process
 from agentmodel._process import ForkSafeLock
@@ -37,13 +22,7 @@ from agentmodel.exceptions import WarehouseUnavailable
 from agentmodel.redshift import models as m
 from agentmodel.redshift._constructs import LockTable
 
-__all__ = ["LEASES", "WRITERS", "WarehouseLeases", "lock_writers", "only_writer"]
-
-LEASES: Final = Table(
-    "warehouse_lease", MetaData(), Column("name", String(32)), Column("token", BigInteger),
-    Column("ownerid", String(64)), Column("holder", String(1_020)), Column("held_since", TIMESTAMP),
-    Column("held_until", TIMESTAMP),
-)  # fmt: skip
+__all__ = ["WRITERS", "WarehouseLeases", "lock_writers", "only_writer"]
 
 WRITERS: Final = LockTable(m.WorkChange.__tablename__)
 """The first statement of every transaction that writes on Redshift. No reader uses this table, so readers go on."""
@@ -71,7 +50,7 @@ class WarehouseLeases:
             if found is not None and not (found.is_free or (self._local and not is_of_this_process(found.owner))):
                 return found
             state = replace(wanted, token=1 if found is None else found.token + 1)
-            written: Any = insert(LEASES) if found is None else update(LEASES).where(LEASES.c.name == name)
+            written: Any = insert(m.LEASES) if found is None else update(m.LEASES).where(m.LEASES.c.name == name)
             connection.execute(written.values(name=name, **_columns(state)))
             return state
 
@@ -81,7 +60,7 @@ class WarehouseLeases:
             found = _read(connection, name)
             if found is None or found.token != held.token:
                 return found or replace(held, token=0, holder="nobody")
-            connection.execute(update(LEASES).where(LEASES.c.name == name).values(**_columns(held)))
+            connection.execute(update(m.LEASES).where(m.LEASES.c.name == name).values(**_columns(held)))
             return held
 
     def release(self, name: str, held: LeaseState) -> None:
@@ -92,12 +71,12 @@ class WarehouseLeases:
     def _alone(self) -> Iterator[Connection]:
         with _duckdb_rows if self._local else nullcontext(), self._begin() as connection:
             if not self._local:
-                connection.execute(LockTable(LEASES.name))
+                connection.execute(LockTable(m.LEASES.name))
             yield connection
 
 
 def _read(connection: Connection, name: str) -> LeaseState | None:
-    c = LEASES.c
+    c = m.LEASES.c
     rows: Executable = select(c.token, c.ownerid, c.holder, c.held_since, c.held_until).where(c.name == name)
     row = connection.execute(rows).first()
     if row is None:

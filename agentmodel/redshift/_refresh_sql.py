@@ -129,7 +129,8 @@ def _write_scores(parameters: RefreshParameters) -> Executable:
     columns = [
         t.domain_id, t.agent_id, t.name, t.executions, t.successes, t.failures, t.success_rate, t.last_day,
         t.days_since, t.decay, t.calculated_score, t.evidence, t.evidence_executions, t.domain_rate,
-        t.revision, t.revision_executions, t.revision_successes, t.updated_at,
+        t.revision, t.revision_executions, t.revision_successes, t.counted_executions, t.counted_successes,
+        t.updated_at,
     ]  # fmt: skip
     return insert(t).from_select(columns, rows_of(*rows.c, cast(parameters.as_of, TIMESTAMP)))
 

@@ -77,6 +77,8 @@ def agent_scores(
         agent.c.revision,
         agent.c.revision_executions,
         agent.c.revision_successes,
+        agent.c.counted,
+        agent.c.counted_good,
     ).join(effect, effect.c.agent_id == agent.c.agent_id)
 
 

@@ -9,8 +9,9 @@ enforce them, and DuckDB gets none.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from sqlalchemy import (
     BigInteger,
@@ -29,14 +30,15 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.ext.hybrid import hybrid_method
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.redshift import score as scores
-from agentmodel.redshift._constructs import WIDEST, Rows, Super, Varchar, constant_day
-from agentmodel.redshift._table_layout import layout
+from agentmodel.redshift._constructs import WIDEST, Expression, Rows, Super, Varchar, constant_day
+from agentmodel.redshift._staging_sql import staging
+from agentmodel.redshift._table_layout import add_view, layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
@@ -87,6 +89,35 @@ class Base(DeclarativeBase):
     """Base class of every table that agentmodel makes in the warehouse."""
 
 
+def _related(*pairs: str, many: bool = False) -> Any:
+    """Return a relationship to read by; each pair is a column of the class, and the one of the other class it equals.
+
+    No table has foreign keys: an engine would check them at each load, or not at all, as Redshift does.
+
+    Args:
+        pairs: Such as ``AgentRow.domain_id = DomainRow.domain_id``.
+        many: Whether it leads to many rows.
+    """
+    form = "{} == remote(foreign({}))" if many else "foreign({}) == remote({})"
+    equal = (form.format(*pair.split(" = ")) for pair in pairs)
+    return relationship(primaryjoin=f"and_({', '.join(equal)})", viewonly=True)
+
+
+class _ScoreMethod(hybrid_method[[Any], float]):
+    """A score as of a day: of an object a number, on its class an expression."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: Any) -> Callable[[date | Expression], ColumnElement[float]]: ...
+
+        @overload
+        def __get__(self, instance: object, owner: Any) -> Callable[[date], float]: ...
+
+        def __get__(self, instance: Any, owner: Any) -> Any:
+            """Return the method of an object, or of its class."""
+
+
 # -- the sample's base tables -----------------------------------------------------------------------------------------
 
 
@@ -114,6 +145,10 @@ class AgentRow(Base):
     score: Mapped[float | None] = mapped_column("score", Double)
     description: Mapped[str | None] = mapped_column("description", Varchar(PROSE))
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+
+    domain: Mapped[DomainRow | None] = _related("AgentRow.domain_id = DomainRow.domain_id")
+    tools: Mapped[list[ToolRow]] = _related("AgentRow.agent_id = ToolRow.agent_id", many=True)
+    score_summary: Mapped[AgentScoreSummary | None] = _related("AgentRow.agent_id = AgentScoreSummary.agent_id")
 
 
 class ToolRow(Base):
@@ -163,6 +198,13 @@ class UserSessionRow(Base):
     category: Mapped[str | None] = mapped_column("category", Varchar(NAME))
     request: Mapped[str | None] = mapped_column("userrequest", String(WIDEST))
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+
+    user: Mapped[UserInfo | None] = _related("UserSessionRow.user_id = UserInfo.user_id")
+    executions: Mapped[list[AgentExecution]] = _related(
+        "UserSessionRow.user_id = AgentExecution.user_id",
+        "UserSessionRow.session_id = AgentExecution.session_id",
+        many=True,
+    )
 
 
 class SessionOutcome(Base):
@@ -231,8 +273,6 @@ class AgentToolAnalysisStaging(Base):
     """The sample's staging rows; here a view, so that rows can neither double nor lag behind."""
 
     __tablename__ = "agent_tool_analysis_staging"
-    __table_args__ = layout(view=True)
-
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
     session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
     process_id: Mapped[str] = mapped_column("processid", Varchar(ID), primary_key=True)
@@ -246,6 +286,14 @@ class AgentToolAnalysisStaging(Base):
     succeeded: Mapped[bool] = mapped_column("success_flag", Boolean)
     values: Mapped[str | None] = mapped_column("tool_values", String(WIDEST))
     result: Mapped[str | None] = mapped_column("result_message", String(WIDEST))
+
+    agent: Mapped[AgentRow | None] = _related("AgentToolAnalysisStaging.agent_id = AgentRow.agent_id")
+    tool: Mapped[ToolRow | None] = _related(
+        "AgentToolAnalysisStaging.agent_id = ToolRow.agent_id", "AgentToolAnalysisStaging.tool_id = ToolRow.tool_id"
+    )
+
+
+add_view(AgentToolAnalysisStaging, staging(UserToolMappingHist, AgentRow), of=(UserToolMappingHist, AgentRow))
 
 
 # -- what a refresh computes ------------------------------------------------------------------------------------------
@@ -277,6 +325,12 @@ class AgentExecution(_Execution, Base):
     __tablename__ = "agent_execution"
     __table_args__ = layout(key="userid", sort=("sessionid", "agentid"))
 
+    agent: Mapped[AgentRow | None] = _related("AgentExecution.agent_id = AgentRow.agent_id")
+    user: Mapped[UserInfo | None] = _related("AgentExecution.user_id = UserInfo.user_id")
+    session: Mapped[UserSessionRow | None] = _related(
+        "AgentExecution.user_id = UserSessionRow.user_id", "AgentExecution.session_id = UserSessionRow.session_id"
+    )
+
 
 class _Daily:
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
@@ -292,6 +346,8 @@ class AgentDaily(_Daily, Base):
 
     __tablename__ = "agent_daily"
     __table_args__ = layout(style="ALL", sort=("agentid", "execution_date"))
+
+    agent: Mapped[AgentRow | None] = _related("AgentDaily.agent_id = AgentRow.agent_id")
 
 
 class _ToolCounts:
@@ -309,6 +365,11 @@ class AgentTool(_ToolCounts, Base):
 
     __tablename__ = "agent_tool"
     __table_args__ = layout(style="ALL", sort=("agentid", "toolid"))
+
+    agent: Mapped[AgentRow | None] = _related("AgentTool.agent_id = AgentRow.agent_id")
+    tool: Mapped[ToolRow | None] = _related(
+        "AgentTool.agent_id = ToolRow.agent_id", "AgentTool.tool_id = ToolRow.tool_id"
+    )
 
 
 class AgentScoreSummary(Base):
@@ -334,7 +395,26 @@ class AgentScoreSummary(Base):
     revision: Mapped[str] = mapped_column("agentver", Varchar(NAME))
     revision_executions: Mapped[int] = mapped_column("revision_executions", BigInteger)
     revision_successes: Mapped[int] = mapped_column("revision_successes", BigInteger)
+    # as the scores count them: those of earlier revisions fade
+    counted_executions: Mapped[float] = mapped_column("counted_executions", Double)
+    counted_successes: Mapped[float] = mapped_column("counted_successes", Double)
     updated_at: Mapped[datetime] = mapped_column("updated_at", TIMESTAMP)
+
+    agent: Mapped[AgentRow | None] = _related("AgentScoreSummary.agent_id = AgentRow.agent_id")
+    domain: Mapped[DomainRow | None] = _related("AgentScoreSummary.domain_id = DomainRow.domain_id")
+
+    @_ScoreMethod
+    def score(self, as_of: date) -> float:
+        """Return the classic score as of a day: age is counted from there; on the class, the expression of it.
+
+        ``calculated_score`` is this number as of the newest execution of the agent's domain.
+        """
+        return scores.score(self.counted_executions, self.counted_successes, last=self.last_day, as_of=as_of)
+
+    @score.expression
+    @classmethod
+    def _score_expression(cls, as_of: date | Expression) -> ColumnElement[float]:
+        return scores.score_expression(cls.counted_executions, cls.counted_successes, last=cls.last_day, as_of=as_of)
 
 
 class _Pattern:
@@ -365,14 +445,17 @@ class UserProcessPattern(_Pattern, Base):
 
     recommended: Mapped[bool] = mapped_column("is_recommended", Boolean)
 
-    @hybrid_method
+    agent: Mapped[AgentRow | None] = _related("UserProcessPattern.agent_id = AgentRow.agent_id")
+    user: Mapped[UserInfo | None] = _related("UserProcessPattern.user_id = UserInfo.user_id")
+
+    @_ScoreMethod
     def score(self, as_of: date) -> float:
         """Return the pattern's score as of a day; on the class, the expression of it."""
         return scores.pattern_score(self.executions, self.successes, last=self.decay_day, as_of=as_of)
 
     @score.expression
     @classmethod
-    def _score_expression(cls, as_of: date) -> ColumnElement[float]:
+    def _score_expression(cls, as_of: date | Expression) -> ColumnElement[float]:
         return scores.pattern_score_expression(cls.executions, cls.successes, last=cls.decay_day, as_of=as_of)
 
 
@@ -389,6 +472,8 @@ class ToolErrorSummary(Base):
     calls: Mapped[int] = mapped_column("total_executions", BigInteger)
     error_rate: Mapped[float] = mapped_column("error_rate", Double)
     failed_tools: Mapped[str] = mapped_column("failed_tools", String(WIDEST))
+
+    agent: Mapped[AgentRow | None] = _related("ToolErrorSummary.agent_id = AgentRow.agent_id")
 
 
 class RefreshWatermark(Base):
@@ -429,6 +514,19 @@ class ErasedUser(Base):
 
     user_key: Mapped[str] = mapped_column("userkey", String(32), primary_key=True)
     before: Mapped[int] = mapped_column("erased_before", BigInteger)
+
+
+LEASES: Final = Table(
+    "warehouse_lease",
+    Base.metadata,
+    Column("name", String(32)),
+    Column("token", BigInteger),
+    Column("ownerid", String(64)),
+    Column("holder", String(1_020)),
+    Column("held_since", TIMESTAMP),
+    Column("held_until", TIMESTAMP),
+)
+"""Who works in the warehouse; see `agentmodel.redshift._leases`."""
 
 
 # -- work tables: empty between refreshes -----------------------------------------------------------------------------

@@ -36,12 +36,13 @@ from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.exceptions import MissingExtraError
-from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
-from agentmodel.redshift._constructs import CreateView, SecondsBefore, constant_day
-from agentmodel.redshift._leases import LEASES, WRITERS
+from agentmodel.redshift._base_tables_sql import table_of
+from agentmodel.redshift._constructs import SecondsBefore, constant_day
+from agentmodel.redshift._leases import WRITERS
+from agentmodel.redshift._table_layout import is_view
 
 __all__ = ["drift", "rendered", "write"]
 
@@ -91,7 +92,7 @@ def rendered(landed_table: str = LANDED) -> dict[str, str]:
         "02_tables.sql": _file("Create every table that is missing.", _tables(dialect)),
         "03_staging_view.sql": _file(
             "Create the sample's staging rows as a view.",
-            [_text(CreateView(m.AgentToolAnalysisStaging.__tablename__, history.staging()), dialect)],
+            [_text(CreateTable(table_of(m.AgentToolAnalysisStaging)), dialect)],
         ),
         "04_terms.sql": _file(
             "Set the parameters of the refresh: change the day to score for, and the half-life of evidence in days.",
@@ -164,8 +165,8 @@ def _parameters(landed_table: str) -> statements.RefreshParameters:
 
 
 def _tables(dialect: Dialect) -> Iterator[str]:
-    for table in [*m.Base.metadata.sorted_tables, LEASES, _TERMS]:
-        if not table.info.get("view"):
+    for table in [*m.Base.metadata.sorted_tables, _TERMS]:
+        if not is_view(table):
             yield _text(CreateTable(table, if_not_exists=True), dialect)
 
 

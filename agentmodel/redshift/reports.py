@@ -18,6 +18,7 @@ from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
+from agentmodel.redshift.rows import Rows, of_report
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
@@ -253,7 +254,7 @@ def agent_ranking(
     as_of: date,
     domain_id: str | None = None,
     ranking: Literal["classic", "evidence"] = "classic",
-) -> list[AgentScore]:
+) -> Rows[AgentScore]:
     """Return the agents with executions, best first within each domain.
 
     Args:
@@ -271,18 +272,19 @@ def agent_ranking(
     prior = score.revision_prior_expression(warehouse.revision_prior)
     by_evidence = ranking == "evidence"
     rows = queries.agent_ranking(score.as_of_expression(day_of(as_of)), half_life, prior, evidence=by_evidence)
-    return [_agent_score(*row) for row in warehouse.read(rows) if domain_id is None or row.domain_id == domain_id]
+    found = (_agent_score(*row) for row in warehouse.read(rows) if domain_id is None or row.domain_id == domain_id)
+    return of_report(found, AgentScore)
 
 
 def _agent_score(*row: Any) -> AgentScore:
-    *counts, mean, executions, rate, revision, runs, good, rank = row
+    *counts, mean, executions, rate, revision, runs, good, _, _, rank = row
     bounds = score.evidence(mean, executions, rate=rate)
     return AgentScore(*[*counts, *bounds, rate, rank, revision or None, runs, good])
 
 
 def recommended_patterns(
     warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
-) -> list[RecommendedPattern]:
+) -> Rows[RecommendedPattern]:
     """Return patterns of users with their steps, each user's best first.
 
     Args:
@@ -301,10 +303,10 @@ def recommended_patterns(
     for key, *step in warehouse.read(queries.steps(condition)):
         steps[key].append(PatternStep(*step))
     rows = warehouse.read(queries.patterns(score.as_of_expression(day_of(as_of)), condition))
-    return [RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows]
+    return of_report((RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows), RecommendedPattern)
 
 
-def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolErrors]:
+def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolErrors]:
     """Return the agents that had tool errors, most errors first, as the sample's report does."""
     rows = queries.tool_errors()
     if agent_id is not None:
@@ -313,18 +315,20 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolE
     for tool in tool_failures(warehouse):
         if tool.errors:
             failed[tool.agent_id].add(tool.tool_name)
-    return [ToolErrors(*[*row[:5], tuple(sorted(failed[row[0]]))]) for row in warehouse.read(rows)]
+    return of_report(
+        (ToolErrors(*[*row[:5], tuple(sorted(failed[row[0]]))]) for row in warehouse.read(rows)), ToolErrors
+    )
 
 
-def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> list[ToolFailures]:
+def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[ToolFailures]:
     """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
     rows = queries.tool_failures()
     if domain_id is not None:
         rows = rows.where(m.AgentRow.domain_id == domain_id)
-    return [ToolFailures(*row) for row in warehouse.read(rows)]
+    return of_report((ToolFailures(*row) for row in warehouse.read(rows)), ToolFailures)
 
 
-def session_requests(warehouse: Warehouse, user_id: str | None = None) -> list[SessionRequest]:
+def session_requests(warehouse: Warehouse, user_id: str | None = None) -> Rows[SessionRequest]:
     """Return the request and the outcome of each session, by user and session.
 
     The request is that of the session, else the prompt of its first process. The outcome is the reviewed one, else the
@@ -333,10 +337,11 @@ def session_requests(warehouse: Warehouse, user_id: str | None = None) -> list[S
     rows = queries.requests()
     if user_id is not None:
         rows = rows.where(m.UserSessionRow.user_id == user_id)
-    return [
+    found = (
         SessionRequest(*[*row, None if outcome is None else outcome == 1, _split(agents)])
         for *row, outcome, agents in warehouse.read(rows)
-    ]
+    )
+    return of_report(found, SessionRequest)
 
 
 def example_requests(warehouse: Warehouse) -> dict[tuple[str, str], list[str]]:
@@ -363,21 +368,22 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> list[DayExecutions]:
+def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> Rows[DayExecutions]:
     """Return executions and successes per agent and day, undated ones first."""
     rows = queries.executions_per_day()
     if agent_id is not None:
         rows = rows.where(m.AgentDaily.agent_id == agent_id)
-    return [DayExecutions(row[0], _known_day(row[1]), row[2], row[3]) for row in warehouse.read(rows)]
+    found = (DayExecutions(row[0], _known_day(row[1]), row[2], row[3]) for row in warehouse.read(rows))
+    return of_report(found, DayExecutions)
 
 
 def _known_day(day: date) -> date | None:
     return None if day == m.UNDATED else day
 
 
-def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> list[ToolTokens]:
+def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolTokens]:
     """Return calls and tokens per agent and tool, most tokens first."""
     rows = queries.tokens()
     if agent_id is not None:
         rows = rows.where(m.AgentTool.agent_id == agent_id)
-    return [ToolTokens(*row) for row in warehouse.read(rows)]
+    return of_report((ToolTokens(*row) for row in warehouse.read(rows)), ToolTokens)

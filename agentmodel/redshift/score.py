@@ -16,7 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Date, Double, bindparam, case, cast, func, literal_column
 
@@ -238,9 +238,10 @@ def recommended(value: float, *, successes: int, threshold: float) -> bool:
 # -- the same as SQL expressions --------------------------------------------------------------------------------------
 
 
-def as_of_expression(as_of: date | ColumnElement[date]) -> ColumnElement[date]:
+def as_of_expression(as_of: date | Expression) -> ColumnElement[date]:
     """Return the day to score for as a bind parameter named ``as_of``; an expression is returned as it is."""
-    return as_of if isinstance(as_of, ColumnElement) else cast(bindparam("as_of", as_of, Date), Date)
+    given: Any = as_of
+    return cast(bindparam("as_of", given, Date), Date) if isinstance(as_of, date) else given
 
 
 def half_life_expression(days: float) -> ColumnElement[float]:
@@ -265,14 +266,12 @@ def revision_weight_expression(
     return share * fading
 
 
-def age_expression(last: Expression, as_of: date | ColumnElement[date]) -> ColumnElement[int]:
+def age_expression(last: Expression, as_of: date | Expression) -> ColumnElement[int]:
     """Return `days_between` as an expression."""
     return func.greatest(literal_column("0"), DaysBetween(last, as_of_expression(as_of)))
 
 
-def decay_expression(
-    last: Expression, *, as_of: date | ColumnElement[date], rate: float = DECAY
-) -> ColumnElement[float]:
+def decay_expression(last: Expression, *, as_of: date | Expression, rate: float = DECAY) -> ColumnElement[float]:
     """Return `decay` as an expression."""
     age: ColumnElement[float] = func.least(
         _number(rate) * age_expression(last, as_of), _number(_LARGEST_EXPONENT), type_=Double()
@@ -286,7 +285,7 @@ def score_expression(
     successes: Expression,
     *,
     last: Expression,
-    as_of: date | ColumnElement[date],
+    as_of: date | Expression,
     rate: float = DECAY,
 ) -> ColumnElement[float]:
     """Return `score` as an expression."""
@@ -295,14 +294,14 @@ def score_expression(
 
 
 def pattern_score_expression(
-    executions: Expression, successes: Expression, *, last: Expression, as_of: date | ColumnElement[date]
+    executions: Expression, successes: Expression, *, last: Expression, as_of: date | Expression
 ) -> ColumnElement[float]:
     """Return `pattern_score` as an expression."""
     return score_expression(executions, successes, last=last, as_of=as_of, rate=PATTERN_DECAY)
 
 
 def discount_expression(
-    last: Expression, *, as_of: date | ColumnElement[date], half_life: ColumnElement[float]
+    last: Expression, *, as_of: date | Expression, half_life: ColumnElement[float]
 ) -> ColumnElement[float]:
     """Return `discount` as an expression."""
     halvings: ColumnElement[float] = func.least(

@@ -43,11 +43,10 @@ from agentmodel._lease import WAIT, Lease, hold
 from agentmodel._process import ForkSafeLock, never_collect, renew_in_child
 from agentmodel._urls import without_secrets
 from agentmodel.exceptions import ConfigurationError, ValidationError, WarehouseUnavailable
-from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import models as m
 from agentmodel.redshift._connection import redshift_engine
-from agentmodel.redshift._constructs import CreateView, key_part
+from agentmodel.redshift._constructs import key_part
 from agentmodel.redshift._duckdb_dialect import duckdb_engine, rewrite_file
 from agentmodel.redshift._duckdb_landing import (
     Landed,
@@ -61,7 +60,9 @@ from agentmodel.redshift._duckdb_landing import (
 )
 from agentmodel.redshift._feeds import ExportFeed, Feed, FeedBatch, ItemsFeed
 from agentmodel.redshift._gate import Gate
-from agentmodel.redshift._leases import LEASES, WarehouseLeases, lock_writers, only_writer
+from agentmodel.redshift._leases import WarehouseLeases, lock_writers, only_writer
+from agentmodel.redshift._table_layout import is_view
+from agentmodel.redshift.rows import Rows, of_select
 from agentmodel.redshift.score import REVISION_PRIOR
 
 __all__ = ["Landed", "Refreshed", "Warehouse"]
@@ -277,12 +278,10 @@ class Warehouse:
 
     def _create(self) -> None:
         with self.begin() as connection:
-            connection.execute(CreateTable(LEASES, if_not_exists=True))
             if self._local:
                 create_landing(connection, self._landed)
             for table in m.Base.metadata.sorted_tables:
-                if not table.info.get("view"):
-                    connection.execute(CreateTable(table, if_not_exists=True))
+                connection.execute(CreateTable(table, if_not_exists=True))
             for model in (m.AgentExecution, m.UserToolMappingHist):
                 add_missing_columns(connection, m.Base.metadata.tables[model.__tablename__])
             for model in (m.AgentDaily, m.AgentScoreSummary, *m.WORK):
@@ -293,7 +292,6 @@ class Warehouse:
                     connection.execute(CreateTable(table))
                     if model is m.AgentDaily:  # no refresh counts all executions again
                         connection.execute(statements.count_days())
-            connection.execute(CreateView(m.AgentToolAnalysisStaging.__tablename__, history.staging()))
 
     def land(self, items: Iterable[Any], *, at: datetime, complete: bool = True) -> Landed:
         """Land items in DuckDB, as zero-ETL does in production.
@@ -520,10 +518,15 @@ class Warehouse:
             landed = connection.execute(select(func.count()).select_from(self._landed)).scalar_one()
             return {"landed": landed, **_counts(connection)}
 
-    def read(self, statement: Executable) -> list[Any]:
-        """Return the rows of a select, in a transaction of its own."""
+    def read(self, statement: Executable) -> Rows[Any]:
+        """Return the rows of a select, in a transaction of its own.
+
+        Raises:
+            WarehouseUnavailable: The engine does not answer or rejects the statement.
+        """
         with self.begin() as connection:
-            return list(connection.execute(statement).all())
+            result = connection.execute(statement)
+            return of_select(result.all(), list(result.keys()), statement)
 
 
 def add_missing_columns(connection: Connection, table: Table) -> None:
@@ -572,10 +575,8 @@ def day_of(as_of: date) -> date:
 
 
 def _counts(connection: Connection) -> dict[str, int]:
-    work_tables = {model.__table__ for model in (*m.WORK, m.ErasedUser)}
-    tables = [
-        table for table in m.Base.metadata.sorted_tables if table not in work_tables and not table.info.get("view")
-    ]
+    hidden = {m.LEASES, *(model.__table__ for model in (*m.WORK, m.ErasedUser))}
+    tables = [table for table in m.Base.metadata.sorted_tables if table not in hidden and not is_view(table)]
     rows = connection.execute(
         select(*(select(func.count()).select_from(t).scalar_subquery().label(t.name) for t in tables))
     )

@@ -6,12 +6,14 @@ import json
 import math
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
 
+from agentmodel import keys
 from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_oracle import Item, n
 
@@ -20,12 +22,16 @@ START = datetime(2025, 6, 14, 9, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Change:
-    """One write: an item, or with ``gone`` its deletion; ``lag`` minutes until zero-ETL shows it."""
+    """One write: an item, or with ``gone`` its deletion; ``lag`` minutes until zero-ETL shows it.
+
+    Where somebody asked for the deletion, there is a mark of it, ``marked`` minutes until it is shown.
+    """
 
     item: Item
     gone: bool
     wait: int
     lag: int
+    marked: int | None = None
 
 
 @dataclass
@@ -35,6 +41,14 @@ class Version:
     shown: datetime
     deleted: datetime | None = None
     deletion_shown: datetime | None = None
+
+
+def mark_of(key: tuple[str, str], at: datetime) -> Item:
+    """The mark of a deletion, as `agentmodel.dynamo._deletion_marks` writes it."""
+    digest = keys.item_digest(*key)
+    version = int(at.timestamp() + 300) * 1000 << 16
+    return {"PK": {"S": f"DELETED#{digest}"}, "SK": {"S": "METADATA"}, "EntityType": {"S": "Deleted"},
+            "Version": {"N": str(version)}}  # fmt: skip
 
 
 class Feed:
@@ -47,6 +61,8 @@ class Feed:
     def write(self, change: Change) -> None:
         self.now += timedelta(minutes=change.wait)
         key = (change.item["PK"]["S"], change.item["SK"]["S"])
+        if change.marked is not None:
+            self.write(Change(mark_of(key, self.now), gone=False, wait=0, lag=change.marked))
         known = self.versions[key]
         shown = self.now + timedelta(minutes=change.lag)
         if known:
@@ -82,13 +98,17 @@ class Feed:
                 continue
             newest = shown[-1]
             known = newest.deletion_shown is not None and newest.deletion_shown <= self.now
-            if (
-                newest.deleted is None
-                or not known
-                or (n(newest.item, "ExpiresAt") or math.inf) <= newest.deleted.timestamp()
-            ):
+            if newest.deleted is None or not known or self._expired(key, newest):
                 items[key] = newest.item
         return items
+
+    def _expired(self, key: tuple[str, str], newest: Version) -> bool:
+        """Whether a version expired: it was deleted after that, and no shown mark says that somebody asked for it."""
+        assert newest.deleted is not None
+        expired = (n(newest.item, "ExpiresAt") or math.inf) <= newest.deleted.timestamp()
+        mark = mark_of(key, self.now)
+        marks = [each for each in self.versions.get((mark["PK"]["S"], "METADATA"), ()) if each.shown <= self.now]
+        return expired and not any(newest.created <= each.created + timedelta(minutes=5) for each in marks)
 
     def show(self, warehouse: Warehouse, *, with_history: bool = True) -> None:
         """Make the landed table what zero-ETL shows now, with or without its history columns."""
@@ -181,8 +201,42 @@ def corrected(feed: Feed) -> None:
     for number, item in enumerate(feed.present().values()):
         session = item["EntityType"]["S"] == "UserSession"
         if item["PK"]["S"].startswith("USR1") or (number % 9 == 0 and not session):
-            feed.write(Change(item, gone=True, wait=0, lag=0))
+            feed.write(Change(item, gone=True, wait=0, lag=0, marked=0 if number % 2 else None))
     feed.now += timedelta(minutes=5)
     for item in history(2, 40):
         feed.write(Change(item, gone=False, wait=0, lag=0))
     feed.now += timedelta(minutes=1)
+
+
+def deletions() -> Iterator[Feed]:
+    """Calls that a person asked to delete, or that expired, before and after each was seen; the feed after each step."""
+    feed = Feed()
+    calls = [item for item in history(3, 200) if item["PK"]["S"].startswith("USR") and "ExpiresAt" in item]
+    seen, late, refused, again, back, expires = calls[:6]
+
+    def write(item: Item, after: int, *, gone: bool, marked: int | None = None) -> None:
+        feed.write(Change(item, gone=gone, wait=after, lag=0, marked=marked))
+
+    for item in (seen, late, refused, again, back, expires):
+        write(item, 0, gone=False)
+    write(seen, 60, gone=True, marked=0)
+    write(late, 0, gone=True, marked=20)  # the mark is shown after the deletion was read
+    write(refused, 0, gone=False, marked=0)  # and is written again meanwhile
+    write(expires, 0, gone=True)
+    write(again, 0, gone=True, marked=0)
+    yield feed
+    feed.now += timedelta(minutes=30)
+    yield feed
+    write(again, 0, gone=False)  # later than the mark counts
+    write(refused, 150, gone=True)
+    write(again, 0, gone=True)
+    write(back, 0, gone=True)
+    yield feed
+    write(expires, 120, gone=True, marked=0)  # long after the refresh that read that it expired
+    write(back, 0, gone=False)
+    yield feed
+    write(late, 120, gone=False)
+    yield feed
+    mark = mark_of((back["PK"]["S"], back["SK"]["S"]), feed.now + timedelta(hours=2))
+    feed.write(Change(mark, gone=False, wait=120, lag=0))  # its deletion was refused
+    yield feed

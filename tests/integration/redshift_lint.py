@@ -17,7 +17,7 @@ from sqlglot import TokenType, exp
 from agentmodel.redshift import models as m
 
 FUNCTIONS = {
-    "avg", "cast", "coalesce", "count", "dateadd", "datediff", "exp", "extract", "greatest", "least", "left", "length", "listagg",
+    "avg", "cast", "coalesce", "count", "dateadd", "datediff", "exp", "extract", "floor", "greatest", "least", "left", "length", "listagg",
     "ltrim", "max", "md5", "min", "mod", "nullif", "percentile_cont", "power", "rank", "row_number", "right", "rpad",
     "split_part", "sqrt", "sum", "to_char", "to_date", "to_timestamp",
 }  # fmt: skip

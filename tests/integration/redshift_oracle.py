@@ -442,7 +442,7 @@ class Oracle:
                 None if day is None else score.days_between(day, self.as_of), score.decay(faded, own_day),
                 score.score(counted, counted_good, last=faded, as_of=own_day),
                 means[agent], sum(made for (one, _), (_, made) in cells.items() if one == agent), rate,
-                present.name, present.executions, present.successes,
+                present.name, present.executions, present.successes, counted, counted_good,
                 datetime(self.as_of.year, self.as_of.month, self.as_of.day),  # noqa: DTZ001 -- TIMESTAMP has no zone
             )  # fmt: skip
 
@@ -566,7 +566,8 @@ def staging_row(item: Item, agents: Mapping[str, Item]) -> dict[str, Any] | None
 
 def compared() -> dict[str, Table]:
     """Every table that is compared, by name."""
-    hidden = {model.__table__ for model in (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)}
+    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
+    hidden = {m.LEASES, *(model.__table__ for model in models)}
     return {table.name: table for table in m.Base.metadata.sorted_tables if table not in hidden}
 
 

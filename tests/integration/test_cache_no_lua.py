@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +73,14 @@ def test_numbers_never_collide(valkey: Valkey) -> None:
 
 def test_mutant_that_does_not_watch_is_caught(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same threads take numbers twice when what is read is not watched."""
+    commit = plain.Transaction.commit
+
+    def late(transaction: plain.Transaction) -> None:
+        time.sleep(0.003)  # between what was read and what is written, so that the others read the same
+        commit(transaction)
+
     monkeypatch.setattr(plain.Transaction, "watch", lambda *_: None)
+    monkeypatch.setattr(plain.Transaction, "commit", late)
     rounds = [claimed(valkey, 4, 6)]
     while len(set(rounds[-1])) == len(rounds[-1]) and len(rounds) < 20:
         valkey.execute(("FLUSHALL",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
+from time import time
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from agentmodel.dynamo._specifiers import identifier, number, text
 from agentmodel.dynamo.entity import Entity, key
 from agentmodel.dynamo.models import Agent, Domain, Tool, ToolExecution
 from agentmodel.dynamo.table import Table
+from agentmodel.redshift.models import UserToolMappingHist
+from agentmodel.redshift.warehouse import Warehouse
 
 
 def _item(pk: str, sk: str, kind: str, **attributes: str) -> dict[str, Any]:
@@ -203,6 +207,21 @@ class TestItems:
         assert {"S": "newer"} == next(table.scan())["Description"]
         assert not repair(table, problem)
 
+    def test_a_moved_item_is_not_taken_for_expired(self, table: Table) -> None:
+        """Moved after a warehouse read it, and looked for once it has expired, an item counts under its new key only."""
+        expiring = RETRY | {"ExpiresAt": {"N": str(int(time()) + 60)}}
+        _store(table, expiring)
+        with Warehouse.open("duckdb://", threads=1) as warehouse:
+            warehouse.create()
+            warehouse.land(list(table.scan()), at=datetime.now(UTC))
+            assert all(repair(table, problem) for problem in check_items(table))
+            landed = warehouse.land(list(table.scan()), at=datetime.now(UTC) + timedelta(hours=1))
+            warehouse.refresh(as_of=date(2025, 6, 14))
+            calls = warehouse.counts()[UserToolMappingHist.__tablename__]
+
+        assert (1, 0) == (landed.erased, landed.expired)
+        assert 1 == calls
+
     def test_a_moved_item_that_was_changed_in_between_stays(self, table: Table) -> None:
         """An item is moved as it was looked at, or not at all."""
         _store(table, RETRY)
@@ -210,7 +229,7 @@ class TestItems:
         _store(table, RETRY | {"SuccYN": {"S": "N"}})
 
         assert not repair(table, problem)
-        assert [RETRY["SK"]] == [item["SK"] for item in table.scan()]
+        assert [RETRY["SK"]] == [item["SK"] for item in table.scan() if item["EntityType"]["S"] != "Deleted"]
 
     def test_looking_can_be_continued(self, table: Table) -> None:
         """The key that progress tells is where a later check goes on."""

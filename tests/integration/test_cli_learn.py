@@ -165,6 +165,7 @@ def test_tools_say_whether_they_fail_now(model: AgentModel, cli: Cli) -> None:
     run(model, tools=(3,), failing=(3,), succeeded=False)
     for n in range(8):
         run(model, f"USR00{1 + n % 2}", tools=(2,), failing=(2,), succeeded=False)
+    model.settle()  # the commands are another model, which does not wait for the threads of this one
     learn(cli)
     rows = cli.json("tools")
     by_tool = {(row["agent_id"], row["tool_id"]): row for row in rows}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from agentmodel.aio import AsyncAgentModel
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Item
 from agentmodel.exceptions import TableUnavailable
+from agentmodel.redshift._feeds import FeedBatch, FeedItem
 from tests.integration.suggest_world import opened
 
 USER = "USRmina"
@@ -75,6 +77,19 @@ WAYS_TO_DELETE: dict[str, Callable[[AgentModel, ToolExecution], object]] = {
 }
 
 
+@dataclass
+class Told:
+    """A feed that tells of these changes, as a stream does."""
+
+    items: list[FeedItem]
+    complete = False
+    expected = 0
+
+    def batches(self, positions: Mapping[str, str], at: datetime) -> Iterator[FeedBatch]:
+        """Yield the changes."""
+        yield FeedBatch(self.items)
+
+
 def marks_of(model: AgentModel) -> list[Item]:
     """The marks of deletions in the table."""
     return [item for item in model.table.scan() if item["EntityType"]["S"] == "Deleted"]
@@ -124,6 +139,20 @@ def test_a_mark_that_the_scan_missed_counts_in_the_next(model: AgentModel) -> No
     assert '"place"' not in landed_texts(model)
     assert '"another place"' in landed_texts(model)
     assert 0 == model.warehouse.land(marks_of(model), at=LATE + timedelta(days=2)).erased
+
+
+def test_a_stream_that_tells_of_an_expiry_does_not_overrule_a_mark(model: AgentModel) -> None:
+    """What a person asked to delete leaves the statistics, although the stream says that TTL deleted it in the end."""
+    calls = recorded(model, ["asked for", "expired"])
+    with model.table.bound(), pytest.raises(DeleteError):
+        calls["asked for"].delete(condition=ToolExecution.error_type == "another")
+    expired = [FeedItem(model.table.item(call), expired=True) for call in calls.values()]
+
+    landed = model.warehouse.land_feed(Told([*map(FeedItem, marks_of(model)), *expired]), at=LATE)
+
+    assert (1, 1) == (landed.expired, landed.erased)
+    assert '"asked for"' not in landed_texts(model)
+    assert '"expired"' in landed_texts(model)
 
 
 def test_a_mark_does_not_count_for_what_is_written_later(model: AgentModel) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -495,6 +496,20 @@ def test_an_erased_record_is_no_expired_one(model: AgentModel) -> None:
 
     assert 3 == model.warehouse.counts()["agent_execution"]
     assert [] == places(model, None, SECRET, MINA)
+
+
+def test_what_landed_shortly_before_the_erasure_is_erased(model: AgentModel) -> None:
+    """A row without a version goes if it landed a millisecond before the erasure, and stays if it landed after it."""
+    landed_at = datetime(2026, 11, 30, 12, 0, 0, 700_000, tzinfo=UTC)
+    key = md5(MINA.encode(), usedforsecurity=False).hexdigest()
+    item: Item = {"PK": {"S": f"{MINA}#SESS1"}, "SK": {"S": "REVIEW#1"}, "EntityType": {"S": "Review"}}
+    model.warehouse.land([item], at=landed_at)
+
+    def erased(before: datetime) -> int:
+        return model.warehouse.erase(key, int(before.timestamp() * 1000) << 16).get("landed", 0)
+
+    assert 0 == erased(landed_at - timedelta(milliseconds=1))
+    assert 1 == erased(landed_at + timedelta(milliseconds=1))
 
 
 def test_the_asyncio_model_erases_too(model: AgentModel) -> None:

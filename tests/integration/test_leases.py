@@ -282,7 +282,7 @@ def test_a_publish_says_who_publishes(model: AgentModel, settings: Settings) -> 
         assert 0 == calls["PutItem"]
     published = model.publish(as_of=TODAY, wait=60)
 
-    assert (1, 1) == (published.agents, published.mappings)
+    assert (2, 1) == (published.agents, published.mappings)
 
 
 def test_publishes_at_once_leave_what_one_would(model: AgentModel) -> None:
@@ -294,7 +294,7 @@ def test_publishes_at_once_leave_what_one_would(model: AgentModel) -> None:
     with counted(model.table) as calls:
         model.publish(as_of=TODAY, wait=0)
 
-    assert (1, 1) == (sum(each.agents for each in done), sum(each.mappings for each in done))
+    assert (2, 1) == (sum(each.agents for each in done), sum(each.mappings for each in done))
     assert 0 == writes(calls)
 
 

@@ -18,8 +18,10 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import Model
 from pynamodb.transactions import TransactGet, TransactWrite
 
+from agentmodel import keys as key_formats
 from agentmodel.config import Settings
-from agentmodel.dynamo.entity import Entity
+from agentmodel.dynamo._specifiers import identifier, rating
+from agentmodel.dynamo.entity import Attr, Entity, key
 from agentmodel.dynamo.models import (
     Agent,
     Domain,
@@ -445,9 +447,32 @@ def test_a_part_of_a_key_is_changed_by_the_writer_only(own_table: Table) -> None
         first(Agent).update(actions=[Agent.domain_id.set("DMN002")])
 
 
-def test_an_item_of_another_class_or_without_a_type_is_refused_by_name(own_table: Table) -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["a range of its own", "a range shared with another class"])
+def test_an_item_of_another_class_or_without_a_type_is_refused_by_name(
+    own_table: Table, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A damaged item is not taken for something else, nor passed over, by any read that reaches it."""
-    for kind in ("Tool", None):
+    registry = {kind.kind: kind for kind in KINDS}  # other files declare classes
+    monkeypatch.setattr("agentmodel.dynamo._pynamo_methods.KINDS", registry)
+    if shared:
+
+        class Robot(Entity, kind="TestSharedRobot"):
+            agent_id: Attr[str] = identifier("AGT")
+            domain_id: Attr[str] = identifier("DMN")
+            score: Attr[float] = rating("Score", default=0.0)
+
+            partition = key(key_formats.AGENT, agent_id)
+            sort = key(key_formats.METADATA)
+            index_partition = key(key_formats.DOMAIN, domain_id)
+            index_sort = key(key_formats.AGENT_SCORE, score)
+
+        registry[Robot.kind] = Robot
+        robot = Robot(agent_id="AGT009", domain_id="DMN001", score=1.0)
+        own_table.call("PutItem", TableName=own_table.name, Item=robot.to_item())
+        assert 3 == len(list(Agent.gsi1.query("DMN001"))) == Agent.gsi1.count("DMN001")
+        assert [robot] == list(Robot.gsi1.query("DMN001"))
+        assert [] == list(Agent.query("AGT009"))
+    for kind in ("Tool", "Unknown", None):
         item = {name: wire for name, wire in first(Agent).to_item().items() if name != "EntityType"}
         own_table.call(
             "PutItem", TableName=own_table.name, Item=item | ({} if kind is None else {"EntityType": {"S": kind}})

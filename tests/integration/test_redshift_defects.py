@@ -133,7 +133,12 @@ DEFECTS = [
         (rf"CAST\(({SUPER}) AS BIGINT\)", FRACTION),
         (rf"CAST\(({JSON}) AS BIGINT\)", FRACTION),
     ),
-    Defect("deletion by TTL taken for deletion by a person", "AC", (r"<= EXTRACT\(epoch FROM landed\._record_delete_time\)", "< 0")),
+    Defect("deletion by TTL taken for deletion by a person", "AC", (r"<= EXTRACT\(epoch FROM ranked\.gone\)", "< 0")),
+    Defect(
+        "deletion by a person, after the expiry, taken for deletion by TTL",
+        "AC",
+        (r"md5\(\(?ranked\.\"PK\"", 'md5(ranked."SK" || ranked."PK"'),
+    ),
     Defect(
         "a DELETE that lost its other side",
         "CD",

@@ -12,8 +12,9 @@ from agentmodel._erasure_marks import user_key
 from agentmodel.redshift import render_sql
 from agentmodel.redshift._refresh_sql import erase_user
 from agentmodel.redshift.render_sql import rendered
-from tests.integration.redshift_histories import Feed, corrected, told
-from tests.integration.redshift_oracle import derived_categories, expected
+from agentmodel.redshift.warehouse import Warehouse
+from tests.integration.redshift_histories import Feed, corrected, deletions, told
+from tests.integration.redshift_oracle import derived_categories, expected, held
 from tests.integration.redshift_postgres import (
     LANDED,
     Server,
@@ -90,6 +91,30 @@ def test_an_erased_user_leaves_the_tables(server: Server) -> None:
     assert expected(others, DAY, derived=False) == tables(server, "erased")
     server.run(path + script(files, "full_build.sql"))
     assert expected(others, DAY, derived=False) == tables(server, "erased")
+
+
+def test_a_persons_deletion_is_not_taken_for_an_expiry(server: Server) -> None:
+    """Asked for before or after the expiry, shown early or late, a deletion takes a call out of the tables of both engines."""
+    files = rendered(LANDED)
+    refresh = [name for name in sorted(files) if "10" <= name[:2] <= "19"]
+    path = warehouse_in("asked_for")
+    server.run(created("asked_for") + path + script(files, "02_tables.sql", "03_staging_view.sql", "04_terms.sql"))
+    counted = []
+    with Warehouse.open("duckdb://", threads=1) as warehouse:
+        warehouse.create()
+        for feed in deletions():
+            counted.append(sum(not key.startswith("DELETED#") for key, _ in feed.present()))
+            server.run(path + landed(feed.rows()) + script(files, *refresh))
+            feed.show(warehouse)
+            warehouse.refresh(as_of=DAY)
+            assert expected(feed.present(), DAY, derived=False) == tables(server, "asked_for")
+            assert expected(feed.present(), DAY) == held(warehouse)
+        server.run(path + script(files, "full_build.sql"))
+        warehouse.refresh(as_of=DAY, full=True)
+        assert expected(feed.present(), DAY, derived=False) == tables(server, "asked_for")
+        assert expected(feed.present(), DAY) == held(warehouse)
+
+    assert [4, 3, 3, 2, 3, 3] == counted
 
 
 def test_a_session_that_ends_between_two_statements_changes_nothing(server: Server) -> None:

@@ -197,7 +197,7 @@ def test_what_json_does_not_give_back_is_not_kept(empty: World, result: Any) -> 
 def test_the_largest_result(empty: World) -> None:
     """A result of 256 KiB with its epoch and user is cached, one of a byte more is not; bytes count, not characters."""
     found = empty.look()
-    rest = len(json.dumps({"epoch": found.epoch, "whose": found.whose, "result": ""}).encode())
+    rest = len(json.dumps({"epoch": found.epoch, "whose": found.whose, "at": found.at, "result": ""}).encode())
     room = 256 * 1024 - rest
 
     assert empty.cache.keep(found, "é" * (room // 2) + "x" * (room % 2))

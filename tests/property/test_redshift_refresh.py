@@ -28,6 +28,7 @@ from agentmodel.dynamo.models import UserSession
 from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
+from agentmodel.redshift._table_layout import is_view
 from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_histories import START, Change, Feed, corrected, told
 from tests.integration.redshift_oracle import CALL, Item, compared, expected, held
@@ -41,7 +42,7 @@ TRACES, SAMPLE = SHARED / "traces", SHARED / "aws_sample_items.jsonl"
 
 def stored(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the warehouse, its rows sorted; the watermark aside, which says how far the feed was seen."""
-    tables = {name: table for name, table in compared().items() if not table.info.get("view")}
+    tables = {name: table for name, table in compared().items() if not is_view(table)}
     return {name: sorted(map(rounded, warehouse.read(select(table))), key=repr) for name, table in tables.items()}
 
 
@@ -165,6 +166,7 @@ changes = st.builds(
     gone=st.sampled_from([False, False, False, True]),
     wait=st.integers(1, 40),
     lag=st.integers(0, 50),
+    marked=st.sampled_from([None, None, 0, 25, 50]),
 )
 batches = st.lists(st.lists(changes, max_size=12), min_size=1, max_size=4)
 days = st.sampled_from([date(2025, 6, 14), date(2025, 6, 13), date(2025, 6, 24), date(2025, 7, 20)])

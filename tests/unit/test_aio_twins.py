@@ -88,6 +88,7 @@ AT_ONCE = {
     # they look at what the process knows already
     Guard: {"may_ask", "undecided"},
     HealthMonitor: {"calls_in", "for_everybody"},
+    ResponseCache: {"writes_in"},
     Reviews: {"id_of", "reference"},
     SuggestionLog: {"ended_in"},
 }

@@ -16,13 +16,13 @@ from sqlalchemy.sql.elements import ColumnClause, TextClause
 from sqlalchemy.types import TIMESTAMP
 
 from agentmodel.redshift import _constructs as d
-from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift._duckdb_dialect import _COMPILED, DuckDBDialect
 from agentmodel.redshift._duckdb_landing import landing_table
+from agentmodel.redshift._staging_sql import staging
 from agentmodel.redshift.warehouse import Warehouse
 
 redshift = pytest.importorskip("sqlalchemy_redshift.dialect", reason="sqlalchemy-redshift renders the statements")
@@ -147,7 +147,7 @@ def everything() -> Iterator[tuple[str, Any]]:
         )
         makers = [statements.incremental_refresh, *([statements.full_refresh] if with_history else [])]
         yield from ((s.name, s.statement) for make in makers for s in make(told) if not callable(s.statement))
-    yield "staging", history.staging()
+    yield "staging", staging(m.UserToolMappingHist, m.AgentRow)
     yield (
         "agent_ranking",
         queries.agent_ranking(score.as_of_expression(date(2025, 6, 14)), score.half_life_expression(30.0)),

@@ -9,7 +9,7 @@ import pytest
 
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.redshift import models as m
-from agentmodel.redshift._leases import LEASES
+from agentmodel.redshift._table_layout import is_view
 from agentmodel.redshift.render_sql import PROCEDURE, drift, rendered, write
 
 ROOT = Path(__file__).parents[2]
@@ -81,9 +81,9 @@ def test_another_landed_table() -> None:
 def test_every_table_is_created(files: dict[str, str]) -> None:
     """The tables file creates each table of the models, and the view's file the view."""
     created = set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", files["02_tables.sql"]))
-    tables = {table.name for table in m.Base.metadata.sorted_tables if not table.info.get("view")}
+    tables = {table.name for table in m.Base.metadata.sorted_tables if not is_view(table)}
 
-    assert {*tables, LEASES.name, "refresh_terms"} == created
+    assert {*tables, "refresh_terms"} == created
     assert "CREATE OR REPLACE VIEW agent_tool_analysis_staging" in files["03_staging_view.sql"]
 
 
@@ -98,10 +98,10 @@ def test_tables_are_laid_out_for_redshift(files: dict[str, str]) -> None:
 def test_every_column_has_its_encoding(files: dict[str, str]) -> None:
     """Sort keys and what has no better stay raw, numbers and days are AZ64, texts and SUPER ZSTD."""
     columns = re.findall(r"^ +(\S+) ([A-Z].*?) ENCODE (\w+)( NOT NULL)?,?$", files["02_tables.sql"], re.MULTILINE)
-    tables = [table for table in m.Base.metadata.sorted_tables if not table.info.get("view")]
+    tables = [table for table in m.Base.metadata.sorted_tables if not is_view(table)]
     chosen = {(kind.split("(")[0], encoding) for _, kind, encoding, _ in columns}
 
-    assert sum(len(table.columns) for table in [*tables, LEASES]) + 2 == len(columns)
+    assert sum(len(table.columns) for table in tables) + 2 == len(columns)
     assert {
         ("VARCHAR", "RAW"), ("VARCHAR", "ZSTD"), ("SUPER", "ZSTD"), ("BOOLEAN", "RAW"), ("DOUBLE PRECISION", "RAW"),
         ("INTEGER", "AZ64"), ("BIGINT", "AZ64"), ("DATE", "AZ64"), ("DATE", "RAW"),

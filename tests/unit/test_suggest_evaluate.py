@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from agentmodel.suggest._sequences import Followers, likely_next
 from agentmodel.suggest.evaluate import (
     RANKINGS,
     AgentHistory,
+    AnswerRow,
+    ReplayedCall,
     ReplayedRun,
     best_scored,
     evaluate,
@@ -24,6 +27,7 @@ from agentmodel.suggest.evaluate import (
     runs_from_traces,
     uniform,
 )
+from agentmodel.suggest.evaluate._answers import answers
 from agentmodel.suggest.evaluate._evaluation import (
     calibration,
     calibration_error,
@@ -247,6 +251,30 @@ def test_what_was_not_taken_does_not_count() -> None:
     open_.succeeded = None
 
     assert [] == off_policy([ignored, open_], {"best": best_scored})
+
+
+def test_repeated_reads_are_answered_as_the_cache_would(real: list[ReplayedRun]) -> None:
+    """On the real runs no answer would have been stale, and at least 77 % of the repeats would have been answered."""
+    reads = ["get_*", "find_*", "list_*", "search_*", "check_*", "verify_*", "can_*", "fetch_*", "run_speed_test",
+             "think", "calculate", "GET *"]  # fmt: skip
+    rows = answers(real, read_only=reads)
+
+    assert {"airline", "retail", "telecom"} == {row.domain for row in rows}
+    assert 0 == sum(row.stale for row in rows)
+    assert sum(row.answered for row in rows) >= 0.77 * sum(row.repeats for row in rows)
+    assert 0 < sum(row.outdated for row in rows)
+
+
+def test_answers_obey_writes() -> None:
+    """A read after a write is not answered, one after another read is; without read-only tools there is no row."""
+    calls = [("get", "1"), ("get", "1"), ("put", ""), ("get", "2"), ("get", "2")]
+    replayed = tuple(ReplayedCall(tool, '{"id":"w100"}', succeeded=True, result=result) for tool, result in calls)
+    runs = [replace(made("a", n, succeeded=True), calls=replayed) for n in range(4)]
+
+    assert [AnswerRow("domain", repeats=6, answered=4, stale=0, outdated=2)] == answers(
+        runs, read_only=["g*"], train_share=0.5
+    )
+    assert [] == answers(runs, read_only=[])
 
 
 def test_rankings_by_use_on_real_runs(real: list[ReplayedRun]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agentmodel.suggest._sequences import (
@@ -22,6 +22,7 @@ from agentmodel.suggest._sequences import (
     distance,
     likely_next,
 )
+from agentmodel.suggest.evaluate._answers import AnswerRow, answers
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, training_runs
 from agentmodel.suggest.evaluate._requests import RequestRow, requests
@@ -160,6 +161,7 @@ class Evaluation:
         requests: How often requests find the right plan, with their categories and without.
         next_tools: How often the next tool is predicted.
         calibration: How predicted success rates compare with observed ones.
+        answers: What the response cache would have answered; empty where no tool is known to be read-only.
     """
 
     runs: int
@@ -170,6 +172,7 @@ class Evaluation:
     requests: tuple[RequestRow, ...]
     next_tools: tuple[NextToolRow, ...]
     calibration: tuple[CalibrationRow, ...]
+    answers: tuple[AnswerRow, ...] = ()
 
 
 def evaluate(
@@ -179,8 +182,9 @@ def evaluate(
     half_life_days: float = 30.0,
     uses: Sequence[int] = (5, 10, 20, 30, 50),
     seed: int = 0,
+    read_only: Collection[str] = (),
 ) -> Evaluation:
-    """Measure rankings, plans, predictions and calibration on these runs.
+    """Measure rankings, plans, predictions, calibration and cached results on these runs.
 
     Args:
         runs: The runs, of `runs_from_traces` or `runs_from_warehouse`.
@@ -188,6 +192,7 @@ def evaluate(
         half_life_days: Half-life of an execution in the `evidence` ranking, in days.
         uses: Mean numbers of runs of an agent for `regret_by_use`.
         seed: Seed of the random choices of `regret_by_use`.
+        read_only: Names of the tools that only read, for `answers`; ``*`` stands for any letters.
 
     Raises:
         ValidationError: ``train_share`` is not between 0 and 1.
@@ -202,6 +207,7 @@ def evaluate(
         requests=tuple(requests(runs, train_share=train_share)),
         next_tools=tuple(next_tools(runs, train_share=train_share)),
         calibration=tuple(calibration(runs, train_share=train_share, half_life_days=half_life_days)),
+        answers=tuple(answers(runs, read_only=read_only, train_share=train_share)),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentmodel._outcomes import ReportedOutcome, check_outcome, trusted
 from agentmodel.exceptions import ValidationError
@@ -18,9 +20,34 @@ from agentmodel.traces import TraceOutcome, TraceRecord, outcome, read_all
 if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["ReplayedRun", "by_domain", "planned", "runs_from_traces", "runs_from_warehouse", "training_runs"]
+__all__ = [
+    "ReplayedCall",
+    "ReplayedRun",
+    "by_domain",
+    "planned",
+    "runs_from_traces",
+    "runs_from_warehouse",
+    "training_runs",
+]
 
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedCall:
+    """One call of a run, each attempt by itself.
+
+    Attributes:
+        tool: The tool's name.
+        arguments: Its arguments, as JSON with sorted names; as they were stored where that is no JSON.
+        succeeded: Whether it succeeded.
+        result: Digest of its result as it was recorded.
+    """
+
+    tool: str
+    arguments: str
+    succeeded: bool
+    result: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +64,8 @@ class ReplayedRun:
             and so are other calls that count in no score.
         succeeded: Whether the run succeeded.
         request: What was asked for; empty where it is not known.
+        session: The session.
+        calls: Every call that was made or answered from the cache, in order.
     """
 
     domain: str
@@ -47,6 +76,8 @@ class ReplayedRun:
     tools: tuple[str, ...]
     succeeded: bool
     request: str = ""
+    session: str = ""
+    calls: tuple[ReplayedCall, ...] = ()
 
     @property
     def day(self) -> date | None:
@@ -122,7 +153,25 @@ def _run(collected: _Collected) -> ReplayedRun | None:
         tools=tuple(tool for _, tool in last),
         succeeded=all(outcomes) if outcome_of_session is None else outcome_of_session,
         request=first.request or "",
+        session=first.session,
+        calls=tuple(
+            ReplayedCall(call.tool, _sorted(call.arguments), call.success, _digest(call.result)) for call in calls
+        ),
     )
+
+
+def _sorted(arguments: Any) -> str:
+    """Return arguments, or the text that was stored of them, as JSON with sorted names."""
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            return str(arguments)
+    return json.dumps(arguments, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def _digest(result: Any) -> str:
+    return hashlib.blake2b(str(result).encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def runs_from_warehouse(warehouse: Warehouse) -> list[ReplayedRun]:
@@ -153,6 +202,7 @@ def runs_from_warehouse(warehouse: Warehouse) -> list[ReplayedRun]:
         .where(a.domain_id.is_not(None))
         .order_by(e.session_id, e.user_id, e.agent_id)
     )  # fmt: skip
+    calls = _calls(warehouse)
     requests = {(each.user_id, each.session_id): each.request for each in reports.session_requests(warehouse)}
     return [
         ReplayedRun(
@@ -164,9 +214,35 @@ def runs_from_warehouse(warehouse: Warehouse) -> list[ReplayedRun]:
             tools=tuple(filter(None, (sequence or "").split("->"))),
             succeeded=succeeded == 1,
             request=requests.get((user, session), ""),
+            session=session,
+            calls=tuple(calls.get((user, session, agent), ())),
         )
         for domain, agent, user, category, time, sequence, succeeded, session in warehouse.read(rows)
     ]
+
+
+def _calls(warehouse: Warehouse) -> dict[tuple[str, str, str], list[ReplayedCall]]:
+    """Return the calls of each run, by user, session and agent."""
+    from sqlalchemy import ColumnElement, func, literal_column
+
+    from agentmodel.redshift import models as m
+    from agentmodel.redshift.models import rows_of
+
+    h = m.UserToolMappingHist
+    made: list[ColumnElement[str]] = [literal_column(f"'{status}'") for status in ("", "ok", "error", "cache_hit")]
+    rows = (
+        rows_of(
+            h.user_id, h.session_id, h.agent_id, func.coalesce(h.tool_name, h.tool_id), h.values, h.succeeded, h.result
+        )
+        .where(func.coalesce(h.status, literal_column("''")).in_(made))
+        .order_by(h.user_id, h.session_id, h.time, h.call_number, h.process_id, h.attempt)
+    )
+    found: dict[tuple[str, str, str], list[ReplayedCall]] = defaultdict(list)
+    for user, session, agent, tool, values, succeeded, result in warehouse.read(rows):
+        found[user, session, agent].append(
+            ReplayedCall(tool, _sorted(values or "null"), succeeded == "Y", _digest(result))
+        )
+    return found
 
 
 def by_domain(runs: Iterable[ReplayedRun]) -> dict[str, list[ReplayedRun]]:

@@ -12,6 +12,12 @@ from agentmodel.suggest.guard._interrupt import InterruptAnswer
 from agentmodel.suggest.guard._interrupt import interrupt_question as interrupt_question
 from agentmodel.suggest.guard._response_cache import CacheLookup, CacheScope, ResponseCache
 from agentmodel.suggest.guard._texts import as_content as as_content
+from agentmodel.suggest.guard._write_effects import KindCounts as KindCounts
+from agentmodel.suggest.guard._write_effects import WriteMark as WriteMark
+from agentmodel.suggest.guard._write_effects import are_harmless as are_harmless
+from agentmodel.suggest.guard._write_effects import kinds_between as kinds_between
+from agentmodel.suggest.guard._write_effects import learned as learned
+from agentmodel.suggest.guard._write_effects import values_of as values_of
 from agentmodel.suggest.plan import Fallback
 
 __all__ = [

@@ -37,7 +37,7 @@ from agentmodel.exceptions import AgentModelError, NotFound, TableUnavailable, V
 from agentmodel.suggest._types import Failing, ToolRef
 from agentmodel.suggest.guard._decided_calls import DecidedCalls, RuleOutcome
 from agentmodel.suggest.guard._decision import Ask, Blocked, Cached, Go, GuardDecision
-from agentmodel.suggest.guard._response_cache import CacheScope, ResponseCache
+from agentmodel.suggest.guard._response_cache import CacheScope, ResponseCache, Write
 from agentmodel.suggest.guard._texts import blocked_text, cannot_ask_text
 from agentmodel.suggest.health import HealthMonitor, counted_user
 from agentmodel.suggest.plan import Fallbacks, Plan, Planner
@@ -257,7 +257,7 @@ class Guard:
         user_id, session_id = keys.id_of("USR", user_id), keys.id_of("SESS", session_id)
         with deadline(self._timeout):
             item, catalogued = self._tool(ref)
-            return self._decide(
+            decision = self._decide(
                 _Call(
                     ref=ref,
                     tool=tool or (tool_id if item is None else item.name),
@@ -275,6 +275,9 @@ class Guard:
                 asked_at,
                 asked,
             )
+            if isinstance(decision, Go):
+                self._response_cache.begins(user_id, item, ref, plain, exact=exact)
+            return decision
 
     def _decide(self, call: _Call, plan: Plan | None, asked_at: datetime | None, asked: int) -> GuardDecision:
         """Take the earlier decision if there is one, else look at health, review rule and cache, in this order."""
@@ -327,10 +330,12 @@ class Guard:
             TableUnavailable: The table does not answer.
         """
         found = answer_of(review, self._now())  # an answer does not change any more
-        if found is not None:
-            return found
         with deadline(self._timeout):
-            return self.reviews.answer(review)
+            found = self.reviews.answer(review) if found is None else found
+            if found is not None and found.permits and review.agent_id is not None and review.tool_id is not None:
+                ref = ToolRef(review.agent_id, review.tool_id)
+                self._response_cache.learn([Write(review.user_id, ref, canonical(found.arguments), "began")])
+        return found
 
     # Review
 

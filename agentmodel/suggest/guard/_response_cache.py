@@ -1,10 +1,11 @@
 """Response cache: a repeated call of a read-only tool gets the result of the earlier call.
 
 A cached result is valid for exactly the same arguments (as JSON), the same versions of agent and tool, and the same
-user. Only tools that are marked read-only (``ReadOnlyYN``) are cached. When a tool begins to fail, all its cached
-results are dropped. The anonymous user is many people, so its calls are answered from the cache only where the tool's
-results are everybody's. Results are kept in Valkey alone, for a limited time; without Valkey every call is made. A
-result in which something would be redacted is not cached.
+user. Only tools that are marked read-only (``ReadOnlyYN``) are cached. Every call of another tool outdates the results
+of its user, but for those that it is known to leave as they are (`_write_effects`). When a tool begins to fail, all its
+cached results are dropped. The anonymous user is many people, so its calls are answered from the cache only where the
+tool's results are everybody's. Results are kept in Valkey alone, for a limited time; without Valkey every call is made.
+A result in which something would be redacted is not cached.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentmodel._erasure_marks import erasing_key, user_key
@@ -21,9 +24,19 @@ from agentmodel._log import logger
 from agentmodel.access.recorder import ProcessRecorder
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS
-from agentmodel.dynamo.models import Agent, Tool
-from agentmodel.exceptions import CacheUnavailable, ValidationError
+from agentmodel.dynamo.models import Agent, Tool, ToolExecution
+from agentmodel.exceptions import AgentModelError, CacheUnavailable, ValidationError
 from agentmodel.suggest._types import ToolRef
+from agentmodel.suggest.guard._write_effects import (
+    ANY,
+    Ended,
+    KindCounts,
+    WriteMark,
+    are_harmless,
+    kinds_between,
+    learned,
+    values_of,
+)
 from agentmodel.suggest.health import Cusum
 from agentmodel.suggest.review import canonical
 
@@ -40,6 +53,28 @@ does not depend on the user)."""
 
 _MAX_BYTES = 256 * 1024  # size of the largest result that is cached
 _EPOCH_SECONDS = 90 * 86_400  # longer than any result is cached
+_DAY = 86_400  # for which the marks of writes are kept, or for as long as results
+_MOST_MARKS = 256  # of a user
+_COUNTS_SECONDS = 30 * _DAY  # then it is learned anew what a tool changes
+_BEGINNING = "0-0"  # before the first mark
+_ANY_WRITE = WriteMark(ANY, frozenset(), "began")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A recorded call of a tool that may write.
+
+    Attributes:
+        user_id: The user.
+        ref: Agent and tool.
+        values: Its arguments, as text of JSON.
+        ended: How it ended.
+    """
+
+    user_id: str
+    ref: ToolRef
+    values: str | None
+    ended: Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +88,8 @@ class CacheLookup:
         epoch: Epoch of the tool's results at the lookup. A failure begins a new epoch, and the result of a call that
             was made before it is not cached after it.
         whose: Digest of the id of the user whose call it is, by which an erasure finds the result.
+        at: The last mark of a write of the user at the lookup.
+        outdated: The result that is cached and may be outdated by writes; None if there is none.
     """
 
     hit: bool
@@ -60,6 +97,25 @@ class CacheLookup:
     name: str | None = None
     epoch: str = "0"
     whose: str = ""
+    at: str = _BEGINNING
+    outdated: Outdated | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """A cached result that is not given again because the user wrote since; the next result says what that changed.
+
+    Attributes:
+        result: The result.
+        kinds: Kinds of calls since, of `kinds_between`.
+        counts: Counts of the read, by kind.
+        name: Key of the counts in Valkey.
+    """
+
+    result: Any
+    kinds: Mapping[str, bool]
+    counts: Mapping[str, KindCounts]
+    name: str
 
 
 class ResponseCache:
@@ -86,6 +142,7 @@ class ResponseCache:
         self._repository = repository
         self._valkey = valkey
         self._seconds = seconds
+        self._unmarked: set[str] = set()  # users with a write that Valkey does not know of
 
     def call(
         self,
@@ -159,26 +216,50 @@ class ResponseCache:
         agent = self._repository.agent(agent_id) if agent is None else agent
         spec = canonical([tool.spec, tool.description, tool.name])
         versions = [None if agent is None else agent.revision, tool.revision, spec]
-        whose = user_id if scope == "user" else None
-        digest = hashlib.sha256(canonical([agent_id, tool_id, versions, whose, text]).encode()).hexdigest()
         prefix = self._prefix(valkey, ToolRef(agent_id, tool_id))
-        name = f"{prefix}:{digest}"
+
+        def name(whose: str | None) -> str:
+            digest = hashlib.sha256(canonical([agent_id, tool_id, versions, whose, text]).encode()).hexdigest()
+            return f"{prefix}:{digest}"
+
+        own, whose = name(user_id), user_key(user_id)
+        names = [own] if scope == "user" else [own, name(None)]
         try:
-            epoch, stored = valkey.execute_many([("GET", prefix), ("GET", name)])
+            if user_id in self._unmarked:
+                self._mark(valkey, {user_id: [_ANY_WRITE]})
+            marks_of = ("XRANGE", self._marks_name(valkey, user_id), "-", "+")
+            epoch, stream, *stored = valkey.execute_many(
+                [("GET", prefix), marks_of, *(("GET", each) for each in names)]
+            )
+            now = "0" if epoch is None else epoch.decode(errors="replace")
+            marks = _Marks.of(stream)
+            values = values_of(arguments)
+            counts_name = f"{valkey.settings.valkey_prefix}:answers-effects:{_named(tool, agent_id, tool_id)}"
+            looked = CacheLookup(hit=False, name=own, epoch=now, whose=whose, at=marks.last)
+            if scope == "everybody":
+                # What others read may be older than the user's own writes: from then on, the user has results apart.
+                kinds = marks.kinds(_BEGINNING, values)
+                if kinds is not None and are_harmless(kinds, self._counts(valkey, counts_name, kinds)):
+                    kept = _valid(stored[1], now)
+                    looked = replace(looked, name=names[1])
+                    return looked if kept is None else replace(looked, hit=True, result=kept["result"])
+            kept = _valid(stored[0], now)
+            kinds = None if kept is None else marks.kinds(kept.get("at"), values)
+            if kept is None or kinds is None:
+                return looked
+            counts = self._counts(valkey, counts_name, kinds)
         except CacheUnavailable:
             return CacheLookup(hit=False)
-        now = "0" if epoch is None else epoch.decode(errors="replace")
-        kept = None if stored is None else _entry(stored)
-        if kept is not None and kept["epoch"] == now:
-            return CacheLookup(hit=True, result=kept["result"], name=name, epoch=now)
-        return CacheLookup(hit=False, name=name, epoch=now, whose=user_key(user_id))
+        if are_harmless(kinds, counts):
+            return replace(looked, hit=True, result=kept["result"])
+        return replace(looked, outdated=Outdated(kept["result"], kinds, counts, counts_name))
 
     def keep(self, looked: CacheLookup, result: Any) -> bool:
         """Cache the result of a call that was looked up; return whether it is cached."""
         if looked.name is None or self._valkey is None:
             return False
         try:
-            entry = {"epoch": looked.epoch, "whose": looked.whose, "result": result}
+            entry = {"epoch": looked.epoch, "whose": looked.whose, "at": looked.at, "result": result}
             text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
             if len(text.encode()) > _MAX_BYTES or json.loads(text)["result"] != result:
                 return False  # JSON does not give back the same result
@@ -188,7 +269,11 @@ class ResponseCache:
             return False
         try:
             erasing = erasing_key(self._valkey.settings.valkey_prefix, looked.whose)
-            commands = [("SET", looked.name, text, "EX", self._seconds), ("EXISTS", erasing)]
+            commands = [
+                ("SET", looked.name, text, "EX", self._seconds),
+                ("EXISTS", erasing),
+                *_counting(looked, result),
+            ]
             if not self._valkey.execute_many(commands)[1]:
                 return True
             self._valkey.delete([looked.name])  # its user is being erased
@@ -216,9 +301,171 @@ class ResponseCache:
         if health.opened:
             self.forget(*ref)
 
+    # Writes
+
+    def begins(self, user_id: str, tool: Tool | None, ref: ToolRef, arguments: Any, *, exact: bool) -> None:
+        """Note that a user's call of a tool that may write is about to be made; never raises.
+
+        From then on, results of earlier calls of the user are given only where this call is known to change nothing.
+
+        Args:
+            user_id: The user.
+            tool: The tool's item, if it has one.
+            ref: Agent and tool.
+            arguments: Arguments of the call; JSON.
+            exact: Whether the call is made with exactly these.
+        """
+        if self._valkey is None or (tool is not None and tool.read_only):
+            return
+        mark = WriteMark(_named(tool, *ref), values_of(arguments), "began") if exact else _ANY_WRITE
+        self._note(self._valkey, {user_id: [mark]})
+
+    @staticmethod
+    def writes_in(entities: Iterable[Any]) -> list[Write]:
+        """Return the calls among recorded entities that may have written, those of the last day; asks no store."""
+        now = datetime.now(UTC)
+        return [
+            Write(
+                entity.user_id,
+                ToolRef(entity.agent_id, entity.tool_id),
+                entity.values,
+                "ok" if entity.succeeded else "failed",
+            )
+            for entity in entities
+            if isinstance(entity, ToolExecution)
+            and entity.status in (None, "ok", "error", "edited", "interrupted")
+            and (entity.executed_at is None or (now - entity.executed_at).total_seconds() < _DAY)
+        ]
+
+    def learn(self, writes: Iterable[Write]) -> None:
+        """Note that these calls ended; those of tools that are marked read-only are passed over. Never raises.
+
+        Args:
+            writes: The calls, of `writes_in`.
+        """
+        if self._valkey is None:
+            return
+        tools: dict[ToolRef, Tool | None] = {}
+        marks: dict[str, list[WriteMark]] = defaultdict(list)
+        for write in writes:
+            if write.ref not in tools:
+                try:
+                    tools[write.ref] = self._repository.tool(*write.ref)
+                except AgentModelError:  # it counts as one that writes
+                    tools[write.ref] = None
+            tool = tools[write.ref]
+            if tool is None or not tool.read_only:
+                marks[write.user_id].append(self._ended(tool, write))
+        if marks:
+            self._note(self._valkey, marks)
+
+    def _ended(self, tool: Tool | None, write: Write) -> WriteMark:
+        """Return the mark of a recorded call; of any write, where its arguments were cut or redacted."""
+        try:
+            arguments = None if write.values is None else json.loads(write.values)
+        except (ValueError, RecursionError):
+            return _ANY_WRITE
+        if self._repository.redaction.active:
+            return _ANY_WRITE
+        return WriteMark(_named(tool, *write.ref), values_of(arguments), write.ended)
+
+    def _note(self, valkey: Valkey, marks: Mapping[str, Sequence[WriteMark]]) -> None:
+        try:
+            self._mark(valkey, marks)
+        except CacheUnavailable as error:
+            self._unmarked.update(marks)
+            _log.warning(
+                "response cache: Valkey did not store that %d users wrote; this process gives them no cached result "
+                "until it does: %s",
+                len(marks),
+                error,
+            )
+
+    def _mark(self, valkey: Valkey, marks: Mapping[str, Sequence[WriteMark]]) -> None:
+        commands: list[tuple[Any, ...]] = []
+        for user_id, own in marks.items():
+            name = self._marks_name(valkey, user_id)
+            for mark in dict.fromkeys(own):
+                fields = ("tool", mark.tool, "values", ",".join(sorted(mark.values)), "ended", mark.ended)
+                commands.append(("XADD", name, "MAXLEN", _MOST_MARKS, "*", *fields))
+            commands.append(("EXPIRE", name, max(self._seconds, _DAY)))
+        valkey.execute_many(commands)
+        self._unmarked.difference_update(marks)
+
+    @staticmethod
+    def _marks_name(valkey: Valkey, user_id: str) -> str:
+        return f"{valkey.settings.valkey_prefix}:answers-writes:{user_key(user_id)}"
+
+    @staticmethod
+    def _counts(valkey: Valkey, name: str, kinds: Mapping[str, bool]) -> dict[str, KindCounts]:
+        """Return what is known of these kinds of calls; Valkey is asked if there are any."""
+        if not kinds:
+            return {}
+        fields = [(kind, count) for kind in kinds for count in ("same", "changed", "alone")]
+        found = valkey.execute(("HMGET", name, *(f"{count}:{kind}" for kind, count in fields)))
+        counts = {kind: KindCounts() for kind in kinds}
+        for (kind, count), number in zip(fields, found, strict=True):
+            setattr(counts[kind], count, 0 if number is None else int(number))
+        return counts
+
     @staticmethod
     def _prefix(valkey: Valkey, ref: ToolRef) -> str:
         return f"{valkey.settings.valkey_prefix}:answers:{{{ref.agent_id}:{ref.tool_id}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """The marks of a user, oldest first, each with its id in the stream."""
+
+    marks: Sequence[tuple[str, WriteMark]]
+
+    @classmethod
+    def of(cls, stream: Any) -> _Marks:
+        """Return the marks in a stream, as `ResponseCache` writes them."""
+        found = []
+        for number, fields in stream or ():
+            text = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+            ended: Ended = "ok" if text["ended"] == "ok" else "failed" if text["ended"] == "failed" else "began"
+            found.append((number.decode(), WriteMark(text["tool"], frozenset(text["values"].split(",")) - {""}, ended)))
+        return cls(found)
+
+    @property
+    def last(self) -> str:
+        """Return the id of the newest mark."""
+        return self.marks[-1][0] if self.marks else _BEGINNING
+
+    def kinds(self, after: str | None, values: frozenset[str]) -> dict[str, bool] | None:
+        """Return the kinds of calls after a mark, seen from a read with these values; None if that is not known.
+
+        It is not known where the mark is gone, because there were more marks than are kept.
+        """
+        ids = [number for number, _ in self.marks]
+        if after == _BEGINNING:
+            start = 0 if len(ids) < _MOST_MARKS else None
+        else:
+            start = ids.index(after) + 1 if after in ids else None
+        return None if start is None else kinds_between((mark for _, mark in self.marks[start:]), values)
+
+
+def _named(tool: Tool | None, agent_id: str, tool_id: str) -> str:
+    """Return what a tool is counted as: tools of one name in a domain are one, whoever calls them."""
+    return f"{agent_id}:{tool_id}" if tool is None else f"{tool.domain_id}:{tool.name}"
+
+
+def _counting(looked: CacheLookup, result: Any) -> list[tuple[Any, ...]]:
+    """Return the commands that count what a new result says about the writes since the outdated one."""
+    old = looked.outdated
+    if old is None:
+        return []
+    found = learned(old.kinds, old.counts, changed=old.result != result)
+    commands: list[tuple[Any, ...]] = [("HINCRBY", old.name, f"{count}:{kind}", 1) for kind, count in found]
+    return [*commands, ("EXPIRE", old.name, _COUNTS_SECONDS)] if commands else []
+
+
+def _valid(stored: bytes | None, epoch: str) -> dict[str, Any] | None:
+    """Return a cached result with what was kept with it; None if it is of an earlier epoch."""
+    kept = None if stored is None else _entry(stored)
+    return kept if kept is not None and kept["epoch"] == epoch else None
 
 
 def _entry(data: bytes) -> dict[str, Any] | None:

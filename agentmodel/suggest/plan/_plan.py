@@ -263,7 +263,7 @@ class Plan(_Frozen):
             seen = ""
             if step.calls and step.success_share is not None:
                 seen = words["seen"].format(share=round(100 * step.success_share), calls=step.calls)
-            what = "" if step.process is None else f"{prompt_text(step.process)}: "
+            what = "" if step.process in (None, step.tool) else f"{prompt_text(step.process)}: "
             caution = caution_text(step.warning, step.fallback, step.agent_id, language=language)
             lines.append(f"{number}. {what}{prompt_text(step.tool)}{seen}{'.' if caution else ''}{caution}")
         return lines

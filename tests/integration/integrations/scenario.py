@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentmodel import AgentModel
+from agentmodel import AgentModel, keys
 
 AGENT, USER, SESSION = "finder", "ada", "thread-7"
 REQUEST, CATEGORY, DOMAIN = "find a café", "cafe search", "support"
@@ -73,6 +73,16 @@ EXPECTED = (
     Shown("edited", "pay", "edited", 1, {"amount": 5}, None, (70, 4)),
     Shown("cache hit", "search", "cache_hit", 1, {"q": "a"}, None, (80, 4)),
 )
+
+
+def learned_that_searches_stay(model: AgentModel) -> None:
+    """Let the response cache know, as if from earlier sessions, that no tool of the scenario changes what is found."""
+    assert model.valkey is not None
+    domain_id, agent_id = keys.stable_id("DMN", DOMAIN), keys.stable_id("AGT", DOMAIN, AGENT)
+    names = ("pay", "flaky", "broken", "nope")
+    tools = [f"{domain_id}:{name}" for name in names] + [f"{agent_id}:{keys.stable_id('TL', name)}" for name in names]
+    key = f"{model.settings.valkey_prefix}:answers-effects:{domain_id}:search"
+    model.valkey.execute(("HSET", key, *(each for tool in tools for each in (f"same:-{tool}", 2))))
 
 
 def shown(model: AgentModel, *, user_id: str = "USRada") -> list[Shown]:

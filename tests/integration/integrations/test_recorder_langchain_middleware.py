@@ -13,7 +13,15 @@ import pytest
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, ToolExecution, keys
 from tests.integration.integrations.recorders import tell
-from tests.integration.integrations.scenario import AGENT, CATEGORY, DOMAIN, REQUEST, expected, shown
+from tests.integration.integrations.scenario import (
+    AGENT,
+    CATEGORY,
+    DOMAIN,
+    REQUEST,
+    expected,
+    learned_that_searches_stay,
+    shown,
+)
 from tests.integration.suggest_world import opened
 
 pytest.importorskip("langchain", reason="the extra langchain is not installed")
@@ -144,6 +152,7 @@ class TestScenario:
 
     def run(self, tracker: Tracker, config: dict[str, Any], middleware: Sequence[Any]) -> None:
         """Run it with people who reject one payment and edit the other."""
+        learned_that_searches_stay(tracker.model)
         agent = an_agent(middleware)
         agent.invoke(ASKED, config)
         for decision in DECISIONS:
@@ -186,6 +195,7 @@ class TestScenario:
 
     def test_asyncio(self, model: AgentModel, tracker: Tracker) -> None:
         """An agent that is awaited is guarded and recorded the same."""
+        learned_that_searches_stay(model)
 
         async def run() -> None:
             agent, config = an_agent([readable_async, guarded(tracker), retry()]), listened(tracker)
@@ -200,6 +210,7 @@ class TestScenario:
 
     def test_asyncio_alone(self, model: AgentModel, tracker: Tracker) -> None:
         """So it is without the callback."""
+        learned_that_searches_stay(model)
 
         async def run() -> None:
             agent = an_agent([readable_async, retry(), guarded(tracker)])
@@ -211,6 +222,16 @@ class TestScenario:
 
         assert tracker.flush()
         assert expected() == shown(model)
+
+
+def test_no_cached_result_after_a_write(model: AgentModel, tracker: Tracker) -> None:
+    """The read is answered from the cache until a call that may write comes between."""
+    read: tuple[str, dict[str, Any]] = ("search", {"q": "a"})
+    asked = [asks(each, first=n) for n, each in enumerate((read, read, ("pay", {"amount": 8}), read), start=1)]
+    an_agent([guarded(tracker, review="never")], said=[*asked, AIMessage("done")]).invoke(ASKED, listened(tracker))
+    tracker.flush()
+
+    assert [("search", "ok"), ("search", "cache_hit"), ("pay", "ok"), ("search", "ok")] == statuses(model)
 
 
 class TestPlan:

@@ -26,6 +26,7 @@ from tests.integration.integrations.scenario import (
     Asked,
     Turn,
     expected,
+    learned_that_searches_stay,
     shown,
 )
 from tests.integration.suggest_world import catalogue, opened
@@ -161,6 +162,7 @@ def recorded(model: AgentModel, tracker: Tracker) -> list[tuple[str, str]]:
 
 def test_scenario(model: AgentModel, tracker: Tracker, recorder: AgentModelRecorder) -> None:
     """The whole scenario is carried out by the guard and recorded; what a person changes, the model asks for anew."""
+    learned_that_searches_stay(model)
     turns = list(SCRIPT)
     turns.insert(2, Turn((Asked("c3b", "flaky", {"q": "c"}),), 20, 4))
     turns.insert(-1, Turn((Asked("c8b", "pay", {"amount": 5}),), 70, 4))
@@ -241,6 +243,15 @@ def test_a_known_answer(model: AgentModel, tracker: Tracker, recorder: AgentMode
     assert ["a"] == calls
     assert {"found": "a"} == json.loads(world.outputs()["c2"])
     assert [("search", "ok"), ("search", "cache_hit")] == recorded(model, tracker)
+
+
+def test_no_known_answer_after_a_write(model: AgentModel, tracker: Tracker, recorder: AgentModelRecorder) -> None:
+    """A call that may write comes between: the read-only tool is called again."""
+    write = turn(Asked("c3", "pay", {"amount": 8}))
+    world = World(recorder, model.guard(review="never"), ASK, write, AGAIN, tools=[search, pay])
+    asyncio.run(world.go())
+
+    assert [("search", "ok"), ("pay", "ok"), ("search", "ok")] == recorded(model, tracker)
 
 
 @pytest.mark.parametrize("polite", [True, False])

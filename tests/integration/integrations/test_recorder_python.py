@@ -23,6 +23,7 @@ from tests.integration.integrations.scenario import (
     Asked,
     Shown,
     expected,
+    learned_that_searches_stay,
     shown,
 )
 
@@ -91,6 +92,7 @@ def model() -> Iterator[AgentModel]:
 
 def test_scenario(model: AgentModel) -> None:
     """Every call of the scenario is recorded, but for that of a tool that is not there."""
+    learned_that_searches_stay(model)
     tools = {
         name: model.tool(agent=AGENT, domain=DOMAIN, **OPTIONS.get(name, {}))(function)
         for name, function in functions().items()
@@ -115,6 +117,7 @@ def test_scenario(model: AgentModel) -> None:
 
 def test_scenario_of_coroutines(model: AgentModel) -> None:
     """The same with coroutine functions, the first two at the same time."""
+    learned_that_searches_stay(model)
 
     def coroutine(name: str, function: Callable[..., str]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> str:

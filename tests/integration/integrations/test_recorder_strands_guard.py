@@ -29,6 +29,7 @@ from tests.integration.integrations.scenario import (
     Asked,
     Turn,
     expected,
+    learned_that_searches_stay,
     shown,
 )
 from tests.integration.suggest_world import catalogue, opened, run
@@ -139,6 +140,7 @@ def down(*_: object, **__: object) -> Any:
 
 def test_scenario(model: AgentModel, tracker: Tracker) -> None:
     """The whole scenario is carried out by the guard and recorded: rejected, edited, and answered from what is known."""
+    learned_that_searches_stay(model)
 
     def again(event: AfterToolCallEvent) -> None:
         event.retry = isinstance(event.exception, ConnectionError)
@@ -311,6 +313,14 @@ def test_a_known_answer(model: AgentModel, tracker: Tracker) -> None:
     assert ["a"] == calls
     assert ("success", [{"json": {"found": "a"}}, {"text": "one"}]) == scripted.results["c1"] == scripted.results["c2"]
     assert [("search", "ok"), ("search", "cache_hit")] == recorded(tracker, model)
+
+
+def test_no_known_answer_after_a_write(model: AgentModel, tracker: Tracker) -> None:
+    """A call that may write comes between: the read-only tool is called again."""
+    scripted = Scripted([ASK, Turn((Asked("c3", "pay", {"amount": 8}),), 6, 4), AGAIN])
+    told(agent_of(scripted, [search, pay], tracker, model.guard(review="never")), REQUEST)
+
+    assert [("search", "ok"), ("pay", "ok"), ("search", "ok")] == recorded(tracker, model)
 
 
 def test_a_known_answer_that_is_tried_again(model: AgentModel, tracker: Tracker) -> None:
