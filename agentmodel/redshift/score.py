@@ -133,7 +133,8 @@ def revision_weight(own: float, others: float, *, prior: float = REVISION_PRIOR)
     >>> revision_weight(0, 5), revision_weight(0, 1000), revision_weight(10, 1000)
     (1.0, 0.01, 0.005)
     """
-    return min(1.0, prior / max(others, 1.0)) * 0.5 ** min(own / prior, _MOST_HALVINGS)
+    fading: float = 0.5 ** min(own / prior, _MOST_HALVINGS)
+    return min(1.0, prior / max(others, 1.0)) * fading
 
 
 def domain_rate(successes: float, executions: float) -> float:

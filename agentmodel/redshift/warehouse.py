@@ -22,7 +22,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import (
-    DDL,
     URL,
     Connection,
     Engine,
@@ -36,6 +35,7 @@ from sqlalchemy import (
     literal_column,
     make_url,
     select,
+    text,
 )
 from sqlalchemy.schema import CreateTable, DropTable
 
@@ -282,8 +282,8 @@ class Warehouse:
                 create_landing(connection, self._landed)
             for table in m.Base.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
-            for model in (m.AgentExecution, m.UserToolMappingHist):
-                add_missing_columns(connection, m.Base.metadata.tables[model.__tablename__])
+            for old in (m.AgentExecution, m.UserToolMappingHist):
+                add_missing_columns(connection, m.Base.metadata.tables[old.__tablename__])
             for model in (m.AgentDaily, m.AgentScoreSummary, *m.WORK):
                 table = m.Base.metadata.tables[model.__tablename__]
                 columns = connection.execute(select(literal_column("*")).select_from(table).where(false())).keys()
@@ -535,7 +535,7 @@ def add_missing_columns(connection: Connection, table: Table) -> None:
     for column in table.columns:
         if column.name not in known:
             kind = column.type.compile(connection.dialect)
-            connection.execute(DDL(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _no_progress(step: str, done: int, total: int) -> None:
