@@ -306,7 +306,7 @@ class Planner:
                 scores[each.agent_id] = max(
                     scores.get(each.agent_id, 0.0), round(self._lookup.rank(each.mapping)[0], 6)
                 )
-        return self._reviewed(plan.model_copy(update={"steps": steps}), known), scores
+        return self._reviewed(plan.model_copy(update={"steps": steps}), known, agent), scores
 
     def _step(
         self,
@@ -352,7 +352,7 @@ class Planner:
         if not top:
             why = Reason(code="no_agent_yet" if domain_id is not None else "no_request_yet")
             plan = asked.model_copy(update={"domain_id": domain_id, "reasons": (*routed, why)})
-            return self._reviewed(plan, KnownTools({}, {}, {})), {}, 1.0
+            return self._reviewed(plan, KnownTools({}, {}, {}), None), {}, 1.0
         best, propensity = self._chosen(top)
         with self._repository.prefetched(tools_of=[agent.agent_id for agent in top]):
             tools = self._tools((agent.agent_id for agent in top), read)
@@ -372,7 +372,7 @@ class Planner:
                 "reasons": (*routed, *_agent_reasons(best, top)),
             }
         )
-        return self._reviewed(plan, known), {agent.agent_id: agent.score for agent in top}, propensity
+        return self._reviewed(plan, known, best), {agent.agent_id: agent.score for agent in top}, propensity
 
     def _chosen(self, top: Sequence[Agent]) -> tuple[Agent, float]:
         """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice."""
@@ -407,12 +407,20 @@ class Planner:
             except TableUnavailable as error:
                 _log.warning("routing.not_read: could not read what requests are routed by: %s", error)
 
-    def _reviewed(self, plan: Plan, known: KnownTools) -> Plan:
+    def _reviewed(self, plan: Plan, known: KnownTools, agent: Agent | None) -> Plan:
         reasons = []
         if plan.agent_id is None:
             reasons.append(Reason(code="no_agent"))
         elif plan.confidence is not None and plan.confidence.low < self._review_below:
             reasons.append(Reason(code="low_chance", values={"low": round(100 * plan.confidence.low)}))
+        if agent is not None and agent.health is not None:
+            values: dict[str, str | int | float] = {
+                "agent": one_line(agent.name),
+                "revision": one_line(agent.ranked_revision or ""),
+                "successes": agent.revision_successes or 0,
+                "runs": agent.revision_executions or 0,
+            }
+            reasons.append(Reason(code="agent_worse", values=values))
         for ref, name in sorted({(ToolRef(step.agent_id, step.tool_id), step.tool) for step in plan.steps}):
             tool = known.tools.get(ref)
             if ref in known.failing:
