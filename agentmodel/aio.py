@@ -621,6 +621,8 @@ class AsyncAgentModel(_Twin[AgentModel]):
         return self.sync.functions
 
     evaluate = _awaited(AgentModel.evaluate)
+    impact = _awaited(AgentModel.impact)
+    resume_plans = _awaited(AgentModel.resume_plans)
     savings = _awaited(AgentModel.savings)
     report = _awaited(AgentModel.report)
     stats = _awaited(AgentModel.stats)

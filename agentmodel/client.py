@@ -32,12 +32,13 @@ from agentmodel._deadline import seconds_left
 from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
-from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session
+from agentmodel.access.pagination import every
+from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Item
-from agentmodel.dynamo.models import OutcomeSource, Review, UserSession
+from agentmodel.dynamo.models import Domain, OutcomeSource, Review, UserSession
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import (
@@ -58,8 +59,9 @@ if TYPE_CHECKING:
     from agentmodel.erasure import Erasure, ErasureReport
     from agentmodel.privacy import Redactor
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
+    from agentmodel.redshift.reports import SavingsRow
     from agentmodel.redshift.warehouse import Refreshed, Warehouse
-    from agentmodel.suggest.evaluate import Evaluation, SavingsRow
+    from agentmodel.suggest.evaluate import Evaluation, Impact
     from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache, ReviewRule
     from agentmodel.suggest.health import HealthMonitor
     from agentmodel.suggest.plan import (
@@ -423,7 +425,9 @@ class AgentModel:
         def observe(written: Sequence[Item], stale: Sequence[Item]) -> None:
             if feed is not None:
                 feed(written, stale)
-            self.suggestions.learn_drained([*written, *stale])
+            ended = self.suggestions.learn_drained([*written, *stale])
+            if feed is not None:  # suggestions go around the journal
+                feed((), ended)
 
         return observe
 
@@ -557,6 +561,8 @@ class AgentModel:
     ) -> Published:
         """Write the scores and best processes of the last refresh back into table and Valkey.
 
+        In a domain in which plans do harm (see `impact`), none are given from now on, with a warning.
+
         Args:
             as_of: The day that recency is counted to; today (UTC) when not given.
             progress: Called with what is done, how much of it, and of how much.
@@ -578,29 +584,55 @@ class AgentModel:
         published = publisher.publish(
             self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress, before_writing=lease
         )
+        published.stopped = len(self._stop_harmful_plans())
         self.planner.load()
         return published
+
+    def _stop_harmful_plans(self) -> list[str]:
+        from agentmodel.suggest.evaluate import stop_harmful
+
+        return stop_harmful(self.impact(), self.repository, now=datetime.now(UTC))
 
     # Suggest
 
     def suggest(
-        self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        category: str | None = None,
+        request: str | None = None,
+        domain_id: str | None = None,
+        session_id: str | None = None,
     ) -> Plan:
         """Return a plan for a user's request: which agent, which steps, which tools to avoid, and why.
 
-        Give a category, a request or a domain, or several of them.
+        Give a category, a request or a domain, or several of them. Give the plan to the session that it is for, also
+        one that is withheld (see `impact`): ``model.session(..., plan=plan)``. In the block of a session of this user
+        it is the plan of that session, if that has none yet.
 
         Args:
             user_id: Who asks.
             category: The kind of request.
             request: What is asked, in the user's words.
             domain_id: The domain to choose an agent of; when not given, the only one, or the one that `route` finds.
+            session_id: The session that the plan is for, if it has begun elsewhere: all plans of a session are given,
+                or all are withheld.
 
         Raises:
             ValidationError: None of them is given, or an id is not valid.
             NotFound: The domain does not exist.
         """
-        return self.planner.suggest(user_id, category=category, request=request, domain_id=domain_id)
+        session = None
+        block = running() if session_id is None else None
+        if block is not None and block[0].user_id == user_id:
+            session = block[0].entity
+            session_id = session.session_id
+        plan = self.planner.suggest(
+            user_id, category=category, request=request, domain_id=domain_id, session_id=session_id
+        )
+        if session is not None and session.suggestion_id is None:
+            session.suggestion_id = plan.suggestion_id
+        return plan
 
     def next_tools(
         self,
@@ -617,7 +649,7 @@ class AgentModel:
                 prompt = model.next_tools(session).as_prompt()  # one line for the model's context
 
         `Planner.next_tools` says what they are predicted from; it takes a list of tools, too. `agentmodel evaluate`
-        shows how often the next tool was among them.
+        shows how often the next tool was among them. In a session whose plan is withheld (see `impact`), they are too.
 
         Args:
             session: The session, or its id.
@@ -645,7 +677,7 @@ class AgentModel:
         if agent is None:
             raise ValidationError("agent_id", agent_id, "must be given while no call of the session was recorded")
         done = {(call.process_id, call.tool_id): call.tool_name for call in calls if call.agent_id == agent}
-        return self.planner.next_tools(
+        found = self.planner.next_tools(
             entity.user_id,
             agent_id=agent,
             done=list(done.values()),
@@ -653,6 +685,8 @@ class AgentModel:
             request=entity.request,
             limit=limit,
         )
+        withheld = self.settings.holdout and entity.suggestion_id is not None and self.suggestions.was_withheld(entity)
+        return found.model_copy(update={"tools": (), "withheld": True}) if withheld else found
 
     @cached_property
     def planner(self) -> Planner:
@@ -666,6 +700,7 @@ class AgentModel:
             routing=self._routing,
             route_by_descriptions=self.settings.route_by_descriptions,
             ranking=self.settings.ranking,
+            holdout=self.settings.holdout,
         )
         self._resources.callback(planner.close)
         return planner
@@ -929,14 +964,50 @@ class AgentModel:
         reads = {tool.name for tool in tools if tool.read_only}
         return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days, read_only=reads)
 
+    def impact(self) -> Impact:
+        """Measure what plans change: success, calls, tokens and time of sessions with a plan and without.
+
+        ``AGENTMODEL_HOLDOUT`` is the share of plans that are made and recorded, but withheld at random. Sessions are
+        compared within domain, category and share, as of the last refresh; a session counts once its outcome is known.
+        The intervals hold at every look: at most 5 of 100 installations in which plans change nothing would ever see a
+        difference. A publish stops plans in a domain in which they do harm; `resume_plans` lets them be given again.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+            TableUnavailable: The table does not answer.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.redshift.reports import plan_sums
+        from agentmodel.suggest.evaluate import impact
+
+        return impact(plan_sums(warehouse), every(self.repository.domains), share=self.settings.holdout)
+
+    def resume_plans(self, domain_id: str) -> None:
+        """Let plans be given again in a domain in which they were stopped; `impact` counts later sessions only.
+
+        Args:
+            domain_id: The domain.
+
+        Raises:
+            NotFound: The domain does not exist.
+            ValidationError: Plans were not stopped in it.
+        """
+        domain = self.repository.domain(domain_id)
+        if domain is None:
+            raise NotFound("domain", domain_id)
+        if domain.plans_stopped_at is None:
+            raise ValidationError("domain_id", domain_id, "must be a domain in which plans were stopped")
+        now = datetime.now(UTC)
+        self.repository.update(domain.key, Domain.plans_stopped_at.to(None), Domain.plans_resumed_at.to(now))
+
     def savings(self) -> list[SavingsRow]:
-        """Return what cached results saved in each category, measured on the recorded runs of the last refresh.
+        """Return what cached results saved in each category: calls, time and tokens, counted, as of the last refresh.
 
         Raises:
             ConfigurationError: There is no warehouse.
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
-        from agentmodel.suggest.evaluate import savings
+        from agentmodel.redshift.reports import savings
 
         return savings(warehouse)
 

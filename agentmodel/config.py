@@ -172,6 +172,13 @@ class Settings(BaseSettings):
         description="Whether a plan may take a domain that was found by names, descriptions and tools alone, as long "
         "as fewer than five requests of it are known.",
     )
+    holdout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of plans that are made and recorded, but withheld, so that `agentmodel impact` can measure "
+        "what plans change: 0.1 is one in ten.",
+    )
     guard_timeout: float = Field(
         default=2.0,
         gt=0,

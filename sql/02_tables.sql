@@ -120,6 +120,18 @@ CREATE TABLE IF NOT EXISTS session_outcome (
     PRIMARY KEY (userid, sessionid, outcomeid)
 ) DISTKEY (userid) SORTKEY (sessionid);
 
+CREATE TABLE IF NOT EXISTS suggestion (
+    userid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    suggestionkey VARCHAR(528) ENCODE RAW NOT NULL,
+    sessionid VARCHAR(528) ENCODE ZSTD,
+    domainid VARCHAR(528) ENCODE ZSTD,
+    withheldyn VARCHAR(1) ENCODE ZSTD,
+    holdoutshare DOUBLE PRECISION ENCODE RAW,
+    planssincedt VARCHAR(20) ENCODE ZSTD,
+    load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    PRIMARY KEY (userid, suggestionkey)
+) DISTKEY (userid) SORTKEY (suggestionkey);
+
 CREATE TABLE IF NOT EXISTS tool (
     domainid VARCHAR(528) ENCODE ZSTD,
     agentid VARCHAR(528) ENCODE RAW NOT NULL,

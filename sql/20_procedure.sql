@@ -345,6 +345,25 @@ WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work
     AND length(split_part(work_change."SK", '#', 2)) <= 132 AND length(split_part(work_change."SK", '#',
     3)) <= 132;
 
+-- Delete the changed rows from suggestion.
+DELETE FROM suggestion USING work_change WHERE suggestion.userid = split_part(work_change."PK", '#', 1)
+    AND suggestion.suggestionkey = work_change."SK" AND work_change.kind = CAST('Suggestion' AS VARCHAR(40));
+
+-- Insert them into suggestion as they are now, except those that a person deleted.
+INSERT INTO suggestion (userid, suggestionkey, sessionid, domainid, withheldyn, holdoutshare, planssincedt,
+    load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1, left(work_change."SK",
+    132) AS left_2, left(CAST(work_change."value"."UserSessionID"."S" AS VARCHAR(65535)), 132) AS left_3,
+    left(CAST(work_change."value"."DomainID"."S" AS VARCHAR(65535)), 132) AS left_4, CASE
+    WHEN (CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_1, CASE
+    WHEN (CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    CASE
+    WHEN (CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_3, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Suggestion' AS VARCHAR(40)) AND work_change.present = 1
+    AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(work_change."SK") <= 132;
+
 -- Delete the executions of the affected sessions.
 DELETE FROM agent_execution USING work_session WHERE agent_execution.userid = work_session.userid
     AND agent_execution.sessionid = work_session.sessionid;

@@ -53,7 +53,10 @@ DELETE FROM usersessionprocess;
 -- Empty user_tool_mapping_hist by DELETE, because TRUNCATE would commit.
 DELETE FROM user_tool_mapping_hist;
 
--- Find all items except calls, which are most of them; so each item's kind is checked twice, not seven times.
+-- Empty suggestion by DELETE, because TRUNCATE would commit.
+DELETE FROM suggestion;
+
+-- Find all items except calls, which are most of them; so each item's kind is checked twice, not eight times.
 INSERT INTO work_change ("PK", "SK", "value", kind, present, loaded_at) SELECT item."PK", item."SK",
     item."value", item.kind, item.present, item.loaded_at
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
@@ -286,6 +289,21 @@ WHERE unpacked.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND unpacke
     AND length(split_part(unpacked."PK", '#', 1)) <= 132 AND length(split_part(unpacked."PK", '#', 2)) <= 132
     AND length(split_part(unpacked."SK", '#', 1)) <= 132 AND length(split_part(unpacked."SK", '#', 2)) <= 132
     AND length(split_part(unpacked."SK", '#', 3)) <= 132;
+
+-- Read the items of kind Suggestion into suggestion.
+INSERT INTO suggestion (userid, suggestionkey, sessionid, domainid, withheldyn, holdoutshare, planssincedt,
+    load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1, left(work_change."SK",
+    132) AS left_2, left(CAST(work_change."value"."UserSessionID"."S" AS VARCHAR(65535)), 132) AS left_3,
+    left(CAST(work_change."value"."DomainID"."S" AS VARCHAR(65535)), 132) AS left_4, CASE
+    WHEN (CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_1, CASE
+    WHEN (CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    CASE
+    WHEN (CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_3, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Suggestion' AS VARCHAR(40)) AND work_change.present = 1
+    AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(work_change."SK") <= 132;
 
 -- Empty agent_execution by DELETE, because TRUNCATE would commit.
 DELETE FROM agent_execution;

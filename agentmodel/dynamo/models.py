@@ -99,6 +99,9 @@ class Domain(Entity, kind="Domain"):
     # ours: the sequences of tools that its agents ran most often, as of the last publish
     sequences: Attr[dict[str, Any] | None] = json("SequenceList", default=None, redact="text")
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
+    # ours: since when no plans are given, because they did harm, and when a person let them be given again
+    plans_stopped_at: Attr[datetime | None] = moment("PlansStoppedDT", default=None)
+    plans_resumed_at: Attr[datetime | None] = moment("PlansResumedDT", default=None)
 
     at = lookup(domain_id)
     partition = key(keys.DOMAIN, domain_id)
@@ -355,6 +358,10 @@ class Suggestion(Entity, kind="Suggestion"):
     propensity: Attr[float] = rating("Propensity", default=1.0)
     candidates: Attr[dict[str, float]] = json("CandidateList", redact="none")
     steps: Attr[list[str]] = json("StepList", redact="none")
+    # whether the plan was withheld; the share that was at random, where chance decided; the domain's `plans_resumed_at`
+    withheld: Attr[bool | None] = flag("WithheldYN", default=None)
+    holdout: Attr[float | None] = rating("HoldoutShare", default=None)
+    plans_since: Attr[datetime | None] = moment("PlansSinceDT", default=None)
     # set when the session that asked for the suggestion has ended
     session_id: Attr[str | None] = text("UserSessionID", default=None, redact="none")
     followed: Attr[bool | None] = flag("FollowedYN", default=None)

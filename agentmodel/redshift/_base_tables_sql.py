@@ -416,6 +416,18 @@ ENTITIES: Final = (
             m.UserToolMappingHist.revision: _text("AgentVer", **_NAME),
         },
     ),
+    BaseTable(
+        m.SuggestionRow,
+        "Suggestion",
+        {m.SuggestionRow.user_id: lambda row: key_part(row.PK, 1), m.SuggestionRow.key: lambda row: row.SK},
+        {
+            m.SuggestionRow.session_id: _text("UserSessionID", width=m.ID),
+            m.SuggestionRow.domain_id: _text("DomainID", width=m.ID),
+            m.SuggestionRow.withheld: _ascii("WithheldYN", 1),
+            m.SuggestionRow.share: _number("HoldoutShare", Double()),
+            m.SuggestionRow.since: _ascii("PlansSinceDT", 20),
+        },
+    ),
 )
 
 

@@ -218,7 +218,7 @@ def full_refresh(parameters: RefreshParameters) -> Iterator[RefreshStep]:
     without_calls = rows_of(*(item.c[name] for name in ITEM)).where(item.c.kind != constant_text(CALL))
     yield RefreshStep(
         "find items",
-        "Find all items except calls, which are most of them; so each item's kind is checked twice, not seven times.",
+        "Find all items except calls, which are most of them; so each item's kind is checked twice, not eight times.",
         insert(m.WorkChange).from_select(CHANGE, without_calls),
     )
     for entity in ENTITIES:
@@ -271,7 +271,9 @@ def incremental_refresh(parameters: RefreshParameters) -> Iterator[RefreshStep]:
     yield from _score_and_finish(parameters)
 
 
-OF_USERS: Final = (m.UserInfo, m.UserSessionRow, m.SessionOutcome, m.UserSessionProcessRow, m.UserToolMappingHist)
+OF_USERS: Final = (
+    m.UserInfo, m.UserSessionRow, m.SessionOutcome, m.UserSessionProcessRow, m.UserToolMappingHist, m.SuggestionRow
+)  # fmt: skip
 """The base tables with rows of users."""
 
 

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, and_, case, func, literal_column
+from sqlalchemy import BigInteger, ColumnElement, Date, Double, String, and_, case, cast, extract, func, literal_column
 
 from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
-from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, total
-from agentmodel.redshift._requests_sql import first_prompts, request_of
+from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, time_of, total
+from agentmodel.redshift._requests_sql import first_prompts, request_of, typed_category
 from agentmodel.redshift._scores_sql import agent_scores
 from agentmodel.redshift.models import newest_days, rows_of
 
 __all__ = [
-    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "patterns", "requests",
-    "steps", "tokens", "tool_errors", "tool_failures",
+    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "impact", "patterns", "requests",
+    "savings", "steps", "tokens", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
 MAX_AGENTS: Final = 100
@@ -243,6 +243,138 @@ def domain_requests() -> Rows:
     )
     rows = rows_of(asked.c.domain_id, asked.c.user_id, func.left(asked.c.request, constant(REQUEST_CHARACTERS)))
     return rows.where(asked.c.age <= constant(DOMAIN_SESSIONS)).order_by(asked.c.domain_id, asked.c.age)
+
+
+def impact() -> Rows:
+    """Count the sessions whose plan was given or withheld at random: the sums that their difference is computed from.
+
+    A row is a domain, a category, the share that was withheld, since when plans are given, and whether they were. A
+    session counts once, by its first plan, when its outcome is known: as reviewed, as reported, as recorded, else
+    that of its executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and of its
+    square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
+    """
+    g, s, e, h = m.SuggestionRow, m.UserSessionRow, m.AgentExecution, m.UserToolMappingHist
+    first = func.row_number().over(partition_by=[g.user_id, g.session_id], order_by=g.key).label("place")
+    made = rows_of(g.user_id, g.session_id, g.domain_id, g.share, g.since, g.withheld, first)
+    asked = made.where(g.session_id.is_not(None), g.domain_id.is_not(None), g.share > 0).subquery("asked")
+    own = (asked.c.user_id, asked.c.session_id)
+    run = (
+        rows_of(
+            e.user_id,
+            e.session_id,
+            func.min(e.category).label("category"),
+            func.min(e.succeeded).label("ok"),
+            total(e.calls).label("calls"),
+        )
+        .group_by(e.user_id, e.session_id)
+        .subquery("run")
+    )
+    tokens = (
+        rows_of(
+            h.user_id,
+            h.session_id,
+            total(func.coalesce(h.input_tokens, constant(0)) + func.coalesce(h.output_tokens, constant(0))).label("n"),
+        )
+        .where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None))
+        .group_by(h.user_id, h.session_id)
+        .subquery("tokens")
+    )
+    began, ended = (cast(extract("epoch", time_of(time)), BigInteger) for time in (s.started, s.ended))
+    said = history.reported()
+    of_all = and_(said.c.user_id == own[0], said.c.session_id == own[1], said.c.agent_id == EMPTY)
+    success = history.outcome(s, run.c.ok, func.coalesce(said.c.best, EMPTY))
+    costs = {
+        "calls": func.coalesce(run.c.calls, constant(0)),
+        "tokens": tokens.c.n,
+        "seconds": case((ended >= began, ended - began)),
+    }
+    session = (
+        rows_of(
+            asked.c.domain_id,
+            func.coalesce(run.c.category, typed_category(s), EMPTY).label("category"),
+            asked.c.share,
+            func.coalesce(asked.c.since, EMPTY).label("since"),
+            asked.c.withheld,
+            func.coalesce(s.started, EMPTY).label("started"),
+            success.label("success"),
+            *(cast(cost, Double).label(name) for name, cost in costs.items()),
+        )
+        .join(s, and_(s.user_id == own[0], s.session_id == own[1]))
+        .outerjoin(run, and_(run.c.user_id == own[0], run.c.session_id == own[1]))
+        .outerjoin(tokens, and_(tokens.c.user_id == own[0], tokens.c.session_id == own[1]))
+        .outerjoin(said, of_all)
+        .where(asked.c.place == constant(1), success.is_not(None))
+        .subquery("session")
+    )
+    logs = (cast(func.ln(1 + session.c[name]), Double).label(f"{name}_log") for name in costs)
+    c = rows_of(*session.c, *logs).subquery("c").c
+    key = [c[name] for name in ("domain_id", "category", "share", "since", "withheld")]
+    sums: list[ColumnElement[Any]] = []
+    for name in costs:
+        cost, log = c[name], c[f"{name}_log"]
+        parts = (func.sum(each, type_=Double()) for each in (cost, log, log * log))
+        sums += [func.count(cost), *(func.coalesce(part, constant(0), type_=Double()) for part in parts)]
+    counts = func.min(c.started), func.count(), total(c.success)
+    return rows_of(*key, *counts, *sums).group_by(*key).order_by(*key)
+
+
+def savings() -> Rows:
+    """Count by category the calls that the cache answered, and the time and the tokens that this saved.
+
+    An answer saved what the last equal call took that was made and succeeded (same agent, tool and arguments), less
+    what the answer itself took. Where no such call was recorded, only the call counts.
+    """
+    c, s = history.calls(cached=True).subquery("c"), m.UserSessionRow
+    made, zero = c.c.ok == constant(1), constant(0)
+    equal = [c.c.agent_id, c.c.tool_id, func.md5(func.coalesce(c.c["values"], EMPTY))]
+    order = [
+        func.coalesce(c.c.clock, EMPTY), c.c.user_id, c.c.session_id, func.coalesce(c.c.call_number, zero),
+        c.c.process_id, c.c.attempt,
+    ]  # fmt: skip
+    before = func.count(case((made, constant(1)))).over(partition_by=equal, order_by=order, rows=(None, 0))
+    tokens = func.coalesce(c.c.input_tokens, zero) + func.coalesce(c.c.output_tokens, zero)
+    known = func.coalesce(c.c.input_tokens, c.c.output_tokens).is_not(None)
+    turn = rows_of(
+        c.c.user_id, c.c.session_id, c.c.ok, c.c.duration_ms,
+        *(part.label(f"equal{at}") for at, part in enumerate(equal)),
+        before.label("turn"), case((made, c.c.duration_ms)).label("made_ms"), tokens.label("tokens"),
+        case((and_(made, known), tokens)).label("made_tokens"),
+    ).subquery("turn")  # fmt: skip
+    since = [turn.c.equal0, turn.c.equal1, turn.c.equal2, turn.c.turn]
+    milliseconds, last = (func.max(turn.c[name]).over(partition_by=since) for name in ("made_ms", "made_tokens"))
+    call = rows_of(
+        turn.c.user_id, turn.c.session_id, turn.c.ok,
+        func.coalesce(turn.c.duration_ms, zero, type_=Double()).label("ms"),
+        turn.c.tokens, milliseconds.label("made_ms"), last.label("made_tokens"),
+    ).subquery("call")  # fmt: skip
+    category = func.coalesce(s.category, EMPTY)
+    saved_ms = cast(case((call.c.made_ms > call.c.ms, call.c.made_ms - call.c.ms), else_=zero), Double)
+    saved_tokens = case((call.c.made_tokens > call.c.tokens, call.c.made_tokens - call.c.tokens), else_=zero)
+    saved = rows_of(
+        category.label("category"),
+        call.c.user_id,
+        call.c.session_id,
+        call.c.made_ms,
+        call.c.made_tokens,
+        saved_ms.label("saved_ms"),
+        saved_tokens.label("saved_tokens"),
+    )
+    joined = saved.outerjoin(s, and_(s.user_id == call.c.user_id, s.session_id == call.c.session_id))
+    hit = joined.where(call.c.ok.is_(None)).subquery("hit")
+    session = hit.c.user_id.concat(literal_column("'#'", String())).concat(hit.c.session_id)
+    return (
+        rows_of(
+            hit.c.category,
+            func.count().label("hits"),
+            func.count(session.distinct()).label("sessions"),
+            func.count(hit.c.made_ms).label("timed"),
+            Ratio(func.sum(hit.c.saved_ms, type_=Double()), constant(1000)).label("seconds"),
+            func.count(hit.c.made_tokens).label("metered"),
+            total(hit.c.saved_tokens).label("tokens"),
+        )
+        .group_by(hit.c.category)
+        .order_by(hit.c.category)
+    )
 
 
 def executions_per_day() -> Rows:

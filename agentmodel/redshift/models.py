@@ -42,7 +42,8 @@ from agentmodel.redshift._table_layout import add_view, layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
-    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "ToolErrorSummary", "ToolRow",
+    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "SuggestionRow",
+    "ToolErrorSummary", "ToolRow",
     "UserInfo", "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
 ]  # fmt: skip
 
@@ -267,6 +268,22 @@ class UserToolMappingHist(Base):
     output_tokens: Mapped[int | None] = mapped_column("outputtokens", BigInteger)
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
     revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
+
+
+class SuggestionRow(Base):
+    """A plan that was made, whether it was withheld, and the session that it was for once that has ended."""
+
+    __tablename__ = "suggestion"
+    __table_args__ = layout(key="userid", sort="suggestionkey")
+
+    user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
+    key: Mapped[str] = mapped_column("suggestionkey", Varchar(ID), primary_key=True)
+    session_id: Mapped[str | None] = mapped_column("sessionid", Varchar(ID))
+    domain_id: Mapped[str | None] = mapped_column("domainid", Varchar(ID))
+    withheld: Mapped[str | None] = mapped_column("withheldyn", String(1))
+    share: Mapped[float | None] = mapped_column("holdoutshare", Double)
+    since: Mapped[str | None] = mapped_column("planssincedt", String(20))
+    loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 
 class AgentToolAnalysisStaging(Base):

@@ -206,6 +206,7 @@ def _procedure(parameters: statements.RefreshParameters, dialect: Dialect) -> st
 def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict[str, str]:
     half_life = parameters.half_life
     reports: dict[str, Any] = {
+        "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(parameters.as_of, half_life),
         "32_report_patterns.sql": queries.patterns(parameters.as_of, [m.UserProcessPattern.recommended.is_(True)]),
         "33_report_pattern_steps.sql": queries.steps([m.UserProcessPattern.recommended.is_(True)]),
@@ -214,8 +215,10 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
         "38_report_tokens.sql": queries.tokens(),
+        "39_report_impact.sql": queries.impact(),
     }
     descriptions = {
+        "30_report_savings.sql": "Count the calls, time and tokens that answers from the cache saved.",
         "31_report_agent_ranking.sql": "List agents by score, in each domain, as of the day in refresh_terms.",
         "32_report_patterns.sql": "List the recommended patterns of each user, best first.",
         "33_report_pattern_steps.sql": "List the steps of recommended patterns, in order.",
@@ -224,6 +227,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": "List the request and the outcome of each session.",
         "37_report_executions_per_day.sql": "List executions per agent and day; without a time the day is 0001-01-01.",
         "38_report_tokens.sql": "List tokens per agent and tool.",
+        "39_report_impact.sql": "Count sessions whose plan was given or withheld at random, and sum up their costs.",
     }
     return {name: _file(descriptions[name], [_text(rows, dialect)]) for name, rows in reports.items()}
 

@@ -22,8 +22,9 @@ from agentmodel.redshift.rows import Rows, of_report
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
-    "AgentScore", "DayExecutions", "PatternStep", "RecommendedPattern", "SessionRequest", "ToolErrors", "ToolFailures",
-    "ToolTokens", "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "recommended_patterns",
+    "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SavingsRow",
+    "SessionRequest", "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests",
+    "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings",
     "session_requests", "tokens_per_tool", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
@@ -248,6 +249,77 @@ class ToolTokens:
     output_tokens: int
 
 
+@dataclass(frozen=True)
+class CostSums:
+    """What sessions cost.
+
+    Attributes:
+        sessions: Sessions whose cost is known.
+        total: The sum of their costs.
+        logs: The sum of ``ln(1 + cost)``.
+        squares: The sum of the squares of ``ln(1 + cost)``.
+    """
+
+    sessions: int
+    total: float
+    logs: float
+    squares: float
+
+
+@dataclass(frozen=True)
+class PlanSums:
+    """Sessions of a domain and category whose plan was given, or withheld, at random; only those with an outcome.
+
+    Attributes:
+        domain_id: Id of the domain of the plans.
+        category: Category of the sessions; '' where they have none.
+        share: The share of plans that was withheld when these were made.
+        since: Time (20 digits) from which a person let plans be given again; '' where nobody had to.
+        withheld: Whether their plan was withheld.
+        first: When the first of them began, 14 to 20 digits.
+        sessions: How many.
+        successes: Those that succeeded.
+        calls: The calls that were made.
+        tokens: The recorded tokens.
+        seconds: The time from beginning to end.
+    """
+
+    domain_id: str
+    category: str
+    share: float
+    since: str
+    withheld: bool
+    first: str
+    sessions: int
+    successes: int
+    calls: CostSums
+    tokens: CostSums
+    seconds: CostSums
+
+
+@dataclass(frozen=True)
+class SavingsRow:
+    """What answers from the cache saved in a category.
+
+    Attributes:
+        category: The category of the sessions; '' where they have none.
+        hits: Calls that were answered from the cache, and so not made.
+        sessions: The sessions that they belong to.
+        timed: Those of them for which an equal call was timed before.
+        seconds: The time that these took when they were made last, less what the answers took.
+        metered: Those for which tokens of an equal call were recorded before.
+        tokens: These tokens, less those that were recorded with the answers.
+    """
+
+    category: str
+    hits: int
+    sessions: int
+    timed: int
+    seconds: float
+    metered: int
+    tokens: int
+
+
 def agent_ranking(
     warehouse: Warehouse,
     *,
@@ -362,6 +434,27 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
         The domain, the user and the request of each.
     """
     return [(domain_id, user_id, request) for domain_id, user_id, request in warehouse.read(queries.domain_requests())]
+
+
+def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
+    """Return what sessions whose plan was given or withheld at random came to, by domain, category and share."""
+    found = []
+    for *key, withheld, first, sessions, successes, calls, tokens, seconds in (
+        (*row[:8], row[8:12], row[12:16], row[16:]) for row in warehouse.read(queries.impact())
+    ):
+        costs = (CostSums(*each) for each in (calls, tokens, seconds))
+        found.append(PlanSums(*[*key, withheld == "Y", first, sessions, successes, *costs]))
+    return of_report(found, PlanSums)
+
+
+def savings(warehouse: Warehouse) -> Rows[SavingsRow]:
+    """Return what answers from the cache saved in each category that has some, by category.
+
+    It is counted, not estimated: an answer saved one call, and the time and tokens of the last equal call that was made
+    and succeeded (same agent, tool and arguments), whoever made it. What a plan saves is measured by
+    `AgentModel.impact`.
+    """
+    return of_report((SavingsRow(*row) for row in warehouse.read(queries.savings())), SavingsRow)
 
 
 def _split(text: str) -> tuple[str, ...]:

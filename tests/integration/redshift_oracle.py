@@ -496,19 +496,23 @@ TEXTS: dict[str, dict[str, tuple[str, int]]] = {
         "succyn": ("SuccYN", 1), "resultmsg": ("ResultMsg", LONG), "status": ("Status", 16),
         "errortype": ("ErrorType", NAME), "agentver": ("AgentVer", NAME),
     },
+    "suggestion": {"sessionid": ("UserSessionID", m.ID), "domainid": ("DomainID", m.ID), "withheldyn": ("WithheldYN", 1),
+                   "planssincedt": ("PlansSinceDT", 20)},
 }  # fmt: skip
 """Text columns of the base tables: the attribute each is read from, and the characters it keeps."""
 
 FIXED = {"lastlogindt", "creationdt", "sessionstartdt", "sessionenddt", "sessionsuccyn", "reviewedsuccyn", "procdt",
-         "transactdt", "succyn", "status", "source", "reporteddt"}  # fmt: skip
+         "transactdt", "succyn", "status", "withheldyn", "planssincedt", "source", "reporteddt"}  # fmt: skip
 """Columns of a fixed form: as wide in bytes as in characters, so other texts than ASCII are left out."""
 
-KINDS = {"Review": "session_outcome", "Domain": "domain", "Agent": "agent", "Tool": "tool", "UserInfo": "userinfo", "UserSession": "usersession",
-         "UserSessionProcess": "usersessionprocess", CALL: "user_tool_mapping_hist"}  # fmt: skip
+KINDS = {"Domain": "domain", "Agent": "agent", "Tool": "tool", "UserInfo": "userinfo", "UserSession": "usersession",
+         "UserSessionProcess": "usersessionprocess", CALL: "user_tool_mapping_hist", "Suggestion": "suggestion",
+         "Review": "session_outcome"}  # fmt: skip
 KEYS = {
     "domain": ("domainid",), "agent": ("agentid",), "tool": ("agentid", "toolid"), "userinfo": ("userid",),
     "usersession": ("userid", "sessionid"), "session_outcome": ("userid", "sessionid", "kind", "outcomeid"), "usersessionprocess": ("userid", "sessionid", "processid"),
     "user_tool_mapping_hist": ("userid", "sessionid", "processid", "agentid", "toolid", "attempt"),
+    "suggestion": ("userid",),
 }  # fmt: skip
 
 
@@ -536,6 +540,8 @@ def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
     if name == "agent":
         written = item.get("Score", {}).get("N", s(item, "Score"))
         row["score"] = n({"Score": {"N": written}}, "Score")
+    if name == "suggestion":
+        row |= {"suggestionkey": item["SK"]["S"], "holdoutshare": n(item, "HoldoutShare")}
     if name == "user_tool_mapping_hist":
         row |= {"attempt": call_of(item).attempt, "durationms": n(item, "DurationMs")}
         row |= {"callno": whole(item, "CallNo"), "inputtokens": count(item, "InputTokens"),

@@ -258,8 +258,8 @@ STATIONS = {
 """Members of a model whose own functions are looked at."""
 
 OPERATORS = {
-    "close", "drain", "drainer", "erase_user", "evaluate", "from_settings", "import_traces", "local", "publish",
-    "refresh", "report", "savings", "settle", "stats", "valkey", "warehouse",
+    "close", "drain", "drainer", "erase_user", "evaluate", "from_settings", "impact", "import_traces", "local", "publish",
+    "refresh", "report", "resume_plans", "savings", "settle", "stats", "valkey", "warehouse",
 }  # fmt: skip
 """Members of a model that operators use; what they give is of all users."""
 

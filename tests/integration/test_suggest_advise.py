@@ -402,3 +402,20 @@ def test_exploring_gives_others_a_chance(model: AgentModel) -> None:
 
     assert ["AGT003", "AGT001", "AGT002"] == [plan.agent_id for plan in plans]
     assert [0.1, 0.8, 0.1] == pytest.approx([each.propensity for each in kept])
+
+
+def test_the_agent_that_could_be_the_best_is_tried(model: AgentModel) -> None:
+    """With the upper bound, the agent whose interval reaches highest is chosen, whatever its rank; that is certain."""
+    numbers = ((1, 9.0, 0.7, 0.8), (2, 8.0, 0.6, 0.75), (3, 7.0, 0.5, 0.7), (4, 6.0, 0.5, 0.6), (5, 5.0, 0.4, 0.9))
+    for n, score, mean, high in numbers:
+        agent = Agent(agent_id=f"AGT{n:03d}", domain_id="DMN001", name=f"agent {n}", score=score, executions=9)
+        agent.evidence, agent.evidence_low, agent.evidence_high = mean, 0.1, high
+        model.repository.put(agent)
+    planner = Planner(model.repository, log=model.suggestions, explore="upper-bound")
+
+    plan = planner.suggest("USR001", domain_id="DMN001")
+    kept = model.suggestions.of_user("USR001")[-1]
+
+    assert ("AGT005", "agent of the domain", 3) == (plan.agent_id, plan.source, len(plan.alternatives))
+    assert "`agent 5` could be the best agent: by its runs it succeeds in up to 90 % of cases." in str(plan.reasons[0])
+    assert (1.0, "AGT005", 5) == (kept.propensity, kept.choice, len(kept.candidates))

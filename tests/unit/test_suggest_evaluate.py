@@ -245,12 +245,14 @@ def test_without_exploration_little_is_known_and_said() -> None:
 
 
 def test_what_was_not_taken_does_not_count() -> None:
-    """A suggestion that nobody followed, or whose end is not known, is no outcome of its choice."""
+    """A suggestion that nobody followed, that was withheld, or whose end is not known, is no outcome of its choice."""
     ignored = suggestion(1, "good", succeeded=True, propensity=0.5, taken="bad")
     open_ = suggestion(2, "good", succeeded=True, propensity=0.5)
     open_.succeeded = None
+    withheld = suggestion(3, "good", succeeded=True, propensity=0.5)
+    withheld.withheld = True
 
-    assert [] == off_policy([ignored, open_], {"best": best_scored})
+    assert [] == off_policy([ignored, open_, withheld], {"best": best_scored})
 
 
 def test_repeated_reads_are_answered_as_the_cache_would(real: list[ReplayedRun]) -> None:

@@ -168,8 +168,8 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             metadata = config.get("metadata") or {}
             plan = None
             if self._enforcer is not None:
-                plan = self._enforcer.guard.plan(
-                    run.user_id,
+                plan = self._enforcer.plan(
+                    run,
                     request=text_of(metadata.get("request")) or last_request(state),
                     category=text_of(metadata.get("category")),
                     domain_id=run.domain_id,

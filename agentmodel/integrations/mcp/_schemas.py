@@ -286,16 +286,15 @@ class OpenReviews(_Result):
 
 
 class Saved(_Result):
-    """Calls or tokens of a run (``unit``) that cached results saved in a category."""
+    """What cached results saved in a category: ``hits`` calls, and time and tokens of the last equal calls."""
 
     category: _Line
-    unit: Literal["calls", "tokens"]
     hits: int
-    runs_with: int
-    runs_without: int
-    saved: float | None
-    low: float | None
-    high: float | None
+    sessions: int
+    timed: int
+    seconds: float
+    metered: int
+    tokens: int
 
 
 class Savings(_Result):

@@ -195,6 +195,7 @@ class Guard:
         request: str | None = None,
         category: str | None = None,
         domain_id: str | None = None,
+        session_id: str | None = None,
     ) -> Plan | None:
         """Return a plan for a request, or None if none can be made; never raises.
 
@@ -205,10 +206,14 @@ class Guard:
             request: The request, in the user's words.
             category: The kind of request.
             domain_id: The domain to choose an agent from.
+            session_id: The session that the plan is for, by id or name: all its plans are given, or all withheld.
         """
         try:
             who = keys.id_of("USR", user_id)
-            return self._planner.suggest(who, category=category, request=request, domain_id=domain_id)
+            session = None if session_id is None else keys.id_of("SESS", session_id)
+            return self._planner.suggest(
+                who, category=category, request=request, domain_id=domain_id, session_id=session
+            )
         except NotFound as error:
             _log.debug("guard.no_plan: the domain has no history yet: %s", error)
             return None

@@ -26,10 +26,12 @@ PlanSource = Literal[
     "best agent of the domain",
     "agent of the domain",
     "nothing known",
+    "withheld",
 ]
 """Where a plan comes from, in the order in which plans are looked for.
 
-An ``agent of the domain`` is one that was not run yet, or was chosen at random: it is not known to be the best.
+An ``agent of the domain`` is one that was not run yet, or was chosen at random: it is not known to be the best. A plan
+that is ``withheld`` is known and recorded, but not given: it has no agent, no steps and no tools to avoid.
 """
 
 _EVEN = 50  # percent; below it a plan is expected to fail more often than to succeed
@@ -182,7 +184,8 @@ class Plan(_Frozen):
         needs_review: Whether a person should look at the plan first.
         review_reasons: Why; each is English as text, and has `Reason.in_language`.
         reasons: How the plan was found, for people, a sentence each; likewise.
-        suggestion_id: The id that the suggestion is logged under; a session that follows the plan carries it.
+        suggestion_id: The id that the suggestion is logged under; the session that it was made for carries it, also
+            that of a plan that is withheld.
     """
 
     user_id: str
@@ -209,7 +212,7 @@ class Plan(_Frozen):
         """Return the plan as a short text for a model's context, in one language.
 
         Names from the records are in backticks, each on one line and cut to 200 characters: whatever they say, the text
-        has the same lines.
+        has the same lines. The text of a plan that is withheld is empty.
 
         Args:
             language: ``en`` or ``ko``.
@@ -219,6 +222,8 @@ class Plan(_Frozen):
         """
         check_language(language)
         words = LINES[language]
+        if self.source == "withheld":
+            return words[self.source]
         lines = [*self._opening(words), *self._confidence_lines(words)]
         if self.steps or self.agent is not None or self.avoid:
             lines.append(words["data"])

@@ -15,8 +15,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agentmodel._background import BackgroundWorker
 from agentmodel._categories import is_derived
@@ -25,31 +26,36 @@ from agentmodel._text import one_line
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.config import Ranking
-from agentmodel.dynamo.models import Agent, Tool
+from agentmodel.dynamo.models import Agent, Domain, Tool
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
-from agentmodel.keys import check_id
+from agentmodel.keys import SESSION_ITEMS, check_id
 from agentmodel.suggest._sequences import Followers, likely_next, unpacked_sequences
 from agentmodel.suggest._types import HealthReads, HealthSource, ToolRef
 from agentmodel.suggest.plan._failing_tools import FailingTools, KnownTools, step_reason
 from agentmodel.suggest.plan._fallbacks import Fallbacks
+from agentmodel.suggest.plan._holdout import ALL_GIVEN, Assignment, held_out
 from agentmodel.suggest.plan._lookup import ALTERNATIVES, Candidate, Lookup, Reads, ToolUse
 from agentmodel.suggest.plan._next_tools import LikelyTool, NextTools
 from agentmodel.suggest.plan._plan import Alternative, Confidence, Fallback, Plan, PlanSource, PlanStep, confidence_of
 from agentmodel.suggest.plan._routing import Routing
 from agentmodel.suggest.plan._similarity import Similarity, TextSimilarity
+from agentmodel.suggest.plan._suggestion_log import new_suggestion_id
 from agentmodel.suggest.plan._texts import Reason, ReasonCode
 
 __all__ = ["PlanLog", "Planner"]
 
 _log = logger(__name__)
 
+_MAX_AGENTS = 50  # of a domain, among which the one with the highest upper bound is looked for
 _MAX_SEEN = 10_000  # agents whose tools are remembered
 
 
 class PlanLog(Protocol):
     """Keeps suggestions; a `SuggestionLog` is one."""
 
-    def keep(self, plan: Plan, *, candidates: Mapping[str, float], propensity: float) -> str | None:
+    def keep(
+        self, plan: Plan, *, candidates: Mapping[str, float], propensity: float, assignment: Assignment
+    ) -> str | None:
         """Keep a suggestion, and return its id, or None where it was not kept."""
 
 
@@ -65,12 +71,17 @@ class Planner:
         route_by_descriptions: Whether a domain counts as found that only descriptions were compared with.
         ranking: The number that orders mappings of several users: their score, or the expected success rate.
         review_below: A plan needs a review when the lower bound of its confidence is below this.
-        explore: Share of the choices among a domain's agents that are made at random, 0 to 1. They show how good the
-            other agents are, and what another policy would have been worth (`agentmodel.suggest.evaluate.off_policy`).
+        holdout: Share of the plans that are withheld, at least 0 and below 1.
+        explore: How the other agents of a domain get a chance to show how good they are. A number is the share of the
+            choices among the best ones that are made at random, 0 to 1; they also show what another policy would have
+            been worth (`agentmodel.suggest.evaluate.off_policy`). ``upper-bound`` chooses the one that could be the
+            best: whose 90 % interval reaches highest, among the first 50 of the domain. That loses less, and is certain
+            until the next publish, so it says nothing of other policies.
         random_number: Returns random numbers from 0 up to, but not including, 1.
 
     Raises:
-        ValidationError: ``explore`` is not between 0 and 1.
+        ValidationError: ``explore`` is neither a number from 0 to 1 nor ``upper-bound``, or ``holdout`` is not at
+            least 0 and below 1.
     """
 
     def __init__(
@@ -84,14 +95,18 @@ class Planner:
         route_by_descriptions: bool = False,
         ranking: Ranking = "classic",
         review_below: float = 0.2,
-        explore: float = 0.0,
+        holdout: float = 0.0,
+        explore: float | Literal["upper-bound"] = 0.0,
         random_number: Callable[[], float] = random.random,
     ) -> None:
-        if not 0 <= explore <= 1:
-            raise ValidationError("explore", explore, "must be a number from 0 to 1")
+        if not (explore == "upper-bound" if isinstance(explore, str) else 0 <= explore <= 1):
+            raise ValidationError("explore", explore, "must be a number from 0 to 1, or upper-bound")
+        if not 0 <= holdout < 1:
+            raise ValidationError("holdout", holdout, "must be a number from 0 to below 1")
         self._repository = repository
         self._health = health
         self._log = log
+        self._holdout = holdout
         similarity = similarity if similarity is not None else TextSimilarity()
         self._lookup = Lookup(repository, similarity, ranking)
         self._routing = routing
@@ -125,11 +140,20 @@ class Planner:
         self._worker.close()
 
     def suggest(
-        self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        category: str | None = None,
+        request: str | None = None,
+        domain_id: str | None = None,
+        session_id: str | None = None,
     ) -> Plan:
         """Return a plan for a user's request.
 
         While the table does not answer, the plan is made of what is cached, and its reasons say so.
+
+        The share ``holdout`` of the plans is withheld, and every plan of a domain in which plans did harm
+        (see `AgentModel.impact`): the plan is made and recorded, and what is returned has the source ``withheld``.
 
         Args:
             user_id: Who asks.
@@ -137,6 +161,8 @@ class Planner:
             request: What is asked, in the user's words.
             domain_id: The domain to choose an agent of; may be left out where the installation has only one, or where
                 the request says which (see `AgentModel.route`).
+            session_id: The session that the plan is for, if it has begun: all plans of a session are given, or all are
+                withheld.
 
         Raises:
             ValidationError: Neither a category nor a request nor a domain is given, or an id is not valid.
@@ -162,20 +188,47 @@ class Planner:
             tools = self._tools((use.tool_ref[0] for each in found for use in each.uses), read)
             found = [each for each in found if each.own or _in_catalogue(each, tools)]
             plan, scores = self._from_mappings(asked, found, tools, read) if found else (None, {})
+            domain = None if plan is None else self._domain_of(plan, read)
         propensity = 1.0
         if plan is None:
             plan, scores, propensity = self._from_domain(asked, read)
+            domain = self._domain_of(plan, read)
         if read.unanswered:
             if plan.agent_id is None:
                 raise read.unanswered[0]
             plan = plan.model_copy(update={"reasons": (*plan.reasons, Reason(code="cached_only"))})
         if read.loading:
             plan = plan.model_copy(update={"reasons": (*plan.reasons, Reason(code="still_loading"))})
+        plan = plan.model_copy(update={"suggestion_id": new_suggestion_id(datetime.now(UTC))})
+        assignment, why = self._assigned(plan, domain, session_id)
+        kept = None
         if self._log is not None:
-            return plan.model_copy(
-                update={"suggestion_id": self._log.keep(plan, candidates=scores, propensity=propensity)}
-            )
-        return plan
+            kept = self._log.keep(plan, candidates=scores, propensity=propensity, assignment=assignment)
+        if assignment.withheld:
+            plan = asked.model_copy(update={"source": "withheld", "reasons": why})
+        return plan.model_copy(update={"suggestion_id": kept})
+
+    def _domain_of(self, plan: Plan, read: Reads) -> Domain | None:
+        return None if plan.domain_id is None else read(self._repository.domain, plan.domain_id)
+
+    def _assigned(
+        self, plan: Plan, domain: Domain | None, session_id: str | None
+    ) -> tuple[Assignment, tuple[Reason, ...]]:
+        """Return whether a plan is given or withheld, and the reasons to withhold it.
+
+        A request for which nothing is known is not in the comparison: there is nothing to withhold.
+        """
+        if plan.agent_id is None:
+            return ALL_GIVEN, ()
+        if domain is not None and domain.plans_stopped_at is not None:
+            name = {"domain": one_line(domain.name)}
+            return Assignment(withheld=True), (Reason(code="plans_stopped", values=name, at=domain.plans_stopped_at),)
+        if not self._holdout:
+            return ALL_GIVEN, ()
+        key = plan.suggestion_id if session_id is None else SESSION_ITEMS.build(plan.user_id, session_id)
+        withheld = held_out(str(key), self._holdout)
+        why = (Reason(code="held_out", values={"share": round(100 * self._holdout, 1)}),) if withheld else ()
+        return Assignment(withheld, self._holdout, None if domain is None else domain.plans_resumed_at), why
 
     def next_tools(
         self,
@@ -347,15 +400,17 @@ class Planner:
 
     def _from_domain(self, asked: Plan, read: Reads) -> tuple[Plan, dict[str, float], float]:
         domain_id, routed = (asked.domain_id, ()) if asked.domain_id is not None else self._found_domain(asked, read)
-        ranked = read(self._repository.top_agents, domain_id, limit=ALTERNATIVES + 1) if domain_id else None
+        most = _MAX_AGENTS if self._explore == "upper-bound" else ALTERNATIVES + 1
+        ranked = read(self._repository.top_agents, domain_id, limit=most) if domain_id else None
         top = () if ranked is None else ranked.items
         if not top:
             why = Reason(code="no_agent_yet" if domain_id is not None else "no_request_yet")
             plan = asked.model_copy(update={"domain_id": domain_id, "reasons": (*routed, why)})
             return self._reviewed(plan, KnownTools({}, {}, {}), None), {}, 1.0
         best, propensity = self._chosen(top)
-        with self._repository.prefetched(tools_of=[agent.agent_id for agent in top]):
-            tools = self._tools((agent.agent_id for agent in top), read)
+        shown = dict.fromkeys((best.agent_id, *(agent.agent_id for agent in top[: ALTERNATIVES + 1])))
+        with self._repository.prefetched(tools_of=shown):
+            tools = self._tools(shown, read)
         known = self._failing_tools.look(domain_id, tools, set(), user_id=asked.user_id, read=read)
         others = [agent for agent in top if agent is not best]
         plan = asked.model_copy(
@@ -369,15 +424,20 @@ class Planner:
                 "runs": best.executions,
                 "successes": best.successes,
                 "confidence": _agent_confidence(best),
-                "reasons": (*routed, *_agent_reasons(best, top)),
+                "reasons": (*routed, *_agent_reasons(best, top, drawn=propensity < 1)),
             }
         )
         return self._reviewed(plan, known, best), {agent.agent_id: agent.score for agent in top}, propensity
 
     def _chosen(self, top: Sequence[Agent]) -> tuple[Agent, float]:
-        """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice."""
+        """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice.
+
+        With ``upper-bound`` it is the first of those whose interval reaches highest.
+        """
         if not self._explore or len(top) == 1:
             return top[0], 1.0
+        if isinstance(self._explore, str):
+            return max(top, key=lambda agent: _agent_confidence(agent).high), 1.0
         index = int(self._random_number() * len(top)) if self._random_number() < self._explore else 0
         probability = self._explore / len(top) + (1 - self._explore if index == 0 else 0)
         return top[index], probability
@@ -442,7 +502,8 @@ class Planner:
         )
         health: object = self._health
         reads = health.reads(known) if isinstance(health, HealthReads) and known else ()
-        return self._repository.prefetched(map(Agent.at, agent_ids), tools_of=agent_ids, others=reads)
+        wanted = [*map(Agent.at, agent_ids), *map(Domain.at, self._failing_tools.domains_of(agent_ids))]
+        return self._repository.prefetched(wanted, tools_of=agent_ids, others=reads)
 
     def _tools(self, agent_ids: Iterable[str], read: Reads) -> dict[ToolRef, Tool]:
         """Return the tools of these agents; for each agent a cached page is read."""
@@ -478,8 +539,8 @@ def _source(agent: Agent, top: Sequence[Agent]) -> PlanSource:
     return "best agent of the domain" if agent is top[0] and agent.executions else "agent of the domain"
 
 
-def _agent_reasons(agent: Agent, top: Sequence[Agent]) -> Iterator[Reason]:
-    code: ReasonCode = "random_agent"
+def _agent_reasons(agent: Agent, top: Sequence[Agent], *, drawn: bool) -> Iterator[Reason]:
+    code: ReasonCode = "random_agent" if drawn else "promising_agent"
     if agent is top[0]:
         code = "highest_agent" if agent.executions else "untried_agent"
     yield _agent_reason(code, agent)
@@ -491,8 +552,10 @@ def _agent_reasons(agent: Agent, top: Sequence[Agent]) -> Iterator[Reason]:
 
 
 def _agent_reason(code: ReasonCode, agent: Agent) -> Reason:
-    score = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
-    return Reason(code=code, values={"agent": one_line(agent.name), **score})
+    number: dict[str, str | int | float] = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
+    if code == "promising_agent":
+        number = {"high": round(100 * _agent_confidence(agent).high)}
+    return Reason(code=code, values={"agent": one_line(agent.name), **number})
 
 
 def _counted(successes: int | None, runs: int) -> Reason:

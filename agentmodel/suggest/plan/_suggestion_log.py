@@ -24,10 +24,11 @@ from agentmodel.dynamo.models import Review, Suggestion, UserSession
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import Conflict, CorruptItem, Unavailable
+from agentmodel.suggest.plan._holdout import ALL_GIVEN, Assignment
 from agentmodel.suggest.plan._plan import Plan
 from agentmodel.traces import outcome
 
-__all__ = ["EndedSession", "SuggestionLog"]
+__all__ = ["EndedSession", "SuggestionLog", "new_suggestion_id"]
 
 _E = TypeVar("_E", bound=Entity)
 _log = logger(__name__)
@@ -95,13 +96,21 @@ class SuggestionLog:
         self._repository = repository
         self._now = now
 
-    def keep(self, plan: Plan, *, candidates: Mapping[str, float], propensity: float) -> str | None:
+    def keep(
+        self,
+        plan: Plan,
+        *,
+        candidates: Mapping[str, float],
+        propensity: float,
+        assignment: Assignment = ALL_GIVEN,
+    ) -> str | None:
         """Write a suggestion into the log.
 
         Args:
-            plan: The plan that is suggested.
+            plan: The whole plan, also where it is withheld; under its ``suggestion_id``, if it has one.
             candidates: The agents that were candidates, each with the number that they were ordered by.
             propensity: The probability of this choice, above 0 and at most 1.
+            assignment: Whether the plan is given or withheld.
 
         Returns:
             The suggestion's id, or None where the table does not answer: a plan is useful without it.
@@ -111,7 +120,7 @@ class SuggestionLog:
         redact = self._table.redaction.text
         suggestion = Suggestion(
             user_id=plan.user_id,
-            suggestion_id=f"{keys.format_time('suggested_at', at)}-{uuid.uuid4().hex[:8]}",
+            suggestion_id=plan.suggestion_id or new_suggestion_id(at),
             suggested_at=at,
             source=plan.source,
             ranking=ranking,
@@ -122,6 +131,9 @@ class SuggestionLog:
             propensity=propensity,
             candidates=dict(candidates),
             steps=[step.tool_id for step in plan.steps],
+            withheld=assignment.withheld,
+            holdout=assignment.share,
+            plans_since=assignment.since,
             expires_at=expiry(at, days=self._settings.ttl_days_high),
         )
         try:
@@ -178,11 +190,25 @@ class SuggestionLog:
                     error,
                 )
 
-    def learn_drained(self, items: Iterable[Item]) -> None:
+    def was_withheld(self, session: UserSession) -> bool:
+        """Return whether the plan of a session was withheld.
+
+        Raises:
+            TableUnavailable: The table does not answer.
+        """
+        if session.suggestion_id is None:
+            return False
+        suggestion = self._table.get(Suggestion.at(session.user_id, session.suggestion_id))
+        return suggestion is not None and suggestion.withheld is True
+
+    def learn_drained(self, items: Iterable[Item]) -> list[Item]:
         """Write the outcomes that `learn` could not write, before their sessions leave the journal.
 
         Args:
             items: What a drain has written.
+
+        Returns:
+            The keys of the suggestions whose sessions have ended.
 
         Raises:
             Unavailable: A store does not answer: the drain keeps the sessions in the journal.
@@ -196,6 +222,7 @@ class SuggestionLog:
             session = ended[suggestion.key]
             if not _has_outcome(suggestion, session):
                 self._write_outcome(session)
+        return [key.item() for key in ended]
 
     def _write_outcome(self, ended: EndedSession) -> None:
         if ended.suggestion_id is None:
@@ -218,6 +245,11 @@ class SuggestionLog:
             _log.warning(
                 "suggestion %s for %s was changed meanwhile and was not written", ended.suggestion_id, ended.user_id
             )
+
+
+def new_suggestion_id(at: datetime) -> str:
+    """Return an id for a suggestion; ids sort by time."""
+    return f"{keys.format_time('suggested_at', at)}-{uuid.uuid4().hex[:8]}"
 
 
 def _readable(kind: type[_E], items: Iterable[Item]) -> Iterator[_E]:

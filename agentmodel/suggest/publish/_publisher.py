@@ -80,6 +80,7 @@ class Published:
         shortened: Sessions that are kept shorter than before, because their score fell.
         routes: Domains whose requests are routed by; 0 where these were the same before.
         domains: Domains that got other sequences of tools to predict next tools from.
+        stopped: Domains in which plans are not given any more, because they did harm; see `AgentModel.impact`.
         refused: Items that are damaged, or do not fit into the table with what was found, such as a mapping of a
             sequence of thousands of calls.
         regressed: Agents whose present revision was found to be worse than the ones before; see `Agent.health`.
@@ -97,6 +98,7 @@ class Published:
     shortened: int = 0
     routes: int = 0
     domains: int = 0
+    stopped: int = 0
     refused: int = 0
     regressed: int = 0
 
