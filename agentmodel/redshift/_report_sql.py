@@ -249,9 +249,9 @@ def impact() -> Rows:
     """Count the sessions whose plan was given or withheld at random: the sums that their difference is computed from.
 
     A row is a domain, a category, the share that was withheld, since when plans are given, and whether they were. A
-    session counts once, by its first plan, when its outcome is known: as reviewed, as reported, as recorded, else
-    that of its executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and of its
-    square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
+    session counts once, by its first plan, when its outcome is known: as reviewed, as reported, as recorded, else that
+    of its executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and
+    of its square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
     """
     g, s, e, h = m.SuggestionRow, m.UserSessionRow, m.AgentExecution, m.UserToolMappingHist
     first = func.row_number().over(partition_by=[g.user_id, g.session_id], order_by=g.key).label("place")
