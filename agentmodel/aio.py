@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
 from agentmodel._process import ForkSafeLock
 from agentmodel.access.recorder import (
@@ -35,7 +35,7 @@ from agentmodel.access.recorder import (
 )
 from agentmodel.access.repository import Repository
 from agentmodel.client import AgentModel
-from agentmodel.config import Settings
+from agentmodel.config import Settings, SettingsOptions
 from agentmodel.dynamo.models import Review, Status, Suggestion, ToolExecution, UserSession
 from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache
 from agentmodel.suggest.health import Changed, HealthMonitor
@@ -547,7 +547,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
         valkey_credentials: Credentials | None = None,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Open the installation that ``AGENTMODEL_*`` describes; see `AgentModel.from_settings`."""
         given: dict[str, Any] = {"valkey_credentials": valkey_credentials, "redact": redact, "router": router}
@@ -560,7 +560,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
         *,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Start an installation on embedded engines; see `AgentModel.local`. It blocks meanwhile, about a second."""
         return cls(AgentModel.local(directory, redact=redact, router=router, **overrides))

@@ -23,7 +23,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from agentmodel import keys
 from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
@@ -32,11 +32,12 @@ from agentmodel._deadline import seconds_left
 from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel.access.pagination import every
 from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
-from agentmodel.config import Settings
+from agentmodel.config import Settings, SettingsOptions
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import Domain, OutcomeSource, Review, UserSession
 from agentmodel.dynamo.table import Table
@@ -138,6 +139,8 @@ class AgentModel:
         if settings.valkey_url is not None:
             self._connect_valkey(valkey_credentials)
         self.repository = Repository(self.table, self.writer, caches=self._caches)
+        if settings.valkey_url is not None:
+            self.table.on_write = self.repository.invalidate
         self.recorder = Recorder(
             settings,
             self.table,
@@ -186,7 +189,7 @@ class AgentModel:
         valkey_credentials: Credentials | None = None,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Open the installation that ``AGENTMODEL_*`` describes.
 
@@ -211,7 +214,7 @@ class AgentModel:
         *,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Start an installation on embedded engines and create its table; nothing has to be installed or configured.
 
@@ -595,6 +598,7 @@ class AgentModel:
 
     # Suggest
 
+    @takes_names
     def suggest(
         self,
         user_id: str,
@@ -634,6 +638,7 @@ class AgentModel:
             session.suggestion_id = plan.suggestion_id
         return plan
 
+    @takes_names
     def next_tools(
         self,
         session: SessionRecorder | str,
@@ -665,15 +670,14 @@ class AgentModel:
         if isinstance(session, str):
             if user_id is None:
                 raise ValidationError("user_id", user_id, "must be given with the id of a session")
-            owner = keys.id_of("USR", user_id)
-            entity = self.repository.session(owner, keys.id_of("SESS", session))
+            entity = self.repository.session(user_id, keys.lenient_id_of("SESS", session))
             if entity is None:
                 raise NotFound("session", session)
         else:
             entity = session.entity
         history = self.repository.session_history(entity.user_id, entity.session_id)
         calls = [call for call in history.executions if call.status in (None, "ok", "error", "cache_hit")]
-        agent = keys.id_of("AGT", agent_id) if agent_id is not None else calls[-1].agent_id if calls else None
+        agent = agent_id if agent_id is not None else calls[-1].agent_id if calls else None
         if agent is None:
             raise ValidationError("agent_id", agent_id, "must be given while no call of the session was recorded")
         done = {(call.process_id, call.tool_id): call.tool_name for call in calls if call.agent_id == agent}
@@ -759,6 +763,7 @@ class AgentModel:
 
     # Erase
 
+    @takes_names
     def erase_user(self, user_id: str, *, progress: _Progress = _silent) -> ErasureReport:
         """Erase a person: everything of the user in table, Valkey and warehouse that was recorded until now.
 
@@ -777,9 +782,8 @@ class AgentModel:
             ValidationError: The id is not valid.
             Unavailable: A store does not answer; the erasure is not complete. Call it again once it answers.
         """
-        user = keys.user_id_of("user_id", user_id)
         self.settle()
-        report = self._erasure.erase(user, progress=progress)
+        report = self._erasure.erase(user_id, progress=progress)
         self.planner.load()
         return report
 

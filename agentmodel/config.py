@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 from urllib.parse import urlsplit
 
 import pydantic
@@ -20,7 +20,7 @@ from agentmodel.exceptions import ConfigurationError, rule_of, shown
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Durability", "FeedName", "Ranking", "Settings"]
+__all__ = ["Durability", "FeedName", "Ranking", "Settings", "SettingsOptions"]
 
 Durability = Literal["valkey", "valkey-replicated", "valkey-durable", "dynamodb"]
 """How durable a write is when `record` returns, weakest first."""
@@ -284,6 +284,50 @@ class Settings(BaseSettings):
             return cls(**overrides)
         except pydantic.ValidationError as error:
             raise ConfigurationError("; ".join(map(_sentence, error.errors()))) from None
+
+
+class SettingsOptions(TypedDict, total=False):
+    """The settings as keyword arguments of `AgentModel.local`, which an editor completes; see `Settings`.
+
+    ``redact`` is an argument of its own there.
+    """
+
+    table: str
+    region: str
+    endpoint: str | None
+    access_key_id: str | None
+    secret_access_key: SecretStr | str | None
+    dynamodb_timeout: float
+    dynamodb_attempts: int
+    batch_deadline: float
+    mapping_partitions: int
+    valkey_url: str | None
+    valkey_timeout: float
+    valkey_connect_timeout: float
+    valkey_prefix: str
+    shards: int
+    journal_limit: int
+    journal_wait: float
+    durability: Durability
+    warehouse_url: str | None
+    landed_table: str
+    feed: FeedName
+    warehouse_memory: str | None
+    ranking: Ranking
+    half_life_days: float
+    ttl_days_high: int
+    ttl_days_low: int
+    ttl_score: float
+    route_by_descriptions: bool
+    holdout: float
+    guard_timeout: float
+    redact_key: SecretStr | str | None
+    mcp_user: str | None
+    mcp_roles: str
+    mcp_self_review: bool
+    mcp_answer_characters: int
+    mcp_calls_per_minute: int
+    mcp_state_key: SecretStr | str | None
 
 
 def _sentence(problem: ErrorDetails) -> str:

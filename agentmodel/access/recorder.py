@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from agentmodel import keys
 from agentmodel._counts import count_or_none
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._outcomes import check_outcome
 from agentmodel._process import ForkSafeLock
 from agentmodel._text import NAME_BYTES, error_text, error_type, storable_text, type_name
@@ -229,10 +230,10 @@ class Recorder:
         if isinstance(session, str):
             if user_id is None:
                 raise ValidationError("user_id", user_id, "must be given with the id of a session")
-            owner, session_id = keys.user_id_of("user_id", user_id), keys.check_id("session", session, "SESS")
+            owner, session_id = keys.id_of("USR", user_id, field="user_id"), keys.check_id("session", session, "SESS")
         else:
             owner, session_id = session.user_id, session.session_id
-        agent = None if agent_id is None else keys.check_id("agent_id", agent_id, "AGT")
+        agent = None if agent_id is None else keys.id_of("AGT", agent_id, field="agent_id")
         who = self._table.redaction.optional(storable_text(by, limit=NAME_BYTES)) or ""
         said = at or self.now()
         return Review(
@@ -268,6 +269,7 @@ class Recorder:
             except Unavailable as error:
                 _log.warning("stored %d records; notifying an observer failed: %s", len(recorded), error)
 
+    @takes_names
     def tool_name(self, agent_id: str, tool_id: str) -> str:
         """Return the name of a tool in the catalogue; its id when the catalogue lacks the tool or does not answer."""
         name = self.cached_tool_name(agent_id, tool_id)
@@ -277,7 +279,7 @@ class Recorder:
             except Unavailable as error:
                 _log.warning("could not read the name of tool %s of %s; recording its id: %s", tool_id, agent_id, error)
                 tool = None
-            name = tool_id if tool is None else tool.name
+            name = keys.name_of("TL", tool_id) if tool is None else tool.name
             if len(self._tool_names) >= _MAX_TOOL_NAMES:
                 self._tool_names.clear()
             self._tool_names[agent_id, tool_id] = name, monotonic() + _TOOL_NAME_SECONDS
@@ -299,6 +301,7 @@ class Recorder:
         self._revisions[agent_id] = revision, monotonic() + _TOOL_NAME_SECONDS
         return revision
 
+    @takes_names
     def cached_tool_name(self, agent_id: str, tool_id: str) -> str | None:
         """Return the name of a tool that was looked up within the last minute, or None."""
         name, until = self._tool_names.get((agent_id, tool_id), (None, 0.0))
@@ -372,6 +375,7 @@ class Recorder:
             max((one.number - 1 for one in processes if one is not None), default=before),
         )
 
+    @takes_names
     def known_history(self, user_id: str, session_id: str) -> tuple[SessionHistory, bool]:
         """Return the history of a session, and whether it is all of it.
 
@@ -636,7 +640,7 @@ class ProcessRecorder:
             process_id=self.process_id,
             agent_id=agent_id,
             tool_id=tool_id,
-            tool_name=storable_text(tool_name) or tool_id,
+            tool_name=storable_text(tool_name) or keys.name_of("TL", tool_id),
             values=storable_text(values),
             succeeded=True,
             call_id=storable_text(call_id) or _new_call_id(),

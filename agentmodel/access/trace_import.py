@@ -3,7 +3,7 @@
 Every line is one tool call. A step of the trace becomes a process of its session and a line becomes an execution; a
 second line with the same step and tool is a second attempt. The number of the step keeps the order of the calls, in the
 process's id and in ``CallNo``, so calls without a time are in order too. The ids of domains, agents, tools and users
-are made from the names in the trace by `keys.stable_id`.
+are made from the names in the trace by `keys.id_of`.
 """
 
 from __future__ import annotations
@@ -170,9 +170,8 @@ class TraceImport:
         wanted: dict[str, tuple[Review, bool]] = {}  # by key, with whether its time is known
         for one in said:
             user_id = _user_id(one)
-            known = sessions.get((one.domain, user_id, one.session)) or self.stored_session(
-                user_id, one.domain, one.session
-            )
+            here = sessions.get((keys.name_of("DMN", one.domain), user_id, one.session))
+            known = here or self.stored_session(user_id, one.domain, one.session)
             if known is None:
                 result.unknown.append(one.session)
                 continue
@@ -184,7 +183,7 @@ class TraceImport:
                 source=one.outcome.source,
                 by=one.outcome.by,
                 reason=one.outcome.reason,
-                agent_id=None if one.agent is None else keys.stable_id("AGT", one.domain, one.agent),
+                agent_id=None if one.agent is None else keys.lenient_id_of("AGT", one.agent, one.domain),
                 at=one.outcome.at or known.ended_at,
             )
             self._repository.redaction.entity(entity)  # as the stored one is, with which it is compared
@@ -196,7 +195,7 @@ class TraceImport:
 
     def stored_session(self, user_id: str, domain: str, session: str) -> UserSession | None:
         """Return the stored session that a trace's session was imported as, or None when it was not imported before."""
-        source_id = _source_id(domain, session)
+        source_id = _source_id(keys.name_of("DMN", domain), session)
         if (user_id, source_id) not in self._sessions:
             self._load_sessions(user_id)
         return self._sessions.get((user_id, source_id))
@@ -223,7 +222,7 @@ class TraceImport:
             catalogue.setdefault(_key_text(entity), entity)
         session = sessions.get(_session_key(record))
         if session is None:
-            names = (record.domain, record.session)
+            names = (_domain(record), record.session)
             session = sessions[_session_key(record)] = _ImportedSession(
                 user_id=_user_id(record),
                 source_id=_source_id(*names),
@@ -322,26 +321,31 @@ def _batches(things: Iterable[_T]) -> Iterator[list[_T]]:
 
 
 def _session_key(record: TraceRecord) -> tuple[str, str, str]:
-    return record.domain, _user_id(record), record.session
+    return _domain(record), _user_id(record), record.session
+
+
+def _domain(record: TraceRecord) -> str:
+    return keys.name_of("DMN", record.domain)
 
 
 def _user_id(record: TraceRecord | TraceOutcome) -> str:
-    return ANONYMOUS if record.user is None else keys.stable_id("USR", record.user)
+    return ANONYMOUS if record.user is None else keys.lenient_id_of("USR", record.user)
 
 
 def _agent_id(record: TraceRecord) -> str:
-    return keys.stable_id("AGT", record.domain, record.agent)
+    return keys.lenient_id_of("AGT", record.agent, record.domain)
 
 
 def _catalogue(record: TraceRecord) -> tuple[Entity, ...]:
-    domain_id = keys.stable_id("DMN", record.domain)
+    domain_id = keys.lenient_id_of("DMN", record.domain)
     agent_id = _agent_id(record)
-    tool = Tool(agent_id=agent_id, tool_id=keys.stable_id("TL", record.tool), domain_id=domain_id, name=record.tool)
+    tool_id, name = keys.lenient_id_of("TL", record.tool), keys.name_of("TL", record.tool)
+    tool = Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=name)
     return (
-        Domain(domain_id=domain_id, name=record.domain),
-        Agent(agent_id=agent_id, domain_id=domain_id, name=record.agent),
+        Domain(domain_id=domain_id, name=_domain(record)),
+        Agent(agent_id=agent_id, domain_id=domain_id, name=keys.name_of("AGT", record.agent)),
         *([] if record.status == "unknown_tool" else [tool]),  # its name was made up, perhaps of what the user said
-        User(user_id=_user_id(record), name=record.user or "anonymous"),
+        User(user_id=_user_id(record), name=keys.name_of("USR", record.user or "anonymous")),
     )
 
 
@@ -398,9 +402,9 @@ def _history(
         session_id=session.session_id,
         process_id=process_id,
         agent_id=_agent_id(record),
-        tool_id=keys.stable_id("TL", record.tool),
+        tool_id=keys.lenient_id_of("TL", record.tool),
         attempt=seen[call],
-        tool_name=record.tool,
+        tool_name=keys.name_of("TL", record.tool),
         values=storable_text(record.arguments),
         executed_at=record.started_at,
         succeeded=record.success,

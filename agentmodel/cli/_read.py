@@ -20,7 +20,7 @@ from agentmodel.cli._stations import count_stations
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Domain as DomainEntity
 from agentmodel.exceptions import MissingExtraError, NotFound, ValidationError
-from agentmodel.keys import check_id, user_id_of
+from agentmodel.keys import id_of
 from agentmodel.suggest.plan import Language
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def suggest(
     names the agent, the steps, the tools to avoid and alternatives; it is made from what the last publish wrote, and it
     is recorded as a suggestion.
     """
-    user = user_id_of("USER", user)
+    user = id_of("USR", user, field="USER")
     language = _language(prompt)
     with open_model(stack_of(ctx)) as model:
         if request is not None:
@@ -130,7 +130,7 @@ def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_j
 def _domains(read: Repository, wanted: str | None) -> Iterator[DomainEntity]:
     """Yield all domains, or only the one with the wanted id."""
     if wanted is not None:
-        found = read.domain(check_id("--domain", wanted, "DMN"))
+        found = read.domain(id_of("DMN", wanted, field="--domain"))
         if found is None:
             raise NotFound("domain", wanted)
         yield found
@@ -180,7 +180,7 @@ def patterns(
     """
     day = parse_as_of(as_of)
     if user is not None:
-        user = user_id_of("--user", user)
+        user = id_of("USR", user, field="--user")
     with open_model(stack_of(ctx)) as model:
         reports, warehouse = _reports(model)
         found = reports.recommended_patterns(warehouse, as_of=day, user_id=user, recommended_only=not every)
@@ -248,7 +248,7 @@ def history(
 
     Sessions are listed newest first, calls in the order in which they were made.
     """
-    user = user_id_of("USER", user)
+    user = id_of("USR", user, field="USER")
     out = Output(as_json=as_json)
     with open_model(stack_of(ctx)) as model:
         read = model.repository

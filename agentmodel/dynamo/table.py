@@ -32,6 +32,7 @@ from agentmodel.dynamo._deletion_marks import Send, mark_deletions
 from agentmodel.dynamo._fast_client import NOT_JSON, SharedConnection
 from agentmodel.dynamo._guarded_calls import GuardedCalls
 from agentmodel.dynamo._leases import TableLeases
+from agentmodel.dynamo._written_items import OnWrite, is_write, send_and_tell
 from agentmodel.dynamo.entity import Entity, Item, ItemKey
 from agentmodel.exceptions import (
     BatchIncomplete,
@@ -127,6 +128,8 @@ class Table:
         breaker: The circuit breaker of all calls. A call without an answer opens it; while it is open, calls raise
             `CircuitOpen` at once. It closes by itself, a second after DynamoDB answers again.
         redaction: Redacts what is written.
+        on_write: Called with what PynamoDB's own methods wrote, replaced or deleted; set by `AgentModel`, whose caches
+            have copies of it.
 
     Example:
         >>> with Table(Settings(table="History", endpoint="http://127.0.0.1:8000")) as table:
@@ -136,6 +139,8 @@ class Table:
 
     def __init__(self, settings: Settings, *, redact: bool | str | Redactor | None = None) -> None:
         self.settings = settings
+        self._warned_of_copies = False
+        self.on_write: OnWrite | None = None
         self.redaction: Redaction = redaction_of(settings, redact)
         if self.redaction.active:
             REWRITERS.append(self.redaction.log_line)
@@ -152,7 +157,7 @@ class Table:
         )
         self._connection = SharedConnection(
             prepare=self._guard,
-            before=self._mark_deletions,
+            sender=self._send_own,
             region=settings.region,
             host=endpoint,
             read_timeout_seconds=settings.dynamodb_timeout,
@@ -235,6 +240,21 @@ class Table:
 
     def _mark_deletions(self, send: Send, operation: str, request: Mapping[str, Any]) -> None:
         mark_deletions(send, operation, request, table=self.name, seconds=self.settings.batch_deadline)
+
+    def _send_own(self, send: Send, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request of PynamoDB's own methods."""
+        self._mark_deletions(send, operation, request)
+        if is_write(operation):
+            if self.on_write is not None:
+                return send_and_tell(send, operation, request, table=self.name, tell=self.on_write)
+            if self.settings.valkey_url is not None and not self._warned_of_copies:
+                self._warned_of_copies = True
+                _log.warning(
+                    "table.copies_left: PynamoDB's own methods wrote into %s, which is bound without its model: copies "
+                    "in Valkey stay until they expire. Bind the model: call `model.bind()`, or work in `with "
+                    "model.bound():`", self.name,
+                )  # fmt: skip
+        return send(operation, request)
 
     def _translated(self, operation: str, error: ClientError) -> Exception:
         code, message = error.response["Error"].get("Code", "?"), error.response["Error"].get("Message", "")

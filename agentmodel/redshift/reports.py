@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement
 
 from agentmodel._categories import kept_text
+from agentmodel._names import takes_names
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
@@ -320,6 +321,7 @@ class SavingsRow:
     tokens: int
 
 
+@takes_names
 def agent_ranking(
     warehouse: Warehouse,
     *,
@@ -354,6 +356,7 @@ def _agent_score(*row: Any) -> AgentScore:
     return AgentScore(*[*counts, *bounds, rate, rank, revision or None, runs, good])
 
 
+@takes_names
 def recommended_patterns(
     warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
 ) -> Rows[RecommendedPattern]:
@@ -378,6 +381,7 @@ def recommended_patterns(
     return of_report((RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows), RecommendedPattern)
 
 
+@takes_names
 def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolErrors]:
     """Return the agents that had tool errors, most errors first, as the sample's report does."""
     rows = queries.tool_errors()
@@ -392,6 +396,7 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolE
     )
 
 
+@takes_names
 def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[ToolFailures]:
     """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
     rows = queries.tool_failures()
@@ -400,6 +405,7 @@ def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[To
     return of_report((ToolFailures(*row) for row in warehouse.read(rows)), ToolFailures)
 
 
+@takes_names
 def session_requests(warehouse: Warehouse, user_id: str | None = None) -> Rows[SessionRequest]:
     """Return the request and the outcome of each session, by user and session.
 
@@ -461,6 +467,7 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
+@takes_names
 def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> Rows[DayExecutions]:
     """Return executions and successes per agent and day, undated ones first."""
     rows = queries.executions_per_day()
@@ -474,6 +481,7 @@ def _known_day(day: date) -> date | None:
     return None if day == m.UNDATED else day
 
 
+@takes_names
 def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolTokens]:
     """Return calls and tokens per agent and tool, most tokens first."""
     rows = queries.tokens()

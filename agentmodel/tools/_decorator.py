@@ -98,10 +98,10 @@ class FunctionTools:
             tool = FunctionTool(
                 function=function,
                 signature=signature,
-                name=called,
+                name=keys.name_of("TL", called),
                 agent=agent,
                 domain=domain,
-                ref=ToolRef(keys.id_of("AGT", agent, domain), keys.id_of("TL", called)),
+                ref=ToolRef(keys.id_of("AGT", agent, domain, field="agent"), keys.lenient_id_of("TL", called)),
                 read_only=read_only,
                 enforcer=Enforcer(guard, failed=self.history.failed),
                 wait=wait,

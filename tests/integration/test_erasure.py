@@ -35,6 +35,7 @@ from agentmodel.erasure import Erasure
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._feeds import FeedBatch, FeedItem
 from agentmodel.redshift.warehouse import Warehouse
+from agentmodel.suggest._routing_store import RoutingStore
 
 SECRET = "zzsecretzz"
 """Is in every text of the erased user."""
@@ -252,6 +253,41 @@ def test_a_repeated_erasure_removes_nothing_more(model: AgentModel) -> None:
 
     assert [{"valkey": {}, "table": {}, "warehouse": {}}] * 2 == [dict(again.removed), dict(nobody.removed)]
     assert "USRnobody" == nobody.user_id
+
+
+def test_the_digests_that_remain_are_those_of_the_report(model: AgentModel) -> None:
+    """Digests of the user's id and keys remain in the marks that the report names, in the table and where these landed."""
+    catalogue(model)
+    for user, text in ((MINA, SECRET), (OTHER, "plain")):
+        work(model, user, text)
+    model.drain()
+    session_id = f"SESS1-TL001-{SECRET}"
+    for call in model.repository.session_history(MINA, session_id).executions:
+        model.repository.delete(call)
+    learn(model)
+    deleted = [item for item in model.table.scan() if item["EntityType"]["S"] == "Deleted"]
+    digests = [user_key(MINA), *(item["PK"]["S"].partition("#")[2] for item in deleted)]
+    store = RoutingStore(model.table)
+    assert deleted
+    assert user_key(MINA) in owners(store)
+
+    report = model.erase_user(MINA)
+    model.refresh()
+
+    (marks,) = [left for left in report.remaining if left.where == "marks of erasures and deletions"]
+    found = places(model, None, *digests)
+    kinds = {item["EntityType"]["S"] for item in model.table.scan() if any(one in str(item) for one in digests)}
+    assert all(part in marks.until for part in ("90 days", "400 days", "in Valkey a day", "in the warehouse for good"))
+    assert {"Deleted", "Erased"} == kinds
+    assert {"warehouse AgentTable", "warehouse erased_user"} == {one for one in found if one.startswith("warehouse")}
+    assert all("erased" in one for one in found if one.startswith("Valkey"))
+    assert {user_key(OTHER)} == owners(store)
+    assert [] == places(model, None, SECRET, MINA)
+
+
+def owners(store: RoutingStore) -> set[str]:
+    """The digests of those whose requests others are routed by."""
+    return {request.owner for requests in store.load().requests.values() for request in requests}
 
 
 def test_what_is_recorded_later_is_a_new_history(model: AgentModel) -> None:

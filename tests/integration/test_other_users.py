@@ -58,7 +58,7 @@ NOT_RECORDED = {
     "Recorder.tool_name", "TrackedRun.asked",
     "Reviews.about", "Reviews.id_of", "Reviews.inbox", "Reviews.needed", "Reviews.sweep",
     "Tracker.enqueue", "Tracker.failed", "RunIdentity.agent_id", "RunIdentity.tool_id",
-    "ResponseCache.look", "ResponseCache.forget", "ResponseCache.keep",
+    "ResponseCache.look", "ResponseCache.forget", "ResponseCache.keep", "ResponseCache.begins",
 }  # fmt: skip
 """Functions that take a text and keep none of it in the history; a cached result is planted by `ResponseCache.call`."""
 
@@ -235,6 +235,7 @@ READS: dict[str, Callable[[AgentModel, str], Any]] = {
     "Planner.suggest": plans_of,
     "Guard.plan": plans_of,
     "Guard.before": decisions_of,
+    "ResponseCache.begins": decisions_of,
     "ResponseCache.look": cached_of,
     "SuggestionLog.of_user": suggestions_of,
     "Reviews.about": reviews_of,
@@ -563,10 +564,10 @@ def _told_the_request(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def _shared_answers(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers that are cached for everybody."""
+    """Answers that are looked up as those of the first user, whoever asks."""
     look = model.response_cache.look
     monkeypatch.setattr(
-        model.response_cache, "look", lambda *given, **named: look(*given, **named | {"scope": "everybody"})
+        model.response_cache, "look", lambda *given, **named: look(*given, **named | {"user_id": ALICE})
     )
     with model.session(ALICE, "mine") as session, session.process("mine") as process:
         model.response_cache.call(process, "AGT001", "TL002", lambda: canary("answer"), arguments={MARK: MARK})

@@ -127,7 +127,7 @@ class TestTrust:
         ({"score": True}, "score"),
         ({"succeeded": True, "source": "rumour"}, "source"),
         ({"succeeded": True, "at": datetime(2026, 1, 1)}, "at"),  # noqa: DTZ001  # that is what is wrong
-        ({"succeeded": True, "agent_id": "finder"}, "agent_id"),
+        ({"succeeded": True, "agent_id": "AGT#1"}, "agent_id"),
         ({"succeeded": True, "user_id": None}, "user_id"),
         ({"succeeded": True, "session": "thread-7"}, "session"),
     ],

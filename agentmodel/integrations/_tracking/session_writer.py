@@ -104,7 +104,7 @@ class SessionWriter:
 
     Args:
         model: The installation.
-        domain: Name of the domain of the agents.
+        domain: Name or id of the domain of the agents.
         failed: Called with what could not be written, and why.
         revisions: The revisions of the agents.
         max_sessions: Sessions that are cached; a session that was dropped from the cache is read from the history.
@@ -120,7 +120,7 @@ class SessionWriter:
         max_sessions: int,
     ) -> None:
         self._model = model
-        self._domain = domain
+        self._domain = keys.name_of("DMN", domain)
         self._failed = failed
         self._revisions = revisions
         self._max_sessions = max_sessions
@@ -175,7 +175,7 @@ class SessionWriter:
             agent_id=agent_id,
             tool_id=tool_id,
             attempt=attempt.number,
-            tool_name=attempt.tool,
+            tool_name=keys.name_of("TL", attempt.tool),
             values=storable_text(attempt.arguments),
             executed_at=attempt.at,
             succeeded=outcome.status in _SUCCEEDED,
@@ -290,11 +290,11 @@ class SessionWriter:
         tool_ref = self._tool_refs.get((attempt.agent, attempt.tool))
         if tool_ref is None:
             agent_id, tool_id, domain_id = run.agent_id(attempt.agent), run.tool_id(attempt.tool), run.domain_id
-            tool = Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=attempt.tool)
+            tool = Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=keys.name_of("TL", attempt.tool))
             self._put_missing(
                 run,
                 Domain(domain_id=domain_id, name=self._domain),
-                Agent(agent_id=agent_id, domain_id=domain_id, name=attempt.agent),
+                Agent(agent_id=agent_id, domain_id=domain_id, name=keys.name_of("AGT", attempt.agent)),
                 *([tool] if exists else []),
             )
             tool_ref = agent_id, tool_id

@@ -65,7 +65,7 @@ class Tracker:
 
     Args:
         model: The installation.
-        domain: Name of the domain of the agents.
+        domain: Name or id of the domain of the agents.
         max_waiting: Events that may wait to be written; of more, the newest is dropped and counted in ``errors``.
         max_sessions: Sessions that are cached; a session that was dropped from the cache is read from the history.
         revisions: The revision of each agent by its name, such as ``{"finder": "v3"}``: scores fade what earlier ones
@@ -77,7 +77,7 @@ class Tracker:
 
     Attributes:
         model: The installation.
-        domain: Name of the domain of the agents.
+        domain: Name or id of the domain of the agents.
         lookup: Finds the sessions of runs in the history.
         writer: Writes the sessions.
         revisions: The revisions of the agents.

@@ -41,7 +41,7 @@ class Caller(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    user_id: str
+    user_id: Annotated[str, AfterValidator(lambda given: keys.id_of("USR", given, field="user_id"))]
     roles: frozenset[Role]
 
     def need(self, *roles: Role) -> None:
@@ -59,8 +59,9 @@ class Caller(BaseModel):
             roles: Roles that permit the call for the caller's own user.
         """
         self.need(*roles, "operator")
-        if asked is None or asked == self.user_id:
-            return self.user_id
+        asked = self.user_id if asked is None else keys.id_of("USR", asked, field="user_id")
+        if asked == self.user_id:
+            return asked
         if "operator" not in self.roles:
             raise ToolError(
                 f"not allowed: the caller may see and record the sessions of {self.user_id} only, not those of "
@@ -72,7 +73,6 @@ class Caller(BaseModel):
 class _TokenEntry(Caller):
     """An entry of the token file: the SHA-256 of a token, its user and roles, and when it expires."""
 
-    user_id: Annotated[str, AfterValidator(lambda given: keys.check_id("user_id", given, "USR"))]
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
     expires_at: AwareDatetime | None = None
 

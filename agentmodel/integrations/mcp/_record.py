@@ -71,8 +71,6 @@ def record(
         )
     if call.call_id is not None and not 0 < len(call.call_id) <= _CALL_ID_CHARACTERS:
         raise ValidationError("call_id", call.call_id, f"must have 1 to {_CALL_ID_CHARACTERS} characters")
-    keys.check_id("agent_id", call.agent_id, "AGT")
-    keys.check_id("tool_id", call.tool_id, "TL")
     tool_name = _tool_name(model, call, may_add=may_add)
     session = _session(model, user_id, session_id, request=request, category=category)
     recorder, now = model.recorder, model.recorder.now()
@@ -136,7 +134,7 @@ def _tool_name(model: AgentModel, call: MadeCall, *, may_add: bool) -> str:
         agent = None if may_add else model.repository.agent(call.agent_id)
     except TableUnavailable as error:
         _log.warning("recording %s of %s without a look into the catalogue: %s", call.tool_id, call.agent_id, error)
-        return call.tool_id
+        return keys.name_of("TL", call.tool_id)
     if tool is not None and agent is not None:
         return tool.name
     if not may_add:
@@ -147,7 +145,7 @@ def _tool_name(model: AgentModel, call: MadeCall, *, may_add: bool) -> str:
             "must be in the catalogue, because this caller may record what is there only: add it there, or give the "
             "caller the role curator",
         )
-    return call.tool_id
+    return keys.name_of("TL", call.tool_id)
 
 
 def _session(

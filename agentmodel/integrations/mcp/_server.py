@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 
 from agentmodel import keys
 from agentmodel._counts import MAX_COUNT
+from agentmodel._names import takes_names
 from agentmodel._text import one_line
 from agentmodel._version import installed_version
 from agentmodel.access.repository import Repository
@@ -90,6 +91,7 @@ def _own_history(ctx: Request, asked: str | None) -> str:
 
 
 @readable
+@takes_names
 def recommend_process(
     ctx: Request,
     category: str | None = None,
@@ -135,6 +137,7 @@ _LISTS: dict[str, ReasonCode] = {"steps": "more_steps", "alternatives": "more_al
 
 
 @readable
+@takes_names
 def agent_ranking(ctx: Request, domain_id: str, limit: Limit = 10, cursor: Cursor = None) -> Ranking:
     """List the agents of a domain, best first, with the scores that were last published."""
     caller_of(ctx).need("reader", "operator")
@@ -148,6 +151,7 @@ def agent_ranking(ctx: Request, domain_id: str, limit: Limit = 10, cursor: Curso
 
 
 @readable
+@takes_names
 def tool_health(ctx: Request, domain_id: str, cursor: Cursor = None) -> ToolList:
     """List the tools of a domain and whether each is failing now for the caller; those that are failing come first."""
     caller = caller_of(ctx)
@@ -244,6 +248,7 @@ def savings_report(ctx: Request, cursor: Cursor = None) -> Savings:
 
 
 @readable
+@takes_names
 def record_execution(
     ctx: Request,
     *,

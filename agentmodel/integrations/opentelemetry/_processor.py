@@ -31,7 +31,7 @@ from agentmodel.client import AgentModel
 from agentmodel.integrations._tracking.conventions import Event, Span
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.integrations.otlp import DEFAULT_DOMAIN, session_records, trace_outcome
-from agentmodel.keys import stable_id
+from agentmodel.keys import lenient_id_of
 from agentmodel.traces import TraceOutcome, TraceRecord
 
 __all__ = ["AgentModelSpanProcessor", "span_of"]
@@ -228,7 +228,7 @@ class AgentModelSpanProcessor(SpanProcessor):
         if key in self._steps:
             return self._steps[key]
         user, name = key
-        user_id = ANONYMOUS if user is None else stable_id("USR", user)
+        user_id = ANONYMOUS if user is None else lenient_id_of("USR", user)
         stored = self._import.stored_session(user_id, self._domain or service or DEFAULT_DOMAIN, name)
         if stored is None:
             return 0

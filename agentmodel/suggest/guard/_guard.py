@@ -209,11 +209,10 @@ class Guard:
             session_id: The session that the plan is for, by id or name: all its plans are given, or all withheld.
         """
         try:
-            who = keys.id_of("USR", user_id)
-            session = None if session_id is None else keys.id_of("SESS", session_id)
-            return self._planner.suggest(
-                who, category=category, request=request, domain_id=domain_id, session_id=session
-            )
+            who = keys.lenient_id_of("USR", user_id)
+            domain = None if domain_id is None else keys.lenient_id_of("DMN", domain_id)
+            session = None if session_id is None else keys.lenient_id_of("SESS", session_id)
+            return self._planner.suggest(who, category=category, request=request, domain_id=domain, session_id=session)
         except NotFound as error:
             _log.debug("guard.no_plan: the domain has no history yet: %s", error)
             return None
@@ -257,9 +256,10 @@ class Guard:
                 call with the same id, if that call has ended: some servers send the same ids in every turn.
             asked: How many calls of this id the model asked for, as far as the caller saw it: all but the last ended.
         """
-        ref = ToolRef(keys.id_of("AGT", agent_id, self._domain), keys.id_of("TL", tool_id))
+        within = () if "/" in agent_id else (self._domain,)  # "support/finder" names a domain of its own
+        ref = ToolRef(keys.lenient_id_of("AGT", agent_id, *within), keys.lenient_id_of("TL", tool_id))
         plain, exact = _plain(arguments)
-        user_id, session_id = keys.id_of("USR", user_id), keys.id_of("SESS", session_id)
+        user_id, session_id = keys.lenient_id_of("USR", user_id), keys.lenient_id_of("SESS", session_id)
         with deadline(self._timeout):
             item, catalogued = self._tool(ref)
             decision = self._decide(
@@ -313,7 +313,7 @@ class Guard:
         rule = self._rule
         if isinstance(rule, str):
             return rule != "never"
-        return callable(rule) or tool in rule or keys.id_of("TL", tool) in rule
+        return callable(rule) or tool in rule or keys.lenient_id_of("TL", tool) in rule
 
     def undecided(self, tool: str) -> Go | Blocked:
         """Decide about a call after `before` raised: block it if a person may be asked about the tool, else make it."""

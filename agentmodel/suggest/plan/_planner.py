@@ -22,13 +22,14 @@ from typing import Literal, Protocol
 from agentmodel._background import BackgroundWorker
 from agentmodel._categories import is_derived
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._text import one_line
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.config import Ranking
 from agentmodel.dynamo.models import Agent, Domain, Tool
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
-from agentmodel.keys import SESSION_ITEMS, check_id
+from agentmodel.keys import SESSION_ITEMS
 from agentmodel.suggest._sequences import Followers, likely_next, unpacked_sequences
 from agentmodel.suggest._types import HealthReads, HealthSource, ToolRef
 from agentmodel.suggest.plan._failing_tools import FailingTools, KnownTools, step_reason
@@ -139,6 +140,7 @@ class Planner:
         self._lookup.index.close()
         self._worker.close()
 
+    @takes_names
     def suggest(
         self,
         user_id: str,
@@ -169,7 +171,6 @@ class Planner:
             NotFound: The domain does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached makes a plan.
         """
-        check_id("user_id", user_id, "USR")
         if not (category or request or domain_id):
             raise ValidationError(
                 "category", category, "must be given, or a request or a domain_id: a plan is for one of them"
@@ -230,6 +231,7 @@ class Planner:
         why = (Reason(code="held_out", values={"share": round(100 * self._holdout, 1)}),) if withheld else ()
         return Assignment(withheld, self._holdout, None if domain is None else domain.plans_resumed_at), why
 
+    @takes_names
     def next_tools(
         self,
         user_id: str,
@@ -258,8 +260,6 @@ class Planner:
             NotFound: The agent does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached says anything.
         """
-        check_id("user_id", user_id, "USR")
-        check_id("agent_id", agent_id, "AGT")
         if limit < 1:
             raise ValidationError("limit", limit, "must be at least 1")
         read = Reads()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from agentmodel import keys
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel._text import storable_text
 from agentmodel._ttl import expiry
@@ -143,6 +144,7 @@ class SuggestionLog:
             return None
         return suggestion.suggestion_id
 
+    @takes_names
     def of_user(self, user_id: str) -> list[Suggestion]:
         """Return the suggestions for a user, oldest first."""
         self._settle()

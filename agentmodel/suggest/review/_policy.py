@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agentmodel._names import takes_names
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.suggest._types import Failing, HealthSource, ToolRef
@@ -37,6 +38,7 @@ class ReviewPolicy:
         self._watch = watch
         self._evidence_below = evidence_below
 
+    @takes_names
     def reasons(
         self,
         agent_id: str,

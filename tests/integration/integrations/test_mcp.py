@@ -315,7 +315,7 @@ def test_operators_read_what_was_saved(connect: Callable[..., Any], world: World
 
 def test_bad_arguments_are_told(connect: Callable[..., Any]) -> None:
     """An argument that is missing, out of range or no id is named, with what would be right."""
-    wrong: list[dict[str, Any]] = [{}, {"domain_id": "DMN001", "limit": 1000}, {"domain_id": "stores"}]
+    wrong: list[dict[str, Any]] = [{}, {"domain_id": "DMN001", "limit": 1000}, {"domain_id": "AGT001"}]
 
     async def scenario() -> list[str]:
         async with connect(USER, "reader") as client:
@@ -327,7 +327,7 @@ def test_bad_arguments_are_told(connect: Callable[..., Any]) -> None:
 
     assert "domain_id\n  Field required" in missing
     assert "limit\n  Input should be less than or equal to 100" in many
-    assert "start with DMN, such as DMN001" in no_id
+    assert "must be the id or the name of a domain" in no_id
 
 
 def test_records_for_the_caller(connect: Callable[..., Any], world: World) -> None:
@@ -820,7 +820,7 @@ def command(*arguments: str) -> list[str]:
     ("arguments", "message"),
     [
         ([], "give --user"),
-        (["--user", "kim"], "('kim') must start with USR"),
+        (["--user", "AGT001"], "('AGT001') must be the id or the name of a user"),
         (["--user", USER, "--role", "king"], "reader, recorder, reviewer, operator, curator"),
         (["--user", USER, "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
         (["--tokens", "none.json"], "--tokens can be used with --transport http only"),
