@@ -17,7 +17,7 @@ from agentmodel.cli._output import Output, plain, printable
 from agentmodel.config import FeedName
 from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.integrations.otlp import import_otlp
-from agentmodel.keys import user_id_of
+from agentmodel.keys import id_of
 
 if TYPE_CHECKING:
     from agentmodel.redshift.ingest import FeedSource
@@ -181,9 +181,10 @@ def outcome(
     then what the session recorded itself, then its calls. Recorded again by the same name, it replaces the first.
     """
     check_outcome(succeeded, score, source=source)
+    user = id_of("USR", user, field="USER")
     with open_model(stack_of(ctx)) as model:
-        if model.repository.session(user_id_of("USER", user), session) is None:
-            raise NotFound("session", f"{session} of {user_id_of('USER', user)}")
+        if model.repository.session(user, session) is None:
+            raise NotFound("session", f"{session} of {user}")
         said = model.outcome(
             session, user_id=user, succeeded=succeeded, score=score, source=cast("OutcomeSource", source), by=by,
             reason=reason, agent_id=agent,
