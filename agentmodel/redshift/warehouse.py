@@ -280,10 +280,12 @@ class Warehouse:
         with self.begin() as connection:
             if self._local:
                 create_landing(connection, self._landed)
+            for grown in (m.AgentExecution, m.UserToolMappingHist):  # before the view, which reads the columns
+                table = m.Base.metadata.tables[grown.__tablename__]
+                connection.execute(CreateTable(table, if_not_exists=True))
+                add_missing_columns(connection, table)
             for table in m.Base.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
-            for old in (m.AgentExecution, m.UserToolMappingHist):
-                add_missing_columns(connection, m.Base.metadata.tables[old.__tablename__])
             for model in (m.AgentDaily, m.AgentScoreSummary, *m.WORK):
                 table = m.Base.metadata.tables[model.__tablename__]
                 columns = connection.execute(select(literal_column("*")).select_from(table).where(false())).keys()
