@@ -10,16 +10,17 @@ PYTEST_ARGS ?=
 # Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install check demo test test-lowest test-engine test-wheel lint types docs bench mutants clean
+.PHONY: help install check demo test test-browser test-lowest test-engine test-wheel lint types docs bench mutants clean
 help:
 	@echo "make install      the package with every extra and the tools, in $(VENV)"
 	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
 	@echo "make demo         the whole loop on embedded engines, in a minute"
 	@echo "make test         unit, property, integration and docs tests"
+	@echo "make test-browser the console in a real Chromium (needs one: apt-get install chromium)"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
-	@echo "make lint         ruff, import contracts, rendered SQL and what Redshift takes of it"
+	@echo "make lint         ruff, import contracts, rendered SQL, what Redshift takes of it, and the rendered template"
 	@echo "make types        mypy --strict and pyright"
 	@echo "make docs         the documentation, strictly, into site/"
 	@echo "make bench        the benchmarks"
@@ -46,6 +47,13 @@ demo: $(VENV)/.installed-local
 
 test: install
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+$(VENV)/.installed-browser: pyproject.toml | install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	touch $@
+
+test-browser: $(VENV)/.installed-browser
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -83,6 +91,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/agentmodel sql --check
+	$(BIN)/agentmodel deploy template --check
 	$(BIN)/python -m pytest -q -p no:cacheprovider -k no_ tests/unit/test_redshift_lint.py
 	$(BIN)/python scripts/pictures.py --check
 

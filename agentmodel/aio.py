@@ -40,7 +40,7 @@ from agentmodel.dynamo.models import Review, Status, Suggestion, ToolExecution, 
 from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache
 from agentmodel.suggest.health import Changed, HealthMonitor
 from agentmodel.suggest.plan import Planner, SuggestionLog
-from agentmodel.suggest.review import Answer, Reviews
+from agentmodel.suggest.review import Answer, Reviews, RunChecks
 
 if TYPE_CHECKING:
     from agentmodel._redaction import Redaction
@@ -60,6 +60,7 @@ __all__ = [
     "AsyncRepository",
     "AsyncResponseCache",
     "AsyncReviews",
+    "AsyncRunChecks",
     "AsyncSessionRecorder",
     "AsyncSuggestionLog",
 ]
@@ -485,6 +486,19 @@ class AsyncResponseCache(_Twin[ResponseCache]):
     health_changed = _awaited(ResponseCache.health_changed)
 
 
+class AsyncRunChecks(_Twin[RunChecks]):
+    """`RunChecks` for asyncio: the same methods, awaited.
+
+    Attributes:
+        sync: The checks.
+    """
+
+    check = _awaited(RunChecks.check)
+    wrong_step = _awaited(RunChecks.wrong_step)
+    ended_in = staticmethod(RunChecks.ended_in)
+    learn = _awaited(RunChecks.learn)
+
+
 class AsyncReviews(_Twin[Reviews]):
     """`Reviews` for asyncio: the same methods, awaited.
 
@@ -615,6 +629,11 @@ class AsyncAgentModel(_Twin[AgentModel]):
         """Return the reviews: questions to people before a step, and verdicts on runs."""
         return AsyncReviews(self.sync.reviews)
 
+    @cached_property
+    def run_checks(self) -> AsyncRunChecks:
+        """Return the checks of runs: whether one looks wrong, and which step of a failed one did it."""
+        return AsyncRunChecks(self.sync.run_checks)
+
     @property
     def functions(self) -> FunctionTools:
         """Return the maker of function tools, which `tool` uses."""
@@ -624,6 +643,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
     impact = _awaited(AgentModel.impact)
     resume_plans = _awaited(AgentModel.resume_plans)
     savings = _awaited(AgentModel.savings)
+    wrong_steps = _awaited(AgentModel.wrong_steps)
     report = _awaited(AgentModel.report)
     stats = _awaited(AgentModel.stats)
     settle = _awaited(AgentModel.settle)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar, Unpack
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
     from agentmodel.redshift.reports import SavingsRow
     from agentmodel.redshift.warehouse import Refreshed, Warehouse
-    from agentmodel.suggest.evaluate import Evaluation, Impact
+    from agentmodel.suggest.evaluate import Evaluation, Impact, WrongStepRow
     from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache, ReviewRule
     from agentmodel.suggest.health import HealthMonitor
     from agentmodel.suggest.plan import (
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         SuggestionLog,
     )
     from agentmodel.suggest.publish import Published
-    from agentmodel.suggest.review import Decision, Reviews
+    from agentmodel.suggest.review import Decision, Reviews, RunChecks
     from agentmodel.tools import FunctionTools
 
 __all__ = ["AgentModel"]
@@ -443,11 +443,12 @@ class AgentModel:
         return JournalFeed(self.warehouse.add_to_inbox, self.table)
 
     def _learn_in_background(self, recorded: Sequence[HistoryEntity]) -> None:
-        """Queue what was recorded for the health of tools, the response cache and the log of suggestions."""
+        """Queue what was recorded for what learns from it: tool health, response cache, suggestions, checks of runs."""
         self._background.put(self.health.learn, self.health.calls_in(recorded))
         if self._valkey is not None:
             self._background.put(self.response_cache.learn, self.response_cache.writes_in(recorded))
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
+        self._background.put(self.run_checks.learn, self.run_checks.ended_in(recorded))
 
     def _check_in_background(self, written: Sequence[Item]) -> None:
         """Take back what was written straight into the table while its user was erased."""
@@ -891,7 +892,8 @@ class AgentModel:
         """Return a guard, which decides before each call: make it, answer from the cache, block it, or ask a person.
 
         Args:
-            review: When a person is asked: for tools ``marked`` by ``needs_review``, by ``policy`` (`Reviews.needed`),
+            review: When a person is asked: for tools ``marked`` by ``needs_review``, by ``history`` for these and for
+                writes that earlier runs of the user and category speak against, by ``policy`` (`Reviews.needed`),
                 ``never``, ``always``, for tools of these names, or where a function of agent id, tool id and arguments
                 returns a reason.
             cache: Who gets a cached result of a read-only tool, ``user`` or ``everybody``; False uses no cache.
@@ -946,6 +948,15 @@ class AgentModel:
             policy=ReviewPolicy(self.repository, watch=self.health),
         )
 
+    @cached_property
+    def run_checks(self) -> RunChecks:
+        """Return the checks of runs: whether one looks wrong, and which step of a failed one did it."""
+        from agentmodel.suggest.review import RunChecks
+
+        return RunChecks(
+            self.repository, recorder=self.recorder, reviews=self.reviews, review=self.settings.review_runs
+        )
+
     # Measure and report
 
     def evaluate(self, *, train_share: float = 0.6) -> Evaluation:
@@ -963,10 +974,31 @@ class AgentModel:
         from agentmodel.suggest.evaluate import evaluate, runs_from_warehouse
 
         runs = runs_from_warehouse(warehouse)
-        domains = self.repository.domains()
-        tools = (tool for domain in domains for tool in self.repository.domain_tools(domain.domain_id))
-        reads = {tool.name for tool in tools if tool.read_only}
-        return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days, read_only=reads)
+        return evaluate(
+            runs,
+            train_share=train_share,
+            half_life_days=self.settings.half_life_days,
+            read_only=self._read_only_tools(),
+        )
+
+    def wrong_steps(self) -> list[WrongStepRow]:
+        """Return where failed runs went wrong, by category with counts, from the history of the last refresh.
+
+        Each failed run is compared with all other runs of its user and category; `run_checks` has it for one run.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.suggest.evaluate import runs_from_warehouse, wrong_steps
+
+        return wrong_steps(runs_from_warehouse(warehouse), read_only=self._read_only_tools())
+
+    def _read_only_tools(self) -> set[str]:
+        """Return the names of the tools that the catalogue marks read-only."""
+        domains = every(self.repository.domains)
+        tools = (tool for one in domains for tool in every(partial(self.repository.domain_tools, one.domain_id)))
+        return {tool.name for tool in tools if tool.read_only}
 
     def impact(self) -> Impact:
         """Measure what plans change: success, calls, tokens and time of sessions with a plan and without.
@@ -1035,7 +1067,9 @@ class AgentModel:
         from agentmodel.redshift.report_html import report
 
         file = Path(path)
-        file.write_text(report(warehouse, as_of=as_of or datetime.now(UTC), rows=rows), encoding="utf-8")
+        wrong = [(row.domain, row.category, row.answer, row.tool, row.runs) for row in self.wrong_steps()]
+        page = report(warehouse, as_of=as_of or datetime.now(UTC), rows=rows, wrong_steps=wrong)
+        file.write_text(page, encoding="utf-8")
         return file
 
     def stats(self) -> CacheStats | None:

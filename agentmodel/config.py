@@ -186,6 +186,12 @@ class Settings(BaseSettings):
         "counts as unknown: the call is made, or blocked if a person may have to be asked.",
     )
 
+    review_runs: Literal["never", "suspect"] = Field(
+        default="never",
+        description="Whether a person is asked about a run that ended and looks wrong: its writes are not those of the "
+        "earlier successes of its user and category, which repeat each other's (suspect).",
+    )
+
     # Privacy
     redact: Literal["off", "on", "token"] = Field(
         default="off",
@@ -209,7 +215,8 @@ class Settings(BaseSettings):
         pattern=r"^(reader|recorder|reviewer|operator|curator)(,(reader|recorder|reviewer|operator|curator))*$",
     )
     mcp_self_review: bool = Field(
-        default=False, description="Whether a reviewer may decide reviews of its own sessions through the MCP server."
+        default=False,
+        description="Whether a reviewer may decide reviews of its own sessions through the MCP server or the console.",
     )
     mcp_answer_characters: int = Field(
         default=40_000,

@@ -156,6 +156,7 @@ def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | N
     columns = ("predictor", "predicted between", "mean prediction>", "actual success rate>", "runs>")
     out.table("Predicted and actual success rates", columns, chances, empty=none)
     _show_answers(out, found)
+    _show_checks(out, found)
     for name, error in errors.items():
         if error is not None:
             out.line(f"The predictor {name} is off by {error:.3f} on average; 0 is best.")
@@ -184,6 +185,27 @@ def _show_answers(out: Output, found: Evaluation) -> None:
     columns = ("domain", "repeated reads>", "with another result>", "answered>", "answered wrongly>", "answered>")
     none = "No tool is known to be read-only: mark it in the catalogue, or name it by --read-only for trace files."
     out.table("Answering repeated reads of a session from the cache", columns, shown, empty=none)
+
+
+def _show_checks(out: Output, found: Evaluation) -> None:
+    """Show how well runs are told from failed ones by what they wrote, and what is known of wrong steps."""
+    rows = (
+        (row.domain, row.runs, row.compared, None if row.auc is None else _digits(row.auc), row.marked,
+         f"{row.right} of {row.failed}", f"{row.false_alarms:.1%}", f"{row.asked_right} of {row.asked}")
+        for row in found.checks
+    )  # fmt: skip
+    columns = ("domain", "later runs>", "compared>", "AUC>", "marked>", "failed runs marked>", "false alarms>",
+               "asked before a write, and failed>")  # fmt: skip
+    none = "The history has no calls to compare."
+    out.table(
+        "Runs that look wrong: compared with earlier successes of their user and category", columns, rows, empty=none
+    )
+    steps = (
+        (row.domain, answer, count, f"{count / sum(row.wrong_steps.values()):.0%}")
+        for row in found.checks
+        for answer, count in row.wrong_steps.items()
+    )
+    out.table("Where failed runs went wrong", ("domain", "answer", "runs>", "share>"), steps, empty=none)
 
 
 def _show_values(out: Output, values: Sequence[OffPolicyRow]) -> None:

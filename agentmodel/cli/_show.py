@@ -20,10 +20,12 @@ from agentmodel.traces import BadLine
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
     from agentmodel.redshift.reports import RecommendedPattern, ToolErrors, ToolFailures
+    from agentmodel.suggest.evaluate import WrongStepRow
+    from agentmodel.suggest.review import RunCheck, WrongStep
 
 __all__ = [
-    "agents", "bad_lines", "errors", "imported", "moment", "patterns", "plan", "ranking_legend", "session", "sessions",
-    "stations", "tools",
+    "agents", "bad_lines", "errors", "imported", "moment", "patterns", "plan", "ranking_legend", "run_check",
+    "session", "sessions", "stations", "tools", "wrong_steps",
 ]  # fmt: skip
 
 _BAD_LINES = 20  # lines that are named; further ones are only counted
@@ -205,6 +207,22 @@ def session(out: Output, session_id: str, history: SessionHistory) -> None:
         )  # fmt: skip
         heads = ("source", "by", "agent", "succeeded", "score>", "said at (UTC)", "reason")
         out.table("Outcomes from outside, the most trusted source first", heads, outcomes)
+
+
+def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> None:
+    """Show how a run that ended compares with earlier successes, and what went wrong in a failed one."""
+    if check is not None:
+        chance = "" if check.chance is None else f" Chance that it succeeded by that: {check.chance:.0%}."
+        out.line(f"{'This run looks wrong' if check.suspect else 'Compared with earlier runs'}: {check.note}.{chance}")
+    if wrong is not None:
+        out.line(f"What went wrong, as far as the record shows: {wrong}.")
+
+
+def wrong_steps(out: Output, found: Sequence[WrongStepRow]) -> None:
+    """Show where failed runs went wrong, by category with counts."""
+    rows = ((row.domain, row.category, row.answer, row.tool, row.runs) for row in found)
+    columns = ("domain", "category", "what is known", "tool", "runs>")
+    out.table("Where failed runs went wrong", columns, rows, empty="No run failed.")
 
 
 def stations(out: Output, counts: Stations) -> None:

@@ -53,6 +53,12 @@ def create(
         bool,
         typer.Option("--stream", help="Switch the table's stream on, new table or not, for `refresh --from stream`."),
     ] = False,
+    protect: Annotated[
+        bool,
+        typer.Option(
+            "--protect", help="Enable point-in-time recovery and deletion protection, new table or not, as on AWS."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create the table with its index and TTL.
@@ -62,14 +68,17 @@ def create(
     with open_model(stack_of(ctx)) as model:
         created = model.table.create()
         switched = stream and model.table.enable_stream()
+        protected = protect and model.table.protect()
         name = model.table.name
     out = Output(as_json=as_json)
     if as_json:
-        out.data({"table": name, "created": created, "stream_switched_on": switched})
+        out.data({"table": name, "created": created, "stream_switched_on": switched, "protected": protected})
         return
     out.line(f"Created table {name}." if created else f"Table {name} exists already; nothing was changed.")
     if stream:
         out.line("Switched its stream on." if switched else "Its stream was on already.")
+    if protect:
+        out.line("It is protected now." if protected else "It was protected already.")
 
 
 @table.command()

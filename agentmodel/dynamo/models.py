@@ -284,6 +284,10 @@ class UserSession(Entity, kind="UserSession"):
     """The plan that it followed. Ours."""
     ttl_days: Attr[int | None] = number("TTLDays", default=None)
     """For how many days it is kept, where a publish changed that. Ours."""
+    suspect: Attr[bool | None] = flag("SuspectYN", default=None)
+    """Whether its writes differ from those of earlier successes, which repeat each other's. Ours."""
+    chance: Attr[float | None] = rating("SuccessChance", default=None)
+    """The chance that it succeeded, by what it wrote, 0 to 1. Ours."""
     version: Attr[int | None] = number("Version", default=None)
     """The version of the item: an older one never overwrites a newer one. Set by every versioned write. Ours."""
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
@@ -405,6 +409,8 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
     """Requests of the category, which new ones are compared with. Ours."""
     sequences: Attr[dict[str, Any] | None] = json("SequenceList", default=None, redact="text")
     """The sequences of tools that were run most often. Ours."""
+    writes: Attr[dict[str, Any] | None] = json("WriteList", default=None, redact="none")
+    """What its runs wrote, as digests, which new runs are compared with. Ours."""
     version: Attr[int | None] = number("Version", default=None)
     """The version of the item: an older one never overwrites a newer one. Set by every versioned write. Ours."""
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from time import monotonic, time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.parsers import ResponseParserError
@@ -59,6 +59,24 @@ _PROBES = 60  # that one thread makes, a second apart, while DynamoDB does not a
 _GET_KEYS = 100  # DynamoDB's limit of keys in one BatchGetItem
 
 _KEYS = (("PK", "SK"), ("GSI1_PK", "GSI1_SK"))
+
+
+def _schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
+DEFINITION: Final[Mapping[str, Any]] = {
+    "BillingMode": "PAY_PER_REQUEST",
+    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for pair in _KEYS for name in pair],
+    "KeySchema": _schema(*_KEYS[0]),
+    "GlobalSecondaryIndexes": [
+        {"IndexName": INDEX, "KeySchema": _schema(*_KEYS[1]), "Projection": {"ProjectionType": "ALL"}}
+    ],
+}
+"""The table as CreateTable takes it, and `AWS::DynamoDB::Table` of CloudFormation; without its name."""
+TIME_TO_LIVE: Final[Mapping[str, Any]] = {"Enabled": True, "AttributeName": EXPIRES_AT}
+RECOVERY: Final[Mapping[str, Any]] = {"PointInTimeRecoveryEnabled": True}
+"""The TTL and the point-in-time recovery as DynamoDB's API takes them, and CloudFormation."""
 _REJECTING_CODES = ("ValidationException", "ItemCollectionSizeLimitExceededException")
 
 
@@ -281,24 +299,30 @@ class Table:
         """
         if self.exists():
             return False
-        attributes = [name for pair in _KEYS for name in pair]
-        self.call(
-            "CreateTable",
-            TableName=self.name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in attributes],
-            KeySchema=_schema(*_KEYS[0]),
-            GlobalSecondaryIndexes=[
-                {"IndexName": INDEX, "KeySchema": _schema(*_KEYS[1]), "Projection": {"ProjectionType": "ALL"}}
-            ],
-        )
+        self.call("CreateTable", TableName=self.name, **DEFINITION)
         self._wait_until_active()
-        self.call(
-            "UpdateTimeToLive",
-            TableName=self.name,
-            TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES_AT},
-        )
+        self.call("UpdateTimeToLive", TableName=self.name, TimeToLiveSpecification=TIME_TO_LIVE)
         return True
+
+    def protect(self) -> bool:
+        """Enable point-in-time recovery and deletion protection, as the template for AWS does.
+
+        Returns:
+            Whether anything was enabled; False when both were.
+
+        Raises:
+            TableNotFound: The table does not exist.
+            TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
+        """
+        backups = self.call("DescribeContinuousBackups", TableName=self.name)["ContinuousBackupsDescription"]
+        recovers = backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") == "ENABLED"
+        if not recovers:
+            self.call("UpdateContinuousBackups", TableName=self.name, PointInTimeRecoverySpecification=RECOVERY)
+        protected = self.describe().get("DeletionProtectionEnabled", False)
+        if not protected:
+            self.call("UpdateTable", TableName=self.name, DeletionProtectionEnabled=True)
+            self._wait_until_active()
+        return not (recovers and protected)
 
     def enable_stream(self) -> bool:
         """Enable the table's stream, with new and old images.
@@ -553,10 +577,6 @@ class Table:
             if answer.get("LastEvaluatedKey") is None:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-
-def _schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
 def _keys_of(description: Mapping[str, Any]) -> tuple[str, ...]:

@@ -65,7 +65,9 @@ def learnt(stack: Path) -> None:
 
 def test_the_table_is_there_and_fits(cli: Cli) -> None:
     """Creating it again changes nothing; it is verified against the design."""
-    assert {"table": "AgentTable", "created": False, "stream_switched_on": False} == cli.json("table", "create")
+    assert {"table": "AgentTable", "created": False, "stream_switched_on": False, "protected": False} == cli.json(
+        "table", "create"
+    )
     assert "set up as it should be" in cli("table", "verify")
     assert {"table": "AgentTable", "problems": []} == cli.json("table", "verify")
 

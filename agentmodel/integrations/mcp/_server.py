@@ -26,11 +26,10 @@ from agentmodel._names import takes_names
 from agentmodel._text import one_line
 from agentmodel._version import installed_version
 from agentmodel.access.repository import Repository
-from agentmodel.access.trace_import import ANONYMOUS
+from agentmodel.callers import Caller, is_loopback
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import OutcomeSource, ToolExecution, UserSession, UserToolMapping
 from agentmodel.exceptions import ConfigurationError, NotFound, ValidationError
-from agentmodel.integrations.mcp._auth import Caller
 from agentmodel.integrations.mcp._catalogue import list_agents, list_domains, list_tools, route_request
 from agentmodel.integrations.mcp._rate import RateLimit
 from agentmodel.integrations.mcp._record import MadeCall, check_known, record
@@ -43,7 +42,6 @@ from agentmodel.integrations.mcp._request import (
     Request,
     ServerState,
     caller_of,
-    is_loopback,
     readable,
     state_of,
 )
@@ -73,18 +71,6 @@ DurationMs = Annotated[
     int | None, Field(ge=0, le=MAX_COUNT, description="How long the call took in milliseconds, if it is known.")
 ]
 A = TypeVar("A", bound=BaseModel)
-
-
-def _own_history(ctx: Request, asked: str | None) -> str:
-    """Return the user whose history a call reads; nobody but an operator reads that of the anonymous user."""
-    caller = caller_of(ctx)
-    user = caller.scope(asked, "reader")
-    if user == ANONYMOUS and "operator" not in caller.roles:
-        raise ToolError(
-            f"not allowed: {ANONYMOUS} stands for everybody whose name is not known, so its sessions are not the "
-            "caller's; name the user in the token, or when the server is started"
-        )
-    return user
 
 
 # Read
@@ -178,7 +164,7 @@ def session_history(
 
     With ``session_id`` and ``text``, return the rest of one text that was cut.
     """
-    user = _own_history(ctx, user_id)
+    user = caller_of(ctx).history_of(user_id)
     repository, size = state_of(ctx).model.repository, state_of(ctx).size
     if text is not None:
         if session_id is None:
@@ -439,7 +425,7 @@ def _processes(ctx: Context, user_id: str, cursor: str | None = None) -> str:
 
 @readable
 def _process_list(ctx: Request, user_id: str, cursor: str | None) -> ProcessList:
-    user, size = _own_history(ctx, user_id), state_of(ctx).size
+    user, size = caller_of(ctx).history_of(user_id), state_of(ctx).size
     known: list[ProcessScore] = []
     after = None
     while True:

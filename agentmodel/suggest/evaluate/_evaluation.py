@@ -24,6 +24,7 @@ from agentmodel.suggest._sequences import (
 )
 from agentmodel.suggest.evaluate._answers import AnswerRow, answers
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
+from agentmodel.suggest.evaluate._checks import CheckRow, checks
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, training_runs
 from agentmodel.suggest.evaluate._requests import RequestRow, requests
 
@@ -162,6 +163,7 @@ class Evaluation:
         next_tools: How often the next tool is predicted.
         calibration: How predicted success rates compare with observed ones.
         answers: What the response cache would have answered; empty where no tool is known to be read-only.
+        checks: How well failed runs would have been marked when they ended, and whether their wrong step is known.
     """
 
     runs: int
@@ -173,6 +175,7 @@ class Evaluation:
     next_tools: tuple[NextToolRow, ...]
     calibration: tuple[CalibrationRow, ...]
     answers: tuple[AnswerRow, ...] = ()
+    checks: tuple[CheckRow, ...] = ()
 
 
 def evaluate(
@@ -192,7 +195,7 @@ def evaluate(
         half_life_days: Half-life of an execution in the `evidence` ranking, in days.
         uses: Mean numbers of runs of an agent for `regret_by_use`.
         seed: Seed of the random choices of `regret_by_use`.
-        read_only: Names of the tools that only read, for `answers`; ``*`` stands for any letters.
+        read_only: Names of the tools that only read, for `answers` and `checks`; ``*`` stands for any letters.
 
     Raises:
         ValidationError: ``train_share`` is not between 0 and 1.
@@ -208,6 +211,7 @@ def evaluate(
         next_tools=tuple(next_tools(runs, train_share=train_share)),
         calibration=tuple(calibration(runs, train_share=train_share, half_life_days=half_life_days)),
         answers=tuple(answers(runs, read_only=read_only, train_share=train_share)),
+        checks=tuple(checks(runs, read_only=read_only, train_share=train_share)),
     )
 
 

@@ -50,6 +50,8 @@ from agentmodel.suggest.review import (
     approval_reason,
     canonical,
     check_terms,
+    sorted_arguments,
+    write_history,
 )
 
 if TYPE_CHECKING:
@@ -60,10 +62,11 @@ __all__ = ["Guard", "ReviewRule"]
 _log = logger(__name__)
 
 ReviewRule: TypeAlias = (
-    Literal["marked", "policy", "never", "always"] | Collection[str] | Callable[[str, str, Any], str | None]
+    Literal["marked", "history", "policy", "never", "always"] | Collection[str] | Callable[[str, str, Any], str | None]
 )
-"""When a person is asked: for tools marked ``needs_review``, as `Reviews.needed` says, never, always, for the tools of
-these names or ids, or when a function of agent id, tool id and arguments returns a reason."""
+"""When a person is asked: for tools marked ``needs_review``, for these and for writes that earlier runs speak against
+(``history``), as `Reviews.needed` says (``policy``), never, always, for the tools of these names or ids, or when a
+function of agent id, tool id and arguments returns a reason."""
 
 _REMEMBERED_SECONDS = 86_400  # how long Valkey keeps a decision not to ask, beyond the deadline of a question
 
@@ -161,8 +164,8 @@ class Guard:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._scope: CacheScope | None = cache or None
-        if isinstance(review, str) and review not in ("marked", "policy", "never", "always"):
-            rule = "must be marked, policy, never, always, a collection of tool names, or a function"
+        if isinstance(review, str) and review not in ("marked", "history", "policy", "never", "always"):
+            rule = "must be marked, history, policy, never, always, a collection of tool names, or a function"
             raise ValidationError("review", review, rule)
         if cache is not False and cache not in get_args(CacheScope):
             raise ValidationError("cache", cache, "must be user, everybody or False")
@@ -402,13 +405,15 @@ class Guard:
 
     def _reason(self, call: _Call) -> str | None:
         rule = self._rule
-        if rule == "marked":
+        if rule in ("marked", "history"):
             if not call.catalogued:
                 raise TableUnavailable(
                     f"could not read whether {call.tool} is marked needs_review: call it again later"
                 )
             marked = call.item is not None and call.item.needs_review
-            return approval_reason(call.tool) if marked else None
+            if marked or rule == "marked":
+                return approval_reason(call.tool) if marked else None
+            return self._against_history(call)
         if rule == "policy":
             items = {} if call.item is None else {call.ref: call.item}
             failing: Mapping[ToolRef, Failing] = {}
@@ -426,6 +431,21 @@ class Guard:
         if not call.named and not call.catalogued:
             raise TableUnavailable(f"could not read the name of {call.tool}: call it again later")
         return None
+
+    def _against_history(self, call: _Call) -> str | None:
+        """Return what the earlier runs of the user and category say against a write call.
+
+        Nothing is said where there are too few successes, and where the session has no category.
+        """
+        if call.item is not None and call.item.read_only:
+            return None
+        session = self._repository.session(call.user_id, call.session_id)
+        category = None if session is None else session.category
+        history = write_history(self._repository, call.user_id, category)
+        if not history.successes:
+            _log.debug("guard.no_history: no earlier runs of %s of category %s are known", call.user_id, category)
+        arguments = self._repository.redaction.text(canonical(call.arguments))
+        return history.reason(call.tool, sorted_arguments(arguments))
 
     def _cannot_ask(self, call: _Call, error: Exception) -> Blocked:
         _log.warning(

@@ -37,6 +37,7 @@ from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import CacheUnavailable, Conflict, CorruptItem, Rejected, ValidationError
 from agentmodel.keys import EXECUTION, mapping_partition, parse_time
 from agentmodel.suggest._routing_store import RoutingStore
+from agentmodel.suggest._run_check import WriteHistory, varying_tools
 from agentmodel.suggest._sequences import packed_sequences, total_distances
 from agentmodel.suggest.publish._fencing import PublishLease, PublishRun, Superseded
 from agentmodel.suggest.publish._retention import Retention
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
     from agentmodel.suggest._routing_store import Request
     from agentmodel.suggest.publish._warehouse_queries import SessionScore
+    from agentmodel.suggest.review import MadeCall
 
 __all__ = ["Published", "Publisher"]
 
@@ -112,6 +114,7 @@ class _WarehouseResults(NamedTuple):
     routes: dict[str, list[Request]]
     of_domains: Mapping[str, _Sequences]
     of_categories: Mapping[tuple[str, str], _Sequences]
+    runs: Mapping[tuple[str, str, str], list[tuple[bool, list[MadeCall]]]]
 
 
 class Publisher:
@@ -237,7 +240,8 @@ class Publisher:
             self._tools(results.failures, lease, done)
             progress("publish", sum(counts[:2]), sum(counts))
             self._domains(results.of_domains, lease, done)
-            wanted = [self._mapping(pattern, results, retention) for pattern in results.patterns]
+            writes = self._writes(results)
+            wanted = [self._mapping(pattern, results, retention, writes) for pattern in results.patterns]
             mappings = self._mappings(wanted, lease, done)
             progress("publish", sum(counts[:3]), sum(counts))
             done.routes = ship(results.routes, self._repository, self._table, lease)
@@ -263,6 +267,7 @@ class Publisher:
             routes=newest_requests(warehouse),
             of_domains=of_domains,
             of_categories=of_categories,
+            runs=queries.run_calls(warehouse),
         )
 
     def _agents(self, ranking: Sequence[AgentScore], lease: PublishLease, done: Published) -> None:
@@ -362,7 +367,11 @@ class Publisher:
         return self._retire({mapping.key for mapping in wanted}, lease, done) | found
 
     def _mapping(
-        self, pattern: RecommendedPattern, results: _WarehouseResults, retention: Retention
+        self,
+        pattern: RecommendedPattern,
+        results: _WarehouseResults,
+        retention: Retention,
+        writes: Mapping[tuple[str, str], dict[str, Any]],
     ) -> UserToolMapping:
         score = round(pattern.score, 6)
         agent = self._repository.agent(pattern.agent_id)
@@ -380,8 +389,33 @@ class Publisher:
             counts={key: [step.calls, step.successes] for key, step in keyed},
             requests=results.requests.get((pattern.user_id, pattern.category)),
             sequences=packed_sequences(results.of_categories.get((pattern.user_id, pattern.category), [])),
+            writes=writes.get((pattern.user_id, pattern.category)),
             expires_at=expiry(self._now(), days=retention.days(score)),
         )
+
+    def _writes(self, results: _WarehouseResults) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return what the runs of each user and category wrote, as far as it can be compared with."""
+        from agentmodel.redshift.score import domain_rate
+
+        ignored: dict[str, set[str]] = {}
+        rates = {row.domain_id: row.domain_rate for row in results.ranking}
+        found = {}
+        for (domain_id, user_id, category), runs in results.runs.items():
+            if domain_id not in ignored:
+                ignored[domain_id] = self._ignored(domain_id, results)
+            rate = rates.get(domain_id, domain_rate(0, 0))
+            history = WriteHistory.of(runs, ignored=ignored[domain_id], rate=rate, whose=user_id)
+            packed = history.packed()
+            if packed is not None:
+                found[user_id, category] = packed
+        return found
+
+    def _ignored(self, domain_id: str, results: _WarehouseResults) -> set[str]:
+        """Return the tools of a domain whose calls say nothing about a run: those that read, and those that vary."""
+        tools = every(partial(self._repository.domain_tools, domain_id), limit=_PAGE)
+        reads = {tool.name for tool in tools if tool.read_only}
+        own = [runs for (domain, _, _), runs in results.runs.items() if domain == domain_id]
+        return reads | varying_tools(own, ignored=reads)
 
     def _retire(self, wanted: set[ItemKey[UserToolMapping]], lease: PublishLease, done: Published) -> _Mappings:
         """Let mappings that are no longer recommended expire as soon as history with a low score does; return all."""
