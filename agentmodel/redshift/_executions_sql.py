@@ -43,7 +43,8 @@ from agentmodel.redshift._staging_sql import counted_calls
 from agentmodel.redshift.models import rows_of
 
 __all__ = [
-    "EXECUTION", "PATTERN", "calls", "count_columns", "daily_counts", "executed_patterns", "executions",
+    "EXECUTION", "PATTERN", "best_of_session", "calls", "count_columns", "daily_counts", "executed_patterns",
+    "executions",
     "insert_recommended_patterns", "insert_scored_patterns", "outcome", "reported",
     "rollup_columns", "steps_of_sessions", "tool_counts", "unchanged_patterns",
 ]  # fmt: skip
@@ -108,29 +109,46 @@ def reported(*, affected: bool = False) -> CTE:
     whether it is about one agent, its time, and last whether the run failed. Plain Python: `agentmodel._outcomes`.
     """
     o = m.SessionOutcome
-    agent = func.coalesce(o.agent_id, literal_column("''"), type_=String())
+    best = func.max(_trust(o), type_=String()).label("best")
+    rows = rows_of(o.user_id, o.session_id, _about_agent(o).label("agent_id"), best).where(*_says(o))
+    rows = of_affected_sessions(rows, o.user_id, o.session_id) if affected else rows
+    return rows.group_by(o.user_id, o.session_id, _about_agent(o)).cte("reported")
+
+
+def best_of_session(session: Any) -> ColumnElement[str]:
+    """Return the most trusted outcome from outside of a whole session, as `reported` has it, for a few sessions."""
+    o = m.SessionOutcome
+    whole = _about_agent(o) == constant_text("")
+    same = [o.user_id == session.user_id, o.session_id == session.session_id]
+    best: Any = rows_of(func.max(_trust(o), type_=String())).where(*_says(o), whole, *same)
+    return func.coalesce(best.correlate(session).scalar_subquery(), literal_column("''"), type_=String())
+
+
+def _about_agent(said: Any) -> ColumnElement[str]:
+    return func.coalesce(said.agent_id, literal_column("''"), type_=String())
+
+
+def _says(said: Any) -> list[ColumnElement[bool]]:
+    sources = [constant_text(each) for each in OUTCOME_SOURCES]
+    return [said.source.in_(sources), said.succeeded.in_([constant_text("Y"), constant_text("N")])]
+
+
+def _trust(said: Any) -> ColumnElement[str]:
     ranks = [
-        (o.source == constant_text(source), constant_text(str(len(OUTCOME_SOURCES) - place)))
+        (said.source == constant_text(source), constant_text(str(len(OUTCOME_SOURCES) - place)))
         for place, source in enumerate(OUTCOME_SOURCES)
     ]
-    time = func.rpad(o.time, constant(20), literal_column("'0'"), type_=String())
+    time = func.rpad(said.time, constant(20), literal_column("'0'"), type_=String())
     parts = (
         case(*ranks, else_=constant_text("0")),
-        case((agent == constant_text(""), constant_text("0")), else_=constant_text("1")),
-        case((Matches(o.time, TIME), time), else_=constant_text("0" * 20)),
-        case((o.succeeded == constant_text("N"), constant_text("1")), else_=constant_text("0")),
+        case((_about_agent(said) == constant_text(""), constant_text("0")), else_=constant_text("1")),
+        case((Matches(said.time, TIME), time), else_=constant_text("0" * 20)),
+        case((said.succeeded == constant_text("N"), constant_text("1")), else_=constant_text("0")),
     )
     text: ColumnElement[str] = parts[0]
     for part in parts[1:]:
         text = text.concat(part)
-    rows = rows_of(
-        o.user_id, o.session_id, agent.label("agent_id"), func.max(text, type_=String()).label("best")
-    ).where(
-        o.source.in_([constant_text(each) for each in OUTCOME_SOURCES]),
-        o.succeeded.in_([constant_text("Y"), constant_text("N")]),
-    )
-    rows = of_affected_sessions(rows, o.user_id, o.session_id) if affected else rows
-    return rows.group_by(o.user_id, o.session_id, agent).cte("reported")
+    return text
 
 
 def executions(*, affected: bool = False) -> Rows:

@@ -25,7 +25,7 @@ from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel.redshift._constructs import DaysBetween, Expression, Ratio
 
 __all__ = [
-    "DECAY", "PATTERN_DECAY", "Evidence", "days_between", "decay", "evidence", "pattern_score", "recommended", "score",
+    "DECAY", "PATTERN_DECAY", "Evidence", "days_between", "decay", "evidence", "pattern_score", "recommended", "revision_weight", "score",
     "succeeded", "two_way",
 ]  # fmt: skip
 

@@ -283,7 +283,7 @@ class Warehouse:
             for grown in (m.AgentExecution, m.UserToolMappingHist):  # before the view, which reads the columns
                 table = m.Base.metadata.tables[grown.__tablename__]
                 connection.execute(CreateTable(table, if_not_exists=True))
-                add_missing_columns(connection, table)
+                _add_missing_columns(connection, table)
             for table in m.Base.metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
             for model in (m.AgentDaily, m.AgentScoreSummary, *m.WORK):
@@ -531,7 +531,7 @@ class Warehouse:
             return of_select(result.all(), list(result.keys()), statement)
 
 
-def add_missing_columns(connection: Connection, table: Table) -> None:
+def _add_missing_columns(connection: Connection, table: Table) -> None:
     """Add the columns that another version of agentmodel made the table without; they are empty."""
     known = connection.execute(select(literal_column("*")).select_from(table).where(false())).keys()
     for column in table.columns:
