@@ -25,8 +25,8 @@ from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel.redshift._constructs import DaysBetween, Expression, Ratio
 
 __all__ = [
-    "DECAY", "PATTERN_DECAY", "Evidence", "days_between", "decay", "evidence", "pattern_score", "recommended", "revision_weight", "score",
-    "succeeded", "two_way",
+    "DECAY", "PATTERN_DECAY", "Evidence", "days_between", "decay", "evidence", "pattern_score", "recommended",
+    "revision_weight", "score", "succeeded", "two_way",
 ]  # fmt: skip
 
 DECAY: Final = 0.1
