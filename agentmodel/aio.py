@@ -589,6 +589,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
     drain = _awaited(AgentModel.drain)
     refresh = _awaited(AgentModel.refresh)
     publish = _awaited(AgentModel.publish)
+    migrate = _awaited(AgentModel.migrate)
     suggest = _awaited(AgentModel.suggest)
     route = _awaited(AgentModel.route)
     routing_prompt = _awaited(AgentModel.routing_prompt)

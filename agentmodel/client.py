@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from agentmodel.privacy import Redactor
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
     from agentmodel.redshift.reports import SavingsRow
-    from agentmodel.redshift.warehouse import Refreshed, Warehouse
+    from agentmodel.redshift.warehouse import Refreshed, SchemaChange, Warehouse
     from agentmodel.suggest.evaluate import Evaluation, Impact, WrongStepRow
     from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache, ReviewRule
     from agentmodel.suggest.health import HealthMonitor
@@ -535,9 +535,33 @@ class AgentModel:
         """Return the warehouse, opened, with its tables created.
 
         Raises:
-            ConfigurationError: No warehouse is set.
+            ConfigurationError: No warehouse is set, or its tables are of another version: `migrate` brings those of an
+                earlier one up to this one.
             MissingExtraError: Its packages are not installed; the message has the pip line.
         """
+        self._opened_warehouse.create()
+        return self._opened_warehouse
+
+    def migrate(self, *, apply: bool = False, wait: float = WAIT) -> list[SchemaChange]:
+        """Return what brings stored data of an earlier version up to this one, and do it where ``apply`` says so.
+
+        That of the AWS sample's own warehouse counts as an earlier version. Every row is kept.
+
+        Args:
+            apply: Whether the changes are made; otherwise they are only returned.
+            wait: Seconds to wait for a refresh that is under way; 0 does not wait.
+
+        Raises:
+            ConfigurationError: There is no warehouse, a table cannot be brought up to this version, or a newer
+                agentmodel made it.
+            LeaseHeld: A refresh takes longer than ``wait``.
+            WarehouseUnavailable: The warehouse does not answer or rejects a statement; nothing was changed.
+        """
+        warehouse = self._opened_warehouse
+        return warehouse.migrate(wait=wait) if apply else warehouse.migration()
+
+    @cached_property
+    def _opened_warehouse(self) -> Warehouse:
         url = self.settings.warehouse_url
         if url is None:
             raise ConfigurationError(
@@ -551,13 +575,13 @@ class AgentModel:
             ) from error
         warehouse = Warehouse.open(
             url,
+            schema=self.settings.warehouse_schema,
             landed_table=self.settings.landed_table,
             half_life_days=self.settings.half_life_days,
             revision_prior=self.settings.revision_prior,
             memory_limit=self.settings.warehouse_memory,
         )
         self._resources.callback(warehouse.close)
-        warehouse.create()
         return warehouse
 
     def publish(

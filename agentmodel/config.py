@@ -132,6 +132,11 @@ class Settings(BaseSettings):
         description="URL of the warehouse: duckdb:///file.duckdb, redshift+redshift_connector://user:password@host/db, "
         "or redshift+data://workgroup/db for the Data API. Unset: no warehouse.",
     )
+    warehouse_schema: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$",
+        description="Schema of the warehouse's tables. Unset: the user's own, which is public in Redshift.",
+    )
     landed_table: str = Field(
         default="AgentTable",
         min_length=1,

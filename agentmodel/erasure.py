@@ -357,4 +357,9 @@ class Erasure:
             "ids of the user's guarded calls and tracked runs; in other processes, plans made from the user's mappings",
             "newer calls and runs displace the ids; the plans at most 5 minutes",
         )
+        yield Remaining(
+            "reports that were written",
+            "the user's id and categories, in pages of `agentmodel report`",
+            "you delete them, or write them again",
+        )
         yield Remaining("logs", "the user's id, and texts of errors where your code logs them", "your logs are deleted")

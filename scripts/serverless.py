@@ -185,7 +185,7 @@ def answer_by_text(connection: Connection, files: dict[str, str]) -> Answer:
 def tables(connection: Connection) -> dict[str, list[Any]]:
     """Return the rows of every table that a refresh keeps, in no order."""
     models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
-    hidden = {m.LEASES, *(model.__table__ for model in models)}
+    hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     kept = [table for table in m.Base.metadata.sorted_tables if table not in hidden]
     return {table.name: list(connection.execute(select(table)).all()) for table in kept}
 

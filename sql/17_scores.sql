@@ -67,7 +67,7 @@ FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END)
     least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
     rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
 FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS good
-FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
+FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(nullif(agent.agentnm, ''),
     agent.agentid) AS name, agent_daily.category AS category, agent_daily.executions AS executions,
     agent_daily.successes AS successes, CASE WHEN (coalesce(present.agentver,
     agent_daily.agentver) = agent_daily.agentver) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE present.weight END AS share,
@@ -187,11 +187,14 @@ FROM (SELECT rows_.domainid AS domainid, rows_.agentid AS agentid, rows_.name AS
     CAST(least(greatest(sum(CAST(rows_.errors AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS errors, CAST(least(greatest(sum(CAST(rows_.calls AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS calls
-FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(agent.agentnm,
-    agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors,
-    coalesce(nullif(agent_tool.toolnm, ''), nullif(tool.toolnm, ''), agent_tool.toolid) AS tool
-FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid
-    LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid AND tool.toolid = agent_tool.toolid
+FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(nullif(agent.agentnm, ''),
+    agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors, named.tool_name AS tool
+FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid JOIN (SELECT agent_tool.agentid AS agentid,
+    agent_tool.toolid AS toolid, coalesce(nullif(max(tool.toolnm), ''), nullif(max(agent_tool.toolnm), ''),
+    agent_tool.toolid) AS tool_name
+FROM agent_tool LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid
+    AND tool.toolid = agent_tool.toolid GROUP BY agent_tool.agentid,
+    agent_tool.toolid) AS named ON named.agentid = agent_tool.agentid AND named.toolid = agent_tool.toolid
 WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domainid, rows_.agentid, rows_.name,
     rows_.tool) AS sums) AS per_tool GROUP BY per_tool.domainid, per_tool.agentid, per_tool.name
 HAVING CAST(least(greatest(sum(CAST(per_tool.errors AS BIGINT)), -4000000000000000000),

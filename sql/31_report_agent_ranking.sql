@@ -60,7 +60,7 @@ FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END)
     least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
     rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
 FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS good
-FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
+FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(nullif(agent.agentnm, ''),
     agent.agentid) AS name, agent_daily.category AS category, agent_daily.executions AS executions,
     agent_daily.successes AS successes, CASE WHEN (coalesce(present.agentver,
     agent_daily.agentver) = agent_daily.agentver) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE present.weight END AS share,
@@ -113,9 +113,12 @@ agent_4 AS
     (CAST(sum(cell.residual - cell.weighed * category_4.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
 FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
     AND category_4.category = cell.category GROUP BY cell.agent_id)
- SELECT s.domain_id, s.agent_id, s.name, s.executions, s.successes, s.failures, s.success_rate, s.last_day,
-    s.days_since, s.decay, s.score, s.evidence, s.evidence_executions, s.domain_rate, s.revision,
-    s.revision_executions, s.revision_successes, s.counted, s.counted_good,
+ SELECT s.domain_id AS domain_id, s.agent_id AS agent_id, s.name AS agent_name, s.executions AS executions,
+    s.successes AS successes, s.failures AS failures, s.success_rate AS success_rate,
+    s.last_day AS last_execution, s.days_since AS days_since, s.decay AS decay, s.score AS score,
+    s.evidence AS evidence, s.evidence_executions AS evidence_executions, s.domain_rate AS domain_rate,
+    s.revision AS revision, s.revision_executions AS revision_executions,
+    s.revision_successes AS revision_successes, s.counted AS counted, s.counted_good AS counted_good,
     rank() OVER (PARTITION BY s.domain_id ORDER BY s.score DESC) AS score_rank
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,

@@ -1,10 +1,11 @@
 -- List the steps of recommended patterns, in order.
 
-SELECT agent_execution.pattern_key, step.processid, coalesce(max(usersessionprocess.procnm),
-    '') AS process_name, step.agentid, step.toolid, max(step.label) AS tool_name,
-    CAST(least(greatest(sum(CAST(tries.calls AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS calls, CAST(least(greatest(sum(CAST(tries.good AS BIGINT)),
-    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes
+SELECT agent_execution.pattern_key, step.processid AS process_id, coalesce(max(usersessionprocess.procnm),
+    '') AS process_name, step.agentid AS agent_id, step.toolid AS tool_id, coalesce(max(named.tool_name),
+    max(step.label)) AS tool_name, CAST(least(greatest(sum(CAST(tries.calls AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS calls,
+    CAST(least(greatest(sum(CAST(tries.good AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS successes
 FROM agent_execution JOIN (SELECT uses.userid AS userid, uses.sessionid AS sessionid,
     uses.agentid AS agentid, uses.processid AS processid, uses.toolid AS toolid, uses.ok AS ok,
     uses.label AS label, uses.number AS number, uses.clock AS clock, uses.first_day AS first_day,
@@ -72,6 +73,11 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     AND tries.agentid = step.agentid AND tries.processid = step.processid AND tries.toolid = step.toolid
     LEFT OUTER JOIN usersessionprocess ON usersessionprocess.userid = step.userid
     AND usersessionprocess.sessionid = step.sessionid AND usersessionprocess.processid = step.processid
+    LEFT OUTER JOIN (SELECT agent_tool.agentid AS agentid, agent_tool.toolid AS toolid,
+    coalesce(nullif(max(tool.toolnm), ''), nullif(max(agent_tool.toolnm), ''), agent_tool.toolid) AS tool_name
+FROM agent_tool LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid
+    AND tool.toolid = agent_tool.toolid GROUP BY agent_tool.agentid,
+    agent_tool.toolid) AS named ON named.agentid = step.agentid AND named.toolid = step.toolid
 WHERE agent_execution.pattern_key IN (SELECT user_process_patterns.pattern_key
 FROM user_process_patterns
 WHERE user_process_patterns.is_recommended IS true) GROUP BY agent_execution.pattern_key, step.processid,

@@ -16,14 +16,14 @@ WHERE session_outcome.source IN (CAST('person' AS VARCHAR(24)), CAST('event' AS 
     CAST('evaluator' AS VARCHAR(36))) AND session_outcome.succyn IN (CAST('Y' AS VARCHAR(4)),
     CAST('N' AS VARCHAR(4))) GROUP BY session_outcome.userid, session_outcome.sessionid,
     coalesce(session_outcome.agentid, ''))
- SELECT usersession.userid, usersession.sessionid, coalesce(usersession.category, '') AS category,
-    coalesce(coalesce(nullif(usersession.userrequest, ''), opening.userprompt), '') AS request, CASE
-    WHEN (usersession.reviewedsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
+ SELECT usersession.userid AS user_id, usersession.sessionid AS session_id, coalesce(usersession.category,
+    '') AS category, coalesce(coalesce(nullif(usersession.userrequest, ''), opening.userprompt),
+    '') AS request, CASE WHEN (usersession.reviewedsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.reviewedsuccyn = CAST('N' AS VARCHAR(4))) THEN 0 WHEN (right(coalesce(reported.best,
     ''), 1) = CAST('0' AS VARCHAR(4))) THEN 1 WHEN (right(coalesce(reported.best, ''),
     1) = CAST('1' AS VARCHAR(4))) THEN 0 WHEN (usersession.sessionsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.sessionsuccyn = CAST('N' AS VARCHAR(4))) THEN 0 ELSE agents.ok END AS outcome,
-    coalesce(agents.agents, '') AS agents
+    coalesce(agents.agents, '') AS agent_ids
 FROM usersession LEFT OUTER JOIN (SELECT run.userid AS userid, run.sessionid AS sessionid,
     min(run.success) AS ok, LISTAGG(CASE WHEN (run.place <= 100) THEN run.agentid END,
     ',') WITHIN GROUP (ORDER BY CASE WHEN (run.place <= 100) THEN run.agentid END) AS agents

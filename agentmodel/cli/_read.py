@@ -337,6 +337,9 @@ def sql(
         str | None,
         typer.Option(metavar="NAME", help='Name of the table that zero-ETL fills, such as dbagent.public."T".'),
     ] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Schema of the other tables. [default: the session's own]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print or write the warehouse's SQL for Redshift.
@@ -352,9 +355,9 @@ def sql(
     out = Output(as_json=as_json)
     if check:
         compared = Path("sql") if folder is None else folder
-        check_files(compared, render.drift(compared, landed_table=landed), out, command="sql")
+        check_files(compared, render.drift(compared, landed_table=landed, schema=schema), out, command="sql")
         return
-    files = render.rendered(landed)
+    files = render.rendered(landed, schema=schema)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""Commands that write: `table`, `seed`, `import`, `outcome`, `refresh` and `publish`."""
+"""Commands that write: `table`, `warehouse`, `seed`, `import`, `outcome`, `refresh` and `publish`."""
 
 from __future__ import annotations
 
@@ -285,9 +285,47 @@ def publish(ctx: typer.Context, *, as_of: AsOf = None, wait: Wait = WAIT, as_jso
         out.table("Published", ("what", "number>"), rows)
 
 
+warehouse = typer.Typer(help="Bring stored data of an earlier version up to this one.", rich_markup_mode=None)
+
+
+@warehouse.callback()
+def _of_warehouse() -> None:
+    """Make `warehouse` a group also while it has one command."""
+
+
+@warehouse.command()
+def migrate(
+    ctx: typer.Context,
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Make the changes, rather than show them.")] = False,
+    wait: Wait = WAIT,
+    as_json: Json = False,
+) -> None:
+    """Show what a new version changes in stored data, or make the changes.
+
+    Also brings the warehouse of the AWS sample up to this version. Adds what is missing and keeps every row. There is
+    no way back: make a snapshot of the warehouse before --apply.
+    """
+    with open_model(stack_of(ctx)) as model:
+        changes = model.migrate(apply=apply, wait=wait)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"applied": apply, "changes": [{"table": each.table, "change": each.text} for each in changes]})
+        return
+    if not changes:
+        out.line("Everything is up to date; nothing was changed.")
+        return
+    out.table("Changed" if apply else "To change", ("table", "change"), ((each.table, each.text) for each in changes))
+    if apply:
+        out.line("Run `agentmodel refresh` to compute the scores.")
+    else:
+        out.line("Nothing was changed. Make a snapshot of the warehouse, then run this command with --apply.")
+
+
 def add(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(table, name="table")
+    app.add_typer(warehouse, name="warehouse")
     app.command()(seed)
     app.command("import")(import_)
     for command in (outcome, refresh, publish):

@@ -82,7 +82,7 @@ from agentmodel.redshift._requests_sql import (
     of_affected_sessions,
 )
 from agentmodel.redshift._scores_sql import agent_scores
-from agentmodel.redshift.models import rows_of
+from agentmodel.redshift.models import agent_name, rows_of, tool_names
 
 __all__ = [
     "PROGRAM",
@@ -137,20 +137,13 @@ def _write_scores(parameters: RefreshParameters) -> Executable:
 
 def _errors_per_tool() -> Subquery:
     """Select calls and errors of each tool of each agent, under the name that is shown for the tool."""
-    t, a, tool = m.AgentTool, m.AgentRow, m.ToolRow
-    empty: ColumnElement[str] = literal_column("''")
-    names = [func.nullif(t.tool_name, empty), func.nullif(tool.name, empty), t.tool_id]
+    t, a, named = m.AgentTool, m.AgentRow, tool_names()
     rows = (
         rows_of(
-            a.domain_id,
-            a.agent_id,
-            func.coalesce(a.name, a.agent_id).label("name"),
-            t.calls,
-            t.errors,
-            func.coalesce(*names, type_=String()).label("tool"),
+            a.domain_id, a.agent_id, agent_name(a).label("name"), t.calls, t.errors, named.c.tool_name.label("tool")
         )
         .join(a, a.agent_id == t.agent_id)
-        .outerjoin(tool, and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id))
+        .join(named, and_(named.c.agent_id == t.agent_id, named.c.tool_id == t.tool_id))
         .where(a.domain_id.is_not(None))
         .subquery("rows_")
     )
@@ -485,6 +478,11 @@ def _update_patterns(parameters: RefreshParameters) -> Iterator[RefreshStep]:
         insert_scored_patterns(rows, parameters.as_of),
     )
     yield RefreshStep("drop patterns", "Delete the patterns of those users.", delete(p).where(p.user_id == w.user_id))
+    yield RefreshStep(
+        "drop foreign patterns",
+        "Delete patterns without a key, which the sample's own statements made.",
+        delete(p).where(p.pattern_key == literal_column("''")),
+    )
 
 
 def _score_and_finish(parameters: RefreshParameters) -> Iterator[RefreshStep]:

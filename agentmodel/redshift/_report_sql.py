@@ -14,7 +14,7 @@ from agentmodel.redshift import score
 from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, time_of, total
 from agentmodel.redshift._requests_sql import first_prompts, request_of, typed_category
 from agentmodel.redshift._scores_sql import agent_scores
-from agentmodel.redshift.models import newest_days, rows_of
+from agentmodel.redshift.models import agent_name, newest_days, rows_of, tool_names
 
 __all__ = [
     "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "impact", "patterns", "requests",
@@ -47,7 +47,10 @@ def agent_ranking(
     s = agent_scores(as_of, half_life, revision_prior).subquery("s")
     order = s.c.evidence if evidence else s.c.score
     rank = func.rank().over(partition_by=s.c.domain_id, order_by=order.desc()).label("score_rank")
-    return rows_of(*s.c, rank).order_by(s.c.domain_id, rank, s.c.agent_id)
+    labels = {"name": "agent_name", "last_day": "last_execution"}
+    return rows_of(*(column.label(labels.get(column.name, column.name)) for column in s.c), rank).order_by(
+        s.c.domain_id, rank, s.c.agent_id
+    )
 
 
 def patterns(as_of: ColumnElement[date], condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
@@ -57,18 +60,18 @@ def patterns(as_of: ColumnElement[date], condition: Sequence[ColumnElement[bool]
     value = score.pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day)
     rows = rows_of(
         p.pattern_key,
-        p.user_id,
+        p.user_id.label("user_id"),
         p.category,
-        p.agent_id,
+        p.agent_id.label("agent_id"),
         p.process_pattern,
         p.tool_sequence,
-        p.executions,
-        p.successes,
+        p.executions.label("executions"),
+        p.successes.label("successes"),
         Ratio(p.successes, p.executions).label("success_rate"),
         value.label("score"),
-        p.first_day,
-        p.last_day,
-        p.recommended,
+        p.first_day.label("first_used"),
+        p.last_day.label("last_used"),
+        p.recommended.label("recommended"),
     ).outerjoin(newest, newest.c.agent_id == p.agent_id)
     return rows.where(*condition).order_by(p.user_id, p.pattern_score.desc(), p.pattern_key)
 
@@ -77,7 +80,7 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
     """Select the steps of patterns, in order, with their calls and successful calls."""
     e, p, process = m.AgentExecution, m.UserProcessPattern, m.UserSessionProcessRow
     key = ("user_id", "session_id", "agent_id", "process_id", "tool_id")
-    step = history.steps_of_sessions()
+    step, called = history.steps_of_sessions(), tool_names()
     c = history.calls(cached=True).subquery("c")
     step_key = [c.c[name] for name in key]
     tries = (
@@ -95,17 +98,18 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
     return (
         rows_of(
             e.pattern_key,
-            step.c.process_id,
+            step.c.process_id.label("process_id"),
             func.coalesce(func.max(process.name), EMPTY).label("process_name"),
-            step.c.agent_id,
-            step.c.tool_id,
-            func.max(step.c.label).label("tool_name"),
+            step.c.agent_id.label("agent_id"),
+            step.c.tool_id.label("tool_id"),
+            func.coalesce(func.max(called.c.tool_name), func.max(step.c.label)).label("tool_name"),
             total(tries.c.calls).label("calls"),
             total(tries.c.good).label("successes"),
         )
         .join(step, and_(*of_execution))
         .join(tries, and_(*(tries.c[name] == step.c[name] for name in key)))
         .outerjoin(process, named)
+        .outerjoin(called, and_(called.c.agent_id == step.c.agent_id, called.c.tool_id == step.c.tool_id))
         .where(e.pattern_key.in_(rows_of(p.pattern_key).where(*condition)))
         .group_by(*of_step)
         .order_by(e.pattern_key, func.min(step.c.place), step.c.process_id, step.c.tool_id)
@@ -115,7 +119,8 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
 def tool_errors() -> Rows:
     """Select agents that had tool errors, most errors first, as the sample's report does."""
     t = m.ToolErrorSummary
-    rows = rows_of(t.agent_id, t.name, t.errors, t.calls, t.error_rate, t.failed_tools)
+    names = t.agent_id.label("agent_id"), t.name.label("agent_name")
+    rows = rows_of(*names, t.errors.label("errors"), t.calls.label("executions"), t.error_rate, t.failed_tools)
     return rows.order_by(t.errors.desc(), t.error_rate.desc(), t.agent_id)
 
 
@@ -141,17 +146,16 @@ def _last_errors() -> Any:
 
 def tool_failures() -> Rows:
     """Select every called tool of every agent, with calls, errors and the last error; most errors first."""
-    t, a, tool = m.AgentTool, m.AgentRow, m.ToolRow
+    t, a, named = m.AgentTool, m.AgentRow, tool_names()
     calls, errors = total(t.calls), total(t.errors)
-    name = func.coalesce(func.max(tool.name), func.nullif(func.max(t.tool_name), EMPTY), t.tool_id)
     f = _last_errors()
     return (
         rows_of(
-            a.domain_id,
-            a.agent_id,
-            func.coalesce(a.name, a.agent_id).label("agent_name"),
-            t.tool_id,
-            name.label("tool_name"),
+            a.domain_id.label("domain_id"),
+            a.agent_id.label("agent_id"),
+            agent_name(a).label("agent_name"),
+            t.tool_id.label("tool_id"),
+            named.c.tool_name,
             calls.label("calls"),
             errors.label("errors"),
             Ratio(errors, calls).label("error_rate"),
@@ -160,10 +164,10 @@ def tool_failures() -> Rows:
             func.max(func.md5(f.c.user_id)).label("last_error_by"),
         )
         .join(a, a.agent_id == t.agent_id)
-        .outerjoin(tool, and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id))
+        .join(named, and_(named.c.agent_id == t.agent_id, named.c.tool_id == t.tool_id))
         .outerjoin(f, and_(f.c.agent_id == t.agent_id, f.c.tool_id == t.tool_id, f.c.place == constant(1)))
         .where(a.domain_id.is_not(None))
-        .group_by(a.domain_id, a.agent_id, a.name, t.tool_id)
+        .group_by(a.domain_id, a.agent_id, a.name, t.tool_id, named.c.tool_name)
         .order_by(errors.desc(), a.agent_id, t.tool_id)
     )
 
@@ -189,12 +193,12 @@ def requests() -> Rows:
     of_all = and_(said.c.user_id == s.user_id, said.c.session_id == s.session_id, said.c.agent_id == EMPTY)
     return (
         rows_of(
-            s.user_id,
-            s.session_id,
+            s.user_id.label("user_id"),
+            s.session_id.label("session_id"),
             func.coalesce(s.category, EMPTY).label("category"),
             func.coalesce(request_of(s, first), EMPTY).label("request"),
             history.outcome(s, agents.c.ok, func.coalesce(said.c.best, EMPTY)).label("outcome"),
-            func.coalesce(agents.c.agents, EMPTY).label("agents"),
+            func.coalesce(agents.c.agents, EMPTY).label("agent_ids"),
         )
         .outerjoin(agents, and_(agents.c.user_id == s.user_id, agents.c.session_id == s.session_id))
         .outerjoin(first, opening)
@@ -217,7 +221,8 @@ def example_requests() -> Rows:
         .where(learned.c.category != EMPTY, request.is_not(None))
         .subquery("asked")
     )
-    rows = rows_of(asked.c.user_id, asked.c.category, asked.c.request).where(asked.c.age <= constant(NEWEST_SESSIONS))
+    columns = asked.c.user_id.label("user_id"), asked.c.category, asked.c.request
+    rows = rows_of(*columns).where(asked.c.age <= constant(NEWEST_SESSIONS))
     return rows.order_by(asked.c.user_id, asked.c.category, asked.c.age)
 
 
@@ -241,7 +246,8 @@ def domain_requests() -> Rows:
         .where(request.is_not(None))
         .subquery("asked")
     )
-    rows = rows_of(asked.c.domain_id, asked.c.user_id, func.left(asked.c.request, constant(REQUEST_CHARACTERS)))
+    request = func.left(asked.c.request, constant(REQUEST_CHARACTERS)).label("request")
+    rows = rows_of(asked.c.domain_id.label("domain_id"), asked.c.user_id.label("user_id"), request)
     return rows.where(asked.c.age <= constant(DOMAIN_SESSIONS)).order_by(asked.c.domain_id, asked.c.age)
 
 
@@ -381,12 +387,21 @@ def executions_per_day() -> Rows:
     """Select executions and successes per agent and day, undated ones first."""
     d = m.AgentDaily
     counts = total(d.executions).label("executions"), total(d.successes).label("successes")
-    return rows_of(d.agent_id, d.day, *counts).group_by(d.agent_id, d.day).order_by(d.agent_id, d.day)
+    return (
+        rows_of(d.agent_id.label("agent_id"), d.day.label("day"), *counts)
+        .group_by(d.agent_id, d.day)
+        .order_by(d.agent_id, d.day)
+    )
 
 
 def tokens() -> Rows:
     """Select calls and tokens per agent and tool, most tokens first."""
-    t = m.AgentTool
-    name = case((t.tool_name == EMPTY, t.tool_id), else_=t.tool_name).label("tool_name")
-    rows = rows_of(t.agent_id, t.tool_id, name, t.calls, t.input_tokens, t.output_tokens)
-    return rows.order_by((t.input_tokens + t.output_tokens).desc(), t.agent_id, t.tool_id, t.tool_name)
+    t, named = m.AgentTool, tool_names()
+    counts = [total(column) for column in (t.calls, t.input_tokens, t.output_tokens)]
+    labels = [count.label(name) for count, name in zip(counts, ("calls", "input_tokens", "output_tokens"), strict=True)]
+    rows = (
+        rows_of(t.agent_id.label("agent_id"), t.tool_id.label("tool_id"), named.c.tool_name, *labels)
+        .join(named, and_(named.c.agent_id == t.agent_id, named.c.tool_id == t.tool_id))
+        .group_by(t.agent_id, t.tool_id, named.c.tool_name)
+    )
+    return rows.order_by((counts[1] + counts[2]).desc(), t.agent_id, t.tool_id)

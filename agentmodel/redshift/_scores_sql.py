@@ -28,7 +28,7 @@ from sqlalchemy import (
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift._constructs import Ratio, Rows, constant, constant_day, constant_text, total
-from agentmodel.redshift.models import known_day, rows_of
+from agentmodel.redshift.models import agent_name, known_day, rows_of
 
 __all__ = ["agent_scores"]
 
@@ -136,7 +136,7 @@ def _cells(as_of: ColumnElement[date], half_life: ColumnElement[float], present:
         rows_of(
             a.domain_id.label("domain_id"),
             a.agent_id.label("agent_id"),
-            func.coalesce(a.name, a.agent_id).label("name"),
+            agent_name(a).label("name"),
             d.category,
             d.executions,
             d.successes,

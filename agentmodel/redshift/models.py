@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Subquery,
     Table,
+    and_,
     func,
     literal_column,
     select,
@@ -545,6 +546,9 @@ LEASES: Final = Table(
 )
 """Who works in the warehouse; see `agentmodel.redshift._leases`."""
 
+VERSION: Final = Table("warehouse_version", Base.metadata, Column("version", Integer), Column("changed_at", TIMESTAMP))
+"""Which schema the tables have; see `agentmodel.redshift._migration`."""
+
 
 # -- work tables: empty between refreshes -----------------------------------------------------------------------------
 
@@ -649,3 +653,21 @@ def newest_days() -> Subquery:
     newest = func.max(known_day(d.day)).over(partition_by=func.coalesce(a.domain_id, literal_column("''")))
     rows = rows_of(d.agent_id, newest.label("day")).outerjoin(a, a.agent_id == d.agent_id)
     return rows.distinct().subquery("newest")
+
+
+def agent_name(agent: Any) -> ColumnElement[str]:
+    """Return the name that is shown for an agent: that of the catalogue, else its id."""
+    return func.coalesce(func.nullif(agent.name, literal_column("''")), agent.agent_id, type_=String())
+
+
+def tool_names() -> Subquery:
+    """Select the one name that is shown for each tool that was called: that of the catalogue, else a recorded one.
+
+    A tool without either is shown by its id.
+    """
+    t, tool = AgentTool, ToolRow
+    empty: ColumnElement[str] = literal_column("''")
+    names = (func.nullif(func.max(tool.name), empty), func.nullif(func.max(t.tool_name), empty), t.tool_id)
+    rows = rows_of(t.agent_id, t.tool_id, func.coalesce(*names, type_=String()).label("tool_name"))
+    same = and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id)
+    return rows.outerjoin(tool, same).group_by(t.agent_id, t.tool_id).subquery("named")

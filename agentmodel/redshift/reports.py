@@ -7,7 +7,7 @@ execution of the domain until that day, so scores and their order are the same t
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
@@ -378,7 +378,14 @@ def recommended_patterns(
     for key, *step in warehouse.read(queries.steps(condition)):
         steps[key].append(PatternStep(*step))
     rows = warehouse.read(queries.patterns(score.as_of_expression(day_of(as_of)), condition))
-    return of_report((RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows), RecommendedPattern)
+    found = (RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows)
+    return of_report((_named(pattern) for pattern in found), RecommendedPattern)
+
+
+def _named(pattern: RecommendedPattern) -> RecommendedPattern:
+    """Return a pattern whose sequence has the names that its steps have, which are those of today."""
+    names = [step.tool_name for step in pattern.steps]
+    return replace(pattern, tool_sequence="->".join(names)) if names else pattern
 
 
 @takes_names

@@ -453,8 +453,9 @@ class Oracle:
                 counts = {key: c for key, c in self.tools.items() if key[0] == agent}
                 calls, errors = (sum(c[which] for c in counts.values()) for which in (0, 1))
                 named: dict[str, int] = defaultdict(int)
-                for (_, tool, name), c in counts.items():
-                    named[name or self.named_tools.get((agent, tool)) or tool] += c[1]
+                for (_, tool, _), c in counts.items():
+                    recorded = max(name for _, other, name in counts if other == tool)
+                    named[self.named_tools.get((agent, tool)) or recorded or tool] += c[1]
                 failed = sorted(tool[:100] for tool, count in named.items() if count)
                 more = f", and {len(failed) - 100} more" if len(failed) > 100 else ""
                 if errors:
@@ -573,7 +574,7 @@ def staging_row(item: Item, agents: Mapping[str, Item]) -> dict[str, Any] | None
 def compared() -> dict[str, Table]:
     """Every table that is compared, by name."""
     models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
-    hidden = {m.LEASES, *(model.__table__ for model in models)}
+    hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     return {table.name: table for table in m.Base.metadata.sorted_tables if table not in hidden}
 
 

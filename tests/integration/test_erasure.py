@@ -30,10 +30,11 @@ from agentmodel.cache.user_cache import UserCache
 from agentmodel.cache.valkey import Valkey
 from agentmodel.cli import main
 from agentmodel.config import Settings
-from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.entity import Entity, Item
 from agentmodel.erasure import Erasure
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._feeds import FeedBatch, FeedItem
+from agentmodel.redshift._refresh_sql import OF_USERS
 from agentmodel.redshift.warehouse import Warehouse
 from agentmodel.suggest._routing_store import RoutingStore
 
@@ -198,11 +199,11 @@ def test_nothing_of_the_person_is_left_in_the_bytes_of_any_store(model: AgentMod
     model.close()
 
     assert {"valkey", "table", "warehouse"} == report.removed.keys()
-    assert {"UserInfo", "UserSession", "UserSessionProcess", "UserSessPrcToolMappHist", "Review", "Suggestion"} <= set(
-        report.removed["table"]
-    )
+    whose = {kind.kind for kind in Entity.__subclasses__() if kind.__module__ == "agentmodel.dynamo.models"}
+    kinds = {*whose - {"Domain", "Agent", "Tool"}, "requests to route by"}
+    assert kinds <= set(report.removed["table"])
     tables = {"landed", "agent_execution", "user_process_patterns", "derived_category"}
-    assert tables <= set(report.removed["warehouse"])
+    assert tables | {rows.__tablename__ for rows in OF_USERS} <= set(report.removed["warehouse"])
     assert {"dead letters", "copies", "cached results"} <= set(report.removed["valkey"])
     assert {} == again.removed["table"]
     with AgentModel.local(tmp_path / "stack", shards=1, **PATIENT) as opened:
@@ -255,8 +256,8 @@ def test_a_repeated_erasure_removes_nothing_more(model: AgentModel) -> None:
     assert "USRnobody" == nobody.user_id
 
 
-def test_the_digests_that_remain_are_those_of_the_report(model: AgentModel) -> None:
-    """Digests of the user's id and keys remain in the marks that the report names, in the table and where these landed."""
+def test_what_remains_is_what_the_report_names(model: AgentModel, tmp_path: Path) -> None:
+    """Digests remain in marks, in the table and where these landed; a page of reports has the user until written again."""
     catalogue(model)
     for user, text in ((MINA, SECRET), (OTHER, "plain")):
         work(model, user, text)
@@ -267,12 +268,17 @@ def test_the_digests_that_remain_are_those_of_the_report(model: AgentModel) -> N
     learn(model)
     deleted = [item for item in model.table.scan() if item["EntityType"]["S"] == "Deleted"]
     digests = [user_key(MINA), *(item["PK"]["S"].partition("#")[2] for item in deleted)]
-    store = RoutingStore(model.table)
+    store, page = RoutingStore(model.table), tmp_path / "report.html"
+    model.report(page)
+    assert MINA in page.read_text("utf-8")
     assert deleted
     assert user_key(MINA) in owners(store)
 
     report = model.erase_user(MINA)
     model.refresh()
+    assert "reports that were written" in {left.where for left in report.remaining}
+    model.report(page)
+    assert not {one for one in (MINA, SECRET) if one in page.read_text("utf-8")}
 
     (marks,) = [left for left in report.remaining if left.where == "marks of erasures and deletions"]
     found = places(model, None, *digests)

@@ -276,7 +276,7 @@ def test_a_statement_that_takes_too_long_is_cancelled(service: DataApi, monkeypa
 
     service.never_ends = "SELECT 1"
     client = _dataapi._client({"region": "eu-west-1", "endpoint": service.endpoint})
-    connection = _dataapi.DataApiConnection(client, {"Database": "dev", "WorkgroupName": "agents"}, opening="SET a TO b", timeout=9,
+    connection = _dataapi.DataApiConnection(client, {"Database": "dev", "WorkgroupName": "agents"}, opening=["SET a TO b"], timeout=9,
                                      keep_alive=60, pause=pause, clock=lambda: now[0])  # fmt: skip
     service._translated = lambda sql: "SELECT 0" if sql.startswith("SET") else sql
     with pytest.raises(_dataapi.OperationalError, match="took longer than 9 s and was cancelled"):

@@ -108,7 +108,7 @@ class TestScores:
             for table in ("agent_execution", "user_tool_mapping_hist"):
                 connection.execute(text(f"ALTER TABLE {table} DROP COLUMN agentver"))
             connection.execute(text("ALTER TABLE agent_daily DROP COLUMN agentver"))
-        model.warehouse.create()
+        model.warehouse.migrate()
         runs(model, "v1", True)
 
         row = learn(model)["AGT001"]

@@ -38,7 +38,7 @@ def test_no_command_is_explained_that_is_not_there() -> None:
     """What the page calls a command is one."""
     words = {
         " ".join(found.split())
-        for found in re.findall(r"`agentmodel ((?:(?:table|dead|reviews|deploy) )?[a-z]+)", DOCS)
+        for found in re.findall(r"`agentmodel ((?:(?:table|warehouse|dead|reviews|deploy) )?[a-z]+)", DOCS)
     }
 
     assert set() == {f"agentmodel {each}" for each in words} - set(COMMANDS)
