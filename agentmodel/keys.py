@@ -541,9 +541,11 @@ class KeyFormat(Generic[*_Ts]):
         self.starts = KeyText(_shape(parts[0])[0])
 
     def __repr__(self) -> str:
-        return f"<KeyFormat {self.name}: {self._form()}>"
+        return f"<KeyFormat {self.name}: {self.form}>"
 
-    def _form(self) -> str:
+    @property
+    def form(self) -> str:
+        """Return the format as people read it, such as ``<user_id>#<session_id>``."""
         return _SEPARATOR.join(part if isinstance(part, str) else f"<{part.field}>" for part in self._parts)
 
     def build(self, *values: *_Ts) -> KeyText:
@@ -571,13 +573,13 @@ class KeyFormat(Generic[*_Ts]):
         if len(texts) == len(self._parts) - 1 and isinstance(self._parts[-1], _CountPart):
             texts.append(None)
         if len(texts) != len(self._parts):
-            raise KeyFormatError(self.name, key, f"must have the form {self._form()}")
+            raise KeyFormatError(self.name, key, f"must have the form {self.form}")
         values: list[Any] = []
         for part, text in zip(self._parts, texts, strict=True):
             if not isinstance(part, str):
                 values.append(self._parsed(key, part, text))
             elif part != text:
-                raise KeyFormatError(self.name, key, f"must have the form {self._form()}")
+                raise KeyFormatError(self.name, key, f"must have the form {self.form}")
         return tuple(values)
 
     def of_text(self, text: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -10,11 +11,12 @@ import typer
 from agentmodel._demo.world import seed as seed_catalogue
 from agentmodel._lease import WAIT
 from agentmodel._outcomes import OutcomeSource, check_outcome
+from agentmodel.access.table_model import FILES
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, User, Wait, stack_of
 from agentmodel.cli._output import Output, plain, printable
-from agentmodel.config import FeedName
+from agentmodel.config import FeedName, Settings
 from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.integrations.otlp import import_otlp
 from agentmodel.keys import id_of
@@ -42,7 +44,7 @@ _PUBLISHED = {
     "regressed": "agents whose present revision is worse than the ones before",
 }
 
-table = typer.Typer(help="Create the DynamoDB table, or verify it.", rich_markup_mode=None)
+table = typer.Typer(help="Create the DynamoDB table, verify it, or write it as a model.", rich_markup_mode=None)
 
 
 @table.command()
@@ -100,6 +102,29 @@ def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
         raise typer.Exit(1)
     if not as_json:
         out.line(f"Table {name} is set up as it should be.")
+
+
+@table.command("model")
+def write_model(
+    *,
+    folder: Annotated[Path, typer.Option("--to", metavar="DIR", help="Write the files into this folder.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write the table as a model for NoSQL Workbench and for DynamoDB's MCP server.
+
+    Two files, with sample items and the eight access patterns: agentmodel_workbench.json, to import in NoSQL Workbench,
+    and dynamodb_data_model.json, which the server's dynamodb_data_model_validation reads. No store is asked.
+    """
+    name = Settings().table
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, make in FILES.items():
+        text = json.dumps(make(name), ensure_ascii=False, indent=2)
+        (folder / file).write_text(f"{text}\n", encoding="utf-8")
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"folder": str(folder), "written": list(FILES)})
+    else:
+        out.line(f"Wrote {' and '.join(FILES)} into {folder}, of the table {name}.")
 
 
 def seed(ctx: typer.Context, *, wait: Wait = WAIT, as_json: Json = False) -> None:

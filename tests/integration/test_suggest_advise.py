@@ -340,7 +340,7 @@ def test_expired_mappings_are_not_taken(model: AgentModel) -> None:
 def test_bad_questions_are_refused(model: AgentModel) -> None:
     """An id that is none, a domain that does not exist and a question about nothing are refused."""
     with pytest.raises(ValidationError, match="user_id"):
-        model.suggest("somebody", category="cafe search")
+        model.suggest("AGT001", category="cafe search")
     with pytest.raises(ValidationError, match="must be given, or a request or a domain_id"):
         model.suggest("USR001")
     with pytest.raises(NotFound, match="DMN009"):
