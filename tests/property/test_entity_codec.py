@@ -74,7 +74,7 @@ _plain = st.recursive(
 def _shaped(field: Field) -> st.SearchStrategy[Any]:
     """Draw JSON of the field's shape; without one, any object."""
     lists = {"examples": st.lists(_texts, max_size=3), "requests": st.lists(_texts, max_size=3)}
-    if field.name == "counts":
+    if field.name in ("counts", "success_counts"):
         return st.dictionaries(_texts, st.lists(_numbers, max_size=3), max_size=3)
     return lists.get(field.name, st.dictionaries(st.text(max_size=5), _json, max_size=3))
 
