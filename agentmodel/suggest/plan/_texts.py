@@ -128,6 +128,8 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "next_agent": "The agent with the next score is {agent} ({score}).",
         "no_agent": "No agent is known for requests of this kind.",
         "low_chance": "It is likely to succeed in only {low} % of cases.",
+        "agent_worse": "Since its present revision {revision}, {agent} succeeds less often: "
+        "in {successes} of {runs} runs.",
         "step_fails": "The tool {tool} of a step is failing now.",
         "needs_approval": "{tool} may only be called after a person approved.",
         "often_fails": "{errors} of {calls} calls failed",
