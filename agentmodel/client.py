@@ -230,7 +230,7 @@ class AgentModel:
         from agentmodel.embedded import Engines
 
         addresses = dict.fromkeys(("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url"))
-        engines = Engines(directory, settings=Settings.load(**(addresses | overrides))).start()
+        engines = Engines(directory, settings=Settings.load(**{**addresses, **overrides})).start()
         try:
             model = cls(engines.settings, engines=engines, redact=redact, router=router)
             model.table.create()
@@ -677,6 +677,7 @@ class AgentModel:
             routing=self._routing,
             route_by_descriptions=self.settings.route_by_descriptions,
             ranking=self.settings.ranking,
+            review_below=self.settings.review_below,
             holdout=self.settings.holdout,
         )
         self._resources.callback(planner.close)

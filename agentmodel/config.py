@@ -178,6 +178,19 @@ class Settings(BaseSettings):
         description="Share of plans that are made and recorded, but withheld, so that `agentmodel impact` can measure "
         "what plans change: 0.1 is one in ten.",
     )
+    review_below: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Chance of success below which a plan asks for a person's approval.",
+    )
+    review_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of runs, the least likely to succeed, that asks for a person's approval, such as 0.15; a "
+        "publish finds the chance below which it lies in each domain. Unset: `review_below` decides.",
+    )
     guard_timeout: float = Field(
         default=2.0,
         gt=0,

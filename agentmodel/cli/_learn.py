@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
 __all__ = ["ToolLine", "add", "show_tools", "tool_rows"]
 
 _TOOLS = 15  # rows that the table of failing tools shows
-_PREDICTORS = ("evidence", "success share")
+_PREDICTORS = ("chance", "evidence", "success share")
 _ORDER = {"open": 0, "half-open": 1}  # order of circuit states in that table; others come after
 
 
@@ -91,7 +91,7 @@ def evaluate(
     elif not found.runs:
         out.line("No run yet. Record or import runs, then run `agentmodel drain` and `agentmodel refresh`.")
     else:
-        _show_evaluation(out, found, errors, learn)
+        _show_evaluation(out, found, learn)
     if not as_json and values is not None:
         _show_values(out, values)
 
@@ -117,7 +117,7 @@ def _errors(found: Evaluation) -> dict[str, float | None]:
     return {name: None if math.isnan(error) else error for name, error in errors.items()}
 
 
-def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | None], learn: float) -> None:
+def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     none = "The history is too short to measure this."
     out.line(
         f"{found.runs} runs; the first {found.training_runs} ({learn:.0%} of each domain) were learned from before "
@@ -157,9 +157,13 @@ def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | N
     out.table("Predicted and actual success rates", columns, chances, empty=none)
     _show_answers(out, found)
     _show_checks(out, found)
-    for name, error in errors.items():
-        if error is not None:
-            out.line(f"The predictor {name} is off by {error:.3f} on average; 0 is best.")
+    told = (
+        (row.predictor, _digits(row.error), None if row.auc is None else _digits(row.auc), f"{row.failures:.0%}",
+         row.cases)
+        for row in found.chances
+    )  # fmt: skip
+    columns = ("predictor", "off by, on average>", "area under ROC>", "lowest 15 % that failed>", "runs>")
+    out.table("How well predictions tell the runs that fail", columns, told, empty=none)
 
 
 def _show_uses(out: Output, found: Evaluation) -> None:

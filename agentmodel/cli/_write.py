@@ -36,7 +36,7 @@ _PUBLISHED = {
     "extended": "sessions that are kept for a longer time, since their score is high",
     "shortened": "sessions that are kept for a shorter time, since their score fell",
     "routes": "domains whose newest requests, which others are routed by, were replaced",
-    "domains": "domains with other sequences of tools, which next tools are predicted from",
+    "domains": "domains with other counts of their runs, or other sequences of tools",
     "stopped": "domains in which no plans are given any more, since they did harm",
     "refused": "items that are damaged or would become too large",
 }

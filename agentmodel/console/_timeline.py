@@ -64,16 +64,16 @@ def timeline(calls: Sequence[ToolExecution], steps: Mapping[str, str]) -> Markup
 
 
 def _bar(call: ToolExecution, at: float, total: float, y: int) -> str:
-    width = (call.duration_ms or 0) / 1000 / total
+    width = max(100 * (call.duration_ms or 0) / 1000 / total, 0.5)
+    x = min(100 * at, 100 - width)
     state = (call.error_type or call.status or "failed") if failed(call) else (call.status or "ok")
     title = escape(visible(f"{call.tool_name}, {call.duration_ms or 0} ms, {state}"))
     kind = "bad" if failed(call) else "good"
-    place = f'x="{min(100 * at, 99.5):.2f}%" width="{max(100 * width, 0.5):.2f}%" y="{y + 18}" height="14"'
+    place = f'x="{x:.2f}%" width="{width:.2f}%" y="{y + 18}" height="14"'
     bar = f'<rect class="{kind}" {place}><title>{title}</title></rect>'
     if failed(call):
         cross = f"M-{_MARK} -{_MARK}L{_MARK} {_MARK}M{_MARK} -{_MARK}L-{_MARK} {_MARK}"
-        middle = min(max(100 * (at + width / 2), 1.5), 98.5)
-        bar += f'<svg class="cross" x="{middle:.2f}%" y="{y + 25}" overflow="visible"><path d="{cross}"/></svg>'
+        bar += f'<svg class="cross" x="{x + width / 2:.2f}%" y="{y + 25}" overflow="visible"><path d="{cross}"/></svg>'
     return bar
 
 

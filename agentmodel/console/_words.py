@@ -129,7 +129,7 @@ KOREAN = {
     "With what was recorded a moment ago.": "방금 기록된 내용까지 포함합니다.",
     "As of the last refresh of the warehouse.": "웨어하우스를 마지막으로 갱신한 시점 기준입니다.",
     "No sessions.": "세션이 없습니다.",
-    "%(calls)s calls, %(failed)s failed": "호출 %(calls)s회, 실패 %(failed)s회",
+    "calls: %(calls)s, failed: %(failed)s": "호출 %(calls)s회, 실패 %(failed)s회",
     "Newest": "최신",
     "Older": "이전 항목",
     # a session

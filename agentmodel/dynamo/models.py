@@ -103,6 +103,12 @@ class Domain(Entity, kind="Domain"):
     """The sequences of tools that its agents ran most often, as of the last publish. Ours."""
     scored_at: Attr[datetime | None] = moment("ScoreRunDT", default=None)
     """When the numbers of the last publish were computed. Ours."""
+    success_counts: Attr[dict[str, list[int]] | None] = json(
+        "SuccessCounts", default=None, redact="none", shape=_COUNTS
+    )
+    """Successes and runs of the domain (under the empty name), and of categories by digests of their names. Ours."""
+    review_below: Attr[float | None] = rating("ReviewBelow", default=None)
+    """The chance of success below which a plan asks for a person, where a share of runs was set. Ours."""
     plans_stopped_at: Attr[datetime | None] = moment("PlansStoppedDT", default=None)
     """Since when no plans are given, because they did harm. Ours."""
     plans_resumed_at: Attr[datetime | None] = moment("PlansResumedDT", default=None)

@@ -129,10 +129,10 @@ def varying_tools(
     for runs in categories:
         successes = [_by_tool(calls, ignored) for succeeded, calls in runs if succeeded]
         for tool in {tool for run in successes for tool in run}:
-            sets = [frozenset(run[tool]) for run in successes if tool in run]
-            if len(sets) > 1:
-                uses[tool] += len(sets)
-                repeats[tool] += sum(sets.count(each) > 1 for each in sets)
+            sets = Counter(frozenset(run[tool]) for run in successes if tool in run)
+            if sets.total() > 1:
+                uses[tool] += sets.total()
+                repeats[tool] += sum(count for count in sets.values() if count > 1)
     return {tool for tool, count in uses.items() if count >= _LEAST_USES and repeats[tool] / count < _VARIES}
 
 

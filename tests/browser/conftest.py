@@ -24,7 +24,7 @@ from agentmodel.dynamo.models import Review
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PEOPLE = {"kim": ["reader", "reviewer", "operator", "curator"], "lee": ["reader", "reviewer"]}
 ODD = "<img src=x onerror=alert(1)> \"'{{7*7}}</script> \u202e한글 \u2603"
-SESSION = "SESSdinner"
+SESSION, ASKING = "SESSdinner", "SESStonight"
 _WATCH = """addEventListener('securitypolicyviolation',
     event => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI))"""
 _AXE = """axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(found =>
@@ -48,6 +48,12 @@ def model() -> Iterator[AgentModel]:
                 ):
                     call.fail("no table for ten", error_type="FullyBooked")
             session.fail("no table for ten anywhere")
+        with (
+            made.session("USR001", "a table for four tonight", session_id=ASKING) as session,
+            session.process("search") as process,
+            process.call("AGT001", "TL001", values={"near": "Seomun Market"}) as call,
+        ):
+            call.result = ["Seomun Noodles"]
         made.drain()
         made.refresh()
         made.publish()
@@ -64,7 +70,7 @@ def ask(model: AgentModel, question: str = "Race?", **more: Any) -> Review:
     """Ask about a call in a session of the demo's first user."""
     told: dict[str, Any] = {"arguments": {"place": "x"}, "answer_within": timedelta(minutes=1)}
     told |= {"agent_id": "AGT003", "tool_id": "TL008", "reason": "a person has to look"}
-    return model.reviews.ask("USR001", SESSION, question, **(told | more))
+    return model.reviews.ask("USR001", ASKING, question, **(told | more))
 
 
 @pytest.fixture(scope="session")

@@ -71,11 +71,12 @@ def test_rankings_are_compared_with_baselines(model: AgentModel, cli: Cli) -> No
     assert all(row["cases"] > 0 for row in found["rankings"])
     assert set(RANKINGS) == {row["ranking"] for row in found["uses"]}
     assert {"category", "category and agent", "every run"} == {row["scope"] for row in found["plans"]}
-    assert {"evidence", "success share"} == set(found["calibration_error"])
+    assert {"chance", "evidence", "success share"} == set(found["calibration_error"])
     assert None is found["off_policy"]
     assert "24 runs; the first 12 (50% of each domain) were learned from" in text
     assert all(ranking in text for ranking in RANKINGS)
-    assert "evidence is off by" in text
+    assert {"chance", "evidence", "success share"} == {row["predictor"] for row in found["chances"]}
+    assert "How well predictions tell the runs that fail" in text
 
 
 def test_other_ways_to_choose_are_valued(model: AgentModel, cli: Cli) -> None:

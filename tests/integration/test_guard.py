@@ -524,6 +524,10 @@ def test_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None
     assert ["valkey"] * 4 == trips(policy, "c1")
     assert ["valkey", "valkey", "GetItem", *["valkey"] * 4] == trips(marked, "c2")
 
+    mark(model, "TL002", read_only=False)
+    trips(blocks, "c3")
+    assert ["valkey"] * 3 == trips(blocks, "c3")  # and the mark that outdates cached results
+
 
 @pytest.mark.parametrize(
     "options",

@@ -13,7 +13,7 @@ from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSes
 from agentmodel.exceptions import TableUnavailable, ValidationError
 from agentmodel.integrations.mcp._schemas import RecordResult
 
-__all__ = ["MadeCall", "record"]
+__all__ = ["CallToRecord", "record"]
 
 _log = logger(__name__)
 
@@ -22,7 +22,7 @@ _GOOD = (None, "edited", "cache_hit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MadeCall:
+class CallToRecord:
     """A call as its caller tells it."""
 
     agent_id: str
@@ -40,7 +40,7 @@ class MadeCall:
 def record(
     model: AgentModel,
     user_id: str,
-    call: MadeCall,
+    call: CallToRecord,
     *,
     session_id: str | None,
     request: str | None,
@@ -108,7 +108,7 @@ def record(
     )
 
 
-def _tool_name(model: AgentModel, call: MadeCall, *, may_add: bool) -> str:
+def _tool_name(model: AgentModel, call: CallToRecord, *, may_add: bool) -> str:
     """Return the name of the tool in the catalogue, which must have it unless the caller may add some."""
     try:
         tool = model.repository.tool(call.agent_id, call.tool_id)

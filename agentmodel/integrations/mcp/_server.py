@@ -32,7 +32,7 @@ from agentmodel.dynamo.models import ToolExecution, UserSession, UserToolMapping
 from agentmodel.exceptions import ConfigurationError, NotFound, ValidationError
 from agentmodel.integrations.mcp._catalogue import list_agents, list_domains, list_tools, route_request
 from agentmodel.integrations.mcp._rate import RateLimit
-from agentmodel.integrations.mcp._record import MadeCall, record
+from agentmodel.integrations.mcp._record import CallToRecord, record
 from agentmodel.integrations.mcp._request import (
     Cursor,
     CutText,
@@ -259,7 +259,7 @@ def record_execution(
     """
     caller, model = caller_of(ctx), state_of(ctx).model
     user = caller.scope(user_id, "recorder")
-    call = MadeCall(
+    call = CallToRecord(
         agent_id=agent_id, tool_id=tool_id, succeeded=succeeded, process=process, arguments=arguments, result=result,
         error_type=error_type, status=status, duration_ms=duration_ms, call_id=call_id,
     )  # fmt: skip

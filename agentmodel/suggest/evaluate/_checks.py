@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.suggest._run_check import Answer, WriteHistory, varying_tools
-from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, training_runs
+from agentmodel.suggest.evaluate._replay import ReplayedCall, ReplayedRun, by_domain, training_runs
 
 __all__ = ["CheckRow", "WrongStepRow", "checks", "wrong_steps"]
 
+_RUNS_OF_A_CATEGORY = 40  # as a publish keeps them
 _PUBLISH_SHARE = 0.02  # of a domain's runs, after which it counts as published anew
 _Scope = tuple[str, str]  # a user and a category
 
@@ -101,13 +103,24 @@ def wrong_steps(runs: Iterable[ReplayedRun], *, read_only: Collection[str] = ())
         ignored = reads | varying_tools(scopes.values(), ignored=reads)
         rate = (sum(run.succeeded for run in own) + 1) / (len(own) + 2)
         for scope, those in scopes.items():
-            history = WriteHistory.of(those, ignored=ignored, rate=rate)
+            history = WriteHistory.of(those if _is_known(*scope) else (), ignored=ignored, rate=rate)
             for succeeded, calls in those:
                 if not succeeded:
                     found = history.wrong_step(calls)
                     counts[domain, scope[1], found.answer, found.tool or ""] += 1
     order = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0]))
     return [WrongStepRow(*key, runs=count) for key, count in order]
+
+
+def _is_known(user: str, category: str) -> bool:
+    """Return whether runs of this scope are of one user and one kind; the anonymous user is many people."""
+    return category != "" and user not in ("", ANONYMOUS)
+
+
+def _compared(past: Sequence[ReplayedRun]) -> list[tuple[bool, Sequence[ReplayedCall]]]:
+    """Return the runs that a publish would keep for a later run of their user and category."""
+    newest = past[-_RUNS_OF_A_CATEGORY:]
+    return [(one.succeeded, one.calls) for one in newest if _is_known(one.user, one.category)]
 
 
 def _reads(runs: Iterable[ReplayedRun], read_only: Collection[str]) -> set[str]:
@@ -127,10 +140,12 @@ def _row(domain: str, runs: Sequence[ReplayedRun], cut: int, read_only: Collecti
     for at, run in enumerate(runs):
         if at >= cut:
             if (at - cut) % every == 0:
-                known = [[(one.succeeded, one.calls) for one in own] for own in past.values()]
+                known = [
+                    [(one.succeeded, one.calls) for one in own] for scope, own in past.items() if _is_known(*scope)
+                ]
                 ignored = reads | varying_tools(known, ignored=reads)
             history = WriteHistory.of(
-                ((one.succeeded, one.calls) for one in past[run.user, run.category]),
+                _compared(past[run.user, run.category]),
                 ignored=ignored,
                 rate=(succeeded + 1) / (at + 2),
             )

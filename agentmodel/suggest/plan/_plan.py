@@ -43,8 +43,10 @@ class Confidence(NamedTuple):
     """How likely a plan is to succeed, 0 to 1.
 
     Attributes:
-        mean: The expected success rate.
-        low: Lower bound of the central 90 % interval.
+        mean: The expected success rate. Of a plan it is the chance of success by how runs of its agent, and of the
+            request's category, went; of an alternative by its own runs, and its agent's as a prior.
+        low: Lower bound of the central 90 % interval, by the runs of this sequence or agent alone; it is widened where
+            it would not hold the mean.
         high: Upper bound of the interval.
     """
 

@@ -30,6 +30,7 @@ from agentmodel.config import Ranking
 from agentmodel.dynamo.models import Agent, Domain, Tool
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import SESSION_ITEMS
+from agentmodel.suggest._chance import Runs, chance_of_success, runs_of
 from agentmodel.suggest._sequences import Followers, likely_next, unpacked_sequences
 from agentmodel.suggest._types import HealthReads, HealthSource, ToolRef
 from agentmodel.suggest.plan._failing_tools import FailingTools, KnownTools, step_reason
@@ -71,7 +72,9 @@ class Planner:
         routing: Finds the domain of a request for which none is given; without it, only the one domain there is.
         route_by_descriptions: Whether a domain counts as found that only descriptions were compared with.
         ranking: The number that orders mappings of several users: their score, or the expected success rate.
-        review_below: A plan needs a review when the lower bound of its confidence is below this.
+        review_below: A plan needs a review when its chance of success is below this, or below what a publish found for
+            the share ``AGENTMODEL_REVIEW_SHARE``. Where no runs of its domain were published, the lower bound of its
+            confidence decides.
         holdout: Share of the plans that are withheld, at least 0 and below 1.
         explore: How the other agents of a domain get a chance to show how good they are. A number is the share of the
             choices among the best ones that are made at random, 0 to 1; they also show what another policy would have
@@ -95,7 +98,7 @@ class Planner:
         routing: Routing | None = None,
         route_by_descriptions: bool = False,
         ranking: Ranking = "classic",
-        review_below: float = 0.2,
+        review_below: float = 0.3,
         holdout: float = 0.0,
         explore: float | Literal["upper-bound"] = 0.0,
         random_number: Callable[[], float] = random.random,
@@ -188,12 +191,10 @@ class Planner:
                 found = self._lookup.with_agents(self._lookup.of_other_users(asked, read), asked, read)
             tools = self._tools((use.tool_ref[0] for each in found for use in each.uses), read)
             found = [each for each in found if each.own or _in_catalogue(each, tools)]
-            plan, scores = self._from_mappings(asked, found, tools, read) if found else (None, {})
-            domain = None if plan is None else self._domain_of(plan, read)
+            plan, scores, domain = self._from_mappings(asked, found, tools, read) if found else (None, {}, None)
         propensity = 1.0
         if plan is None:
-            plan, scores, propensity = self._from_domain(asked, read)
-            domain = self._domain_of(plan, read)
+            plan, scores, propensity, domain = self._from_domain(asked, read)
         if read.unanswered:
             if plan.agent_id is None:
                 raise read.unanswered[0]
@@ -208,9 +209,6 @@ class Planner:
         if assignment.withheld:
             plan = asked.model_copy(update={"source": "withheld", "reasons": why})
         return plan.model_copy(update={"suggestion_id": kept})
-
-    def _domain_of(self, plan: Plan, read: Reads) -> Domain | None:
-        return None if plan.domain_id is None else read(self._repository.domain, plan.domain_id)
 
     def _assigned(
         self, plan: Plan, domain: Domain | None, session_id: str | None
@@ -321,7 +319,7 @@ class Planner:
 
     def _from_mappings(
         self, asked: Plan, found: Sequence[Candidate], tools: Mapping[ToolRef, Tool], read: Reads
-    ) -> tuple[Plan, dict[str, float]]:
+    ) -> tuple[Plan, dict[str, float], Domain | None]:
         used = {use.tool_ref for each in found for use in each.uses}
         domains = [each.agent.domain_id for each in found if each.agent is not None]
         domain_id = asked.domain_id or next(iter(domains), None)
@@ -329,6 +327,9 @@ class Planner:
         working = [each for each in found if not any(use.tool_ref in known.failing for use in each.uses)]
         chosen = (working or found)[0]
         agent, mapping = chosen.agent, chosen.mapping
+        domain_id = asked.domain_id if agent is None else agent.domain_id
+        domain = None if domain_id is None else read(self._repository.domain, domain_id)
+        chance = _chance(agent, mapping.category, domain)
         others = [
             _alternative(each, each.agent_id, tools)
             for each in found
@@ -337,7 +338,7 @@ class Planner:
         refs = {use.tool_ref for use in chosen.uses}
         plan = asked.model_copy(
             update={
-                "domain_id": asked.domain_id if agent is None else agent.domain_id,
+                "domain_id": domain_id,
                 "agent_id": chosen.agent_id,
                 "agent": next(iter(mapping.agents.values()), None) if agent is None else one_line(agent.name),
                 "alternatives": tuple(others[:ALTERNATIVES]),
@@ -345,7 +346,7 @@ class Planner:
                 "source": chosen.source,
                 "runs": mapping.executions,
                 "successes": mapping.successes,
-                "confidence": chosen.confidence,
+                "confidence": _expected(chosen.confidence, chance),
                 "similar_to": chosen.similar_to if chosen.own else None,
                 "similarity": chosen.similarity if chosen.own else None,
                 "reasons": tuple(_reasons(chosen, passed_over=bool(working) and chosen is not found[0])),
@@ -359,7 +360,8 @@ class Planner:
                 scores[each.agent_id] = max(
                     scores.get(each.agent_id, 0.0), round(self._lookup.rank(each.mapping)[0], 6)
                 )
-        return self._reviewed(plan.model_copy(update={"steps": steps}), known), scores
+        plan = self._reviewed(plan.model_copy(update={"steps": steps}), known, chance, domain)
+        return plan, scores, domain
 
     def _step(
         self,
@@ -398,7 +400,7 @@ class Planner:
         found = self._fallbacks.of(ref, name, known.tools.get(ref), plan, user_id=user_id, known=known)
         return next(iter(found), None)
 
-    def _from_domain(self, asked: Plan, read: Reads) -> tuple[Plan, dict[str, float], float]:
+    def _from_domain(self, asked: Plan, read: Reads) -> tuple[Plan, dict[str, float], float, Domain | None]:
         domain_id, routed = (asked.domain_id, ()) if asked.domain_id is not None else self._found_domain(asked, read)
         most = _MAX_AGENTS if self._explore == "upper-bound" else ALTERNATIVES + 1
         ranked = read(self._repository.top_agents, domain_id, limit=most) if domain_id else None
@@ -406,8 +408,10 @@ class Planner:
         if not top:
             why = Reason(code="no_agent_yet" if domain_id is not None else "no_request_yet")
             plan = asked.model_copy(update={"domain_id": domain_id, "reasons": (*routed, why)})
-            return self._reviewed(plan, KnownTools({}, {}, {})), {}, 1.0
+            return self._reviewed(plan, KnownTools({}, {}, {})), {}, 1.0, None
         best, propensity = self._chosen(top)
+        domain = None if domain_id is None else read(self._repository.domain, domain_id)
+        chance = _chance(best, asked.category, domain)
         shown = dict.fromkeys((best.agent_id, *(agent.agent_id for agent in top[: ALTERNATIVES + 1])))
         with self._repository.prefetched(tools_of=shown):
             tools = self._tools(shown, read)
@@ -423,11 +427,12 @@ class Planner:
                 "source": _source(best, top),
                 "runs": best.executions,
                 "successes": best.successes,
-                "confidence": _agent_confidence(best),
+                "confidence": _expected(_agent_confidence(best), chance),
                 "reasons": (*routed, *_agent_reasons(best, top, drawn=propensity < 1)),
             }
         )
-        return self._reviewed(plan, known), {agent.agent_id: agent.score for agent in top}, propensity
+        scores = {agent.agent_id: agent.score for agent in top}
+        return self._reviewed(plan, known, chance, domain), scores, propensity, domain
 
     def _chosen(self, top: Sequence[Agent]) -> tuple[Agent, float]:
         """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice.
@@ -467,12 +472,16 @@ class Planner:
             except TableUnavailable as error:
                 _log.warning("routing.not_read: could not read what requests are routed by: %s", error)
 
-    def _reviewed(self, plan: Plan, known: KnownTools) -> Plan:
+    def _reviewed(
+        self, plan: Plan, known: KnownTools, chance: float | None = None, domain: Domain | None = None
+    ) -> Plan:
         reasons = []
+        least = self._review_below if domain is None or domain.review_below is None else domain.review_below
+        low = plan.confidence.low if chance is None and plan.confidence is not None else chance
         if plan.agent_id is None:
             reasons.append(Reason(code="no_agent"))
-        elif plan.confidence is not None and plan.confidence.low < self._review_below:
-            reasons.append(Reason(code="low_chance", values={"low": round(100 * plan.confidence.low)}))
+        elif low is not None and low < least:
+            reasons.append(Reason(code="low_chance", values={"low": round(100 * low)}))
         for ref, name in sorted({(ToolRef(step.agent_id, step.tool_id), step.tool) for step in plan.steps}):
             tool = known.tools.get(ref)
             if ref in known.failing:
@@ -552,6 +561,21 @@ def _agent_reason(code: ReasonCode, agent: Agent) -> Reason:
 
 def _counted(successes: int | None, runs: int) -> Reason:
     return Reason(code="counted", values={"successes": successes or 0, "runs": runs})
+
+
+def _chance(agent: Agent | None, category: str | None, domain: Domain | None) -> float | None:
+    """Return the chance of success of an agent's run for a category; None without published runs of its domain."""
+    known = None if agent is None or domain is None else runs_of(domain.success_counts, category)
+    if known is None or agent is None:
+        return None
+    return chance_of_success(Runs(agent.successes or 0, agent.executions or 0), *known)
+
+
+def _expected(confidence: Confidence, chance: float | None) -> Confidence:
+    """Return a confidence with the chance of success as its mean, and an interval that holds it."""
+    if chance is None:
+        return confidence
+    return Confidence(chance, min(confidence.low, chance), max(confidence.high, chance))
 
 
 def _agent_confidence(agent: Agent) -> Confidence:

@@ -126,7 +126,7 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "succeeds in up to {high} % of cases.",
         "next_agent": "The agent with the next score is {agent} ({score}).",
         "no_agent": "No agent is known for requests of this kind.",
-        "low_chance": "It may succeed in only {low} % of cases.",
+        "low_chance": "It is likely to succeed in only {low} % of cases.",
         "step_fails": "The tool {tool} of a step is failing now.",
         "needs_approval": "{tool} may only be called after a person approved.",
         "often_fails": "{errors} of {calls} calls failed",

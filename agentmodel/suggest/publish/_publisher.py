@@ -35,6 +35,7 @@ from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import CacheUnavailable, Conflict, CorruptItem, Rejected, ValidationError
 from agentmodel.keys import EXECUTION, mapping_partition, parse_time
+from agentmodel.suggest._chance import Cells, least_likely, packed_counts
 from agentmodel.suggest._routing_store import RoutingStore
 from agentmodel.suggest._run_check import WriteHistory, varying_tools
 from agentmodel.suggest._sequences import packed_sequences, total_distances
@@ -80,7 +81,7 @@ class Published:
         extended: Sessions that are kept longer than before, because their score is high.
         shortened: Sessions that are kept shorter than before, because their score fell.
         routes: Domains whose requests are routed by; 0 where these were the same before.
-        domains: Domains that got other sequences of tools to predict next tools from.
+        domains: Domains that got other counts of their runs, or other sequences of tools to predict next tools from.
         stopped: Domains in which plans are not given any more, because they did harm; see `AgentModel.impact`.
         refused: Items that are damaged, or do not fit into the table with what was found, such as a mapping of a
             sequence of thousands of calls.
@@ -110,6 +111,7 @@ class _WarehouseResults(NamedTuple):
     requests: Mapping[tuple[str, str], list[str]]
     routes: dict[str, list[Request]]
     of_domains: Mapping[str, _Sequences]
+    cells: Mapping[str, Cells]
     of_categories: Mapping[tuple[str, str], _Sequences]
     runs: Mapping[tuple[str, str, str], list[tuple[bool, list[MadeCall]]]]
 
@@ -236,7 +238,7 @@ class Publisher:
             progress("publish", sum(counts[:1]), sum(counts))
             self._tools(results.failures, lease, done)
             progress("publish", sum(counts[:2]), sum(counts))
-            self._domains(results.of_domains, lease, done)
+            self._domains(results, lease, done)
             writes = self._writes(results)
             wanted = [self._mapping(pattern, results, retention, writes) for pattern in results.patterns]
             mappings = self._mappings(wanted, lease, done)
@@ -263,6 +265,7 @@ class Publisher:
             requests=reports.example_requests(warehouse),
             routes=newest_requests(warehouse),
             of_domains=of_domains,
+            cells=queries.cells(warehouse),
             of_categories=of_categories,
             runs=queries.run_calls(warehouse),
         )
@@ -324,12 +327,21 @@ class Publisher:
             with _alone(tool, done):
                 done.tools += self._write(tool, values, lease, done) is not None
 
-    def _domains(self, found: Mapping[str, _Sequences], lease: PublishLease, done: Published) -> None:
-        """Write the sequences of each domain whose tools are all in the catalogue: they are shown to all users."""
+    def _domains(self, results: _WarehouseResults, lease: PublishLease, done: Published) -> None:
+        """Write how the runs of each domain went, and its sequences whose tools are all in the catalogue.
+
+        They are shown to all users.
+        """
+        found, share = results.of_domains, self._settings.review_share
         for domain, sequences in self._stored([(Domain.at(each), found[each]) for each in sorted(found)], done):
             names = {tool.name for tool in every(partial(self._repository.domain_tools, domain.domain_id), limit=_PAGE)}
             shown = [each for each in sequences if names.issuperset(each[1])]
-            values = {"sequences": packed_sequences(shown)}
+            cells = results.cells.get(domain.domain_id, {})
+            values = {
+                "sequences": packed_sequences(shown),
+                "success_counts": packed_counts(cells),
+                "review_below": None if share is None else round(least_likely(cells, share), 6),
+            }
             with _alone(domain, done):
                 done.domains += self._write(domain, values, lease, done) is not None
 

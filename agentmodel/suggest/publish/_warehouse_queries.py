@@ -18,6 +18,7 @@ from agentmodel.redshift import models as m
 from agentmodel.redshift.models import newest_days, rows_of
 from agentmodel.redshift.score import as_of_expression, pattern_score_expression
 from agentmodel.redshift.warehouse import day_of
+from agentmodel.suggest._chance import Runs
 from agentmodel.suggest._sequences import SEQUENCES_OF_A_CATEGORY, SEQUENCES_OF_A_DOMAIN
 from agentmodel.suggest.review import MadeCall, sorted_arguments
 
@@ -26,7 +27,7 @@ _RUNS_OF_A_CATEGORY = 40  # whose writes are compared
 if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["SessionScore", "run_calls", "seen_until", "session_scores", "tool_sequences"]
+__all__ = ["SessionScore", "cells", "run_calls", "seen_until", "session_scores", "tool_sequences"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,22 @@ def tool_sequences(
     ):
         users[user_id, category].append((times, sequence.split("->")))
     return domains, users
+
+
+def cells(warehouse: Warehouse) -> dict[str, dict[tuple[str, str], Runs]]:
+    """Return the runs of each domain by agent and category."""
+    d, a = m.AgentDaily, m.AgentRow
+    counts = (cast(func.sum(each), BigInteger) for each in (d.successes, d.executions))
+    rows = (
+        rows_of(a.domain_id, d.agent_id, d.category, *counts)
+        .join(a, a.agent_id == d.agent_id)
+        .where(a.domain_id.is_not(None))
+        .group_by(a.domain_id, d.agent_id, d.category)
+    )
+    found: dict[str, dict[tuple[str, str], Runs]] = defaultdict(dict)
+    for domain_id, agent_id, category, successes, runs in warehouse.read(rows):
+        found[domain_id][agent_id, category] = Runs(successes, runs)
+    return found
 
 
 def run_calls(warehouse: Warehouse) -> dict[tuple[str, str, str], list[tuple[bool, list[MadeCall]]]]:

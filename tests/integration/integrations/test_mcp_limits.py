@@ -527,7 +527,7 @@ def test_a_recorder_records_what_the_catalogue_has(model: AgentModel) -> None:
     assert "tool_id ('TLmade-up') must be in the catalogue" in told(tool)
     assert "give the caller the role curator" in told(tool)
     assert () == before
-    assert "TLmade-up" == model.repository.session_history(USER, given(curated)["session_id"]).executions[0].tool_name
+    assert "made-up" == model.repository.session_history(USER, given(curated)["session_id"]).executions[0].tool_name
     assert not operated.is_error
     assert "this needs the role recorder or operator" in told(alone)
 
