@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 ENGINE := $(VENV)/dynoxide/package/dynoxide
 ENGINE_PACKAGE := @dynoxide/linux-x64@1.2.1
 PYTEST_ARGS ?=
+ARCH ?= arm64
 # Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install check demo test test-browser test-lowest test-engine test-wheel lint types docs bench mutants clean
+.PHONY: help install check demo test test-browser test-lowest test-engine test-wheel lint types docs bench lambda mutants clean
 help:
 	@echo "make install      the package with every extra and the tools, in $(VENV)"
 	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
@@ -24,6 +25,7 @@ help:
 	@echo "make types        mypy --strict and pyright"
 	@echo "make docs         the documentation, strictly, into site/"
 	@echo "make bench        the benchmarks"
+	@echo "make lambda       the archive of the functions on AWS, in dist/ (ARCH=x86_64 for the other processors)"
 	@echo "make mutants      small changes of the code that no test notices, for hours: see CONTRIBUTING.md"
 
 install: $(VENV)/.installed
@@ -101,6 +103,9 @@ types: install
 
 docs: install
 	$(BIN)/mkdocs build --strict
+
+lambda: install
+	$(BIN)/python scripts/lambda_package.py --arch $(ARCH)
 
 bench: install
 	$(BIN)/python -m benchmarks
