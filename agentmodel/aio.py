@@ -157,6 +157,7 @@ class AsyncRecorder(_Twin[Recorder]):
         return cast("Receipt[_R]", await group.record(entity))
 
     record_many = _awaited(Recorder.record_many)
+    outcome = _awaited(Recorder.outcome)
 
     @_converted(Recorder.session)
     def session(self, session: SessionRecorder) -> AsyncSessionRecorder:
@@ -583,6 +584,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
         """Record a session from ``async with`` to the end of the block; see `AgentModel.session`."""
         return AsyncSessionRecorder(session, self.recorder)
 
+    outcome = _awaited(AgentModel.outcome)
     import_traces = _awaited(AgentModel.import_traces)
     drain = _awaited(AgentModel.drain)
     refresh = _awaited(AgentModel.refresh)

@@ -34,12 +34,12 @@ from agentmodel._lease import WAIT
 from agentmodel._log import logger
 from agentmodel._names import takes_names
 from agentmodel.access.pagination import every
-from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session, running
+from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings, SettingsOptions
 from agentmodel.dynamo.entity import Item
-from agentmodel.dynamo.models import Domain
+from agentmodel.dynamo.models import Domain, OutcomeSource, Review, UserSession
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import (
@@ -251,6 +251,7 @@ class AgentModel:
         session_id: str | None = None,
         started_at: datetime | None = None,
         plan: Plan | None = None,
+        revision: str | None = None,
     ) -> SessionRecorder:
         """Record a session of a user, from ``with`` to the end of the block; see `Recorder.session`.
 
@@ -264,16 +265,66 @@ class AgentModel:
             started_at: When the session began; now when not given.
             plan: The plan that the session follows. When the session ends, `suggestions` records whether the plan was
                 followed and how the session went.
+            revision: The revision of the agent (of its prompt, model and tools) that makes the calls; what the
+                catalogue says (`Agent.revision`) when not given. Scores fade what earlier revisions did.
 
         Raises:
             ValidationError: An id is not valid, or a time has no time zone.
         """
         session = self.recorder.session(
-            user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
+            user_id,
+            request,
+            category=category,
+            name=name,
+            session_id=session_id,
+            started_at=started_at,
+            revision=revision,
         )
         if plan is not None:
             session.entity.suggestion_id = plan.suggestion_id
         return session
+
+    def outcome(
+        self,
+        session: SessionRecorder | UserSession | str,
+        *,
+        user_id: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent_id: str | None = None,
+        at: datetime | None = None,
+    ) -> Receipt[Review]:
+        """Record how a session went, as somebody outside of it says, also long after its end.
+
+            model.outcome(session_id, user_id="USR001", succeeded=False, source="event", by="refund", reason="refunded")
+
+        The next refresh counts the most trusted outcome of a run: a person's verdict in a review, then a ``person``,
+        an ``event``, an ``evaluator``, then what the session itself recorded, then its calls. Of two from one source
+        the one about the agent counts before that about the whole session, then the later one, then a failure. It is
+        written as every record is, so it survives an outage; recorded again by the same ``by``, it replaces the first.
+
+        Args:
+            session: The session, or its id.
+            user_id: Name or id of the user; needed with an id only.
+            succeeded: Whether the run did what was asked; by the score when not given.
+            score: How good the run was, from 0 to 1; alone it means success from 0.5 up.
+            source: Who says so: a ``person``, such as the user, a business ``event``, or an ``evaluator``.
+            by: Name of the person, event or evaluator; each has one outcome a run.
+            reason: Why.
+            agent_id: The run of this agent only; the whole session when not given.
+            at: When it was said; now when not given.
+
+        Raises:
+            ValidationError: Neither ``succeeded`` nor a score is given, or a value is not valid; nothing was recorded.
+            HistoryUnavailable: Neither store takes the write; nothing was kept.
+        """
+        return self.recorder.outcome(
+            session, user_id=user_id, succeeded=succeeded, score=score, source=source, by=by, reason=reason,
+            agent_id=agent_id, at=at,
+        )  # fmt: skip
 
     def in_session(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return a function that keeps the session and process of this block when another thread calls it.
@@ -527,6 +578,7 @@ class AgentModel:
             schema=self.settings.warehouse_schema,
             landed_table=self.settings.landed_table,
             half_life_days=self.settings.half_life_days,
+            revision_prior=self.settings.revision_prior,
             memory_limit=self.settings.warehouse_memory,
         )
         self._resources.callback(warehouse.close)
@@ -792,6 +844,7 @@ class AgentModel:
         answer_within: timedelta = timedelta(hours=24),
         on_expiry: Decision = "reject",
         wait: bool | float = False,
+        revision: str | None = None,
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         """Make a plain function, synchronous or not, a tool of an agent: each call is decided about and recorded.
 
@@ -818,6 +871,7 @@ class AgentModel:
             on_expiry: The decision when nobody answered in time.
             wait: Whether a call waits for the reviewer, or for how many seconds. Otherwise it raises `ReviewPending`,
                 and is made when it is called again after the answer.
+            revision: The revision of the agent (of its prompt, model and tools); the session's when not given.
 
         Raises:
             ValidationError: The function is a generator, or has no signature.
@@ -838,6 +892,7 @@ class AgentModel:
             domain=domain,
             read_only=cache is not False,
             wait=wait,
+            revision=revision,
         )
 
     @cached_property

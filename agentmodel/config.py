@@ -158,6 +158,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Days after which an execution counts half in the `evidence` ranking.",
     )
+    revision_prior: float = Field(
+        default=10.0,
+        ge=1,
+        description="Executions that earlier revisions of an agent count as at most beside its present one; half of "
+        "that after as many executions of the present one.",
+    )
     ttl_days_high: int = Field(
         default=60, ge=1, description="Days that history with a score of at least `ttl_score` is kept."
     )

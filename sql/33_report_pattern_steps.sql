@@ -9,14 +9,16 @@ SELECT agent_execution.pattern_key, step.processid AS process_id, coalesce(max(u
 FROM agent_execution JOIN (SELECT uses.userid AS userid, uses.sessionid AS sessionid,
     uses.agentid AS agentid, uses.processid AS processid, uses.toolid AS toolid, uses.ok AS ok,
     uses.label AS label, uses.number AS number, uses.clock AS clock, uses.first_day AS first_day,
-    uses.last_day AS last_day, uses.calls AS calls, uses.milliseconds AS milliseconds,
-    row_number() OVER (PARTITION BY uses.userid, uses.sessionid, uses.agentid ORDER BY uses.number,
-    uses.clock, uses.processid, uses.toolid) AS place
+    uses.last_day AS last_day, uses.last_time AS last_time, uses.version AS version, uses.calls AS calls,
+    uses.milliseconds AS milliseconds, row_number() OVER (PARTITION BY uses.userid, uses.sessionid,
+    uses.agentid ORDER BY uses.number, uses.clock, uses.processid, uses.toolid) AS place
 FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid, c.processid AS processid,
     c.toolid AS toolid, mod(max(c.attempt * 2 + c.ok), 2) AS ok, coalesce(max(nullif(c.toolnm, '')),
     c.toolid) AS label, min(coalesce(c.callno, 4611686018427387904)) AS number, min(coalesce(c.clock,
     CAST('99999999999999999999' AS VARCHAR(80)))) AS clock, min(c.day) AS first_day, max(c.day) AS last_day,
-    count(c.ok) AS calls, sum(c.durationms) AS milliseconds
+    max(c.clock) AS last_time, max(coalesce(c.clock,
+    CAST('00000000000000000000' AS VARCHAR(80))) || c.revision) AS version, count(c.ok) AS calls,
+    sum(c.durationms) AS milliseconds
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
@@ -33,7 +35,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
@@ -60,7 +63,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),

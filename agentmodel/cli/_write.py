@@ -1,23 +1,25 @@
-"""Commands that write: `table`, `warehouse`, `seed`, `import`, `refresh` and `publish`."""
+"""Commands that write: `table`, `warehouse`, `seed`, `import`, `outcome`, `refresh` and `publish`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from agentmodel._demo.world import seed as seed_catalogue
 from agentmodel._lease import WAIT
+from agentmodel._outcomes import OutcomeSource, check_outcome
 from agentmodel.access.table_model import FILES
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model, parse_as_of
-from agentmodel.cli._options import AsOf, Files, Json, Timezone, Wait, stack_of
-from agentmodel.cli._output import Output, plain
+from agentmodel.cli._options import AsOf, Files, Json, Timezone, User, Wait, stack_of
+from agentmodel.cli._output import Output, plain, printable
 from agentmodel.config import FeedName, Settings
-from agentmodel.exceptions import ValidationError
+from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.integrations.otlp import import_otlp
+from agentmodel.keys import id_of
 
 if TYPE_CHECKING:
     from agentmodel.redshift.ingest import FeedSource
@@ -39,6 +41,7 @@ _PUBLISHED = {
     "domains": "domains with other counts of their runs, or other sequences of tools",
     "stopped": "domains in which no plans are given any more, since they did harm",
     "refused": "items that are damaged or would become too large",
+    "regressed": "agents whose present revision is worse than the ones before",
 }
 
 table = typer.Typer(help="Create the DynamoDB table, verify it, or write it as a model.", rich_markup_mode=None)
@@ -183,6 +186,52 @@ def import_(
         raise typer.Exit(1)
 
 
+def outcome(
+    ctx: typer.Context,
+    user: User,
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session, such as SESS20250614001.")],
+    *,
+    succeeded: Annotated[
+        bool | None,
+        typer.Option("--succeeded/--failed", help="Whether it did what was asked. [default: as the score implies]"),
+    ] = None,
+    score: Annotated[
+        float | None,
+        typer.Option(metavar="0..1", help="How good it was; alone, it means success from 0.5 up."),
+    ] = None,
+    source: Annotated[str, typer.Option(metavar="SOURCE", help="Who says so: person, event or evaluator.")] = "person",
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the person, event or evaluator, such as refund.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="ID", help="The run of this agent only. [default: the whole session]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Record how a session went, as known from outside of it.
+
+    The next refresh counts the most trusted outcome of a run: a verdict in a review, a person, an event, an evaluator,
+    then what the session recorded itself, then its calls. Recorded again by the same name, it replaces the first.
+    """
+    check_outcome(succeeded, score, source=source)
+    user = id_of("USR", user, field="USER")
+    with open_model(stack_of(ctx)) as model:
+        if model.repository.session(user, session) is None:
+            raise NotFound("session", f"{session} of {user}")
+        said = model.outcome(
+            session, user_id=user, succeeded=succeeded, score=score, source=cast("OutcomeSource", source), by=by,
+            reason=reason, agent_id=agent,
+        )  # fmt: skip
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"level": said.level, **plain(said.entity)})
+        return
+    what = "succeeded" if said.entity.outcome else "failed"
+    out.line(printable(f"Recorded that {session} {what}, by {source}{'' if by is None else ' ' + by}."))
+    out.line("Run `agentmodel refresh` to count it in the scores.")
+
+
 def _plain_import(done: dict[str, Any]) -> dict[str, Any]:
     return {**done, "refused": len(done["bad"])}
 
@@ -304,5 +353,5 @@ def add(app: typer.Typer) -> None:
     app.add_typer(warehouse, name="warehouse")
     app.command()(seed)
     app.command("import")(import_)
-    for command in (refresh, publish):
+    for command in (outcome, refresh, publish):
         app.command()(command)

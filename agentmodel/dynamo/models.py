@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from agentmodel import keys
+from agentmodel._outcomes import OUTCOME_SOURCES, OutcomeSource
 from agentmodel.dynamo._attribute import Attr
 from agentmodel.dynamo._specifiers import (
     Shape,
@@ -33,6 +34,7 @@ __all__ = [
     "VERDICTS",
     "Agent",
     "Domain",
+    "OutcomeSource",
     "Phase",
     "Review",
     "ReviewStatus",
@@ -159,6 +161,16 @@ class Agent(Entity, kind="Agent"):
     """Its version, by hand: results of another one are not answered from the cache. Ours."""
     rating: Attr[float | None] = rating("AgentRating", default=None)
     """A score that somebody typed in, which breaks ties only. Ours."""
+    ranked_revision: Attr[str | None] = text("RankedVer", default=None, redact="none")
+    """The revision of its newest execution: of its prompt, model and tools. Ours."""
+    revision_executions: Attr[int | None] = number("VerExecutions", default=None)
+    """How many of its `executions` were of that revision. Ours."""
+    revision_successes: Attr[int | None] = number("VerSuccesses", default=None)
+    """How many of these succeeded. Ours."""
+    health: Attr[str | None] = text("HealthState", default=None, redact="none")
+    """`regressed` where that revision is worse than the ones before. Ours."""
+    health_note: Attr[str | None] = text("HealthNote", default=None, redact="none")
+    """The counts that say so. Ours."""
     version: Attr[int | None] = number("Version", default=None)
     """The version of the item: an older one never overwrites a newer one. Set by every versioned write. Ours."""
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
@@ -362,6 +374,8 @@ class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
     """Tokens that the model read for it. Ours."""
     output_tokens: Attr[int | None] = count("OutputTokens", default=None)
     """Tokens that the model wrote for it. Ours."""
+    revision: Attr[str | None] = text("AgentVer", default=None, redact="none")
+    """The revision of the agent: of its prompt, model and tools. Ours."""
     version: Attr[int | None] = number("Version", default=None)
     """The version of the item: an older one never overwrites a newer one. Set by every versioned write. Ours."""
     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
@@ -416,7 +430,10 @@ class UserToolMapping(Entity, kind="UserPrcToolMapp"):
 
 
 class Review(Entity, kind="Review"):
-    """A question to a person, before a step or after a run. It is in its queue's index while it is pending."""
+    """A question to a person, before a step or after a run. It is in its queue's index while it is pending.
+
+    One with a ``source`` is an outcome from outside (`AgentModel.outcome`): answered from the start, in no queue.
+    """
 
     user_id: Attr[str] = identifier("USR")
     """The user, by id or name."""
@@ -480,6 +497,10 @@ class Review(Entity, kind="Review"):
     """The person's judgement of the run."""
     outcome: Attr[bool | None] = flag("OutcomeYN", default=None)
     """Whether the run did what was asked for, by the verdict."""
+    source: Attr[OutcomeSource | None] = choice("OutcomeSource", *OUTCOME_SOURCES, default=None)
+    """Who says so, of an outcome from outside."""
+    score: Attr[float | None] = rating("OutcomeScore", default=None)
+    """How good the run was, from 0 to 1, of an outcome from outside."""
     trail: Attr[list[dict[str, str]] | None] = json("Trail", default=None, redact="none")
     """Every event of the question, in order; see `Reviews`."""
     version: Attr[int | None] = number("Version", default=None)

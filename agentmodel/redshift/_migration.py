@@ -121,7 +121,8 @@ def _catalogue(connection: Connection) -> tuple[dict[str, dict[str, _Found]], se
     )
     rows = select(*texts, *counts).select_from(columns).where(*here).order_by(columns.c.ordinal_position)
     found: dict[str, dict[str, _Found]] = {}
-    for name, own, kind, *sizes in connection.execute(rows):
+    answers: Any = connection.execute(rows)
+    for name, own, kind, *sizes in answers:
         found.setdefault(name, {})[own] = _Found(kind, *sizes)
     tables = table("tables", column("table_name"), column("table_type"), schema="information_schema")
     views = select(cast(tables.c.table_name, String(256))).where(*here, tables.c.table_type == "VIEW")

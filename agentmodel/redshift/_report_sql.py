@@ -36,9 +36,15 @@ REQUEST_CHARACTERS: Final = 500
 EMPTY: ColumnElement[str] = literal_column("''")
 
 
-def agent_ranking(as_of: ColumnElement[date], half_life: ColumnElement[float], *, evidence: bool = False) -> Rows:
+def agent_ranking(
+    as_of: ColumnElement[date],
+    half_life: ColumnElement[float],
+    revision_prior: ColumnElement[float] | None = None,
+    *,
+    evidence: bool = False,
+) -> Rows:
     """Select agents with their scores and their rank in their domain."""
-    s = agent_scores(as_of, half_life).subquery("s")
+    s = agent_scores(as_of, half_life, revision_prior).subquery("s")
     order = s.c.evidence if evidence else s.c.score
     rank = func.rank().over(partition_by=s.c.domain_id, order_by=order.desc()).label("score_rank")
     labels = {"name": "agent_name", "last_day": "last_execution"}
@@ -167,7 +173,7 @@ def tool_failures() -> Rows:
 
 
 def requests() -> Rows:
-    """Select each session's request and outcome: as reviewed, else as recorded, else that of its executions."""
+    """Select each session's request and outcome: as reviewed, reported or recorded, else that of its executions."""
     s, e, first = m.UserSessionRow, m.AgentExecution, first_prompts()
     number = func.row_number().over(partition_by=[e.user_id, e.session_id], order_by=e.agent_id).label("place")
     run = rows_of(e.user_id, e.session_id, e.agent_id, e.succeeded.label("success"), number).subquery("run")
@@ -183,17 +189,20 @@ def requests() -> Rows:
         .subquery("agents")
     )
     opening = and_(first.c.user_id == s.user_id, first.c.session_id == s.session_id)
+    said = history.reported()
+    of_all = and_(said.c.user_id == s.user_id, said.c.session_id == s.session_id, said.c.agent_id == EMPTY)
     return (
         rows_of(
             s.user_id.label("user_id"),
             s.session_id.label("session_id"),
             func.coalesce(s.category, EMPTY).label("category"),
             func.coalesce(request_of(s, first), EMPTY).label("request"),
-            history.outcome(s, agents.c.ok).label("outcome"),
+            history.outcome(s, agents.c.ok, func.coalesce(said.c.best, EMPTY)).label("outcome"),
             func.coalesce(agents.c.agents, EMPTY).label("agent_ids"),
         )
         .outerjoin(agents, and_(agents.c.user_id == s.user_id, agents.c.session_id == s.session_id))
         .outerjoin(first, opening)
+        .outerjoin(said, of_all)
         .order_by(s.user_id, s.session_id)
     )
 
@@ -246,9 +255,9 @@ def impact() -> Rows:
     """Count the sessions whose plan was given or withheld at random: the sums that their difference is computed from.
 
     A row is a domain, a category, the share that was withheld, since when plans are given, and whether they were. A
-    session counts once, by its first plan, when its outcome is known: as reviewed, else as recorded, else that of its
-    executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and of its
-    square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
+    session counts once, by its first plan, when its outcome is known: as reviewed, as reported, as recorded, else that
+    of its executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and
+    of its square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
     """
     g, s, e, h = m.SuggestionRow, m.UserSessionRow, m.AgentExecution, m.UserToolMappingHist
     first = func.row_number().over(partition_by=[g.user_id, g.session_id], order_by=g.key).label("place")
@@ -277,7 +286,9 @@ def impact() -> Rows:
         .subquery("tokens")
     )
     began, ended = (cast(extract("epoch", time_of(time)), BigInteger) for time in (s.started, s.ended))
-    success = history.outcome(s, run.c.ok)
+    said = history.reported()
+    of_all = and_(said.c.user_id == own[0], said.c.session_id == own[1], said.c.agent_id == EMPTY)
+    success = history.outcome(s, run.c.ok, func.coalesce(said.c.best, EMPTY))
     costs = {
         "calls": func.coalesce(run.c.calls, constant(0)),
         "tokens": tokens.c.n,
@@ -297,6 +308,7 @@ def impact() -> Rows:
         .join(s, and_(s.user_id == own[0], s.session_id == own[1]))
         .outerjoin(run, and_(run.c.user_id == own[0], run.c.session_id == own[1]))
         .outerjoin(tokens, and_(tokens.c.user_id == own[0], tokens.c.session_id == own[1]))
+        .outerjoin(said, of_all)
         .where(asked.c.place == constant(1), success.is_not(None))
         .subquery("session")
     )

@@ -43,7 +43,8 @@ from agentmodel.redshift._table_layout import add_view, layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
-    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SuggestionRow", "ToolErrorSummary", "ToolRow",
+    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "SuggestionRow",
+    "ToolErrorSummary", "ToolRow",
     "UserInfo", "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
 ]  # fmt: skip
 
@@ -208,6 +209,25 @@ class UserSessionRow(Base):
     )
 
 
+class SessionOutcome(Base):
+    """An outcome from outside: what a person, an event or an evaluator said of a session, or of one agent in it."""
+
+    __tablename__ = "session_outcome"
+    __table_args__ = layout(key="userid", sort="sessionid")
+
+    user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
+    session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
+    outcome_id: Mapped[str] = mapped_column("outcomeid", Varchar(ID), primary_key=True)
+    source: Mapped[str | None] = mapped_column("source", String(16))
+    agent_id: Mapped[str | None] = mapped_column("agentid", Varchar(ID))
+    succeeded: Mapped[str | None] = mapped_column("succyn", String(1))
+    score: Mapped[float | None] = mapped_column("score", Double)
+    by: Mapped[str | None] = mapped_column("reportedby", Varchar(NAME))
+    reason: Mapped[str | None] = mapped_column("reason", Varchar(PROSE))
+    time: Mapped[str | None] = mapped_column("reporteddt", String(20))
+    loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+
+
 class UserSessionProcessRow(Base):
     """A process, which is a step of a session."""
 
@@ -248,6 +268,7 @@ class UserToolMappingHist(Base):
     input_tokens: Mapped[int | None] = mapped_column("inputtokens", BigInteger)
     output_tokens: Mapped[int | None] = mapped_column("outputtokens", BigInteger)
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
 
 
 class SuggestionRow(Base):
@@ -311,6 +332,9 @@ class _Execution:
     process_pattern: Mapped[str] = mapped_column("process_pattern", String(WIDEST))
     tool_sequence: Mapped[str] = mapped_column("tool_sequence", String(WIDEST))
     pattern_key: Mapped[str] = mapped_column("pattern_key", String(32))
+    # of the agent, '' where it is not known, and when that was last called
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
+    last_time: Mapped[str | None] = mapped_column("last_time", String(20))
 
 
 class AgentExecution(_Execution, Base):
@@ -329,13 +353,14 @@ class AgentExecution(_Execution, Base):
 class _Daily:
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
     category: Mapped[str] = mapped_column("category", Varchar(NAME), primary_key=True)
+    revision: Mapped[str] = mapped_column("agentver", Varchar(NAME), primary_key=True)
     day: Mapped[date] = mapped_column("execution_date", Date, primary_key=True)
     executions: Mapped[int] = mapped_column("executions", BigInteger)
     successes: Mapped[int] = mapped_column("successes", BigInteger)
 
 
 class AgentDaily(_Daily, Base):
-    """Executions of an agent per category and day of their last call; `UNDATED` where no time is known."""
+    """Executions of an agent per category, revision and day of their last call; `UNDATED` where no time is known."""
 
     __tablename__ = "agent_daily"
     __table_args__ = layout(style="ALL", sort=("agentid", "execution_date"))
@@ -385,6 +410,12 @@ class AgentScoreSummary(Base):
     evidence: Mapped[float] = mapped_column("evidence_score", Double)
     evidence_executions: Mapped[float] = mapped_column("evidence_executions", Double)
     domain_rate: Mapped[float] = mapped_column("domain_rate", Double)
+    revision: Mapped[str] = mapped_column("agentver", Varchar(NAME))
+    revision_executions: Mapped[int] = mapped_column("revision_executions", BigInteger)
+    revision_successes: Mapped[int] = mapped_column("revision_successes", BigInteger)
+    # as the scores count them: those of earlier revisions fade
+    counted_executions: Mapped[float] = mapped_column("counted_executions", Double)
+    counted_successes: Mapped[float] = mapped_column("counted_successes", Double)
     updated_at: Mapped[datetime] = mapped_column("updated_at", TIMESTAMP)
 
     agent: Mapped[AgentRow | None] = _related("AgentScoreSummary.agent_id = AgentRow.agent_id")
@@ -396,12 +427,12 @@ class AgentScoreSummary(Base):
 
         ``calculated_score`` is this number as of the newest execution of the agent's domain.
         """
-        return scores.score(self.executions, self.successes, last=self.last_day, as_of=as_of)
+        return scores.score(self.counted_executions, self.counted_successes, last=self.last_day, as_of=as_of)
 
     @score.expression
     @classmethod
     def _score_expression(cls, as_of: date | Expression) -> ColumnElement[float]:
-        return scores.score_expression(cls.executions, cls.successes, last=cls.last_day, as_of=as_of)
+        return scores.score_expression(cls.counted_executions, cls.counted_successes, last=cls.last_day, as_of=as_of)
 
 
 class _Pattern:
@@ -557,6 +588,7 @@ class WorkExecution(Base):
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
     change: Mapped[int] = mapped_column("change", Integer, primary_key=True)
     category: Mapped[str] = mapped_column("category", Varchar(NAME))
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
     succeeded: Mapped[int] = mapped_column("success", Integer)
     last_day: Mapped[date | None] = mapped_column("execution_date", Date)
     pattern_key: Mapped[str] = mapped_column("pattern_key", String(32))

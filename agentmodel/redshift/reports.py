@@ -54,6 +54,9 @@ class AgentScore:
         evidence_high: Upper bound.
         domain_rate: Success rate of its domain: the evidence of an agent that has not run.
         rank: Rank in its domain, from 1; agents with equal scores share a rank.
+        revision: Its present revision, that of its newest execution; None where none was recorded.
+        revision_executions: Executions of the present revision; those of earlier ones fade in the scores.
+        revision_successes: How many of these succeeded.
     """
 
     domain_id: str
@@ -72,6 +75,9 @@ class AgentScore:
     evidence_high: float
     domain_rate: float
     rank: int
+    revision: str | None = None
+    revision_executions: int = 0
+    revision_successes: int = 0
 
 
 @dataclass(frozen=True)
@@ -337,14 +343,17 @@ def agent_ranking(
     if ranking not in ("classic", "evidence"):
         raise ValidationError("ranking", ranking, "must be classic or evidence")
     half_life = score.half_life_expression(warehouse.half_life_days)
-    rows = queries.agent_ranking(score.as_of_expression(day_of(as_of)), half_life, evidence=ranking == "evidence")
+    prior = score.revision_prior_expression(warehouse.revision_prior)
+    by_evidence = ranking == "evidence"
+    rows = queries.agent_ranking(score.as_of_expression(day_of(as_of)), half_life, prior, evidence=by_evidence)
     found = (_agent_score(*row) for row in warehouse.read(rows) if domain_id is None or row.domain_id == domain_id)
     return of_report(found, AgentScore)
 
 
 def _agent_score(*row: Any) -> AgentScore:
-    *counts, mean, executions, rate, rank = row
-    return AgentScore(*[*counts, *score.evidence(mean, executions, rate=rate), rate, rank])
+    *counts, mean, executions, rate, revision, runs, good, _, _, rank = row
+    bounds = score.evidence(mean, executions, rate=rate)
+    return AgentScore(*[*counts, *bounds, rate, rank, revision or None, runs, good])
 
 
 @takes_names

@@ -33,8 +33,8 @@ class SessionFilter:
         category: Sessions of this category, as it was given.
         agent: Sessions in which this agent was called; its id or name.
         tool: Sessions in which this tool was called; its id or name.
-        outcome: Sessions with this outcome: as reviewed, else as recorded, else that of its calls. ``unknown`` are
-            those without a call that counts.
+        outcome: Sessions with this outcome: as reviewed, as reported, as recorded, else that of its calls. ``unknown``
+            are those without a call that counts.
         text: Sessions whose request or name has this text; upper and lower case are one.
     """
 
@@ -57,7 +57,8 @@ class SessionSummary:
         started: When it began: 14 to 20 digits in UTC, as the table stores times; '' where it is unknown.
         category: The category that was given; '' where there was none.
         request: The request, else the session's name.
-        outcome: Whether it succeeded: as reviewed, else as recorded, else whether all its calls did; None if unknown.
+        outcome: Whether it succeeded: as reviewed, as reported, as recorded, else whether all its calls did; None if
+            unknown.
         calls: Calls that were made, and results of a cache.
         failed: Calls that failed.
         agents: Names of the agents that were called, else their ids.
@@ -134,7 +135,7 @@ def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None) -> Rows:
     s = m.UserSessionRow
     started = func.coalesce(s.started, EMPTY)
     request = func.coalesce(func.nullif(s.request, EMPTY), s.name, EMPTY)
-    told = history.outcome(s, constant(-1))
+    told = history.outcome(s, constant(-1), history.best_of_session(s))
     rows = rows_of(
         s.user_id.label("user_id"),
         s.session_id.label("session_id"),
@@ -186,7 +187,7 @@ def _ended(rows: Rows, outcome: str) -> tuple[Rows, ColumnElement[bool]]:
         .subquery("runs")
     )
     rows = rows.outerjoin(runs, and_(runs.c.user_id == s.user_id, runs.c.session_id == s.session_id))
-    ended = history.outcome(s, runs.c.ok)
+    ended = history.outcome(s, runs.c.ok, history.best_of_session(s))
     return rows, ended.is_(None) if outcome == "unknown" else ended == constant(int(outcome == "succeeded"))
 
 

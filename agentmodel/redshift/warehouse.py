@@ -62,6 +62,7 @@ from agentmodel.redshift._leases import WarehouseLeases, lock_writers, only_writ
 from agentmodel.redshift._migration import MIGRATE, SCHEMA, SchemaChange, check_schema, plan, version_of
 from agentmodel.redshift._table_layout import is_view
 from agentmodel.redshift.rows import Rows, of_select
+from agentmodel.redshift.score import REVISION_PRIOR
 
 __all__ = ["Landed", "Refreshed", "SchemaChange", "Warehouse"]
 
@@ -99,6 +100,7 @@ class Warehouse:
     Attributes:
         engine: The SQLAlchemy engine.
         half_life_days: Days after which an execution counts half in the `evidence` ranking.
+        revision_prior: Executions that earlier revisions of an agent count as at most, see `score.revision_weight`.
     """
 
     def __init__(
@@ -110,8 +112,10 @@ class Warehouse:
         history_mode: bool,
         overlap: timedelta,
         half_life_days: float,
+        revision_prior: float = REVISION_PRIOR,
     ) -> None:
         self.engine = engine
+        self.revision_prior = revision_prior
         self._schema = schema
         self.half_life_days = half_life_days
         self._overlap = overlap
@@ -139,6 +143,7 @@ class Warehouse:
         history_mode: bool = True,
         overlap: timedelta = timedelta(hours=1),
         half_life_days: float = 30.0,
+        revision_prior: float = REVISION_PRIOR,
         memory_limit: str | None = None,
         threads: int | None = None,
     ) -> Self:
@@ -154,6 +159,7 @@ class Warehouse:
             overlap: How far before its watermark a refresh looks for late changes; it must be longer than zero-ETL's
                 longest lag.
             half_life_days: Days after which an execution weighs half as evidence.
+            revision_prior: Executions that earlier revisions of an agent count as at most, from 1.
             memory_limit: The most memory DuckDB may use, such as ``512MB``.
             threads: The most threads DuckDB may use.
 
@@ -164,6 +170,8 @@ class Warehouse:
         """
         if not (math.isfinite(half_life_days) and half_life_days > 0):
             raise ConfigurationError(f"half_life_days is {half_life_days}; it must be a number above 0")
+        if not (math.isfinite(revision_prior) and revision_prior >= 1):
+            raise ConfigurationError(f"revision_prior is {revision_prior}; it must be a number from 1 up")
         if overlap < timedelta(0):
             raise ConfigurationError(f"overlap is {overlap}; it must not be negative")
         engine = _engine(_url(url), schema=checked_schema(schema), memory_limit=memory_limit, threads=threads)
@@ -175,6 +183,7 @@ class Warehouse:
                 history_mode=history_mode,
                 overlap=overlap,
                 half_life_days=half_life_days,
+                revision_prior=revision_prior,
             )
         except ConfigurationError:
             engine.dispose()
@@ -484,7 +493,11 @@ class Warehouse:
             as_of = connection.execute(select(w.as_of)).scalar()
             if as_of is not None:  # scores stay as of the last refresh
                 parameters = statements.refresh_parameters(
-                    self._landed, as_of=as_of, half_life_days=self.half_life_days, previous_as_of=as_of
+                    self._landed,
+                    as_of=as_of,
+                    half_life_days=self.half_life_days,
+                    revision_prior=self.revision_prior,
+                    previous_as_of=as_of,
                 )
                 for step in statements.erase_user(parameters, user_key):
                     step.run(connection)
@@ -540,6 +553,7 @@ class Warehouse:
             self._landed,
             as_of=day,
             half_life_days=self.half_life_days,
+            revision_prior=self.revision_prior,
             since=None if is_full or seen_until is None else seen_until - self._overlap,
             previous_as_of=None if watermark is None else watermark.as_of,
             erasures=connection.execute(select(m.ErasedUser.user_key).limit(1)).first() is not None,

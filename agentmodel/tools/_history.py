@@ -42,6 +42,7 @@ class FunctionTool:
     read_only: bool
     enforcer: Enforcer
     wait: bool | float
+    revision: str | None = None
 
     @property
     def asks(self) -> bool:

@@ -18,7 +18,7 @@ from agentmodel.redshift import models as m
 
 FUNCTIONS = {
     "avg", "cast", "coalesce", "count", "dateadd", "datediff", "exp", "extract", "floor", "greatest", "least", "left", "length", "listagg",
-    "ln", "ltrim", "max", "md5", "min", "mod", "nullif", "percentile_cont", "power", "rank", "row_number", "rpad",
+    "ln", "ltrim", "max", "md5", "min", "mod", "nullif", "percentile_cont", "power", "rank", "row_number", "right", "rpad",
     "split_part", "sqrt", "sum", "to_char", "to_date", "to_timestamp",
 }  # fmt: skip
 """Functions the statements call; each is in Redshift's reference, and runs on its compute nodes."""

@@ -37,6 +37,7 @@ SYNC_ONLY = {
     AgentModel: {"drainer", "valkey", "warehouse"},
     # what the tool functions and the integrations make records with, in threads of their own
     Recorder: {
+        "agent_revision",
         "cached_tool_name",
         "continued",
         "has_session_elsewhere",
@@ -47,6 +48,8 @@ SYNC_ONLY = {
         "open",
         "put_missing",
         "opened",
+        "outcome_of",
+        "stored_outcomes",
         "resume",
         "tool_name",
     },

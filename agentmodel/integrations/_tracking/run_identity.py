@@ -153,6 +153,11 @@ class RunIdentity:
                 self._located = self._lookup.locate(self.user_id, self.session, self.began)
             return self._located
 
+    def forget(self) -> None:
+        """Look the session up again the next time, since another process may record it meanwhile."""
+        with self._locating:
+            self._located = None
+
     def mark_stored(self) -> None:
         """Note that the history has the session now."""
         with self._locating:

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._text import storable_text
+from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
-from agentmodel.exceptions import TableUnavailable, ValidationError
+from agentmodel.exceptions import NotFound, TableUnavailable, Unavailable, ValidationError
 from agentmodel.integrations.mcp._schemas import RecordResult
 
-__all__ = ["CallToRecord", "record"]
+__all__ = ["CallToRecord", "check_known", "record"]
 
 _log = logger(__name__)
 
@@ -35,6 +35,7 @@ class CallToRecord:
     status: Status | None
     duration_ms: int | None
     call_id: str | None
+    revision: str | None = None
 
 
 def record(
@@ -101,11 +102,27 @@ def record(
         duration_ms=call.duration_ms,
         call_number=keys.parse_number(process_id.removeprefix("PRC")),
         call_id=storable_text(call.call_id),
+        revision=storable_text(call.revision, limit=NAME_BYTES) or recorder.agent_revision(call.agent_id),
     )
     recorded = recorder.record(made).entity
     return RecordResult(
         user_id=user_id, session_id=session.session_id, process_id=process_id, call_id=recorded.call_id or ""
     )
+
+
+def check_known(model: AgentModel, user_id: str, session_id: str) -> None:
+    """Check that the history has a session, before something is said about it; not while the table does not answer.
+
+    Raises:
+        NotFound: It has not.
+    """
+    try:
+        found = model.repository.session(user_id, keys.check_id("session_id", session_id, "SESS"))
+    except Unavailable as error:
+        _log.warning("recording an outcome without a look whether there is a session %s: %s", session_id, error)
+        return
+    if found is None:
+        raise NotFound("session", f"{session_id} of {user_id}")
 
 
 def _tool_name(model: AgentModel, call: CallToRecord, *, may_add: bool) -> str:

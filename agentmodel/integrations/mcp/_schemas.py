@@ -22,6 +22,7 @@ __all__ = [
     "DomainEntry",
     "DomainList",
     "OpenReviews",
+    "OutcomeResult",
     "ProcessList",
     "ProcessScore",
     "Question",
@@ -243,6 +244,17 @@ class RecordResult(_Result):
     session_id: str
     process_id: str
     call_id: str
+
+
+class OutcomeResult(_Result):
+    """The outcome that was recorded; the next refresh counts the most trusted one of the run."""
+
+    user_id: str
+    session_id: str
+    agent_id: str | None
+    source: Literal["person", "event", "evaluator"]
+    succeeded: bool
+    score: float | None
 
 
 class Question(_Result):

@@ -360,7 +360,7 @@ class Planner:
                 scores[each.agent_id] = max(
                     scores.get(each.agent_id, 0.0), round(self._lookup.rank(each.mapping)[0], 6)
                 )
-        plan = self._reviewed(plan.model_copy(update={"steps": steps}), known, chance, domain)
+        plan = self._reviewed(plan.model_copy(update={"steps": steps}), known, agent, chance, domain)
         return plan, scores, domain
 
     def _step(
@@ -408,7 +408,7 @@ class Planner:
         if not top:
             why = Reason(code="no_agent_yet" if domain_id is not None else "no_request_yet")
             plan = asked.model_copy(update={"domain_id": domain_id, "reasons": (*routed, why)})
-            return self._reviewed(plan, KnownTools({}, {}, {})), {}, 1.0, None
+            return self._reviewed(plan, KnownTools({}, {}, {}), None), {}, 1.0, None
         best, propensity = self._chosen(top)
         domain = None if domain_id is None else read(self._repository.domain, domain_id)
         chance = _chance(best, asked.category, domain)
@@ -432,7 +432,7 @@ class Planner:
             }
         )
         scores = {agent.agent_id: agent.score for agent in top}
-        return self._reviewed(plan, known, chance, domain), scores, propensity, domain
+        return self._reviewed(plan, known, best, chance, domain), scores, propensity, domain
 
     def _chosen(self, top: Sequence[Agent]) -> tuple[Agent, float]:
         """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice.
@@ -473,7 +473,12 @@ class Planner:
                 _log.warning("routing.not_read: could not read what requests are routed by: %s", error)
 
     def _reviewed(
-        self, plan: Plan, known: KnownTools, chance: float | None = None, domain: Domain | None = None
+        self,
+        plan: Plan,
+        known: KnownTools,
+        agent: Agent | None,
+        chance: float | None = None,
+        domain: Domain | None = None,
     ) -> Plan:
         reasons = []
         least = self._review_below if domain is None or domain.review_below is None else domain.review_below
@@ -482,6 +487,14 @@ class Planner:
             reasons.append(Reason(code="no_agent"))
         elif low is not None and low < least:
             reasons.append(Reason(code="low_chance", values={"low": round(100 * low)}))
+        if agent is not None and agent.health is not None:
+            values: dict[str, str | int | float] = {
+                "agent": one_line(agent.name),
+                "revision": one_line(agent.ranked_revision or ""),
+                "successes": agent.revision_successes or 0,
+                "runs": agent.revision_executions or 0,
+            }
+            reasons.append(Reason(code="agent_worse", values=values))
         for ref, name in sorted({(ToolRef(step.agent_id, step.tool_id), step.tool) for step in plan.steps}):
             tool = known.tools.get(ref)
             if ref in known.failing:

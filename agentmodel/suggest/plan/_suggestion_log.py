@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 from agentmodel import keys
 from agentmodel._log import logger
 from agentmodel._names import takes_names
+from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel._text import storable_text
 from agentmodel._ttl import expiry
 from agentmodel.access.repository import Repository, SessionHistory
 from agentmodel.config import Ranking, Settings
 from agentmodel.dynamo.entity import Entity, Item
-from agentmodel.dynamo.models import Suggestion, UserSession
+from agentmodel.dynamo.models import Review, Suggestion, UserSession
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import Conflict, CorruptItem, Unavailable
@@ -37,19 +38,34 @@ _REQUEST_CHARACTERS = 2000  # of a request that are kept
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A session that followed a suggestion, and has ended.
+    """A session that followed a suggestion and has ended, or of which somebody said how it went.
 
     Attributes:
         user_id: The user.
         session_id: The session.
-        suggestion_id: The suggestion.
-        succeeded: The outcome that a person corrected or the application recorded; None where the calls decide.
+        suggestion_id: The suggestion; None where the session has to be looked up.
+        reviewed: The outcome that a person corrected.
+        recorded: The outcome that the application recorded.
     """
 
     user_id: str
     session_id: str
-    suggestion_id: str
-    succeeded: bool | None
+    suggestion_id: str | None
+    reviewed: bool | None = None
+    recorded: bool | None = None
+
+    def succeeded(self, history: SessionHistory) -> bool | None:
+        """Return the outcome: as reviewed, as reported, as recorded, else by the calls where all of them are known."""
+        taken = history.executions[0].agent_id if history.executions else None
+        reported = trusted(
+            ReportedOutcome(one.source, one.outcome, one.agent_id is not None, one.decided_at)
+            for one in history.reviews
+            if one.source is not None and one.outcome is not None and one.agent_id in (None, taken)
+        )
+        for said in (self.reviewed, reported, self.recorded):
+            if said is not None:
+                return said
+        return _outcome_of_calls(history) if history.complete else None
 
 
 class SuggestionLog:
@@ -144,11 +160,17 @@ class SuggestionLog:
 
     @staticmethod
     def ended_in(entities: Iterable[Any]) -> list[EndedSession]:
-        """Return the sessions among recorded entities that followed a suggestion and have ended; asks no store."""
+        """Return the sessions among recorded entities that may have a suggestion to write to; asks no store.
+
+        They followed a suggestion and have ended, or somebody said how they went.
+        """
         return [
-            EndedSession(entity.user_id, entity.session_id, entity.suggestion_id, _outcome(entity))
+            _ended(entity)
+            if isinstance(entity, UserSession)
+            else EndedSession(entity.user_id, entity.session_id, suggestion_id=None)
             for entity in entities
-            if isinstance(entity, UserSession) and entity.suggestion_id is not None and entity.ended_at is not None
+            if (isinstance(entity, UserSession) and entity.suggestion_id is not None and entity.ended_at is not None)
+            or (isinstance(entity, Review) and entity.source is not None)
         ]
 
     def learn(self, ended: Iterable[EndedSession]) -> None:
@@ -165,7 +187,7 @@ class SuggestionLog:
             except Unavailable as error:
                 _log.warning(
                     "the outcome of suggestion %s for %s was not written; the drain of the session writes it: %s",
-                    session.suggestion_id,
+                    session.suggestion_id or f"of session {session.session_id}",
                     session.user_id,
                     error,
                 )
@@ -194,7 +216,9 @@ class SuggestionLog:
             Unavailable: A store does not answer: the drain keeps the sessions in the journal.
         """
         followed = _readable(UserSession, [item for item in items if UserSession.suggestion_id.attr_name in item])
-        ended = {Suggestion.at(one.user_id, one.suggestion_id): one for one in self.ended_in(followed)}
+        ended = {Suggestion.at(one.user_id, one.suggestion_id or ""): one for one in self.ended_in(followed)}
+        for one in self.ended_in(_readable(Review, [item for item in items if Review.source.attr_name in item])):
+            self._write_outcome(one)
         stored = self._table.get_items([key.item() for key in ended], consistent=True)
         for suggestion in _readable(Suggestion, stored):
             session = ended[suggestion.key]
@@ -203,17 +227,20 @@ class SuggestionLog:
         return [key.item() for key in ended]
 
     def _write_outcome(self, ended: EndedSession) -> None:
-        suggestion = self._table.get(Suggestion.at(ended.user_id, ended.suggestion_id), consistent=True)
+        if ended.suggestion_id is None:
+            session = self._repository.session(ended.user_id, ended.session_id)
+            if session is None or session.suggestion_id is None:
+                return
+            ended = _ended(session)
+        suggestion = self._table.get(Suggestion.at(ended.user_id, ended.suggestion_id or ""), consistent=True)
         if suggestion is None:
             return
         history = self._repository.session_history(ended.user_id, ended.session_id)
         suggestion.session_id = ended.session_id
-        suggestion.succeeded = ended.succeeded
+        suggestion.succeeded = ended.succeeded(history)
         if history.complete:  # otherwise calls may be missing, and what they say is left open
             suggestion.taken = history.executions[0].agent_id if history.executions else None
             suggestion.followed = _followed(suggestion, history)
-            if ended.succeeded is None:
-                suggestion.succeeded = _outcome_of_calls(history)
         try:
             self._writer.save(suggestion, existing=True)
         except Conflict:
@@ -239,14 +266,16 @@ def _readable(kind: type[_E], items: Iterable[Item]) -> Iterator[_E]:
 
 
 def _has_outcome(suggestion: Suggestion, ended: EndedSession) -> bool:
-    succeeded = suggestion.succeeded if ended.succeeded is None else ended.succeeded
-    return (suggestion.session_id, suggestion.succeeded) == (ended.session_id, succeeded) and (
+    known = next((one for one in (ended.reviewed, ended.recorded) if one is not None), suggestion.succeeded)
+    return (suggestion.session_id, suggestion.succeeded) == (ended.session_id, known) and (
         suggestion.followed is not None  # otherwise the calls could not be read
     )
 
 
-def _outcome(session: UserSession) -> bool | None:
-    return session.succeeded if session.corrected is None else session.corrected
+def _ended(session: UserSession) -> EndedSession:
+    return EndedSession(
+        session.user_id, session.session_id, session.suggestion_id, session.corrected, session.succeeded
+    )
 
 
 def _outcome_of_calls(history: SessionHistory) -> bool | None:

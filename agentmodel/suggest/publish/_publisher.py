@@ -23,6 +23,7 @@ from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+from agentmodel._beta import rate_interval
 from agentmodel._erasure_marks import ErasureMarks, user_key
 from agentmodel._log import logger
 from agentmodel._ttl import expiry
@@ -85,6 +86,7 @@ class Published:
         stopped: Domains in which plans are not given any more, because they did harm; see `AgentModel.impact`.
         refused: Items that are damaged, or do not fit into the table with what was found, such as a mapping of a
             sequence of thousands of calls.
+        regressed: Agents whose present revision was found to be worse than the ones before; see `Agent.health`.
     """
 
     agents: int = 0
@@ -101,6 +103,7 @@ class Published:
     domains: int = 0
     stopped: int = 0
     refused: int = 0
+    regressed: int = 0
 
 
 class _WarehouseResults(NamedTuple):
@@ -287,9 +290,13 @@ class Publisher:
                 if agent.scored_at is None:
                     values["rating"] = _rating(agent)
                 written = None
+                regressed = values["health_note"] is not None and agent.health is None
                 with _alone(agent, done):
                     written = self._write(agent, values, lease, done)
                 done.agents += written is not None
+                if regressed and written is not None:
+                    done.regressed += 1
+                    _log.warning("agent.regressed: %s: %s", agent_id, values["health_note"])
                 scores[agent_id] = (written or agent).score
             if self._caches is not None:
                 done.rankings += self._rank(self._caches, domain_id, scores, lease.run)
@@ -515,6 +522,7 @@ class Publisher:
 def _numbers(row: AgentScore | None, untried: Evidence) -> dict[str, Any]:
     """Return the numbers of an agent to be written; without executions its evidence is the prior of its domain."""
     mean, low, high = untried if row is None else (row.evidence, row.evidence_low, row.evidence_high)
+    worse = None if row is None else _regression(row)
     return {
         "score": 0.0 if row is None else round(row.score, 6),
         "evidence": round(mean, 6),
@@ -523,7 +531,26 @@ def _numbers(row: AgentScore | None, untried: Evidence) -> dict[str, Any]:
         "executions": 0 if row is None else row.executions,
         "successes": 0 if row is None else row.successes,
         "last_run_at": None if row is None else _midnight(row.last_execution),
+        "ranked_revision": None if row is None else row.revision,
+        "revision_executions": None if row is None or row.revision is None else row.revision_executions,
+        "revision_successes": None if row is None or row.revision is None else row.revision_successes,
+        "health": None if worse is None else "regressed",
+        "health_note": worse,
     }
+
+
+def _regression(row: AgentScore) -> str | None:
+    """Return how much worse an agent's present revision is than the ones before, if their 90 % intervals part."""
+    before = row.executions - row.revision_executions
+    if row.revision is None or not before:
+        return None
+    good = row.successes - row.revision_successes
+    if rate_interval(row.revision_successes, row.revision_executions)[1] >= rate_interval(good, before)[0]:
+        return None
+    return (
+        f"revision {row.revision} succeeded in {row.revision_successes} of {row.revision_executions} runs, earlier "
+        f"revisions in {good} of {before}"
+    )
 
 
 def _rating(agent: Agent) -> float | None:

@@ -38,6 +38,7 @@ from agentmodel.integrations.mcp._schemas import (
     AgentList,
     DomainList,
     OpenReviews,
+    OutcomeResult,
     Question,
     Ranking,
     RecordResult,
@@ -63,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "tool_health": {"reader", "operator"},
     "session_history": {"reader", "operator"},
     "record_execution": {"recorder", "operator"},
+    "record_outcome": {"recorder", "operator"},
     "list_reviews": {"reviewer"},
     "decide_review": {"reviewer"},
     "savings_report": {"operator"},
@@ -79,6 +81,7 @@ GIVES: dict[str, type[BaseModel]] = {
     "tool_health": ToolList,
     "session_history": SessionList,
     "record_execution": RecordResult,
+    "record_outcome": OutcomeResult,
     "list_reviews": OpenReviews,
     "decide_review": Question,
     "savings_report": Savings,
@@ -511,7 +514,7 @@ async def read(client: Client, uri: str) -> str | None:
     return None
 
 
-async def allowed(client: Client, which: str) -> set[str]:
+async def allowed(client: Client, which: str, session: str) -> set[str]:
     """The tools and resources that a caller is not refused."""
     arguments: dict[str, dict[str, Any]] = {
         "recommend_process": {"category": "cafe search"},
@@ -521,6 +524,7 @@ async def allowed(client: Client, which: str) -> set[str]:
         "agent_ranking": {"domain_id": "DMN001"},
         "tool_health": {"domain_id": "DMN001"},
         "record_execution": CALL,
+        "record_outcome": {"session_id": session, "score": 1},
         "decide_review": {"review": which, "said": {"decision": "approve"}},
     }
     found = set()
@@ -537,19 +541,48 @@ async def allowed(client: Client, which: str) -> set[str]:
     return found
 
 
+def test_who_may_say_how_a_session_went(world: World) -> None:
+    """A recorder evaluates; an event takes an operator, a person's word a reviewer, and never about itself."""
+    own, other = run(world.model, USER), run(world.model, OTHER)
+
+    async def scenario() -> list[CallToolResult]:
+        results = []
+        given_as: list[tuple[set[Role], str, dict[str, Any]]] = [
+            ({"recorder"}, own, {"source": "evaluator", "by": "judge", "score": 0.25}),
+            ({"recorder"}, own, {"source": "event", "succeeded": True}),
+            ({"recorder"}, own, {"source": "person", "succeeded": True}),
+            ({"recorder", "reviewer"}, own, {"source": "person", "succeeded": True}),
+            ({"recorder"}, other, {"succeeded": True}),
+            ({"recorder"}, own, {}),
+            ({"operator", "reviewer"}, other, {"source": "person", "succeeded": True, "by": "x", "user_id": OTHER}),
+        ]
+        for roles, session, more in given_as:
+            caller = Caller(user_id=USER, roles=frozenset(roles))
+            async with Client(mcp_server(world.model, caller=caller)) as client:
+                results.append(await client.call_tool("record_outcome", {"session_id": session} | more))
+        return results
+
+    results = asyncio.run(scenario())
+    assert [False, True, True, True, True, True, False] == [bool(one.is_error) for one in results]
+    assert (False, 0.25) == (given(results[0])["succeeded"], given(results[0])["score"])
+    assert "must be given, or a score" in told(results[5])
+    (said,) = world.model.repository.session_history(OTHER, other).reviews
+    assert ("person", USER) == (said.source, said.decided_by)
+
+
 @pytest.mark.parametrize("role", [*ROLES, None])
 @pytest.mark.parametrize("way", ["token", "caller"])
 def test_each_role_may_what_the_table_says(world: World, role: Role | None, way: str) -> None:
     """Every tool is open to the roles of its row and refused to all others, for tokens as for a named caller."""
-    which = world.ask(OTHER)
+    which, session = world.ask(OTHER), run(world.model, USER)
     roles = () if role is None else (role,)
 
     async def scenario() -> set[str]:
         if way == "token":
             async with over_http(world.url, token(USER, *roles), mode="auto") as client:
-                return await allowed(client, which)
+                return await allowed(client, which, session)
         async with Client(mcp_server(world.model, caller=Caller(user_id=USER, roles=frozenset(roles)))) as client:
-            return await allowed(client, which)
+            return await allowed(client, which, session)
 
     assert {name for name, who in ALLOWED.items() if role in who} == asyncio.run(scenario())
 
