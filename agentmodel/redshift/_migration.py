@@ -210,7 +210,7 @@ def _names(first: str) -> Iterator[str]:
 
 def _table(own: Table, found: dict[str, _Found] | None, views: set[str]) -> Iterator[SchemaChange]:
     if found is None:
-        yield SchemaChange(own.name, "is made", alters=False, statements=(CreateTable(own),))
+        yield SchemaChange(own.name, "is made", alters=False, statements=(CreateTable(own, if_not_exists=True),))
         return
     if own.name in views:
         raise ConfigurationError(
