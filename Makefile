@@ -7,22 +7,25 @@ BIN := $(VENV)/bin
 ENGINE := $(VENV)/dynoxide/package/dynoxide
 ENGINE_PACKAGE := @dynoxide/linux-x64@1.2.1
 PYTEST_ARGS ?=
+ARCH ?= arm64
 # Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install check demo test test-lowest test-engine test-wheel lint types docs bench mutants clean
+.PHONY: help install check demo test test-browser test-lowest test-engine test-wheel lint types docs bench lambda mutants clean
 help:
 	@echo "make install      the package with every extra and the tools, in $(VENV)"
 	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
 	@echo "make demo         the whole loop on embedded engines, in a minute"
 	@echo "make test         unit, property, integration and docs tests"
+	@echo "make test-browser the console in a real Chromium (needs one: apt-get install chromium)"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
-	@echo "make lint         ruff, import contracts, rendered SQL and what Redshift takes of it"
+	@echo "make lint         ruff, import contracts, rendered SQL, what Redshift takes of it, and the rendered template"
 	@echo "make types        mypy --strict and pyright"
 	@echo "make docs         the documentation, strictly, into site/"
 	@echo "make bench        the benchmarks"
+	@echo "make lambda       the archive of the functions on AWS, in dist/ (ARCH=x86_64 for the other processors)"
 	@echo "make mutants      small changes of the code that no test notices, for hours: see CONTRIBUTING.md"
 
 install: $(VENV)/.installed
@@ -46,6 +49,13 @@ demo: $(VENV)/.installed-local
 
 test: install
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+$(VENV)/.installed-browser: pyproject.toml | install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	touch $@
+
+test-browser: $(VENV)/.installed-browser
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -83,6 +93,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/agentmodel sql --check
+	$(BIN)/agentmodel deploy template --check
 	$(BIN)/python -m pytest -q -p no:cacheprovider -k no_ tests/unit/test_redshift_lint.py
 	$(BIN)/python scripts/pictures.py --check
 
@@ -93,6 +104,9 @@ types: install
 docs: install
 	$(BIN)/mkdocs build --strict
 	$(BIN)/mkdocs build --strict --config-file mkdocs.ko.yml
+
+lambda: install
+	$(BIN)/python scripts/lambda_package.py --arch $(ARCH)
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -46,7 +46,7 @@ _SAME: dict[int, int | str] = {
 _OTHER = re.compile(f"[{''.join(map(chr, _SAME))}]")
 _MAY_BE_ABROAD = re.compile(r"\+\d[\d ./()-]{8,}")
 _MAY_BE_NUMBER = re.compile(  # a number without anything between its digits, or a longer one; most dates are neither
-    r"(?:[^\D1]\d{12,18}|01\d{8,9})(?!\d)|(?=.{11})(?=\d+[ ./()-]+\d).*?\d\d[ .-]?\d{4}"
+    r"(?:[^\D1]\d{12,18}|01\d{8,9})(?!\d)|(?=.{11})(?=\d+[ ./()-]+\d).*?\d\d(?:\d[ .-]?\d{4}|[ .-]\d{5})"
 )
 
 WORDS = (
@@ -143,6 +143,7 @@ _NUMBER = re.compile(
 )
 _WORD_BEFORE = re.compile(r"(?:(?<!\\)[A-Za-z0-9_]|\\[^nrtbf]|[A-Za-z0-9]-|[0-9]\.)\Z")
 _WORD_AFTER = re.compile(r"-?[A-Za-z0-9_]|\.\d")  # after a comma the next value may follow, as in CSV
+_DOUBLED = str.maketrans("0123456789", "0246813579")  # the sum of the digits of twice a digit
 _BIRTH = re.compile(r"\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[1-8]")
 _SEPARATORS = re.compile(r"\D+")
 _BEFORE_IBAN = 24  # characters of an IBAN before its first run of digits
@@ -271,11 +272,10 @@ def _unspaced(text: str, before: str, after: str) -> str | None:
 
 def _by_check_digits(text: str) -> str | None:
     """Return what 13 to 19 digits are; None for a number as any other."""
-    digits = [int(char) for char in text]
     # without a hyphen, most numbers of this form are no resident numbers: those that begin with 1 are times in ms
-    if len(digits) == 13 and digits[0] != 1 and _BIRTH.match(text) and _resident(digits):
+    if len(text) == 13 and text[0] != "1" and _BIRTH.match(text) and _resident([int(char) for char in text]):
         return "resident_number"
-    return "card" if _issued(digits) and _luhn(digits) else None
+    return "card" if _issued(text) and _luhn(text) else None
 
 
 def _kind(found: re.Match[str], text: str) -> str | None:
@@ -294,23 +294,21 @@ def _kind(found: re.Match[str], text: str) -> str | None:
     return kind if _business([int(digit) for digit in digits]) else None
 
 
-def _luhn(digits: list[int]) -> bool:
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return (sum(doubled) + sum(digits[-1::-2])) % 10 == 0
+def _luhn(text: str) -> bool:
+    digits = text[-1::-2] + text[-2::-2].translate(_DOUBLED)
+    return (sum(digits.encode()) - 48 * len(digits)) % 10 == 0
 
 
-def _issued(digits: list[int]) -> bool:
+def _issued(text: str) -> bool:
     """Return whether a card number has a length and a beginning that are issued."""
-    length, two, four = len(digits), digits[0] * 10 + digits[1], int("".join(map(str, digits[:4])))
-    if digits[0] == 4:
+    first, length = text[0], len(text)
+    if first == "4":
         return length in (13, 16, 19)
-    if two in (34, 37):
-        return length == 15
-    if two in (30, 36, 38, 39):
-        return length == 14
-    if 51 <= two <= 55 or 2221 <= four <= 2720 or two == 35 or digits[0] == 9:  # 9: within Korea
+    if first == "3":
+        return length == {"34": 15, "37": 15, "30": 14, "36": 14, "38": 14, "39": 14, "35": 16}.get(text[:2])
+    if first == "9" or "51" <= text[:2] <= "55" or "2221" <= text[:4] <= "2720":  # 9: within Korea
         return length == 16
-    return digits[0] in (5, 6) and 16 <= length <= 19
+    return first in "56" and 16 <= length <= 19
 
 
 def _resident(digits: list[int]) -> bool:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
 from agentmodel._process import ForkSafeLock
 from agentmodel.access.recorder import (
@@ -35,12 +35,12 @@ from agentmodel.access.recorder import (
 )
 from agentmodel.access.repository import Repository
 from agentmodel.client import AgentModel
-from agentmodel.config import Settings
+from agentmodel.config import Settings, SettingsOptions
 from agentmodel.dynamo.models import Review, Status, Suggestion, ToolExecution, UserSession
 from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache
 from agentmodel.suggest.health import Changed, HealthMonitor
 from agentmodel.suggest.plan import Planner, SuggestionLog
-from agentmodel.suggest.review import Answer, Reviews
+from agentmodel.suggest.review import Answer, Reviews, RunChecks
 
 if TYPE_CHECKING:
     from agentmodel._redaction import Redaction
@@ -60,6 +60,7 @@ __all__ = [
     "AsyncRepository",
     "AsyncResponseCache",
     "AsyncReviews",
+    "AsyncRunChecks",
     "AsyncSessionRecorder",
     "AsyncSuggestionLog",
 ]
@@ -156,6 +157,7 @@ class AsyncRecorder(_Twin[Recorder]):
         return cast("Receipt[_R]", await group.record(entity))
 
     record_many = _awaited(Recorder.record_many)
+    outcome = _awaited(Recorder.outcome)
 
     @_converted(Recorder.session)
     def session(self, session: SessionRecorder) -> AsyncSessionRecorder:
@@ -484,6 +486,19 @@ class AsyncResponseCache(_Twin[ResponseCache]):
     health_changed = _awaited(ResponseCache.health_changed)
 
 
+class AsyncRunChecks(_Twin[RunChecks]):
+    """`RunChecks` for asyncio: the same methods, awaited.
+
+    Attributes:
+        sync: The checks.
+    """
+
+    check = _awaited(RunChecks.check)
+    wrong_step = _awaited(RunChecks.wrong_step)
+    ended_in = staticmethod(RunChecks.ended_in)
+    learn = _awaited(RunChecks.learn)
+
+
 class AsyncReviews(_Twin[Reviews]):
     """`Reviews` for asyncio: the same methods, awaited.
 
@@ -546,7 +561,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
         valkey_credentials: Credentials | None = None,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Open the installation that ``AGENTMODEL_*`` describes; see `AgentModel.from_settings`."""
         given: dict[str, Any] = {"valkey_credentials": valkey_credentials, "redact": redact, "router": router}
@@ -559,7 +574,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
         *,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Start an installation on embedded engines; see `AgentModel.local`. It blocks meanwhile, about a second."""
         return cls(AgentModel.local(directory, redact=redact, router=router, **overrides))
@@ -569,10 +584,12 @@ class AsyncAgentModel(_Twin[AgentModel]):
         """Record a session from ``async with`` to the end of the block; see `AgentModel.session`."""
         return AsyncSessionRecorder(session, self.recorder)
 
+    outcome = _awaited(AgentModel.outcome)
     import_traces = _awaited(AgentModel.import_traces)
     drain = _awaited(AgentModel.drain)
     refresh = _awaited(AgentModel.refresh)
     publish = _awaited(AgentModel.publish)
+    migrate = _awaited(AgentModel.migrate)
     suggest = _awaited(AgentModel.suggest)
     route = _awaited(AgentModel.route)
     routing_prompt = _awaited(AgentModel.routing_prompt)
@@ -613,13 +630,21 @@ class AsyncAgentModel(_Twin[AgentModel]):
         """Return the reviews: questions to people before a step, and verdicts on runs."""
         return AsyncReviews(self.sync.reviews)
 
+    @cached_property
+    def run_checks(self) -> AsyncRunChecks:
+        """Return the checks of runs: whether one looks wrong, and which step of a failed one did it."""
+        return AsyncRunChecks(self.sync.run_checks)
+
     @property
     def functions(self) -> FunctionTools:
         """Return the maker of function tools, which `tool` uses."""
         return self.sync.functions
 
     evaluate = _awaited(AgentModel.evaluate)
+    impact = _awaited(AgentModel.impact)
+    resume_plans = _awaited(AgentModel.resume_plans)
     savings = _awaited(AgentModel.savings)
+    wrong_steps = _awaited(AgentModel.wrong_steps)
     report = _awaited(AgentModel.report)
     stats = _awaited(AgentModel.stats)
     settle = _awaited(AgentModel.settle)

@@ -20,10 +20,10 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from agentmodel import keys
 from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
@@ -32,11 +32,14 @@ from agentmodel._deadline import seconds_left
 from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
-from agentmodel.access.recorder import HistoryEntity, Recorder, SessionRecorder, in_session
+from agentmodel._names import takes_names
+from agentmodel.access.pagination import every
+from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
-from agentmodel.config import Settings
+from agentmodel.config import Settings, SettingsOptions
 from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.models import Domain, OutcomeSource, Review, UserSession
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import (
@@ -57,8 +60,9 @@ if TYPE_CHECKING:
     from agentmodel.erasure import Erasure, ErasureReport
     from agentmodel.privacy import Redactor
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
-    from agentmodel.redshift.warehouse import Refreshed, Warehouse
-    from agentmodel.suggest.evaluate import Evaluation, SavingsRow
+    from agentmodel.redshift.reports import SavingsRow
+    from agentmodel.redshift.warehouse import Refreshed, SchemaChange, Warehouse
+    from agentmodel.suggest.evaluate import Evaluation, Impact, WrongStepRow
     from agentmodel.suggest.guard import CacheScope, Guard, ResponseCache, ReviewRule
     from agentmodel.suggest.health import HealthMonitor
     from agentmodel.suggest.plan import (
@@ -71,7 +75,7 @@ if TYPE_CHECKING:
         SuggestionLog,
     )
     from agentmodel.suggest.publish import Published
-    from agentmodel.suggest.review import Decision, Reviews
+    from agentmodel.suggest.review import Decision, Reviews, RunChecks
     from agentmodel.tools import FunctionTools
 
 __all__ = ["AgentModel"]
@@ -135,6 +139,8 @@ class AgentModel:
         if settings.valkey_url is not None:
             self._connect_valkey(valkey_credentials)
         self.repository = Repository(self.table, self.writer, caches=self._caches)
+        if settings.valkey_url is not None:
+            self.table.on_write = self.repository.invalidate
         self.recorder = Recorder(
             settings,
             self.table,
@@ -183,7 +189,7 @@ class AgentModel:
         valkey_credentials: Credentials | None = None,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Open the installation that ``AGENTMODEL_*`` describes.
 
@@ -208,7 +214,7 @@ class AgentModel:
         *,
         redact: bool | str | Redactor | None = None,
         router: Router | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingsOptions],
     ) -> Self:
         """Start an installation on embedded engines and create its table; nothing has to be installed or configured.
 
@@ -224,7 +230,7 @@ class AgentModel:
         from agentmodel.embedded import Engines
 
         addresses = dict.fromkeys(("endpoint", "access_key_id", "secret_access_key", "valkey_url", "warehouse_url"))
-        engines = Engines(directory, settings=Settings.load(**(addresses | overrides))).start()
+        engines = Engines(directory, settings=Settings.load(**{**addresses, **overrides})).start()
         try:
             model = cls(engines.settings, engines=engines, redact=redact, router=router)
             model.table.create()
@@ -245,6 +251,7 @@ class AgentModel:
         session_id: str | None = None,
         started_at: datetime | None = None,
         plan: Plan | None = None,
+        revision: str | None = None,
     ) -> SessionRecorder:
         """Record a session of a user, from ``with`` to the end of the block; see `Recorder.session`.
 
@@ -258,16 +265,66 @@ class AgentModel:
             started_at: When the session began; now when not given.
             plan: The plan that the session follows. When the session ends, `suggestions` records whether the plan was
                 followed and how the session went.
+            revision: The revision of the agent (of its prompt, model and tools) that makes the calls; what the
+                catalogue says (`Agent.revision`) when not given. Scores fade what earlier revisions did.
 
         Raises:
             ValidationError: An id is not valid, or a time has no time zone.
         """
         session = self.recorder.session(
-            user_id, request, category=category, name=name, session_id=session_id, started_at=started_at
+            user_id,
+            request,
+            category=category,
+            name=name,
+            session_id=session_id,
+            started_at=started_at,
+            revision=revision,
         )
         if plan is not None:
             session.entity.suggestion_id = plan.suggestion_id
         return session
+
+    def outcome(
+        self,
+        session: SessionRecorder | UserSession | str,
+        *,
+        user_id: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent_id: str | None = None,
+        at: datetime | None = None,
+    ) -> Receipt[Review]:
+        """Record how a session went, as somebody outside of it says, also long after its end.
+
+            model.outcome(session_id, user_id="USR001", succeeded=False, source="event", by="refund", reason="refunded")
+
+        The next refresh counts the most trusted outcome of a run: a person's verdict in a review, then a ``person``,
+        an ``event``, an ``evaluator``, then what the session itself recorded, then its calls. Of two from one source
+        the one about the agent counts before that about the whole session, then the later one, then a failure. It is
+        written as every record is, so it survives an outage; recorded again by the same ``by``, it replaces the first.
+
+        Args:
+            session: The session, or its id.
+            user_id: Name or id of the user; needed with an id only.
+            succeeded: Whether the run did what was asked; by the score when not given.
+            score: How good the run was, from 0 to 1; alone it means success from 0.5 up.
+            source: Who says so: a ``person``, such as the user, a business ``event``, or an ``evaluator``.
+            by: Name of the person, event or evaluator; each has one outcome a run.
+            reason: Why.
+            agent_id: The run of this agent only; the whole session when not given.
+            at: When it was said; now when not given.
+
+        Raises:
+            ValidationError: Neither ``succeeded`` nor a score is given, or a value is not valid; nothing was recorded.
+            HistoryUnavailable: Neither store takes the write; nothing was kept.
+        """
+        return self.recorder.outcome(
+            session, user_id=user_id, succeeded=succeeded, score=score, source=source, by=by, reason=reason,
+            agent_id=agent_id, at=at,
+        )  # fmt: skip
 
     def in_session(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return a function that keeps the session and process of this block when another thread calls it.
@@ -371,7 +428,9 @@ class AgentModel:
         def observe(written: Sequence[Item], stale: Sequence[Item]) -> None:
             if feed is not None:
                 feed(written, stale)
-            self.suggestions.learn_drained([*written, *stale])
+            ended = self.suggestions.learn_drained([*written, *stale])
+            if feed is not None:  # suggestions go around the journal
+                feed((), ended)
 
         return observe
 
@@ -384,11 +443,12 @@ class AgentModel:
         return JournalFeed(self.warehouse.add_to_inbox, self.table)
 
     def _learn_in_background(self, recorded: Sequence[HistoryEntity]) -> None:
-        """Queue what was recorded for the health of tools, the response cache and the log of suggestions."""
+        """Queue what was recorded for what learns from it: tool health, response cache, suggestions, checks of runs."""
         self._background.put(self.health.learn, self.health.calls_in(recorded))
         if self._valkey is not None:
             self._background.put(self.response_cache.learn, self.response_cache.writes_in(recorded))
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
+        self._background.put(self.run_checks.learn, self.run_checks.ended_in(recorded))
 
     def _check_in_background(self, written: Sequence[Item]) -> None:
         """Take back what was written straight into the table while its user was erased."""
@@ -475,9 +535,33 @@ class AgentModel:
         """Return the warehouse, opened, with its tables created.
 
         Raises:
-            ConfigurationError: No warehouse is set.
+            ConfigurationError: No warehouse is set, or its tables are of another version: `migrate` brings those of an
+                earlier one up to this one.
             MissingExtraError: Its packages are not installed; the message has the pip line.
         """
+        self._opened_warehouse.create()
+        return self._opened_warehouse
+
+    def migrate(self, *, apply: bool = False, wait: float = WAIT) -> list[SchemaChange]:
+        """Return what brings stored data of an earlier version up to this one, and do it where ``apply`` says so.
+
+        That of the AWS sample's own warehouse counts as an earlier version. Every row is kept.
+
+        Args:
+            apply: Whether the changes are made; otherwise they are only returned.
+            wait: Seconds to wait for a refresh that is under way; 0 does not wait.
+
+        Raises:
+            ConfigurationError: There is no warehouse, a table cannot be brought up to this version, or a newer
+                agentmodel made it.
+            LeaseHeld: A refresh takes longer than ``wait``.
+            WarehouseUnavailable: The warehouse does not answer or rejects a statement; nothing was changed.
+        """
+        warehouse = self._opened_warehouse
+        return warehouse.migrate(wait=wait) if apply else warehouse.migration()
+
+    @cached_property
+    def _opened_warehouse(self) -> Warehouse:
         url = self.settings.warehouse_url
         if url is None:
             raise ConfigurationError(
@@ -491,18 +575,21 @@ class AgentModel:
             ) from error
         warehouse = Warehouse.open(
             url,
+            schema=self.settings.warehouse_schema,
             landed_table=self.settings.landed_table,
             half_life_days=self.settings.half_life_days,
+            revision_prior=self.settings.revision_prior,
             memory_limit=self.settings.warehouse_memory,
         )
         self._resources.callback(warehouse.close)
-        warehouse.create()
         return warehouse
 
     def publish(
         self, *, as_of: date | datetime | None = None, progress: _Progress = _silent, wait: float = WAIT
     ) -> Published:
         """Write the scores and best processes of the last refresh back into table and Valkey.
+
+        In a domain in which plans do harm (see `impact`), none are given from now on, with a warning.
 
         Args:
             as_of: The day that recency is counted to; today (UTC) when not given.
@@ -525,30 +612,58 @@ class AgentModel:
         published = publisher.publish(
             self.warehouse, as_of=as_of or datetime.now(UTC), progress=progress, before_writing=lease
         )
+        published.stopped = len(self._stop_harmful_plans())
         self.planner.load()
         return published
 
+    def _stop_harmful_plans(self) -> list[str]:
+        from agentmodel.suggest.evaluate import stop_harmful
+
+        return stop_harmful(self.impact(), self.repository, now=datetime.now(UTC))
+
     # Suggest
 
+    @takes_names
     def suggest(
-        self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        category: str | None = None,
+        request: str | None = None,
+        domain_id: str | None = None,
+        session_id: str | None = None,
     ) -> Plan:
         """Return a plan for a user's request: which agent, which steps, which tools to avoid, and why.
 
-        Give a category, a request or a domain, or several of them.
+        Give a category, a request or a domain, or several of them. Give the plan to the session that it is for, also
+        one that is withheld (see `impact`): ``model.session(..., plan=plan)``. In the block of a session of this user
+        it is the plan of that session, if that has none yet.
 
         Args:
             user_id: Who asks.
             category: The kind of request.
             request: What is asked, in the user's words.
             domain_id: The domain to choose an agent of; when not given, the only one, or the one that `route` finds.
+            session_id: The session that the plan is for, if it has begun elsewhere: all plans of a session are given,
+                or all are withheld.
 
         Raises:
             ValidationError: None of them is given, or an id is not valid.
             NotFound: The domain does not exist.
         """
-        return self.planner.suggest(user_id, category=category, request=request, domain_id=domain_id)
+        session = None
+        block = running() if session_id is None else None
+        if block is not None and block[0].user_id == user_id:
+            session = block[0].entity
+            session_id = session.session_id
+        plan = self.planner.suggest(
+            user_id, category=category, request=request, domain_id=domain_id, session_id=session_id
+        )
+        if session is not None and session.suggestion_id is None:
+            session.suggestion_id = plan.suggestion_id
+        return plan
 
+    @takes_names
     def next_tools(
         self,
         session: SessionRecorder | str,
@@ -564,7 +679,7 @@ class AgentModel:
                 prompt = model.next_tools(session).as_prompt()  # one line for the model's context
 
         `Planner.next_tools` says what they are predicted from; it takes a list of tools, too. `agentmodel evaluate`
-        shows how often the next tool was among them.
+        shows how often the next tool was among them. In a session whose plan is withheld (see `impact`), they are too.
 
         Args:
             session: The session, or its id.
@@ -580,19 +695,18 @@ class AgentModel:
         if isinstance(session, str):
             if user_id is None:
                 raise ValidationError("user_id", user_id, "must be given with the id of a session")
-            owner = keys.id_of("USR", user_id)
-            entity = self.repository.session(owner, keys.id_of("SESS", session))
+            entity = self.repository.session(user_id, keys.lenient_id_of("SESS", session))
             if entity is None:
                 raise NotFound("session", session)
         else:
             entity = session.entity
         history = self.repository.session_history(entity.user_id, entity.session_id)
         calls = [call for call in history.executions if call.status in (None, "ok", "error", "cache_hit")]
-        agent = keys.id_of("AGT", agent_id) if agent_id is not None else calls[-1].agent_id if calls else None
+        agent = agent_id if agent_id is not None else calls[-1].agent_id if calls else None
         if agent is None:
             raise ValidationError("agent_id", agent_id, "must be given while no call of the session was recorded")
         done = {(call.process_id, call.tool_id): call.tool_name for call in calls if call.agent_id == agent}
-        return self.planner.next_tools(
+        found = self.planner.next_tools(
             entity.user_id,
             agent_id=agent,
             done=list(done.values()),
@@ -600,6 +714,8 @@ class AgentModel:
             request=entity.request,
             limit=limit,
         )
+        withheld = self.settings.holdout and entity.suggestion_id is not None and self.suggestions.was_withheld(entity)
+        return found.model_copy(update={"tools": (), "withheld": True}) if withheld else found
 
     @cached_property
     def planner(self) -> Planner:
@@ -613,6 +729,8 @@ class AgentModel:
             routing=self._routing,
             route_by_descriptions=self.settings.route_by_descriptions,
             ranking=self.settings.ranking,
+            review_below=self.settings.review_below,
+            holdout=self.settings.holdout,
         )
         self._resources.callback(planner.close)
         return planner
@@ -671,6 +789,7 @@ class AgentModel:
 
     # Erase
 
+    @takes_names
     def erase_user(self, user_id: str, *, progress: _Progress = _silent) -> ErasureReport:
         """Erase a person: everything of the user in table, Valkey and warehouse that was recorded until now.
 
@@ -689,9 +808,8 @@ class AgentModel:
             ValidationError: The id is not valid.
             Unavailable: A store does not answer; the erasure is not complete. Call it again once it answers.
         """
-        user = keys.user_id_of("user_id", user_id)
         self.settle()
-        report = self._erasure.erase(user, progress=progress)
+        report = self._erasure.erase(user_id, progress=progress)
         self.planner.load()
         return report
 
@@ -726,6 +844,7 @@ class AgentModel:
         answer_within: timedelta = timedelta(hours=24),
         on_expiry: Decision = "reject",
         wait: bool | float = False,
+        revision: str | None = None,
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
         """Make a plain function, synchronous or not, a tool of an agent: each call is decided about and recorded.
 
@@ -752,6 +871,7 @@ class AgentModel:
             on_expiry: The decision when nobody answered in time.
             wait: Whether a call waits for the reviewer, or for how many seconds. Otherwise it raises `ReviewPending`,
                 and is made when it is called again after the answer.
+            revision: The revision of the agent (of its prompt, model and tools); the session's when not given.
 
         Raises:
             ValidationError: The function is a generator, or has no signature.
@@ -772,6 +892,7 @@ class AgentModel:
             domain=domain,
             read_only=cache is not False,
             wait=wait,
+            revision=revision,
         )
 
     @cached_property
@@ -796,7 +917,8 @@ class AgentModel:
         """Return a guard, which decides before each call: make it, answer from the cache, block it, or ask a person.
 
         Args:
-            review: When a person is asked: for tools ``marked`` by ``needs_review``, by ``policy`` (`Reviews.needed`),
+            review: When a person is asked: for tools ``marked`` by ``needs_review``, by ``history`` for these and for
+                writes that earlier runs of the user and category speak against, by ``policy`` (`Reviews.needed`),
                 ``never``, ``always``, for tools of these names, or where a function of agent id, tool id and arguments
                 returns a reason.
             cache: Who gets a cached result of a read-only tool, ``user`` or ``everybody``; False uses no cache.
@@ -851,6 +973,15 @@ class AgentModel:
             policy=ReviewPolicy(self.repository, watch=self.health),
         )
 
+    @cached_property
+    def run_checks(self) -> RunChecks:
+        """Return the checks of runs: whether one looks wrong, and which step of a failed one did it."""
+        from agentmodel.suggest.review import RunChecks
+
+        return RunChecks(
+            self.repository, recorder=self.recorder, reviews=self.reviews, review=self.settings.review_runs
+        )
+
     # Measure and report
 
     def evaluate(self, *, train_share: float = 0.6) -> Evaluation:
@@ -868,19 +999,76 @@ class AgentModel:
         from agentmodel.suggest.evaluate import evaluate, runs_from_warehouse
 
         runs = runs_from_warehouse(warehouse)
-        domains = self.repository.domains()
-        tools = (tool for domain in domains for tool in self.repository.domain_tools(domain.domain_id))
-        reads = {tool.name for tool in tools if tool.read_only}
-        return evaluate(runs, train_share=train_share, half_life_days=self.settings.half_life_days, read_only=reads)
+        return evaluate(
+            runs,
+            train_share=train_share,
+            half_life_days=self.settings.half_life_days,
+            read_only=self._read_only_tools(),
+        )
 
-    def savings(self) -> list[SavingsRow]:
-        """Return what cached results saved in each category, measured on the recorded runs of the last refresh.
+    def wrong_steps(self) -> list[WrongStepRow]:
+        """Return where failed runs went wrong, by category with counts, from the history of the last refresh.
+
+        Each failed run is compared with all other runs of its user and category; `run_checks` has it for one run.
 
         Raises:
             ConfigurationError: There is no warehouse.
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
-        from agentmodel.suggest.evaluate import savings
+        from agentmodel.suggest.evaluate import runs_from_warehouse, wrong_steps
+
+        return wrong_steps(runs_from_warehouse(warehouse), read_only=self._read_only_tools())
+
+    def _read_only_tools(self) -> set[str]:
+        """Return the names of the tools that the catalogue marks read-only."""
+        domains = every(self.repository.domains)
+        tools = (tool for one in domains for tool in every(partial(self.repository.domain_tools, one.domain_id)))
+        return {tool.name for tool in tools if tool.read_only}
+
+    def impact(self) -> Impact:
+        """Measure what plans change: success, calls, tokens and time of sessions with a plan and without.
+
+        ``AGENTMODEL_HOLDOUT`` is the share of plans that are made and recorded, but withheld at random. Sessions are
+        compared within domain, category and share, as of the last refresh; a session counts once its outcome is known.
+        The intervals hold at every look: at most 5 of 100 installations in which plans change nothing would ever see a
+        difference. A publish stops plans in a domain in which they do harm; `resume_plans` lets them be given again.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+            TableUnavailable: The table does not answer.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.redshift.reports import plan_sums
+        from agentmodel.suggest.evaluate import impact
+
+        return impact(plan_sums(warehouse), every(self.repository.domains), share=self.settings.holdout)
+
+    def resume_plans(self, domain_id: str) -> None:
+        """Let plans be given again in a domain in which they were stopped; `impact` counts later sessions only.
+
+        Args:
+            domain_id: The domain.
+
+        Raises:
+            NotFound: The domain does not exist.
+            ValidationError: Plans were not stopped in it.
+        """
+        domain = self.repository.domain(domain_id)
+        if domain is None:
+            raise NotFound("domain", domain_id)
+        if domain.plans_stopped_at is None:
+            raise ValidationError("domain_id", domain_id, "must be a domain in which plans were stopped")
+        now = datetime.now(UTC)
+        self.repository.update(domain.key, Domain.plans_stopped_at.to(None), Domain.plans_resumed_at.to(now))
+
+    def savings(self) -> list[SavingsRow]:
+        """Return what cached results saved in each category: calls, time and tokens, counted, as of the last refresh.
+
+        Raises:
+            ConfigurationError: There is no warehouse.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.redshift.reports import savings
 
         return savings(warehouse)
 
@@ -904,7 +1092,9 @@ class AgentModel:
         from agentmodel.redshift.report_html import report
 
         file = Path(path)
-        file.write_text(report(warehouse, as_of=as_of or datetime.now(UTC), rows=rows), encoding="utf-8")
+        wrong = [(row.domain, row.category, row.answer, row.tool, row.runs) for row in self.wrong_steps()]
+        page = report(warehouse, as_of=as_of or datetime.now(UTC), rows=rows, wrong_steps=wrong)
+        file.write_text(page, encoding="utf-8")
         return file
 
     def stats(self) -> CacheStats | None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 from urllib.parse import urlsplit
 
 import pydantic
@@ -20,7 +20,7 @@ from agentmodel.exceptions import ConfigurationError, rule_of, shown
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["Durability", "FeedName", "Ranking", "Settings"]
+__all__ = ["Durability", "FeedName", "Ranking", "Settings", "SettingsOptions"]
 
 Durability = Literal["valkey", "valkey-replicated", "valkey-durable", "dynamodb"]
 """How durable a write is when `record` returns, weakest first."""
@@ -132,6 +132,11 @@ class Settings(BaseSettings):
         description="URL of the warehouse: duckdb:///file.duckdb, redshift+redshift_connector://user:password@host/db, "
         "or redshift+data://workgroup/db for the Data API. Unset: no warehouse.",
     )
+    warehouse_schema: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$",
+        description="Schema of the warehouse's tables. Unset: the user's own, which is public in Redshift.",
+    )
     landed_table: str = Field(
         default="AgentTable",
         min_length=1,
@@ -153,6 +158,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Days after which an execution counts half in the `evidence` ranking.",
     )
+    revision_prior: float = Field(
+        default=10.0,
+        ge=1,
+        description="Executions that earlier revisions of an agent count as at most beside its present one; half of "
+        "that after as many executions of the present one.",
+    )
     ttl_days_high: int = Field(
         default=60, ge=1, description="Days that history with a score of at least `ttl_score` is kept."
     )
@@ -166,11 +177,37 @@ class Settings(BaseSettings):
         description="Whether a plan may take a domain that was found by names, descriptions and tools alone, as long "
         "as fewer than five requests of it are known.",
     )
+    holdout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of plans that are made and recorded, but withheld, so that `agentmodel impact` can measure "
+        "what plans change: 0.1 is one in ten.",
+    )
+    review_below: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Chance of success below which a plan asks for a person's approval.",
+    )
+    review_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of runs, the least likely to succeed, that asks for a person's approval, such as 0.15; a "
+        "publish finds the chance below which it lies in each domain. Unset: `review_below` decides.",
+    )
     guard_timeout: float = Field(
         default=2.0,
         gt=0,
         description="Seconds that a guard may wait for DynamoDB to decide about a call. What it does not know by then "
         "counts as unknown: the call is made, or blocked if a person may have to be asked.",
+    )
+
+    review_runs: Literal["never", "suspect"] = Field(
+        default="never",
+        description="Whether a person is asked about a run that ended and looks wrong: its writes are not those of the "
+        "earlier successes of its user and category, which repeat each other's (suspect).",
     )
 
     # Privacy
@@ -196,7 +233,8 @@ class Settings(BaseSettings):
         pattern=r"^(reader|recorder|reviewer|operator|curator)(,(reader|recorder|reviewer|operator|curator))*$",
     )
     mcp_self_review: bool = Field(
-        default=False, description="Whether a reviewer may decide reviews of its own sessions through the MCP server."
+        default=False,
+        description="Whether a reviewer may decide reviews of its own sessions through the MCP server or the console.",
     )
     mcp_answer_characters: int = Field(
         default=40_000,
@@ -271,6 +309,50 @@ class Settings(BaseSettings):
             return cls(**overrides)
         except pydantic.ValidationError as error:
             raise ConfigurationError("; ".join(map(_sentence, error.errors()))) from None
+
+
+class SettingsOptions(TypedDict, total=False):
+    """The settings as keyword arguments of `AgentModel.local`, which an editor completes; see `Settings`.
+
+    ``redact`` is an argument of its own there.
+    """
+
+    table: str
+    region: str
+    endpoint: str | None
+    access_key_id: str | None
+    secret_access_key: SecretStr | str | None
+    dynamodb_timeout: float
+    dynamodb_attempts: int
+    batch_deadline: float
+    mapping_partitions: int
+    valkey_url: str | None
+    valkey_timeout: float
+    valkey_connect_timeout: float
+    valkey_prefix: str
+    shards: int
+    journal_limit: int
+    journal_wait: float
+    durability: Durability
+    warehouse_url: str | None
+    landed_table: str
+    feed: FeedName
+    warehouse_memory: str | None
+    ranking: Ranking
+    half_life_days: float
+    ttl_days_high: int
+    ttl_days_low: int
+    ttl_score: float
+    route_by_descriptions: bool
+    holdout: float
+    guard_timeout: float
+    redact_key: SecretStr | str | None
+    mcp_user: str | None
+    mcp_roles: str
+    mcp_self_review: bool
+    mcp_answer_characters: int
+    mcp_calls_per_minute: int
+    mcp_state_key: SecretStr | str | None
 
 
 def _sentence(problem: ErrorDetails) -> str:

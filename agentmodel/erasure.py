@@ -36,6 +36,7 @@ from agentmodel._erasure_marks import (
     delete_unless_newer,
     erasing_key,
 )
+from agentmodel._names import takes_names
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.dynamo.entity import Item, ItemKey
 from agentmodel.dynamo.models import Review, Tool
@@ -130,6 +131,7 @@ class Erasure:
         self._save = save
         self._marks = ErasureMarks(table)
 
+    @takes_names
     def erase(self, user_id: str, *, progress: _Progress = lambda *_: None) -> ErasureReport:
         """Erase a user; see the module's steps.
 
@@ -137,7 +139,6 @@ class Erasure:
             ValidationError: The id is not valid.
             Unavailable: Table or Valkey does not answer; call it again once they do.
         """
-        keys.check_id("user_id", user_id, "USR")
         removed: dict[str, Counter[str]] = {"valkey": Counter(), "table": Counter(), "warehouse": Counter()}
         remaining: list[Remaining] = []
         progress("mark", 0, _STEPS)
@@ -346,8 +347,19 @@ class Erasure:
             yield Remaining("DynamoDB, point-in-time recovery", "the table as it was", "at most 35 days, if it is on")
             yield Remaining("DynamoDB, backups and exports", "the table as it was", "you delete them")
         yield Remaining(
+            "marks of erasures and deletions",
+            "digests (MD5) of the user's id, and of the keys of the user's items that were deleted one by one before",
+            "in the table 90 days after the erasure, and 400 days after a deletion; in Valkey a day; "
+            "in the warehouse for good, so that what landed before is never read again",
+        )
+        yield Remaining(
             "memory of processes",
             "ids of the user's guarded calls and tracked runs; in other processes, plans made from the user's mappings",
             "newer calls and runs displace the ids; the plans at most 5 minutes",
+        )
+        yield Remaining(
+            "reports that were written",
+            "the user's id and categories, in pages of `agentmodel report`",
+            "you delete them, or write them again",
         )
         yield Remaining("logs", "the user's id, and texts of errors where your code logs them", "your logs are deleted")

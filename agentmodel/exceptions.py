@@ -7,6 +7,7 @@
     ├── ConfigurationError         a setting that is wrong
     │   └── MissingExtraError      an optional dependency is not installed (also an ImportError)
     ├── NotFound                   nothing has the id that was given (also a LookupError)
+    ├── NotAllowed                 a caller lacks the role that an action needs
     ├── Conflict                   a conditional write or a decision came too late
     │   ├── AlreadyExists          put-if-absent found an item
     │   ├── StaleVersion           a newer version is stored
@@ -59,6 +60,7 @@ __all__ = [
     "KeyFormatError",
     "LeaseHeld",
     "MissingExtraError",
+    "NotAllowed",
     "NotCalled",
     "NotFound",
     "Rejected",
@@ -267,6 +269,16 @@ class LeaseHeld(Conflict):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.lease, self.holder, self.since)
+
+
+class NotAllowed(AgentModelError):
+    """A caller of the MCP server or the console lacks the role that an action needs, or asks for another user.
+
+    What to do:
+        Ask for your own user, or let the token file, or ``--role``, give the caller the role that the message names.
+    """
+
+    code: ClassVar[str] = "AM-311"
 
 
 class CorruptItem(AgentModelError):

@@ -21,6 +21,7 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from os.path import commonprefix
 from typing import Any, Generic, NewType, Protocol, TypeVarTuple
 
@@ -29,7 +30,7 @@ from agentmodel.exceptions import KeyFormatError, ValidationError
 __all__ = [
     "AGENT", "AGENT_SCORE", "DOMAIN", "DOMAINS", "EXECUTION", "MAPPING", "MAPPINGS", "PROCESS", "REVIEW", "REVIEW_DUE",
     "REVIEW_QUEUE", "SESSION", "SESSION_ITEMS", "TOOL", "TOOL_NAME", "USER", "KeyFormat", "KeyText", "check_id",
-    "id_of", "new_session_id", "parse_time", "process_id", "stable_id", "user_id_of",
+    "id_of", "name_of", "new_session_id", "parse_time", "process_id", "stable_id",
 ]  # fmt: skip
 
 KeyText = NewType("KeyText", str)
@@ -48,10 +49,25 @@ _AFTER_SEPARATOR = chr(ord(_SEPARATOR) + 1)  # no id contains it, so it ends a r
 _LAST = "\U0010ffff"  # sorts after every other character
 _PUNCTUATION = "-_.:@+=~"
 _PLAIN_TOKEN = re.compile(r"[A-Za-z0-9\-_.:@+=~]{1,128}")
+_NUMBERED_ID = re.compile(r"(DMN|AGT|TL|USR|SESS|PRC)[0-9]")
 _NUMBER = re.compile(r"[0-9]{3}|[A-Z][1-9][0-9]*")
 _SCORE = re.compile(r"[0-9]{8}\.[0-9]{6}")
 _LEGACY_SCORE = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,6})?")
 _TIME = re.compile(r"[0-9]{14,20}")
+_KINDS = {  # what has ids, by their prefix, with the name in an example
+    "DMN": ("a domain", "support"),
+    "AGT": ("an agent", "finder"),
+    "TL": ("a tool", "search"),
+    "USR": ("a user", "mina"),
+    "SESS": ("a session", "1"),
+    "PRC": ("a process", "001"),
+}
+
+NAMED = ("AGT", "DMN", "TL", "USR")
+"""The prefixes of the ids that are made of names, see `id_of`."""
+
+_WORDS = ("METADATA", "Domain", "UserPrcToolMapp", "PUBLISH", "ERASED", "ROUTING")  # keys that are a word
+_DEFAULT_DOMAIN = "agents"  # of agents whose domain is not given
 
 
 # Ids
@@ -138,46 +154,92 @@ def imported_session_id(started: datetime | None, *names: str) -> str:
     return check_id("session_id", f"SESS{'0' if started is None else format_time('started', started)}-{digest}", "SESS")
 
 
-def id_of(prefix: str, name: str, *within: str) -> str:
-    """Return the id for a name; an id is returned as it is.
+def id_of(prefix: str, name: object, *within: str, field: str = "id") -> str:
+    """Return the id of a user, agent, tool or domain that is given by its id or by its name.
 
-    >>> id_of("USR", "USR001"), id_of("USR", "ada"), id_of("AGT", "finder", "support")
-    ('USR001', 'USRada', 'AGTsupport-finder~86eb13052ef8')
+    This is the rule of names. A text that begins with the prefix is an id. Any other is a name, also a UUID, and the id
+    is made of the prefix and the name (by `stable_id`, where the name is more than a valid token). An agent has its
+    name within a domain: ``support/finder``; ``finder`` alone is in the domain ``agents``, in which integrations are
+    unless they are given another.
 
     Args:
-        prefix: The prefix of such ids.
-        name: A name or an id.
-        within: The names of what the name is unique in, such as the domain.
+        prefix: ``USR``, ``AGT``, ``TL`` or ``DMN``.
+        name: The id or the name.
+        within: The domain of an agent, by name or id, where it is given apart; the name has no ``/`` of its own then.
+        field: The name of the value in an error message.
+
+    Raises:
+        ValidationError: It begins as an id does and is none; it is an id of another kind, such as ``AGT001`` for a
+            user; or it is no name: no text, blank, or with blanks around it or control characters, as a line of a file
+            has.
+
+    >>> id_of("USR", "mina"), id_of("USR", "USRmina"), id_of("DMN", "support"), id_of("TL", "search")
+    ('USRmina', 'USRmina', 'DMNsupport', 'TLsearch')
+    >>> id_of("AGT", "finder", "support") == id_of("AGT", "support/finder") == id_of("AGT", "finder", "DMNsupport")
+    True
+    >>> id_of("AGT", "support/finder"), id_of("AGT", "finder") == id_of("AGT", "agents/finder")
+    ('AGTsupport-finder~86eb13052ef8', True)
+    """
+    what, example = _KINDS[prefix]
+    if not isinstance(name, str) or not name.strip():
+        raise ValidationError(
+            field, name, f"must be the id or the name of {what}, such as {prefix}{example} or {example}"
+        )
+    if name.startswith(prefix) and name != prefix:
+        return check_id(field, name, prefix)
+    other = _NUMBERED_ID.match(name)
+    if other:
+        raise ValidationError(
+            field, name, f"must be the id or the name of {what}, not an id of {_KINDS[other[1]][0]}; "
+            f"if it is a name, write {prefix}{name}",
+        )  # fmt: skip
+    if name != name.strip() or any(unicodedata.category(char) == "Cc" for char in name):
+        raise ValidationError(field, name, "must have no blanks around it and no control characters: leave them out")
+    return _named(prefix, name, within, field)
+
+
+def lenient_id_of(prefix: str, name: str, *within: str) -> str:
+    """Return the same as `id_of`, and an id also for what that refuses: frameworks name tools and agents as they like.
+
+    >>> lenient_id_of("TL", "TL;DR"), lenient_id_of("USR", "USRmina")
+    ('TLTL-DR~4f38803d0e77', 'USRmina')
     """
     if name.startswith(prefix) and len(name) > len(prefix):
         try:
             return check_id("id", name, prefix)
         except ValidationError:
             pass  # a name that only begins like an id
-    return stable_id(prefix, *within, name)
+    return _named(prefix, name, within, None)
 
 
-def user_id_of(field: str, name: object) -> str:
-    r"""Return the id of a user for an id or a name that somebody typed.
+def _named(prefix: str, name: str, within: tuple[str, ...], field: str | None) -> str:
+    if prefix != "AGT":
+        return stable_id(prefix, name)
+    if not within:
+        domain, separator, rest = name.partition("/")
+        within, name = ((domain,), rest) if separator and domain and rest else ((_DEFAULT_DOMAIN,), name)
+    domain = within[0]
+    if _PLAIN_TOKEN.fullmatch(domain) and domain.startswith("DMN") and len(domain) > 3:
+        if "~" not in domain:
+            domain = domain[3:]
+        elif field is not None:  # its name was more than a token, and the id has no more than a digest of it
+            raise ValidationError(
+                field, name, f"must be an id where the domain is given by the id {domain}, of which the name cannot "
+                "be read; or give the domain by its name",
+            )  # fmt: skip
+    return stable_id(prefix, domain, name.removeprefix(f"{domain}/") or name)
 
-    Args:
-        field: The name of the value in an error message.
-        name: The id, or the name that the id is made of: ``USRmina`` or ``mina``.
 
-    Raises:
-        ValidationError: It begins as an id does and is none; or it is no name: no text, empty, or with blanks around
-            it or control characters, as a line of a file has.
+def name_of(prefix: str, given: str) -> str:
+    """Return the name of what is given by its name or its id, for people and models to read.
 
-    >>> user_id_of("user", "mina")
-    'USRmina'
+    An id of digits, or one that was made of more than a name, is returned as it is: its name is in the catalogue only.
+
+    >>> name_of("USR", "USRmina"), name_of("USR", "mina"), name_of("TL", "TL001")
+    ('mina', 'mina', 'TL001')
     """
-    if not isinstance(name, str) or not name.strip():
-        raise ValidationError(field, name, "must be the id or the name of a user, such as USRmina or mina")
-    if name.startswith("USR"):
-        return check_id(field, name, "USR")
-    if name != name.strip() or any(unicodedata.category(char) == "Cc" for char in name):
-        raise ValidationError(field, name, "must have no blanks around it and no control characters: leave them out")
-    return stable_id("USR", name)
+    name = given.removeprefix(prefix)
+    return given if not name or "~" in name or name[0].isdigit() else name
 
 
 def stable_id(prefix: str, *names: str) -> str:
@@ -191,7 +253,11 @@ def stable_id(prefix: str, *names: str) -> str:
     >>> stable_id("AGT", "retail", "gpt-5/toolorchestra")
     'AGTretail-gpt-5-toolorchestra~118c1435e61d'
     """
-    names = tuple(_nfc("name", name) for name in names)
+    return _stable_id(prefix, tuple(_nfc("name", name) for name in names))
+
+
+@lru_cache(8192)  # a name is given with each call of a tool
+def _stable_id(prefix: str, names: tuple[str, ...]) -> str:
     if len(names) == 1 and _PLAIN_TOKEN.fullmatch(names[0]) and "~" not in names[0]:
         return prefix + names[0]
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
@@ -475,9 +541,11 @@ class KeyFormat(Generic[*_Ts]):
         self.starts = KeyText(_shape(parts[0])[0])
 
     def __repr__(self) -> str:
-        return f"<KeyFormat {self.name}: {self._form()}>"
+        return f"<KeyFormat {self.name}: {self.form}>"
 
-    def _form(self) -> str:
+    @property
+    def form(self) -> str:
+        """Return the format as people read it, such as ``<user_id>#<session_id>``."""
         return _SEPARATOR.join(part if isinstance(part, str) else f"<{part.field}>" for part in self._parts)
 
     def build(self, *values: *_Ts) -> KeyText:
@@ -505,14 +573,33 @@ class KeyFormat(Generic[*_Ts]):
         if len(texts) == len(self._parts) - 1 and isinstance(self._parts[-1], _CountPart):
             texts.append(None)
         if len(texts) != len(self._parts):
-            raise KeyFormatError(self.name, key, f"must have the form {self._form()}")
+            raise KeyFormatError(self.name, key, f"must have the form {self.form}")
         values: list[Any] = []
         for part, text in zip(self._parts, texts, strict=True):
             if not isinstance(part, str):
                 values.append(self._parsed(key, part, text))
             elif part != text:
-                raise KeyFormatError(self.name, key, f"must have the form {self._form()}")
+                raise KeyFormatError(self.name, key, f"must have the form {self.form}")
         return tuple(values)
+
+    def of_text(self, text: object) -> str:
+        """Return the key that a text is, or that is made of a name where the key is an id and no more.
+
+        Raises:
+            KeyFormatError: It is neither; the message names the part and the rule.
+
+        >>> USER.of_text("mina"), USER.of_text("USRmina"), SESSION.of_text("SESS1")
+        ('USRmina', 'USRmina', 'SESS1')
+        """
+        (part, *rest), given = self._parts, str(text)
+        named = _SEPARATOR not in given and given not in _WORDS and not rest
+        if named and isinstance(part, _IdentifierPart) and part.prefix in NAMED:
+            try:
+                return id_of(part.prefix, given, field=part.field)
+            except ValidationError:
+                pass  # not a key either; that error says what a key is
+        self.parse(given)
+        return given
 
     def _parsed(self, key: str, part: _Part, text: str | None) -> Any:
         try:

@@ -3,8 +3,13 @@
     {"domain": "cafes", "agent": "finder", "user": null, "session": "s-1", "step": 1, "tool": "search",
      "arguments": {"near": "stadium"}, "success": true, "started_at": "2025-06-14T09:00:00Z"}
 
-`read` yields the records, and the lines that are not valid records. Fields that `TraceRecord` does not have are
-ignored, so files may contain more than is read here.
+A line with ``outcome`` is no call: it says how a session went that this file, or an earlier one, has (`TraceOutcome`).
+
+    {"domain": "cafes", "user": null, "session": "s-1",
+     "outcome": {"success": false, "source": "event", "by": "refund"}}
+
+`read` yields the records, and the lines that are not valid records. Fields that a record does not have are ignored, so
+files may contain more than is read here.
 """
 
 from __future__ import annotations
@@ -25,9 +30,10 @@ from zoneinfo import ZoneInfo
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
+from agentmodel._outcomes import OutcomeSource
 from agentmodel.exceptions import ValidationError, rule_of
 
-__all__ = ["BadLine", "Status", "TraceRecord", "read"]
+__all__ = ["BadLine", "Status", "TraceOutcome", "TraceRecord", "read"]
 
 _MAX_LINE = 8 * 1024 * 1024
 """The most bytes of a line. It is far more than one call takes in the table, and it limits the memory for a file."""
@@ -108,6 +114,7 @@ class TraceRecord(BaseModel):
         category: The kind of request.
         input_tokens: Tokens that the model read for this call.
         output_tokens: Tokens that the model wrote for this call.
+        revision: The revision of the agent (of its prompt, model and tools); None if unknown.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -130,12 +137,53 @@ class TraceRecord(BaseModel):
     category: str | None = None
     input_tokens: _Tokens | None = None
     output_tokens: _Tokens | None = None
+    revision: str | None = None
 
     @model_validator(mode="after")
     def _ends_after_its_start(self) -> Self:
         if self.started_at is not None and self.ended_at is not None and self.ended_at < self.started_at:
             raise ValueError(f"must not be before started_at ({self.started_at.isoformat()})")
         return self
+
+
+class _Said(BaseModel):
+    """What is said of a run; see `TraceOutcome`."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    success: bool | None = None
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
+    source: OutcomeSource = "evaluator"
+    by: str | None = None
+    reason: str | None = None
+    at: _Time = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.success is None and self.score is None:
+            raise ValueError("must have success, or a score from 0 to 1")
+        return self
+
+
+class TraceOutcome(BaseModel):
+    """How a session of a trace went, as somebody outside of it says; see `AgentModel.outcome`.
+
+    Attributes:
+        domain: The name of the domain of the session's agents.
+        user: The name of the user; None for an anonymous user.
+        session: Identifies the session among those of its user; it was imported before, or is in the same import.
+        agent: The name of the agent whose run this is about; None for the whole session.
+        outcome: ``success`` or a ``score`` from 0 to 1 or both, the ``source`` (``evaluator`` when not given), ``by``
+            whom, the ``reason``, and when it was said (``at``).
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    domain: _Name
+    user: _Name | None = None
+    session: _Name
+    agent: _Name | None = None
+    outcome: _Said
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +234,20 @@ def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> It
         strict: Whether to raise at the first bad line instead of yielding it.
 
     Returns:
-        The records in the order of the file, and the bad lines between them. Blank lines are skipped.
+        The records in the order of the file, and the bad lines between them. Blank lines and outcomes are skipped.
 
     Raises:
         ValidationError: The zone is unknown. While reading: the file cannot be opened, its name ends in ``.gz`` but it
             is not packed by gzip, or it has a bad line and ``strict`` is set.
     """
+    found = read_all(path, timezone=timezone, strict=strict)
+    return (one for one in found if not isinstance(one, TraceOutcome))
+
+
+def read_all(
+    path: str | Path, *, timezone: str = "UTC", strict: bool = False
+) -> Iterator[TraceRecord | TraceOutcome | BadLine]:
+    """Read a trace file as `read` does, with its outcomes."""
     try:
         zone = UTC if timezone == "UTC" else ZoneInfo(timezone)  # UTC needs no time zone database
     except (KeyError, ValueError, OSError):
@@ -201,11 +257,11 @@ def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> It
     return _records(Path(path), zone, strict=strict)
 
 
-def _records(path: Path, zone: tzinfo, *, strict: bool) -> Iterator[TraceRecord | BadLine]:
+def _records(path: Path, zone: tzinfo, *, strict: bool) -> Iterator[TraceRecord | TraceOutcome | BadLine]:
     with open_unpacked(path) as file:
         for number, line in _lines(file):
             found = _record(line, zone) if isinstance(line, bytes) else line
-            if isinstance(found, TraceRecord):
+            if isinstance(found, TraceRecord | TraceOutcome):
                 yield found
             elif found is not None:
                 yield BadLine.of(path, number, found, strict=strict)
@@ -256,7 +312,7 @@ def _lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes | ValidationErr
             yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
 
 
-def _record(line: bytes, zone: tzinfo) -> TraceRecord | ValidationError | None:
+def _record(line: bytes, zone: tzinfo) -> TraceRecord | TraceOutcome | ValidationError | None:
     """Return the record of a line, the problem of a bad line, or None for a blank one."""
     if not line.strip():
         return None
@@ -275,7 +331,8 @@ def _record(line: bytes, zone: tzinfo) -> TraceRecord | ValidationError | None:
         if b"\\ud" in line.lower():  # escapes of surrogates, in pairs or not
             for name, value in values.items():
                 _check_text(name, value)
-        return TraceRecord.model_validate(values, context={"zone": zone})
+        kind = TraceOutcome if "outcome" in values and "tool" not in values else TraceRecord
+        return kind.model_validate(values, context={"zone": zone})
     except pydantic.ValidationError as error:
         return _of_pydantic(error)
     except ValidationError as error:
@@ -298,6 +355,8 @@ def _of_pydantic(error: pydantic.ValidationError) -> ValidationError:
     """Return the first problem that pydantic found."""
     problem = error.errors(include_url=False)[0]
     rule = rule_of(problem["msg"])
+    if problem["loc"] == ("outcome",) and isinstance(problem["input"], dict):
+        return ValidationError("outcome", json.dumps(problem["input"], default=str), rule)
     if not problem["loc"]:  # a problem of the whole record; the only one is an end before the start
         return ValidationError("ended_at", problem["input"]["ended_at"], rule)
     field = ".".join(str(part) for part in problem["loc"])

@@ -21,6 +21,7 @@ PROGRAMS = {
     "redaction": (("redaction.py",),),
     "suggest": (("suggest.py", "--table", ENGINE),),
     "routing": (("routing.py",),),
+    "impact": (("impact.py",),),
 }
 
 

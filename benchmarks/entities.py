@@ -5,7 +5,8 @@
     DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py server dynoxide
     DYNOXIDE=/path/to/dynoxide python benchmarks/entities.py gets dynoxide
 
-pydynox and boto3 are optional; a library that is not installed is left out, and a line on stderr names it.
+pydynox, boto3, aiopynamodb, pydynantic and dynamoxy are optional; a library that is not installed is left out, and a
+line on stderr names it.
 
 cpu: thread CPU time, the minimum of many rounds; the libraries run in turn within each round. server: each turn runs
 every library once, in a new process on a new table, in rotated order; the minimum of the turns counts, since other work
@@ -24,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from peers import CASES, GETS, LIBRARIES, codecs, workload
+from peers import CASES, GETS, LIBRARIES, OTHERS, codecs, workload
 from servers import serving
 
 NUMBER = 200  # calls in one timed round
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     one.add_argument("library")
     one.add_argument("endpoint")
     given = parser.parse_args(arguments)
-    missing = [name for name, present in LIBRARIES.items() if not present]
+    missing = [name for name, present in (LIBRARIES | OTHERS).items() if not present]
     if given.what == "one":
         print(json.dumps(_one(given.library, given.endpoint)))
         return

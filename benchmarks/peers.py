@@ -7,6 +7,7 @@ key texts.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ LIBRARIES = {
     "pynamodb": True,
     "pydynox": importlib.util.find_spec("pydynox") is not None,
 }
+"""Those that are compared on a server too, and whether they are installed."""
+
+OTHERS = {name: importlib.util.find_spec(name) is not None for name in ("aiopynamodb", "pydynantic", "dynamoxy")}
+"""Those that are compared without a server."""
 CASES = ("run", "execution")
 ITEMS, GETS = 5000, 1000
 REGION, ACCESS = "us-east-1", "bench"
@@ -135,7 +140,8 @@ def codecs(case: str) -> dict[str, Codec]:
     found = {"agentmodel": _agentmodel(case), "pynamodb": _pynamodb_codec(case)}
     if LIBRARIES["pydynox"]:
         found["pydynox"] = _pydynox_codec(case)
-    return found
+    made = {"aiopynamodb": _aiopynamodb_codec, "pydynantic": _pydynantic_codec, "dynamoxy": _dynamoxy_codec}
+    return found | {name: made[name](case) for name, present in OTHERS.items() if present}
 
 
 def _agentmodel(case: str) -> Codec:
@@ -151,53 +157,81 @@ def _given(case: str) -> dict[str, Any]:
     return CALL | {"pk": f"{IDS['user_id']}#{IDS['session_id']}", "sk": sort}
 
 
-def pynamodb_models() -> dict[str, Any]:
-    """Return the two entities as plain PynamoDB models."""
-    from pynamodb.attributes import (
-        BooleanAttribute,
-        ListAttribute,
-        MapAttribute,
-        NumberAttribute,
-        UnicodeAttribute,
-        UTCDateTimeAttribute,
-    )
-    from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
-    from pynamodb.models import Model
+def pynamodb_models(package: str = "pynamodb") -> dict[str, Any]:
+    """Return the two entities as plain models of PynamoDB, or of its asynchronous twin."""
+    attributes, indexes = (importlib.import_module(f"{package}.{name}") for name in ("attributes", "indexes"))
+    text_attribute, model = attributes.UnicodeAttribute, importlib.import_module(f"{package}.models").Model
+    kinds = {
+        bool: attributes.BooleanAttribute, int: attributes.NumberAttribute, float: attributes.NumberAttribute,
+        dict: attributes.MapAttribute, datetime: attributes.UTCDateTimeAttribute,
+    }  # fmt: skip
 
     def attribute(value: Any) -> Any:
         if isinstance(value, list):
-            return ListAttribute()
-        kinds = {bool: BooleanAttribute, int: NumberAttribute, float: NumberAttribute, dict: MapAttribute}
-        return {**kinds, datetime: UTCDateTimeAttribute}.get(type(value), UnicodeAttribute)(null=value is None)
+            return attributes.ListAttribute()
+        return kinds.get(type(value), text_attribute)(null=value is None)
 
-    class Index(GlobalSecondaryIndex):
+    class Index(indexes.GlobalSecondaryIndex):
         class Meta:
             index_name = "GSI1"
-            projection = AllProjection()
+            projection = indexes.AllProjection()
 
-        gsi1_pk = UnicodeAttribute(hash_key=True, attr_name="GSI1_PK")
-        gsi1_sk = UnicodeAttribute(range_key=True, attr_name="GSI1_SK")
+        gsi1_pk = text_attribute(hash_key=True, attr_name="GSI1_PK")
+        gsi1_sk = text_attribute(range_key=True, attr_name="GSI1_SK")
 
     models = {}
     for case in CASES:
         given = _given(case)
         body = {name: attribute(value) for name, value in given.items()}
-        body["pk"] = UnicodeAttribute(hash_key=True, attr_name="PK")
-        body["sk"] = UnicodeAttribute(range_key=True, attr_name="SK")
+        body["pk"] = text_attribute(hash_key=True, attr_name="PK")
+        body["sk"] = text_attribute(range_key=True, attr_name="SK")
         if case == "run":
-            body["gsi1_pk"], body["gsi1_sk"] = (
-                UnicodeAttribute(attr_name="GSI1_PK"),
-                UnicodeAttribute(attr_name="GSI1_SK"),
-            )
+            body["gsi1_pk"], body["gsi1_sk"] = text_attribute(attr_name="GSI1_PK"), text_attribute(attr_name="GSI1_SK")
             body["index"] = Index()
         meta = type("Meta", (), {"table_name": "Bench", "region": REGION})
-        models[case] = type(case.title(), (Model,), body | {"Meta": meta})
+        models[case] = type(case.title(), (model,), body | {"Meta": meta})
     return models
 
 
-def _pynamodb_codec(case: str) -> Codec:
-    model, given = pynamodb_models()[case], _given(case)
+def _pynamodb_codec(case: str, package: str = "pynamodb") -> Codec:
+    model, given = pynamodb_models(package)[case], _given(case)
     return Codec(lambda: model(**given), lambda made: made.serialize(), model.from_raw_data)
+
+
+def _aiopynamodb_codec(case: str) -> Codec:
+    return _pynamodb_codec(case, "aiopynamodb")
+
+
+def _pydynantic_codec(case: str) -> Codec:
+    """Its keys are templates of texts, whose parts it neither checks nor escapes."""
+    from pydynantic import Entity, Table, key
+
+    given = own(7) if case == "run" else CALL | CALL_IDS
+    primary = key(pk="{user_id}#{session_id}", sk="{process_id}")
+    if case == "execution":
+        primary = key(pk="{user_id}#{session_id}", sk="{process_id}#{agent_id}#{tool_id}")
+    keys_of = {"primary": primary}
+    if case == "run":
+        keys_of["ranked"] = key(index="GSI1", pk="{agent_id}", sk="AGTSCORE#{score}")
+    table = Table("Bench", indexes={"GSI1": {"pk": "GSI1_PK", "sk": "GSI1_SK"}}, client=object())
+    annotations = {name: type(value) for name, value in given.items()}
+    name = case.title()
+    meta = type("Meta", (), keys_of | {"__qualname__": f"{name}.Meta"})  # as nested in the class
+    body = {"__annotations__": annotations, "Meta": meta, "__module__": __name__, "__qualname__": name}
+    model = type(Entity)(name, (Entity,), body, table=table, name=case)
+    return Codec(lambda: model(**given), model.to_dynamo, model.from_dynamo)
+
+
+def _dynamoxy_codec(case: str) -> Codec:
+    """Its items are of Python's values; what makes JSON of them is not to be called apart."""
+    import dynamoxy
+
+    given = _given(case)
+    annotations = {name: dynamoxy.Attr[type(value)] for name, value in given.items()}
+    body: dict[str, Any] = {"__annotations__": annotations, "__module__": __name__}
+    body |= {"pk": dynamoxy.partition_key(attribute_name="PK"), "sk": dynamoxy.sort_key(attribute_name="SK")}
+    model = type(dynamoxy.Model)(case.title(), (dynamoxy.Model,), body, table="Bench")
+    return Codec(lambda: model(**given), model.to_item, model.from_item)
 
 
 def pydynox_models(**options: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Griffe extension: attributes are documented by what is written beside them.
 
-An attribute without a docstring takes its text from the first of these: the ``Attributes:`` of its class; the
+An attribute of an entity has its docstring and then what its specifier says. Any other attribute without a docstring
+takes its text from the first of these: the ``Attributes:`` of its class; the
 description of a pydantic field; the specifier of an entity's attribute or of a warehouse column, with the comment
 beside it; that comment alone; the argument of the same name; the same attribute of a base class. A comment stands at
 the end of the line, or above a group of attributes. Errors get a table of their codes, and settings the names of their
@@ -42,8 +43,9 @@ class Fields(griffe.Extension):
         classes = list(_classes(pkg))
         for cls in classes:
             _take_listed(cls)
-            for attribute in _untold(cls):
+            for attribute in _own(cls):
                 _describe(cls, attribute)
+        _repeat_settings(pkg)
         for cls in classes:  # once the base classes have their texts
             for attribute in _untold(cls):
                 _inherit(cls, attribute)
@@ -53,6 +55,14 @@ class Fields(griffe.Extension):
                     _tell(attribute, text)
         if "exceptions" in pkg.modules:
             _list_codes(pkg.modules["exceptions"])
+
+
+def _repeat_settings(pkg: griffe.Module) -> None:
+    """Give the settings as keyword arguments the texts of the settings."""
+    if "config" in pkg.modules:
+        config = pkg.modules["config"]
+        for attribute in _untold(config["SettingsOptions"]):
+            _tell(attribute, config[f"Settings.{attribute.name}"].docstring.value)
 
 
 def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
@@ -72,10 +82,15 @@ def _classes(scope: griffe.Module | griffe.Class) -> Iterator[griffe.Class]:
             yield from _classes(member)
 
 
+def _own(scope: griffe.Module | griffe.Class) -> list[griffe.Attribute]:
+    """The public attributes that are defined here."""
+    found = [each for each in scope.members.values() if not each.is_alias and not each.name.startswith("_")]
+    return [each for each in found if isinstance(each, griffe.Attribute)]
+
+
 def _untold(scope: griffe.Module | griffe.Class) -> list[griffe.Attribute]:
     """The public attributes that have no docstring, and are defined here."""
-    found = [each for each in scope.members.values() if not each.is_alias and not each.name.startswith("_")]
-    return [each for each in found if isinstance(each, griffe.Attribute) and each.docstring is None]
+    return [each for each in _own(scope) if each.docstring is None]
 
 
 def _tell(attribute: griffe.Attribute, text: str) -> None:
@@ -100,6 +115,10 @@ def _describe(cls: griffe.Class, attribute: griffe.Attribute) -> None:
     call = _call(attribute.value)
     name = "" if call is None else ast.unparse(call.func)
     text = None
+    if attribute.docstring is not None:
+        if call is not None and str(attribute.annotation or "").startswith("Attr["):
+            _tell(attribute, f"{attribute.docstring.value} {_entity(cls.package, name, call)}")
+        return
     if call is not None and name == "Field":
         text = _pydantic(cls, attribute, call)
     elif call is not None and str(attribute.annotation or "").startswith("Attr["):

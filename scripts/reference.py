@@ -26,6 +26,7 @@ GROUPS = {
     "Warehouse": ("redshift",),
     "Plan, guard and review": ("suggest.plan", "suggest.health", "suggest.guard", "suggest.review", "suggest.publish",
                                "suggest.evaluate"),
+    "Console and callers": ("console", "callers"),
     "Integrations": ("integrations",),
     "Testing": ("testing",),
     "AWS": ("aws",),

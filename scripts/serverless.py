@@ -158,6 +158,7 @@ def answer(warehouse: Warehouse) -> Answer:
     as_of, half_life = score.as_of_expression(DAY), score.half_life_expression(HALF_LIFE)
     recommended = [m.UserProcessPattern.recommended.is_(True)]
     reports: dict[str, Any] = {
+        "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(as_of, half_life),
         "32_report_patterns.sql": queries.patterns(as_of, recommended),
         "33_report_pattern_steps.sql": queries.steps(recommended),
@@ -166,6 +167,7 @@ def answer(warehouse: Warehouse) -> Answer:
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
         "38_report_tokens.sql": queries.tokens(),
+        "39_report_impact.sql": queries.impact(),
     }
     with warehouse.begin() as connection:
         found = {name: list(connection.execute(rows).all()) for name, rows in reports.items()}
@@ -183,7 +185,7 @@ def answer_by_text(connection: Connection, files: dict[str, str]) -> Answer:
 def tables(connection: Connection) -> dict[str, list[Any]]:
     """Return the rows of every table that a refresh keeps, in no order."""
     models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
-    hidden = {m.LEASES, *(model.__table__ for model in models)}
+    hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     kept = [table for table in m.Base.metadata.sorted_tables if table not in hidden]
     return {table.name: list(connection.execute(select(table)).all()) for table in kept}
 

@@ -13,10 +13,11 @@ CREATE TABLE IF NOT EXISTS agent (
 CREATE TABLE IF NOT EXISTS agent_daily (
     agentid VARCHAR(528) ENCODE RAW NOT NULL,
     category VARCHAR(1020) ENCODE ZSTD NOT NULL,
+    agentver VARCHAR(1020) ENCODE ZSTD NOT NULL,
     execution_date DATE ENCODE RAW NOT NULL,
     executions BIGINT ENCODE AZ64 NOT NULL,
     successes BIGINT ENCODE AZ64 NOT NULL,
-    PRIMARY KEY (agentid, category, execution_date)
+    PRIMARY KEY (agentid, category, agentver, execution_date)
 ) DISTSTYLE ALL SORTKEY (agentid, execution_date);
 
 CREATE TABLE IF NOT EXISTS agent_execution (
@@ -32,6 +33,8 @@ CREATE TABLE IF NOT EXISTS agent_execution (
     process_pattern VARCHAR(65535) ENCODE ZSTD NOT NULL,
     tool_sequence VARCHAR(65535) ENCODE ZSTD NOT NULL,
     pattern_key VARCHAR(32) ENCODE ZSTD NOT NULL,
+    agentver VARCHAR(1020) ENCODE ZSTD,
+    last_time VARCHAR(20) ENCODE ZSTD,
     PRIMARY KEY (userid, sessionid, agentid)
 ) DISTKEY (userid) SORTKEY (sessionid, agentid);
 
@@ -50,6 +53,11 @@ CREATE TABLE IF NOT EXISTS agent_score_summary (
     evidence_score DOUBLE PRECISION ENCODE RAW NOT NULL,
     evidence_executions DOUBLE PRECISION ENCODE RAW NOT NULL,
     domain_rate DOUBLE PRECISION ENCODE RAW NOT NULL,
+    agentver VARCHAR(1020) ENCODE ZSTD NOT NULL,
+    revision_executions BIGINT ENCODE AZ64 NOT NULL,
+    revision_successes BIGINT ENCODE AZ64 NOT NULL,
+    counted_executions DOUBLE PRECISION ENCODE RAW NOT NULL,
+    counted_successes DOUBLE PRECISION ENCODE RAW NOT NULL,
     updated_at TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64 NOT NULL,
     PRIMARY KEY (domainid, agentid)
 ) DISTSTYLE ALL SORTKEY (domainid, agentid);
@@ -96,6 +104,33 @@ CREATE TABLE IF NOT EXISTS refresh_watermark (
     as_of DATE ENCODE AZ64 NOT NULL,
     PRIMARY KEY (name)
 ) DISTSTYLE ALL;
+
+CREATE TABLE IF NOT EXISTS session_outcome (
+    userid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    sessionid VARCHAR(528) ENCODE RAW NOT NULL,
+    outcomeid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    source VARCHAR(16) ENCODE ZSTD,
+    agentid VARCHAR(528) ENCODE ZSTD,
+    succyn VARCHAR(1) ENCODE ZSTD,
+    score DOUBLE PRECISION ENCODE RAW,
+    reportedby VARCHAR(1020) ENCODE ZSTD,
+    reason VARCHAR(16000) ENCODE ZSTD,
+    reporteddt VARCHAR(20) ENCODE ZSTD,
+    load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    PRIMARY KEY (userid, sessionid, outcomeid)
+) DISTKEY (userid) SORTKEY (sessionid);
+
+CREATE TABLE IF NOT EXISTS suggestion (
+    userid VARCHAR(528) ENCODE ZSTD NOT NULL,
+    suggestionkey VARCHAR(528) ENCODE RAW NOT NULL,
+    sessionid VARCHAR(528) ENCODE ZSTD,
+    domainid VARCHAR(528) ENCODE ZSTD,
+    withheldyn VARCHAR(1) ENCODE ZSTD,
+    holdoutshare DOUBLE PRECISION ENCODE RAW,
+    planssincedt VARCHAR(20) ENCODE ZSTD,
+    load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    PRIMARY KEY (userid, suggestionkey)
+) DISTKEY (userid) SORTKEY (suggestionkey);
 
 CREATE TABLE IF NOT EXISTS tool (
     domainid VARCHAR(528) ENCODE ZSTD,
@@ -156,6 +191,7 @@ CREATE TABLE IF NOT EXISTS user_tool_mapping_hist (
     inputtokens BIGINT ENCODE AZ64,
     outputtokens BIGINT ENCODE AZ64,
     load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    agentver VARCHAR(1020) ENCODE ZSTD,
     PRIMARY KEY (userid, sessionid, processid, agentid, toolid, attempt)
 ) DISTKEY (userid) SORTKEY (sessionid, processid, agentid, toolid);
 
@@ -206,6 +242,11 @@ CREATE TABLE IF NOT EXISTS warehouse_lease (
     held_until TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64
 );
 
+CREATE TABLE IF NOT EXISTS warehouse_version (
+    version INTEGER ENCODE AZ64,
+    changed_at TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64
+);
+
 CREATE TABLE IF NOT EXISTS work_call (
     change INTEGER ENCODE AZ64 NOT NULL,
     agentid VARCHAR(528) ENCODE ZSTD NOT NULL,
@@ -231,10 +272,11 @@ CREATE TABLE IF NOT EXISTS work_change (
 CREATE TABLE IF NOT EXISTS work_daily (
     agentid VARCHAR(528) ENCODE ZSTD NOT NULL,
     category VARCHAR(1020) ENCODE ZSTD NOT NULL,
+    agentver VARCHAR(1020) ENCODE ZSTD NOT NULL,
     execution_date DATE ENCODE AZ64 NOT NULL,
     executions BIGINT ENCODE AZ64 NOT NULL,
     successes BIGINT ENCODE AZ64 NOT NULL,
-    PRIMARY KEY (agentid, category, execution_date)
+    PRIMARY KEY (agentid, category, agentver, execution_date)
 ) DISTSTYLE ALL;
 
 CREATE TABLE IF NOT EXISTS work_execution (
@@ -243,6 +285,7 @@ CREATE TABLE IF NOT EXISTS work_execution (
     agentid VARCHAR(528) ENCODE ZSTD NOT NULL,
     change INTEGER ENCODE AZ64 NOT NULL,
     category VARCHAR(1020) ENCODE ZSTD NOT NULL,
+    agentver VARCHAR(1020) ENCODE ZSTD,
     success INTEGER ENCODE AZ64 NOT NULL,
     execution_date DATE ENCODE AZ64,
     pattern_key VARCHAR(32) ENCODE ZSTD NOT NULL,

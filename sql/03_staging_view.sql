@@ -23,7 +23,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS call

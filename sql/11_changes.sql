@@ -102,8 +102,9 @@ INSERT INTO work_session (userid, sessionid) SELECT left(split_part(work_change.
 FROM work_change
 WHERE length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
     2)) <= 132 AND work_change.kind IN (CAST('UserSessPrcToolMappHist' AS VARCHAR(92)),
-    CAST('UserSessionProcess' AS VARCHAR(72))) UNION SELECT left(work_change."PK", 132) AS left_3,
-    left(work_change."SK", 132) AS left_4
+    CAST('UserSessionProcess' AS VARCHAR(72)),
+    CAST('Review' AS VARCHAR(24))) UNION SELECT left(work_change."PK", 132) AS left_3, left(work_change."SK",
+    132) AS left_4
 FROM work_change
 WHERE length(work_change."PK") <= 132 AND length(work_change."SK") <= 132
     AND work_change.kind = CAST('UserSession' AS VARCHAR(44));

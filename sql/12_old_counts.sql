@@ -26,7 +26,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
     AND work_session.sessionid = user_tool_mapping_hist.sessionid
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
@@ -34,9 +35,9 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     coalesce(c.toolnm, '')) AS counted;
 
 -- Save the executions of the affected sessions as they were.
-INSERT INTO work_execution (userid, sessionid, agentid, category, success, execution_date, pattern_key,
-    change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
-    agent_execution.category, agent_execution.success, agent_execution.execution_date,
-    agent_execution.pattern_key, -1
+INSERT INTO work_execution (userid, sessionid, agentid, category, agentver, success, execution_date,
+    pattern_key, change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
+    agent_execution.category, agent_execution.agentver, agent_execution.success,
+    agent_execution.execution_date, agent_execution.pattern_key, -1
 FROM agent_execution JOIN work_session ON work_session.userid = agent_execution.userid
     AND work_session.sessionid = agent_execution.sessionid;

@@ -86,6 +86,34 @@ FROM work_change
 WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44)) AND work_change.present = 1
     AND length(work_change."PK") <= 132 AND length(work_change."SK") <= 132;
 
+-- Delete the changed rows from session_outcome.
+DELETE FROM session_outcome USING work_change WHERE session_outcome.userid = split_part(work_change."PK",
+    '#', 1) AND session_outcome.sessionid = split_part(work_change."PK", '#', 2)
+    AND session_outcome.outcomeid = split_part(work_change."SK", '#', 2)
+    AND work_change.kind = CAST('Review' AS VARCHAR(24));
+
+-- Insert them into session_outcome as they are now, except those that a person deleted.
+INSERT INTO session_outcome (userid, sessionid, outcomeid, source, agentid, succyn, score, reportedby,
+    reason, reporteddt, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
+    left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 2),
+    132) AS left_3, CASE
+    WHEN (CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)),
+    16) ELSE NULL END AS anon_1, left(CAST(work_change."value"."AgentID"."S" AS VARCHAR(65535)),
+    132) AS left_4, CASE
+    WHEN (CAST(work_change."value"."OutcomeYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."OutcomeYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_2, CASE
+    WHEN (CAST(work_change."value"."OutcomeScore"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."OutcomeScore"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_3,
+    left(CAST(work_change."value"."DecidedBy"."S" AS VARCHAR(65535)), 255) AS left_5,
+    left(CAST(work_change."value"."DecisionReason"."S" AS VARCHAR(65535)), 4000) AS left_6, CASE
+    WHEN (CAST(work_change."value"."DecidedDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."DecidedDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_4, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Review' AS VARCHAR(24))
+    AND CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)) IS NOT NULL
+    AND work_change.present = 1 AND length(split_part(work_change."PK", '#', 1)) <= 132
+    AND length(split_part(work_change."PK", '#', 2)) <= 132 AND length(split_part(work_change."SK", '#',
+    2)) <= 132;
+
 -- Delete the changed rows from usersessionprocess.
 DELETE FROM usersessionprocess USING work_change
     WHERE usersessionprocess.userid = split_part(work_change."PK", '#', 1)
@@ -123,7 +151,7 @@ DELETE FROM user_tool_mapping_hist USING work_change
 -- Insert them into user_tool_mapping_hist as they are now, except those that a person deleted.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
+    outputtokens, agentver, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
     left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 1),
     132) AS left_3, left(split_part(work_change."SK", '#', 2), 132) AS left_4,
     left(split_part(work_change."SK", '#', 3), 132) AS left_5, coalesce(CASE
@@ -147,10 +175,29 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     WHEN (CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_6,
     CASE
     WHEN (CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_7,
-    work_change.loaded_at
+    left(CAST(work_change."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_10, work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1
     AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
     2)) <= 132 AND length(split_part(work_change."SK", '#', 1)) <= 132
     AND length(split_part(work_change."SK", '#', 2)) <= 132 AND length(split_part(work_change."SK", '#',
     3)) <= 132;
+
+-- Delete the changed rows from suggestion.
+DELETE FROM suggestion USING work_change WHERE suggestion.userid = split_part(work_change."PK", '#', 1)
+    AND suggestion.suggestionkey = work_change."SK" AND work_change.kind = CAST('Suggestion' AS VARCHAR(40));
+
+-- Insert them into suggestion as they are now, except those that a person deleted.
+INSERT INTO suggestion (userid, suggestionkey, sessionid, domainid, withheldyn, holdoutshare, planssincedt,
+    load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1, left(work_change."SK",
+    132) AS left_2, left(CAST(work_change."value"."UserSessionID"."S" AS VARCHAR(65535)), 132) AS left_3,
+    left(CAST(work_change."value"."DomainID"."S" AS VARCHAR(65535)), 132) AS left_4, CASE
+    WHEN (CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_1, CASE
+    WHEN (CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    CASE
+    WHEN (CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_3, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Suggestion' AS VARCHAR(40)) AND work_change.present = 1
+    AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(work_change."SK") <= 132;

@@ -1,27 +1,30 @@
 -- Add new counts minus old ones to the counts per day and per tool.
 
 -- Compute the change per agent, category and day: new counts minus old ones.
-INSERT INTO work_daily (agentid, category, execution_date, executions, successes) SELECT changed.agentid,
-    changed.category, changed.day, changed.executions, changed.successes
+INSERT INTO work_daily (agentid, category, agentver, execution_date, executions,
+    successes) SELECT changed.agentid, changed.category, changed.revision, changed.day, changed.executions,
+    changed.successes
 FROM (SELECT work_execution.agentid AS agentid, work_execution.category AS category,
-    coalesce(work_execution.execution_date, CAST('0001-01-01' AS DATE)) AS day,
-    CAST(least(greatest(sum(CAST(work_execution.change AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS executions,
+    coalesce(work_execution.agentver, '') AS revision, coalesce(work_execution.execution_date,
+    CAST('0001-01-01' AS DATE)) AS day, CAST(least(greatest(sum(CAST(work_execution.change AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS executions,
     CAST(least(greatest(sum(CAST(work_execution.change * work_execution.success AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes
 FROM work_execution GROUP BY work_execution.agentid, work_execution.category,
-    coalesce(work_execution.execution_date, CAST('0001-01-01' AS DATE))) AS changed
+    coalesce(work_execution.agentver, ''), coalesce(work_execution.execution_date,
+    CAST('0001-01-01' AS DATE))) AS changed
 WHERE changed.executions != 0 OR changed.successes != 0;
 
 -- Add the changes to the daily rollup.
 MERGE INTO agent_daily USING work_daily ON agent_daily.agentid = work_daily.agentid
-    AND agent_daily.category = work_daily.category AND agent_daily.execution_date = work_daily.execution_date
+    AND agent_daily.category = work_daily.category AND agent_daily.agentver = work_daily.agentver
+    AND agent_daily.execution_date = work_daily.execution_date
     WHEN MATCHED THEN UPDATE SET executions = CAST(least(greatest(agent_daily.executions + work_daily.executions,
     -4000000000000000000), 4000000000000000000) AS BIGINT),
     successes = CAST(least(greatest(agent_daily.successes + work_daily.successes, -4000000000000000000),
-    4000000000000000000) AS BIGINT) WHEN NOT MATCHED THEN INSERT (agentid, category, execution_date,
-    executions, successes) VALUES (work_daily.agentid, work_daily.category, work_daily.execution_date,
-    work_daily.executions, work_daily.successes);
+    4000000000000000000) AS BIGINT) WHEN NOT MATCHED THEN INSERT (agentid, category, agentver,
+    execution_date, executions, successes) VALUES (work_daily.agentid, work_daily.category,
+    work_daily.agentver, work_daily.execution_date, work_daily.executions, work_daily.successes);
 
 -- Delete days without executions.
 DELETE FROM agent_daily WHERE agent_daily.executions = 0;

@@ -50,6 +50,9 @@ FROM work_execution))) AS p) AS q;
 -- Delete the patterns of those users.
 DELETE FROM user_process_patterns USING work_user WHERE user_process_patterns.userid = work_user.userid;
 
+-- Delete patterns without a key, which the sample's own statements made.
+DELETE FROM user_process_patterns WHERE user_process_patterns.pattern_key = '';
+
 -- Insert the patterns; from the 80th percentile of their user and category up they are recommended.
 INSERT INTO user_process_patterns (userid, category, agent_sequence, process_pattern, tool_sequence,
     pattern_key, execution_count, success_count, avg_execution_time, first_used_date, last_used_date,

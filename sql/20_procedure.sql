@@ -113,8 +113,9 @@ INSERT INTO work_session (userid, sessionid) SELECT left(split_part(work_change.
 FROM work_change
 WHERE length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
     2)) <= 132 AND work_change.kind IN (CAST('UserSessPrcToolMappHist' AS VARCHAR(92)),
-    CAST('UserSessionProcess' AS VARCHAR(72))) UNION SELECT left(work_change."PK", 132) AS left_3,
-    left(work_change."SK", 132) AS left_4
+    CAST('UserSessionProcess' AS VARCHAR(72)),
+    CAST('Review' AS VARCHAR(24))) UNION SELECT left(work_change."PK", 132) AS left_3, left(work_change."SK",
+    132) AS left_4
 FROM work_change
 WHERE length(work_change."PK") <= 132 AND length(work_change."SK") <= 132
     AND work_change.kind = CAST('UserSession' AS VARCHAR(44));
@@ -145,7 +146,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
     AND work_session.sessionid = user_tool_mapping_hist.sessionid
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
@@ -153,10 +155,10 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     coalesce(c.toolnm, '')) AS counted;
 
 -- Save the executions of the affected sessions as they were.
-INSERT INTO work_execution (userid, sessionid, agentid, category, success, execution_date, pattern_key,
-    change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
-    agent_execution.category, agent_execution.success, agent_execution.execution_date,
-    agent_execution.pattern_key, -1
+INSERT INTO work_execution (userid, sessionid, agentid, category, agentver, success, execution_date,
+    pattern_key, change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
+    agent_execution.category, agent_execution.agentver, agent_execution.success,
+    agent_execution.execution_date, agent_execution.pattern_key, -1
 FROM agent_execution JOIN work_session ON work_session.userid = agent_execution.userid
     AND work_session.sessionid = agent_execution.sessionid;
 
@@ -246,6 +248,34 @@ FROM work_change
 WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44)) AND work_change.present = 1
     AND length(work_change."PK") <= 132 AND length(work_change."SK") <= 132;
 
+-- Delete the changed rows from session_outcome.
+DELETE FROM session_outcome USING work_change WHERE session_outcome.userid = split_part(work_change."PK",
+    '#', 1) AND session_outcome.sessionid = split_part(work_change."PK", '#', 2)
+    AND session_outcome.outcomeid = split_part(work_change."SK", '#', 2)
+    AND work_change.kind = CAST('Review' AS VARCHAR(24));
+
+-- Insert them into session_outcome as they are now, except those that a person deleted.
+INSERT INTO session_outcome (userid, sessionid, outcomeid, source, agentid, succyn, score, reportedby,
+    reason, reporteddt, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
+    left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 2),
+    132) AS left_3, CASE
+    WHEN (CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)),
+    16) ELSE NULL END AS anon_1, left(CAST(work_change."value"."AgentID"."S" AS VARCHAR(65535)),
+    132) AS left_4, CASE
+    WHEN (CAST(work_change."value"."OutcomeYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."OutcomeYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_2, CASE
+    WHEN (CAST(work_change."value"."OutcomeScore"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."OutcomeScore"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_3,
+    left(CAST(work_change."value"."DecidedBy"."S" AS VARCHAR(65535)), 255) AS left_5,
+    left(CAST(work_change."value"."DecisionReason"."S" AS VARCHAR(65535)), 4000) AS left_6, CASE
+    WHEN (CAST(work_change."value"."DecidedDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."DecidedDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_4, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Review' AS VARCHAR(24))
+    AND CAST(work_change."value"."OutcomeSource"."S" AS VARCHAR(65535)) IS NOT NULL
+    AND work_change.present = 1 AND length(split_part(work_change."PK", '#', 1)) <= 132
+    AND length(split_part(work_change."PK", '#', 2)) <= 132 AND length(split_part(work_change."SK", '#',
+    2)) <= 132;
+
 -- Delete the changed rows from usersessionprocess.
 DELETE FROM usersessionprocess USING work_change
     WHERE usersessionprocess.userid = split_part(work_change."PK", '#', 1)
@@ -283,7 +313,7 @@ DELETE FROM user_tool_mapping_hist USING work_change
 -- Insert them into user_tool_mapping_hist as they are now, except those that a person deleted.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
+    outputtokens, agentver, load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
     left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 1),
     132) AS left_3, left(split_part(work_change."SK", '#', 2), 132) AS left_4,
     left(split_part(work_change."SK", '#', 3), 132) AS left_5, coalesce(CASE
@@ -307,7 +337,7 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     WHEN (CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_6,
     CASE
     WHEN (CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_7,
-    work_change.loaded_at
+    left(CAST(work_change."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_10, work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1
     AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(split_part(work_change."PK", '#',
@@ -315,29 +345,69 @@ WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work
     AND length(split_part(work_change."SK", '#', 2)) <= 132 AND length(split_part(work_change."SK", '#',
     3)) <= 132;
 
+-- Delete the changed rows from suggestion.
+DELETE FROM suggestion USING work_change WHERE suggestion.userid = split_part(work_change."PK", '#', 1)
+    AND suggestion.suggestionkey = work_change."SK" AND work_change.kind = CAST('Suggestion' AS VARCHAR(40));
+
+-- Insert them into suggestion as they are now, except those that a person deleted.
+INSERT INTO suggestion (userid, suggestionkey, sessionid, domainid, withheldyn, holdoutshare, planssincedt,
+    load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1, left(work_change."SK",
+    132) AS left_2, left(CAST(work_change."value"."UserSessionID"."S" AS VARCHAR(65535)), 132) AS left_3,
+    left(CAST(work_change."value"."DomainID"."S" AS VARCHAR(65535)), 132) AS left_4, CASE
+    WHEN (CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."WithheldYN"."S" AS VARCHAR(65535)),
+    1) ELSE NULL END AS anon_1, CASE
+    WHEN (CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."HoldoutShare"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END AS anon_2,
+    CASE
+    WHEN (CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."PlansSinceDT"."S" AS VARCHAR(65535)),
+    20) ELSE NULL END AS anon_3, work_change.loaded_at
+FROM work_change
+WHERE work_change.kind = CAST('Suggestion' AS VARCHAR(40)) AND work_change.present = 1
+    AND length(split_part(work_change."PK", '#', 1)) <= 132 AND length(work_change."SK") <= 132;
+
 -- Delete the executions of the affected sessions.
 DELETE FROM agent_execution USING work_session WHERE agent_execution.userid = work_session.userid
     AND agent_execution.sessionid = work_session.sessionid;
 
 -- Insert them as they are now.
 INSERT INTO agent_execution (userid, sessionid, agentid, category, success, calls, first_date,
-    execution_date, seconds, process_pattern, tool_sequence, pattern_key) SELECT whole.userid,
-    whole.sessionid, whole.agentid, coalesce(CASE WHEN (usersession.category = ''
+    execution_date, seconds, process_pattern, tool_sequence, pattern_key, agentver,
+    last_time) WITH reported AS
+(SELECT session_outcome.userid AS userid, session_outcome.sessionid AS sessionid,
+    coalesce(session_outcome.agentid, '') AS agent_id, max(CASE
+    WHEN (session_outcome.source = CAST('person' AS VARCHAR(24))) THEN CAST('3' AS VARCHAR(4))
+    WHEN (session_outcome.source = CAST('event' AS VARCHAR(20))) THEN CAST('2' AS VARCHAR(4))
+    WHEN (session_outcome.source = CAST('evaluator' AS VARCHAR(36))) THEN CAST('1' AS VARCHAR(4)) ELSE CAST('0' AS VARCHAR(4)) END || CASE
+    WHEN (coalesce(session_outcome.agentid,
+    '') = CAST('' AS VARCHAR(4))) THEN CAST('0' AS VARCHAR(4)) ELSE CAST('1' AS VARCHAR(4)) END || CASE
+    WHEN (session_outcome.reporteddt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN rpad(session_outcome.reporteddt,
+    20, '0') ELSE CAST('00000000000000000000' AS VARCHAR(80)) END || CASE
+    WHEN (session_outcome.succyn = CAST('N' AS VARCHAR(4))) THEN CAST('1' AS VARCHAR(4)) ELSE CAST('0' AS VARCHAR(4)) END) AS best
+FROM session_outcome JOIN work_session ON work_session.userid = session_outcome.userid
+    AND work_session.sessionid = session_outcome.sessionid
+WHERE session_outcome.source IN (CAST('person' AS VARCHAR(24)), CAST('event' AS VARCHAR(20)),
+    CAST('evaluator' AS VARCHAR(36))) AND session_outcome.succyn IN (CAST('Y' AS VARCHAR(4)),
+    CAST('N' AS VARCHAR(4))) GROUP BY session_outcome.userid, session_outcome.sessionid,
+    coalesce(session_outcome.agentid, ''))
+ SELECT whole.userid, whole.sessionid, whole.agentid, coalesce(CASE WHEN (usersession.category = ''
     OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
     derived_category.category, '') AS category, CASE
     WHEN (usersession.reviewedsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.reviewedsuccyn = CAST('N' AS VARCHAR(4))) THEN 0
+    WHEN (right(greatest(coalesce(of_all.best, ''), coalesce(of_agent.best, '')),
+    1) = CAST('0' AS VARCHAR(4))) THEN 1 WHEN (right(greatest(coalesce(of_all.best, ''),
+    coalesce(of_agent.best, '')), 1) = CAST('1' AS VARCHAR(4))) THEN 0
     WHEN (usersession.sessionsuccyn = CAST('Y' AS VARCHAR(4))) THEN 1
     WHEN (usersession.sessionsuccyn = CAST('N' AS VARCHAR(4))) THEN 0 ELSE whole.ok END AS success,
     whole.calls, whole.first_day, whole.last_day, whole.seconds, whole.process_pattern, whole.tool_sequence,
     md5(whole.userid || '#' || whole.agentid || '#' || md5(coalesce(CASE WHEN (usersession.category = ''
     OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
     derived_category.category,
-    '')) || '#' || md5(whole.process_pattern) || '#' || md5(whole.tool_sequence)) AS pattern_key
+    '')) || '#' || md5(whole.process_pattern) || '#' || md5(whole.tool_sequence)) AS pattern_key,
+    coalesce(left(right(whole.version, length(whole.version) - 20), 255), '') AS revision, whole.last_time
 FROM (SELECT step.userid AS userid, step.sessionid AS sessionid, step.agentid AS agentid, min(step.ok) AS ok,
     CAST(least(CAST(least(greatest(sum(CAST(step.calls AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT), 2147483647) AS INTEGER) AS calls, min(step.first_day) AS first_day,
-    max(step.last_day) AS last_day,
+    max(step.last_day) AS last_day, max(step.last_time) AS last_time, max(step.version) AS version,
     (CAST(sum(step.milliseconds) AS DOUBLE PRECISION) / CAST(1000 AS DOUBLE PRECISION)) AS seconds,
     LISTAGG(CASE WHEN (step.place <= 200) THEN left(step.processid, 80) END,
     '->') WITHIN GROUP (ORDER BY step.place) AS process_pattern, LISTAGG(CASE
@@ -346,13 +416,16 @@ FROM (SELECT step.userid AS userid, step.sessionid AS sessionid, step.agentid AS
 FROM (SELECT uses.userid AS userid, uses.sessionid AS sessionid, uses.agentid AS agentid,
     uses.processid AS processid, uses.toolid AS toolid, uses.ok AS ok, uses.label AS label,
     uses.number AS number, uses.clock AS clock, uses.first_day AS first_day, uses.last_day AS last_day,
-    uses.calls AS calls, uses.milliseconds AS milliseconds, row_number() OVER (PARTITION BY uses.userid,
-    uses.sessionid, uses.agentid ORDER BY uses.number, uses.clock, uses.processid, uses.toolid) AS place
+    uses.last_time AS last_time, uses.version AS version, uses.calls AS calls,
+    uses.milliseconds AS milliseconds, row_number() OVER (PARTITION BY uses.userid, uses.sessionid,
+    uses.agentid ORDER BY uses.number, uses.clock, uses.processid, uses.toolid) AS place
 FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid, c.processid AS processid,
     c.toolid AS toolid, mod(max(c.attempt * 2 + c.ok), 2) AS ok, coalesce(max(nullif(c.toolnm, '')),
     c.toolid) AS label, min(coalesce(c.callno, 4611686018427387904)) AS number, min(coalesce(c.clock,
     CAST('99999999999999999999' AS VARCHAR(80)))) AS clock, min(c.day) AS first_day, max(c.day) AS last_day,
-    count(c.ok) AS calls, sum(c.durationms) AS milliseconds
+    max(c.clock) AS last_time, max(coalesce(c.clock,
+    CAST('00000000000000000000' AS VARCHAR(80))) || c.revision) AS version, count(c.ok) AS calls,
+    sum(c.durationms) AS milliseconds
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
@@ -369,7 +442,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
     AND work_session.sessionid = user_tool_mapping_hist.sessionid
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
@@ -394,7 +468,10 @@ WHERE ranked.place = 1) AS opening ON opening.userid = usersession.userid
     AND derived_category.requestkey = CASE WHEN (CASE WHEN (usersession.category = ''
     OR left(usersession.category,
     1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END IS NULL) THEN md5(coalesce(nullif(usersession.userrequest,
-    ''), opening.userprompt)) END ORDER BY 2, 1;
+    ''), opening.userprompt)) END LEFT OUTER JOIN reported AS of_all ON of_all.userid = whole.userid
+    AND of_all.sessionid = whole.sessionid AND of_all.agent_id = CAST('' AS VARCHAR(4))
+    LEFT OUTER JOIN reported AS of_agent ON of_agent.userid = whole.userid
+    AND of_agent.sessionid = whole.sessionid AND whole.agentid = of_agent.agent_id ORDER BY 2, 1;
 
 -- Delete derived categories that no execution has any more.
 DELETE FROM derived_category WHERE derived_category.userid IN (SELECT work_session.userid
@@ -430,7 +507,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
     AND work_session.sessionid = user_tool_mapping_hist.sessionid
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
@@ -438,35 +516,38 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     coalesce(c.toolnm, '')) AS counted;
 
 -- Save the executions of the affected sessions as they are now.
-INSERT INTO work_execution (userid, sessionid, agentid, category, success, execution_date, pattern_key,
-    change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
-    agent_execution.category, agent_execution.success, agent_execution.execution_date,
-    agent_execution.pattern_key, 1
+INSERT INTO work_execution (userid, sessionid, agentid, category, agentver, success, execution_date,
+    pattern_key, change) SELECT agent_execution.userid, agent_execution.sessionid, agent_execution.agentid,
+    agent_execution.category, agent_execution.agentver, agent_execution.success,
+    agent_execution.execution_date, agent_execution.pattern_key, 1
 FROM agent_execution JOIN work_session ON work_session.userid = agent_execution.userid
     AND work_session.sessionid = agent_execution.sessionid;
 
 -- Compute the change per agent, category and day: new counts minus old ones.
-INSERT INTO work_daily (agentid, category, execution_date, executions, successes) SELECT changed.agentid,
-    changed.category, changed.day, changed.executions, changed.successes
+INSERT INTO work_daily (agentid, category, agentver, execution_date, executions,
+    successes) SELECT changed.agentid, changed.category, changed.revision, changed.day, changed.executions,
+    changed.successes
 FROM (SELECT work_execution.agentid AS agentid, work_execution.category AS category,
-    coalesce(work_execution.execution_date, CAST('0001-01-01' AS DATE)) AS day,
-    CAST(least(greatest(sum(CAST(work_execution.change AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS executions,
+    coalesce(work_execution.agentver, '') AS revision, coalesce(work_execution.execution_date,
+    CAST('0001-01-01' AS DATE)) AS day, CAST(least(greatest(sum(CAST(work_execution.change AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS executions,
     CAST(least(greatest(sum(CAST(work_execution.change * work_execution.success AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes
 FROM work_execution GROUP BY work_execution.agentid, work_execution.category,
-    coalesce(work_execution.execution_date, CAST('0001-01-01' AS DATE))) AS changed
+    coalesce(work_execution.agentver, ''), coalesce(work_execution.execution_date,
+    CAST('0001-01-01' AS DATE))) AS changed
 WHERE changed.executions != 0 OR changed.successes != 0;
 
 -- Add the changes to the daily rollup.
 MERGE INTO agent_daily USING work_daily ON agent_daily.agentid = work_daily.agentid
-    AND agent_daily.category = work_daily.category AND agent_daily.execution_date = work_daily.execution_date
+    AND agent_daily.category = work_daily.category AND agent_daily.agentver = work_daily.agentver
+    AND agent_daily.execution_date = work_daily.execution_date
     WHEN MATCHED THEN UPDATE SET executions = CAST(least(greatest(agent_daily.executions + work_daily.executions,
     -4000000000000000000), 4000000000000000000) AS BIGINT),
     successes = CAST(least(greatest(agent_daily.successes + work_daily.successes, -4000000000000000000),
-    4000000000000000000) AS BIGINT) WHEN NOT MATCHED THEN INSERT (agentid, category, execution_date,
-    executions, successes) VALUES (work_daily.agentid, work_daily.category, work_daily.execution_date,
-    work_daily.executions, work_daily.successes);
+    4000000000000000000) AS BIGINT) WHEN NOT MATCHED THEN INSERT (agentid, category, agentver,
+    execution_date, executions, successes) VALUES (work_daily.agentid, work_daily.category,
+    work_daily.agentver, work_daily.execution_date, work_daily.executions, work_daily.successes);
 
 -- Delete days without executions.
 DELETE FROM agent_daily WHERE agent_daily.executions = 0;
@@ -551,6 +632,9 @@ FROM work_execution))) AS p) AS q;
 -- Delete the patterns of those users.
 DELETE FROM user_process_patterns USING work_user WHERE user_process_patterns.userid = work_user.userid;
 
+-- Delete patterns without a key, which the sample's own statements made.
+DELETE FROM user_process_patterns WHERE user_process_patterns.pattern_key = '';
+
 -- Insert the patterns; from the 80th percentile of their user and category up they are recommended.
 INSERT INTO user_process_patterns (userid, category, agent_sequence, process_pattern, tool_sequence,
     pattern_key, execution_count, success_count, avg_execution_time, first_used_date, last_used_date,
@@ -572,33 +656,73 @@ DELETE FROM agent_score_summary;
 -- Compute every agent's score and evidence as of the day.
 INSERT INTO agent_score_summary (domainid, agentid, agentnm, total_executions, success_count, failure_count,
     success_rate, last_execution_date, days_since_last_exec, time_decay_factor, calculated_score,
-    evidence_score, evidence_executions, domain_rate, updated_at) WITH cell AS
+    evidence_score, evidence_executions, domain_rate, agentver, revision_executions, revision_successes,
+    counted_executions, counted_successes, updated_at) WITH present AS
+(SELECT timed.agentid AS agentid, timed.agentver AS agentver, timed.executions AS executions,
+    timed.successes AS successes, least(CAST(1.0 AS DOUBLE PRECISION),
+    (CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
+    1) AS DOUBLE PRECISION))) * power(CAST(0.5 AS DOUBLE PRECISION),
+    least((CAST(timed.executions AS DOUBLE PRECISION) / CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)),
+    CAST(60.0 AS DOUBLE PRECISION))) AS weight
+FROM (SELECT runs.agentid AS agentid, runs.agentver AS agentver, runs.executions AS executions,
+    runs.successes AS successes,
+    row_number() OVER (PARTITION BY runs.agentid ORDER BY coalesce(max(agent_execution.last_time), '') DESC,
+    runs.agentver DESC) AS place
+FROM (SELECT agent_daily.agentid AS agentid, agent_daily.agentver AS agentver,
+    CAST(least(greatest(sum(CAST(agent_daily.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions,
+    CAST(least(greatest(sum(CAST(agent_daily.successes AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS successes, max(agent_daily.execution_date) AS day,
+    rank() OVER (PARTITION BY agent_daily.agentid ORDER BY max(agent_daily.execution_date) DESC) AS age
+FROM agent_daily
+WHERE agent_daily.agentver != '' GROUP BY agent_daily.agentid, agent_daily.agentver) AS runs
+    LEFT OUTER JOIN agent_execution ON agent_execution.agentid = runs.agentid
+    AND agent_execution.agentver = runs.agentver AND coalesce(agent_execution.execution_date,
+    CAST('0001-01-01' AS DATE)) = runs.day
+WHERE runs.age = 1 GROUP BY runs.agentid, runs.agentver, runs.executions, runs.successes) AS timed
+    JOIN (SELECT agent_daily.agentid AS agentid,
+    CAST(least(greatest(sum(CAST(agent_daily.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions
+FROM agent_daily GROUP BY agent_daily.agentid) AS all_runs ON all_runs.agentid = timed.agentid
+WHERE timed.place = 1),
+cell AS
 (SELECT rated.domain_id AS domain_id, rated.agent_id AS agent_id, rated.name AS name,
-    rated.own_day AS own_day, rated.category AS category, rated.executions AS executions,
-    rated.successes AS successes, rated.last_day AS last_day, rated.weighed AS weighed, rated.good AS good,
-    rated.domain_rate AS domain_rate, rated.good - rated.weighed * rated.domain_rate AS residual
+    rated.own_day AS own_day, rated.category AS category, rated.revision AS revision,
+    rated.revision_executions AS revision_executions, rated.revision_successes AS revision_successes,
+    rated.executions AS executions, rated.successes AS successes, rated.last_day AS last_day,
+    rated.counted AS counted, rated.counted_good AS counted_good, rated.weighed AS weighed,
+    rated.good AS good, rated.domain_rate AS domain_rate,
+    rated.good - rated.weighed * rated.domain_rate AS residual
 FROM (SELECT sums.domain_id AS domain_id, sums.agent_id AS agent_id, sums.name AS name,
-    sums.own_day AS own_day, sums.category AS category, sums.executions AS executions,
-    sums.successes AS successes, sums.last_day AS last_day, sums.weighed AS weighed, sums.good AS good,
+    sums.own_day AS own_day, sums.category AS category, sums.revision AS revision,
+    sums.revision_executions AS revision_executions, sums.revision_successes AS revision_successes,
+    sums.executions AS executions, sums.successes AS successes, sums.last_day AS last_day,
+    sums.counted AS counted, sums.counted_good AS counted_good, sums.weighed AS weighed, sums.good AS good,
     (CAST(sum(sums.good) OVER (PARTITION BY sums.domain_id) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(sum(sums.weighed) OVER (PARTITION BY sums.domain_id) + CAST(2.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS domain_rate
 FROM (SELECT rows_.domain_id AS domain_id, rows_.agent_id AS agent_id, rows_.name AS name,
-    rows_.own_day AS own_day, rows_.category AS category,
+    rows_.own_day AS own_day, rows_.category AS category, rows_.revision AS revision,
+    rows_.revision_executions AS revision_executions, rows_.revision_successes AS revision_successes,
     CAST(least(greatest(sum(CAST(rows_.executions AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(rows_.successes AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(rows_.day) AS last_day,
-    sum(CAST(rows_.executions AS DOUBLE PRECISION) * CASE
+    sum(CAST(rows_.executions AS DOUBLE PRECISION) * rows_.share) AS counted,
+    sum(CAST(rows_.successes AS DOUBLE PRECISION) * rows_.share) AS counted_good,
+    sum(CAST(rows_.executions AS DOUBLE PRECISION) * rows_.share * CASE
     WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
     least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
     rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
 FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS weighed,
-    sum(CAST(rows_.successes AS DOUBLE PRECISION) * CASE
+    sum(CAST(rows_.successes AS DOUBLE PRECISION) * rows_.share * CASE
     WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
     least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
     rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
 FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS good
-FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
+FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(nullif(agent.agentnm, ''),
     agent.agentid) AS name, agent_daily.category AS category, agent_daily.executions AS executions,
-    agent_daily.successes AS successes, nullif(agent_daily.execution_date,
+    agent_daily.successes AS successes, CASE WHEN (coalesce(present.agentver,
+    agent_daily.agentver) = agent_daily.agentver) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE present.weight END AS share,
+    coalesce(present.agentver, '') AS revision, coalesce(present.executions, 0) AS revision_executions,
+    coalesce(present.successes, 0) AS revision_successes, nullif(agent_daily.execution_date,
     CAST('0001-01-01' AS DATE)) AS day, coalesce(nullif(agent_daily.execution_date,
     CAST('0001-01-01' AS DATE)), min(nullif(agent_daily.execution_date,
     CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid)) AS weigh_day,
@@ -606,8 +730,10 @@ FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(ag
     CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid), (SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms)) AS own_day
 FROM agent_daily JOIN agent ON agent.agentid = agent_daily.agentid
+    LEFT OUTER JOIN present ON present.agentid = agent_daily.agentid
 WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domain_id, rows_.agent_id, rows_.name,
-    rows_.own_day, rows_.category) AS sums) AS rated),
+    rows_.own_day, rows_.category, rows_.revision, rows_.revision_executions,
+    rows_.revision_successes) AS sums) AS rated),
 category_1 AS
 (SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
     WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
@@ -646,7 +772,9 @@ FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
     AND category_4.category = cell.category GROUP BY cell.agent_id)
  SELECT scored.domain_id, scored.agent_id, scored.name, scored.executions, scored.successes, scored.failures,
     scored.success_rate, scored.last_day, scored.days_since, scored.decay, scored.score, scored.evidence,
-    scored.evidence_executions, scored.domain_rate, CAST((SELECT max(refresh_terms.as_of) AS max_1
+    scored.evidence_executions, scored.domain_rate, scored.revision, scored.revision_executions,
+    scored.revision_successes, scored.counted, scored.counted_good,
+    CAST((SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms) AS TIMESTAMP WITHOUT TIME ZONE) AS anon_1
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
@@ -657,24 +785,30 @@ FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.
 FROM refresh_terms))) END AS days_since, CASE
     WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
     DATEDIFF(day, agents.decay_day, agents.own_day)), CAST(700.0 AS DOUBLE PRECISION))) END AS decay,
-    CAST(agents.executions AS DOUBLE PRECISION) * CASE
+    CAST(agents.counted AS DOUBLE PRECISION) * CASE
     WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
     DATEDIFF(day, agents.decay_day, agents.own_day)),
-    CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
+    CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.counted_good AS DOUBLE PRECISION) / CAST(agents.counted AS DOUBLE PRECISION)),
     2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
-    agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate
+    agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate, agents.revision AS revision,
+    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes,
+    agents.counted AS counted, agents.counted_good AS counted_good
 FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
-    counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.executions AS executions,
-    counted.successes AS successes, counted.last_day AS last_day, counted.weighed AS weighed,
+    counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.revision AS revision,
+    counted.revision_executions AS revision_executions, counted.revision_successes AS revision_successes,
+    counted.executions AS executions, counted.successes AS successes, counted.last_day AS last_day,
+    counted.counted AS counted, counted.counted_good AS counted_good, counted.weighed AS weighed,
     coalesce(counted.last_day, min(counted.last_day) OVER (PARTITION BY counted.domain_id)) AS decay_day
 FROM (SELECT cell.domain_id AS domain_id, cell.agent_id AS agent_id, cell.name AS name,
-    cell.own_day AS own_day, cell.domain_rate AS domain_rate,
+    cell.own_day AS own_day, cell.domain_rate AS domain_rate, cell.revision AS revision,
+    cell.revision_executions AS revision_executions, cell.revision_successes AS revision_successes,
     CAST(least(greatest(sum(CAST(cell.executions AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(cell.successes AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(cell.last_day) AS last_day,
-    sum(cell.weighed) AS weighed
-FROM cell GROUP BY cell.domain_id, cell.agent_id, cell.name, cell.own_day,
-    cell.domain_rate) AS counted) AS agents JOIN agent_4 ON agent_4.agent_id = agents.agent_id) AS scored;
+    sum(cell.counted) AS counted, sum(cell.counted_good) AS counted_good, sum(cell.weighed) AS weighed
+FROM cell GROUP BY cell.domain_id, cell.agent_id, cell.name, cell.own_day, cell.domain_rate, cell.revision,
+    cell.revision_executions, cell.revision_successes) AS counted) AS agents
+    JOIN agent_4 ON agent_4.agent_id = agents.agent_id) AS scored;
 
 -- Empty tool_error_summary by DELETE, because TRUNCATE would commit.
 DELETE FROM tool_error_summary;
@@ -703,11 +837,14 @@ FROM (SELECT rows_.domainid AS domainid, rows_.agentid AS agentid, rows_.name AS
     CAST(least(greatest(sum(CAST(rows_.errors AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS errors, CAST(least(greatest(sum(CAST(rows_.calls AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS calls
-FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(agent.agentnm,
-    agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors,
-    coalesce(nullif(agent_tool.toolnm, ''), nullif(tool.toolnm, ''), agent_tool.toolid) AS tool
-FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid
-    LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid AND tool.toolid = agent_tool.toolid
+FROM (SELECT agent.domainid AS domainid, agent.agentid AS agentid, coalesce(nullif(agent.agentnm, ''),
+    agent.agentid) AS name, agent_tool.calls AS calls, agent_tool.errors AS errors, named.tool_name AS tool
+FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid JOIN (SELECT agent_tool.agentid AS agentid,
+    agent_tool.toolid AS toolid, coalesce(nullif(max(tool.toolnm), ''), nullif(max(agent_tool.toolnm), ''),
+    agent_tool.toolid) AS tool_name
+FROM agent_tool LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid
+    AND tool.toolid = agent_tool.toolid GROUP BY agent_tool.agentid,
+    agent_tool.toolid) AS named ON named.agentid = agent_tool.agentid AND named.toolid = agent_tool.toolid
 WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domainid, rows_.agentid, rows_.name,
     rows_.tool) AS sums) AS per_tool GROUP BY per_tool.domainid, per_tool.agentid, per_tool.name
 HAVING CAST(least(greatest(sum(CAST(per_tool.errors AS BIGINT)), -4000000000000000000),

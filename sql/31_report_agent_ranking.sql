@@ -1,32 +1,71 @@
 -- List agents by score, in each domain, as of the day in refresh_terms.
 
-WITH cell AS
+WITH present AS
+(SELECT timed.agentid AS agentid, timed.agentver AS agentver, timed.executions AS executions,
+    timed.successes AS successes, least(CAST(1.0 AS DOUBLE PRECISION),
+    (CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
+    1) AS DOUBLE PRECISION))) * power(CAST(0.5 AS DOUBLE PRECISION),
+    least((CAST(timed.executions AS DOUBLE PRECISION) / CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)),
+    CAST(60.0 AS DOUBLE PRECISION))) AS weight
+FROM (SELECT runs.agentid AS agentid, runs.agentver AS agentver, runs.executions AS executions,
+    runs.successes AS successes,
+    row_number() OVER (PARTITION BY runs.agentid ORDER BY coalesce(max(agent_execution.last_time), '') DESC,
+    runs.agentver DESC) AS place
+FROM (SELECT agent_daily.agentid AS agentid, agent_daily.agentver AS agentver,
+    CAST(least(greatest(sum(CAST(agent_daily.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions,
+    CAST(least(greatest(sum(CAST(agent_daily.successes AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS successes, max(agent_daily.execution_date) AS day,
+    rank() OVER (PARTITION BY agent_daily.agentid ORDER BY max(agent_daily.execution_date) DESC) AS age
+FROM agent_daily
+WHERE agent_daily.agentver != '' GROUP BY agent_daily.agentid, agent_daily.agentver) AS runs
+    LEFT OUTER JOIN agent_execution ON agent_execution.agentid = runs.agentid
+    AND agent_execution.agentver = runs.agentver AND coalesce(agent_execution.execution_date,
+    CAST('0001-01-01' AS DATE)) = runs.day
+WHERE runs.age = 1 GROUP BY runs.agentid, runs.agentver, runs.executions, runs.successes) AS timed
+    JOIN (SELECT agent_daily.agentid AS agentid,
+    CAST(least(greatest(sum(CAST(agent_daily.executions AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS executions
+FROM agent_daily GROUP BY agent_daily.agentid) AS all_runs ON all_runs.agentid = timed.agentid
+WHERE timed.place = 1),
+cell AS
 (SELECT rated.domain_id AS domain_id, rated.agent_id AS agent_id, rated.name AS name,
-    rated.own_day AS own_day, rated.category AS category, rated.executions AS executions,
-    rated.successes AS successes, rated.last_day AS last_day, rated.weighed AS weighed, rated.good AS good,
-    rated.domain_rate AS domain_rate, rated.good - rated.weighed * rated.domain_rate AS residual
+    rated.own_day AS own_day, rated.category AS category, rated.revision AS revision,
+    rated.revision_executions AS revision_executions, rated.revision_successes AS revision_successes,
+    rated.executions AS executions, rated.successes AS successes, rated.last_day AS last_day,
+    rated.counted AS counted, rated.counted_good AS counted_good, rated.weighed AS weighed,
+    rated.good AS good, rated.domain_rate AS domain_rate,
+    rated.good - rated.weighed * rated.domain_rate AS residual
 FROM (SELECT sums.domain_id AS domain_id, sums.agent_id AS agent_id, sums.name AS name,
-    sums.own_day AS own_day, sums.category AS category, sums.executions AS executions,
-    sums.successes AS successes, sums.last_day AS last_day, sums.weighed AS weighed, sums.good AS good,
+    sums.own_day AS own_day, sums.category AS category, sums.revision AS revision,
+    sums.revision_executions AS revision_executions, sums.revision_successes AS revision_successes,
+    sums.executions AS executions, sums.successes AS successes, sums.last_day AS last_day,
+    sums.counted AS counted, sums.counted_good AS counted_good, sums.weighed AS weighed, sums.good AS good,
     (CAST(sum(sums.good) OVER (PARTITION BY sums.domain_id) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(sum(sums.weighed) OVER (PARTITION BY sums.domain_id) + CAST(2.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS domain_rate
 FROM (SELECT rows_.domain_id AS domain_id, rows_.agent_id AS agent_id, rows_.name AS name,
-    rows_.own_day AS own_day, rows_.category AS category,
+    rows_.own_day AS own_day, rows_.category AS category, rows_.revision AS revision,
+    rows_.revision_executions AS revision_executions, rows_.revision_successes AS revision_successes,
     CAST(least(greatest(sum(CAST(rows_.executions AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(rows_.successes AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(rows_.day) AS last_day,
-    sum(CAST(rows_.executions AS DOUBLE PRECISION) * CASE
+    sum(CAST(rows_.executions AS DOUBLE PRECISION) * rows_.share) AS counted,
+    sum(CAST(rows_.successes AS DOUBLE PRECISION) * rows_.share) AS counted_good,
+    sum(CAST(rows_.executions AS DOUBLE PRECISION) * rows_.share * CASE
     WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
     least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
     rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
 FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS weighed,
-    sum(CAST(rows_.successes AS DOUBLE PRECISION) * CASE
+    sum(CAST(rows_.successes AS DOUBLE PRECISION) * rows_.share * CASE
     WHEN (rows_.weigh_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE power(CAST(0.5 AS DOUBLE PRECISION),
     least((CAST(greatest(0, DATEDIFF(day, rows_.weigh_day,
     rows_.own_day)) AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.half_life_days) AS max_2
 FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) END) AS good
-FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(agent.agentnm,
+FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(nullif(agent.agentnm, ''),
     agent.agentid) AS name, agent_daily.category AS category, agent_daily.executions AS executions,
-    agent_daily.successes AS successes, nullif(agent_daily.execution_date,
+    agent_daily.successes AS successes, CASE WHEN (coalesce(present.agentver,
+    agent_daily.agentver) = agent_daily.agentver) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE present.weight END AS share,
+    coalesce(present.agentver, '') AS revision, coalesce(present.executions, 0) AS revision_executions,
+    coalesce(present.successes, 0) AS revision_successes, nullif(agent_daily.execution_date,
     CAST('0001-01-01' AS DATE)) AS day, coalesce(nullif(agent_daily.execution_date,
     CAST('0001-01-01' AS DATE)), min(nullif(agent_daily.execution_date,
     CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid)) AS weigh_day,
@@ -34,8 +73,10 @@ FROM (SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(ag
     CAST('0001-01-01' AS DATE))) OVER (PARTITION BY agent.domainid), (SELECT max(refresh_terms.as_of) AS max_1
 FROM refresh_terms)) AS own_day
 FROM agent_daily JOIN agent ON agent.agentid = agent_daily.agentid
+    LEFT OUTER JOIN present ON present.agentid = agent_daily.agentid
 WHERE agent.domainid IS NOT NULL) AS rows_ GROUP BY rows_.domain_id, rows_.agent_id, rows_.name,
-    rows_.own_day, rows_.category) AS sums) AS rated),
+    rows_.own_day, rows_.category, rows_.revision, rows_.revision_executions,
+    rows_.revision_successes) AS sums) AS rated),
 category_1 AS
 (SELECT cell.domain_id AS domain_id, cell.category AS category, CASE
     WHEN (cell.category = CAST('' AS VARCHAR(4))) THEN 0 ELSE (CAST(sum(cell.residual) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(1.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) END AS effect
@@ -72,8 +113,12 @@ agent_4 AS
     (CAST(sum(cell.residual - cell.weighed * category_4.effect) AS DOUBLE PRECISION) / CAST(sum(cell.weighed) + CAST(4.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)) AS effect
 FROM cell JOIN category_4 ON category_4.domain_id = cell.domain_id
     AND category_4.category = cell.category GROUP BY cell.agent_id)
- SELECT s.domain_id, s.agent_id, s.name, s.executions, s.successes, s.failures, s.success_rate, s.last_day,
-    s.days_since, s.decay, s.score, s.evidence, s.evidence_executions, s.domain_rate,
+ SELECT s.domain_id AS domain_id, s.agent_id AS agent_id, s.name AS agent_name, s.executions AS executions,
+    s.successes AS successes, s.failures AS failures, s.success_rate AS success_rate,
+    s.last_day AS last_execution, s.days_since AS days_since, s.decay AS decay, s.score AS score,
+    s.evidence AS evidence, s.evidence_executions AS evidence_executions, s.domain_rate AS domain_rate,
+    s.revision AS revision, s.revision_executions AS revision_executions,
+    s.revision_successes AS revision_successes, s.counted AS counted, s.counted_good AS counted_good,
     rank() OVER (PARTITION BY s.domain_id ORDER BY s.score DESC) AS score_rank
 FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.name AS name,
     agents.executions AS executions, agents.successes AS successes,
@@ -84,22 +129,27 @@ FROM (SELECT agents.domain_id AS domain_id, agents.agent_id AS agent_id, agents.
 FROM refresh_terms))) END AS days_since, CASE
     WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
     DATEDIFF(day, agents.decay_day, agents.own_day)), CAST(700.0 AS DOUBLE PRECISION))) END AS decay,
-    CAST(agents.executions AS DOUBLE PRECISION) * CASE
+    CAST(agents.counted AS DOUBLE PRECISION) * CASE
     WHEN (agents.decay_day IS NULL) THEN CAST(1.0 AS DOUBLE PRECISION) ELSE exp(-least(CAST(0.1 AS DOUBLE PRECISION) * greatest(0,
     DATEDIFF(day, agents.decay_day, agents.own_day)),
-    CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.successes AS DOUBLE PRECISION) / CAST(agents.executions AS DOUBLE PRECISION)),
+    CAST(700.0 AS DOUBLE PRECISION))) END * power((CAST(agents.counted_good AS DOUBLE PRECISION) / CAST(agents.counted AS DOUBLE PRECISION)),
     2) AS score, least(greatest(agents.domain_rate + agent_4.effect, 0), 1) AS evidence,
-    agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate
+    agents.weighed AS evidence_executions, agents.domain_rate AS domain_rate, agents.revision AS revision,
+    agents.revision_executions AS revision_executions, agents.revision_successes AS revision_successes,
+    agents.counted AS counted, agents.counted_good AS counted_good
 FROM (SELECT counted.domain_id AS domain_id, counted.agent_id AS agent_id, counted.name AS name,
-    counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.executions AS executions,
-    counted.successes AS successes, counted.last_day AS last_day, counted.weighed AS weighed,
+    counted.own_day AS own_day, counted.domain_rate AS domain_rate, counted.revision AS revision,
+    counted.revision_executions AS revision_executions, counted.revision_successes AS revision_successes,
+    counted.executions AS executions, counted.successes AS successes, counted.last_day AS last_day,
+    counted.counted AS counted, counted.counted_good AS counted_good, counted.weighed AS weighed,
     coalesce(counted.last_day, min(counted.last_day) OVER (PARTITION BY counted.domain_id)) AS decay_day
 FROM (SELECT cell.domain_id AS domain_id, cell.agent_id AS agent_id, cell.name AS name,
-    cell.own_day AS own_day, cell.domain_rate AS domain_rate,
+    cell.own_day AS own_day, cell.domain_rate AS domain_rate, cell.revision AS revision,
+    cell.revision_executions AS revision_executions, cell.revision_successes AS revision_successes,
     CAST(least(greatest(sum(CAST(cell.executions AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS executions, CAST(least(greatest(sum(CAST(cell.successes AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, max(cell.last_day) AS last_day,
-    sum(cell.weighed) AS weighed
-FROM cell GROUP BY cell.domain_id, cell.agent_id, cell.name, cell.own_day,
-    cell.domain_rate) AS counted) AS agents
+    sum(cell.counted) AS counted, sum(cell.counted_good) AS counted_good, sum(cell.weighed) AS weighed
+FROM cell GROUP BY cell.domain_id, cell.agent_id, cell.name, cell.own_day, cell.domain_rate, cell.revision,
+    cell.revision_executions, cell.revision_successes) AS counted) AS agents
     JOIN agent_4 ON agent_4.agent_id = agents.agent_id) AS s ORDER BY s.domain_id, score_rank, s.agent_id;

@@ -1,21 +1,24 @@
 -- List the steps of recommended patterns, in order.
 
-SELECT agent_execution.pattern_key, step.processid, coalesce(max(usersessionprocess.procnm),
-    '') AS process_name, step.agentid, step.toolid, max(step.label) AS tool_name,
-    CAST(least(greatest(sum(CAST(tries.calls AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS calls, CAST(least(greatest(sum(CAST(tries.good AS BIGINT)),
-    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes
+SELECT agent_execution.pattern_key, step.processid AS process_id, coalesce(max(usersessionprocess.procnm),
+    '') AS process_name, step.agentid AS agent_id, step.toolid AS tool_id, coalesce(max(named.tool_name),
+    max(step.label)) AS tool_name, CAST(least(greatest(sum(CAST(tries.calls AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS calls,
+    CAST(least(greatest(sum(CAST(tries.good AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS successes
 FROM agent_execution JOIN (SELECT uses.userid AS userid, uses.sessionid AS sessionid,
     uses.agentid AS agentid, uses.processid AS processid, uses.toolid AS toolid, uses.ok AS ok,
     uses.label AS label, uses.number AS number, uses.clock AS clock, uses.first_day AS first_day,
-    uses.last_day AS last_day, uses.calls AS calls, uses.milliseconds AS milliseconds,
-    row_number() OVER (PARTITION BY uses.userid, uses.sessionid, uses.agentid ORDER BY uses.number,
-    uses.clock, uses.processid, uses.toolid) AS place
+    uses.last_day AS last_day, uses.last_time AS last_time, uses.version AS version, uses.calls AS calls,
+    uses.milliseconds AS milliseconds, row_number() OVER (PARTITION BY uses.userid, uses.sessionid,
+    uses.agentid ORDER BY uses.number, uses.clock, uses.processid, uses.toolid) AS place
 FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.agentid AS agentid, c.processid AS processid,
     c.toolid AS toolid, mod(max(c.attempt * 2 + c.ok), 2) AS ok, coalesce(max(nullif(c.toolnm, '')),
     c.toolid) AS label, min(coalesce(c.callno, 4611686018427387904)) AS number, min(coalesce(c.clock,
     CAST('99999999999999999999' AS VARCHAR(80)))) AS clock, min(c.day) AS first_day, max(c.day) AS last_day,
-    count(c.ok) AS calls, sum(c.durationms) AS milliseconds
+    max(c.clock) AS last_time, max(coalesce(c.clock,
+    CAST('00000000000000000000' AS VARCHAR(80))) || c.revision) AS version, count(c.ok) AS calls,
+    sum(c.durationms) AS milliseconds
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
@@ -32,7 +35,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
@@ -59,7 +63,8 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
@@ -68,6 +73,11 @@ WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapp
     AND tries.agentid = step.agentid AND tries.processid = step.processid AND tries.toolid = step.toolid
     LEFT OUTER JOIN usersessionprocess ON usersessionprocess.userid = step.userid
     AND usersessionprocess.sessionid = step.sessionid AND usersessionprocess.processid = step.processid
+    LEFT OUTER JOIN (SELECT agent_tool.agentid AS agentid, agent_tool.toolid AS toolid,
+    coalesce(nullif(max(tool.toolnm), ''), nullif(max(agent_tool.toolnm), ''), agent_tool.toolid) AS tool_name
+FROM agent_tool LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid
+    AND tool.toolid = agent_tool.toolid GROUP BY agent_tool.agentid,
+    agent_tool.toolid) AS named ON named.agentid = step.agentid AND named.toolid = step.toolid
 WHERE agent_execution.pattern_key IN (SELECT user_process_patterns.pattern_key
 FROM user_process_patterns
 WHERE user_process_patterns.is_recommended IS true) GROUP BY agent_execution.pattern_key, step.processid,

@@ -1,17 +1,20 @@
 -- List calls and errors of each tool, and its last error.
 
-SELECT agent.domainid, agent.agentid, coalesce(agent.agentnm, agent.agentid) AS agent_name,
-    agent_tool.toolid, coalesce(max(tool.toolnm), nullif(max(agent_tool.toolnm), ''),
-    agent_tool.toolid) AS tool_name, CAST(least(greatest(sum(CAST(agent_tool.calls AS BIGINT)),
-    -4000000000000000000), 4000000000000000000) AS BIGINT) AS calls,
-    CAST(least(greatest(sum(CAST(agent_tool.errors AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS errors,
+SELECT agent.domainid AS domain_id, agent.agentid AS agent_id, coalesce(nullif(agent.agentnm, ''),
+    agent.agentid) AS agent_name, agent_tool.toolid AS tool_id, named.tool_name,
+    CAST(least(greatest(sum(CAST(agent_tool.calls AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS calls, CAST(least(greatest(sum(CAST(agent_tool.errors AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS errors,
     (CAST(CAST(least(greatest(sum(CAST(agent_tool.errors AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS DOUBLE PRECISION) / CAST(CAST(least(greatest(sum(CAST(agent_tool.calls AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) AS DOUBLE PRECISION)) AS error_rate,
     max(f.transactdt) AS last_error_at, max(f.resultmsg) AS last_message, max(md5(f.userid)) AS last_error_by
-FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid
-    LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid AND tool.toolid = agent_tool.toolid
+FROM agent_tool JOIN agent ON agent.agentid = agent_tool.agentid JOIN (SELECT agent_tool.agentid AS agentid,
+    agent_tool.toolid AS toolid, coalesce(nullif(max(tool.toolnm), ''), nullif(max(agent_tool.toolnm), ''),
+    agent_tool.toolid) AS tool_name
+FROM agent_tool LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid
+    AND tool.toolid = agent_tool.toolid GROUP BY agent_tool.agentid,
+    agent_tool.toolid) AS named ON named.agentid = agent_tool.agentid AND named.toolid = agent_tool.toolid
     LEFT OUTER JOIN (SELECT c.agentid AS agentid, c.toolid AS toolid, c.transactdt AS transactdt,
     c.resultmsg AS resultmsg, c.userid AS userid, row_number() OVER (PARTITION BY c.agentid,
     c.toolid ORDER BY coalesce(c.clock, '') DESC, c.userid DESC, c.sessionid DESC, coalesce(c.callno,
@@ -32,11 +35,12 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg
+    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
+    nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c
 WHERE c.ok = 0) AS f ON f.agentid = agent_tool.agentid AND f.toolid = agent_tool.toolid AND f.place = 1
-WHERE agent.domainid IS NOT NULL GROUP BY agent.domainid, agent.agentid, agent.agentnm,
-    agent_tool.toolid ORDER BY CAST(least(greatest(sum(CAST(agent_tool.errors AS BIGINT)),
+WHERE agent.domainid IS NOT NULL GROUP BY agent.domainid, agent.agentid, agent.agentnm, agent_tool.toolid,
+    named.tool_name ORDER BY CAST(least(greatest(sum(CAST(agent_tool.errors AS BIGINT)),
     -4000000000000000000), 4000000000000000000) AS BIGINT) DESC, agent.agentid, agent_tool.toolid;

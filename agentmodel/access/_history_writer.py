@@ -18,7 +18,7 @@ from agentmodel.access._attempt_numbers import PROCESSES, AttemptNumbers, Claime
 from agentmodel.access._numbered_writer import NumberedWriter
 from agentmodel.access._receipt import HistoryEntity, Receipt
 from agentmodel.dynamo.entity import Entity, Item
-from agentmodel.dynamo.models import UserSession
+from agentmodel.dynamo.models import Review, UserSession
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.writer import ITEM_BYTES, Writer, checked, deferred, is_deferred
 from agentmodel.exceptions import (
@@ -312,7 +312,7 @@ def _entry(write: PendingWrite[Any]) -> Entry:
         owner=write.entity.user_id,
         item=write.item,
         version=write.version,
-        immutable=not isinstance(write.entity, UserSession),
+        immutable=not isinstance(write.entity, UserSession | Review),
         expires_at=None if expires_at is None else int(expires_at.timestamp()),
         number_claim=None if number is None else NumberClaim(number.family, number.call_id, number.number),
         data=_encoded(write.item, write.version),

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from agentmodel.config import Durability
-from agentmodel.dynamo.models import ToolExecution, UserSession, UserSessionProcess
+from agentmodel.dynamo.models import Review, ToolExecution, UserSession, UserSessionProcess
 
 __all__ = ["HistoryEntity", "Receipt"]
 
-HistoryEntity = UserSession | UserSessionProcess | ToolExecution
-"""The entities that `Recorder` writes."""
+HistoryEntity = UserSession | UserSessionProcess | ToolExecution | Review
+"""The entities that `Recorder` writes; of reviews, those that are outcomes from outside."""
 
 
 T_co = TypeVar("T_co", bound=HistoryEntity, covariant=True)

@@ -8,6 +8,8 @@ item.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, copy_context
@@ -22,8 +24,10 @@ from weakref import WeakKeyDictionary
 from agentmodel import keys
 from agentmodel._counts import count_or_none
 from agentmodel._log import logger
+from agentmodel._names import takes_names
+from agentmodel._outcomes import check_outcome
 from agentmodel._process import ForkSafeLock
-from agentmodel._text import error_text, error_type, storable_text, type_name
+from agentmodel._text import NAME_BYTES, error_text, error_type, storable_text, type_name
 from agentmodel._ttl import expiry
 from agentmodel.access._attempt_numbers import claimed_number
 from agentmodel.access._history_writer import HistoryWriter, PendingWrite
@@ -33,7 +37,7 @@ from agentmodel.access.pagination import split_readable
 from agentmodel.access.repository import Repository, SessionHistory
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Entity, Item
-from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
+from agentmodel.dynamo.models import OutcomeSource, Review, Status, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer, deferred
 from agentmodel.exceptions import (
@@ -107,6 +111,7 @@ class Recorder:
         )
         self.now = now
         self._tool_names: dict[tuple[str, str], tuple[str, float]] = {}
+        self._revisions: dict[str, tuple[str | None, float]] = {}
         self.observers: list[Callable[[Sequence[HistoryEntity]], None]] = []
         self._open_blocks: WeakKeyDictionary[SessionRecorder, int] = WeakKeyDictionary()  # and the thread of each
         self._blocks_lock = ForkSafeLock()
@@ -122,6 +127,7 @@ class Recorder:
         name: str | None = None,
         session_id: str | None = None,
         started_at: datetime | None = None,
+        revision: str | None = None,
     ) -> SessionRecorder:
         """Return a session of a user that is recorded while its ``with`` block runs.
 
@@ -134,6 +140,8 @@ class Recorder:
             session_id: The session to continue, or to create under this id. By default a new session gets an id that
                 sorts by its start.
             started_at: When the session began, with a time zone. By default it is now.
+            revision: The revision of the agent (of its prompt, model and tools) that makes the calls. By default it is
+                what the catalogue says (`Agent.revision`).
 
         Raises:
             ValidationError: An id has the wrong form, or the time has no zone.
@@ -150,7 +158,7 @@ class Recorder:
             category=storable_text(category),
             started_at=began,
         )
-        return SessionRecorder(self, entity, new=session_id is None)
+        return SessionRecorder(self, entity, new=session_id is None, revision=revision)
 
     # Entities
 
@@ -176,6 +184,83 @@ class Recorder:
         self._notify([receipt.entity for receipt in receipts if not receipt.repeated])
         return receipts
 
+    def outcome(
+        self,
+        session: SessionRecorder | UserSession | str,
+        *,
+        user_id: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent_id: str | None = None,
+        at: datetime | None = None,
+    ) -> Receipt[Review]:
+        """Record how a run went, as somebody outside of it says, such as hours later. See `AgentModel.outcome`."""
+        return self.record(
+            self.outcome_of(
+                session,
+                user_id=user_id,
+                succeeded=succeeded,
+                score=score,
+                source=source,
+                by=by,
+                reason=reason,
+                agent_id=agent_id,
+                at=at,
+            )
+        )
+
+    def outcome_of(
+        self,
+        session: SessionRecorder | UserSession | str,
+        *,
+        user_id: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent_id: str | None = None,
+        at: datetime | None = None,
+    ) -> Review:
+        """Return the entity that `outcome` records. Reads no store, so it works for a session that is still to come."""
+        passed, number = check_outcome(succeeded, score, source=source, at=at)
+        if isinstance(session, str):
+            if user_id is None:
+                raise ValidationError("user_id", user_id, "must be given with the id of a session")
+            owner, session_id = keys.id_of("USR", user_id, field="user_id"), keys.check_id("session", session, "SESS")
+        else:
+            owner, session_id = session.user_id, session.session_id
+        agent = None if agent_id is None else keys.id_of("AGT", agent_id, field="agent_id")
+        who = self._table.redaction.optional(storable_text(by, limit=NAME_BYTES)) or ""
+        said = at or self.now()
+        return Review(
+            user_id=owner,
+            session_id=session_id,
+            review_id="outcome-" + hashlib.sha256(json.dumps([source, agent, who]).encode()).hexdigest()[:32],
+            question="How did it go?",
+            phase="post",
+            status="completed",
+            agent_id=agent,
+            outcome=passed,
+            score=number,
+            source=source,
+            decided_by=who or None,
+            decided_at=said,
+            decision_reason=storable_text(reason),
+            trail=[{"at": keys.format_time("at", said), "what": "outcome", "by": who}] if who else None,
+        )
+
+    def stored_outcomes(self, wanted: Sequence[Review]) -> list[Review | None]:
+        """Return, for each outcome, the one that the table has under its key; None too while it does not answer."""
+        try:
+            return self._table.get_many([entity.key for entity in wanted])
+        except TableUnavailable as error:
+            _log.warning("could not look up %d outcomes; recording them anew: %s", len(wanted), error)
+            return [None] * len(wanted)
+
     def _notify(self, recorded: Sequence[HistoryEntity]) -> None:
         """Pass the recorded entities to the observers; an observer that fails to reach its store undoes nothing."""
         for observer in self.observers:
@@ -184,6 +269,7 @@ class Recorder:
             except Unavailable as error:
                 _log.warning("stored %d records; notifying an observer failed: %s", len(recorded), error)
 
+    @takes_names
     def tool_name(self, agent_id: str, tool_id: str) -> str:
         """Return the name of a tool in the catalogue; its id when the catalogue lacks the tool or does not answer."""
         name = self.cached_tool_name(agent_id, tool_id)
@@ -193,12 +279,29 @@ class Recorder:
             except Unavailable as error:
                 _log.warning("could not read the name of tool %s of %s; recording its id: %s", tool_id, agent_id, error)
                 tool = None
-            name = tool_id if tool is None else tool.name
+            name = keys.name_of("TL", tool_id) if tool is None else tool.name
             if len(self._tool_names) >= _MAX_TOOL_NAMES:
                 self._tool_names.clear()
             self._tool_names[agent_id, tool_id] = name, monotonic() + _TOOL_NAME_SECONDS
         return name
 
+    def agent_revision(self, agent_id: str) -> str | None:
+        """Return the revision of an agent in the catalogue, at most a minute old; None where it has none."""
+        revision, until = self._revisions.get(agent_id, (None, 0.0))
+        if monotonic() < until:
+            return revision
+        try:
+            agent = self._repository.agent(agent_id)
+        except Unavailable as error:
+            _log.warning("could not read the revision of %s; recording its calls without one: %s", agent_id, error)
+            agent = None
+        revision = None if agent is None else agent.revision
+        if len(self._revisions) >= _MAX_TOOL_NAMES:
+            self._revisions.clear()
+        self._revisions[agent_id] = revision, monotonic() + _TOOL_NAME_SECONDS
+        return revision
+
+    @takes_names
     def cached_tool_name(self, agent_id: str, tool_id: str) -> str | None:
         """Return the name of a tool that was looked up within the last minute, or None."""
         name, until = self._tool_names.get((agent_id, tool_id), (None, 0.0))
@@ -272,6 +375,7 @@ class Recorder:
             max((one.number - 1 for one in processes if one is not None), default=before),
         )
 
+    @takes_names
     def known_history(self, user_id: str, session_id: str) -> tuple[SessionHistory, bool]:
         """Return the history of a session, and whether it is all of it.
 
@@ -364,10 +468,12 @@ class SessionRecorder:
 
     Attributes:
         entity: The session as it is written.
+        revision: The revision of the agent of calls that are given none; None if unknown.
     """
 
-    def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool) -> None:
+    def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool, revision: str | None = None) -> None:
         self._recorder = recorder
+        self.revision = storable_text(revision, limit=NAME_BYTES)
         self._new = new
         self._calls = 0
         self._call_lock = ForkSafeLock()  # several threads may make calls in one session
@@ -514,6 +620,7 @@ class ProcessRecorder:
         values: Any = None,
         tool_name: str | None = None,
         call_id: str | None = None,
+        revision: str | None = None,
     ) -> CallRecorder:
         """Return a call of a tool; it is recorded when its ``with`` block ends.
 
@@ -525,6 +632,7 @@ class ProcessRecorder:
             values: The arguments. Text is stored as it is, anything else as JSON.
             tool_name: The tool's name. By default it is looked up in the catalogue.
             call_id: Identifies the call. A call that is recorded again under the same id stays one item.
+            revision: The revision of the agent. By default it is that of the session, else the catalogue's.
         """
         entity = ToolExecution(
             user_id=self._session.user_id,
@@ -532,11 +640,12 @@ class ProcessRecorder:
             process_id=self.process_id,
             agent_id=agent_id,
             tool_id=tool_id,
-            tool_name=storable_text(tool_name) or tool_id,
+            tool_name=storable_text(tool_name) or keys.name_of("TL", tool_id),
             values=storable_text(values),
             succeeded=True,
             call_id=storable_text(call_id) or _new_call_id(),
             call_number=self._session.next_call(),
+            revision=storable_text(revision, limit=NAME_BYTES) or self._session.revision,
         )
         return CallRecorder(self._recorder, entity, named=tool_name is not None)
 
@@ -573,6 +682,8 @@ class CallRecorder:
     def __enter__(self) -> Self:
         if not self._named:
             self._entity.tool_name = self._recorder.tool_name(self._entity.agent_id, self._entity.tool_id)
+            if self._entity.revision is None:
+                self._entity.revision = self._recorder.agent_revision(self._entity.agent_id)
         self._began = self._recorder.now()
         return self
 

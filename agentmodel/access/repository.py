@@ -7,20 +7,22 @@ methods read the table: the results are the same, only slower.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 
 from agentmodel import keys
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._redaction import Redaction
 from agentmodel._ttl import CACHE_SECONDS
 from agentmodel.access import patterns
 from agentmodel.access._numbered_writer import renumbered
 from agentmodel.access.pagination import Page, UnreadableItem, read_cursor, split_readable, write_cursor
 from agentmodel.config import Ranking
-from agentmodel.dynamo.entity import Change, Entity, Item, ItemKey
+from agentmodel.dynamo.entity import Change, Entity, Item, ItemKey, entity_of
 from agentmodel.dynamo.models import (
     Agent,
     Domain,
@@ -34,7 +36,14 @@ from agentmodel.dynamo.models import (
 )
 from agentmodel.dynamo.table import INDEX, Query, QueryResult, Table
 from agentmodel.dynamo.writer import Writer
-from agentmodel.exceptions import BatchIncomplete, CacheUnavailable, CursorError, TableUnavailable, ValidationError
+from agentmodel.exceptions import (
+    BatchIncomplete,
+    CacheUnavailable,
+    CorruptItem,
+    CursorError,
+    TableUnavailable,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
     from agentmodel.cache.change_log import ChangeLog
@@ -141,6 +150,7 @@ class Repository:
         query = patterns.DOMAINS.query(narrow=name)
         return self._catalogue_page(Domain, ("domains", name), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def top_agents(self, domain_id: str, limit: int = 10, *, cursor: str | None = None) -> Page[Agent]:
         """Return the agents of a domain, highest score first (access pattern 2)."""
         query = patterns.TOP_AGENTS.query(domain_id)
@@ -150,6 +160,7 @@ class Repository:
                 return ranked
         return self._catalogue_page(Agent, ("top_agents", domain_id), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def agents_by_score(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Agent]:
         """Return the same as `top_agents`, always read from the table; a publish makes the ranking from it."""
         query = patterns.TOP_AGENTS.query(domain_id)
@@ -162,16 +173,19 @@ class Repository:
 
         return _full_page(page, limit, cursor)
 
+    @takes_names
     def domain_tools(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """Return the tools of all agents of a domain, by tool name (access pattern 3)."""
         query = patterns.DOMAIN_TOOLS.query(domain_id)
         return self._catalogue_page(Tool, ("domain_tools", domain_id), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def agent_tools(self, agent_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
         """Return the tools of an agent, by tool id (access pattern 4)."""
         query = patterns.AGENT_TOOLS.query(agent_id)
         return self._catalogue_page(Tool, ("agent_tools", agent_id), query, limit=limit, cursor=cursor)
 
+    @takes_names
     def sessions(
         self, user_id: str, limit: int = _PAGE, *, newest_first: bool = True, cursor: str | None = None
     ) -> Page[UserSession]:
@@ -180,6 +194,7 @@ class Repository:
         query_id = ("sessions", user_id, newest_first)
         return self._user_page(UserSession, query_id, query, owner=user_id, limit=limit, cursor=cursor)
 
+    @takes_names
     def session_history(
         self,
         user_id: str,
@@ -214,6 +229,7 @@ class Repository:
             complete=complete,
         )
 
+    @takes_names
     def user_mappings(
         self, user_id: str, category: str = "", *, limit: int = _PAGE, cursor: str | None = None
     ) -> Page[UserToolMapping]:
@@ -238,6 +254,7 @@ class Repository:
 
     # What plans are made of
 
+    @takes_names
     def own_mappings(self, user_id: str, category: str) -> list[UserToolMapping]:
         """Return a user's mapping of exactly this category; where there is none, those whose category begins with it.
 
@@ -327,7 +344,7 @@ class Repository:
                 commands += caches.user_cache.item_reads(key.pk, key.pk, key.sk)
             else:
                 names.append(_item_name(key))
-        names += [_page_name("agent_tools", keys.AGENT.build(agent_id)) for agent_id in tools_of]
+        names += [_page_name("agent_tools", Agent.at(agent_id).pk) for agent_id in tools_of]
         names += [] if best is None else [_best_name(*best)]
         with caches.read.prefetched(names, commands):
             yield
@@ -350,14 +367,17 @@ class Repository:
         """Return a user, or None."""
         return self._get(User.at(user_id))
 
+    @takes_names
     def session(self, user_id: str, session_id: str) -> UserSession | None:
         """Return a session, or None. A write is visible to its user at once."""
         return self._get_user_item(UserSession.at(user_id, session_id), user_id)
 
+    @takes_names
     def process(self, user_id: str, session_id: str, process_id: str) -> UserSessionProcess | None:
         """Return a process of a session, or None. A write is visible to its user at once."""
         return self._get_user_item(UserSessionProcess.at(user_id, session_id, process_id), user_id)
 
+    @takes_names
     def execution(
         self, user_id: str, session_id: str, process_id: str, agent_id: str, tool_id: str, *, attempt: int = 1
     ) -> ToolExecution | None:
@@ -366,6 +386,7 @@ class Repository:
             ToolExecution.at(user_id, session_id, process_id, agent_id, tool_id, attempt), user_id
         )
 
+    @takes_names
     def mapping(self, user_id: str, category: str) -> UserToolMapping | None:
         """Return the best known process for exactly this category of a user, or None."""
         return self._get_user_item(UserToolMapping.at(user_id, category), user_id)
@@ -412,8 +433,9 @@ class Repository:
             StaleVersion: A part of an index key was changed since the entity was read.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
         """
+        before = [copy(target)] if isinstance(target, Entity) else []  # of which it may leave the pages
         updated = self._writer.update(target, *changes)
-        self.invalidate([updated])
+        self.invalidate([updated, *before])
         return updated
 
     def delete(self, entity: Entity) -> None:
@@ -421,28 +443,36 @@ class Repository:
         self._writer.delete(entity.key)
         self.invalidate([entity])
 
-    def invalidate(self, entities: Iterable[Entity], *, rankings: bool = True) -> None:
+    def invalidate(self, entities: Iterable[Entity | Mapping[str, Any]], *, rankings: bool = True) -> None:
         """Drop the cached copies of entities that were written or deleted around the repository.
 
         Args:
-            entities: The entities that were written or deleted.
+            entities: The entities that were written or deleted, or their items, or their keys where no more is known.
             rankings: Whether to drop the rankings of the agents' domains too; False when the caller replaces them.
         """
+        given = list(entities)
+        written = [entity for each in given if (entity := _entity_of(each)) is not None]
+        bare = [ItemKey(Entity, each["PK"]["S"], each["SK"]["S"]) for each in given if not isinstance(each, Entity)]
+        self._drop(
+            {name for entity in written for name in _cache_names(entity)} | {_item_name(key) for key in bare},
+            {(entity.attribute_values.get("user_id"), entity.pk) for entity in written}
+            | {(keys.owner_of(key.pk)[0], key.pk) for key in bare},
+            {entity.domain_id for entity in written if rankings and isinstance(entity, Agent)},
+        )
+
+    def _drop(self, names: set[str], partitions: set[tuple[str | None, str]], rankings: Collection[str]) -> None:
+        """Drop cached copies: those of these names, of these users' partitions, and rankings of domains."""
         if self._caches is None:
             return
-        written = list(entities)
         try:
-            for entity in written:
-                owner = entity.attribute_values.get("user_id")
-                if owner is not None:
-                    self._caches.user_cache.invalidate(owner, entity.pk)
-            for domain_id in {entity.domain_id for entity in written if rankings and isinstance(entity, Agent)}:
+            for owner, partition in partitions:
+                if owner:
+                    self._caches.user_cache.invalidate(owner, partition)
+            for domain_id in rankings:
                 self._caches.leaderboard.drop(domain_id)
-            self._caches.read.invalidate({name for entity in written for name in _cache_names(entity)})
+            self._caches.read.invalidate(names)
         except CacheUnavailable as error:
-            _log.warning(
-                "could not drop the cached copies of %d items; they stay until they expire: %s", len(written), error
-            )
+            _log.warning("could not drop %d cached copies; they stay until they expire: %s", len(names), error)
 
     # Reading
 
@@ -706,6 +736,17 @@ def _page_name(pattern: str, partition: str) -> str:
 
 def _best_name(category: str, ranking: Ranking) -> str:
     return f"best:{ranking}:{category}"
+
+
+def _entity_of(written: Entity | Mapping[str, Any]) -> Entity | None:
+    """Return the entity of what was written; None of a key, and of an item that no page has, as it cannot be read."""
+    if isinstance(written, Entity):
+        return written
+    kind = entity_of(written)
+    try:
+        return None if kind is None else kind.from_item(written)
+    except CorruptItem:
+        return None
 
 
 def _cache_names(entity: Entity) -> Iterator[str]:

@@ -3,7 +3,7 @@
 Every line is one tool call. A step of the trace becomes a process of its session and a line becomes an execution; a
 second line with the same step and tool is a second attempt. The number of the step keeps the order of the calls, in the
 process's id and in ``CallNo``, so calls without a time are in order too. The ids of domains, agents, tools and users
-are made from the names in the trace by `keys.stable_id`.
+are made from the names in the trace by `keys.id_of`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import TypeAlias, TypeVar
 from agentmodel import keys
 from agentmodel._counts import MAX_COUNT
 from agentmodel._log import logger
-from agentmodel._text import storable_text
+from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.access.pagination import every
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.entity import Entity
-from agentmodel.dynamo.models import Agent, Domain, Tool, ToolExecution, User, UserSession, UserSessionProcess
+from agentmodel.dynamo.models import Agent, Domain, Review, Tool, ToolExecution, User, UserSession, UserSessionProcess
 from agentmodel.exceptions import TableUnavailable
-from agentmodel.traces import BadLine, TraceRecord, read
+from agentmodel.traces import BadLine, TraceOutcome, TraceRecord, read_all
 
 __all__ = ["ANONYMOUS", "Imported", "TraceImport"]
 
@@ -53,7 +53,7 @@ _PRESERVED = (
     "ttl_days",
 )
 
-_TraceSource: TypeAlias = Callable[[], Iterable[TraceRecord | BadLine]]
+_TraceSource: TypeAlias = Callable[[], Iterable[TraceRecord | TraceOutcome | BadLine]]
 """Returns records and bad lines, the same ones at each call."""
 
 _Progress = Callable[[str, int, int], None]
@@ -69,6 +69,8 @@ class Imported:
         repeated: How many of them were recorded before.
         sessions: Sessions that they belong to.
         created: Catalogue entries that were created, by kind.
+        outcomes: Outcomes from outside that were recorded, those that were recorded before aside.
+        unknown: Sessions that an outcome names and the history does not have; such outcomes were not recorded.
         bad: Lines that were not imported: file, line, field and problem.
         last_at: The latest time in the traces; None when they have no times.
     """
@@ -77,6 +79,8 @@ class Imported:
     repeated: int = 0
     sessions: int = 0
     created: Counter[str] = field(default_factory=Counter)
+    outcomes: int = 0
+    unknown: list[str] = field(default_factory=list)
     bad: list[BadLine] = field(default_factory=list)
     last_at: datetime | None = None
 
@@ -130,7 +134,7 @@ class TraceImport:
         Raises:
             ValidationError: A file cannot be read, the zone is unknown, or a line is bad and ``strict`` is set.
         """
-        files = [partial(read, path, timezone=timezone, strict=strict) for path in paths]
+        files = [partial(read_all, path, timezone=timezone, strict=strict) for path in paths]
         return self.run_sources(files, progress=progress)
 
     def run_sources(self, sources: Sequence[_TraceSource], *, progress: _Progress | None = None) -> Imported:
@@ -144,21 +148,54 @@ class TraceImport:
         result = Imported()
         sessions: dict[tuple[str, str, str], _ImportedSession] = {}
         catalogue: dict[str, Entity] = {}
+        said: list[TraceOutcome] = []
         for source in sources:
             for record in source():
                 if isinstance(record, BadLine):
                     result.bad.append(record)
+                elif isinstance(record, TraceOutcome):
+                    said.append(record)
                 else:
                     result.lines += 1
                     self._collect(record, sessions, catalogue, result)
         self._create_missing(catalogue.values(), result)
         self._create_sessions(list(sessions.values()), result)
         self._record(sources, sessions, result, progress)
+        self._record_outcomes(said, sessions, result)
         return result
+
+    def _record_outcomes(
+        self, said: Sequence[TraceOutcome], sessions: dict[tuple[str, str, str], _ImportedSession], result: Imported
+    ) -> None:
+        wanted: dict[str, tuple[Review, bool]] = {}  # by key, with whether its time is known
+        for one in said:
+            user_id = _user_id(one)
+            here = sessions.get((keys.name_of("DMN", one.domain), user_id, one.session))
+            known = here or self.stored_session(user_id, one.domain, one.session)
+            if known is None:
+                result.unknown.append(one.session)
+                continue
+            entity = self._recorder.outcome_of(
+                known.session_id,
+                user_id=user_id,
+                succeeded=one.outcome.success,
+                score=one.outcome.score,
+                source=one.outcome.source,
+                by=one.outcome.by,
+                reason=one.outcome.reason,
+                agent_id=None if one.agent is None else keys.lenient_id_of("AGT", one.agent, one.domain),
+                at=one.outcome.at or known.ended_at,
+            )
+            self._repository.redaction.entity(entity)  # as the stored one is, with which it is compared
+            wanted[_key_text(entity)] = entity, one.outcome.at is not None
+        for batch in _batches(wanted.values()):
+            stored = self._recorder.stored_outcomes([entity for entity, _ in batch])
+            new = [one for (one, dated), old in zip(batch, stored, strict=True) if _adds(one, old, dated=dated)]
+            result.outcomes += len(self._recorder.record_many(new)) if new else 0
 
     def stored_session(self, user_id: str, domain: str, session: str) -> UserSession | None:
         """Return the stored session that a trace's session was imported as, or None when it was not imported before."""
-        source_id = _source_id(domain, session)
+        source_id = _source_id(keys.name_of("DMN", domain), session)
         if (user_id, source_id) not in self._sessions:
             self._load_sessions(user_id)
         return self._sessions.get((user_id, source_id))
@@ -185,7 +222,7 @@ class TraceImport:
             catalogue.setdefault(_key_text(entity), entity)
         session = sessions.get(_session_key(record))
         if session is None:
-            names = (record.domain, record.session)
+            names = (_domain(record), record.session)
             session = sessions[_session_key(record)] = _ImportedSession(
                 user_id=_user_id(record),
                 source_id=_source_id(*names),
@@ -260,6 +297,15 @@ class TraceImport:
                     progress("record", recorded, result.lines)
 
 
+def _adds(wanted: Review, stored: Review | None, *, dated: bool) -> bool:
+    """Return whether an outcome says something else than the stored one of its source, and nothing older."""
+    if stored is None:
+        return True
+    same = all(getattr(wanted, name) == getattr(stored, name) for name in ("outcome", "score", "decision_reason"))
+    older = dated and stored.decided_at is not None and (wanted.decided_at or stored.decided_at) < stored.decided_at
+    return not same and not older
+
+
 def _source_id(*names: str) -> str:
     return json.dumps(names, ensure_ascii=False)
 
@@ -275,26 +321,31 @@ def _batches(things: Iterable[_T]) -> Iterator[list[_T]]:
 
 
 def _session_key(record: TraceRecord) -> tuple[str, str, str]:
-    return record.domain, _user_id(record), record.session
+    return _domain(record), _user_id(record), record.session
 
 
-def _user_id(record: TraceRecord) -> str:
-    return ANONYMOUS if record.user is None else keys.stable_id("USR", record.user)
+def _domain(record: TraceRecord) -> str:
+    return keys.name_of("DMN", record.domain)
+
+
+def _user_id(record: TraceRecord | TraceOutcome) -> str:
+    return ANONYMOUS if record.user is None else keys.lenient_id_of("USR", record.user)
 
 
 def _agent_id(record: TraceRecord) -> str:
-    return keys.stable_id("AGT", record.domain, record.agent)
+    return keys.lenient_id_of("AGT", record.agent, record.domain)
 
 
 def _catalogue(record: TraceRecord) -> tuple[Entity, ...]:
-    domain_id = keys.stable_id("DMN", record.domain)
+    domain_id = keys.lenient_id_of("DMN", record.domain)
     agent_id = _agent_id(record)
-    tool = Tool(agent_id=agent_id, tool_id=keys.stable_id("TL", record.tool), domain_id=domain_id, name=record.tool)
+    tool_id, name = keys.lenient_id_of("TL", record.tool), keys.name_of("TL", record.tool)
+    tool = Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=name)
     return (
-        Domain(domain_id=domain_id, name=record.domain),
-        Agent(agent_id=agent_id, domain_id=domain_id, name=record.agent),
+        Domain(domain_id=domain_id, name=_domain(record)),
+        Agent(agent_id=agent_id, domain_id=domain_id, name=keys.name_of("AGT", record.agent)),
         *([] if record.status == "unknown_tool" else [tool]),  # its name was made up, perhaps of what the user said
-        User(user_id=_user_id(record), name=record.user or "anonymous"),
+        User(user_id=_user_id(record), name=keys.name_of("USR", record.user or "anonymous")),
     )
 
 
@@ -351,23 +402,28 @@ def _history(
         session_id=session.session_id,
         process_id=process_id,
         agent_id=_agent_id(record),
-        tool_id=keys.stable_id("TL", record.tool),
+        tool_id=keys.lenient_id_of("TL", record.tool),
         attempt=seen[call],
-        tool_name=record.tool,
+        tool_name=keys.name_of("TL", record.tool),
         values=storable_text(record.arguments),
         executed_at=record.started_at,
         succeeded=record.success,
         status=record.status,
         result=storable_text(record.result),
         call_number=record.step,
-        # a record without a status has the id that it had before records could have one
-        call_id=_digest(*call, str(seen[call]), record.model_dump_json(exclude=None if record.status else {"status"})),
+        # a record without a status or revision has the id that it had before records could have them
+        call_id=_digest(*call, str(seen[call]), record.model_dump_json(exclude=_without(record))),
         error_type=record.error_type,
         duration_ms=duration,
         input_tokens=record.input_tokens,
         output_tokens=record.output_tokens,
+        revision=storable_text(record.revision, limit=NAME_BYTES),
     )
     return process, execution
+
+
+def _without(record: TraceRecord) -> set[str]:
+    return {name for name in ("status", "revision") if getattr(record, name) is None}
 
 
 def _digest(*parts: str) -> str:

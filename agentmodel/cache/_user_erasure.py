@@ -107,7 +107,8 @@ def _erase_entries(valkey: Valkey, keys: KeyNames, erasing: Erasing, overlays: l
 
 def _deletable(found: Collection[str], keys: KeyNames, shard: int, owner: str) -> dict[str, list[str]]:
     """Return the keys that are deleted whole, by what they are."""
-    guard = f"{keys.prefix}:guard:{owner}:SESS"
+    guard = f"{keys.prefix}:guard:"
+    of_0_1_0 = [name for name in found if name.startswith(f"{guard}{owner}:SESS") and "#" not in name]
     item, *mappings = (keys.cached(name).removesuffix("}") for name in ("item:", "mappings:", "best:"))
     shared = [name for name in found if name.startswith(tuple(mappings))]
     shared += [
@@ -118,8 +119,7 @@ def _deletable(found: Collection[str], keys: KeyNames, shard: int, owner: str) -
     return {
         "copies": _of_owner(found, keys.copy(shard, ""), owner),
         "attempt numbers": _of_owner(found, keys.numbers(shard, ""), owner),
-        # the id of a user may hold colons and SESS too; such a key is left until it expires
-        "facts about calls": [name for name in found if name.startswith(guard) and ":SESS" not in name[len(guard) :]],
+        "facts about calls": [*_of_owner(found, guard, owner), *of_0_1_0],
         "shared copies": shared,
     }
 

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping
 
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel.cache._item_codec import Item, decode_many, encode_many, version_text
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import SWAP_RANKING
@@ -44,6 +45,7 @@ class Leaderboard:
         self._keys = KeyNames(prefix or valkey.settings.valkey_prefix, valkey.settings.shards)
         self.counts = Counts()
 
+    @takes_names
     def replace(self, domain_id: str, scores: Mapping[str, float], run: int) -> bool:
         """Replace a ranking; readers see the old one or the new one, never half of it or none.
 
@@ -79,6 +81,7 @@ class Leaderboard:
         swap = SWAP_RANKING.on([live, draft, _best_key(live)], version_text(run), best)
         return bool(self._valkey.execute(swap))
 
+    @takes_names
     def top(self, domain_id: str, limit: int) -> list[tuple[str, float]] | None:
         """Return the best agents with their scores, best first; None when no ranking was published.
 
@@ -99,6 +102,7 @@ class Leaderboard:
         self._count(found=scores is not None)
         return None if scores is None else list(scores.items())
 
+    @takes_names
     def published(self, domain_id: str) -> tuple[int, dict[str, float] | None]:
         """Return the run that published the ranking, and all scores by agent; 0 and None when none was published.
 
@@ -124,6 +128,7 @@ class Leaderboard:
         self.counts.hits += found
         self.counts.misses += not found
 
+    @takes_names
     def drop(self, domain_id: str) -> None:
         """Delete a domain's ranking; the next reader reads the table."""
         live = self._keys.ranking(domain_id)

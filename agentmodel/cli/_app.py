@@ -14,7 +14,20 @@ import typer
 from typer.main import get_command
 
 from agentmodel._version import installed_version
-from agentmodel.cli import _check, _demo, _erase, _journal, _learn, _mcp, _read, _reviews, _up, _write
+from agentmodel.cli import (
+    _check,
+    _console,
+    _demo,
+    _deploy,
+    _erase,
+    _journal,
+    _learn,
+    _mcp,
+    _read,
+    _reviews,
+    _up,
+    _write,
+)
 from agentmodel.cli._model import DEFAULT_STACK
 from agentmodel.exceptions import AgentModelError, ValidationError
 
@@ -68,6 +81,8 @@ _reviews.add(app)
 _erase.add(app)
 _check.add(app)
 _mcp.add(app)
+_console.add(app)
+_deploy.add(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

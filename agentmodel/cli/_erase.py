@@ -27,7 +27,7 @@ def erase(ctx: typer.Context, user: User, *, yes: Yes = False, as_json: Json = F
     what remains until when, such as backups. An erasure that was stopped is finished by running the command again.
     """
     out = Output(as_json=as_json)
-    user_id = keys.user_id_of("USER", user)
+    user_id = keys.id_of("USR", user, field="USER")
     if not (yes or sys.stdin.isatty()):
         raise ValidationError("--yes", yes, "must be given, because nobody can be asked here: it cannot be undone")
     with open_model(stack_of(ctx)) as model:

@@ -1,4 +1,4 @@
-"""Commands `evaluate` and `savings`, and the rows of `tools`, which join past failures with current health."""
+"""Commands `evaluate`, `impact` and `savings`, and the rows of `tools`: past failures with current health."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from agentmodel.suggest.health import HealthState
 from agentmodel.suggest.plan import ToolRef
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
-    from agentmodel.redshift.reports import ToolFailures
-    from agentmodel.suggest.evaluate import Evaluation, OffPolicyRow, SavingsRow
+    from agentmodel.redshift.reports import SavingsRow, ToolFailures
+    from agentmodel.suggest.evaluate import Effect, Evaluation, Impact, OffPolicyRow
 
 __all__ = ["ToolLine", "add", "show_tools", "tool_rows"]
 
 _TOOLS = 15  # rows that the table of failing tools shows
-_PREDICTORS = ("evidence", "success share")
+_PREDICTORS = ("chance", "evidence", "success share")
 _ORDER = {"open": 0, "half-open": 1}  # order of circuit states in that table; others come after
 
 
@@ -91,7 +91,7 @@ def evaluate(
     elif not found.runs:
         out.line("No run yet. Record or import runs, then run `agentmodel drain` and `agentmodel refresh`.")
     else:
-        _show_evaluation(out, found, errors, learn)
+        _show_evaluation(out, found, learn)
     if not as_json and values is not None:
         _show_values(out, values)
 
@@ -117,7 +117,7 @@ def _errors(found: Evaluation) -> dict[str, float | None]:
     return {name: None if math.isnan(error) else error for name, error in errors.items()}
 
 
-def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | None], learn: float) -> None:
+def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     none = "The history is too short to measure this."
     out.line(
         f"{found.runs} runs; the first {found.training_runs} ({learn:.0%} of each domain) were learned from before "
@@ -156,9 +156,14 @@ def _show_evaluation(out: Output, found: Evaluation, errors: dict[str, float | N
     columns = ("predictor", "predicted between", "mean prediction>", "actual success rate>", "runs>")
     out.table("Predicted and actual success rates", columns, chances, empty=none)
     _show_answers(out, found)
-    for name, error in errors.items():
-        if error is not None:
-            out.line(f"The predictor {name} is off by {error:.3f} on average; 0 is best.")
+    _show_checks(out, found)
+    told = (
+        (row.predictor, _digits(row.error), None if row.auc is None else _digits(row.auc), f"{row.failures:.0%}",
+         row.cases)
+        for row in found.chances
+    )  # fmt: skip
+    columns = ("predictor", "off by, on average>", "area under ROC>", "lowest 15 % that failed>", "runs>")
+    out.table("How well predictions tell the runs that fail", columns, told, empty=none)
 
 
 def _show_uses(out: Output, found: Evaluation) -> None:
@@ -186,6 +191,27 @@ def _show_answers(out: Output, found: Evaluation) -> None:
     out.table("Answering repeated reads of a session from the cache", columns, shown, empty=none)
 
 
+def _show_checks(out: Output, found: Evaluation) -> None:
+    """Show how well runs are told from failed ones by what they wrote, and what is known of wrong steps."""
+    rows = (
+        (row.domain, row.runs, row.compared, None if row.auc is None else _digits(row.auc), row.marked,
+         f"{row.right} of {row.failed}", f"{row.false_alarms:.1%}", f"{row.asked_right} of {row.asked}")
+        for row in found.checks
+    )  # fmt: skip
+    columns = ("domain", "later runs>", "compared>", "AUC>", "marked>", "failed runs marked>", "false alarms>",
+               "asked before a write, and failed>")  # fmt: skip
+    none = "The history has no calls to compare."
+    out.table(
+        "Runs that look wrong: compared with earlier successes of their user and category", columns, rows, empty=none
+    )
+    steps = (
+        (row.domain, answer, count, f"{count / sum(row.wrong_steps.values()):.0%}")
+        for row in found.checks
+        for answer, count in row.wrong_steps.items()
+    )
+    out.table("Where failed runs went wrong", ("domain", "answer", "runs>", "share>"), steps, empty=none)
+
+
 def _show_values(out: Output, values: Sequence[OffPolicyRow]) -> None:
     rows = (
         (row.policy, None if row.snips is None else _digits(row.snips), _digits(row.dr),
@@ -206,13 +232,77 @@ def _between(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
+# The command impact
+
+
+def impact(
+    ctx: typer.Context,
+    *,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="DOMAIN", help="Let plans be given again in this domain, in which they were stopped."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what plans change: success, calls, tokens and time with a plan and without.
+
+    AGENTMODEL_HOLDOUT is the share of plans that is withheld at random, to compare with. As of the last refresh, by
+    domain and category. You may look as often as you like: the intervals hold at every look.
+    """
+    out = Output(as_json=as_json)
+    with open_model(stack_of(ctx)) as model:
+        if resume is not None:
+            model.resume_plans(resume)
+        found = model.impact()
+    if as_json:
+        out.data(found)
+    else:
+        _show_impact(out, found)
+
+
+def _show_impact(out: Output, found: Impact) -> None:
+    rows = (
+        (row.domain or "all domains", "all" if row.category is None else row.category or "none",
+         "plans are stopped" if row.stopped_at is not None else row.verdict,
+         row.success.runs_with, row.success.runs_without, _mean(row.success, "{:.0%}"), _change(row.success, " points"),
+         _mean(row.calls, "{:.1f}"), _change(row.calls), _mean(row.tokens, "{:,.0f}"), _change(row.tokens),
+         _mean(row.seconds, "{:.1f}"), _change(row.seconds))
+        for row in found.rows
+    )  # fmt: skip
+    columns = ("domain", "category", "plans", "with>", "without>", "success>", "difference>", "calls>", "change>",
+               "tokens>", "change>", "seconds>", "change>")  # fmt: skip
+    out.table("With a plan and without", columns, rows, empty="The catalogue has no domain yet.")
+    out.line(printable(found.sentence))
+    for row in found.rows:
+        if row.stopped_at is not None:
+            out.line(
+                printable(
+                    f"No plans are given in {row.domain} since {printable(row.stopped_at)} UTC, because they did harm. "
+                    f"`agentmodel impact --resume {row.domain_id}` lets them be given again."
+                )
+            )
+
+
+def _mean(effect: Effect, form: str) -> str | None:
+    if effect.with_plan is None or effect.without_plan is None:
+        return None
+    return f"{form.format(effect.with_plan)} / {form.format(effect.without_plan)}"
+
+
+def _change(effect: Effect, unit: str = " %") -> str | None:
+    if effect.low is None or effect.high is None:
+        return None
+    return f"{100 * effect.low:+.0f} to {100 * effect.high:+.0f}{unit}"
+
+
 # The command savings
 
 
 def savings(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Show the calls and tokens that cached answers saved.
+    """Show the calls, time and tokens that cached answers saved.
 
-    Compares, for each category, runs with cached answers to runs without, as of the last refresh.
+    Counts, for each category, the calls that were answered from the cache, and the time and tokens of the last equal
+    call that was made before each of them, as of the last refresh.
     """
     with open_model(stack_of(ctx)) as model:
         found = model.savings()
@@ -225,16 +315,14 @@ def savings(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 def _show_savings(out: Output, found: Sequence[SavingsRow]) -> None:
     rows = (
-        (row.category, row.unit, row.hits, row.runs_with, row.runs_without, row.mean_with, row.mean_without, row.saved,
-         None if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}")
+        (row.category, row.hits, row.sessions, f"{row.seconds:,.1f}", row.timed, row.tokens, row.metered)
         for row in found
     )  # fmt: skip
-    columns = ("category", "unit", "cached answers>", "runs with>", "runs without>", "mean with>", "mean without>",
-               "saved per run>", "90 % interval>")  # fmt: skip
+    columns = ("category", "calls not made>", "in sessions>", "seconds>", "timed calls>", "tokens>", "metered calls>")
     none = "No call was answered from the cache yet, as of the last refresh."
-    out.table("Calls and tokens saved by cached answers (runs with and without them)", columns, rows, empty=none)
-    if any(row.saved is None for row in found):
-        out.line("–: too few runs to compare; it takes two runs with cached answers and two without.")
+    out.table("Saved by cached answers", columns, rows, empty=none)
+    if found:
+        out.line("Seconds and tokens are those of the last equal call that was made; a call without one adds none.")
 
 
 # The rows of tools
@@ -349,4 +437,5 @@ def show_tools(out: Output, rows: Sequence[ToolLine]) -> None:
 def add(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command()(evaluate)
+    app.command()(impact)
     app.command()(savings)

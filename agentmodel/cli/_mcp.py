@@ -13,7 +13,7 @@ import typer
 from agentmodel.cli._model import open_model, resolve_settings
 from agentmodel.cli._options import stack_of
 from agentmodel.exceptions import ConfigurationError
-from agentmodel.keys import check_id
+from agentmodel.keys import id_of
 
 __all__ = ["add"]
 
@@ -72,7 +72,7 @@ def mcp(
         name = user or settings.mcp_user
         if name is None:
             raise ConfigurationError("no user is named as the caller: give --user or set AGENTMODEL_MCP_USER")
-        caller = Caller(user_id=check_id("user", name, "USR"), roles=roles_of(role or settings.mcp_roles.split(",")))
+        caller = Caller(user_id=id_of("USR", name, field="user"), roles=roles_of(role or settings.mcp_roles.split(",")))
     security = http_security(host, port, verified=verifier is not None, allowed=allow_host or ())
     secret = settings.mcp_state_key
     with open_model(stack_of(ctx)) as model:

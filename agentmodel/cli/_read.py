@@ -20,7 +20,7 @@ from agentmodel.cli._stations import count_stations
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Domain as DomainEntity
 from agentmodel.exceptions import MissingExtraError, NotFound, ValidationError
-from agentmodel.keys import check_id, user_id_of
+from agentmodel.keys import id_of
 from agentmodel.suggest.plan import Language
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def suggest(
     names the agent, the steps, the tools to avoid and alternatives; it is made from what the last publish wrote, and it
     is recorded as a suggestion.
     """
-    user = user_id_of("USER", user)
+    user = id_of("USR", user, field="USER")
     language = _language(prompt)
     with open_model(stack_of(ctx)) as model:
         if request is not None:
@@ -130,7 +130,7 @@ def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_j
 def _domains(read: Repository, wanted: str | None) -> Iterator[DomainEntity]:
     """Yield all domains, or only the one with the wanted id."""
     if wanted is not None:
-        found = read.domain(check_id("--domain", wanted, "DMN"))
+        found = read.domain(id_of("DMN", wanted, field="--domain"))
         if found is None:
             raise NotFound("domain", wanted)
         yield found
@@ -180,7 +180,7 @@ def patterns(
     """
     day = parse_as_of(as_of)
     if user is not None:
-        user = user_id_of("--user", user)
+        user = id_of("USR", user, field="--user")
     with open_model(stack_of(ctx)) as model:
         reports, warehouse = _reports(model)
         found = reports.recommended_patterns(warehouse, as_of=day, user_id=user, recommended_only=not every)
@@ -191,11 +191,26 @@ def patterns(
         _show.patterns(out, found, every=every)
 
 
-def errors(ctx: typer.Context, *, as_json: Json = False) -> None:
+def errors(
+    ctx: typer.Context,
+    *,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Show where failed runs went wrong instead, by category.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the agents whose tools failed, most failures first.
 
-    As of the last refresh.
+    As of the last refresh. With --runs, each failed run is compared with the other runs of its user and category.
     """
+    if runs:
+        with open_model(stack_of(ctx)) as model:
+            steps = model.wrong_steps()
+        if as_json:
+            Output(as_json=True).data(steps)
+        else:
+            _show.wrong_steps(Output(), steps)
+        return
     with open_model(stack_of(ctx)) as model:
         reports, warehouse = _reports(model)
         found = reports.tool_errors(warehouse)
@@ -248,7 +263,7 @@ def history(
 
     Sessions are listed newest first, calls in the order in which they were made.
     """
-    user = user_id_of("USER", user)
+    user = id_of("USR", user, field="USER")
     out = Output(as_json=as_json)
     with open_model(stack_of(ctx)) as model:
         read = model.repository
@@ -264,13 +279,19 @@ def history(
                 out.note(_INCOMPLETE)
             return
         found, calls = read.session(user, session), read.session_history(user, session)
+        wrong = check = None
+        if found is not None and found.ended_at is not None:
+            check = model.run_checks.check(user, session)
+            if (found.succeeded if found.corrected is None else found.corrected) is False:
+                wrong = model.run_checks.wrong_step(user, session)
     if found is None and not calls.processes and not calls.executions:
         raise NotFound("session", f"{session} of {user}")
     if as_json:
         parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
-        out.data({"session": found, **parts, "complete": calls.complete})
+        out.data({"session": found, **parts, "check": check, "wrong_step": wrong, "complete": calls.complete})
     else:
         _show.session(out, session, calls)
+        _show.run_check(out, check, wrong)
     if not calls.complete:
         out.note(_INCOMPLETE)
 
@@ -316,6 +337,9 @@ def sql(
         str | None,
         typer.Option(metavar="NAME", help='Name of the table that zero-ETL fills, such as dbagent.public."T".'),
     ] = None,
+    schema: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Schema of the other tables. [default: the session's own]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print or write the warehouse's SQL for Redshift.
@@ -331,9 +355,9 @@ def sql(
     out = Output(as_json=as_json)
     if check:
         compared = Path("sql") if folder is None else folder
-        _check_files(compared, render.drift(compared, landed_table=landed), out)
+        check_files(compared, render.drift(compared, landed_table=landed, schema=schema), out, command="sql")
         return
-    files = render.rendered(landed)
+    files = render.rendered(landed, schema=schema)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -346,7 +370,8 @@ def sql(
         typer.echo("\n".join(f"-- {name}\n{text}" for name, text in files.items()), nl=False)
 
 
-def _check_files(folder: Path, differing: list[str], out: Output) -> None:
+def check_files(folder: Path, differing: list[str], out: Output, *, command: str) -> None:
+    """Report which rendered files of a folder differ from what the command writes, and exit with 1 if one does."""
     if out.as_json:
         out.data({"folder": str(folder), "differing": differing})
     elif not differing:
@@ -354,7 +379,8 @@ def _check_files(folder: Path, differing: list[str], out: Output) -> None:
     if differing:
         out.note(
             f"error: files in {folder} that are missing, out of date or no longer needed ({len(differing)}): "
-            f"{', '.join(differing)}; run `agentmodel sql --to {folder}` and delete those that are no longer needed"
+            f"{', '.join(differing)}; run `agentmodel {command} --to {folder}` and delete those that are no longer "
+            "needed"
         )
         raise typer.Exit(1)
 

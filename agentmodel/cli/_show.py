@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel.access.repository import SessionHistory
 from agentmodel.access.trace_import import Imported
 from agentmodel.cli._output import Output, printable
@@ -19,10 +20,12 @@ from agentmodel.traces import BadLine
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
     from agentmodel.redshift.reports import RecommendedPattern, ToolErrors, ToolFailures
+    from agentmodel.suggest.evaluate import WrongStepRow
+    from agentmodel.suggest.review import RunCheck, WrongStep
 
 __all__ = [
-    "agents", "bad_lines", "errors", "imported", "moment", "patterns", "plan", "ranking_legend", "session", "sessions",
-    "stations", "tools",
+    "agents", "bad_lines", "errors", "imported", "moment", "patterns", "plan", "ranking_legend", "run_check",
+    "session", "sessions", "stations", "tools", "wrong_steps",
 ]  # fmt: skip
 
 _BAD_LINES = 20  # lines that are named; further ones are only counted
@@ -43,14 +46,17 @@ def agents(out: Output, domain: str, ranked: Sequence[Agent]) -> None:
         (
             rank, agent.agent_id, agent.name, agent.executions or 0, agent.successes or 0,
             _share(agent.successes, agent.executions), None if agent.last_run_at is None else agent.last_run_at.date(),
-            agent.score, _evidence(agent),
+            agent.score, _evidence(agent), *_revision(agent),
         )
         for rank, agent in enumerate(ranked, start=1)
     )  # fmt: skip
     columns = ("rank>", "agent", "name", "executions>", "successes>", "success rate>", "last run", "score>",
-               "evidence (90 %)>")  # fmt: skip
+               "evidence (90 %)>", "revision", "its successes>", "earlier ones>")  # fmt: skip
     none = "No agent yet. Import calls with `agentmodel import`, or record calls by the name of their agent."
     out.table(f"Agents of {printable(domain)}, best first", columns, rows, empty=none)
+    for agent in ranked:
+        if agent.health is not None:
+            out.line(printable(f"{agent.name} ({agent.agent_id}) has become worse: {agent.health_note}"))
 
 
 def ranking_legend(out: Output) -> None:
@@ -58,8 +64,19 @@ def ranking_legend(out: Output) -> None:
     out.line(
         "execution: what one agent did in one session. score: what the agents are ordered by, from the last publish."
     )
+    out.line("revision: that of the newest execution; in score and evidence, what earlier ones did fades.")
     out.line("evidence: estimated success rate, 0 to 1, with its 90 % interval; few executions make it wide.")
     out.line()
+
+
+def _revision(agent: Agent) -> tuple[str | None, str | None, str | None]:
+    """Return an agent's present revision, its successes, and those of earlier revisions."""
+    if agent.ranked_revision is None:
+        return None, None, None
+    good, runs = agent.revision_successes or 0, agent.revision_executions or 0
+    before = (agent.executions or 0) - runs
+    earlier = f"{(agent.successes or 0) - good} of {before}" if before else None
+    return agent.ranked_revision, f"{good} of {runs}", earlier
 
 
 def _evidence(agent: Agent) -> str | None:
@@ -181,6 +198,31 @@ def session(out: Output, session_id: str, history: SessionHistory) -> None:
     columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "succeeded", "took (ms)>",
                "called at (UTC)", "result")  # fmt: skip
     out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
+    said = [one for one in history.reviews if one.source is not None]
+    if said:
+        outcomes = (
+            (one.source, one.decided_by, one.agent_id or "all", one.outcome, one.score, one.decided_at,
+             one.decision_reason)
+            for one in sorted(said, key=lambda one: OUTCOME_SOURCES.index(one.source or "evaluator"))
+        )  # fmt: skip
+        heads = ("source", "by", "agent", "succeeded", "score>", "said at (UTC)", "reason")
+        out.table("Outcomes from outside, the most trusted source first", heads, outcomes)
+
+
+def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> None:
+    """Show how a run that ended compares with earlier successes, and what went wrong in a failed one."""
+    if check is not None:
+        chance = "" if check.chance is None else f" Chance that it succeeded by that: {check.chance:.0%}."
+        out.line(f"{'This run looks wrong' if check.suspect else 'Compared with earlier runs'}: {check.note}.{chance}")
+    if wrong is not None:
+        out.line(f"What went wrong, as far as the record shows: {wrong}.")
+
+
+def wrong_steps(out: Output, found: Sequence[WrongStepRow]) -> None:
+    """Show where failed runs went wrong, by category with counts."""
+    rows = ((row.domain, row.category, row.answer, row.tool, row.runs) for row in found)
+    columns = ("domain", "category", "what is known", "tool", "runs>")
+    out.table("Where failed runs went wrong", columns, rows, empty="No run failed.")
 
 
 def stations(out: Output, counts: Stations) -> None:
@@ -234,5 +276,10 @@ def imported(out: Output, done: Imported) -> None:
     if done.created:
         made = ", ".join(f"{number} {kind}" for kind, number in sorted(done.created.items()))
         out.line(f"Added to the catalogue: {made}.")
+    if done.outcomes:
+        out.line(f"Recorded {done.outcomes} outcomes from outside.")
+    if done.unknown:
+        names = ", ".join(map(printable, done.unknown[:_BAD_LINES]))
+        out.note(f"not recorded: {len(done.unknown)} outcomes of sessions that were not imported, such as {names}")
     if done.bad:
         out.line(f"Lines not imported: {len(done.bad)}.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agentmodel._urls import without_secrets
+from agentmodel.cli._console import DEFAULT_PORT, serving
 from agentmodel.cli._options import stack_of
 from agentmodel.cli._output import Output
 from agentmodel.cli._signals import stop_event
@@ -27,6 +29,10 @@ def up(
     directory: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="Folder to keep the data in. [default: .agentmodel]")
     ] = None,
+    with_console: Annotated[
+        bool, typer.Option("--console", help="Serve the console too, for this machine only, at --console-port.")
+    ] = False,
+    console_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the console.")] = DEFAULT_PORT,
 ) -> None:
     """Run a local Valkey, DynamoDB server and DuckDB until Ctrl-C.
 
@@ -39,14 +45,15 @@ def up(
         folder = directory or stack_of(ctx)
         with Engines(folder, settings=Settings.load()) as engines, AgentModel.from_settings(engines.settings) as model:
             model.table.create()
-            _show_addresses(out, engines)
-            left = _drain_until(stop, model, engines, out)
+            with serving(model, port=console_port) if with_console else nullcontext() as address:
+                _show_addresses(out, engines, address)
+                left = _drain_until(stop, model, engines, out)
     if left:
         raise typer.Exit(1)
     out.line("Stopped.")
 
 
-def _show_addresses(out: Output, engines: Engines) -> None:
+def _show_addresses(out: Output, engines: Engines, console: str | None) -> None:
     settings = engines.settings
     out.table(
         f"The stack of {engines.directory}",
@@ -55,6 +62,7 @@ def _show_addresses(out: Output, engines: Engines) -> None:
             ("cache (Valkey)", without_secrets(settings.valkey_url or "")),
             ("dynamo (DynamoDB)", f"{without_secrets(settings.endpoint or '')}, table {settings.table}"),
             ("redshift (DuckDB)", without_secrets(settings.warehouse_url or "")),
+            *([] if console is None else [("console", console)]),
         ],
     )
     out.line("Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.")

@@ -1,21 +1,25 @@
-"""Commands that write: `table`, `seed`, `import`, `refresh` and `publish`."""
+"""Commands that write: `table`, `warehouse`, `seed`, `import`, `outcome`, `refresh` and `publish`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from agentmodel._demo.world import seed as seed_catalogue
 from agentmodel._lease import WAIT
+from agentmodel._outcomes import OutcomeSource, check_outcome
+from agentmodel.access.table_model import FILES
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model, parse_as_of
-from agentmodel.cli._options import AsOf, Files, Json, Timezone, Wait, stack_of
-from agentmodel.cli._output import Output, plain
-from agentmodel.config import FeedName
-from agentmodel.exceptions import ValidationError
+from agentmodel.cli._options import AsOf, Files, Json, Timezone, User, Wait, stack_of
+from agentmodel.cli._output import Output, plain, printable
+from agentmodel.config import FeedName, Settings
+from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.integrations.otlp import import_otlp
+from agentmodel.keys import id_of
 
 if TYPE_CHECKING:
     from agentmodel.redshift.ingest import FeedSource
@@ -34,11 +38,13 @@ _PUBLISHED = {
     "extended": "sessions that are kept for a longer time, since their score is high",
     "shortened": "sessions that are kept for a shorter time, since their score fell",
     "routes": "domains whose newest requests, which others are routed by, were replaced",
-    "domains": "domains with other sequences of tools, which next tools are predicted from",
+    "domains": "domains with other counts of their runs, or other sequences of tools",
+    "stopped": "domains in which no plans are given any more, since they did harm",
     "refused": "items that are damaged or would become too large",
+    "regressed": "agents whose present revision is worse than the ones before",
 }
 
-table = typer.Typer(help="Create the DynamoDB table, or verify it.", rich_markup_mode=None)
+table = typer.Typer(help="Create the DynamoDB table, verify it, or write it as a model.", rich_markup_mode=None)
 
 
 @table.command()
@@ -49,6 +55,12 @@ def create(
         bool,
         typer.Option("--stream", help="Switch the table's stream on, new table or not, for `refresh --from stream`."),
     ] = False,
+    protect: Annotated[
+        bool,
+        typer.Option(
+            "--protect", help="Enable point-in-time recovery and deletion protection, new table or not, as on AWS."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create the table with its index and TTL.
@@ -58,14 +70,17 @@ def create(
     with open_model(stack_of(ctx)) as model:
         created = model.table.create()
         switched = stream and model.table.enable_stream()
+        protected = protect and model.table.protect()
         name = model.table.name
     out = Output(as_json=as_json)
     if as_json:
-        out.data({"table": name, "created": created, "stream_switched_on": switched})
+        out.data({"table": name, "created": created, "stream_switched_on": switched, "protected": protected})
         return
     out.line(f"Created table {name}." if created else f"Table {name} exists already; nothing was changed.")
     if stream:
         out.line("Switched its stream on." if switched else "Its stream was on already.")
+    if protect:
+        out.line("It is protected now." if protected else "It was protected already.")
 
 
 @table.command()
@@ -87,6 +102,29 @@ def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
         raise typer.Exit(1)
     if not as_json:
         out.line(f"Table {name} is set up as it should be.")
+
+
+@table.command("model")
+def write_model(
+    *,
+    folder: Annotated[Path, typer.Option("--to", metavar="DIR", help="Write the files into this folder.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Write the table as a model for NoSQL Workbench and for DynamoDB's MCP server.
+
+    Two files, with sample items and the eight access patterns: agentmodel_workbench.json, to import in NoSQL Workbench,
+    and dynamodb_data_model.json, which the server's dynamodb_data_model_validation reads. No store is asked.
+    """
+    name = Settings().table
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, make in FILES.items():
+        text = json.dumps(make(name), ensure_ascii=False, indent=2)
+        (folder / file).write_text(f"{text}\n", encoding="utf-8")
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"folder": str(folder), "written": list(FILES)})
+    else:
+        out.line(f"Wrote {' and '.join(FILES)} into {folder}, of the table {name}.")
 
 
 def seed(ctx: typer.Context, *, wait: Wait = WAIT, as_json: Json = False) -> None:
@@ -146,6 +184,52 @@ def import_(
         _show.imported(out, done)
     if done.bad and not done.lines:
         raise typer.Exit(1)
+
+
+def outcome(
+    ctx: typer.Context,
+    user: User,
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session, such as SESS20250614001.")],
+    *,
+    succeeded: Annotated[
+        bool | None,
+        typer.Option("--succeeded/--failed", help="Whether it did what was asked. [default: as the score implies]"),
+    ] = None,
+    score: Annotated[
+        float | None,
+        typer.Option(metavar="0..1", help="How good it was; alone, it means success from 0.5 up."),
+    ] = None,
+    source: Annotated[str, typer.Option(metavar="SOURCE", help="Who says so: person, event or evaluator.")] = "person",
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the person, event or evaluator, such as refund.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="ID", help="The run of this agent only. [default: the whole session]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Record how a session went, as known from outside of it.
+
+    The next refresh counts the most trusted outcome of a run: a verdict in a review, a person, an event, an evaluator,
+    then what the session recorded itself, then its calls. Recorded again by the same name, it replaces the first.
+    """
+    check_outcome(succeeded, score, source=source)
+    user = id_of("USR", user, field="USER")
+    with open_model(stack_of(ctx)) as model:
+        if model.repository.session(user, session) is None:
+            raise NotFound("session", f"{session} of {user}")
+        said = model.outcome(
+            session, user_id=user, succeeded=succeeded, score=score, source=cast("OutcomeSource", source), by=by,
+            reason=reason, agent_id=agent,
+        )  # fmt: skip
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"level": said.level, **plain(said.entity)})
+        return
+    what = "succeeded" if said.entity.outcome else "failed"
+    out.line(printable(f"Recorded that {session} {what}, by {source}{'' if by is None else ' ' + by}."))
+    out.line("Run `agentmodel refresh` to count it in the scores.")
 
 
 def _plain_import(done: dict[str, Any]) -> dict[str, Any]:
@@ -226,10 +310,48 @@ def publish(ctx: typer.Context, *, as_of: AsOf = None, wait: Wait = WAIT, as_jso
         out.table("Published", ("what", "number>"), rows)
 
 
+warehouse = typer.Typer(help="Bring stored data of an earlier version up to this one.", rich_markup_mode=None)
+
+
+@warehouse.callback()
+def _of_warehouse() -> None:
+    """Make `warehouse` a group also while it has one command."""
+
+
+@warehouse.command()
+def migrate(
+    ctx: typer.Context,
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Make the changes, rather than show them.")] = False,
+    wait: Wait = WAIT,
+    as_json: Json = False,
+) -> None:
+    """Show what a new version changes in stored data, or make the changes.
+
+    Also brings the warehouse of the AWS sample up to this version. Adds what is missing and keeps every row. There is
+    no way back: make a snapshot of the warehouse before --apply.
+    """
+    with open_model(stack_of(ctx)) as model:
+        changes = model.migrate(apply=apply, wait=wait)
+    out = Output(as_json=as_json)
+    if as_json:
+        out.data({"applied": apply, "changes": [{"table": each.table, "change": each.text} for each in changes]})
+        return
+    if not changes:
+        out.line("Everything is up to date; nothing was changed.")
+        return
+    out.table("Changed" if apply else "To change", ("table", "change"), ((each.table, each.text) for each in changes))
+    if apply:
+        out.line("Run `agentmodel refresh` to compute the scores.")
+    else:
+        out.line("Nothing was changed. Make a snapshot of the warehouse, then run this command with --apply.")
+
+
 def add(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(table, name="table")
+    app.add_typer(warehouse, name="warehouse")
     app.command()(seed)
     app.command("import")(import_)
-    for command in (refresh, publish):
+    for command in (outcome, refresh, publish):
         app.command()(command)

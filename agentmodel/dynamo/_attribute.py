@@ -195,6 +195,10 @@ class Field(Comparable):
             return None
         return self.check(value)
 
+    def check_stored(self, value: Any) -> Any:
+        """Check a value that was read from a key."""
+        return self.accept(value)
+
     def check(self, value: Any) -> Any:
         """Check a value, which is not None, and return it normalised."""
         return text_of(self.name, value)

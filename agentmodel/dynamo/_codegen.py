@@ -265,7 +265,7 @@ def _read_key_source(stored: str, key: Key, from_keys: set[str], scope: CodeScop
         return [*lines, f"{', '.join(names)}, = {parse}(_k)" if names else f"{parse}(_k)"]
     for field, name in zip(key.attributes, names, strict=True):
         if field.checked_ids is not None:
-            checked, accept = bind(scope, "ids", field.checked_ids), bind(scope, "accept", field.accept)
+            checked, accept = bind(scope, "ids", field.checked_ids), bind(scope, "check", field.check_stored)
             split.append(f"if {name} not in {checked}: {accept}({name})")
     return lines + split
 

@@ -54,8 +54,7 @@ class SharedConnection(Connection):
 
     Args:
         prepare: Called with each client that is created.
-        before: Called before each request of PynamoDB's own methods, with what sends another one, operation and
-            request.
+        sender: Sends each request of PynamoDB's own methods, by what it is given, the operation and the request.
         options: Those of PynamoDB's connection.
 
     Attributes:
@@ -68,11 +67,11 @@ class SharedConnection(Connection):
         self,
         *,
         prepare: Callable[[Any], None] = lambda _: None,
-        before: Callable[[Send, str, dict[str, Any]], None] = lambda *_: None,
+        sender: Callable[[Send, str, dict[str, Any]], dict[str, Any]] = lambda send, *request: send(*request),
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._prepare, self._before = prepare, before
+        self._prepare, self._sender = prepare, sender
         self.renew()
         renew_in_child(self)
 
@@ -112,9 +111,7 @@ class SharedConnection(Connection):
 
     def _make_api_call(self, operation_name: str, operation_kwargs: dict[str, Any]) -> Any:
         """Send a request of PynamoDB's own methods."""
-        send = super()._make_api_call
-        self._before(send, operation_name, operation_kwargs)
-        return send(operation_name, operation_kwargs)
+        return self._sender(super()._make_api_call, operation_name, operation_kwargs)
 
     def close(self) -> None:
         """Close the client's connections."""

@@ -55,8 +55,7 @@ def partition_of(key: Key, given: Any) -> str:
         ValidationError: ``given`` is no key of this format, or does not give each of its attributes one value.
     """
     if not isinstance(given, Condition):
-        key.format.parse(given if isinstance(given, str) else str(given))
-        return str(given)
+        return key.format.of_text(given)
     values: dict[str, Any] = {}
     for term in _terms(given):
         field = _part_of(key, term)

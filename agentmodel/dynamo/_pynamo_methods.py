@@ -83,7 +83,7 @@ class PynamoMethods(Model):
         consistent_read: bool = False,
         attributes_to_get: Wanted | None = None,
     ) -> Self:
-        """Return the entity under a key: ``Tool.get(Tool.at("AGT001", "TL001"))`` or ``Agent.get("AGT001")``.
+        """Return the entity under a key: ``Tool.get(Tool.at("AGT001", "TL001"))`` or ``User.get("mina")``.
 
         It costs one GetItem: half a read unit for each 4 KB of the item, one if ``consistent_read``.
 
@@ -359,10 +359,7 @@ class PynamoMethods(Model):
             hash_key, range_key = hash_key.pk, hash_key.sk
         if range_key is None and not sort.attributes:
             range_key = sort.build({})
-        partition.format.parse(str(hash_key))
-        if range_key is not None:
-            sort.format.parse(str(range_key))
-        return hash_key, range_key
+        return partition.format.of_text(hash_key), None if range_key is None else sort.format.of_text(range_key)
 
     # Writes
 

@@ -45,24 +45,38 @@ class _TextField(Field):
 
 
 class _IdentifierField(Field):
-    """An id. Checked ids are remembered, so that a recorder checks its user and session once."""
+    """An id, or the name it is made of. Checked ids are remembered: a recorder checks its user and session once."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, within: str | None) -> None:
         super().__init__("", required=True)
         self.prefix = prefix
+        self.within = within
         self.checked_ids = self._checked_ids = _checked_ids(prefix)
 
-    def check(self, value: Any) -> Any:
-        text = keys.check_id(self.name, text_of(self.name, value) if isinstance(value, str) else value, self.prefix)
+    def accept(self, value: Any, *within: Any) -> Any:
+        text = super().accept(value)
+        if self.prefix not in keys.NAMED or (text.startswith(self.prefix) and text != self.prefix):
+            return self.check_stored(text)
+        return keys.id_of(self.prefix, text, *(each for each in within if isinstance(each, str)), field=self.name)
+
+    def check_stored(self, value: Any) -> Any:
+        text = keys.check_id(self.name, value, self.prefix)
         if len(self._checked_ids) >= _MAX_CHECKED_IDS:
             self._checked_ids.clear()
         self._checked_ids[text] = text
         return text
 
+    def startswith(self, prefix: Any) -> Any:
+        text = text_of(self.name, prefix)
+        if self.prefix in keys.NAMED and not self.prefix.startswith(text[: len(self.prefix)]):
+            text = self.prefix + text  # the beginning of a name
+        return super().startswith(text)
+
     def check_source(self, scope: CodeScope) -> list[str]:
+        accept = f"{bind(scope, 'accept', self.accept)}({', '.join(filter(None, (self.name, self.within)))})"
         return [
             f"try: {self.name} = {bind(scope, 'ids', self.checked_ids)}[{self.name}]",
-            f"except (KeyError, TypeError): {self.name} = {bind(scope, 'accept', self.accept)}({self.name})",
+            f"except (KeyError, TypeError): {self.name} = {accept}",
         ]
 
 
@@ -326,9 +340,12 @@ class _Plain(Field):
 # The specifiers. `default=` must be written in the call, because type checkers read it there
 
 
-def identifier(prefix: str) -> Attr[str]:
-    """Declare an id that is a part of a key, such as ``AGT001``; see `agentmodel.keys.check_id`."""
-    return _IdentifierField(prefix)  # type: ignore[return-value]  # a Field at run time, an Attr to type checkers
+def identifier(prefix: str, *, within: str | None = None) -> Attr[str]:
+    """Declare an id that is a part of a key, such as ``AGT001``; a name is accepted too, see `agentmodel.keys.id_of`.
+
+    ``within`` is the attribute of the domain that a name given to the constructor is one in.
+    """
+    return _IdentifierField(prefix, within)  # type: ignore[return-value]  # a Field at run time, an Attr to type checkers
 
 
 def key_text(*, redact: Redact = "text") -> Attr[str]:

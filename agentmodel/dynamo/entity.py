@@ -258,10 +258,14 @@ class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignor
     index_partition: ClassVar[Key | None] = None
     index_sort: ClassVar[Key | None] = None
 
-    version: Attr[int | None] = number("Version", default=None)
-    expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
-
     if TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None:  # that of each class has its attributes as arguments
+            """Make an entity of its attributes; each says what it means where it is declared, and in an editor.
+
+            Raises:
+                ValidationError: A value is missing, or is not one of its attribute; the message names both.
+            """
 
         @property
         def extra(self) -> Item: ...  # noqa: D102  # attributes that the class does not know
@@ -275,7 +279,9 @@ class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignor
             cls, *, kind: str | None = None, reads: tuple[str, ...] = (), schema: int | None = None
         ) -> None: ...
 
-        # not annotated, and so no arguments of the constructor
+        # not annotated, and so no arguments of the constructor; each class declares the first two itself, as its last
+        version = Attr[int | None]()
+        expires_at = Attr[datetime | None]()
         pk = KeyAttr[str]()
         sk = KeyAttr[str]()
         gsi1_pk = KeyAttr[str | None]()
@@ -283,6 +289,8 @@ class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignor
         gsi1 = _IndexOfClass()
 
     else:
+        version: Attr[int | None] = number("Version", default=None)
+        expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
         pk = _IndexKey("PK", hash_key=True)
         sk = _IndexKey("SK", range_key=True)
         gsi1_pk = _IndexKey("GSI1_PK", null=True)
@@ -296,12 +304,16 @@ class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignor
 
     @classmethod
     def _prepare(cls) -> None:
-        fields = {name: a for name, a in cls.get_attributes().items() if isinstance(a, Field)}
+        attributes = cls.get_attributes()  # in the order of the alphabet
+        declared = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+        for name in ("version", "expires_at"):  # last in signatures and texts, though the base class has them first
+            declared[name] = declared.pop(name)
+        fields = {name: a for name in declared if isinstance(a := attributes.get(name), Field)}
         for made in (cls.partition, cls.sort):
             for attribute in made.attributes:
                 attribute.in_primary_key = True
-        declared = {name: getattr(cls, attribute) for name, attribute in _KEY_ATTRIBUTES.items()}
-        present = {name: key for name, key in declared.items() if key is not None}
+        made_keys = {name: getattr(cls, attribute) for name, attribute in _KEY_ATTRIBUTES.items()}
+        present = {name: key for name, key in made_keys.items() if key is not None}
         cls.layout = Layout(
             cls.__name__, f"{cls.__module__}.{cls.__qualname__}", cls.kinds, cls.schema, fields, present
         )

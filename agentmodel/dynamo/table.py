@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from time import monotonic, time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.parsers import ResponseParserError
@@ -32,6 +32,7 @@ from agentmodel.dynamo._deletion_marks import Send, mark_deletions
 from agentmodel.dynamo._fast_client import NOT_JSON, SharedConnection
 from agentmodel.dynamo._guarded_calls import GuardedCalls
 from agentmodel.dynamo._leases import TableLeases
+from agentmodel.dynamo._written_items import OnWrite, is_write, send_and_tell
 from agentmodel.dynamo.entity import Entity, Item, ItemKey
 from agentmodel.exceptions import (
     BatchIncomplete,
@@ -58,6 +59,24 @@ _PROBES = 60  # that one thread makes, a second apart, while DynamoDB does not a
 _GET_KEYS = 100  # DynamoDB's limit of keys in one BatchGetItem
 
 _KEYS = (("PK", "SK"), ("GSI1_PK", "GSI1_SK"))
+
+
+def _schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
+
+
+DEFINITION: Final[Mapping[str, Any]] = {
+    "BillingMode": "PAY_PER_REQUEST",
+    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for pair in _KEYS for name in pair],
+    "KeySchema": _schema(*_KEYS[0]),
+    "GlobalSecondaryIndexes": [
+        {"IndexName": INDEX, "KeySchema": _schema(*_KEYS[1]), "Projection": {"ProjectionType": "ALL"}}
+    ],
+}
+"""The table as CreateTable takes it, and `AWS::DynamoDB::Table` of CloudFormation; without its name."""
+TIME_TO_LIVE: Final[Mapping[str, Any]] = {"Enabled": True, "AttributeName": EXPIRES_AT}
+RECOVERY: Final[Mapping[str, Any]] = {"PointInTimeRecoveryEnabled": True}
+"""The TTL and the point-in-time recovery as DynamoDB's API takes them, and CloudFormation."""
 _REJECTING_CODES = ("ValidationException", "ItemCollectionSizeLimitExceededException")
 
 
@@ -127,6 +146,8 @@ class Table:
         breaker: The circuit breaker of all calls. A call without an answer opens it; while it is open, calls raise
             `CircuitOpen` at once. It closes by itself, a second after DynamoDB answers again.
         redaction: Redacts what is written.
+        on_write: Called with what PynamoDB's own methods wrote, replaced or deleted; set by `AgentModel`, whose caches
+            have copies of it.
 
     Example:
         >>> with Table(Settings(table="History", endpoint="http://127.0.0.1:8000")) as table:
@@ -136,6 +157,8 @@ class Table:
 
     def __init__(self, settings: Settings, *, redact: bool | str | Redactor | None = None) -> None:
         self.settings = settings
+        self._warned_of_copies = False
+        self.on_write: OnWrite | None = None
         self.redaction: Redaction = redaction_of(settings, redact)
         if self.redaction.active:
             REWRITERS.append(self.redaction.log_line)
@@ -152,7 +175,7 @@ class Table:
         )
         self._connection = SharedConnection(
             prepare=self._guard,
-            before=self._mark_deletions,
+            sender=self._send_own,
             region=settings.region,
             host=endpoint,
             read_timeout_seconds=settings.dynamodb_timeout,
@@ -236,6 +259,21 @@ class Table:
     def _mark_deletions(self, send: Send, operation: str, request: Mapping[str, Any]) -> None:
         mark_deletions(send, operation, request, table=self.name, seconds=self.settings.batch_deadline)
 
+    def _send_own(self, send: Send, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request of PynamoDB's own methods."""
+        self._mark_deletions(send, operation, request)
+        if is_write(operation):
+            if self.on_write is not None:
+                return send_and_tell(send, operation, request, table=self.name, tell=self.on_write)
+            if self.settings.valkey_url is not None and not self._warned_of_copies:
+                self._warned_of_copies = True
+                _log.warning(
+                    "table.copies_left: PynamoDB's own methods wrote into %s, which is bound without its model: copies "
+                    "in Valkey stay until they expire. Bind the model: call `model.bind()`, or work in `with "
+                    "model.bound():`", self.name,
+                )  # fmt: skip
+        return send(operation, request)
+
     def _translated(self, operation: str, error: ClientError) -> Exception:
         code, message = error.response["Error"].get("Code", "?"), error.response["Error"].get("Message", "")
         if code == "ResourceNotFoundException":
@@ -261,24 +299,30 @@ class Table:
         """
         if self.exists():
             return False
-        attributes = [name for pair in _KEYS for name in pair]
-        self.call(
-            "CreateTable",
-            TableName=self.name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in attributes],
-            KeySchema=_schema(*_KEYS[0]),
-            GlobalSecondaryIndexes=[
-                {"IndexName": INDEX, "KeySchema": _schema(*_KEYS[1]), "Projection": {"ProjectionType": "ALL"}}
-            ],
-        )
+        self.call("CreateTable", TableName=self.name, **DEFINITION)
         self._wait_until_active()
-        self.call(
-            "UpdateTimeToLive",
-            TableName=self.name,
-            TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES_AT},
-        )
+        self.call("UpdateTimeToLive", TableName=self.name, TimeToLiveSpecification=TIME_TO_LIVE)
         return True
+
+    def protect(self) -> bool:
+        """Enable point-in-time recovery and deletion protection, as the template for AWS does.
+
+        Returns:
+            Whether anything was enabled; False when both were.
+
+        Raises:
+            TableNotFound: The table does not exist.
+            TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
+        """
+        backups = self.call("DescribeContinuousBackups", TableName=self.name)["ContinuousBackupsDescription"]
+        recovers = backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") == "ENABLED"
+        if not recovers:
+            self.call("UpdateContinuousBackups", TableName=self.name, PointInTimeRecoverySpecification=RECOVERY)
+        protected = self.describe().get("DeletionProtectionEnabled", False)
+        if not protected:
+            self.call("UpdateTable", TableName=self.name, DeletionProtectionEnabled=True)
+            self._wait_until_active()
+        return not (recovers and protected)
 
     def enable_stream(self) -> bool:
         """Enable the table's stream, with new and old images.
@@ -533,10 +577,6 @@ class Table:
             if answer.get("LastEvaluatedKey") is None:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-
-def _schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
 def _keys_of(description: Mapping[str, Any]) -> tuple[str, ...]:

@@ -22,6 +22,14 @@ class RunEnforcer(Enforcer):
     def __init__(self, guard: Guard, tracker: Tracker) -> None:
         super().__init__(guard, failed=tracker.failed)
 
+    def plan(
+        self, run: TrackedRun, *, request: str | None, category: str | None, domain_id: str | None = None
+    ) -> Plan | None:
+        """Return a plan for a run's request; see `Guard.plan`. It waits for the stores."""
+        return self.guard.plan(
+            run.user_id, request=request, category=category, domain_id=domain_id, session_id=run.session_id
+        )
+
     def resolve_call(
         self, run: TrackedRun, agent: str, tool: str, arguments: Any, *, call_id: str | None = None, **more: Any
     ) -> Resolution:
@@ -46,7 +54,7 @@ class RunEnforcer(Enforcer):
 
 
 def prompt_of(plan: Plan | None, *, language: Language = "en") -> str | None:
-    """Return a plan as text for the prompt; None if there is no plan, or it says nothing."""
-    if plan is None or (plan.source == "nothing known" and not plan.avoid):
+    """Return a plan as text for the prompt; None if there is no plan, it is withheld, or it says nothing."""
+    if plan is None or plan.source == "withheld" or (plan.source == "nothing known" and not plan.avoid):
         return None
     return plan.as_prompt(language=language)

@@ -3,6 +3,7 @@
 A file contains one ``TracesData`` object, or one a line as the OpenTelemetry Collector's file exporter writes them;
 gzip or not. The tool calls in it become trace records and are imported like any trace file: under ids that are always
 the same, so that importing again changes nothing. A conversation is a session; so is a trace without a conversation.
+Events ``gen_ai.evaluation.result``, of spans or in ``resourceLogs``, become outcomes from outside.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from agentmodel._lease import WAIT
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError
-from agentmodel.integrations._tracking.conventions import Event, Span
-from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, calls
-from agentmodel.traces import BadLine, TraceRecord, open_unpacked
+from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation
+from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
+from agentmodel.traces import BadLine, TraceOutcome, TraceRecord, open_unpacked
 
 __all__ = ["import_otlp"]
 
@@ -36,6 +37,7 @@ DEFAULT_DOMAIN = "default"
 _PART = 1 << 20  # bytes read at once; of a damaged file the last part is lost
 
 _FAILED = (2, "STATUS_CODE_ERROR")
+_SIGNALS = ("resourceSpans", "resourceLogs")
 
 
 def import_otlp(
@@ -66,8 +68,10 @@ def import_otlp(
         return importer.run_sources(sources, progress=lease.checked(progress))
 
 
-def _records(path: str | Path, *, domain: str | None = None, strict: bool = False) -> Iterator[TraceRecord | BadLine]:
-    """Yield the tool calls of a file as trace records, those of a session together; then what could not be read.
+def _records(
+    path: str | Path, *, domain: str | None = None, strict: bool = False
+) -> Iterator[TraceRecord | TraceOutcome | BadLine]:
+    """Yield the tool calls of a file as trace records, those of a session together, then outcomes, then bad lines.
 
     Raises:
         ValidationError: The file cannot be opened, or, if ``strict``, something in it is bad.
@@ -86,7 +90,26 @@ def _records(path: str | Path, *, domain: str | None = None, strict: bool = Fals
             sessions[call.user, call.session or call.trace_id].append(call)
     for (_, session), made in sessions.items():
         yield from session_records(session, made, domain)
+    for spans in traces.values():
+        for said in evaluations(spans):
+            if isinstance(said, SpanEvaluation):
+                yield trace_outcome(said, domain)
+            else:
+                bad.append(BadLine.of(Path(path), 1, said, strict=strict))
     yield from bad
+
+
+def trace_outcome(one: SpanEvaluation, domain: str | None = None) -> TraceOutcome:
+    """Return an evaluation as the outcome of a trace's session; ``domain`` as in `session_records`."""
+    return TraceOutcome.model_validate(
+        {
+            "domain": domain or one.service or DEFAULT_DOMAIN,
+            "user": one.user,
+            "session": one.session or one.trace_id,
+            "agent": one.agent,
+            "outcome": one.said,
+        }
+    )
 
 
 def session_records(
@@ -121,6 +144,7 @@ def session_records(
             ended_at=call.ended_at,
             input_tokens=call.input_tokens,
             output_tokens=call.output_tokens,
+            revision=call.revision,
         )
 
 
@@ -143,8 +167,8 @@ def _read(path: str | Path, *, strict: bool = False) -> Iterator[Span | BadLine]
         yield BadLine.of(path, 1, ValidationError("line", lines[0][1], rule), strict=strict)
         documents = []  # one broken object over many lines is reported once
     for number, document in documents:
-        if not isinstance(document, dict) or not isinstance(document.get("resourceSpans"), list):
-            error = ValidationError("line", document, "must be a JSON object with resourceSpans")
+        if not isinstance(document, dict) or not any(isinstance(document.get(name), list) for name in _SIGNALS):
+            error = ValidationError("line", document, "must be a JSON object with resourceSpans or resourceLogs")
             yield BadLine.of(path, number, error, strict=strict)
             continue
         for one in _spans(document):
@@ -182,6 +206,34 @@ def _spans(document: Mapping[str, Any]) -> Iterator[Span | ValidationError]:
             name = (scope.get("scope") or {}).get("name") or ""
             for span in _objects(scope, "spans"):
                 yield _span(span, str(name), attributes.get("service.name"))
+    for resource in _objects(document, "resourceLogs"):
+        service = _attributes(resource.get("resource") or {}).get("service.name")
+        for scope in _objects(resource, "scopeLogs"):
+            name = (scope.get("scope") or {}).get("name") or ""
+            for record in _objects(scope, "logRecords"):
+                yield from _logged(record, str(name), service)
+
+
+def _logged(record: Mapping[str, Any], scope: str, service: Any) -> Iterator[Span]:
+    """Yield an evaluation that was logged as an event of the span that it names, the only event of a span beside it."""
+    attributes = _attributes(record)
+    at_ns = _moment(record) or _moment(record, "observedTimeUnixNano")
+    event = Event(str(record.get("eventName") or attributes.get("event.name")), attributes, at_ns)
+    if not is_evaluation(event):
+        return
+    trace_id, span_id = (value if isinstance(value := record.get(name), str) else "" for name in ("traceId", "spanId"))
+    yield Span(
+        trace_id=trace_id or f"log {at_ns}",
+        span_id=f"{span_id} event {at_ns}",
+        parent_id=span_id or None,
+        name=event.name,
+        scope=scope,
+        started_ns=at_ns,
+        ended_ns=at_ns,
+        attributes=attributes,
+        events=[event],
+        service=service if isinstance(service, str) and service else None,
+    )
 
 
 def _objects(holder: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
@@ -215,9 +267,14 @@ def _span(span: Mapping[str, Any], scope: str, service: Any) -> Span | Validatio
         failed=status.get("code") in _FAILED,
         description=str(status.get("message") or ""),
         attributes=_attributes(span),
-        events=[Event(str(event.get("name")), _attributes(event)) for event in _objects(span, "events")],
+        events=[Event(str(one.get("name")), _attributes(one), _moment(one)) for one in _objects(span, "events")],
         service=service if isinstance(service, str) and service else None,
     )
+
+
+def _moment(event: Mapping[str, Any], name: str = "timeUnixNano") -> int:
+    at = event.get(name)
+    return int(str(at)) if str(at).isdecimal() else 0
 
 
 def _attributes(holder: Mapping[str, Any]) -> dict[str, Any]:

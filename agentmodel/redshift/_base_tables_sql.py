@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, TypeAlias
 
@@ -37,6 +37,7 @@ from sqlalchemy.types import TIMESTAMP
 
 from agentmodel import keys
 from agentmodel.redshift import models as m
+from agentmodel.redshift import score
 from agentmodel.redshift._constructs import (
     ExtractedTexts,
     Rows,
@@ -65,6 +66,7 @@ class RefreshParameters:
         landed: The table of `agentmodel.redshift.models.landed_table`.
         as_of: The day to compute scores for.
         half_life: Days after which an execution weighs half as evidence.
+        revision_prior: See `agentmodel.redshift.score.revision_weight`.
         since: Only versions that were made or deleted after this time are read; None reads all.
         previous_as_of: ``as_of`` of the refresh before; None for the first one.
         erasures: Whether any user was erased; if not, no row is compared with `ErasedUser`, which saves a second for a
@@ -78,6 +80,7 @@ class RefreshParameters:
     landed: Table
     as_of: ColumnElement[date]
     half_life: ColumnElement[float]
+    revision_prior: ColumnElement[float] = field(default_factory=lambda: score.number_expression(score.REVISION_PRIOR))
     since: ColumnElement[datetime] | None = None
     previous_as_of: ColumnElement[date] | None = None
     erasures: bool = True
@@ -243,12 +246,19 @@ class BaseTable:
         kind: The kind of item it holds, as ``EntityType`` names it.
         keys: Its key columns, each with a function that reads the column from a row of items.
         attributes: Its other columns, likewise.
+        only: Without this attribute an item of the kind is not read; None reads all.
     """
 
     model: Any
     kind: str
     keys: ColumnReaders
     attributes: ColumnReaders
+    only: str | None = None
+
+    def is_read(self, row: Any) -> list[ColumnElement[bool]]:
+        """Return the conditions for a row of items to be of this table."""
+        same = [row.kind == constant_text(self.kind)] if "kind" in row else []
+        return same if self.only is None else [*same, SuperText(row.value, self.only, "S").is_not(None)]
 
 
 def _text(name: str, *, width: Any = None) -> Callable[[Any], ColumnElement[Any]]:
@@ -344,6 +354,25 @@ ENTITIES: Final = (
         },
     ),
     BaseTable(
+        m.SessionOutcome,
+        "Review",
+        {
+            m.SessionOutcome.user_id: lambda row: key_part(row.PK, 1),
+            m.SessionOutcome.session_id: lambda row: key_part(row.PK, 2),
+            m.SessionOutcome.outcome_id: lambda row: key_part(row.SK, 2),
+        },
+        {
+            m.SessionOutcome.source: _ascii("OutcomeSource", 16),
+            m.SessionOutcome.agent_id: _text("AgentID", width=m.ID),
+            m.SessionOutcome.succeeded: _ascii("OutcomeYN", 1),
+            m.SessionOutcome.score: _number("OutcomeScore", Double()),
+            m.SessionOutcome.by: _text("DecidedBy", **_NAME),
+            m.SessionOutcome.reason: _text("DecisionReason", **_PROSE),
+            m.SessionOutcome.time: _ascii("DecidedDT", 20),
+        },
+        only="OutcomeSource",
+    ),
+    BaseTable(
         m.UserSessionProcessRow,
         "UserSessionProcess",
         {
@@ -384,6 +413,19 @@ ENTITIES: Final = (
             m.UserToolMappingHist.duration_ms: _number("DurationMs", Double()),
             m.UserToolMappingHist.input_tokens: _count("InputTokens"),
             m.UserToolMappingHist.output_tokens: _count("OutputTokens"),
+            m.UserToolMappingHist.revision: _text("AgentVer", **_NAME),
+        },
+    ),
+    BaseTable(
+        m.SuggestionRow,
+        "Suggestion",
+        {m.SuggestionRow.user_id: lambda row: key_part(row.PK, 1), m.SuggestionRow.key: lambda row: row.SK},
+        {
+            m.SuggestionRow.session_id: _text("UserSessionID", width=m.ID),
+            m.SuggestionRow.domain_id: _text("DomainID", width=m.ID),
+            m.SuggestionRow.withheld: _ascii("WithheldYN", 1),
+            m.SuggestionRow.share: _number("HoldoutShare", Double()),
+            m.SuggestionRow.since: _ascii("PlansSinceDT", 20),
         },
     ),
 )
@@ -408,7 +450,11 @@ def set_aside(parameters: RefreshParameters) -> Rows:
     row = parameters.landed.alias("landed")
     kind = SuperText(row.c.value, "EntityType", "S")
     longer = [
-        and_(kind == constant_text(entity.kind), or_(*(func.length(id_) > m.ID for id_ in _key_texts(entity, row.c))))
+        and_(
+            kind == constant_text(entity.kind),
+            *entity.is_read(row.c),
+            or_(*(func.length(id_) > m.ID for id_ in _key_texts(entity, row.c))),
+        )
         for entity in ENTITIES
     ]
     rows = rows_of(func.count()).select_from(row)
@@ -425,7 +471,7 @@ def load(entity: BaseTable, source: FromClause) -> Executable:
     keys = [func.left(id_, constant(m.ID), type_=String()) for id_ in ids]
     values = [*keys, *(read(source.c) for read in list(columns.values())[len(keys) :])]
     rows = rows_of(*values, source.c.loaded_at).where(
-        source.c.kind == constant_text(entity.kind),
+        *entity.is_read(source.c),
         source.c.present == 1,
         *(func.length(id_) <= constant(m.ID) for id_ in ids),
     )

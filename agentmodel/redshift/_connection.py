@@ -7,13 +7,15 @@ A URL such as ``redshift+data://agents/dev`` uses the Data API instead, which ne
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, exc
 
 from agentmodel.exceptions import ConfigurationError, MissingExtraError
 
-__all__ = ["redshift_engine", "split_url"]
+__all__ = ["checked_schema", "opening", "redshift_engine", "split_url"]
 
 FLAGS: Final = frozenset(
     {
@@ -41,6 +43,8 @@ TEXTS: Final = frozenset(
     }
 )  # fmt: skip
 """Every option of redshift_connector beyond user, password, host, port and database, by its type."""
+
+SCHEMA_NAME: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")
 
 SESSION: Final = "SET enable_case_sensitive_identifier TO TRUE"  # zero-ETL's "PK" and "SK" are in capitals
 
@@ -84,10 +88,14 @@ def _typed(name: str, value: str) -> Any:
     return value
 
 
-def redshift_engine(url: URL) -> Engine:
+def redshift_engine(url: URL, *, schema: str | None = None) -> Engine:
     """Return an engine on Redshift; its connections keep capitals in names, and the pool tests them before each use.
 
     A URL ``redshift+data://…`` uses the Data API; see `agentmodel.redshift._data_api`.
+
+    Args:
+        url: The URL.
+        schema: The schema of tables that are named without one.
 
     Raises:
         ConfigurationError: An option of the URL is not valid.
@@ -96,20 +104,45 @@ def redshift_engine(url: URL) -> Engine:
     if url.drivername == "redshift+data":
         from agentmodel.redshift._data_api import data_api_engine
 
-        return data_api_engine(url, opening=SESSION)
+        return data_api_engine(url, opening=opening(schema))
     bare, options = split_url(url)
     try:
         engine = create_engine(bare, connect_args=options, pool_pre_ping=True)
     except (ImportError, exc.NoSuchModuleError):
         raise MissingExtraError("redshift", "the warehouse on Redshift") from None
     engine.dialect.cte_follows_insert = True  # Redshift has no WITH before INSERT
-    event.listen(engine, "connect", prepare)
+    # before SQLAlchemy asks the first connection for its schema
+    event.listen(engine, "connect", prepare(schema), insert=True)
     return engine
 
 
-def prepare(connection: Any, _record: Any) -> None:
-    """Set up a new connection, in a transaction of its own."""
-    cursor = connection.cursor()
-    cursor.execute(SESSION)
-    connection.commit()
-    cursor.close()
+def checked_schema(name: str | None) -> str | None:
+    """Return the name of a schema, or None for none.
+
+    Raises:
+        ConfigurationError: It is not a name that needs no escaping.
+    """
+    if name is not None and not SCHEMA_NAME.match(name):
+        raise ConfigurationError(
+            f"the warehouse's schema is {name!r}, which is not a name of a schema: give one of letters, digits and _, "
+            "or set AGENTMODEL_WAREHOUSE_SCHEMA to one"
+        )
+    return name
+
+
+def opening(schema: str | None) -> list[str]:
+    """Return the statements that a session begins with."""
+    return [SESSION] if schema is None else [SESSION, f'SET search_path TO "{schema}"']
+
+
+def prepare(schema: str | None) -> Callable[[Any, Any], None]:
+    """Return a function that sets up a new connection, in a transaction of its own."""
+
+    def prepared(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for statement in opening(schema):
+            cursor.execute(statement)
+        connection.commit()
+        cursor.close()
+
+    return prepared

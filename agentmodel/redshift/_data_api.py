@@ -69,7 +69,7 @@ class DataApiConnection:
         client: botocore's ``redshift-data`` client.
         target: The arguments of the session's first call that name warehouse and user, such as ``WorkgroupName`` and
             ``Database``.
-        opening: The statement that opens the session.
+        opening: The statements that a session begins with.
         timeout: Seconds after which a statement is cancelled.
         keep_alive: Seconds for which the session lasts after its last statement; it cannot be closed.
         pause: Waits for some seconds.
@@ -81,7 +81,7 @@ class DataApiConnection:
         client: Any,
         target: Mapping[str, str],
         *,
-        opening: str,
+        opening: Sequence[str],
         timeout: float,
         keep_alive: int,
         pause: Callable[[float], None] = time.sleep,
@@ -132,10 +132,12 @@ class DataApiConnection:
                 self._session = None  # Redshift has ended the idle session
             else:
                 return
-        found = self._run(self._opening, ())
-        self._session = found.get("SessionId")
+        first, *others = self._opening
+        self._session = self._run(first, ()).get("SessionId")
         if not self._session:  # each statement would be a transaction of its own
             raise OperationalError("the Data API opened no session, so nothing was run: try again")
+        for statement in others:
+            self._run(statement, ())
         self._run("BEGIN", ())
 
     def _run(self, statement: str, parameters: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
@@ -351,13 +353,13 @@ class DataApiDialect(RedshiftDialectMixin, PGDialect):  # type: ignore[misc]  # 
         """Do nothing: the dialect needs no information from the server."""
 
 
-def data_api_engine(url: URL, *, opening: str) -> Engine:
+def data_api_engine(url: URL, *, opening: Sequence[str]) -> Engine:
     """Return an engine on Redshift that uses the Data API.
 
     Args:
         url: ``redshift+data://workgroup/database``, or ``redshift+data:///database?cluster=…&db_user=…``. Its query may
             hold ``secret_arn``, ``region``, ``profile``, ``endpoint``, and in seconds ``timeout`` and ``keep_alive``.
-        opening: The statement that opens each session.
+        opening: The statements that each session begins with.
 
     Raises:
         ConfigurationError: A part of the URL is missing or not valid, or botocore is too old.

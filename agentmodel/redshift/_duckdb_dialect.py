@@ -212,11 +212,14 @@ def _duckdb() -> ModuleType:
     return duckdb
 
 
-def duckdb_engine(url: URL, *, memory_limit: str | None = None, threads: int | None = None) -> Engine:
+def duckdb_engine(
+    url: URL, *, schema: str | None = None, memory_limit: str | None = None, threads: int | None = None
+) -> Engine:
     """Return an engine on a DuckDB database.
 
     Args:
         url: ``duckdb:///file.duckdb``, or ``duckdb://`` for one in memory.
+        schema: The schema of tables that are named without one; it is created where it is missing.
         memory_limit: The most memory DuckDB may use, such as ``512MB``; None for DuckDB's own limit.
         threads: The most threads DuckDB may use; None for one per core.
 
@@ -236,7 +239,7 @@ def duckdb_engine(url: URL, *, memory_limit: str | None = None, threads: int | N
         config["memory_limit"] = memory_limit
     if threads is not None:
         config["threads"] = threads
-    database = _Database(path, config)
+    database = _Database(path, config, schema)
     registry.register("duckdb.agentmodel", __name__, DuckDBDialect.__name__)
     engine = create_engine(
         url.set(drivername="duckdb+agentmodel"),
@@ -267,8 +270,9 @@ def rewrite_file(engine: Engine) -> str:
 class _Database:
     """A DuckDB database of this process, open from the first connection until the engine is disposed of."""
 
-    def __init__(self, path: str, config: dict[str, Any]) -> None:
+    def __init__(self, path: str, config: dict[str, Any], schema: str | None) -> None:
         self._path = path
+        self._schema = schema
         self._file, self._log = Path(path), Path(f"{path}.wal")  # in memory there is no file of this name
         self._config = config
         self._opened_by = os.getpid()
@@ -283,6 +287,8 @@ class _Database:
             raise WarehouseUnavailable(_explain(self._path, str(error))) from error
         if is_new and self._file.is_file():
             self._file.chmod(_PRIVATE)
+        if self._schema is not None:
+            database.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
         self._protect_log()
         return database
 
@@ -303,7 +309,10 @@ class _Database:
         with self._lock:
             if self._database is None:
                 self._database = self._open(self._config)
-            return DuckDBConnection(self._database.cursor(), self._protect_log)
+            connection = self._database.cursor()
+            if self._schema is not None:
+                connection.execute(f"SET schema = '{self._schema}'")
+            return DuckDBConnection(connection, self._protect_log)
 
     def close(self, _engine: Engine) -> None:
         """Close the database, in the process that opened it."""

@@ -69,8 +69,6 @@ def type_of(text: str) -> TypeEngine[Any]:
 class Reflection:
     """What `sqlalchemy.inspect` and ``MetaData.reflect`` ask a dialect, answered for DuckDB."""
 
-    default_schema_name: str | None = None
-
     def _get_default_schema_name(self, connection: Any) -> str:
         name: str = connection.exec_driver_sql("SELECT current_schema()").scalar()
         return name

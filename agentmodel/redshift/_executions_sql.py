@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     CompoundSelect,
     Date,
@@ -22,11 +23,14 @@ from sqlalchemy import (
     literal_column,
 )
 
+from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift._base_tables_sql import table_of
 from agentmodel.redshift._constructs import (
+    TIME,
     ListAgg,
+    Matches,
     Ratio,
     Rows,
     constant,
@@ -39,8 +43,9 @@ from agentmodel.redshift._staging_sql import counted_calls
 from agentmodel.redshift.models import rows_of
 
 __all__ = [
-    "EXECUTION", "PATTERN", "calls", "count_columns", "daily_counts", "executed_patterns", "executions",
-    "insert_recommended_patterns", "insert_scored_patterns", "outcome",
+    "EXECUTION", "PATTERN", "best_of_session", "calls", "count_columns", "daily_counts", "executed_patterns",
+    "executions",
+    "insert_recommended_patterns", "insert_scored_patterns", "outcome", "reported",
     "rollup_columns", "steps_of_sessions", "tool_counts", "unchanged_patterns",
 ]  # fmt: skip
 
@@ -80,6 +85,10 @@ def steps_of_sessions(*, affected: bool = False) -> Subquery:
             func.min(func.coalesce(c.c.clock, constant_text(NO_TIME))).label("clock"),
             func.min(c.c.day).label("first_day"),
             func.max(c.c.day).label("last_day"),
+            func.max(c.c.clock, type_=String()).label("last_time"),
+            func.max(
+                func.coalesce(c.c.clock, constant_text("0" * 20), type_=String()).concat(c.c.revision), type_=String()
+            ).label("version"),
             func.count(c.c.ok).label("calls"),
             func.sum(c.c.duration_ms, type_=Double()).label("milliseconds"),
         )
@@ -91,6 +100,55 @@ def steps_of_sessions(*, affected: bool = False) -> Subquery:
         order_by=[step.c.number, step.c.clock, step.c.process_id, step.c.tool_id],
     )
     return rows_of(*step.c, place.label("place")).subquery("step")
+
+
+def reported(*, affected: bool = False) -> CTE:
+    """Select for each session, and for each of its agents, the most trusted outcome from outside.
+
+    ``agent_id`` is '' for the whole session. The greatest ``best`` is that of the most trusted source; it has its rank,
+    whether it is about one agent, its time, and last whether the run failed. Plain Python: `agentmodel._outcomes`.
+    """
+    o = m.SessionOutcome
+    best = func.max(_trust(o), type_=String()).label("best")
+    rows = rows_of(o.user_id, o.session_id, _about_agent(o).label("agent_id"), best).where(*_says(o))
+    rows = of_affected_sessions(rows, o.user_id, o.session_id) if affected else rows
+    return rows.group_by(o.user_id, o.session_id, _about_agent(o)).cte("reported")
+
+
+def best_of_session(session: Any) -> ColumnElement[str]:
+    """Return the most trusted outcome from outside of a whole session, as `reported` has it, for a few sessions."""
+    o = m.SessionOutcome
+    whole = _about_agent(o) == constant_text("")
+    same = [o.user_id == session.user_id, o.session_id == session.session_id]
+    best: Any = rows_of(func.max(_trust(o), type_=String())).where(*_says(o), whole, *same)
+    return func.coalesce(best.correlate(session).scalar_subquery(), literal_column("''"), type_=String())
+
+
+def _about_agent(said: Any) -> ColumnElement[str]:
+    return func.coalesce(said.agent_id, literal_column("''"), type_=String())
+
+
+def _says(said: Any) -> list[ColumnElement[bool]]:
+    sources = [constant_text(each) for each in OUTCOME_SOURCES]
+    return [said.source.in_(sources), said.succeeded.in_([constant_text("Y"), constant_text("N")])]
+
+
+def _trust(said: Any) -> ColumnElement[str]:
+    ranks = [
+        (said.source == constant_text(source), constant_text(str(len(OUTCOME_SOURCES) - place)))
+        for place, source in enumerate(OUTCOME_SOURCES)
+    ]
+    time = func.rpad(said.time, constant(20), literal_column("'0'"), type_=String())
+    parts = (
+        case(*ranks, else_=constant_text("0")),
+        case((_about_agent(said) == constant_text(""), constant_text("0")), else_=constant_text("1")),
+        case((Matches(said.time, TIME), time), else_=constant_text("0" * 20)),
+        case((said.succeeded == constant_text("N"), constant_text("1")), else_=constant_text("0")),
+    )
+    text: ColumnElement[str] = parts[0]
+    for part in parts[1:]:
+        text = text.concat(part)
+    return text
 
 
 def executions(*, affected: bool = False) -> Rows:
@@ -107,6 +165,8 @@ def executions(*, affected: bool = False) -> Rows:
             cast(func.least(total(step.c.calls), constant(2**31 - 1)), Integer).label("calls"),
             func.min(step.c.first_day).label("first_day"),
             func.max(step.c.last_day).label("last_day"),
+            func.max(step.c.last_time, type_=String()).label("last_time"),
+            func.max(step.c.version, type_=String()).label("version"),
             Ratio(func.sum(step.c.milliseconds, type_=Double()), constant(1000)).label("seconds"),
             ListAgg(process, "->", order_by=[step.c.place]).label("process_pattern"),
             ListAgg(tool, "->", order_by=[step.c.place]).label("tool_sequence"),
@@ -116,11 +176,14 @@ def executions(*, affected: bool = False) -> Rows:
         .subquery("whole")
     )
     s, d, opening = m.UserSessionRow, m.DerivedCategory, first_prompts(affected=affected)
+    said = reported(affected=affected)
+    of_all, of_agent = said.alias("of_all"), said.alias("of_agent")
+    best = _greater(of_all.c.best, of_agent.c.best)
     category = func.coalesce(typed_category(s), d.category, literal_column("''"), type_=String())
     return rows_of(
         *(execution.c[name] for name in ("user_id", "session_id", "agent_id")),
         category.label("category"),
-        outcome(s, execution.c.ok).label("success"),
+        outcome(s, execution.c.ok, best).label("success"),
         *(
             execution.c[name]
             for name in ("calls", "first_day", "last_day", "seconds", "process_pattern", "tool_sequence")
@@ -132,19 +195,49 @@ def executions(*, affected: bool = False) -> Rows:
                 *(func.md5(text) for text in (category, execution.c.process_pattern, execution.c.tool_sequence)),
             )
         ).label("pattern_key"),
+        # that of the last call: the greatest of texts that begin with the time
+        func.coalesce(
+            func.left(
+                func.right(execution.c.version, func.length(execution.c.version) - constant(20)), constant(m.NAME)
+            ),
+            literal_column("''"),
+            type_=String(),
+        ).label("revision"),
+        execution.c.last_time,
     ).select_from(
         execution.outerjoin(table_of(s), and_(s.user_id == execution.c.user_id, s.session_id == execution.c.session_id))
         .outerjoin(opening, and_(opening.c.user_id == s.user_id, opening.c.session_id == s.session_id))
         .outerjoin(table_of(d), same_request(d, s, opening))
+        .outerjoin(of_all, _about(of_all, execution, constant_text("")))
+        .outerjoin(of_agent, _about(of_agent, execution, execution.c.agent_id))
     )
 
 
-def outcome(session: Any, by_calls: ColumnElement[int]) -> ColumnElement[int]:
-    """Return 1 for success, 0 for failure: as reviewed, else as recorded, else by the outcome of the calls."""
+def _about(said: Any, execution: Any, agent: ColumnElement[str]) -> ColumnElement[bool]:
+    same = [said.c[name] == execution.c[name] for name in ("user_id", "session_id")]
+    return and_(*same, said.c.agent_id == agent)
+
+
+def _greater(*texts: ColumnElement[str]) -> ColumnElement[str]:
+    known: list[ColumnElement[str]] = [func.coalesce(text, literal_column("''"), type_=String()) for text in texts]
+    return func.greatest(*known, type_=String())
+
+
+def outcome(session: Any, by_calls: ColumnElement[int], best: ColumnElement[str]) -> ColumnElement[int]:
+    """Return 1 for success, 0 for failure: as reviewed, as reported, as recorded, else by the outcome of the calls.
+
+    Args:
+        session: The session.
+        by_calls: The outcome of the calls.
+        best: The most trusted outcome from outside, as `reported` has it.
+    """
     yes, no = constant_text("Y"), constant_text("N")
+    failed = func.right(best, constant(1), type_=String())
     return case(
         (session.reviewed == yes, constant(1)),
         (session.reviewed == no, constant(0)),
+        (failed == constant_text("0"), constant(1)),
+        (failed == constant_text("1"), constant(0)),
         (session.succeeded == yes, constant(1)),
         (session.succeeded == no, constant(0)),
         else_=by_calls,
@@ -171,6 +264,8 @@ EXECUTION: Final = [
     m.AgentExecution.process_pattern,
     m.AgentExecution.tool_sequence,
     m.AgentExecution.pattern_key,
+    m.AgentExecution.revision,
+    m.AgentExecution.last_time,
 ]
 
 
@@ -182,15 +277,17 @@ def _day_or_undated(day: ColumnElement[date]) -> ColumnElement[date]:
 
 
 def daily_counts(source: Any, sign: ColumnElement[int]) -> Rows:
-    """Count executions and successes per agent, category and day."""
+    """Count executions and successes per agent, category, revision and day."""
     day = _day_or_undated(source.last_day)
+    revision = func.coalesce(source.revision, literal_column("''"), type_=String())
     return rows_of(
         source.agent_id,
         source.category,
+        revision.label("revision"),
         day.label("day"),
         total(sign).label("executions"),
         total(sign * source.succeeded).label("successes"),
-    ).group_by(source.agent_id, source.category, day)
+    ).group_by(source.agent_id, source.category, revision, day)
 
 
 def tool_counts(*, affected: bool = False) -> Rows:

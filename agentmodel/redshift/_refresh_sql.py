@@ -82,7 +82,7 @@ from agentmodel.redshift._requests_sql import (
     of_affected_sessions,
 )
 from agentmodel.redshift._scores_sql import agent_scores
-from agentmodel.redshift.models import rows_of
+from agentmodel.redshift.models import agent_name, rows_of, tool_names
 
 __all__ = [
     "PROGRAM",
@@ -125,30 +125,25 @@ class RefreshStep:
 
 def _write_scores(parameters: RefreshParameters) -> Executable:
     t = m.AgentScoreSummary
-    rows = agent_scores(parameters.as_of, parameters.half_life).subquery("scored")
+    rows = agent_scores(parameters.as_of, parameters.half_life, parameters.revision_prior).subquery("scored")
     columns = [
         t.domain_id, t.agent_id, t.name, t.executions, t.successes, t.failures, t.success_rate, t.last_day,
-        t.days_since, t.decay, t.calculated_score, t.evidence, t.evidence_executions, t.domain_rate, t.updated_at,
+        t.days_since, t.decay, t.calculated_score, t.evidence, t.evidence_executions, t.domain_rate,
+        t.revision, t.revision_executions, t.revision_successes, t.counted_executions, t.counted_successes,
+        t.updated_at,
     ]  # fmt: skip
     return insert(t).from_select(columns, rows_of(*rows.c, cast(parameters.as_of, TIMESTAMP)))
 
 
 def _errors_per_tool() -> Subquery:
     """Select calls and errors of each tool of each agent, under the name that is shown for the tool."""
-    t, a, tool = m.AgentTool, m.AgentRow, m.ToolRow
-    empty: ColumnElement[str] = literal_column("''")
-    names = [func.nullif(t.tool_name, empty), func.nullif(tool.name, empty), t.tool_id]
+    t, a, named = m.AgentTool, m.AgentRow, tool_names()
     rows = (
         rows_of(
-            a.domain_id,
-            a.agent_id,
-            func.coalesce(a.name, a.agent_id).label("name"),
-            t.calls,
-            t.errors,
-            func.coalesce(*names, type_=String()).label("tool"),
+            a.domain_id, a.agent_id, agent_name(a).label("name"), t.calls, t.errors, named.c.tool_name.label("tool")
         )
         .join(a, a.agent_id == t.agent_id)
-        .outerjoin(tool, and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id))
+        .join(named, and_(named.c.agent_id == t.agent_id, named.c.tool_id == t.tool_id))
         .where(a.domain_id.is_not(None))
         .subquery("rows_")
     )
@@ -216,7 +211,7 @@ def full_refresh(parameters: RefreshParameters) -> Iterator[RefreshStep]:
     without_calls = rows_of(*(item.c[name] for name in ITEM)).where(item.c.kind != constant_text(CALL))
     yield RefreshStep(
         "find items",
-        "Find all items except calls, which are most of them; so each item's kind is checked twice, not seven times.",
+        "Find all items except calls, which are most of them; so each item's kind is checked twice, not eight times.",
         insert(m.WorkChange).from_select(CHANGE, without_calls),
     )
     for entity in ENTITIES:
@@ -254,7 +249,7 @@ def full_refresh(parameters: RefreshParameters) -> Iterator[RefreshStep]:
 def count_days() -> Executable:
     """Insert the counts of all executions into the daily rollup, which is empty."""
     d = m.AgentDaily
-    columns = [d.agent_id, d.category, d.day, d.executions, d.successes]
+    columns = [d.agent_id, d.category, d.revision, d.day, d.executions, d.successes]
     return insert(d).from_select(columns, daily_counts(m.AgentExecution, constant(1)))
 
 
@@ -269,7 +264,9 @@ def incremental_refresh(parameters: RefreshParameters) -> Iterator[RefreshStep]:
     yield from _score_and_finish(parameters)
 
 
-OF_USERS: Final = (m.UserInfo, m.UserSessionRow, m.UserSessionProcessRow, m.UserToolMappingHist)
+OF_USERS: Final = (
+    m.UserInfo, m.UserSessionRow, m.SessionOutcome, m.UserSessionProcessRow, m.UserToolMappingHist, m.SuggestionRow
+)  # fmt: skip
 """The base tables with rows of users."""
 
 
@@ -315,7 +312,7 @@ def _sessions_of(change: Any) -> CompoundSelect[Any]:
     """Select the sessions that changed items belong to."""
     return union(
         _ids(key_part(change.PK, 1), key_part(change.PK, 2)).where(
-            change.kind.in_([constant_text(CALL), constant_text("UserSessionProcess")])
+            change.kind.in_([constant_text(kind) for kind in (CALL, "UserSessionProcess", "Review")])
         ),
         _ids(change.PK, change.SK).where(change.kind == constant_text("UserSession")),
     )
@@ -391,7 +388,7 @@ def _count_calls(sign: int) -> Executable:
 
 def _save_executions(sign: int) -> Executable:
     w, e = m.WorkExecution, m.AgentExecution
-    names = ("user_id", "session_id", "agent_id", "category", "succeeded", "last_day", "pattern_key")
+    names = ("user_id", "session_id", "agent_id", "category", "revision", "succeeded", "last_day", "pattern_key")
     rows = rows_of(*(getattr(e, name) for name in names), constant(sign))
     columns = [*(getattr(w, name) for name in names), w.change]
     return insert(w).from_select(columns, of_affected_sessions(rows, e.user_id, e.session_id))
@@ -424,12 +421,12 @@ def _update_rollups() -> Iterator[RefreshStep]:
     yield RefreshStep(
         "count days",
         "Compute the change per agent, category and day: new counts minus old ones.",
-        insert(w).from_select([w.agent_id, w.category, w.day, w.executions, w.successes], changed),
+        insert(w).from_select([w.agent_id, w.category, w.revision, w.day, w.executions, w.successes], changed),
     )
     yield RefreshStep(
         "merge days",
         "Add the changes to the daily rollup.",
-        _merge_counts(d, w, ("agentid", "category", "execution_date"), ("executions", "successes")),
+        _merge_counts(d, w, ("agentid", "category", "agentver", "execution_date"), ("executions", "successes")),
     )
     yield RefreshStep("drop empty days", "Delete days without executions.", delete(d).where(d.executions == 0))
     call, tool = m.WorkCall, m.WorkTool
@@ -481,6 +478,11 @@ def _update_patterns(parameters: RefreshParameters) -> Iterator[RefreshStep]:
         insert_scored_patterns(rows, parameters.as_of),
     )
     yield RefreshStep("drop patterns", "Delete the patterns of those users.", delete(p).where(p.user_id == w.user_id))
+    yield RefreshStep(
+        "drop foreign patterns",
+        "Delete patterns without a key, which the sample's own statements made.",
+        delete(p).where(p.pattern_key == literal_column("''")),
+    )
 
 
 def _score_and_finish(parameters: RefreshParameters) -> Iterator[RefreshStep]:
@@ -510,6 +512,7 @@ def refresh_parameters(
     *,
     as_of: date,
     half_life_days: float,
+    revision_prior: float = score.REVISION_PRIOR,
     since: datetime | None = None,
     previous_as_of: date | None = None,
     erasures: bool = True,
@@ -520,6 +523,7 @@ def refresh_parameters(
         landed,
         as_of=score.as_of_expression(as_of),
         half_life=score.half_life_expression(half_life_days),
+        revision_prior=score.revision_prior_expression(revision_prior),
         since=None if since is None else bindparam("since", since, TIMESTAMP),
         previous_as_of=None
         if previous_as_of is None

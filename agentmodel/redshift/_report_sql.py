@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, and_, case, func, literal_column
+from sqlalchemy import BigInteger, ColumnElement, Date, Double, String, and_, case, cast, extract, func, literal_column
 
 from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
-from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, total
-from agentmodel.redshift._requests_sql import first_prompts, request_of
+from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, time_of, total
+from agentmodel.redshift._requests_sql import first_prompts, request_of, typed_category
 from agentmodel.redshift._scores_sql import agent_scores
-from agentmodel.redshift.models import newest_days, rows_of
+from agentmodel.redshift.models import agent_name, newest_days, rows_of, tool_names
 
 __all__ = [
-    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "patterns", "requests",
-    "steps", "tokens", "tool_errors", "tool_failures",
+    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "impact", "patterns", "requests",
+    "savings", "steps", "tokens", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
 MAX_AGENTS: Final = 100
@@ -36,12 +36,21 @@ REQUEST_CHARACTERS: Final = 500
 EMPTY: ColumnElement[str] = literal_column("''")
 
 
-def agent_ranking(as_of: ColumnElement[date], half_life: ColumnElement[float], *, evidence: bool = False) -> Rows:
+def agent_ranking(
+    as_of: ColumnElement[date],
+    half_life: ColumnElement[float],
+    revision_prior: ColumnElement[float] | None = None,
+    *,
+    evidence: bool = False,
+) -> Rows:
     """Select agents with their scores and their rank in their domain."""
-    s = agent_scores(as_of, half_life).subquery("s")
+    s = agent_scores(as_of, half_life, revision_prior).subquery("s")
     order = s.c.evidence if evidence else s.c.score
     rank = func.rank().over(partition_by=s.c.domain_id, order_by=order.desc()).label("score_rank")
-    return rows_of(*s.c, rank).order_by(s.c.domain_id, rank, s.c.agent_id)
+    labels = {"name": "agent_name", "last_day": "last_execution"}
+    return rows_of(*(column.label(labels.get(column.name, column.name)) for column in s.c), rank).order_by(
+        s.c.domain_id, rank, s.c.agent_id
+    )
 
 
 def patterns(as_of: ColumnElement[date], condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
@@ -51,18 +60,18 @@ def patterns(as_of: ColumnElement[date], condition: Sequence[ColumnElement[bool]
     value = score.pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day)
     rows = rows_of(
         p.pattern_key,
-        p.user_id,
+        p.user_id.label("user_id"),
         p.category,
-        p.agent_id,
+        p.agent_id.label("agent_id"),
         p.process_pattern,
         p.tool_sequence,
-        p.executions,
-        p.successes,
+        p.executions.label("executions"),
+        p.successes.label("successes"),
         Ratio(p.successes, p.executions).label("success_rate"),
         value.label("score"),
-        p.first_day,
-        p.last_day,
-        p.recommended,
+        p.first_day.label("first_used"),
+        p.last_day.label("last_used"),
+        p.recommended.label("recommended"),
     ).outerjoin(newest, newest.c.agent_id == p.agent_id)
     return rows.where(*condition).order_by(p.user_id, p.pattern_score.desc(), p.pattern_key)
 
@@ -71,7 +80,7 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
     """Select the steps of patterns, in order, with their calls and successful calls."""
     e, p, process = m.AgentExecution, m.UserProcessPattern, m.UserSessionProcessRow
     key = ("user_id", "session_id", "agent_id", "process_id", "tool_id")
-    step = history.steps_of_sessions()
+    step, called = history.steps_of_sessions(), tool_names()
     c = history.calls(cached=True).subquery("c")
     step_key = [c.c[name] for name in key]
     tries = (
@@ -89,17 +98,18 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
     return (
         rows_of(
             e.pattern_key,
-            step.c.process_id,
+            step.c.process_id.label("process_id"),
             func.coalesce(func.max(process.name), EMPTY).label("process_name"),
-            step.c.agent_id,
-            step.c.tool_id,
-            func.max(step.c.label).label("tool_name"),
+            step.c.agent_id.label("agent_id"),
+            step.c.tool_id.label("tool_id"),
+            func.coalesce(func.max(called.c.tool_name), func.max(step.c.label)).label("tool_name"),
             total(tries.c.calls).label("calls"),
             total(tries.c.good).label("successes"),
         )
         .join(step, and_(*of_execution))
         .join(tries, and_(*(tries.c[name] == step.c[name] for name in key)))
         .outerjoin(process, named)
+        .outerjoin(called, and_(called.c.agent_id == step.c.agent_id, called.c.tool_id == step.c.tool_id))
         .where(e.pattern_key.in_(rows_of(p.pattern_key).where(*condition)))
         .group_by(*of_step)
         .order_by(e.pattern_key, func.min(step.c.place), step.c.process_id, step.c.tool_id)
@@ -109,7 +119,8 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
 def tool_errors() -> Rows:
     """Select agents that had tool errors, most errors first, as the sample's report does."""
     t = m.ToolErrorSummary
-    rows = rows_of(t.agent_id, t.name, t.errors, t.calls, t.error_rate, t.failed_tools)
+    names = t.agent_id.label("agent_id"), t.name.label("agent_name")
+    rows = rows_of(*names, t.errors.label("errors"), t.calls.label("executions"), t.error_rate, t.failed_tools)
     return rows.order_by(t.errors.desc(), t.error_rate.desc(), t.agent_id)
 
 
@@ -135,17 +146,16 @@ def _last_errors() -> Any:
 
 def tool_failures() -> Rows:
     """Select every called tool of every agent, with calls, errors and the last error; most errors first."""
-    t, a, tool = m.AgentTool, m.AgentRow, m.ToolRow
+    t, a, named = m.AgentTool, m.AgentRow, tool_names()
     calls, errors = total(t.calls), total(t.errors)
-    name = func.coalesce(func.max(tool.name), func.nullif(func.max(t.tool_name), EMPTY), t.tool_id)
     f = _last_errors()
     return (
         rows_of(
-            a.domain_id,
-            a.agent_id,
-            func.coalesce(a.name, a.agent_id).label("agent_name"),
-            t.tool_id,
-            name.label("tool_name"),
+            a.domain_id.label("domain_id"),
+            a.agent_id.label("agent_id"),
+            agent_name(a).label("agent_name"),
+            t.tool_id.label("tool_id"),
+            named.c.tool_name,
             calls.label("calls"),
             errors.label("errors"),
             Ratio(errors, calls).label("error_rate"),
@@ -154,16 +164,16 @@ def tool_failures() -> Rows:
             func.max(func.md5(f.c.user_id)).label("last_error_by"),
         )
         .join(a, a.agent_id == t.agent_id)
-        .outerjoin(tool, and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id))
+        .join(named, and_(named.c.agent_id == t.agent_id, named.c.tool_id == t.tool_id))
         .outerjoin(f, and_(f.c.agent_id == t.agent_id, f.c.tool_id == t.tool_id, f.c.place == constant(1)))
         .where(a.domain_id.is_not(None))
-        .group_by(a.domain_id, a.agent_id, a.name, t.tool_id)
+        .group_by(a.domain_id, a.agent_id, a.name, t.tool_id, named.c.tool_name)
         .order_by(errors.desc(), a.agent_id, t.tool_id)
     )
 
 
 def requests() -> Rows:
-    """Select each session's request and outcome: as reviewed, else as recorded, else that of its executions."""
+    """Select each session's request and outcome: as reviewed, reported or recorded, else that of its executions."""
     s, e, first = m.UserSessionRow, m.AgentExecution, first_prompts()
     number = func.row_number().over(partition_by=[e.user_id, e.session_id], order_by=e.agent_id).label("place")
     run = rows_of(e.user_id, e.session_id, e.agent_id, e.succeeded.label("success"), number).subquery("run")
@@ -179,17 +189,20 @@ def requests() -> Rows:
         .subquery("agents")
     )
     opening = and_(first.c.user_id == s.user_id, first.c.session_id == s.session_id)
+    said = history.reported()
+    of_all = and_(said.c.user_id == s.user_id, said.c.session_id == s.session_id, said.c.agent_id == EMPTY)
     return (
         rows_of(
-            s.user_id,
-            s.session_id,
+            s.user_id.label("user_id"),
+            s.session_id.label("session_id"),
             func.coalesce(s.category, EMPTY).label("category"),
             func.coalesce(request_of(s, first), EMPTY).label("request"),
-            history.outcome(s, agents.c.ok).label("outcome"),
-            func.coalesce(agents.c.agents, EMPTY).label("agents"),
+            history.outcome(s, agents.c.ok, func.coalesce(said.c.best, EMPTY)).label("outcome"),
+            func.coalesce(agents.c.agents, EMPTY).label("agent_ids"),
         )
         .outerjoin(agents, and_(agents.c.user_id == s.user_id, agents.c.session_id == s.session_id))
         .outerjoin(first, opening)
+        .outerjoin(said, of_all)
         .order_by(s.user_id, s.session_id)
     )
 
@@ -208,7 +221,8 @@ def example_requests() -> Rows:
         .where(learned.c.category != EMPTY, request.is_not(None))
         .subquery("asked")
     )
-    rows = rows_of(asked.c.user_id, asked.c.category, asked.c.request).where(asked.c.age <= constant(NEWEST_SESSIONS))
+    columns = asked.c.user_id.label("user_id"), asked.c.category, asked.c.request
+    rows = rows_of(*columns).where(asked.c.age <= constant(NEWEST_SESSIONS))
     return rows.order_by(asked.c.user_id, asked.c.category, asked.c.age)
 
 
@@ -232,20 +246,162 @@ def domain_requests() -> Rows:
         .where(request.is_not(None))
         .subquery("asked")
     )
-    rows = rows_of(asked.c.domain_id, asked.c.user_id, func.left(asked.c.request, constant(REQUEST_CHARACTERS)))
+    request = func.left(asked.c.request, constant(REQUEST_CHARACTERS)).label("request")
+    rows = rows_of(asked.c.domain_id.label("domain_id"), asked.c.user_id.label("user_id"), request)
     return rows.where(asked.c.age <= constant(DOMAIN_SESSIONS)).order_by(asked.c.domain_id, asked.c.age)
+
+
+def impact() -> Rows:
+    """Count the sessions whose plan was given or withheld at random: the sums that their difference is computed from.
+
+    A row is a domain, a category, the share that was withheld, since when plans are given, and whether they were. A
+    session counts once, by its first plan, when its outcome is known: as reviewed, as reported, as recorded, else that
+    of its executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and
+    of its square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
+    """
+    g, s, e, h = m.SuggestionRow, m.UserSessionRow, m.AgentExecution, m.UserToolMappingHist
+    first = func.row_number().over(partition_by=[g.user_id, g.session_id], order_by=g.key).label("place")
+    made = rows_of(g.user_id, g.session_id, g.domain_id, g.share, g.since, g.withheld, first)
+    asked = made.where(g.session_id.is_not(None), g.domain_id.is_not(None), g.share > 0).subquery("asked")
+    own = (asked.c.user_id, asked.c.session_id)
+    run = (
+        rows_of(
+            e.user_id,
+            e.session_id,
+            func.min(e.category).label("category"),
+            func.min(e.succeeded).label("ok"),
+            total(e.calls).label("calls"),
+        )
+        .group_by(e.user_id, e.session_id)
+        .subquery("run")
+    )
+    tokens = (
+        rows_of(
+            h.user_id,
+            h.session_id,
+            total(func.coalesce(h.input_tokens, constant(0)) + func.coalesce(h.output_tokens, constant(0))).label("n"),
+        )
+        .where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None))
+        .group_by(h.user_id, h.session_id)
+        .subquery("tokens")
+    )
+    began, ended = (cast(extract("epoch", time_of(time)), BigInteger) for time in (s.started, s.ended))
+    said = history.reported()
+    of_all = and_(said.c.user_id == own[0], said.c.session_id == own[1], said.c.agent_id == EMPTY)
+    success = history.outcome(s, run.c.ok, func.coalesce(said.c.best, EMPTY))
+    costs = {
+        "calls": func.coalesce(run.c.calls, constant(0)),
+        "tokens": tokens.c.n,
+        "seconds": case((ended >= began, ended - began)),
+    }
+    session = (
+        rows_of(
+            asked.c.domain_id,
+            func.coalesce(run.c.category, typed_category(s), EMPTY).label("category"),
+            asked.c.share,
+            func.coalesce(asked.c.since, EMPTY).label("since"),
+            asked.c.withheld,
+            func.coalesce(s.started, EMPTY).label("started"),
+            success.label("success"),
+            *(cast(cost, Double).label(name) for name, cost in costs.items()),
+        )
+        .join(s, and_(s.user_id == own[0], s.session_id == own[1]))
+        .outerjoin(run, and_(run.c.user_id == own[0], run.c.session_id == own[1]))
+        .outerjoin(tokens, and_(tokens.c.user_id == own[0], tokens.c.session_id == own[1]))
+        .outerjoin(said, of_all)
+        .where(asked.c.place == constant(1), success.is_not(None))
+        .subquery("session")
+    )
+    logs = (cast(func.ln(1 + session.c[name]), Double).label(f"{name}_log") for name in costs)
+    c = rows_of(*session.c, *logs).subquery("c").c
+    key = [c[name] for name in ("domain_id", "category", "share", "since", "withheld")]
+    sums: list[ColumnElement[Any]] = []
+    for name in costs:
+        cost, log = c[name], c[f"{name}_log"]
+        parts = (func.sum(each, type_=Double()) for each in (cost, log, log * log))
+        sums += [func.count(cost), *(func.coalesce(part, constant(0), type_=Double()) for part in parts)]
+    counts = func.min(c.started), func.count(), total(c.success)
+    return rows_of(*key, *counts, *sums).group_by(*key).order_by(*key)
+
+
+def savings() -> Rows:
+    """Count by category the calls that the cache answered, and the time and the tokens that this saved.
+
+    An answer saved what the last equal call took that was made and succeeded (same agent, tool and arguments), less
+    what the answer itself took. Where no such call was recorded, only the call counts.
+    """
+    c, s = history.calls(cached=True).subquery("c"), m.UserSessionRow
+    made, zero = c.c.ok == constant(1), constant(0)
+    equal = [c.c.agent_id, c.c.tool_id, func.md5(func.coalesce(c.c["values"], EMPTY))]
+    order = [
+        func.coalesce(c.c.clock, EMPTY), c.c.user_id, c.c.session_id, func.coalesce(c.c.call_number, zero),
+        c.c.process_id, c.c.attempt,
+    ]  # fmt: skip
+    before = func.count(case((made, constant(1)))).over(partition_by=equal, order_by=order, rows=(None, 0))
+    tokens = func.coalesce(c.c.input_tokens, zero) + func.coalesce(c.c.output_tokens, zero)
+    known = func.coalesce(c.c.input_tokens, c.c.output_tokens).is_not(None)
+    turn = rows_of(
+        c.c.user_id, c.c.session_id, c.c.ok, c.c.duration_ms,
+        *(part.label(f"equal{at}") for at, part in enumerate(equal)),
+        before.label("turn"), case((made, c.c.duration_ms)).label("made_ms"), tokens.label("tokens"),
+        case((and_(made, known), tokens)).label("made_tokens"),
+    ).subquery("turn")  # fmt: skip
+    since = [turn.c.equal0, turn.c.equal1, turn.c.equal2, turn.c.turn]
+    milliseconds, last = (func.max(turn.c[name]).over(partition_by=since) for name in ("made_ms", "made_tokens"))
+    call = rows_of(
+        turn.c.user_id, turn.c.session_id, turn.c.ok,
+        func.coalesce(turn.c.duration_ms, zero, type_=Double()).label("ms"),
+        turn.c.tokens, milliseconds.label("made_ms"), last.label("made_tokens"),
+    ).subquery("call")  # fmt: skip
+    category = func.coalesce(s.category, EMPTY)
+    saved_ms = cast(case((call.c.made_ms > call.c.ms, call.c.made_ms - call.c.ms), else_=zero), Double)
+    saved_tokens = case((call.c.made_tokens > call.c.tokens, call.c.made_tokens - call.c.tokens), else_=zero)
+    saved = rows_of(
+        category.label("category"),
+        call.c.user_id,
+        call.c.session_id,
+        call.c.made_ms,
+        call.c.made_tokens,
+        saved_ms.label("saved_ms"),
+        saved_tokens.label("saved_tokens"),
+    )
+    joined = saved.outerjoin(s, and_(s.user_id == call.c.user_id, s.session_id == call.c.session_id))
+    hit = joined.where(call.c.ok.is_(None)).subquery("hit")
+    session = hit.c.user_id.concat(literal_column("'#'", String())).concat(hit.c.session_id)
+    return (
+        rows_of(
+            hit.c.category,
+            func.count().label("hits"),
+            func.count(session.distinct()).label("sessions"),
+            func.count(hit.c.made_ms).label("timed"),
+            Ratio(func.sum(hit.c.saved_ms, type_=Double()), constant(1000)).label("seconds"),
+            func.count(hit.c.made_tokens).label("metered"),
+            total(hit.c.saved_tokens).label("tokens"),
+        )
+        .group_by(hit.c.category)
+        .order_by(hit.c.category)
+    )
 
 
 def executions_per_day() -> Rows:
     """Select executions and successes per agent and day, undated ones first."""
     d = m.AgentDaily
     counts = total(d.executions).label("executions"), total(d.successes).label("successes")
-    return rows_of(d.agent_id, d.day, *counts).group_by(d.agent_id, d.day).order_by(d.agent_id, d.day)
+    return (
+        rows_of(d.agent_id.label("agent_id"), d.day.label("day"), *counts)
+        .group_by(d.agent_id, d.day)
+        .order_by(d.agent_id, d.day)
+    )
 
 
 def tokens() -> Rows:
     """Select calls and tokens per agent and tool, most tokens first."""
-    t = m.AgentTool
-    name = case((t.tool_name == EMPTY, t.tool_id), else_=t.tool_name).label("tool_name")
-    rows = rows_of(t.agent_id, t.tool_id, name, t.calls, t.input_tokens, t.output_tokens)
-    return rows.order_by((t.input_tokens + t.output_tokens).desc(), t.agent_id, t.tool_id, t.tool_name)
+    t, named = m.AgentTool, tool_names()
+    counts = [total(column) for column in (t.calls, t.input_tokens, t.output_tokens)]
+    labels = [count.label(name) for count, name in zip(counts, ("calls", "input_tokens", "output_tokens"), strict=True)]
+    rows = (
+        rows_of(t.agent_id.label("agent_id"), t.tool_id.label("tool_id"), named.c.tool_name, *labels)
+        .join(named, and_(named.c.agent_id == t.agent_id, named.c.tool_id == t.tool_id))
+        .group_by(t.agent_id, t.tool_id, named.c.tool_name)
+    )
+    return rows.order_by((counts[1] + counts[2]).desc(), t.agent_id, t.tool_id)

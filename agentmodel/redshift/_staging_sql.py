@@ -49,8 +49,10 @@ def counted_calls(history: Any, *, cached: bool = False) -> Rows:
         h.time,
         h.values,
         h.result,
+        func.nullif(h.revision, literal_column("''"), type_=String()).label("revision"),
     ]
-    rows: Rows = select(*columns)
+    made: Any = select(*columns)
+    rows: Rows = made
     return rows.where(or_(status.is_(None), status.in_([constant_text(each) for each in statuses])))
 
 
@@ -77,5 +79,6 @@ def staging(history: Any, agents: Any) -> Rows:
         call.c["values"].label("tool_values"),
         call.c.result.label("result_message"),
     ]
-    rows: Rows = select(*columns)
+    made: Any = select(*columns)
+    rows: Rows = made
     return rows.select_from(call.outerjoin(agents.__table__, agents.agent_id == call.c.agent_id))

@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Subquery,
     Table,
+    and_,
     func,
     literal_column,
     select,
@@ -42,8 +43,9 @@ from agentmodel.redshift._table_layout import add_view, layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
-    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "ToolErrorSummary", "ToolRow", "UserInfo",
-    "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
+    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "SuggestionRow",
+    "ToolErrorSummary", "ToolRow",
+    "UserInfo", "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
 ]  # fmt: skip
 
 ID: Final = 132  # characters of an id: a prefix of three or four, and up to 128 others
@@ -207,6 +209,25 @@ class UserSessionRow(Base):
     )
 
 
+class SessionOutcome(Base):
+    """An outcome from outside: what a person, an event or an evaluator said of a session, or of one agent in it."""
+
+    __tablename__ = "session_outcome"
+    __table_args__ = layout(key="userid", sort="sessionid")
+
+    user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
+    session_id: Mapped[str] = mapped_column("sessionid", Varchar(ID), primary_key=True)
+    outcome_id: Mapped[str] = mapped_column("outcomeid", Varchar(ID), primary_key=True)
+    source: Mapped[str | None] = mapped_column("source", String(16))
+    agent_id: Mapped[str | None] = mapped_column("agentid", Varchar(ID))
+    succeeded: Mapped[str | None] = mapped_column("succyn", String(1))
+    score: Mapped[float | None] = mapped_column("score", Double)
+    by: Mapped[str | None] = mapped_column("reportedby", Varchar(NAME))
+    reason: Mapped[str | None] = mapped_column("reason", Varchar(PROSE))
+    time: Mapped[str | None] = mapped_column("reporteddt", String(20))
+    loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+
+
 class UserSessionProcessRow(Base):
     """A process, which is a step of a session."""
 
@@ -246,6 +267,23 @@ class UserToolMappingHist(Base):
     duration_ms: Mapped[float | None] = mapped_column("durationms", Double)
     input_tokens: Mapped[int | None] = mapped_column("inputtokens", BigInteger)
     output_tokens: Mapped[int | None] = mapped_column("outputtokens", BigInteger)
+    loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
+
+
+class SuggestionRow(Base):
+    """A plan that was made, whether it was withheld, and the session that it was for once that has ended."""
+
+    __tablename__ = "suggestion"
+    __table_args__ = layout(key="userid", sort="suggestionkey")
+
+    user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
+    key: Mapped[str] = mapped_column("suggestionkey", Varchar(ID), primary_key=True)
+    session_id: Mapped[str | None] = mapped_column("sessionid", Varchar(ID))
+    domain_id: Mapped[str | None] = mapped_column("domainid", Varchar(ID))
+    withheld: Mapped[str | None] = mapped_column("withheldyn", String(1))
+    share: Mapped[float | None] = mapped_column("holdoutshare", Double)
+    since: Mapped[str | None] = mapped_column("planssincedt", String(20))
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
 
@@ -294,6 +332,9 @@ class _Execution:
     process_pattern: Mapped[str] = mapped_column("process_pattern", String(WIDEST))
     tool_sequence: Mapped[str] = mapped_column("tool_sequence", String(WIDEST))
     pattern_key: Mapped[str] = mapped_column("pattern_key", String(32))
+    # of the agent, '' where it is not known, and when that was last called
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
+    last_time: Mapped[str | None] = mapped_column("last_time", String(20))
 
 
 class AgentExecution(_Execution, Base):
@@ -312,13 +353,14 @@ class AgentExecution(_Execution, Base):
 class _Daily:
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
     category: Mapped[str] = mapped_column("category", Varchar(NAME), primary_key=True)
+    revision: Mapped[str] = mapped_column("agentver", Varchar(NAME), primary_key=True)
     day: Mapped[date] = mapped_column("execution_date", Date, primary_key=True)
     executions: Mapped[int] = mapped_column("executions", BigInteger)
     successes: Mapped[int] = mapped_column("successes", BigInteger)
 
 
 class AgentDaily(_Daily, Base):
-    """Executions of an agent per category and day of their last call; `UNDATED` where no time is known."""
+    """Executions of an agent per category, revision and day of their last call; `UNDATED` where no time is known."""
 
     __tablename__ = "agent_daily"
     __table_args__ = layout(style="ALL", sort=("agentid", "execution_date"))
@@ -368,6 +410,12 @@ class AgentScoreSummary(Base):
     evidence: Mapped[float] = mapped_column("evidence_score", Double)
     evidence_executions: Mapped[float] = mapped_column("evidence_executions", Double)
     domain_rate: Mapped[float] = mapped_column("domain_rate", Double)
+    revision: Mapped[str] = mapped_column("agentver", Varchar(NAME))
+    revision_executions: Mapped[int] = mapped_column("revision_executions", BigInteger)
+    revision_successes: Mapped[int] = mapped_column("revision_successes", BigInteger)
+    # as the scores count them: those of earlier revisions fade
+    counted_executions: Mapped[float] = mapped_column("counted_executions", Double)
+    counted_successes: Mapped[float] = mapped_column("counted_successes", Double)
     updated_at: Mapped[datetime] = mapped_column("updated_at", TIMESTAMP)
 
     agent: Mapped[AgentRow | None] = _related("AgentScoreSummary.agent_id = AgentRow.agent_id")
@@ -379,12 +427,12 @@ class AgentScoreSummary(Base):
 
         ``calculated_score`` is this number as of the newest execution of the agent's domain.
         """
-        return scores.score(self.executions, self.successes, last=self.last_day, as_of=as_of)
+        return scores.score(self.counted_executions, self.counted_successes, last=self.last_day, as_of=as_of)
 
     @score.expression
     @classmethod
     def _score_expression(cls, as_of: date | Expression) -> ColumnElement[float]:
-        return scores.score_expression(cls.executions, cls.successes, last=cls.last_day, as_of=as_of)
+        return scores.score_expression(cls.counted_executions, cls.counted_successes, last=cls.last_day, as_of=as_of)
 
 
 class _Pattern:
@@ -498,6 +546,9 @@ LEASES: Final = Table(
 )
 """Who works in the warehouse; see `agentmodel.redshift._leases`."""
 
+VERSION: Final = Table("warehouse_version", Base.metadata, Column("version", Integer), Column("changed_at", TIMESTAMP))
+"""Which schema the tables have; see `agentmodel.redshift._migration`."""
+
 
 # -- work tables: empty between refreshes -----------------------------------------------------------------------------
 
@@ -537,6 +588,7 @@ class WorkExecution(Base):
     agent_id: Mapped[str] = mapped_column("agentid", Varchar(ID), primary_key=True)
     change: Mapped[int] = mapped_column("change", Integer, primary_key=True)
     category: Mapped[str] = mapped_column("category", Varchar(NAME))
+    revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
     succeeded: Mapped[int] = mapped_column("success", Integer)
     last_day: Mapped[date | None] = mapped_column("execution_date", Date)
     pattern_key: Mapped[str] = mapped_column("pattern_key", String(32))
@@ -601,3 +653,21 @@ def newest_days() -> Subquery:
     newest = func.max(known_day(d.day)).over(partition_by=func.coalesce(a.domain_id, literal_column("''")))
     rows = rows_of(d.agent_id, newest.label("day")).outerjoin(a, a.agent_id == d.agent_id)
     return rows.distinct().subquery("newest")
+
+
+def agent_name(agent: Any) -> ColumnElement[str]:
+    """Return the name that is shown for an agent: that of the catalogue, else its id."""
+    return func.coalesce(func.nullif(agent.name, literal_column("''")), agent.agent_id, type_=String())
+
+
+def tool_names() -> Subquery:
+    """Select the one name that is shown for each tool that was called: that of the catalogue, else a recorded one.
+
+    A tool without either is shown by its id.
+    """
+    t, tool = AgentTool, ToolRow
+    empty: ColumnElement[str] = literal_column("''")
+    names = (func.nullif(func.max(tool.name), empty), func.nullif(func.max(t.tool_name), empty), t.tool_id)
+    rows = rows_of(t.agent_id, t.tool_id, func.coalesce(*names, type_=String()).label("tool_name"))
+    same = and_(tool.agent_id == t.agent_id, tool.tool_id == t.tool_id)
+    return rows.outerjoin(tool, same).group_by(t.agent_id, t.tool_id).subquery("named")

@@ -40,6 +40,7 @@ from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
 from agentmodel.redshift._base_tables_sql import table_of
+from agentmodel.redshift._connection import checked_schema, opening
 from agentmodel.redshift._constructs import SecondsBefore, constant_day
 from agentmodel.redshift._leases import WRITERS
 from agentmodel.redshift._table_layout import is_view
@@ -73,22 +74,21 @@ _PHASES: Final = {
 """Files of an incremental refresh: the step that each begins with, and its description."""
 
 
-def rendered(landed_table: str = LANDED) -> dict[str, str]:
+def rendered(landed_table: str = LANDED, *, schema: str | None = None) -> dict[str, str]:
     """Return the files of the SQL folder by name, in the order in which they are run.
 
     Args:
         landed_table: The table that zero-ETL lands.
+        schema: The schema of the other tables; None for the session's own.
 
     Raises:
         MissingExtraError: sqlalchemy-redshift is not installed.
-        ConfigurationError: ``landed_table`` is not a table name.
+        ConfigurationError: ``landed_table`` is not a table name, or ``schema`` no name of a schema.
     """
     dialect = _redshift()
     parameters = _parameters(landed_table)
     files = {
-        "01_session.sql": _file(
-            "Keep capitals in names; zero-ETL needs it.", ["SET enable_case_sensitive_identifier TO TRUE"]
-        ),
+        "01_session.sql": _file("Keep capitals in names; zero-ETL needs it.", _session(schema)),
         "02_tables.sql": _file("Create every table that is missing.", _tables(dialect)),
         "03_staging_view.sql": _file(
             "Create the sample's staging rows as a view.",
@@ -111,11 +111,11 @@ def rendered(landed_table: str = LANDED) -> dict[str, str]:
     return files
 
 
-def write(folder: Path, *, landed_table: str = LANDED) -> list[str]:
+def write(folder: Path, *, landed_table: str = LANDED, schema: str | None = None) -> list[str]:
     """Write the files of the folder, and delete SQL files that do not belong to it; return the names that changed."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = rendered(landed_table)
-    changed = drift(folder, landed_table=landed_table)
+    files = rendered(landed_table, schema=schema)
+    changed = drift(folder, landed_table=landed_table, schema=schema)
     for name in changed:
         if name in files:
             (folder / name).write_text(files[name], encoding="utf-8")
@@ -124,9 +124,9 @@ def write(folder: Path, *, landed_table: str = LANDED) -> list[str]:
     return changed
 
 
-def drift(folder: Path, *, landed_table: str = LANDED) -> list[str]:
+def drift(folder: Path, *, landed_table: str = LANDED, schema: str | None = None) -> list[str]:
     """Return the names of files that are missing, superfluous or different from what the models render."""
-    files = rendered(landed_table)
+    files = rendered(landed_table, schema=schema)
     present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.sql")}
     return sorted(name for name in {*files, *present} if files.get(name) != present.get(name))
 
@@ -162,6 +162,11 @@ def _parameters(landed_table: str) -> statements.RefreshParameters:
         ),
         previous_as_of=func.coalesce(_only_value(watermark.as_of, watermark), day, type_=Date()),
     )
+
+
+def _session(schema: str | None) -> list[str]:
+    first, *path = opening(checked_schema(schema))
+    return [first, f'CREATE SCHEMA IF NOT EXISTS "{schema}"', *path] if path else [first]
 
 
 def _tables(dialect: Dialect) -> Iterator[str]:
@@ -206,6 +211,7 @@ def _procedure(parameters: statements.RefreshParameters, dialect: Dialect) -> st
 def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict[str, str]:
     half_life = parameters.half_life
     reports: dict[str, Any] = {
+        "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(parameters.as_of, half_life),
         "32_report_patterns.sql": queries.patterns(parameters.as_of, [m.UserProcessPattern.recommended.is_(True)]),
         "33_report_pattern_steps.sql": queries.steps([m.UserProcessPattern.recommended.is_(True)]),
@@ -214,8 +220,10 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
         "38_report_tokens.sql": queries.tokens(),
+        "39_report_impact.sql": queries.impact(),
     }
     descriptions = {
+        "30_report_savings.sql": "Count the calls, time and tokens that answers from the cache saved.",
         "31_report_agent_ranking.sql": "List agents by score, in each domain, as of the day in refresh_terms.",
         "32_report_patterns.sql": "List the recommended patterns of each user, best first.",
         "33_report_pattern_steps.sql": "List the steps of recommended patterns, in order.",
@@ -224,6 +232,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "36_report_sessions.sql": "List the request and the outcome of each session.",
         "37_report_executions_per_day.sql": "List executions per agent and day; without a time the day is 0001-01-01.",
         "38_report_tokens.sql": "List tokens per agent and tool.",
+        "39_report_impact.sql": "Count sessions whose plan was given or withheld at random, and sum up their costs.",
     }
     return {name: _file(descriptions[name], [_text(rows, dialect)]) for name, rows in reports.items()}
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from xml.etree import ElementTree as ET
 
 from sqlalchemy import select
@@ -58,16 +58,18 @@ thead th { position: sticky; top: 0; background: var(--card); white-space: nowra
 .number { text-align: right; white-space: nowrap }
 """
 
+_WrongSteps: TypeAlias = tuple[str, str, str, str, int]
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def report(warehouse: Warehouse, *, as_of: date, rows: int = 500) -> str:
-    """Return the five reports as the text of one HTML page.
+def report(warehouse: Warehouse, *, as_of: date, rows: int = 500, wrong_steps: Sequence[_WrongSteps] = ()) -> str:
+    """Return the reports as the text of one HTML page.
 
     Args:
         warehouse: A refreshed warehouse; an empty one gives a page without charts.
         as_of: The day to score for; of an aware datetime, its day in UTC.
         rows: The most rows of each table; the page states how many it leaves out.
+        wrong_steps: Where failed runs went wrong, most first: domain, category, what is known, tool, runs.
 
     Raises:
         ValidationError: ``rows`` is below 1.
@@ -93,6 +95,7 @@ def report(warehouse: Warehouse, *, as_of: date, rows: int = 500) -> str:
             _ranking(warehouse, ranking, rows),
             _patterns(reports.recommended_patterns(warehouse, as_of=day), names, rows),
             _errors(reports.tool_errors(warehouse), rows),
+            _wrong_steps(wrong_steps, rows),
             _days(daily, day, rows),
             _tokens(tokens, names, rows),
         ),
@@ -202,6 +205,20 @@ def _errors(found: Sequence[reports.ToolErrors], rows: int) -> ET.Element:
         table = _table("Most errors first", columns, cells, left_out=len(found) - rows)
         parts = [_pair(chart, _legend(("failed calls", "two"), ("successful calls", "one")), table)]
     return _section("Which tools fail", "Calls of each agent's tools; every attempt is a call.", parts)
+
+
+def _wrong_steps(found: Sequence[_WrongSteps], rows: int) -> ET.Element:
+    cells = (
+        (domain, category or "–", answer, tool or "–", runs) for domain, category, answer, tool, runs in found[:rows]
+    )
+    columns = ("domain", "category", "what is known", "tool", "runs>")
+    table = _table("Most runs first in each domain", columns, cells, left_out=len(found) - rows)
+    return _section(
+        "Where failed runs went wrong",
+        "Each failed run is compared with the successes of its user and category: the first write that none of them "
+        "made, else a write that all of them made and it did not, else the last call that failed for good.",
+        [table] if found else [],
+    )
 
 
 def _days(daily: Sequence[reports.DayExecutions], as_of: date, rows: int) -> ET.Element:

@@ -7,13 +7,14 @@ execution of the domain until that day, so scores and their order are the same t
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement
 
 from agentmodel._categories import kept_text
+from agentmodel._names import takes_names
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
@@ -22,8 +23,9 @@ from agentmodel.redshift.rows import Rows, of_report
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
-    "AgentScore", "DayExecutions", "PatternStep", "RecommendedPattern", "SessionRequest", "ToolErrors", "ToolFailures",
-    "ToolTokens", "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "recommended_patterns",
+    "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SavingsRow",
+    "SessionRequest", "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests",
+    "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings",
     "session_requests", "tokens_per_tool", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
@@ -52,6 +54,9 @@ class AgentScore:
         evidence_high: Upper bound.
         domain_rate: Success rate of its domain: the evidence of an agent that has not run.
         rank: Rank in its domain, from 1; agents with equal scores share a rank.
+        revision: Its present revision, that of its newest execution; None where none was recorded.
+        revision_executions: Executions of the present revision; those of earlier ones fade in the scores.
+        revision_successes: How many of these succeeded.
     """
 
     domain_id: str
@@ -70,6 +75,9 @@ class AgentScore:
     evidence_high: float
     domain_rate: float
     rank: int
+    revision: str | None = None
+    revision_executions: int = 0
+    revision_successes: int = 0
 
 
 @dataclass(frozen=True)
@@ -242,6 +250,78 @@ class ToolTokens:
     output_tokens: int
 
 
+@dataclass(frozen=True)
+class CostSums:
+    """What sessions cost.
+
+    Attributes:
+        sessions: Sessions whose cost is known.
+        total: The sum of their costs.
+        logs: The sum of ``ln(1 + cost)``.
+        squares: The sum of the squares of ``ln(1 + cost)``.
+    """
+
+    sessions: int
+    total: float
+    logs: float
+    squares: float
+
+
+@dataclass(frozen=True)
+class PlanSums:
+    """Sessions of a domain and category whose plan was given, or withheld, at random; only those with an outcome.
+
+    Attributes:
+        domain_id: Id of the domain of the plans.
+        category: Category of the sessions; '' where they have none.
+        share: The share of plans that was withheld when these were made.
+        since: Time (20 digits) from which a person let plans be given again; '' where nobody had to.
+        withheld: Whether their plan was withheld.
+        first: When the first of them began, 14 to 20 digits.
+        sessions: How many.
+        successes: Those that succeeded.
+        calls: The calls that were made.
+        tokens: The recorded tokens.
+        seconds: The time from beginning to end.
+    """
+
+    domain_id: str
+    category: str
+    share: float
+    since: str
+    withheld: bool
+    first: str
+    sessions: int
+    successes: int
+    calls: CostSums
+    tokens: CostSums
+    seconds: CostSums
+
+
+@dataclass(frozen=True)
+class SavingsRow:
+    """What answers from the cache saved in a category.
+
+    Attributes:
+        category: The category of the sessions; '' where they have none.
+        hits: Calls that were answered from the cache, and so not made.
+        sessions: The sessions that they belong to.
+        timed: Those of them for which an equal call was timed before.
+        seconds: The time that these took when they were made last, less what the answers took.
+        metered: Those for which tokens of an equal call were recorded before.
+        tokens: These tokens, less those that were recorded with the answers.
+    """
+
+    category: str
+    hits: int
+    sessions: int
+    timed: int
+    seconds: float
+    metered: int
+    tokens: int
+
+
+@takes_names
 def agent_ranking(
     warehouse: Warehouse,
     *,
@@ -263,16 +343,20 @@ def agent_ranking(
     if ranking not in ("classic", "evidence"):
         raise ValidationError("ranking", ranking, "must be classic or evidence")
     half_life = score.half_life_expression(warehouse.half_life_days)
-    rows = queries.agent_ranking(score.as_of_expression(day_of(as_of)), half_life, evidence=ranking == "evidence")
+    prior = score.revision_prior_expression(warehouse.revision_prior)
+    by_evidence = ranking == "evidence"
+    rows = queries.agent_ranking(score.as_of_expression(day_of(as_of)), half_life, prior, evidence=by_evidence)
     found = (_agent_score(*row) for row in warehouse.read(rows) if domain_id is None or row.domain_id == domain_id)
     return of_report(found, AgentScore)
 
 
 def _agent_score(*row: Any) -> AgentScore:
-    *counts, mean, executions, rate, rank = row
-    return AgentScore(*[*counts, *score.evidence(mean, executions, rate=rate), rate, rank])
+    *counts, mean, executions, rate, revision, runs, good, _, _, rank = row
+    bounds = score.evidence(mean, executions, rate=rate)
+    return AgentScore(*[*counts, *bounds, rate, rank, revision or None, runs, good])
 
 
+@takes_names
 def recommended_patterns(
     warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
 ) -> Rows[RecommendedPattern]:
@@ -294,9 +378,17 @@ def recommended_patterns(
     for key, *step in warehouse.read(queries.steps(condition)):
         steps[key].append(PatternStep(*step))
     rows = warehouse.read(queries.patterns(score.as_of_expression(day_of(as_of)), condition))
-    return of_report((RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows), RecommendedPattern)
+    found = (RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows)
+    return of_report((_named(pattern) for pattern in found), RecommendedPattern)
 
 
+def _named(pattern: RecommendedPattern) -> RecommendedPattern:
+    """Return a pattern whose sequence has the names that its steps have, which are those of today."""
+    names = [step.tool_name for step in pattern.steps]
+    return replace(pattern, tool_sequence="->".join(names)) if names else pattern
+
+
+@takes_names
 def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolErrors]:
     """Return the agents that had tool errors, most errors first, as the sample's report does."""
     rows = queries.tool_errors()
@@ -311,6 +403,7 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolE
     )
 
 
+@takes_names
 def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[ToolFailures]:
     """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
     rows = queries.tool_failures()
@@ -319,6 +412,7 @@ def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[To
     return of_report((ToolFailures(*row) for row in warehouse.read(rows)), ToolFailures)
 
 
+@takes_names
 def session_requests(warehouse: Warehouse, user_id: str | None = None) -> Rows[SessionRequest]:
     """Return the request and the outcome of each session, by user and session.
 
@@ -355,10 +449,32 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
     return [(domain_id, user_id, request) for domain_id, user_id, request in warehouse.read(queries.domain_requests())]
 
 
+def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
+    """Return what sessions whose plan was given or withheld at random came to, by domain, category and share."""
+    found = []
+    for *key, withheld, first, sessions, successes, calls, tokens, seconds in (
+        (*row[:8], row[8:12], row[12:16], row[16:]) for row in warehouse.read(queries.impact())
+    ):
+        costs = (CostSums(*each) for each in (calls, tokens, seconds))
+        found.append(PlanSums(*[*key, withheld == "Y", first, sessions, successes, *costs]))
+    return of_report(found, PlanSums)
+
+
+def savings(warehouse: Warehouse) -> Rows[SavingsRow]:
+    """Return what answers from the cache saved in each category that has some, by category.
+
+    It is counted, not estimated: an answer saved one call, and the time and tokens of the last equal call that was made
+    and succeeded (same agent, tool and arguments), whoever made it. What a plan saves is measured by
+    `AgentModel.impact`.
+    """
+    return of_report((SavingsRow(*row) for row in warehouse.read(queries.savings())), SavingsRow)
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
+@takes_names
 def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> Rows[DayExecutions]:
     """Return executions and successes per agent and day, undated ones first."""
     rows = queries.executions_per_day()
@@ -372,6 +488,7 @@ def _known_day(day: date) -> date | None:
     return None if day == m.UNDATED else day
 
 
+@takes_names
 def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolTokens]:
     """Return calls and tokens per agent and tool, most tokens first."""
     rows = queries.tokens()

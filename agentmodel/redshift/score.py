@@ -21,11 +21,12 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Date, Double, bindparam, case, cast, func, literal_column
 
 from agentmodel._beta import rate_interval
+from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel.redshift._constructs import DaysBetween, Expression, Ratio
 
 __all__ = [
-    "DECAY", "PATTERN_DECAY", "Evidence", "days_between", "decay", "evidence", "pattern_score", "recommended", "score",
-    "succeeded", "two_way",
+    "DECAY", "PATTERN_DECAY", "Evidence", "days_between", "decay", "evidence", "pattern_score", "recommended",
+    "revision_weight", "score", "succeeded", "two_way",
 ]  # fmt: skip
 
 DECAY: Final = 0.1
@@ -42,6 +43,9 @@ AGENT_PRIOR: Final = 4.0
 
 CATEGORY_PRIOR: Final = 1.0
 """The same of a category's."""
+
+REVISION_PRIOR: Final = 10.0
+"""How many executions the predecessors of an agent's present revision count as at most; see `revision_weight`."""
 
 SWEEPS: Final = 4
 """How often categories and agents are estimated by turns; on real runs four lie within .004 of sixteen."""
@@ -88,7 +92,7 @@ def decay(last: date | None, as_of: date, *, rate: float = DECAY) -> float:
     return 1.0 if last is None else math.exp(-min(rate * days_between(last, as_of), _LARGEST_EXPONENT))
 
 
-def score(executions: int, successes: int, *, last: date | None, as_of: date, rate: float = DECAY) -> float:
+def score(executions: float, successes: float, *, last: date | None, as_of: date, rate: float = DECAY) -> float:
     """Return the classic score.
 
     >>> score(2, 1, last=date(2025, 6, 14), as_of=date(2025, 6, 14))
@@ -113,6 +117,24 @@ def discount(last: date | None, as_of: date, *, half_life: float) -> float:
     0.5
     """
     return 1.0 if last is None else 0.5 ** min(days_between(last, as_of) / half_life, _MOST_HALVINGS)
+
+
+def revision_weight(own: float, others: float, *, prior: float = REVISION_PRIOR) -> float:
+    """Return the weight of each execution of an agent's earlier revisions, beside one of its present revision.
+
+    They are a prior: together they count as at most ``prior`` executions, and half of that after as many executions of
+    the present revision: ``min(1, prior / others) * 0.5 ** (own / prior)``.
+
+    Args:
+        own: Executions of the present revision.
+        others: Executions of earlier revisions, and of an unknown one.
+        prior: At least 1.
+
+    >>> revision_weight(0, 5), revision_weight(0, 1000), revision_weight(10, 1000)
+    (1.0, 0.01, 0.005)
+    """
+    fading: float = 0.5 ** min(own / prior, _MOST_HALVINGS)
+    return min(1.0, prior / max(others, 1.0)) * fading
 
 
 def domain_rate(successes: float, executions: float) -> float:
@@ -177,23 +199,32 @@ def evidence(mean: float, executions: float, *, rate: float) -> Evidence:
     return Evidence(mean, min(low, mean), max(high, mean))
 
 
-def succeeded(*, reviewed: str | None, recorded: str | None, last_attempts: Iterable[bool]) -> bool:
-    """Return whether an execution succeeded: as reviewed, else as recorded, else by the outcome of its calls.
+def succeeded(
+    *,
+    reviewed: str | None,
+    recorded: str | None,
+    last_attempts: Iterable[bool],
+    outcomes: Iterable[ReportedOutcome] = (),
+) -> bool:
+    """Return whether an execution succeeded: as reviewed, as reported, as recorded, else by the outcome of its calls.
 
     Args:
         reviewed: ``Y`` or ``N`` where a person corrected the session's outcome.
         recorded: ``Y`` or ``N`` where the session's outcome was recorded.
         last_attempts: Outcome of the last attempt of each call.
+        outcomes: Outcomes from outside, of the session or of the agent.
 
     >>> succeeded(reviewed=None, recorded="N", last_attempts=[True])
     False
     >>> succeeded(reviewed="Y", recorded="N", last_attempts=[])
     True
     """
-    for outcome in (reviewed, recorded):
-        if outcome in ("Y", "N"):
-            return outcome == "Y"
-    return all(last_attempts)
+    if reviewed in ("Y", "N"):
+        return reviewed == "Y"
+    reported = trusted(outcomes)
+    if reported is not None:
+        return reported
+    return recorded == "Y" if recorded in ("Y", "N") else all(last_attempts)
 
 
 def recommended(value: float, *, successes: int, threshold: float) -> bool:
@@ -217,6 +248,23 @@ def as_of_expression(as_of: date | Expression) -> ColumnElement[date]:
 def half_life_expression(days: float) -> ColumnElement[float]:
     """Return the half-life as a bind parameter named ``half_life``."""
     return cast(bindparam("half_life", days, Double), Double)
+
+
+def revision_prior_expression(executions: float) -> ColumnElement[float]:
+    """Return the prior of `revision_weight` as a bind parameter named ``revision_prior``."""
+    return cast(bindparam("revision_prior", executions, Double), Double)
+
+
+def revision_weight_expression(
+    own: Expression, others: Expression, *, prior: ColumnElement[float]
+) -> ColumnElement[float]:
+    """Return `revision_weight` as an expression."""
+    share: ColumnElement[float] = func.least(
+        _number(1.0), Ratio(prior, func.greatest(others, literal_column("1"), type_=Double())), type_=Double()
+    )
+    halvings: ColumnElement[float] = func.least(Ratio(own, prior), _number(_MOST_HALVINGS), type_=Double())
+    fading: ColumnElement[float] = func.power(_number(0.5), halvings, type_=Double())
+    return share * fading
 
 
 def age_expression(last: Expression, as_of: date | Expression) -> ColumnElement[int]:
@@ -267,6 +315,11 @@ def discount_expression(
 def domain_rate_expression(successes: ColumnElement[float], executions: ColumnElement[float]) -> ColumnElement[float]:
     """Return `domain_rate` as an expression."""
     return Ratio(successes + _number(1.0), executions + _number(2.0))
+
+
+def number_expression(value: float) -> ColumnElement[float]:
+    """Return a number in double precision."""
+    return _number(value)
 
 
 def _number(value: float) -> ColumnElement[float]:

@@ -26,16 +26,16 @@ from sqlalchemy import (
     Connection,
     Engine,
     Executable,
+    column,
     delete,
     exc,
-    false,
     func,
     insert,
-    literal_column,
     make_url,
     select,
 )
-from sqlalchemy.schema import CreateTable, DropTable
+from sqlalchemy import table as sql_table
+from sqlalchemy.schema import CreateSchema
 
 from agentmodel._lease import WAIT, Lease, hold
 from agentmodel._process import ForkSafeLock, never_collect, renew_in_child
@@ -43,7 +43,7 @@ from agentmodel._urls import without_secrets
 from agentmodel.exceptions import ConfigurationError, ValidationError, WarehouseUnavailable
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import models as m
-from agentmodel.redshift._connection import redshift_engine
+from agentmodel.redshift._connection import checked_schema, redshift_engine
 from agentmodel.redshift._constructs import key_part
 from agentmodel.redshift._duckdb_dialect import duckdb_engine, rewrite_file
 from agentmodel.redshift._duckdb_landing import (
@@ -59,10 +59,12 @@ from agentmodel.redshift._duckdb_landing import (
 from agentmodel.redshift._feeds import ExportFeed, Feed, FeedBatch, ItemsFeed
 from agentmodel.redshift._gate import Gate
 from agentmodel.redshift._leases import WarehouseLeases, lock_writers, only_writer
+from agentmodel.redshift._migration import MIGRATE, SCHEMA, SchemaChange, check_schema, plan, version_of
 from agentmodel.redshift._table_layout import is_view
 from agentmodel.redshift.rows import Rows, of_select
+from agentmodel.redshift.score import REVISION_PRIOR
 
-__all__ = ["Landed", "Refreshed", "Warehouse"]
+__all__ = ["Landed", "Refreshed", "SchemaChange", "Warehouse"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's name, the number of steps done and the number of all steps."""
@@ -98,12 +100,23 @@ class Warehouse:
     Attributes:
         engine: The SQLAlchemy engine.
         half_life_days: Days after which an execution counts half in the `evidence` ranking.
+        revision_prior: Executions that earlier revisions of an agent count as at most, see `score.revision_weight`.
     """
 
     def __init__(
-        self, engine: Engine, *, landed_table: str, history_mode: bool, overlap: timedelta, half_life_days: float
+        self,
+        engine: Engine,
+        *,
+        schema: str | None,
+        landed_table: str,
+        history_mode: bool,
+        overlap: timedelta,
+        half_life_days: float,
+        revision_prior: float = REVISION_PRIOR,
     ) -> None:
         self.engine = engine
+        self.revision_prior = revision_prior
+        self._schema = schema
         self.half_life_days = half_life_days
         self._overlap = overlap
         self._local = engine.dialect.name == "duckdb"
@@ -125,10 +138,12 @@ class Warehouse:
         cls,
         url: str,
         *,
+        schema: str | None = None,
         landed_table: str = "AgentTable",
         history_mode: bool = True,
         overlap: timedelta = timedelta(hours=1),
         half_life_days: float = 30.0,
+        revision_prior: float = REVISION_PRIOR,
         memory_limit: str | None = None,
         threads: int | None = None,
     ) -> Self:
@@ -137,12 +152,14 @@ class Warehouse:
         Args:
             url: ``duckdb:///file.duckdb``, ``duckdb://`` (in memory), ``redshift+redshift_connector://…``, or
                 ``redshift+data://workgroup/database``, which uses the Data API.
+            schema: The schema of the tables; None for the user's own, which is ``public`` or, on DuckDB, ``main``.
             landed_table: The table that zero-ETL lands, such as ``dbagent.public."AgentTable"``.
             history_mode: Whether zero-ETL runs in history mode. Without it every refresh reads all that landed, and
                 does not notice what a person deleted. On DuckDB it is always on.
             overlap: How far before its watermark a refresh looks for late changes; it must be longer than zero-ETL's
                 longest lag.
             half_life_days: Days after which an execution weighs half as evidence.
+            revision_prior: Executions that earlier revisions of an agent count as at most, from 1.
             memory_limit: The most memory DuckDB may use, such as ``512MB``.
             threads: The most threads DuckDB may use.
 
@@ -153,16 +170,20 @@ class Warehouse:
         """
         if not (math.isfinite(half_life_days) and half_life_days > 0):
             raise ConfigurationError(f"half_life_days is {half_life_days}; it must be a number above 0")
+        if not (math.isfinite(revision_prior) and revision_prior >= 1):
+            raise ConfigurationError(f"revision_prior is {revision_prior}; it must be a number from 1 up")
         if overlap < timedelta(0):
             raise ConfigurationError(f"overlap is {overlap}; it must not be negative")
-        engine = _engine(_url(url), memory_limit=memory_limit, threads=threads)
+        engine = _engine(_url(url), schema=checked_schema(schema), memory_limit=memory_limit, threads=threads)
         try:
             return cls(
                 engine,
+                schema=schema,
                 landed_table=landed_table,
                 history_mode=history_mode,
                 overlap=overlap,
                 half_life_days=half_life_days,
+                revision_prior=revision_prior,
             )
         except ConfigurationError:
             engine.dispose()
@@ -240,15 +261,16 @@ class Warehouse:
         """Open the one transaction that writes; it is rolled back where the lease was lost before its commit."""
         with only_writer(self.engine), self.begin() as connection:
             lock_writers(connection)
+            check_schema(version_of(connection))  # another process may have brought it to a newer one meanwhile
             yield connection
             lease.check()
 
     def create(self) -> None:
-        """Create the missing tables, and the staging view; existing tables stay as they are.
-
-        Tables of scores, counts per day and work whose columns another version of agentmodel made are replaced.
+        """Create the tables that are missing, the staging view, and the schema that they are in.
 
         Raises:
+            ConfigurationError: Tables are there that another version of agentmodel, or the AWS sample, has made:
+                `migrate` brings those of an earlier one up to this one; or they are of a newer version.
             WarehouseUnavailable: The engine does not answer or rejects a statement.
         """
         with _creating:
@@ -259,20 +281,68 @@ class Warehouse:
                     raise
                 self._create()  # another process may have created the same table at the same moment
 
-    def _create(self) -> None:
+    def _create(self, *, changes_follow: bool = False) -> None:
+        """Create what is missing; refuse where what is there must change, unless those changes follow."""
         with self.begin() as connection:
+            self._create_schema(connection)
             if self._local:
                 create_landing(connection, self._landed)
-            for table in m.Base.metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-            for model in (m.AgentDaily, m.AgentScoreSummary, *m.WORK):
-                table = m.Base.metadata.tables[model.__tablename__]
-                columns = connection.execute(select(literal_column("*")).select_from(table).where(false())).keys()
-                if set(columns) != {column.name for column in table.columns}:
-                    connection.execute(DropTable(table))
-                    connection.execute(CreateTable(table))
-                    if model is m.AgentDaily:  # no refresh counts all executions again
-                        connection.execute(statements.count_days())
+            changes = plan(connection)
+            altered = [change for change in changes if change.alters]
+            if altered and not changes_follow:
+                raise ConfigurationError(
+                    f"{len(altered)} changes bring the warehouse up to this version of agentmodel, such as: "
+                    f"{altered[0].table} {altered[0].text}; run {MIGRATE}, which shows them before it makes them"
+                )
+            for change in changes:
+                if not (change.alters or (altered and change.table in _VIEWS)):
+                    _run(connection, change)
+            if not altered and version_of(connection) != SCHEMA:
+                _set_version(connection)
+
+    def _create_schema(self, connection: Connection) -> None:
+        if self._schema is not None:
+            schemas = sql_table("pg_namespace", column("nspname"))
+            known = select(schemas.c.nspname).where(schemas.c.nspname == self._schema)
+            if connection.execute(known).first() is None:  # a user may use a schema and not create any
+                connection.execute(CreateSchema(self._schema))
+
+    def migration(self) -> list[SchemaChange]:
+        """Return what `migrate` would do, and change nothing.
+
+        Raises:
+            ConfigurationError: A table cannot be brought up to this version, or a newer agentmodel made it.
+            WarehouseUnavailable: The engine does not answer or rejects a statement.
+        """
+        with self.begin() as connection:
+            return [change for change in plan(connection) if change.text]
+
+    def migrate(self, *, wait: float = WAIT) -> list[SchemaChange]:
+        """Bring tables that the AWS sample or an earlier agentmodel made up to this version; keep every row.
+
+        It is one transaction: if a statement fails, nothing has changed. Run a refresh afterwards, which computes the
+        scores anew.
+
+        Args:
+            wait: Seconds to wait for a refresh that is under way; 0 does not wait.
+
+        Returns:
+            What was done.
+
+        Raises:
+            ConfigurationError: A table cannot be brought up to this version, or a newer agentmodel made it.
+            LeaseHeld: A refresh takes longer than ``wait``.
+            WarehouseUnavailable: The engine does not answer or rejects a statement, such as where a view that is not
+                agentmodel's depends on a table.
+        """
+        with _creating:
+            done = self.migration()
+            self._create(changes_follow=True)  # what a lease needs
+        with self.lease(wait=wait) as lease, self._writing(lease) as connection:
+            for change in plan(connection):
+                _run(connection, change)
+            _set_version(connection)
+        return done
 
     def land(self, items: Iterable[Any], *, at: datetime, complete: bool = True) -> Landed:
         """Land items in DuckDB, as zero-ETL does in production.
@@ -423,7 +493,11 @@ class Warehouse:
             as_of = connection.execute(select(w.as_of)).scalar()
             if as_of is not None:  # scores stay as of the last refresh
                 parameters = statements.refresh_parameters(
-                    self._landed, as_of=as_of, half_life_days=self.half_life_days, previous_as_of=as_of
+                    self._landed,
+                    as_of=as_of,
+                    half_life_days=self.half_life_days,
+                    revision_prior=self.revision_prior,
+                    previous_as_of=as_of,
                 )
                 for step in statements.erase_user(parameters, user_key):
                     step.run(connection)
@@ -479,6 +553,7 @@ class Warehouse:
             self._landed,
             as_of=day,
             half_life_days=self.half_life_days,
+            revision_prior=self.revision_prior,
             since=None if is_full or seen_until is None else seen_until - self._overlap,
             previous_as_of=None if watermark is None else watermark.as_of,
             erasures=connection.execute(select(m.ErasedUser.user_key).limit(1)).first() is not None,
@@ -503,6 +578,20 @@ class Warehouse:
         with self.begin() as connection:
             result = connection.execute(statement)
             return of_select(result.all(), list(result.keys()), statement)
+
+
+_VIEWS = {table.name for table in m.Base.metadata.sorted_tables if is_view(table)}
+
+
+def _set_version(connection: Connection) -> None:
+    connection.execute(delete(m.VERSION))
+    now = datetime.now(UTC).replace(tzinfo=None)
+    connection.execute(insert(m.VERSION).values(version=SCHEMA, changed_at=now))
+
+
+def _run(connection: Connection, change: SchemaChange) -> None:
+    for statement in change.statements:
+        connection.execute(statement)
 
 
 def _no_progress(step: str, done: int, total: int) -> None:
@@ -542,7 +631,7 @@ def day_of(as_of: date) -> date:
 
 
 def _counts(connection: Connection) -> dict[str, int]:
-    hidden = {m.LEASES, *(model.__table__ for model in (*m.WORK, m.ErasedUser))}
+    hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in (*m.WORK, m.ErasedUser))}
     tables = [table for table in m.Base.metadata.sorted_tables if table not in hidden and not is_view(table)]
     rows = connection.execute(
         select(*(select(func.count()).select_from(t).scalar_subquery().label(t.name) for t in tables))
@@ -575,10 +664,10 @@ def _url(text: str) -> URL:
     return url
 
 
-def _engine(url: URL, *, memory_limit: str | None, threads: int | None) -> Engine:
+def _engine(url: URL, *, schema: str | None, memory_limit: str | None, threads: int | None) -> Engine:
     if url.get_backend_name() == "duckdb":
-        return duckdb_engine(url, memory_limit=memory_limit, threads=threads)
-    return redshift_engine(url)
+        return duckdb_engine(url, schema=schema, memory_limit=memory_limit, threads=threads)
+    return redshift_engine(url, schema=schema)
 
 
 def _explain(error: exc.DBAPIError) -> str:

@@ -351,6 +351,7 @@ class FunctionCall:
                     status=status,
                     result=storable_text(result),
                     call_number=self._number,
+                    revision=tool.revision or self._session.revision,
                     call_id=call_id if self._attempt == 1 else f"{call_id}-{self._attempt}",
                     error_type=error_type,
                     duration_ms=max(0, round((recorder.now() - self._began).total_seconds() * 1000)),

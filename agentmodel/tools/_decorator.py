@@ -22,6 +22,7 @@ from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from agentmodel import keys
+from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
 from agentmodel.exceptions import ValidationError
@@ -67,6 +68,7 @@ class FunctionTools:
         domain: str = "agents",
         read_only: bool = False,
         wait: bool | float = False,
+        revision: str | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Return a decorator that makes a tool of a function; see `AgentModel.tool`.
 
@@ -77,6 +79,7 @@ class FunctionTools:
             domain: Domain of the agent.
             read_only: Whether the tool only reads.
             wait: Whether to wait for a person who is asked, or for how many seconds.
+            revision: Revision of the agent; the session's when not given.
 
         Raises:
             ValidationError: The function is a generator, which has no single result, or has no signature or name.
@@ -95,13 +98,14 @@ class FunctionTools:
             tool = FunctionTool(
                 function=function,
                 signature=signature,
-                name=called,
+                name=keys.name_of("TL", called),
                 agent=agent,
                 domain=domain,
-                ref=ToolRef(keys.id_of("AGT", agent, domain), keys.id_of("TL", called)),
+                ref=ToolRef(keys.id_of("AGT", agent, domain, field="agent"), keys.lenient_id_of("TL", called)),
                 read_only=read_only,
                 enforcer=Enforcer(guard, failed=self.history.failed),
                 wait=wait,
+                revision=storable_text(revision, limit=NAME_BYTES),
             )
             if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
                 return cast("Callable[P, R]", self._asynchronous(tool))

@@ -42,6 +42,7 @@ class FunctionTool:
     read_only: bool
     enforcer: Enforcer
     wait: bool | float
+    revision: str | None = None
 
     @property
     def asks(self) -> bool:
@@ -111,8 +112,8 @@ class FunctionHistory:
         described = inspect.getdoc(tool.function)
         wanted = [
             User(user_id=ANONYMOUS, name="anonymous"),
-            Domain(domain_id=domain_id, name=tool.domain),
-            Agent(agent_id=tool.ref.agent_id, domain_id=domain_id, name=tool.agent),
+            Domain(domain_id=domain_id, name=keys.name_of("DMN", tool.domain)),
+            Agent(agent_id=tool.ref.agent_id, domain_id=domain_id, name=keys.name_of("AGT", tool.agent)),
             Tool(
                 agent_id=tool.ref.agent_id,
                 tool_id=tool.ref.tool_id,

@@ -137,7 +137,7 @@ RECENT = {
 
 def history(seed: int, count: int) -> list[Item]:
     """Generate items with Korean and long text, ties, retries, missing and empty attributes, and days in the future."""
-    pick = random.Random(seed)  # noqa: S311 -- a history, not a secret
+    pick, also = random.Random(seed), random.Random(-seed)  # noqa: S311 -- a history, not a secret
     items: dict[tuple[str, str], Item] = {}
 
     def add(pk: str, sk: str, kind: str, **attributes: Any) -> None:
@@ -157,6 +157,10 @@ def history(seed: int, count: int) -> list[Item]:
         add(user, "METADATA", "UserInfo", UserNM="김", UserProfile="{}", LastLoginDT="20250614140605")
         add(user, session, "UserSession", Category=pick.choice([None, "카페#1"]), SessionSuccYN=pick.choice([None, "Y", "N"]),
             ReviewedSuccYN=pick.choice([None, None, "Y"]), UserRequest=pick.choice([None, "가까운 카페"]))  # fmt: skip
+        if also.random() < 0.3:
+            add(f"{user}#{session}", f"REVIEW#outcome-{also.randrange(2)}", "Review", DecidedBy="환불", OutcomeScore=0.5,
+                OutcomeSource=also.choice(["person", "event", "evaluator", "evaluator", None]), DecidedDT="20250614140605",
+                OutcomeYN=also.choice(["Y", "N"]), AgentID=also.choice([None, None, "AGT001"]))  # fmt: skip
         process, described = f"PRC00{pick.randrange(1, 4)}", pick.choice(["ProcessDesc", "ProcDesc"])
         partition = f"{user}#{session}"
         add(partition, process, "UserSessionProcess", ProcNM="위치확인", UserPrompt="어디?", **{described: "확인"})
@@ -174,6 +178,7 @@ def history(seed: int, count: int) -> list[Item]:
             CallNo=pick.choice([None, 1, 2, 10, 2.5]),
             DurationMs=pick.choice([None, 1500, 1001]),
             InputTokens=pick.choice([None, 12]),
+            AgentVer=also.choice([None, None, "v1", "v2"]),
             ExpiresAt=pick.choice([None, None, int(START.timestamp())]),
         )
     for attempt, succeeded in (("", "N"), ("#002", "Y")):

@@ -18,14 +18,14 @@ from agentmodel.redshift import models as m
 
 FUNCTIONS = {
     "avg", "cast", "coalesce", "count", "dateadd", "datediff", "exp", "extract", "floor", "greatest", "least", "left", "length", "listagg",
-    "ltrim", "max", "md5", "min", "mod", "nullif", "percentile_cont", "power", "rank", "row_number", "rpad",
+    "ln", "ltrim", "max", "md5", "min", "mod", "nullif", "percentile_cont", "power", "rank", "row_number", "right", "rpad",
     "split_part", "sqrt", "sum", "to_char", "to_date", "to_timestamp",
 }  # fmt: skip
 """Functions the statements call; each is in Redshift's reference, and runs on its compute nodes."""
 
 CLOCKS = {"getdate", "sysdate", "now", "timeofday", "current_date", "current_time", "current_timestamp",
           "localtime", "localtimestamp", "clock_timestamp", "statement_timestamp"}  # fmt: skip
-NOT_CALLED = {"in", "over", "values", "exists", "group", "and", "or", "not", "on", "using", "as", "then", "when", "else", "key",
+NOT_CALLED = {"in", "distinct", "over", "values", "exists", "group", "and", "or", "not", "on", "using", "as", "then", "when", "else", "key",
               "distkey", "sortkey", "varchar", "decimal", "numeric", "union", "by", "select", "from", "where", "into", "insert",
               "join"}  # fmt: skip
 WHOLE = {exp.DataType.Type.INT, exp.DataType.Type.BIGINT, exp.DataType.Type.SMALLINT}

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 from sqlalchemy import Table, select
 
 from agentmodel._categories import derived_name
+from agentmodel._outcomes import ReportedOutcome
 from agentmodel._text import words_of
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
@@ -139,6 +140,8 @@ class Execution(NamedTuple):
     seconds: float | None
     processes: str
     tools: str
+    revision: str = ""
+    last_time: str | None = None
 
     @property
     def key(self) -> str:
@@ -191,8 +194,19 @@ def derived_categories(items: Items) -> set[tuple[str, str, str]]:
     return found
 
 
-def execution(session: Item, calls: list[Call], category: str) -> Execution:
-    """Read an execution from its session and its calls."""
+def outcomes_of(items: Iterable[Item], agent: str) -> list[ReportedOutcome]:
+    """The outcomes from outside of a session that are about this agent or about all of it."""
+    found = []
+    for item in items:
+        of, said, time = s(item, "AgentID"), s(item, "OutcomeYN"), s(item, "DecidedDT")
+        if said in ("Y", "N") and of in (None, "", agent):
+            clock = time.ljust(20, "0") if time is not None and is_time(time) else None
+            found.append(ReportedOutcome(s(item, "OutcomeSource") or "", said == "Y", of == agent, clock))
+    return found
+
+
+def execution(session: Item, calls: list[Call], category: str, said: Iterable[Item] = ()) -> Execution:
+    """Read an execution from its session, its calls and the outcomes from outside."""
     steps: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:
         steps[call.process, call.tool].append(call)
@@ -206,6 +220,11 @@ def execution(session: Item, calls: list[Call], category: str) -> Execution:
     labels = [max(call.name for call in tries) or tool for (_, tool), tries in ordered]
     made = sorted((call for call in calls if call.ok is not None), key=lambda call: call.attempt)
     outcomes = {(call.process, call.tool): call.ok is True for call in made}
+    versions = [
+        ("0" * 20 if call.clock == "9" * 20 else call.clock) + revision[:NAME]
+        for call in calls
+        if (revision := s(call.item, "AgentVer"))
+    ]
     milliseconds = [ms for call in calls if (ms := n(call.item, "DurationMs")) is not None]
     return Execution(
         calls[0].user,
@@ -216,6 +235,7 @@ def execution(session: Item, calls: list[Call], category: str) -> Execution:
             reviewed=s(session, "ReviewedSuccYN"),
             recorded=s(session, "SessionSuccYN"),
             last_attempts=list(outcomes.values()),
+            outcomes=outcomes_of(said, calls[0].agent),
         ),
         calls=sum(call.ok is not None for call in calls),
         first=first(call.day for call in calls),
@@ -223,6 +243,8 @@ def execution(session: Item, calls: list[Call], category: str) -> Execution:
         seconds=sum(milliseconds) / 1000 if milliseconds else None,
         processes="->".join(process[:80] for (process, _), _ in ordered[:200]),
         tools="->".join(label[:80] for label in labels[:200]),
+        revision=max(versions, default="")[20:],
+        last_time=max((call.clock for call in calls if call.clock != "9" * 20), default=None),
     )
 
 
@@ -249,6 +271,19 @@ class Pattern:
         self.last = last((self.last, one.last))
 
 
+class Present(NamedTuple):
+    """The present revision of an agent, and the weight of every other one."""
+
+    name: str
+    executions: int
+    successes: int
+    weight: float
+
+    def share(self, revision: str) -> float:
+        """How much an execution of a revision counts."""
+        return 1.0 if not self.name or revision == self.name else self.weight
+
+
 @dataclass
 class Oracle:
     """What the items say that are there, as of a day."""
@@ -257,7 +292,10 @@ class Oracle:
     agents: dict[str, Item] = field(default_factory=dict)
     named_tools: dict[tuple[str, str], str] = field(default_factory=dict)
     patterns_by_user: dict[str, dict[str, Pattern]] = field(default_factory=lambda: defaultdict(dict))
-    days: dict[tuple[str, str, date | None], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    days: dict[tuple[str, str, str, date | None], list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0])
+    )
+    newest: dict[tuple[str, str], tuple[date, str]] = field(default_factory=dict)
     tools: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
 
     def add_item(self, item: Item) -> None:
@@ -267,8 +305,10 @@ class Oracle:
         if s(item, "EntityType") == "Tool" and (name := s(item, "ToolNM")):
             self.named_tools[item["PK"]["S"], item["SK"]["S"]] = name
 
-    def add_session(self, session: Item, items: Iterable[Item], category: str) -> list[Execution]:
-        """Take in a session (empty where there is none) and its calls; returns its executions."""
+    def add_session(
+        self, session: Item, items: Iterable[Item], category: str, said: Iterable[Item] = ()
+    ) -> list[Execution]:
+        """Take in a session (empty where there is none), its calls and outcomes; returns its executions."""
         groups: dict[str, list[Call]] = defaultdict(list)
         for call in map(call_of, items):
             if call.status in (None, "ok", "error", "cache_hit"):
@@ -276,12 +316,15 @@ class Oracle:
             if call.ok is not None and call.status in (None, "ok", "error"):
                 self._count(call)
         found = [
-            execution(session, calls, category)
+            execution(session, calls, category, said)
             for calls in groups.values()
             if any(call.ok is not None for call in calls)
         ]
         for one in found:
-            counts = self.days[one.agent, one.category, one.last]
+            counts = self.days[one.agent, one.category, one.revision, one.last]
+            if one.revision:
+                when = (one.last or m.UNDATED, one.last_time or "")
+                self.newest[one.agent, one.revision] = max(self.newest.get((one.agent, one.revision), when), when)
             counts[0] += 1
             counts[1] += one.success
             patterns, key = self.patterns_by_user[one.user], one.key
@@ -301,8 +344,8 @@ class Oracle:
 
     def daily(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_daily."""
-        for (agent, category, day), counts in self.days.items():
-            yield agent, category, day or m.UNDATED, *counts
+        for (agent, category, revision, day), counts in self.days.items():
+            yield agent, category, revision, day or m.UNDATED, *counts
 
     def tool_counts(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_tool."""
@@ -332,7 +375,7 @@ class Oracle:
     def domains(self) -> dict[str, list[str]]:
         """Agents of each domain that made a call that counts."""
         found: dict[str, list[str]] = defaultdict(list)
-        for agent in sorted({agent for agent, _, _ in self.days}):
+        for agent in sorted({agent for agent, *_ in self.days}):
             domain = s(self.agents.get(agent, {}), "GSI1_PK")
             if domain is not None:
                 found[domain].append(agent)
@@ -343,6 +386,21 @@ class Oracle:
         name = s(self.agents[agent], "AgentNM")
         return agent if name is None else name[: m.NAME]
 
+    def present(self, agent: str) -> Present:
+        """The present revision of an agent: that of its newest execution."""
+        times = [(when, revision) for (one, revision), when in self.newest.items() if one == agent]
+        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for (one, _, revision, _), (made, good) in self.days.items():
+            if one == agent:
+                counts[revision][0] += made
+                counts[revision][1] += good
+        if not times:
+            return Present("", 0, 0, 1.0)
+        name = max(times)[1]
+        own, good = counts[name]
+        others = sum(made for revision, (made, _) in counts.items() if revision != name)
+        return Present(name, own, good, score.revision_weight(own, others))
+
     def scores(self) -> Iterator[tuple[Any, ...]]:
         """Rows of agent_score_summary."""
         for domain, agents in self.domains().items():
@@ -350,29 +408,41 @@ class Oracle:
 
     def _scores_of(self, domain: str, agents: list[str]) -> Iterator[tuple[Any, ...]]:
         runs = {
-            agent: {(category, day): counts for (one, category, day), counts in self.days.items() if one == agent}
+            agent: {
+                (category, revision, day): counts
+                for (one, category, revision, day), counts in self.days.items()
+                if one == agent
+            }
             for agent in agents
         }
-        newest_days = {agent: last(day for _, day in days) for agent, days in runs.items()}
+        newest_days = {agent: last(day for *_, day in days) for agent, days in runs.items()}
         oldest, newest = first(newest_days.values()), last(newest_days.values())
-        oldest_run = first(day for days in runs.values() for _, day in days)
+        oldest_run = first(day for days in runs.values() for *_, day in days)
         own_day = self.as_of if newest is None else min(newest, self.as_of)
 
         cells: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        of_revision = {agent: self.present(agent) for agent in agents}
         for agent, days in runs.items():
-            for (category, day), (made, good) in days.items():
+            for (category, revision, day), (made, good) in days.items():
                 weight = score.discount(day or oldest_run, own_day, half_life=HALF_LIFE)
+                weight *= of_revision[agent].share(revision)
                 cells[agent, category][0] += weight * good
                 cells[agent, category][1] += weight * made
         rate, means = score.two_way({key: (good, made) for key, (good, made) in cells.items()})
         for agent, days in runs.items():
             count, good = (sum(counts[which] for counts in days.values()) for which in (0, 1))
             day, faded = newest_days[agent], newest_days[agent] or oldest
+            present = of_revision[agent]
+            counted, counted_good = (
+                sum(present.share(revision) * counts[which] for (_, revision, _), counts in days.items())
+                for which in (0, 1)
+            )
             yield (
                 domain, agent, self.name_of(agent), count, good, count - good, good / count, day,
                 None if day is None else score.days_between(day, self.as_of), score.decay(faded, own_day),
-                score.score(count, good, last=faded, as_of=own_day),
+                score.score(counted, counted_good, last=faded, as_of=own_day),
                 means[agent], sum(made for (one, _), (_, made) in cells.items() if one == agent), rate,
+                present.name, present.executions, present.successes, counted, counted_good,
                 datetime(self.as_of.year, self.as_of.month, self.as_of.day),  # noqa: DTZ001 -- TIMESTAMP has no zone
             )  # fmt: skip
 
@@ -383,8 +453,9 @@ class Oracle:
                 counts = {key: c for key, c in self.tools.items() if key[0] == agent}
                 calls, errors = (sum(c[which] for c in counts.values()) for which in (0, 1))
                 named: dict[str, int] = defaultdict(int)
-                for (_, tool, name), c in counts.items():
-                    named[name or self.named_tools.get((agent, tool)) or tool] += c[1]
+                for (_, tool, _), c in counts.items():
+                    recorded = max(name for _, other, name in counts if other == tool)
+                    named[self.named_tools.get((agent, tool)) or recorded or tool] += c[1]
                 failed = sorted(tool[:100] for tool, count in named.items() if count)
                 more = f", and {len(failed) - 100} more" if len(failed) > 100 else ""
                 if errors:
@@ -416,26 +487,33 @@ TEXTS: dict[str, dict[str, tuple[str, int]]] = {
         "sessionenddt": ("SessionEndDT", 20), "sessionsuccyn": ("SessionSuccYN", 1),
         "reviewedsuccyn": ("ReviewedSuccYN", 1), "category": ("Category", NAME), "userrequest": ("UserRequest", LONG),
     },
+    "session_outcome": {"source": ("OutcomeSource", 16), "agentid": ("AgentID", m.ID), "succyn": ("OutcomeYN", 1),
+                        "reportedby": ("DecidedBy", NAME), "reason": ("DecisionReason", PROSE),
+                        "reporteddt": ("DecidedDT", 20)},
     "usersessionprocess": {"userprompt": ("UserPrompt", LONG), "procnm": ("ProcNM", NAME), "procdt": ("ProcDT", 20),
                            "procdesc": ("ProcessDesc", PROSE)},
     "user_tool_mapping_hist": {
         "toolnm": ("ToolNM", NAME), "toolvalues": ("ToolValues", LONG), "transactdt": ("TransactDT", 20),
         "succyn": ("SuccYN", 1), "resultmsg": ("ResultMsg", LONG), "status": ("Status", 16),
-        "errortype": ("ErrorType", NAME),
+        "errortype": ("ErrorType", NAME), "agentver": ("AgentVer", NAME),
     },
+    "suggestion": {"sessionid": ("UserSessionID", m.ID), "domainid": ("DomainID", m.ID), "withheldyn": ("WithheldYN", 1),
+                   "planssincedt": ("PlansSinceDT", 20)},
 }  # fmt: skip
 """Text columns of the base tables: the attribute each is read from, and the characters it keeps."""
 
 FIXED = {"lastlogindt", "creationdt", "sessionstartdt", "sessionenddt", "sessionsuccyn", "reviewedsuccyn", "procdt",
-         "transactdt", "succyn", "status"}  # fmt: skip
+         "transactdt", "succyn", "status", "withheldyn", "planssincedt", "source", "reporteddt"}  # fmt: skip
 """Columns of a fixed form: as wide in bytes as in characters, so other texts than ASCII are left out."""
 
 KINDS = {"Domain": "domain", "Agent": "agent", "Tool": "tool", "UserInfo": "userinfo", "UserSession": "usersession",
-         "UserSessionProcess": "usersessionprocess", CALL: "user_tool_mapping_hist"}  # fmt: skip
+         "UserSessionProcess": "usersessionprocess", CALL: "user_tool_mapping_hist", "Suggestion": "suggestion",
+         "Review": "session_outcome"}  # fmt: skip
 KEYS = {
     "domain": ("domainid",), "agent": ("agentid",), "tool": ("agentid", "toolid"), "userinfo": ("userid",),
-    "usersession": ("userid", "sessionid"), "usersessionprocess": ("userid", "sessionid", "processid"),
+    "usersession": ("userid", "sessionid"), "session_outcome": ("userid", "sessionid", "kind", "outcomeid"), "usersessionprocess": ("userid", "sessionid", "processid"),
     "user_tool_mapping_hist": ("userid", "sessionid", "processid", "agentid", "toolid", "attempt"),
+    "suggestion": ("userid",),
 }  # fmt: skip
 
 
@@ -448,7 +526,7 @@ def is_set_aside(item: Item) -> bool:
 def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
     """The base table of an item and its row there, the time of its loading aside."""
     name = KINDS.get(s(item, "EntityType") or "")
-    if name is None or is_set_aside(item):
+    if name is None or is_set_aside(item) or (name == "session_outcome" and s(item, "OutcomeSource") is None):
         return None
     parts = [*item["PK"]["S"].split("#"), *item["SK"]["S"].split("#")]
     row: dict[str, Any] = dict(zip(KEYS[name], parts, strict=False))
@@ -458,9 +536,13 @@ def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
         row[column] = text[:width] if text is not None and plain else None
     if name == "usersessionprocess" and row["procdesc"] is None:
         row["procdesc"] = s(item, "ProcDesc")
+    if name == "session_outcome":
+        row["score"] = n(item, "OutcomeScore")
     if name == "agent":
         written = item.get("Score", {}).get("N", s(item, "Score"))
         row["score"] = n({"Score": {"N": written}}, "Score")
+    if name == "suggestion":
+        row |= {"suggestionkey": item["SK"]["S"], "holdoutshare": n(item, "HoldoutShare")}
     if name == "user_tool_mapping_hist":
         row |= {"attempt": call_of(item).attempt, "durationms": n(item, "DurationMs")}
         row |= {"callno": whole(item, "CallNo"), "inputtokens": count(item, "InputTokens"),
@@ -492,7 +574,7 @@ def staging_row(item: Item, agents: Mapping[str, Item]) -> dict[str, Any] | None
 def compared() -> dict[str, Table]:
     """Every table that is compared, by name."""
     models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
-    hidden = {m.LEASES, *(model.__table__ for model in models)}
+    hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     return {table.name: table for table in m.Base.metadata.sorted_tables if table not in hidden}
 
 
@@ -521,12 +603,16 @@ def expected(items: Items, as_of: date, *, derived: bool = True) -> Tables:
     rows: dict[str, list[Any]] = {name: [] for name in tables}
     calls: dict[tuple[str, str], list[Item]] = defaultdict(list)
     processes: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    said: dict[tuple[str, str], list[Item]] = defaultdict(list)
     items = {key: item for key, item in items.items() if not is_set_aside(item)}
     for item in items.values():
         oracle.add_item(item)
         if s(item, "EntityType") == CALL:
             user, session = item["PK"]["S"].split("#")[:2]
             calls[user, session].append(item)
+        if s(item, "EntityType") == "Review":
+            user, session = item["PK"]["S"].split("#")[:2]
+            said[user, session].append(item)
         if s(item, "EntityType") == "UserSessionProcess":
             user, session = item["PK"]["S"].split("#")[:2]
             processes[user, session].append(item)
@@ -536,7 +622,9 @@ def expected(items: Items, as_of: date, *, derived: bool = True) -> Tables:
     for key, group in calls.items():
         session = items.get(key, {})
         category = category_of(session, processes[key], derived=derived)
-        rows["agent_execution"] += [(*e, e.key) for e in oracle.add_session(session, group, category)]
+        rows["agent_execution"] += [
+            (*e[:-2], e.key, *e[-2:]) for e in oracle.add_session(session, group, category, said[key])
+        ]
         for item in group:
             if (row := staging_row(item, oracle.agents)) is not None:
                 rows[staging.name].append([row[name] for name in columns_of(staging)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ from sqlalchemy import text
 
 from agentmodel import AgentModel, Settings
 from agentmodel.aws import handlers
+from agentmodel.aws._metrics import UNITS
+from agentmodel.cache.drainer import Drainer
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.redshift.warehouse import Refreshed
 from agentmodel.suggest.publish import Published
@@ -48,6 +50,149 @@ def test_learn_refreshes_and_publishes(model: AgentModel, settings: Settings, mo
     assert (2, 3, 1, 1) == (first["agents"], first["tools"], first["mappings"], first["rankings"])
     assert (0, 0, 0, 0) == (second["agents"], second["tools"], second["mappings"], second["rankings"])
     assert TODAY.isoformat() == json.loads(json.dumps(second))["as_of"]
+
+
+SCHEDULED = {
+    "version": "0", "id": "9d5c8d3f-41a1-4d0e-a7a0-2d8b8b0f5a11", "detail-type": "Scheduled Event",
+    "source": "aws.scheduler", "account": "111122223333", "time": "2025-06-14T09:00:00Z", "region": "eu-west-1",
+    "resources": ["arn:aws:scheduler:eu-west-1:111122223333:schedule/default/agentmodel-drain"], "detail": "{}",
+}  # fmt: skip
+"""What a schedule of EventBridge sends that has no input of its own."""
+
+
+class Context:
+    """What Lambda tells about a call: each look at the clock takes the next of these seconds, and then the last."""
+
+    aws_request_id = "8f5cd1a0-c1f3-4d6c-9a0e-0b4f3f3c2a11"
+
+    def __init__(self, *seconds: float) -> None:
+        self._seconds = list(seconds)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how much time is left."""
+        left = self._seconds.pop(0) if len(self._seconds) > 1 else self._seconds[0]
+        return int(left * 1000)
+
+
+def figures(output: str) -> dict[str, Any]:
+    """The figures of the one line that a call wrote; the line has the form that CloudWatch asks for."""
+    (line,) = [json.loads(line) for line in output.splitlines()]
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    names = [metric["Name"] for metric in directive["Metrics"]]
+
+    assert ("agentmodel", [["Table"]]) == (directive["Namespace"], directive["Dimensions"])
+    assert isinstance(line["_aws"]["Timestamp"], int)
+    assert {"Name": names[0], "Unit": UNITS[names[0]]} == directive["Metrics"][0]
+    assert line.keys() == {"_aws", "Table", *names} | (line.keys() & {"request_id", "trace_id"})
+    return {name: line[name] for name in [*names, *(line.keys() & {"request_id", "trace_id", "Table"})]}
+
+
+def test_learn_leaves_the_publish_to_the_next_call(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With too little time after the refresh nothing is published; the next call publishes."""
+    run(model)
+    model.drain()
+    put_into_environment(settings, monkeypatch)
+
+    late = handlers.learn(SCHEDULED, Context(30))
+    told = figures(capsys.readouterr().out)
+    next_call = handlers.learn(SCHEDULED, Context(900))
+
+    assert (False, 0) == (late["published"], late["agents"])
+    assert {"RefreshSeconds", "Table", "request_id"} == told.keys()
+    assert (True, 2) == (next_call["published"], next_call["agents"])
+    assert {"RefreshSeconds", "PublishSeconds"} <= figures(capsys.readouterr().out).keys()
+
+
+def test_drain_stops_before_its_time_is_over_and_goes_on(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A call ends after the pass in which its time runs out, and the next ones do the rest; then nothing is left."""
+    monkeypatch.setitem(Drainer.__init__.__kwdefaults__ or {}, "batch", 8)
+    for _ in range(3):
+        run(model)  # of one user, so in one shard
+    model.settle()
+    put_into_environment(settings, monkeypatch)
+
+    first = handlers.drain(SCHEDULED, Context(10))
+    told = figures(capsys.readouterr().out)
+    rest = handlers.drain(SCHEDULED, Context(170))
+    again = handlers.drain(SCHEDULED, None)
+
+    assert 8 == first["written"] + first["stale"] == told["Drained"]
+    assert 0 < first["left"] == rest["written"] + rest["stale"]
+    assert {"written": 0, "stale": 0, "dead": 0, "left": 0} == again
+
+
+def test_watch_writes_the_state_of_the_journal(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures are those of `agentmodel stats`; a Valkey that does not answer is a figure, and no error."""
+    run(model)
+    model.settle()
+    put_into_environment(settings, monkeypatch)
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793")
+    depth = model.journal.stats().depth if model.journal is not None else None
+
+    found = handlers.watch(SCHEDULED, Context(30))
+    told = figures(capsys.readouterr().out)
+    monkeypatch.setenv("AGENTMODEL_VALKEY_URL", "valkey://127.0.0.1:1/0")
+    away = handlers.watch(SCHEDULED, Context(30))
+
+    assert found == {name: told[name] for name in found}
+    assert (depth, 0, 0) == (found["JournalDepth"], found["DeadLetters"], found["ValkeyDown"])
+    assert (settings.table, Context.aws_request_id) == (told["Table"], told["request_id"])
+    assert "Root=1-5759e988-bd862e3fe1be46a994272793" == told["trace_id"]
+    assert {"ValkeyDown": 1} == away
+
+
+def test_an_installation_without_valkey_has_nothing_to_drain_and_to_watch(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a journal both say which setting is missing."""
+    put_into_environment(settings.model_copy(update={"valkey_url": None}), monkeypatch)
+
+    for handler in (handlers.drain, handlers.watch):
+        with pytest.raises(ConfigurationError, match="AGENTMODEL_VALKEY_URL"):
+            handler(SCHEDULED, None)
+
+
+def test_sweep_expires_and_tells_how_long_questions_are_open(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The overdue questions of every queue expire; the open ones are counted with their age; a second call is idle."""
+    session_id = run(model)
+    model.reviews.ask("USR001", session_id, "May it?", answer_within=timedelta(microseconds=1))
+    model.reviews.ask("USR001", session_id, "May it pay?", queue="payments", answer_within=timedelta(microseconds=1))
+    model.reviews.ask("USR001", session_id, "May it call?", queue="payments")
+    put_into_environment(settings, monkeypatch)
+    event = {"queues": ["review", "payments"]}
+
+    first = handlers.sweep(event, Context(170))
+    told = figures(capsys.readouterr().out)
+    second = handlers.sweep(event, Context(170))
+
+    assert {"expired": 2, "escalated": 0, "applied": 0, "queues": ["review", "payments"]} == first
+    assert (1, 2) == (told["ReviewsOpen"], told["ReviewsExpired"])
+    assert 0 < told["ReviewsOldestSeconds"] < 3600
+    assert 0 == second["expired"]
+
+
+def test_sweep_leaves_queues_to_the_next_call(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that no time is left for is not swept, and the answer does not name it."""
+    put_into_environment(settings, monkeypatch)
+
+    assert ["review"] == handlers.sweep({"queues": ["review", "payments"]}, Context(170, 10))["queues"]
+
+
+@pytest.mark.parametrize("queues", ["review", [], [""], [1], {"review": 1}])
+def test_queues_that_are_no_names_are_refused(queues: object) -> None:
+    """What is no list of names is refused before anything is opened."""
+    with pytest.raises(ValidationError, match=r"queues .* must be a list of names, such as"):
+        handlers.sweep({"queues": queues}, None)
 
 
 def test_a_wrong_day_is_refused() -> None:
@@ -104,7 +249,8 @@ def test_lambda_and_from_settings_open_the_same(
         "ranking": "evidence", "half_life_days": 12.0, "ttl_days_high": 50, "ttl_days_low": 20, "ttl_score": 2.0,
         "mcp_user": "USR009", "mcp_roles": "reader", "mcp_self_review": True, "mcp_state_key": "k" * 32,
         "mcp_answer_characters": 50_000, "mcp_calls_per_minute": 7, "guard_timeout": 1.5, "redact": "token",
-        "redact_key": "s" * 32, "route_by_descriptions": True,
+        "redact_key": "s" * 32, "route_by_descriptions": True, "holdout": 0.1, "review_below": 0.4, "review_share": 0.2,
+        "review_runs": "suspect", "warehouse_schema": "learned",
     }  # fmt: skip
     wanted = Settings.load(**(settings.model_dump() | others))
     same = [name for name, each in Settings.model_fields.items() if getattr(wanted, name) == each.default]

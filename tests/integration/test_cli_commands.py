@@ -65,7 +65,9 @@ def learnt(stack: Path) -> None:
 
 def test_the_table_is_there_and_fits(cli: Cli) -> None:
     """Creating it again changes nothing; it is verified against the design."""
-    assert {"table": "AgentTable", "created": False, "stream_switched_on": False} == cli.json("table", "create")
+    assert {"table": "AgentTable", "created": False, "stream_switched_on": False, "protected": False} == cli.json(
+        "table", "create"
+    )
     assert "set up as it should be" in cli("table", "verify")
     assert {"table": "AgentTable", "problems": []} == cli.json("table", "verify")
 
@@ -114,6 +116,22 @@ def test_history_is_shown(cli: Cli, learnt: None) -> None:
     ]
     assert session["session_id"] in cli("history", "kim")  # the name that the id is made of
     assert "table 4" in cli("history", "USRkim", session["session_id"])
+
+
+def test_an_outcome_is_recorded(cli: Cli, learnt: None) -> None:
+    """It is shown with the session's calls; a session that is not there, and a value that cannot be, are refused."""
+    (session,) = cli.json("history", "USRkim")["sessions"]
+    said = ["outcome", "kim", session["session_id"], "--source", "event", "--by", "refund"]
+    assert "failed, by event refund" in cli(*said, "--failed", "--reason", "wrong table")
+    told = cli.json(*said, "--score", "0.75")
+    found = cli.json("history", "USRkim", session["session_id"])
+
+    assert (True, 0.75, "event") == (told["outcome"], told["score"], told["source"])
+    assert [("refund", True)] == [(one["decided_by"], one["outcome"]) for one in found["reviews"]]
+    assert "Outcomes from outside" in cli("history", "kim", session["session_id"])
+    cli("outcome", "kim", "SESS0", "--failed", code=1)
+    cli(*said, "--score", "2", code=2)
+    cli("drain")
 
 
 def test_stations_are_counted(cli: Cli, learnt: None) -> None:

@@ -59,7 +59,7 @@ WRONG_USE = {
     "an id with a line end": (["erase", "--yes", "USR1\n"], "USER", "U+000A"),
     "a session that is no session": (["history", "USR001", "S1"], "session_id", "SESS"),
     "nothing to plan for": (["suggest", "USR001"], "category", "must be given, or a request"),
-    "a domain that is no domain": (["agents", "--domain", "cafes"], "--domain", "DMN001"),
+    "a domain that is no domain": (["agents", "--domain", "AGT001"], "--domain", "the name of a domain"),
     "a naive time": (["refresh", "--as-of", "2025-06-14T10:00:00"], "--as-of", "no offset"),
     "no time": (["publish", "--as-of", "yesterday"], "--as-of", "2025-06-14"),
     "a missing file": (["import", "nowhere.jsonl"], "nowhere.jsonl", "No such file"),

@@ -30,11 +30,13 @@ from agentmodel.cache.user_cache import UserCache
 from agentmodel.cache.valkey import Valkey
 from agentmodel.cli import main
 from agentmodel.config import Settings
-from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.entity import Entity, Item
 from agentmodel.erasure import Erasure
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._feeds import FeedBatch, FeedItem
+from agentmodel.redshift._refresh_sql import OF_USERS
 from agentmodel.redshift.warehouse import Warehouse
+from agentmodel.suggest._routing_store import RoutingStore
 
 SECRET = "zzsecretzz"
 """Is in every text of the erased user."""
@@ -197,11 +199,11 @@ def test_nothing_of_the_person_is_left_in_the_bytes_of_any_store(model: AgentMod
     model.close()
 
     assert {"valkey", "table", "warehouse"} == report.removed.keys()
-    assert {"UserInfo", "UserSession", "UserSessionProcess", "UserSessPrcToolMappHist", "Review", "Suggestion"} <= set(
-        report.removed["table"]
-    )
+    whose = {kind.kind for kind in Entity.__subclasses__() if kind.__module__ == "agentmodel.dynamo.models"}
+    kinds = {*whose - {"Domain", "Agent", "Tool"}, "requests to route by"}
+    assert kinds <= set(report.removed["table"])
     tables = {"landed", "agent_execution", "user_process_patterns", "derived_category"}
-    assert tables <= set(report.removed["warehouse"])
+    assert tables | {rows.__tablename__ for rows in OF_USERS} <= set(report.removed["warehouse"])
     assert {"dead letters", "copies", "cached results"} <= set(report.removed["valkey"])
     assert {} == again.removed["table"]
     with AgentModel.local(tmp_path / "stack", shards=1, **PATIENT) as opened:
@@ -252,6 +254,46 @@ def test_a_repeated_erasure_removes_nothing_more(model: AgentModel) -> None:
 
     assert [{"valkey": {}, "table": {}, "warehouse": {}}] * 2 == [dict(again.removed), dict(nobody.removed)]
     assert "USRnobody" == nobody.user_id
+
+
+def test_what_remains_is_what_the_report_names(model: AgentModel, tmp_path: Path) -> None:
+    """Digests remain in marks, in the table and where these landed; a page of reports has the user until written again."""
+    catalogue(model)
+    for user, text in ((MINA, SECRET), (OTHER, "plain")):
+        work(model, user, text)
+    model.drain()
+    session_id = f"SESS1-TL001-{SECRET}"
+    for call in model.repository.session_history(MINA, session_id).executions:
+        model.repository.delete(call)
+    learn(model)
+    deleted = [item for item in model.table.scan() if item["EntityType"]["S"] == "Deleted"]
+    digests = [user_key(MINA), *(item["PK"]["S"].partition("#")[2] for item in deleted)]
+    store, page = RoutingStore(model.table), tmp_path / "report.html"
+    model.report(page)
+    assert MINA in page.read_text("utf-8")
+    assert deleted
+    assert user_key(MINA) in owners(store)
+
+    report = model.erase_user(MINA)
+    model.refresh()
+    assert "reports that were written" in {left.where for left in report.remaining}
+    model.report(page)
+    assert not {one for one in (MINA, SECRET) if one in page.read_text("utf-8")}
+
+    (marks,) = [left for left in report.remaining if left.where == "marks of erasures and deletions"]
+    found = places(model, None, *digests)
+    kinds = {item["EntityType"]["S"] for item in model.table.scan() if any(one in str(item) for one in digests)}
+    assert all(part in marks.until for part in ("90 days", "400 days", "in Valkey a day", "in the warehouse for good"))
+    assert {"Deleted", "Erased"} == kinds
+    assert {"warehouse AgentTable", "warehouse erased_user"} == {one for one in found if one.startswith("warehouse")}
+    assert all("erased" in one for one in found if one.startswith("Valkey"))
+    assert {user_key(OTHER)} == owners(store)
+    assert [] == places(model, None, SECRET, MINA)
+
+
+def owners(store: RoutingStore) -> set[str]:
+    """The digests of those whose requests others are routed by."""
+    return {request.owner for requests in store.load().requests.values() for request in requests}
 
 
 def test_what_is_recorded_later_is_a_new_history(model: AgentModel) -> None:

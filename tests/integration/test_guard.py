@@ -524,6 +524,10 @@ def test_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None
     assert ["valkey"] * 4 == trips(policy, "c1")
     assert ["valkey", "valkey", "GetItem", *["valkey"] * 4] == trips(marked, "c2")
 
+    mark(model, "TL002", read_only=False)
+    trips(blocks, "c3")
+    assert ["valkey"] * 3 == trips(blocks, "c3")  # and the mark that outdates cached results
+
 
 @pytest.mark.parametrize(
     "options",
@@ -598,3 +602,24 @@ def test_who_may_be_asked(model: AgentModel) -> None:
     )
 
     assert [False, False, *[True] * 6] == [model.guard(review=rule).may_ask("pay") for rule in rules]
+
+
+def test_a_decision_is_of_one_user_and_session(model: AgentModel) -> None:
+    """A call that was let go in one user's session is asked about in another's, also where the ids would join to one."""
+    trusted(model)
+    one: Any = {"user_id": "USRa", "session_id": "SESSb:SESSc", "call_id": "c1"}
+    other: Any = {"user_id": "USRa:SESSb", "session_id": "SESSc", "call_id": "c1"}
+
+    assert isinstance(before(model.guard(), **one), Go)
+    asked(before(model.guard(review="always"), **other))
+    facts = guarded(model)
+    assert ["USRa#SESSb:SESSc", "USRa:SESSb#SESSc"] == [name.rpartition("guard:")[2] for name in facts]
+
+    model.erase_user("USRa:SESSb")
+    assert facts[:1] == guarded(model)
+
+
+def guarded(model: AgentModel) -> list[str]:
+    """The keys in Valkey that hold facts about guarded calls."""
+    assert model.valkey is not None
+    return sorted(model.valkey.scan("*:guard:*"))

@@ -23,7 +23,7 @@ from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
 from agentmodel.suggest.guard import Ask, Blocked, Guard, ResponseCache, interrupt_question
 from agentmodel.suggest.health import HealthMonitor
 from agentmodel.suggest.plan import Plan, Planner, SuggestionLog, ToolRef
-from agentmodel.suggest.review import Reviews
+from agentmodel.suggest.review import Reviews, RunChecks
 from tests.integration import other_users_world as world
 from tests.integration.canaries import MARK, NO_TEXTS, TEXTS, assert_no_canary, canary, leaks, planted_by, takes_texts
 from tests.integration.other_users_world import (
@@ -58,7 +58,7 @@ NOT_RECORDED = {
     "Recorder.tool_name", "TrackedRun.asked",
     "Reviews.about", "Reviews.id_of", "Reviews.inbox", "Reviews.needed", "Reviews.sweep",
     "Tracker.enqueue", "Tracker.failed", "RunIdentity.agent_id", "RunIdentity.tool_id",
-    "ResponseCache.look", "ResponseCache.forget", "ResponseCache.keep",
+    "ResponseCache.look", "ResponseCache.forget", "ResponseCache.keep", "ResponseCache.begins",
 }  # fmt: skip
 """Functions that take a text and keep none of it in the history; a cached result is planted by `ResponseCache.call`."""
 
@@ -228,6 +228,23 @@ def history_of(model: AgentModel, user_id: str) -> Any:
     return repr(model.recorder.known_history(user_id, f"SESS{MARK}x0")).replace(f"SESS{MARK}x0", "")
 
 
+def checks_of(model: AgentModel, user_id: str) -> Any:
+    """What is found of runs of this user, and of another user's sessions by their ids."""
+    with model.session(user_id, ASKED, category=SHARED, session_id="SESSchecked") as session:
+        with session.process("mine") as process, process.call("AGT001", "TL002") as call:
+            call.result = "found"
+        session.fail()
+    model.settle()
+    found: list[Any] = []
+    for session_id in ("SESSchecked", SESSION, f"SESS{MARK}x0"):
+        with contextlib.suppress(NotFound):
+            found.append(model.run_checks.check(user_id, session_id))
+        with contextlib.suppress(NotFound):
+            found.append(model.run_checks.wrong_step(user_id, session_id))
+    assert found
+    return [repr(found), str(found)]
+
+
 READS: dict[str, Callable[[AgentModel, str], Any]] = {
     "AgentModel.next_tools": next_tools_of,
     "AgentModel.suggest": plans_of,
@@ -235,9 +252,12 @@ READS: dict[str, Callable[[AgentModel, str], Any]] = {
     "Planner.suggest": plans_of,
     "Guard.plan": plans_of,
     "Guard.before": decisions_of,
+    "ResponseCache.begins": decisions_of,
     "ResponseCache.look": cached_of,
     "SuggestionLog.of_user": suggestions_of,
     "Reviews.about": reviews_of,
+    "RunChecks.check": checks_of,
+    "RunChecks.wrong_step": checks_of,
     "Reviews.ask": reviews_of,
     "AgentModel.session": session_of,
     "Recorder.session": session_of,
@@ -253,13 +273,13 @@ ERASING = {"AgentModel.erase_user", "HealthMonitor.forget_user"}
 
 STATIONS = {
     "planner": Planner, "suggestions": SuggestionLog, "health": HealthMonitor, "response_cache": ResponseCache,
-    "reviews": Reviews, "guard": Guard,
+    "reviews": Reviews, "guard": Guard, "run_checks": RunChecks,
 }  # fmt: skip
 """Members of a model whose own functions are looked at."""
 
 OPERATORS = {
-    "close", "drain", "drainer", "erase_user", "evaluate", "from_settings", "import_traces", "local", "publish",
-    "refresh", "report", "savings", "settle", "stats", "valkey", "warehouse",
+    "close", "drain", "drainer", "erase_user", "evaluate", "from_settings", "impact", "import_traces", "local", "migrate",
+    "publish", "refresh", "report", "resume_plans", "savings", "settle", "stats", "valkey", "warehouse", "wrong_steps",
 }  # fmt: skip
 """Members of a model that operators use; what they give is of all users."""
 
@@ -563,10 +583,10 @@ def _told_the_request(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def _shared_answers(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers that are cached for everybody."""
+    """Answers that are looked up as those of the first user, whoever asks."""
     look = model.response_cache.look
     monkeypatch.setattr(
-        model.response_cache, "look", lambda *given, **named: look(*given, **named | {"scope": "everybody"})
+        model.response_cache, "look", lambda *given, **named: look(*given, **named | {"user_id": ALICE})
     )
     with model.session(ALICE, "mine") as session, session.process("mine") as process:
         model.response_cache.call(process, "AGT001", "TL002", lambda: canary("answer"), arguments={MARK: MARK})

@@ -382,7 +382,7 @@ class TestConditionsOnAttributes:
             (lambda: Tool.query("AGT001", Tool.name.eq("x")), "use filter_condition"),
             (lambda: Tool.query("AGT001", Agent.agent_id.eq("AGT001")), "use filter_condition"),
             (lambda: Tool.query("AGT001", Tool.tool_id.ne("TL001")), "as DynamoDB takes it"),
-            (lambda: Tool.query("AGT001", Tool.tool_id.eq("AGT001")), "must start with TL"),
+            (lambda: Tool.query("AGT001", Tool.tool_id.eq("AGT001")), "not an id of an agent"),
             (lambda: Tool.query("AGT001", Tool.tool_id == Tool.name), "not with another attribute"),
             (lambda: Tool.query("AGT001", filter_condition=Tool.tool_id.eq("TL001")), "stored as a part of keys only"),
             (lambda: Tool.scan(Tool.agent_id.eq("AGT001") | Tool.name.eq("x")), "stored as a part of keys only"),

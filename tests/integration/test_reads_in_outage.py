@@ -190,7 +190,7 @@ def test_the_outcome_of_a_suggestion_is_left_open(model: AgentModel, server: Pau
     )
     model.writer.put_new(suggestion)
     server.pause()
-    model.suggestions._write_outcome(EndedSession(USER, SESSION, "SUG1", None))
+    model.suggestions._write_outcome(EndedSession(USER, SESSION, "SUG1"))
     found = model.table.get(suggestion.key, consistent=True)
 
     assert found is not None

@@ -189,7 +189,7 @@ def test_long_text_is_cut(model: AgentModel) -> None:
     ("arguments", "field"),
     [
         ({"user_id": "USR#1"}, "user_id"),
-        ({"user_id": "Kim"}, "user_id"),
+        ({"user_id": "AGT001"}, "user_id"),
         ({"user_id": "USR001", "session_id": "SESS 1"}, "session_id"),
         ({"user_id": "USR001", "started_at": datetime(2025, 6, 14)}, "started_at"),  # noqa: DTZ001  # the case
         ({"user_id": "USR001", "name": " "}, "name"),

@@ -24,6 +24,7 @@ from agentmodel.exceptions import ConfigurationError, LeaseHeld, WarehouseUnavai
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
 from agentmodel.redshift.warehouse import Warehouse
+from tests.integration.aws_calls import allowed, recorded
 from tests.integration.redshift_data_api import PAGE, DataApi
 from tests.integration.redshift_histories import history
 from tests.integration.redshift_oracle import held
@@ -275,7 +276,7 @@ def test_a_statement_that_takes_too_long_is_cancelled(service: DataApi, monkeypa
 
     service.never_ends = "SELECT 1"
     client = _dataapi._client({"region": "eu-west-1", "endpoint": service.endpoint})
-    connection = _dataapi.DataApiConnection(client, {"Database": "dev", "WorkgroupName": "agents"}, opening="SET a TO b", timeout=9,
+    connection = _dataapi.DataApiConnection(client, {"Database": "dev", "WorkgroupName": "agents"}, opening=["SET a TO b"], timeout=9,
                                      keep_alive=60, pause=pause, clock=lambda: now[0])  # fmt: skip
     service._translated = lambda sql: "SELECT 0" if sql.startswith("SET") else sql
     with pytest.raises(_dataapi.OperationalError, match="took longer than 9 s and was cancelled"):
@@ -334,7 +335,7 @@ def test_a_missing_table_is_named(warehouse: Warehouse) -> None:
 def test_the_lambda_handler_goes_by_the_data_api(
     settings: Settings, service: DataApi, land: Callable[[Warehouse], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With such a URL the entry point refreshes and publishes over the Data API alone."""
+    """With such a URL the entry point refreshes and publishes over the Data API alone, as its role on AWS allows."""
     with opened(settings) as model:
         catalogue(model)
         run(model)
@@ -348,13 +349,18 @@ def test_the_lambda_handler_goes_by_the_data_api(
                        "warehouse_url": url(service), "landed_table": LANDED}  # fmt: skip
         for name, value in environment.items():
             monkeypatch.setenv(f"AGENTMODEL_{name.upper()}", str(value))
-        first = learn({"as_of": TODAY.isoformat()}, None)
-        second = learn({"as_of": TODAY.isoformat()}, None)
+        with recorded() as calls:
+            first = learn({"as_of": TODAY.isoformat()}, None)
+            second = learn({"as_of": TODAY.isoformat()}, None)
         (best, *_) = model.repository.top_agents("DMN001", limit=1)
 
     assert (2, 3, 1, 1) == (first["agents"], first["tools"], first["mappings"], first["rankings"])
     assert (0, 0, 0, 0) == (second["agents"], second["tools"], second["mappings"], second["rankings"])
     assert ("AGT001", 1) == (best.agent_id, best.executions)
+    assert set() == calls - allowed("learn")
+    assert {"redshift-data:CancelStatement"} == {  # of a statement that takes too long
+        action for kind, action in allowed("learn") - calls if kind in ("workgroup", "statement")
+    }
 
 
 # -- several that refresh at once --------------------------------------------------------------------------------------

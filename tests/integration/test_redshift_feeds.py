@@ -20,6 +20,7 @@ from agentmodel.exceptions import ConfigurationError, TableUnavailable, Validati
 from agentmodel.redshift._feeds import ExportFeed, Feed, ItemsFeed, ScanFeed, StreamFeed
 from agentmodel.redshift._streams import Record, RecordPage, Shard, Stream, Trimmed
 from agentmodel.redshift.warehouse import Warehouse
+from agentmodel.suggest.plan import Plan
 from tests.integration.redshift_histories import history
 from tests.integration.redshift_oracle import expected, held
 
@@ -352,9 +353,9 @@ def test_a_refresh_goes_on_with_the_stream(settings: Settings, table: Table) -> 
     )
 
 
-def record(model: AgentModel, number: int) -> None:
+def record(model: AgentModel, number: int, plan: Plan | None = None) -> None:
     with (
-        model.session("USR001", f"café {number}", category="cafe search") as session,
+        model.session("USR001", f"café {number}", category="cafe search", plan=plan) as session,
         session.process("locate") as process,
         process.call("AGT001", "TL001", values={"place": "stadium"}) as call,
     ):
@@ -369,7 +370,7 @@ def test_the_journal_feeds_the_warehouse(settings: Settings, table: Table, tmp_p
         record(model, 1)
         model.drain()
         first = model.refresh(as_of=DAY)
-        record(model, 2)
+        record(model, 2, plan=model.suggest("USR001", category="cafe search"))  # a suggestion goes around the journal
         model.drain()
         second = model.refresh(as_of=DAY)
         scanned.refresh(as_of=DAY)
@@ -378,6 +379,7 @@ def test_the_journal_feeds_the_warehouse(settings: Settings, table: Table, tmp_p
         assert second.landed is not None
         assert "" == second.landed.fallback_reason
         assert 0 < second.landed.items < first.landed.items + second.landed.items
+        assert 1 == model.warehouse.counts()["suggestion"]
         assert held(scanned.warehouse) == held(model.warehouse)
 
 

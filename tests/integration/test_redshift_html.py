@@ -219,9 +219,20 @@ def test_an_empty_history_says_so() -> None:
         warehouse.create()
         page = Page(report(warehouse, as_of=DAY))
 
-    assert 5 == page.texts.count("No data yet.")
+    assert 6 == page.texts.count("No data yet.")
     assert {} == page.tables
-    assert page.tags["section"] == 5
+    assert page.tags["section"] == 6
+
+
+def test_where_failed_runs_went_wrong(warehouse: Warehouse) -> None:
+    """The page has the wrong steps that it is given, and says how many it leaves out."""
+    steps = [("DMN001", "<b>buy</b>", "unexpected write", "pay", 3), ("DMN001", "", "unknown", "", 1)]
+    page = Page(report(warehouse, as_of=DAY, wrong_steps=steps))
+
+    assert [
+        ["DMN001", "<b>buy</b>", "unexpected write", "pay", "3"],
+        ["DMN001", "–", "unknown", "–", "1"],
+    ] == page.tables["Most runs first in each domain"][1:]
 
 
 def test_a_history_without_times_or_far_off(warehouse: Warehouse) -> None:

@@ -71,7 +71,7 @@ def engines(postgres: Server, warehouse: Warehouse) -> Iterator[dict[str, Engine
         made = {
             "duckdb": warehouse.engine,
             "postgresql": create_engine(path, connect_args=options),
-            "redshift": _data_api.data_api_engine(url, opening="OPEN"),
+            "redshift": _data_api.data_api_engine(url, opening=["OPEN"]),
         }
         try:
             for name in ("postgresql", "redshift"):

@@ -16,6 +16,7 @@ from agentmodel.cli import main
 from agentmodel.exceptions import ValidationError
 from agentmodel.suggest._routing_store import RoutingStore
 from tests.integration.suggest_world import TODAY, counted, days, learn, opened, writes
+from tests.property.test_prompt_texts import CORPUS, is_clean, shape
 from tests.routing_requests import DOMAINS, OTHER, TOOLS, requests
 
 AGENTS = {domain_id: f"AGT{n}" for n, domain_id in enumerate(DOMAINS)}
@@ -290,6 +291,28 @@ def test_the_prompt_has_the_domains_as_data(fresh: AgentModel) -> None:
     )
     assert "  tools: `readDiff`, `run_tests`" in prompt
     assert prompt == asyncio.run(AsyncAgentModel(fresh).routing_prompt())
+
+
+def test_no_text_of_the_catalogue_changes_the_shape_of_the_prompt(fresh: AgentModel) -> None:
+    """Whatever stands in names, descriptions and examples, each domain is three lines of quoted data."""
+    texts = [*dict.fromkeys(each.encode(errors="replace").decode() for each in CORPUS)]
+    before = fresh.routing_prompt().split("\n")
+    for number, text in enumerate(texts):
+        ids: Any = {"domain_id": f"DMNx{number}", "agent_id": f"AGTx{number}"}
+        fresh.repository.put(
+            Domain(domain_id=f"DMNx{number}", name=text[:200], description=text[:9000], examples=[text[:9000]] * 2),
+            Agent(**ids, name=text[:200]),
+            Tool(**ids, tool_id="TL1", name=text[:200]),
+        )
+
+    lines = fresh.routing_prompt().split("\n")
+
+    assert {"- `…` `…`: `…`", "  tools: `…`", "  examples: `…`, `…`"} == {
+        shape(line) for line in lines if line not in before
+    }
+    assert len(before) + 3 * len(texts) == len(lines)
+    assert all(map(is_clean, lines))
+    assert max(map(len, lines)) < 800
 
 
 @pytest.mark.parametrize("request_text", ["", "  ", None, 7])

@@ -292,11 +292,14 @@ class TestTheJournal:
 
 @pytest.fixture
 def copies(tmp_path: Path) -> tuple[str, str]:
-    """URLs of two copies of the stored warehouse."""
+    """URLs of two copies of the stored warehouse, brought up to this version."""
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
     first, second = map(stored.warehouse_url, folders)
+    for url in (first, second):
+        with Warehouse.open(url) as warehouse:
+            warehouse.migrate()
     return first, second
 
 

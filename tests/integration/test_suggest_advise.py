@@ -12,6 +12,7 @@ from agentmodel._categories import derived_name
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import EXECUTION
+from agentmodel.suggest._chance import Runs, chance_of_success
 from agentmodel.suggest._types import Failing, ToolRef
 from agentmodel.suggest.plan import EmbeddingSimilarity, Planner
 from tests.integration.suggest_world import TODAY, catalogue, learn, opened, run
@@ -312,6 +313,44 @@ def test_little_evidence_asks_for_a_person(model: AgentModel) -> None:
     assert Planner(model.repository).suggest("USR001", domain_id="DMN001").needs_review  # no agent ever ran
 
 
+def test_the_chance_of_success_asks_for_a_person(settings: Settings) -> None:
+    """It is that of agent and category, as published; below the bound, or in the least likely share, a person is asked."""
+    with opened(settings.model_copy(update={"review_share": 0.5})) as model:
+        catalogue(model)
+        for number in range(8):
+            run(model, succeeded=number > 0)
+            run(model, "USR002", category="hard", tools=[2], succeeded=number == 0)
+        learn(model)
+        model.publish(as_of=TODAY)
+        share = model.repository.domain("DMN001")
+        easy, hard = (
+            model.suggest(user, category=kind) for user, kind in (("USR001", "cafe search"), ("USR002", "hard"))
+        )
+        unknown = model.suggest("USR003", category="never asked", domain_id="DMN001")
+        calm = Planner(model.repository, review_below=0.0).suggest("USR002", category="hard")
+        wanted = chance_of_success(Runs(8, 16), Runs(1, 8), Runs(8, 16))
+
+        assert easy.confidence is not None
+        assert hard.confidence is not None
+        assert wanted == pytest.approx(hard.confidence.mean)
+        assert hard.confidence.low <= wanted <= hard.confidence.high
+        assert 0.5 == pytest.approx(unknown.confidence.mean if unknown.confidence else None)
+        assert share is not None
+        assert easy.confidence.mean == pytest.approx(share.review_below, abs=2e-6)
+        assert (False, True, True) == (easy.needs_review, hard.needs_review, calm.needs_review)
+        assert f"It is likely to succeed in only {round(100 * wanted)} % of cases." in map(str, hard.review_reasons)
+
+    model_of_bound = settings.model_copy(update={"review_share": None})
+    with opened(model_of_bound) as model:
+        model.publish(as_of=TODAY)
+        found = {
+            below: Planner(model.repository, review_below=below).suggest("USR002", category="hard")
+            for below in (0.1, 0.3)
+        }
+
+    assert {0.1: False, 0.3: True} == {below: plan.needs_review for below, plan in found.items()}
+
+
 def test_nothing_known(settings: Settings) -> None:
     """Without domain and history the plan says so, and asks for a person."""
     with opened(settings) as model:
@@ -340,7 +379,7 @@ def test_expired_mappings_are_not_taken(model: AgentModel) -> None:
 def test_bad_questions_are_refused(model: AgentModel) -> None:
     """An id that is none, a domain that does not exist and a question about nothing are refused."""
     with pytest.raises(ValidationError, match="user_id"):
-        model.suggest("somebody", category="cafe search")
+        model.suggest("AGT001", category="cafe search")
     with pytest.raises(ValidationError, match="must be given, or a request or a domain_id"):
         model.suggest("USR001")
     with pytest.raises(NotFound, match="DMN009"):
@@ -402,3 +441,20 @@ def test_exploring_gives_others_a_chance(model: AgentModel) -> None:
 
     assert ["AGT003", "AGT001", "AGT002"] == [plan.agent_id for plan in plans]
     assert [0.1, 0.8, 0.1] == pytest.approx([each.propensity for each in kept])
+
+
+def test_the_agent_that_could_be_the_best_is_tried(model: AgentModel) -> None:
+    """With the upper bound, the agent whose interval reaches highest is chosen, whatever its rank; that is certain."""
+    numbers = ((1, 9.0, 0.7, 0.8), (2, 8.0, 0.6, 0.75), (3, 7.0, 0.5, 0.7), (4, 6.0, 0.5, 0.6), (5, 5.0, 0.4, 0.9))
+    for n, score, mean, high in numbers:
+        agent = Agent(agent_id=f"AGT{n:03d}", domain_id="DMN001", name=f"agent {n}", score=score, executions=9)
+        agent.evidence, agent.evidence_low, agent.evidence_high = mean, 0.1, high
+        model.repository.put(agent)
+    planner = Planner(model.repository, log=model.suggestions, explore="upper-bound")
+
+    plan = planner.suggest("USR001", domain_id="DMN001")
+    kept = model.suggestions.of_user("USR001")[-1]
+
+    assert ("AGT005", "agent of the domain", 3) == (plan.agent_id, plan.source, len(plan.alternatives))
+    assert "`agent 5` could be the best agent: by its runs it succeeds in up to 90 % of cases." in str(plan.reasons[0])
+    assert (1.0, "AGT005", 5) == (kept.propensity, kept.choice, len(kept.candidates))

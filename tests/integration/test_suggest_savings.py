@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, Settings
+from agentmodel import AgentModel, Settings, ToolExecution
+from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.suggest.guard import ResponseCache
 from agentmodel.suggest.health._cusum import Cusum
 from agentmodel.suggest.plan import ToolRef
-from tests.integration.suggest_world import TODAY, catalogue, opened
+from tests.integration.suggest_world import TODAY, catalogue, opened, run
 
 PLACE = {"place": "stadium", "near": [1, 2]}
 
@@ -177,44 +181,81 @@ def test_the_time_to_keep_has_bounds(model: AgentModel) -> None:
         ResponseCache(model.repository, valkey=None, seconds=0)
 
 
-def test_the_ledger_measures(model: AgentModel, find: Finder) -> None:
-    """Runs with and without known answers are told apart by what they called, with an interval and the runs."""
-    mark(model, "TL003", read_only=True)  # or each call of it would outdate the answers
-    for n in range(4):
-        with model.session("USR001", "find a café", category="cafe search") as session:
-            for place in ("stadium", "park"):
-                with session.process("locate") as process:
-                    model.response_cache.call(
-                        process, "AGT001", "TL001", find, arguments={"place": place, "run": n // 2}
-                    )
-            with session.process("format") as process, process.call("AGT001", "TL003") as call:
-                call.input_tokens, call.output_tokens = 100 - 10 * n, 5
-    with (
-        model.session("USR001", "trains", category="trains") as session,
-        session.process("book") as process,
-        process.call("AGT001", "TL002"),
-    ):
-        pass
+@dataclass
+class Made:
+    """What a call took when it was made last, and what its answers took off that."""
+
+    ms: int
+    tokens: int | None
+
+
+def ledger(model: AgentModel, plan: list[tuple[str, str, int, int | None, Status]]) -> dict[str, tuple[Any, ...]]:
+    """Record calls in order, each with its category, arguments, milliseconds, tokens and status; what they saved."""
+    made: dict[str, Made] = {}
+    saved: dict[str, list[tuple[str, Made | None, int, int]]] = defaultdict(list)
+    for number, (category, arguments, took, tokens, status) in enumerate(plan):
+        at = TODAY + timedelta(seconds=number)
+        with model.session(f"USR00{number % 3 + 1}", "find a café", category=category) as session:
+            pass
+        execution = ToolExecution(
+            user_id=session.user_id, session_id=session.session_id, process_id="PRC001", agent_id="AGT001",
+            tool_id="TL001", tool_name="locate", values=arguments, succeeded=status != "error", status=status,
+            executed_at=at, duration_ms=took, input_tokens=tokens,
+        )  # fmt: skip
+        model.recorder.record(execution)
+        if status == "cache_hit":
+            saved[category].append((session.session_id, made.get(arguments), took, tokens or 0))
+        elif status == "ok":
+            made[arguments] = Made(took, tokens)
+    return {
+        category: (
+            len(hits), len({session for session, *_ in hits}), sum(last is not None for _, last, *_ in hits),
+            sum(max(0, last.ms - took) for _, last, took, _ in hits if last is not None) / 1000,
+            sum(last is not None and last.tokens is not None for _, last, *_ in hits),
+            sum(max(0, (last.tokens or 0) - spent) for _, last, _, spent in hits if last is not None),
+        )
+        for category, hits in saved.items()
+    }  # fmt: skip
+
+
+def test_what_was_saved_is_counted(model: AgentModel) -> None:
+    """Each answer saved one call, and what the last equal call took that was made before and succeeded; nothing else."""
+    expected = ledger(
+        model,
+        [
+            ("cafés", "a", 1200, 100, "ok"),
+            ("cafés", "a", 3, None, "cache_hit"),
+            ("cafés", "a", 900, 70, "error"),
+            ("cafés", "a", 2, 30, "cache_hit"),
+            ("trains", "a", 800, None, "ok"),
+            ("cafés", "a", 5, None, "cache_hit"),
+            ("trains", "b", 1, None, "cache_hit"),
+            ("trains", "c", 4, 8, "ok"),
+            ("trains", "c", 9, 20, "cache_hit"),
+            ("long", "d", 60_000, 9000, "ok"),
+        ],
+    )
     model.drain()
     model.refresh(as_of=TODAY)
+    found = {row.category: row for row in model.savings()}
 
-    calls, tokens = model.savings()
-
-    assert ("cafe search", "calls", 4, 2, 2) == (
-        calls.category, calls.unit, calls.hits, calls.runs_with, calls.runs_without,
-    )  # fmt: skip
-    assert (1.0, 3.0, 2.0, 2.0, 2.0) == (calls.mean_with, calls.mean_without, calls.saved, calls.low, calls.high)
-    assert ("tokens", 85.0, 95.0) == (tokens.unit, tokens.mean_with, tokens.mean_without)
-    assert (tokens.low or 0.0) < 0.0 < (tokens.high or 0.0)
+    assert {"cafés": (3, 3, 3, 3.19, 2, 170), "trains": (2, 2, 1, 0.0, 1, 0)} == expected
+    assert set(expected) == set(found)
+    for category, (hits, sessions, timed, seconds, metered, tokens) in expected.items():
+        row = found[category]
+        assert (hits, sessions, timed, metered, tokens) == (row.hits, row.sessions, row.timed, row.metered, row.tokens)
+        assert seconds == pytest.approx(row.seconds)
 
 
-def test_one_run_is_no_measurement(model: AgentModel, find: Finder) -> None:
-    """Without two runs of each kind nothing is said to be saved."""
-    asked(model, find)
-    asked(model, find)
+def test_other_runs_say_nothing_of_what_was_saved(model: AgentModel, find: Finder) -> None:
+    """Long runs without answers and short ones with answers save as many calls as were answered, and no more."""
+    for _ in range(3):
+        run(model)
+    for _ in range(3):
+        asked(model, find)
     model.drain()
     model.refresh(as_of=TODAY)
 
     (row,) = model.savings()
 
-    assert (1, 1, 1, None, None) == (row.hits, row.runs_with, row.runs_without, row.saved, row.low)
+    assert ("cafe search", 2, 2, 1) == (row.category, row.hits, row.sessions, find.calls)

@@ -74,7 +74,7 @@ _plain = st.recursive(
 def _shaped(field: Field) -> st.SearchStrategy[Any]:
     """Draw JSON of the field's shape; without one, any object."""
     lists = {"examples": st.lists(_texts, max_size=3), "requests": st.lists(_texts, max_size=3)}
-    if field.name == "counts":
+    if field.name in ("counts", "success_counts"):
         return st.dictionaries(_texts, st.lists(_numbers, max_size=3), max_size=3)
     return lists.get(field.name, st.dictionaries(st.text(max_size=5), _json, max_size=3))
 
@@ -228,7 +228,8 @@ class TestBadValuesAreRefused:
         """For each attribute, a value is accepted or refused alike by constructor, assignment and the attribute itself."""
         valid = {name: _one(field) for name, field in entity.layout.fields.items()}
         for name, field in entity.layout.fields.items():
-            expected, refused = _accepted(field, bad)
+            within = getattr(field, "within", None)  # the domain in which an agent's name is one
+            expected, refused = _accepted(field, bad, *([valid[within]] if within else []))
             if refused is None:
                 assert expected == entity(**valid | {name: bad}).attribute_values[name]
                 continue
@@ -245,10 +246,10 @@ class TestBadValuesAreRefused:
             entity(**{name: _one(f) for name, f in entity.layout.fields.items()} | {"nonsense": 1})
 
 
-def _accepted(field: Field, value: Any) -> tuple[Any, str | None]:
+def _accepted(field: Any, value: Any, *within: Any) -> tuple[Any, str | None]:
     """What an attribute makes of a value, or the rule by which it refuses it."""
     try:
-        return field.accept(value), None
+        return field.accept(value, *within), None
     except ValidationError as error:
         return None, error.rule
 

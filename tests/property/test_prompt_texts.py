@@ -23,7 +23,18 @@ from agentmodel.suggest.guard._texts import (
     undecided_text,
 )
 from agentmodel.suggest.health import Cusum
-from agentmodel.suggest.plan import Alternative, Avoid, Confidence, Fallback, Language, Plan, PlanStep, Reason
+from agentmodel.suggest.plan import (
+    Alternative,
+    Avoid,
+    Confidence,
+    Fallback,
+    Language,
+    LikelyTool,
+    NextTools,
+    Plan,
+    PlanStep,
+    Reason,
+)
 from agentmodel.suggest.review import Answer
 
 LINES = ["\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
@@ -72,6 +83,19 @@ def plan(name: str) -> Plan:
     )  # fmt: skip
 
 
+def next_tools(name: str) -> NextTools:
+    """What is called next, in which every name and text is the same."""
+    told = Reason(code="own_similar", values={"similarity": 83, "request": name})
+    tools = (
+        LikelyTool(agent_id=name, tool_id=name, tool=name, probability=0.6, calls=4, success_share=0.5),
+        LikelyTool(
+            agent_id=name, tool_id=name, tool=name, probability=0.4, warning=told,
+            fallback=Fallback("AGT9", name, name, name),
+        ),
+    )  # fmt: skip
+    return NextTools(user_id="USR001", agent_id=name, done=(name,), tools=tools)
+
+
 def messages(name: str) -> list[str]:
     """Every text of a guard, in which every name, reason and argument is the same."""
     said = name if one_line(name).rstrip(".") else "x"  # who says nothing visible is a person without a name
@@ -108,6 +132,10 @@ def check_shape(text: str) -> None:
 
         assert shape(plan("x").as_prompt(language=language)) == shape(prompt)
         assert all(map(is_clean, prompt.split("\n")))
+        following = next_tools(text).as_prompt(language=language)
+
+        assert shape(next_tools("x").as_prompt(language=language)) == shape(following)
+        assert is_clean(following)
         assert max(map(len, prompt.split("\n"))) < 800
     for plain, message in zip(messages("x"), messages(text), strict=True):
         assert is_clean(message)

@@ -109,6 +109,23 @@ def sessions(draw: st.DrawFn) -> Item:
 
 
 @st.composite
+def outcomes(draw: st.DrawFn) -> Item:
+    return {
+        "PK": {"S": f"{draw(st.sampled_from(USERS))}#{draw(st.sampled_from(SESSIONS))}"},
+        "SK": {"S": f"REVIEW#{draw(texts('outcome-1', 'outcome-2', 'asked'))}"},
+        "EntityType": {"S": "Review"},
+        **attributes(
+            OutcomeSource=draw(texts("person", "event", "event", "evaluator", "evaluator", "oracle", None)),
+            OutcomeYN=draw(texts("Y", "N", "N", None)),
+            OutcomeScore_N=draw(texts(None, "0.25", "x")),
+            AgentID=draw(texts(None, None, "", *AGENTS[:2])),
+            DecidedBy=draw(texts(None, "환불")),
+            DecidedDT=draw(texts(*TIMES)),
+        ),
+    }
+
+
+@st.composite
 def processes(draw: st.DrawFn) -> Item:
     return {
         "PK": {"S": f"{draw(st.sampled_from(USERS))}#{draw(st.sampled_from(SESSIONS))}"},
@@ -135,6 +152,7 @@ def calls(draw: st.DrawFn) -> Item:
             DurationMs_N=draw(texts(None, "1500", "0.5")),
             InputTokens_N=draw(texts(None, "120", "0.5")),
             OutputTokens_N=draw(texts(None, "7")),
+            AgentVer=draw(texts(None, None, "", "v1", "v2", "v2", "판 3")),
             ExpiresAt_N=draw(texts(None, "1", str(int(START.timestamp()) + 3600))),
         ),
     }
@@ -142,7 +160,9 @@ def calls(draw: st.DrawFn) -> Item:
 
 changes = st.builds(
     Change,
-    item=st.one_of(calls(), calls(), calls(), calls(), sessions(), sessions(), processes(), agents()),
+    item=st.one_of(
+        calls(), calls(), calls(), calls(), sessions(), sessions(), outcomes(), outcomes(), processes(), agents()
+    ),
     gone=st.sampled_from([False, False, False, True]),
     wait=st.integers(1, 40),
     lag=st.integers(0, 50),

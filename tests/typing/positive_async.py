@@ -39,8 +39,9 @@ from agentmodel.aio import (
 from agentmodel.cache.drainer import Drained
 from agentmodel.cache.stats import CacheStats
 from agentmodel.dynamo.models import ReviewStatus, Suggestion
+from agentmodel.redshift.reports import SavingsRow
 from agentmodel.redshift.warehouse import Refreshed
-from agentmodel.suggest.evaluate import Evaluation, SavingsRow
+from agentmodel.suggest.evaluate import Evaluation
 from agentmodel.suggest.guard import Ask, Blocked, Cached, CacheLookup, Go
 from agentmodel.suggest.health import Cusum, ToolHealth
 from agentmodel.suggest.plan import Failing, Plan, ToolRef

@@ -14,7 +14,7 @@ from agentmodel.client import AgentModel
 from agentmodel.suggest.guard import Guard, ResponseCache
 from agentmodel.suggest.health import HealthMonitor
 from agentmodel.suggest.plan import Planner, SuggestionLog
-from agentmodel.suggest.review import Reviews
+from agentmodel.suggest.review import Reviews, RunChecks
 
 TWINS: dict[type, type] = {
     AgentModel: aio.AsyncAgentModel,
@@ -27,6 +27,7 @@ TWINS: dict[type, type] = {
     Repository: aio.AsyncRepository,
     ResponseCache: aio.AsyncResponseCache,
     Reviews: aio.AsyncReviews,
+    RunChecks: aio.AsyncRunChecks,
     SessionRecorder: aio.AsyncSessionRecorder,
     SuggestionLog: aio.AsyncSuggestionLog,
 }
@@ -36,6 +37,7 @@ SYNC_ONLY = {
     AgentModel: {"drainer", "valkey", "warehouse"},
     # what the tool functions and the integrations make records with, in threads of their own
     Recorder: {
+        "agent_revision",
         "cached_tool_name",
         "continued",
         "has_session_elsewhere",
@@ -46,6 +48,8 @@ SYNC_ONLY = {
         "open",
         "put_missing",
         "opened",
+        "outcome_of",
+        "stored_outcomes",
         "resume",
         "tool_name",
     },
@@ -86,6 +90,7 @@ AT_ONCE = {
     Guard: {"may_ask", "undecided"},
     HealthMonitor: {"calls_in", "for_everybody"},
     ResponseCache: {"writes_in"},
+    RunChecks: {"ended_in"},
     Reviews: {"id_of", "reference"},
     SuggestionLog: {"ended_in"},
 }

@@ -45,6 +45,8 @@ CODES = {
     "AM-305": "CorruptItem",
     "AM-306": "Rejected",
     "AM-307": "LeaseHeld",
+    # who may do what
+    "AM-311": "NotAllowed",
     # a guarded tool
     "AM-401": "NotCalled",
     "AM-402": "ToolBlocked",

@@ -37,6 +37,15 @@ def test_a_framework_that_is_not_installed(subject: str, package: str, extra: st
     assert f"pip install 'agentmodel[{extra}]'" in said
 
 
+@pytest.mark.parametrize("package", ["starlette", "jinja2", "itsdangerous"])
+def test_the_console_that_is_not_installed(package: str) -> None:
+    """Whoever asks for the console without its packages reads which pip line brings them."""
+    command = [sys.executable, "-c", HIDDEN, "agentmodel.console", package]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "pip install 'agentmodel[console]'" in said
+
+
 def test_the_package_alone_loads_no_framework() -> None:
     """Importing the package, its model and its guard loads none of the frameworks."""
     code = (

@@ -97,7 +97,7 @@ def test_every_option_of_the_driver_is_known() -> None:
 def test_every_connection_keeps_capitals() -> None:
     """A new connection is told to keep capitals in names, outside of any transaction of ours."""
     connection = Connection()
-    prepare(connection, None)
+    prepare(None)(connection, None)
 
     assert ["SET enable_case_sensitive_identifier TO TRUE", "COMMIT", "close"] == connection.told
 

@@ -116,3 +116,12 @@ def test_every_refresh_locks_first(files: dict[str, str]) -> None:
         first = body.partition("BEGIN")[2].lstrip("; \n").partition(";")[0]
 
         assert "LOCK TABLE work_change" == first, name
+
+
+def test_a_schema_is_made_and_comes_first() -> None:
+    """A schema of its own is created, and the only one that the session looks into; a name that is none is refused."""
+    session = rendered(schema="stats")["01_session.sql"]
+
+    assert session.endswith('CREATE SCHEMA IF NOT EXISTS "stats";\n\nSET search_path TO "stats";\n')
+    with pytest.raises(ConfigurationError, match="is not a name of a schema"):
+        rendered(schema="a; DROP TABLE b")

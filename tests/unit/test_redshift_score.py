@@ -181,7 +181,7 @@ def test_the_statement_and_its_twin_agree(warehouse: Warehouse) -> None:
     cells = {(f"AGT{a}", c, day): (draw.randint(1, 9), draw.random()) for a in range(7) for c in ("", "x", "카페", "z")
              for day in days if draw.random() < 0.4}  # fmt: skip
     rows = [
-        m.AgentDaily(agent_id=agent, category=category, day=day, executions=n, successes=round(n * share))
+        m.AgentDaily(agent_id=agent, category=category, revision="", day=day, executions=n, successes=round(n * share))
         for (agent, category, day), (n, share) in cells.items()
     ]
     dated = [day for _, _, day in cells if day != m.UNDATED]

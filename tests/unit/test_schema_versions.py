@@ -132,7 +132,7 @@ class TestDeclarationsFitTogether:
 
     def test_one_stored_name_for_two_attributes_is_refused(self) -> None:
         """Two attributes under one stored name would overwrite each other."""
-        with pytest.raises(ConfigurationError, match="title cannot be stored as Title, because other is"):
+        with pytest.raises(ConfigurationError, match="other cannot be stored as Title, because title is"):
 
             class Twice(Entity, kind="TestTwice"):
                 user_id: Attr[str] = identifier("USR")

@@ -29,8 +29,10 @@ from agentmodel.suggest.evaluate import (
 )
 from agentmodel.suggest.evaluate._answers import answers
 from agentmodel.suggest.evaluate._evaluation import (
+    _area,
     calibration,
     calibration_error,
+    chances,
     next_tools,
     plans,
     ranking_regret,
@@ -98,8 +100,8 @@ def test_nothing_to_judge_gives_no_rows() -> None:
     """Without runs there are no figures, rather than zeros."""
     found = evaluate([])
 
-    assert (0, (), (), (), (), (), ()) == (
-        found.runs, found.rankings, found.uses, found.plans, found.requests, found.next_tools, found.calibration,
+    assert (0, (), (), (), (), (), (), ()) == (
+        found.runs, found.rankings, found.uses, found.plans, found.requests, found.next_tools, found.calibration, found.chances,
     )  # fmt: skip
 
 
@@ -191,7 +193,7 @@ def test_calibration_of_a_known_chance() -> None:
     rows = calibration(runs)
 
     assert calibration_error(rows, "evidence") < 0.02
-    assert 2 * 160 == sum(row.cases for row in rows)
+    assert 3 * 160 == sum(row.cases for row in rows)
     assert math.isnan(calibration_error([], "evidence"))
 
 
@@ -245,12 +247,14 @@ def test_without_exploration_little_is_known_and_said() -> None:
 
 
 def test_what_was_not_taken_does_not_count() -> None:
-    """A suggestion that nobody followed, or whose end is not known, is no outcome of its choice."""
+    """A suggestion that nobody followed, that was withheld, or whose end is not known, is no outcome of its choice."""
     ignored = suggestion(1, "good", succeeded=True, propensity=0.5, taken="bad")
     open_ = suggestion(2, "good", succeeded=True, propensity=0.5)
     open_.succeeded = None
+    withheld = suggestion(3, "good", succeeded=True, propensity=0.5)
+    withheld.withheld = True
 
-    assert [] == off_policy([ignored, open_], {"best": best_scored})
+    assert [] == off_policy([ignored, open_, withheld], {"best": best_scored})
 
 
 def test_repeated_reads_are_answered_as_the_cache_would(real: list[ReplayedRun]) -> None:
@@ -318,6 +322,26 @@ def test_next_tools_on_real_runs(real: list[ReplayedRun]) -> None:
 
     assert sum(row.top1 * row.cases for row in rows) / cases >= 0.66
     assert sum(row.top3 * row.cases for row in rows) / cases >= 0.87
+
+
+def test_the_chance_of_success_tells_failures_on_real_runs(real: list[ReplayedRun]) -> None:
+    """It is off by at most .05, and its area under the ROC curve is at least .78, above that of the agent's record."""
+    rows = {row.predictor: row for row in chances(real)}
+
+    assert rows["chance"].error <= 0.05
+    assert (rows["chance"].auc or 0.0) >= 0.78
+    assert (rows["chance"].auc or 0.0) > (rows["evidence"].auc or 0.0)
+    assert rows["chance"].failures > 0.75
+    assert rows["chance"].cases > 800
+
+
+def test_the_area_counts_pairs() -> None:
+    """The area under the ROC curve is the share of pairs in the right order, ties as half; of one outcome there is none."""
+    found = [(0.2, False), (0.5, True), (0.5, False), (0.9, True), (0.1, True)]
+    pairs = [(good > bad) + 0.5 * (good == bad) for good, y in found if y for bad, z in found if not z]
+
+    assert pytest.approx(sum(pairs) / len(pairs)) == _area(found)
+    assert None is _area([(0.1, True), (0.2, True)])
 
 
 def test_evidence_is_calibrated_on_real_runs(real: list[ReplayedRun]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from agentmodel._counts import count_or_none
 from agentmodel.dynamo.models import Status
+from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "Event",
     "Span",
     "agent_of",
+    "evaluation_of",
     "input_of",
+    "is_evaluation",
     "is_pending",
     "is_same",
     "is_tool",
@@ -34,6 +37,7 @@ __all__ = [
     "parsed",
     "requested_ids",
     "result_of",
+    "revision_of",
     "session_of",
     "text_or_none",
     "tokens_of",
@@ -48,6 +52,7 @@ OWN_SCOPE = "agentmodel"
 """Scope of the spans that `agentmodel.integrations.opentelemetry.emit` makes of what is recorded already."""
 
 _AGENT = ("gen_ai.agent.name", "agent.name", "agent_name")
+_REVISION = ("gen_ai.agent.version", "agent.version")
 _SESSION = ("gen_ai.conversation.id", "session.id")
 _USER = ("user.id", "enduser.id")
 _METADATA = ("traceloop.association.properties.", "langsmith.metadata.")
@@ -57,15 +62,21 @@ _ARGUMENTS = ("gen_ai.tool.call.arguments", "tool_arguments", "gen_ai.prompt")
 _RESULT = ("gen_ai.tool.call.result", "tool_response", "gen_ai.completion")
 _INTERRUPTS = ("GraphInterrupt", "GraphBubbleUp", "InterruptException")
 _CLASS = re.compile(r"(?:\w+\.)+([A-Z]\w*)")  # an exception with its module, which not every emitter writes
+_EVALUATION = "gen_ai.evaluation."
+_PASSED = frozenset({"pass", "passed", "success", "succeeded", "correct", "relevant", "good", "true", "yes"})
+_NOT_PASSED = frozenset(
+    {"fail", "failed", "failure", "incorrect", "wrong", "irrelevant", "not_relevant", "bad", "harmful", "false", "no"}
+)
 _APPROVALS = "openai_agents"  # scopes whose spans of pending approvals look like successes
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened within a span."""
+    """Something that happened within a span, at a time in nanoseconds since the epoch; 0 where it is not known."""
 
     name: str
     attributes: Mapping[str, Any]
+    at_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,37 @@ def is_tool(span: Span) -> bool:
         or attributes.get("langsmith.span.kind") == "tool"
         or attributes.get("mcp.method.name") == "tools/call"
     )
+
+
+def is_evaluation(event: Event) -> bool:
+    """Whether an event says how a run went, as OpenTelemetry's conventions for GenAI have it."""
+    return event.name == f"{_EVALUATION}result" and event.attributes.get("error.type") is None
+
+
+def evaluation_of(event: Event) -> dict[str, Any]:
+    """Return what an evaluation says, as `agentmodel.traces.TraceOutcome` has it.
+
+    The label decides whether the run succeeded, where it is a word for that, such as ``pass``; else the score does.
+
+    Raises:
+        ValidationError: It has neither such a label nor a score, or its score is not from 0 to 1.
+    """
+    given = event.attributes
+    label = str(given.get(f"{_EVALUATION}score.label") or "").strip().lower().replace(" ", "_")
+    success = True if label in _PASSED else False if label in _NOT_PASSED else None
+    score = given.get(f"{_EVALUATION}score.value")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        if success is None:
+            rule = "must be a number from 0 to 1, or the label a word such as pass or fail"
+            raise ValidationError(f"{_EVALUATION}score.value", score, rule)
+        score = None  # there is none, or it is on a scale of its own beside a label that says what it means
+    return {
+        "success": success,
+        "score": score,
+        "source": "evaluator",
+        "by": text_or_none(given.get(f"{_EVALUATION}name")),
+        "reason": text_or_none(given.get(f"{_EVALUATION}explanation")),
+    }
 
 
 def is_same(outer: Span, span: Span) -> bool:
@@ -162,6 +204,11 @@ def _first(span: Span, names: Sequence[str], *metadata: str) -> str | None:
 def agent_of(span: Span) -> str | None:
     """Return the name of the agent."""
     return _first(span, _AGENT, "lc_agent_name", "agent_name")
+
+
+def revision_of(span: Span) -> str | None:
+    """Return the revision of the agent."""
+    return _first(span, _REVISION, "agent_version")
 
 
 def session_of(span: Span) -> str | None:

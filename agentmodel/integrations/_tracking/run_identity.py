@@ -11,7 +11,7 @@ from agentmodel._log import logger
 from agentmodel._process import renew_in_child
 from agentmodel.access.trace_import import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
-from agentmodel.exceptions import CacheUnavailable, TableUnavailable, Unavailable, ValidationError
+from agentmodel.exceptions import CacheUnavailable, TableUnavailable, Unavailable
 
 __all__ = ["LocatedSession", "RunIdentity", "SessionLookup", "user_id_of"]
 
@@ -35,11 +35,11 @@ class SessionLookup:
 
     Args:
         model: The installation.
-        domain: Name of the domain of the agents.
+        domain: Name or id of the domain of the agents.
     """
 
     def __init__(self, model: AgentModel, domain: str) -> None:
-        self.domain = domain
+        self.domain = keys.name_of("DMN", domain)
         self._repository = model.repository
         self._import = TraceImport(model.repository, recorder=model.recorder, live=True)
         self._lock = threading.Lock()  # the import may be used by one thread at a time
@@ -63,7 +63,7 @@ class SessionLookup:
         Raises:
             Unavailable: The history does not answer, and there is no journal.
         """
-        if _is_id("SESS", session):
+        if session.startswith("SESS") and keys.lenient_id_of("SESS", session) == session:
             try:
                 return LocatedSession(session, is_new=self._repository.session(user_id, session) is None)
             except CacheUnavailable:  # recording goes on in an outage of Valkey; what waits there is not known
@@ -98,7 +98,7 @@ class RunIdentity:
         self, lookup: SessionLookup, user: str | None, *, session: str, request: str | None, category: str | None
     ) -> None:
         self._lookup = lookup
-        self.user_id, self.user = user_id_of(user), user or "anonymous"
+        self.user_id, self.user = user_id_of(user), keys.name_of("USR", user or "anonymous")
         self.session, self.request, self.category = session, request, category
         self.suggestion_id: str | None = None
         self.began = datetime.now(UTC)
@@ -132,15 +132,15 @@ class RunIdentity:
     @property
     def domain_id(self) -> str:
         """Return the domain's id in the history."""
-        return keys.stable_id("DMN", self._lookup.domain)
+        return keys.lenient_id_of("DMN", self._lookup.domain)
 
     def agent_id(self, agent: str) -> str:
         """Return the id in the history of an agent, by its name; an ``AGT…`` id stays as it is."""
-        return agent if _is_id("AGT", agent) else keys.stable_id("AGT", self._lookup.domain, agent)
+        return keys.lenient_id_of("AGT", agent, self._lookup.domain)
 
     def tool_id(self, tool: str) -> str:
         """Return the id in the history of a tool, by its name; a ``TL…`` id stays as it is."""
-        return tool if _is_id("TL", tool) else keys.stable_id("TL", tool)
+        return keys.lenient_id_of("TL", tool)
 
     def locate(self) -> LocatedSession:
         """Return the session's id, and whether it is new to the history; looked up once.
@@ -153,6 +153,11 @@ class RunIdentity:
                 self._located = self._lookup.locate(self.user_id, self.session, self.began)
             return self._located
 
+    def forget(self) -> None:
+        """Look the session up again the next time, since another process may record it meanwhile."""
+        with self._locating:
+            self._located = None
+
     def mark_stored(self) -> None:
         """Note that the history has the session now."""
         with self._locating:
@@ -162,16 +167,4 @@ class RunIdentity:
 
 def user_id_of(user: str | None) -> str:
     """Return the id in the history of a user, by name or ``USR…`` id; None is the anonymous user."""
-    if user is None:
-        return ANONYMOUS
-    return user if _is_id("USR", user) else keys.stable_id("USR", user)
-
-
-def _is_id(prefix: str, text: str) -> bool:
-    if not text.startswith(prefix) or len(text) == len(prefix):
-        return False
-    try:
-        keys.check_id("id", text, prefix)
-    except ValidationError:
-        return False
-    return True
+    return ANONYMOUS if user is None else keys.lenient_id_of("USR", user)

@@ -25,7 +25,9 @@ from agentmodel.access.recorder import HistoryEntity, Receipt
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import Agent, Domain, Status, Tool, ToolExecution, User, UserSession, UserSessionProcess
+from agentmodel.exceptions import NotFound
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome
+from agentmodel.integrations._tracking.revisions import Revisions
 from agentmodel.integrations._tracking.run_identity import RunIdentity
 
 __all__ = ["SessionWriter", "split"]
@@ -102,17 +104,25 @@ class SessionWriter:
 
     Args:
         model: The installation.
-        domain: Name of the domain of the agents.
+        domain: Name or id of the domain of the agents.
         failed: Called with what could not be written, and why.
+        revisions: The revisions of the agents.
         max_sessions: Sessions that are cached; a session that was dropped from the cache is read from the history.
     """
 
     def __init__(
-        self, model: AgentModel, domain: str, failed: Callable[[str, Exception | None], None], *, max_sessions: int
+        self,
+        model: AgentModel,
+        domain: str,
+        failed: Callable[[str, Exception | None], None],
+        revisions: Revisions,
+        *,
+        max_sessions: int,
     ) -> None:
         self._model = model
-        self._domain = domain
+        self._domain = keys.name_of("DMN", domain)
         self._failed = failed
+        self._revisions = revisions
         self._max_sessions = max_sessions
         self.renew()
         renew_in_child(self)
@@ -126,6 +136,7 @@ class SessionWriter:
         self._touched: dict[tuple[str, str], tuple[RunIdentity, _SessionState]] = {}
         self._processes: list[tuple[_StepState, _ProcessState]] = []
         self._calls: list[tuple[str, _ProcessState, ToolExecution]] = []
+        self._outcomes: list[tuple[str, HistoryEntity]] = []
 
     # Events
 
@@ -164,7 +175,7 @@ class SessionWriter:
             agent_id=agent_id,
             tool_id=tool_id,
             attempt=attempt.number,
-            tool_name=attempt.tool,
+            tool_name=keys.name_of("TL", attempt.tool),
             values=storable_text(attempt.arguments),
             executed_at=attempt.at,
             succeeded=outcome.status in _SUCCEEDED,
@@ -176,6 +187,7 @@ class SessionWriter:
             duration_ms=max(0, round((outcome.at - attempt.at).total_seconds() * 1000)),
             input_tokens=call.input_tokens if first else None,
             output_tokens=call.output_tokens if first else None,
+            revision=self._revisions.of(attempt.agent),
         )
         self._calls.append((attempt.label, process, execution))
 
@@ -194,6 +206,22 @@ class SessionWriter:
             session.entity.succeeded = succeeded
         session.failed = succeeded is False
         session.change = "end of the run"
+
+    def outcome(self, run: RunIdentity, **said: Any) -> None:
+        """Note what somebody outside of the run says of it.
+
+        Args:
+            run: The run.
+            said: As `Recorder.outcome_of` takes it.
+
+        Raises:
+            NotFound: The history has no such session.
+        """
+        if (run.user_id, run.session) not in self._sessions and run.locate().is_new:
+            run.forget()
+            raise NotFound("session", f"{run.session} of {run.user_id}")
+        entity = self._model.recorder.outcome_of(run.locate().session_id, user_id=run.user_id, **said)
+        self._outcomes.append((f"outcome of {run.session}", entity))
 
     # Sessions, processes and the catalogue
 
@@ -262,11 +290,11 @@ class SessionWriter:
         tool_ref = self._tool_refs.get((attempt.agent, attempt.tool))
         if tool_ref is None:
             agent_id, tool_id, domain_id = run.agent_id(attempt.agent), run.tool_id(attempt.tool), run.domain_id
-            tool = Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=attempt.tool)
+            tool = Tool(agent_id=agent_id, tool_id=tool_id, domain_id=domain_id, name=keys.name_of("TL", attempt.tool))
             self._put_missing(
                 run,
                 Domain(domain_id=domain_id, name=self._domain),
-                Agent(agent_id=agent_id, domain_id=domain_id, name=attempt.agent),
+                Agent(agent_id=agent_id, domain_id=domain_id, name=keys.name_of("AGT", attempt.agent)),
                 *([tool] if exists else []),
             )
             tool_ref = agent_id, tool_id
@@ -292,6 +320,7 @@ class SessionWriter:
         touched, self._touched = list(self._touched.values()), {}
         processes, self._processes = self._processes, []
         calls, self._calls = self._calls, []
+        outcomes, self._outcomes = self._outcomes, []
         new = [(run, session) for run, session in touched if not session.written]
         wanted: list[tuple[str, HistoryEntity]] = [(f"session {run.session}", session.entity) for run, session in new]
         wanted += [(f"step {step.name}", process.entity) for step, process in processes]
@@ -306,7 +335,7 @@ class SessionWriter:
                 step.processes.remove(process)
         self._record_calls(calls)
         changed = [session for _, session in touched if session.change is not None]
-        self._record([(session.change or "", session.entity) for session in changed])
+        self._record([*((session.change or "", session.entity) for session in changed), *outcomes])
         for session in changed:
             session.change = None
         while len(self._sessions) > self._max_sessions:

@@ -24,11 +24,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentmodel.dynamo.models import Status
+from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.conventions import (
     OWN_SCOPE,
     Span,
     agent_of,
+    evaluation_of,
     input_of,
+    is_evaluation,
     is_pending,
     is_same,
     is_tool,
@@ -38,6 +41,7 @@ from agentmodel.integrations._tracking.conventions import (
     parsed,
     requested_ids,
     result_of,
+    revision_of,
     session_of,
     tokens_of,
     tool_of,
@@ -45,7 +49,7 @@ from agentmodel.integrations._tracking.conventions import (
 )  # fmt: skip
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 
-__all__ = ["RequestedCalls", "SpanCall", "calls"]
+__all__ = ["RequestedCalls", "SpanCall", "SpanEvaluation", "calls", "evaluations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class SpanCall:
         input_tokens: Its share of the tokens that the message took; None if they were not counted.
         output_tokens: Likewise.
         service: The resource's ``service.name``.
+        revision: The revision of the agent; None if no span has it.
     """
 
     trace_id: str
@@ -91,6 +96,7 @@ class SpanCall:
     input_tokens: int | None = None
     output_tokens: int | None = None
     service: str | None = None
+    revision: str | None = None
 
 
 def calls(spans: Iterable[Span], requested: RequestedCalls | None = None) -> list[SpanCall]:
@@ -114,6 +120,57 @@ def calls(spans: Iterable[Span], requested: RequestedCalls | None = None) -> lis
         turn = turns.setdefault(one.message or one.span.span_id, len(turns) + 1)
         result.append(trace.call(one, turn, requested.tokens(one.session, one.request_id)))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class SpanEvaluation:
+    """What an event ``gen_ai.evaluation.result`` of a trace says of a run.
+
+    Attributes:
+        trace_id: The trace.
+        agent: The agent whose run it is about; None for the whole session.
+        user: The user it worked for, where a span has it.
+        session: Its conversation, likewise.
+        said: What it says, as `agentmodel.traces.TraceOutcome` has it.
+        service: The resource's ``service.name``.
+    """
+
+    trace_id: str
+    agent: str | None
+    user: str | None
+    session: str | None
+    said: dict[str, Any]
+    service: str | None
+
+
+def evaluations(spans: Iterable[Span]) -> Iterator[SpanEvaluation | ValidationError]:
+    """Yield what the events of one trace say of its runs, or what is wrong with an event.
+
+    An event in the span of an agent (``invoke_agent``) with another around it is about that agent's run; every other
+    one is about the whole session.
+    """
+    trace = _Trace([span for span in spans if span.scope != OWN_SCOPE])
+    for span in trace.spans:
+        for event in filter(is_evaluation, span.events):
+            try:
+                said = evaluation_of(event)
+            except ValidationError as error:
+                yield error
+                continue
+            at = _time(event.at_ns or span.ended_ns)
+            inner = any(_is_agent(outer) for outer in trace.ancestors(span))
+            yield SpanEvaluation(
+                trace_id=span.trace_id,
+                agent=agent_of(span) if inner and _is_agent(span) else None,
+                user=trace.lookup(span, user_of),
+                session=trace.lookup(span, session_of),
+                said=said | {"at": at},
+                service=span.service,
+            )
+
+
+def _is_agent(span: Span) -> bool:
+    return span.attributes.get("gen_ai.operation.name") == "invoke_agent"
 
 
 class RequestedCalls:
@@ -316,6 +373,7 @@ class _Trace:
             input_tokens=tokens[0],
             output_tokens=tokens[1],
             service=span.service,
+            revision=next(filter(None, map(revision_of, (span, *self.ancestors(span)))), None),
         )
 
     def _arguments(self, span: Span) -> dict[str, Any]:

@@ -37,13 +37,15 @@ from typing import Any, Self, TypeAlias
 
 from agentmodel._background import MAX_WAITING, BackgroundWorker
 from agentmodel._log import logger
+from agentmodel._outcomes import check_outcome
 from agentmodel._process import renew_in_child
 from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.client import AgentModel
-from agentmodel.dynamo.models import Status
+from agentmodel.dynamo.models import OutcomeSource, Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome, Attempts
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.revisions import Revisions, RevisionsGiven
 from agentmodel.integrations._tracking.run_identity import RunIdentity, SessionLookup, user_id_of
 from agentmodel.integrations._tracking.session_writer import SessionWriter
 
@@ -63,28 +65,39 @@ class Tracker:
 
     Args:
         model: The installation.
-        domain: Name of the domain of the agents.
+        domain: Name or id of the domain of the agents.
         max_waiting: Events that may wait to be written; of more, the newest is dropped and counted in ``errors``.
         max_sessions: Sessions that are cached; a session that was dropped from the cache is read from the history.
+        revisions: The revision of each agent by its name, such as ``{"finder": "v3"}``: scores fade what earlier ones
+            did. ``auto`` for a digest of the prompt, model and tools that the framework shows; then a prompt must not
+            change from run to run, as one with the day in it does. None records none.
 
     Raises:
-        ValidationError: ``model`` is not an `AgentModel`, such as an `AsyncAgentModel`.
+        ValidationError: ``model`` is not an `AgentModel`, such as an `AsyncAgentModel`, or ``revisions`` is not valid.
 
     Attributes:
         model: The installation.
-        domain: Name of the domain of the agents.
+        domain: Name or id of the domain of the agents.
         lookup: Finds the sessions of runs in the history.
         writer: Writes the sessions.
+        revisions: The revisions of the agents.
     """
 
     def __init__(
-        self, model: AgentModel, *, domain: str = "agents", max_waiting: int = MAX_WAITING, max_sessions: int = 1000
+        self,
+        model: AgentModel,
+        *,
+        domain: str = "agents",
+        max_waiting: int = MAX_WAITING,
+        max_sessions: int = 1000,
+        revisions: RevisionsGiven = None,
     ) -> None:
         _check("model", model, AgentModel, "must be an AgentModel, for agents that are awaited too: a thread writes")
         self.model = model
         self.domain = domain
         self.lookup = SessionLookup(model, domain)
-        self.writer = SessionWriter(model, domain, self.failed, max_sessions=max_sessions)
+        self.revisions = Revisions(revisions)
+        self.writer = SessionWriter(model, domain, self.failed, self.revisions, max_sessions=max_sessions)
         self._failures = 0
         self._max_sessions = max_sessions
         self._runs: OrderedDict[tuple[str, str], TrackedRun] = OrderedDict()
@@ -139,6 +152,44 @@ class Tracker:
             self._runs.move_to_end(key)
         run.follow(suggestion_id)
         return run
+
+    def outcome(
+        self,
+        session: str,
+        *,
+        user: str | None = None,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Report how a session went, as somebody outside of it says, by the framework's name of the session.
+
+            tracker.outcome("thread-7", user="ada", succeeded=False, by="ada", reason="wrong café")
+
+        It works for every framework, whether the session is still under way or ended last week; see
+        `TrackedRun.outcome`.
+
+        Args:
+            session: The framework's thread or conversation, or a ``SESS…`` id, as `run` takes it.
+            user: Name or ``USR…`` id of the user it worked for; None is the anonymous user.
+            succeeded: Whether it did what was asked; by the score when not given.
+            score: How good it was, from 0 to 1.
+            source: Who says so: a ``person``, an ``event`` or an ``evaluator``.
+            by: Name of the person, event or evaluator.
+            reason: Why.
+            agent: Name of the agent whose run this is about; the whole session when not given.
+            at: When it was said; now when not given.
+
+        Raises:
+            ValidationError: A value is not valid.
+        """
+        self.run(session, user=user).outcome(
+            succeeded=succeeded, score=score, source=source, by=by, reason=reason, agent=agent, at=at
+        )
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until everything reported so far is written; whether that was done within ``timeout`` seconds.
@@ -363,6 +414,50 @@ class TrackedRun(RunIdentity):
         attempt = self.start(call_id, agent=agent, tool=tool, arguments=arguments, at=began or ended, source=source)
         self.end(call_id, attempt, status=status, result=result, error_type=error_type, at=ended, source=source)
         return attempt
+
+    def outcome(
+        self,
+        *,
+        succeeded: bool | None = None,
+        score: float | None = None,
+        source: OutcomeSource = "person",
+        by: str | None = None,
+        reason: str | None = None,
+        agent: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Report how the run went, as somebody outside of it says, also long after its end.
+
+        See `AgentModel.outcome`. Nothing is recorded for a session that the history does not have, such as under
+        another user: that is counted in the tracker's ``errors`` and logged.
+
+        Args:
+            succeeded: Whether the run did what was asked; by the score when not given.
+            score: How good the run was, from 0 to 1.
+            source: Who says so: a ``person``, an ``event`` or an ``evaluator``.
+            by: Name of the person, event or evaluator.
+            reason: Why.
+            agent: Name of the agent whose run this is about; the whole session when not given.
+            at: When it was said; now when not given.
+
+        Raises:
+            ValidationError: A value is not valid.
+        """
+        check_outcome(succeeded, score, source=source, at=at)
+        self._report(
+            f"outcome of {self.session}",
+            partial(
+                self._writer.outcome,
+                self,
+                succeeded=succeeded,
+                score=score,
+                source=source,
+                by=by,
+                reason=reason,
+                agent_id=None if agent is None else self.agent_id(storable_text(agent, limit=NAME_BYTES) or "agent"),
+                at=at or datetime.now(UTC),
+            ),
+        )
 
     def finish(self, succeeded: bool | None = None) -> None:
         """Report that the run is over: attempts that have not ended were interrupted.

@@ -168,8 +168,8 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             metadata = config.get("metadata") or {}
             plan = None
             if self._enforcer is not None:
-                plan = self._enforcer.guard.plan(
-                    run.user_id,
+                plan = self._enforcer.plan(
+                    run,
                     request=text_of(metadata.get("request")) or last_request(state),
                     category=text_of(metadata.get("category")),
                     domain_id=run.domain_id,
@@ -199,6 +199,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Give the model the plan, and report which calls it requests."""
+        self._see_revision(request)
         self._report_answers_of_people(request)
         response = handler(self._with_plan(request))
         self._report_turn(request, response)
@@ -209,10 +210,24 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         """Do the same as `wrap_model_call`; nothing in it waits for a store."""
+        self._see_revision(request)
         self._report_answers_of_people(request)
         response = await handler(self._with_plan(request))
         self._report_turn(request, response)
         return response
+
+    def _see_revision(self, request: ModelRequest[Any]) -> None:
+        with FailuresCounted(self.tracker, "revision"):
+            agent = text_of((get_config().get("metadata") or {}).get("lc_agent_name")) or self._agent
+            model: Any = request.model
+            self.tracker.revisions.see(
+                agent,
+                prompt=None if request.system_message is None else request.system_message.content,
+                model=getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__,
+                tools=lambda: [
+                    one if isinstance(one, dict) else [one.name, one.description, one.args] for one in request.tools
+                ],
+            )
 
     def _with_plan(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """Return the request with the plan after the system prompt: the same in each turn, and not in the state."""

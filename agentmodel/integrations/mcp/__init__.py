@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from agentmodel.callers import Caller, Role, Tokens, roles_of
 from agentmodel.exceptions import MissingExtraError
 
 try:
-    from agentmodel.integrations.mcp._auth import Caller, Role, Tokens, roles_of
     from agentmodel.integrations.mcp._server import http_security, mcp_server
 except ModuleNotFoundError as error:
     raise MissingExtraError("mcp", "the MCP server", error.name) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentmodel._names import takes_names
 from agentmodel._text import json_text
 from agentmodel.dynamo.models import Domain, Tool
 from agentmodel.exceptions import NotFound, ValidationError
@@ -41,6 +42,7 @@ def _domain(domain: Domain) -> DomainEntry:
 
 
 @readable
+@takes_names
 def list_agents(ctx: Request, domain_id: str, limit: Limit = 50, cursor: Cursor = None) -> AgentList:
     """List the agents of a domain with their descriptions, the best first; `agent_ranking` has their scores."""
     caller_of(ctx).need("reader", "operator")
@@ -54,6 +56,7 @@ def list_agents(ctx: Request, domain_id: str, limit: Limit = 50, cursor: Cursor 
 
 
 @readable
+@takes_names
 def list_tools(
     ctx: Request,
     agent_id: str,

@@ -22,8 +22,8 @@ from agentmodel._log import logger
 from agentmodel._process import ForkSafeLock
 from agentmodel._text import one_line
 from agentmodel.cache.valkey import Valkey
+from agentmodel.callers import Caller
 from agentmodel.exceptions import CacheUnavailable
-from agentmodel.integrations.mcp._auth import Caller
 from agentmodel.integrations.mcp._request import caller
 
 __all__ = ["RateLimit"]

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._text import storable_text
+from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
-from agentmodel.exceptions import TableUnavailable, ValidationError
+from agentmodel.exceptions import NotFound, TableUnavailable, Unavailable, ValidationError
 from agentmodel.integrations.mcp._schemas import RecordResult
 
-__all__ = ["MadeCall", "record"]
+__all__ = ["CallToRecord", "check_known", "record"]
 
 _log = logger(__name__)
 
@@ -22,7 +22,7 @@ _GOOD = (None, "edited", "cache_hit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MadeCall:
+class CallToRecord:
     """A call as its caller tells it."""
 
     agent_id: str
@@ -35,12 +35,13 @@ class MadeCall:
     status: Status | None
     duration_ms: int | None
     call_id: str | None
+    revision: str | None = None
 
 
 def record(
     model: AgentModel,
     user_id: str,
-    call: MadeCall,
+    call: CallToRecord,
     *,
     session_id: str | None,
     request: str | None,
@@ -70,8 +71,6 @@ def record(
         )
     if call.call_id is not None and not 0 < len(call.call_id) <= _CALL_ID_CHARACTERS:
         raise ValidationError("call_id", call.call_id, f"must have 1 to {_CALL_ID_CHARACTERS} characters")
-    keys.check_id("agent_id", call.agent_id, "AGT")
-    keys.check_id("tool_id", call.tool_id, "TL")
     tool_name = _tool_name(model, call, may_add=may_add)
     session = _session(model, user_id, session_id, request=request, category=category)
     recorder, now = model.recorder, model.recorder.now()
@@ -103,6 +102,7 @@ def record(
         duration_ms=call.duration_ms,
         call_number=keys.parse_number(process_id.removeprefix("PRC")),
         call_id=storable_text(call.call_id),
+        revision=storable_text(call.revision, limit=NAME_BYTES) or recorder.agent_revision(call.agent_id),
     )
     recorded = recorder.record(made).entity
     return RecordResult(
@@ -110,7 +110,22 @@ def record(
     )
 
 
-def _tool_name(model: AgentModel, call: MadeCall, *, may_add: bool) -> str:
+def check_known(model: AgentModel, user_id: str, session_id: str) -> None:
+    """Check that the history has a session, before something is said about it; not while the table does not answer.
+
+    Raises:
+        NotFound: It has not.
+    """
+    try:
+        found = model.repository.session(user_id, keys.check_id("session_id", session_id, "SESS"))
+    except Unavailable as error:
+        _log.warning("recording an outcome without a look whether there is a session %s: %s", session_id, error)
+        return
+    if found is None:
+        raise NotFound("session", f"{session_id} of {user_id}")
+
+
+def _tool_name(model: AgentModel, call: CallToRecord, *, may_add: bool) -> str:
     """Return the name of the tool in the catalogue, which must have it unless the caller may add some."""
     try:
         tool = model.repository.tool(call.agent_id, call.tool_id)
@@ -119,7 +134,7 @@ def _tool_name(model: AgentModel, call: MadeCall, *, may_add: bool) -> str:
         agent = None if may_add else model.repository.agent(call.agent_id)
     except TableUnavailable as error:
         _log.warning("recording %s of %s without a look into the catalogue: %s", call.tool_id, call.agent_id, error)
-        return call.tool_id
+        return keys.name_of("TL", call.tool_id)
     if tool is not None and agent is not None:
         return tool.name
     if not may_add:
@@ -130,7 +145,7 @@ def _tool_name(model: AgentModel, call: MadeCall, *, may_add: bool) -> str:
             "must be in the catalogue, because this caller may record what is there only: add it there, or give the "
             "caller the role curator",
         )
-    return call.tool_id
+    return keys.name_of("TL", call.tool_id)
 
 
 def _session(

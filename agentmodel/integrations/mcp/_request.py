@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -14,9 +13,9 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from agentmodel._log import logger
+from agentmodel.callers import ROLES, Caller, is_loopback
 from agentmodel.client import AgentModel
-from agentmodel.exceptions import AgentModelError, Conflict, NotFound, ValidationError
-from agentmodel.integrations.mcp._auth import ROLES, Caller
+from agentmodel.exceptions import AgentModelError, Conflict, NotAllowed, NotFound, ValidationError
 from agentmodel.integrations.mcp._sizes import AnswerSize
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "ServerState",
     "caller",
     "caller_of",
-    "is_loopback",
     "readable",
     "state_of",
 ]
@@ -69,7 +67,7 @@ def readable(tool: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return tool(*args, **kwargs)
-        except (ValidationError, NotFound, Conflict) as error:
+        except (ValidationError, NotFound, NotAllowed, Conflict) as error:
             raise ToolError(str(error)) from None
         except AgentModelError as error:
             _log.warning("mcp.failed tool=%s: %s", tool.__name__, error)
@@ -113,11 +111,3 @@ def caller(request: Any, fixed: Caller | None) -> Caller:
             f"not allowed: this server has no tokens, so it answers calls from its own machine only, not from {host}"
         )
     return fixed
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is one of this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -11,10 +11,10 @@ from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentmodel._text import one_line, prompt_text
+from agentmodel.callers import Caller
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict
 from agentmodel.exceptions import ValidationError
-from agentmodel.integrations.mcp._auth import Caller
 from agentmodel.integrations.mcp._request import Cursor, CutText, Limit, Offset, Request, caller_of, readable, state_of
 from agentmodel.integrations.mcp._schemas import OpenReviews, Question
 from agentmodel.suggest.review import DEFAULT_QUEUE, Reviews
@@ -124,11 +124,7 @@ def _may_decide(ctx: Request, which: str) -> tuple[Caller, Review]:
     caller, state = caller_of(ctx), state_of(ctx)
     caller.need("reviewer")
     review = state.model.reviews.get(which)
-    if review.user_id == caller.user_id and not state.self_review:
-        raise ToolError(
-            f"not allowed: review {which} is about a session of {caller.user_id}, who is the caller; another reviewer "
-            "must answer it"
-        )
+    caller.check_reviewer(which, review.user_id, self_review=state.self_review)
     return caller, review
 
 

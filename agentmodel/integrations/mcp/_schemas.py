@@ -22,6 +22,7 @@ __all__ = [
     "DomainEntry",
     "DomainList",
     "OpenReviews",
+    "OutcomeResult",
     "ProcessList",
     "ProcessScore",
     "Question",
@@ -245,6 +246,17 @@ class RecordResult(_Result):
     call_id: str
 
 
+class OutcomeResult(_Result):
+    """The outcome that was recorded; the next refresh counts the most trusted one of the run."""
+
+    user_id: str
+    session_id: str
+    agent_id: str | None
+    source: Literal["person", "event", "evaluator"]
+    succeeded: bool
+    score: float | None
+
+
 class Question(_Result):
     """A question to a person, and its status."""
 
@@ -274,16 +286,15 @@ class OpenReviews(_Result):
 
 
 class Saved(_Result):
-    """Calls or tokens of a run (``unit``) that cached results saved in a category."""
+    """What cached results saved in a category: ``hits`` calls, and time and tokens of the last equal calls."""
 
     category: _Line
-    unit: Literal["calls", "tokens"]
     hits: int
-    runs_with: int
-    runs_without: int
-    saved: float | None
-    low: float | None
-    high: float | None
+    sessions: int
+    timed: int
+    seconds: float
+    metered: int
+    tokens: int
 
 
 class Savings(_Result):

@@ -22,17 +22,17 @@ from pydantic import BaseModel, Field
 
 from agentmodel import keys
 from agentmodel._counts import MAX_COUNT
+from agentmodel._names import takes_names
 from agentmodel._text import one_line
 from agentmodel._version import installed_version
 from agentmodel.access.repository import Repository
-from agentmodel.access.trace_import import ANONYMOUS
+from agentmodel.callers import Caller, is_loopback
 from agentmodel.client import AgentModel
-from agentmodel.dynamo.models import ToolExecution, UserSession, UserToolMapping
+from agentmodel.dynamo.models import OutcomeSource, ToolExecution, UserSession, UserToolMapping
 from agentmodel.exceptions import ConfigurationError, NotFound, ValidationError
-from agentmodel.integrations.mcp._auth import Caller
 from agentmodel.integrations.mcp._catalogue import list_agents, list_domains, list_tools, route_request
 from agentmodel.integrations.mcp._rate import RateLimit
-from agentmodel.integrations.mcp._record import MadeCall, record
+from agentmodel.integrations.mcp._record import CallToRecord, check_known, record
 from agentmodel.integrations.mcp._request import (
     Cursor,
     CutText,
@@ -42,13 +42,13 @@ from agentmodel.integrations.mcp._request import (
     Request,
     ServerState,
     caller_of,
-    is_loopback,
     readable,
     state_of,
 )
 from agentmodel.integrations.mcp._reviews import decide_review, list_reviews
 from agentmodel.integrations.mcp._schemas import (
     CallView,
+    OutcomeResult,
     ProcessList,
     ProcessScore,
     RankedAgent,
@@ -73,22 +73,11 @@ DurationMs = Annotated[
 A = TypeVar("A", bound=BaseModel)
 
 
-def _own_history(ctx: Request, asked: str | None) -> str:
-    """Return the user whose history a call reads; nobody but an operator reads that of the anonymous user."""
-    caller = caller_of(ctx)
-    user = caller.scope(asked, "reader")
-    if user == ANONYMOUS and "operator" not in caller.roles:
-        raise ToolError(
-            f"not allowed: {ANONYMOUS} stands for everybody whose name is not known, so its sessions are not the "
-            "caller's; name the user in the token, or when the server is started"
-        )
-    return user
-
-
 # Read
 
 
 @readable
+@takes_names
 def recommend_process(
     ctx: Request,
     category: str | None = None,
@@ -134,6 +123,7 @@ _LISTS: dict[str, ReasonCode] = {"steps": "more_steps", "alternatives": "more_al
 
 
 @readable
+@takes_names
 def agent_ranking(ctx: Request, domain_id: str, limit: Limit = 10, cursor: Cursor = None) -> Ranking:
     """List the agents of a domain, best first, with the scores that were last published."""
     caller_of(ctx).need("reader", "operator")
@@ -147,6 +137,7 @@ def agent_ranking(ctx: Request, domain_id: str, limit: Limit = 10, cursor: Curso
 
 
 @readable
+@takes_names
 def tool_health(ctx: Request, domain_id: str, cursor: Cursor = None) -> ToolList:
     """List the tools of a domain and whether each is failing now for the caller; those that are failing come first."""
     caller = caller_of(ctx)
@@ -173,7 +164,7 @@ def session_history(
 
     With ``session_id`` and ``text``, return the rest of one text that was cut.
     """
-    user = _own_history(ctx, user_id)
+    user = caller_of(ctx).history_of(user_id)
     repository, size = state_of(ctx).model.repository, state_of(ctx).size
     if text is not None:
         if session_id is None:
@@ -243,6 +234,7 @@ def savings_report(ctx: Request, cursor: Cursor = None) -> Savings:
 
 
 @readable
+@takes_names
 def record_execution(
     ctx: Request,
     *,
@@ -259,6 +251,9 @@ def record_execution(
     status: OtherStatus | None = None,
     duration_ms: DurationMs = None,
     call_id: str | None = None,
+    revision: Annotated[
+        str | None, Field(description="Revision of the agent: of its prompt, model and tools, such as v3.")
+    ] = None,
     user_id: OfUser = None,
 ) -> RecordResult:
     """Record one call of a tool; without ``session_id``, in a new session.
@@ -268,9 +263,10 @@ def record_execution(
     """
     caller, model = caller_of(ctx), state_of(ctx).model
     user = caller.scope(user_id, "recorder")
-    call = MadeCall(
+    call = CallToRecord(
         agent_id=agent_id, tool_id=tool_id, succeeded=succeeded, process=process, arguments=arguments, result=result,
         error_type=error_type, status=status, duration_ms=duration_ms, call_id=call_id,
+        revision=revision,
     )  # fmt: skip
     speaks: AbstractContextManager[None] = nullcontext()
     if "operator" in caller.roles:
@@ -285,6 +281,47 @@ def record_execution(
             category=category,
             may_add=not caller.roles.isdisjoint({"curator", "operator"}),
         )
+
+
+@readable
+def record_outcome(
+    ctx: Request,
+    *,
+    session_id: str,
+    succeeded: bool | None = None,
+    score: Annotated[float | None, Field(ge=0, le=1, description="How good the run was, from 0 to 1.")] = None,
+    source: Annotated[
+        OutcomeSource,
+        Field(description="Who says so. Only an operator reports an event, and only a reviewer what a person said."),
+    ] = "evaluator",
+    by: Annotated[str | None, Field(description="Name of the evaluator or event, such as refund.")] = None,
+    reason: str | None = None,
+    agent_id: Annotated[str | None, Field(description="The run of this agent only.")] = None,
+    user_id: OfUser = None,
+) -> OutcomeResult:
+    """Record how a session went, as known from outside of it, such as by an evaluation.
+
+    Pass ``succeeded``, or a ``score``, which means success from 0.5 up. Recorded again by the same ``by``, it replaces
+    what was recorded before.
+    """
+    caller, state = caller_of(ctx), state_of(ctx)
+    user = caller.scope(user_id, "recorder")
+    if source == "event":
+        caller.need("operator")
+    if source == "person":
+        caller.need("reviewer")
+        if user == caller.user_id and not state.self_review:
+            raise ToolError(f"not allowed: {user} is the caller; another reviewer must say how this session went")
+        by = caller.user_id
+    check_known(state.model, user, session_id)
+    said = state.model.outcome(
+        session_id, user_id=user, succeeded=succeeded, score=score, source=source, by=by, reason=reason,
+        agent_id=agent_id,
+    ).entity  # fmt: skip
+    return OutcomeResult(
+        user_id=user, session_id=session_id, agent_id=said.agent_id, source=source, succeeded=said.outcome is True,
+        score=said.score,
+    )  # fmt: skip
 
 
 # The server
@@ -357,8 +394,8 @@ def mcp_server(
     )
     for tool in (
         list_domains, list_agents, list_tools, route_request,
-        recommend_process, agent_ranking, tool_health, session_history, record_execution, list_reviews, decide_review,
-        savings_report,
+        recommend_process, agent_ranking, tool_health, session_history, record_execution, record_outcome, list_reviews,
+        decide_review, savings_report,
     ):  # fmt: skip
         server.tool()(tool)
     for address, read in (
@@ -388,7 +425,7 @@ def _processes(ctx: Context, user_id: str, cursor: str | None = None) -> str:
 
 @readable
 def _process_list(ctx: Request, user_id: str, cursor: str | None) -> ProcessList:
-    user, size = _own_history(ctx, user_id), state_of(ctx).size
+    user, size = caller_of(ctx).history_of(user_id), state_of(ctx).size
     known: list[ProcessScore] = []
     after = None
     while True:

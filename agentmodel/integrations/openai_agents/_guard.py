@@ -130,8 +130,7 @@ class AgentModelGuard:
             task.planned = True
             if not last_turn(items)[1]:
                 request = task.metadata.get("request") or request_of(items)
-                make = partial(self._enforcer.guard.plan, run.user_id, request=request, category=run.category)
-                plan = await asyncio.to_thread(make)
+                plan = await asyncio.to_thread(self._enforcer.plan, run, request=request, category=run.category)
                 self._plans.pop(run, None)
                 if plan is not None:
                     self._plans[run] = plan

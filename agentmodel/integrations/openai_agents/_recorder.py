@@ -132,11 +132,20 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
 
     @override
     async def on_agent_start(self, context: AgentHookContext[Any], agent: Agent[Any]) -> None:
-        """Record what the user asked for."""
-        self._agent_started(context)
+        """Record what the user asked for, and of which revision the agent is."""
+        self._agent_started(context, agent)
 
     @_listens
-    def _agent_started(self, context: AgentHookContext[Any]) -> None:
+    def _agent_started(self, context: AgentHookContext[Any], agent: Agent[Any]) -> None:
+        self.tracker.revisions.see(
+            agent.name,
+            prompt=agent.instructions,
+            model=getattr(agent.model, "model", agent.model),
+            tools=lambda: [
+                [one.name, getattr(one, "description", None), getattr(one, "params_json_schema", None)]
+                for one in agent.tools
+            ],
+        )
         task, _ = self._hook_context(context)
         request = request_of(context.turn_input)
         if request is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,10 +29,10 @@ from agentmodel._process import renew_in_child
 from agentmodel.access.trace_import import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.integrations._tracking.conventions import Event, Span
-from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, calls
-from agentmodel.integrations.otlp import DEFAULT_DOMAIN, session_records
-from agentmodel.keys import stable_id
-from agentmodel.traces import TraceRecord
+from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
+from agentmodel.integrations.otlp import DEFAULT_DOMAIN, session_records, trace_outcome
+from agentmodel.keys import lenient_id_of
+from agentmodel.traces import TraceOutcome, TraceRecord
 
 __all__ = ["AgentModelSpanProcessor", "span_of"]
 
@@ -205,15 +205,30 @@ class AgentModelSpanProcessor(SpanProcessor):
             sessions[key] = records
         while len(self._steps) > self._max_traces:
             self._steps.popitem(last=False)
-        if sessions:
-            self._import.run_sources([partial(iter, records) for records in sessions.values()])
+        sources: list[Callable[[], Iterator[TraceRecord | TraceOutcome]]]
+        sources = [partial(iter, records) for records in sessions.values()]
+        said = [trace_outcome(one, self._domain) for one in self._evaluations(spans)]
+        if sources or said:
+            done = self._import.run_sources([*sources, partial(iter, said)])
+            for name in done.unknown:
+                self.errors += 1
+                _log.warning("spans.not_recorded: an evaluation of session %s, which the history does not have", name)
+
+    def _evaluations(self, spans: Sequence[Span]) -> Iterator[SpanEvaluation]:
+        """Yield what a trace's events say of its runs; one that cannot be read is counted and logged."""
+        for one in evaluations(spans):
+            if isinstance(one, SpanEvaluation):
+                yield one
+            else:
+                self.errors += 1
+                _log.warning("spans.not_recorded: an evaluation of trace %s: %s", spans[0].trace_id, one)
 
     def _step(self, key: tuple[str | None, str], service: str | None) -> int:
         """Return the last step of a conversation; of one that is not cached, what the history has."""
         if key in self._steps:
             return self._steps[key]
         user, name = key
-        user_id = ANONYMOUS if user is None else stable_id("USR", user)
+        user_id = ANONYMOUS if user is None else lenient_id_of("USR", user)
         stored = self._import.stored_session(user_id, self._domain or service or DEFAULT_DOMAIN, name)
         if stored is None:
             return 0
@@ -247,6 +262,6 @@ def span_of(span: ReadableSpan) -> Span:
         failed=span.status.status_code is StatusCode.ERROR,
         description=span.status.description or "",
         attributes={name: value for name, value in (span.attributes or {}).items() if not name.startswith(_LONG)},
-        events=[Event(event.name, dict(event.attributes or {})) for event in span.events],
+        events=[Event(event.name, dict(event.attributes or {}), event.timestamp or 0) for event in span.events],
         service=service if isinstance(service, str) and not service.startswith("unknown_service") else None,
     )

@@ -11,7 +11,6 @@ import itertools
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import partial
 from typing import Any
 
 import pydantic
@@ -99,8 +98,7 @@ class GuardHooks:
                 state = event.invocation_state
                 request = text_of(state.get("request")) or request_of(event.messages)
                 category = text_of(state.get("category"))
-                make = partial(self._enforcer.guard.plan, run.user_id, request=request, category=category)
-                plan = await asyncio.to_thread(make)
+                plan = await asyncio.to_thread(self._enforcer.plan, run, request=request, category=category)
                 if plan is None:
                     event.agent.state.delete(STATE)
                 else:

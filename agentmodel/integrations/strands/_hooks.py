@@ -107,6 +107,13 @@ class AgentModelHooks(HookProvider):
 
     @count_failures
     def _invoked(self, event: BeforeInvocationEvent) -> None:
+        agent: Any = event.agent
+        self.tracker.revisions.see(
+            agent.name,
+            prompt=agent.system_prompt,
+            model=agent.model.get_config(),
+            tools=agent.tool_registry.get_all_tool_specs,
+        )
         request = request_of(event.messages)
         with self._lock:
             self._around[event.agent] = sys.exception()

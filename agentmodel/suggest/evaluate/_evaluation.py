@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from agentmodel.suggest._chance import Runs, chance_of_success
 from agentmodel.suggest._sequences import (
     SEQUENCES_OF_A_CATEGORY,
     SEQUENCES_OF_A_DOMAIN,
@@ -24,18 +26,20 @@ from agentmodel.suggest._sequences import (
 )
 from agentmodel.suggest.evaluate._answers import AnswerRow, answers
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
+from agentmodel.suggest.evaluate._checks import CheckRow, checks
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, training_runs
 from agentmodel.suggest.evaluate._requests import RequestRow, requests
 
 __all__ = [
-    "CalibrationRow", "Evaluation", "NextToolRow", "PlanRow", "RankingRow", "UseRow", "calibration",
-    "calibration_error", "evaluate", "next_tools", "plans", "ranking_regret", "regret_by_use",
+    "CalibrationRow", "ChanceRow", "Evaluation", "NextToolRow", "PlanRow", "RankingRow", "UseRow", "calibration",
+    "calibration_error", "chances", "evaluate", "next_tools", "plans", "ranking_regret", "regret_by_use",
 ]  # fmt: skip
 
 Tools = tuple[str, ...]
 _Scope = tuple[str, ...]  # a category, or a category and an agent
 _PUBLISH_SHARE = 0.02  # of a domain's runs, after which it counts as published anew
 _Z90 = 1.6448536269514722  # standard deviations of a central 90 % interval
+_FLAGGED = 0.15  # of the runs, those with the lowest predictions
 _MIN_FUTURE_RUNS = 3  # of an agent, to measure its success rate
 _MIN_POOL_RUNS = 8  # of an agent, to be compared by use
 
@@ -132,7 +136,8 @@ class CalibrationRow:
     """How often runs succeeded whose predicted success rate was in a range.
 
     Attributes:
-        predictor: ``evidence``, or ``success share``, the plain share of successful runs so far.
+        predictor: ``chance``, the chance of success of a plan; ``evidence``; or ``success share``, the plain share of
+            the agent's successful runs so far.
         low: The range, from.
         high: The range, to.
         predicted: Mean of the predicted success rates, 0 to 1.
@@ -149,6 +154,27 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ChanceRow:
+    """How well a predicted success rate tells the runs that fail.
+
+    Attributes:
+        predictor: As in `CalibrationRow`.
+        error: Mean difference of predicted and observed success rates, over ten ranges, weighted by runs (the expected
+            calibration error); 0 is best.
+        auc: The probability that a run that succeeded had a higher prediction than one that failed (the area under the
+            ROC curve): 0.5 by chance, 1 at best; None where all runs ended alike.
+        failures: Share of the runs that failed among the 15 % with the lowest predictions.
+        cases: Runs.
+    """
+
+    predictor: str
+    error: float
+    auc: float | None
+    failures: float
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a replay of the history measured.
 
@@ -161,7 +187,9 @@ class Evaluation:
         requests: How often requests find the right plan, with their categories and without.
         next_tools: How often the next tool is predicted.
         calibration: How predicted success rates compare with observed ones.
+        chances: How well they tell the runs that fail.
         answers: What the response cache would have answered; empty where no tool is known to be read-only.
+        checks: How well failed runs would have been marked when they ended, and whether their wrong step is known.
     """
 
     runs: int
@@ -172,7 +200,9 @@ class Evaluation:
     requests: tuple[RequestRow, ...]
     next_tools: tuple[NextToolRow, ...]
     calibration: tuple[CalibrationRow, ...]
+    chances: tuple[ChanceRow, ...]
     answers: tuple[AnswerRow, ...] = ()
+    checks: tuple[CheckRow, ...] = ()
 
 
 def evaluate(
@@ -192,12 +222,13 @@ def evaluate(
         half_life_days: Half-life of an execution in the `evidence` ranking, in days.
         uses: Mean numbers of runs of an agent for `regret_by_use`.
         seed: Seed of the random choices of `regret_by_use`.
-        read_only: Names of the tools that only read, for `answers`; ``*`` stands for any letters.
+        read_only: Names of the tools that only read, for `answers` and `checks`; ``*`` stands for any letters.
 
     Raises:
         ValidationError: ``train_share`` is not between 0 and 1.
     """
     domains = by_domain(runs)
+    predictions = _predictions(runs, train_share, half_life_days)
     return Evaluation(
         runs=len(runs),
         training_runs=sum(training_runs(each, train_share) for each in domains.values()),
@@ -206,8 +237,10 @@ def evaluate(
         plans=tuple(plans(runs, train_share=train_share)),
         requests=tuple(requests(runs, train_share=train_share)),
         next_tools=tuple(next_tools(runs, train_share=train_share)),
-        calibration=tuple(calibration(runs, train_share=train_share, half_life_days=half_life_days)),
+        calibration=tuple(_calibration(predictions, 10)),
+        chances=tuple(_chances(predictions)),
         answers=tuple(answers(runs, read_only=read_only, train_share=train_share)),
+        checks=tuple(checks(runs, read_only=read_only, train_share=train_share)),
     )
 
 
@@ -459,23 +492,46 @@ class _PublishedSequences:
 # Predicted success rates
 
 
+_Predictions = dict[str, list[tuple[float, bool]]]  # by predictor, with the outcome of each run
+
+
 def calibration(
     runs: Iterable[ReplayedRun], *, train_share: float = 0.6, half_life_days: float = 30.0, bins: int = 10
 ) -> list[CalibrationRow]:
-    """Compare the success rate that was predicted for each run, from its agent's runs before, with the outcome."""
-    ranges: dict[tuple[str, int], list[tuple[float, bool]]] = defaultdict(list)
+    """Compare the success rate that was predicted for each run, from the runs before, with the outcome."""
+    return _calibration(_predictions(runs, train_share, half_life_days), bins)
+
+
+def chances(runs: Iterable[ReplayedRun], *, train_share: float = 0.6, half_life_days: float = 30.0) -> list[ChanceRow]:
+    """Measure how well predicted success rates tell the runs that fail."""
+    return _chances(_predictions(runs, train_share, half_life_days))
+
+
+def _predictions(runs: Iterable[ReplayedRun], train_share: float, half_life_days: float) -> _Predictions:
+    found: _Predictions = {"chance": [], "evidence": [], "success share": []}
     for own in by_domain(runs).values():
         cut = training_runs(own, train_share)
         history = AgentHistory(half_life_days=half_life_days)
+        seen: dict[tuple[str, str], Runs] = defaultdict(Runs)  # by agent, by category, and of the domain
         for at, run in enumerate(own):
+            of_agent, of_category = ("agent", run.agent), ("category", run.category)
             if at >= cut and history.has_run(run.agent):
-                predictions = {
-                    "evidence": history.evidence()[run.agent],
-                    "success share": history.success_share(run.agent),
-                }
-                for predictor, predicted in predictions.items():
-                    ranges[predictor, min(bins - 1, int(predicted * bins))].append((predicted, run.succeeded))
+                category = seen[of_category] if run.category else Runs()
+                chance = chance_of_success(seen[of_agent], category, seen["", ""])
+                found["chance"].append((chance, run.succeeded))
+                found["evidence"].append((history.evidence()[run.agent], run.succeeded))
+                found["success share"].append((history.success_share(run.agent), run.succeeded))
             history.add(run)
+            for scope in (of_agent, of_category, ("", "")):
+                seen[scope] = Runs(seen[scope].successes + run.succeeded, seen[scope].runs + 1)
+    return found
+
+
+def _calibration(predictions: _Predictions, bins: int) -> list[CalibrationRow]:
+    ranges: dict[tuple[str, int], list[tuple[float, bool]]] = defaultdict(list)
+    for predictor, rows in predictions.items():
+        for predicted, succeeded in rows:
+            ranges[predictor, min(bins - 1, int(predicted * bins))].append((predicted, succeeded))
     return [
         CalibrationRow(
             predictor,
@@ -487,6 +543,34 @@ def calibration(
         )
         for (predictor, number), found in sorted(ranges.items())
     ]
+
+
+def _chances(predictions: _Predictions) -> list[ChanceRow]:
+    calibrated = _calibration(predictions, 10)
+    rows = []
+    for predictor, found in predictions.items():
+        if found:
+            lowest = sorted(found)[: max(1, round(_FLAGGED * len(found)))]
+            rows.append(
+                ChanceRow(
+                    predictor,
+                    error=calibration_error(calibrated, predictor),
+                    auc=_area(found),
+                    failures=sum(not succeeded for _, succeeded in lowest) / len(lowest),
+                    cases=len(found),
+                )
+            )
+    return rows
+
+
+def _area(found: Sequence[tuple[float, bool]]) -> float | None:
+    """Return the area under the ROC curve, by ranks; None where all outcomes are alike."""
+    failed = sorted(predicted for predicted, succeeded in found if not succeeded)
+    good = [predicted for predicted, succeeded in found if succeeded]
+    if not (failed and good):
+        return None
+    above = sum(bisect_left(failed, each) + bisect_right(failed, each) for each in good)
+    return above / (2 * len(failed) * len(good))
 
 
 def calibration_error(rows: Iterable[CalibrationRow], predictor: str) -> float:

@@ -87,7 +87,11 @@ def off_policy(suggestions: Iterable[Suggestion], policies: Mapping[str, ChoiceP
     cases = [
         each
         for each in suggestions
-        if each.succeeded is not None and each.choice is not None and each.taken == each.choice and each.propensity > 0
+        if each.succeeded is not None
+        and each.choice is not None
+        and each.taken == each.choice
+        and each.propensity > 0
+        and not each.withheld  # who took the agent then was not told to
     ]
     return [_row(name, policy, cases) for name, policy in policies.items()] if cases else []
 

@@ -6,15 +6,16 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentmodel._outcomes import ReportedOutcome, check_outcome, trusted
 from agentmodel.exceptions import ValidationError
 from agentmodel.keys import parse_time
 from agentmodel.suggest._sequences import total_distances
-from agentmodel.traces import TraceRecord, outcome, read
+from agentmodel.traces import TraceOutcome, TraceRecord, outcome, read_all
 
 if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
@@ -101,13 +102,34 @@ def runs_from_traces(paths: Iterable[str | Path], *, timezone: str = "UTC") -> l
         ValidationError: A file cannot be read, or a line is no trace record.
     """
     found: dict[tuple[str, str, str | None, str], _Collected] = {}
+    said: dict[tuple[str, str | None, str], list[TraceOutcome]] = defaultdict(list)
     for path in paths:
-        for record in read(path, timezone=timezone, strict=True):
+        for record in read_all(path, timezone=timezone, strict=True):
+            if isinstance(record, TraceOutcome):
+                said[record.domain, record.user, record.session].append(record)
+            if not isinstance(record, TraceRecord):
+                continue
             if outcome(record.status, record.success) is None and record.status != "cache_hit":
                 continue
             key = (record.domain, record.agent, record.user, record.session)
             found.setdefault(key, _Collected(record)).calls.append(record)
-    return [run for each in found.values() if (run := _run(each)) is not None]
+    made = ((_run(each), key) for key, each in found.items())
+    return [_as_said(run, said[domain, user, session]) for run, (domain, _, user, session) in made if run is not None]
+
+
+def _as_said(run: ReplayedRun, outcomes: Iterable[TraceOutcome]) -> ReplayedRun:
+    """Return the run with its most trusted outcome from outside, if it has one."""
+    best = trusted(
+        ReportedOutcome(
+            one.outcome.source,
+            check_outcome(one.outcome.success, one.outcome.score, source=one.outcome.source)[0],
+            one.agent is not None,
+            one.outcome.at,
+        )
+        for one in outcomes
+        if one.agent in (None, run.agent)
+    )
+    return run if best is None else replace(run, succeeded=best)
 
 
 def _run(collected: _Collected) -> ReplayedRun | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from agentmodel import keys
 from agentmodel._log import logger
 from agentmodel._process import ForkSafeLock
 from agentmodel.exceptions import CacheUnavailable
@@ -84,4 +85,4 @@ class DecidedCalls:
 
     def _key(self, session: tuple[str, str], review_id: str) -> tuple[str, str]:
         prefix = "" if self._valkey is None else self._valkey.settings.valkey_prefix
-        return f"{prefix}:guard:{session[0]}:{session[1]}", review_id[:16]
+        return f"{prefix}:guard:{keys.SESSION_ITEMS.build(*session)}", review_id[:16]

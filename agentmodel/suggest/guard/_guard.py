@@ -50,6 +50,8 @@ from agentmodel.suggest.review import (
     approval_reason,
     canonical,
     check_terms,
+    sorted_arguments,
+    write_history,
 )
 
 if TYPE_CHECKING:
@@ -60,10 +62,11 @@ __all__ = ["Guard", "ReviewRule"]
 _log = logger(__name__)
 
 ReviewRule: TypeAlias = (
-    Literal["marked", "policy", "never", "always"] | Collection[str] | Callable[[str, str, Any], str | None]
+    Literal["marked", "history", "policy", "never", "always"] | Collection[str] | Callable[[str, str, Any], str | None]
 )
-"""When a person is asked: for tools marked ``needs_review``, as `Reviews.needed` says, never, always, for the tools of
-these names or ids, or when a function of agent id, tool id and arguments returns a reason."""
+"""When a person is asked: for tools marked ``needs_review``, for these and for writes that earlier runs speak against
+(``history``), as `Reviews.needed` says (``policy``), never, always, for the tools of these names or ids, or when a
+function of agent id, tool id and arguments returns a reason."""
 
 _REMEMBERED_SECONDS = 86_400  # how long Valkey keeps a decision not to ask, beyond the deadline of a question
 
@@ -161,8 +164,8 @@ class Guard:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._scope: CacheScope | None = cache or None
-        if isinstance(review, str) and review not in ("marked", "policy", "never", "always"):
-            rule = "must be marked, policy, never, always, a collection of tool names, or a function"
+        if isinstance(review, str) and review not in ("marked", "history", "policy", "never", "always"):
+            rule = "must be marked, history, policy, never, always, a collection of tool names, or a function"
             raise ValidationError("review", review, rule)
         if cache is not False and cache not in get_args(CacheScope):
             raise ValidationError("cache", cache, "must be user, everybody or False")
@@ -195,6 +198,7 @@ class Guard:
         request: str | None = None,
         category: str | None = None,
         domain_id: str | None = None,
+        session_id: str | None = None,
     ) -> Plan | None:
         """Return a plan for a request, or None if none can be made; never raises.
 
@@ -205,10 +209,13 @@ class Guard:
             request: The request, in the user's words.
             category: The kind of request.
             domain_id: The domain to choose an agent from.
+            session_id: The session that the plan is for, by id or name: all its plans are given, or all withheld.
         """
         try:
-            who = keys.id_of("USR", user_id)
-            return self._planner.suggest(who, category=category, request=request, domain_id=domain_id)
+            who = keys.lenient_id_of("USR", user_id)
+            domain = None if domain_id is None else keys.lenient_id_of("DMN", domain_id)
+            session = None if session_id is None else keys.lenient_id_of("SESS", session_id)
+            return self._planner.suggest(who, category=category, request=request, domain_id=domain, session_id=session)
         except NotFound as error:
             _log.debug("guard.no_plan: the domain has no history yet: %s", error)
             return None
@@ -252,9 +259,10 @@ class Guard:
                 call with the same id, if that call has ended: some servers send the same ids in every turn.
             asked: How many calls of this id the model asked for, as far as the caller saw it: all but the last ended.
         """
-        ref = ToolRef(keys.id_of("AGT", agent_id, self._domain), keys.id_of("TL", tool_id))
+        within = () if "/" in agent_id else (self._domain,)  # "support/finder" names a domain of its own
+        ref = ToolRef(keys.lenient_id_of("AGT", agent_id, *within), keys.lenient_id_of("TL", tool_id))
         plain, exact = _plain(arguments)
-        user_id, session_id = keys.id_of("USR", user_id), keys.id_of("SESS", session_id)
+        user_id, session_id = keys.lenient_id_of("USR", user_id), keys.lenient_id_of("SESS", session_id)
         with deadline(self._timeout):
             item, catalogued = self._tool(ref)
             decision = self._decide(
@@ -308,7 +316,7 @@ class Guard:
         rule = self._rule
         if isinstance(rule, str):
             return rule != "never"
-        return callable(rule) or tool in rule or keys.id_of("TL", tool) in rule
+        return callable(rule) or tool in rule or keys.lenient_id_of("TL", tool) in rule
 
     def undecided(self, tool: str) -> Go | Blocked:
         """Decide about a call after `before` raised: block it if a person may be asked about the tool, else make it."""
@@ -397,13 +405,15 @@ class Guard:
 
     def _reason(self, call: _Call) -> str | None:
         rule = self._rule
-        if rule == "marked":
+        if rule in ("marked", "history"):
             if not call.catalogued:
                 raise TableUnavailable(
                     f"could not read whether {call.tool} is marked needs_review: call it again later"
                 )
             marked = call.item is not None and call.item.needs_review
-            return approval_reason(call.tool) if marked else None
+            if marked or rule == "marked":
+                return approval_reason(call.tool) if marked else None
+            return self._against_history(call)
         if rule == "policy":
             items = {} if call.item is None else {call.ref: call.item}
             failing: Mapping[ToolRef, Failing] = {}
@@ -421,6 +431,21 @@ class Guard:
         if not call.named and not call.catalogued:
             raise TableUnavailable(f"could not read the name of {call.tool}: call it again later")
         return None
+
+    def _against_history(self, call: _Call) -> str | None:
+        """Return what the earlier runs of the user and category say against a write call.
+
+        Nothing is said where there are too few successes, and where the session has no category.
+        """
+        if call.item is not None and call.item.read_only:
+            return None
+        session = self._repository.session(call.user_id, call.session_id)
+        category = None if session is None else session.category
+        history = write_history(self._repository, call.user_id, category)
+        if not history.successes:
+            _log.debug("guard.no_history: no earlier runs of %s of category %s are known", call.user_id, category)
+        arguments = self._repository.redaction.text(canonical(call.arguments))
+        return history.reason(call.tool, sorted_arguments(arguments))
 
     def _cannot_ask(self, call: _Call, error: Exception) -> Blocked:
         _log.warning(

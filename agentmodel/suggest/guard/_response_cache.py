@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentmodel._erasure_marks import erasing_key, user_key
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel.access.recorder import ProcessRecorder
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS
@@ -181,6 +182,7 @@ class ResponseCache:
             self.keep(found, call.result)
         return call.result
 
+    @takes_names
     def look(
         self,
         agent_id: str,
@@ -281,6 +283,7 @@ class ResponseCache:
             return False
         return False
 
+    @takes_names
     def forget(self, agent_id: str, tool_id: str) -> None:
         """Drop all cached results of a tool."""
         if self._valkey is None:
@@ -303,6 +306,7 @@ class ResponseCache:
 
     # Writes
 
+    @takes_names
     def begins(self, user_id: str, tool: Tool | None, ref: ToolRef, arguments: Any, *, exact: bool) -> None:
         """Note that a user's call of a tool that may write is about to be made; never raises.
 

@@ -25,6 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._process import renew_in_child
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
@@ -32,6 +33,7 @@ from agentmodel.dynamo.models import Tool, ToolExecution
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import CacheUnavailable, Conflict, Unavailable
+from agentmodel.keys import id_of
 from agentmodel.suggest._types import Failing, ToolRef
 from agentmodel.suggest.health._cusum import Cusum, HealthState
 from agentmodel.suggest.health._tool_state import Observation, ToolState, counted_user
@@ -275,6 +277,7 @@ class HealthMonitor:
 
     # Erase
 
+    @takes_names
     def forget_user(self, user_id: str) -> int:
         """Drop what the states have of one user, in Valkey and in this process; the counts of all users stay.
 
@@ -327,7 +330,8 @@ class HealthMonitor:
         """
         now = self._now()
         states = self._read_states(tool_refs, tools)
-        return {tool_ref: state.of(tool_ref, user_id, now) for tool_ref, state in states.items()}
+        user = _whose(user_id)
+        return {tool_ref: state.of(tool_ref, user, now) for tool_ref, state in states.items()}
 
     def _read_states(self, tool_refs: Iterable[ToolRef], tools: Mapping[ToolRef, Tool]) -> dict[ToolRef, ToolState]:
         self._settle()
@@ -377,9 +381,9 @@ class HealthMonitor:
         """
         tools = every(partial(self._repository.domain_tools, domain_id), limit=1000)
         items = {ToolRef(tool.agent_id, tool.tool_id): tool for tool in tools}
-        now, states = self._now(), self._read_states(items, items)
+        now, states, user = self._now(), self._read_states(items, items), _whose(user_id)
         rows = [
-            self._row(tool, states[ref].of(ref, user_id, now), states[ref].failing_users(now))
+            self._row(tool, states[ref].of(ref, user, now), states[ref].failing_users(now))
             for ref, tool in items.items()
         ]
         order = ("open", "half-open", "closed")
@@ -415,6 +419,11 @@ class HealthMonitor:
     @staticmethod
     def _key(valkey: Valkey, tool_ref: ToolRef) -> str:
         return f"{valkey.settings.valkey_prefix}:health:{tool_ref[0]}:{tool_ref[1]}"
+
+
+def _whose(user_id: str | None) -> str | None:
+    """Return the id of a user who is given by id or name; the session of an anonymous one stays."""
+    return user_id if user_id is None or user_id.startswith("SESS") else id_of("USR", user_id, field="user_id")
 
 
 def _without(text: str, tool_refs: Iterable[ToolRef], user_id: str) -> str | None:

@@ -146,8 +146,15 @@ class FailingTools:
 
     def watched(self, agent_ids: Iterable[str]) -> set[ToolRef]:
         """Return the tools whose health `look` asks for in the domains of these agents, as far as they are cached."""
-        domains = {self._domains[each] for each in agent_ids if each in self._domains}
-        return {ref for each in domains for ref in _suspects(_by_ref(self._cached.get(each, (0.0, []))[1]))}
+        return {
+            ref
+            for each in self.domains_of(agent_ids)
+            for ref in _suspects(_by_ref(self._cached.get(each, (0.0, []))[1]))
+        }
+
+    def domains_of(self, agent_ids: Iterable[str]) -> set[str]:
+        """Return the domains of these agents, as far as they are cached."""
+        return {self._domains[each] for each in agent_ids if each in self._domains}
 
     def look(
         self, domain_id: str | None, tools: Mapping[ToolRef, Tool], used: set[ToolRef], *, user_id: str, read: Reads

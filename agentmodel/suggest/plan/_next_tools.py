@@ -45,6 +45,7 @@ class NextTools(BaseModel):
         agent_id: The agent.
         done: The names of the tools that it called so far, in order.
         tools: The likely ones, the most likely first; empty where nothing is known.
+        withheld: Whether they are withheld, as the session's plan is; then there are none, and the text is empty.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +54,7 @@ class NextTools(BaseModel):
     agent_id: str
     done: tuple[str, ...] = ()
     tools: tuple[LikelyTool, ...] = ()
+    withheld: bool = False
 
     def as_prompt(self, *, language: Language = "en") -> str:
         """Return this as one line for a model's context; names are in backticks, as in `Plan.as_prompt`.
@@ -65,6 +67,8 @@ class NextTools(BaseModel):
         """
         check_language(language)
         words = LINES[language]
+        if self.withheld:
+            return ""
         if not self.tools:
             return words["no next"]
         listed = []

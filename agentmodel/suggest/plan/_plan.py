@@ -26,10 +26,12 @@ PlanSource = Literal[
     "best agent of the domain",
     "agent of the domain",
     "nothing known",
+    "withheld",
 ]
 """Where a plan comes from, in the order in which plans are looked for.
 
-An ``agent of the domain`` is one that was not run yet, or was chosen at random: it is not known to be the best.
+An ``agent of the domain`` is one that was not run yet, or was chosen at random: it is not known to be the best. A plan
+that is ``withheld`` is known and recorded, but not given: it has no agent, no steps and no tools to avoid.
 """
 
 _EVEN = 50  # percent; below it a plan is expected to fail more often than to succeed
@@ -41,8 +43,10 @@ class Confidence(NamedTuple):
     """How likely a plan is to succeed, 0 to 1.
 
     Attributes:
-        mean: The expected success rate.
-        low: Lower bound of the central 90 % interval.
+        mean: The expected success rate. Of a plan it is the chance of success by how runs of its agent, and of the
+            request's category, went; of an alternative by its own runs, and its agent's as a prior.
+        low: Lower bound of the central 90 % interval, by the runs of this sequence or agent alone; it is widened where
+            it would not hold the mean.
         high: Upper bound of the interval.
     """
 
@@ -182,7 +186,8 @@ class Plan(_Frozen):
         needs_review: Whether a person should look at the plan first.
         review_reasons: Why; each is English as text, and has `Reason.in_language`.
         reasons: How the plan was found, for people, a sentence each; likewise.
-        suggestion_id: The id that the suggestion is logged under; a session that follows the plan carries it.
+        suggestion_id: The id that the suggestion is logged under; the session that it was made for carries it, also
+            that of a plan that is withheld.
     """
 
     user_id: str
@@ -209,7 +214,7 @@ class Plan(_Frozen):
         """Return the plan as a short text for a model's context, in one language.
 
         Names from the records are in backticks, each on one line and cut to 200 characters: whatever they say, the text
-        has the same lines.
+        has the same lines. The text of a plan that is withheld is empty.
 
         Args:
             language: ``en`` or ``ko``.
@@ -219,6 +224,8 @@ class Plan(_Frozen):
         """
         check_language(language)
         words = LINES[language]
+        if self.source == "withheld":
+            return words[self.source]
         lines = [*self._opening(words), *self._confidence_lines(words)]
         if self.steps or self.agent is not None or self.avoid:
             lines.append(words["data"])

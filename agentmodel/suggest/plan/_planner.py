@@ -15,41 +15,49 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agentmodel._background import BackgroundWorker
 from agentmodel._categories import is_derived
 from agentmodel._log import logger
+from agentmodel._names import takes_names
 from agentmodel._text import one_line
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.config import Ranking
-from agentmodel.dynamo.models import Agent, Tool
+from agentmodel.dynamo.models import Agent, Domain, Tool
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
-from agentmodel.keys import check_id
+from agentmodel.keys import SESSION_ITEMS
+from agentmodel.suggest._chance import Runs, chance_of_success, runs_of
 from agentmodel.suggest._sequences import Followers, likely_next, unpacked_sequences
 from agentmodel.suggest._types import HealthReads, HealthSource, ToolRef
 from agentmodel.suggest.plan._failing_tools import FailingTools, KnownTools, step_reason
 from agentmodel.suggest.plan._fallbacks import Fallbacks
+from agentmodel.suggest.plan._holdout import ALL_GIVEN, Assignment, held_out
 from agentmodel.suggest.plan._lookup import ALTERNATIVES, Candidate, Lookup, Reads, ToolUse
 from agentmodel.suggest.plan._next_tools import LikelyTool, NextTools
 from agentmodel.suggest.plan._plan import Alternative, Confidence, Fallback, Plan, PlanSource, PlanStep, confidence_of
 from agentmodel.suggest.plan._routing import Routing
 from agentmodel.suggest.plan._similarity import Similarity, TextSimilarity
+from agentmodel.suggest.plan._suggestion_log import new_suggestion_id
 from agentmodel.suggest.plan._texts import Reason, ReasonCode
 
 __all__ = ["PlanLog", "Planner"]
 
 _log = logger(__name__)
 
+_MAX_AGENTS = 50  # of a domain, among which the one with the highest upper bound is looked for
 _MAX_SEEN = 10_000  # agents whose tools are remembered
 
 
 class PlanLog(Protocol):
     """Keeps suggestions; a `SuggestionLog` is one."""
 
-    def keep(self, plan: Plan, *, candidates: Mapping[str, float], propensity: float) -> str | None:
+    def keep(
+        self, plan: Plan, *, candidates: Mapping[str, float], propensity: float, assignment: Assignment
+    ) -> str | None:
         """Keep a suggestion, and return its id, or None where it was not kept."""
 
 
@@ -64,13 +72,20 @@ class Planner:
         routing: Finds the domain of a request for which none is given; without it, only the one domain there is.
         route_by_descriptions: Whether a domain counts as found that only descriptions were compared with.
         ranking: The number that orders mappings of several users: their score, or the expected success rate.
-        review_below: A plan needs a review when the lower bound of its confidence is below this.
-        explore: Share of the choices among a domain's agents that are made at random, 0 to 1. They show how good the
-            other agents are, and what another policy would have been worth (`agentmodel.suggest.evaluate.off_policy`).
+        review_below: A plan needs a review when its chance of success is below this, or below what a publish found for
+            the share ``AGENTMODEL_REVIEW_SHARE``. Where no runs of its domain were published, the lower bound of its
+            confidence decides.
+        holdout: Share of the plans that are withheld, at least 0 and below 1.
+        explore: How the other agents of a domain get a chance to show how good they are. A number is the share of the
+            choices among the best ones that are made at random, 0 to 1; they also show what another policy would have
+            been worth (`agentmodel.suggest.evaluate.off_policy`). ``upper-bound`` chooses the one that could be the
+            best: whose 90 % interval reaches highest, among the first 50 of the domain. That loses less, and is certain
+            until the next publish, so it says nothing of other policies.
         random_number: Returns random numbers from 0 up to, but not including, 1.
 
     Raises:
-        ValidationError: ``explore`` is not between 0 and 1.
+        ValidationError: ``explore`` is neither a number from 0 to 1 nor ``upper-bound``, or ``holdout`` is not at
+            least 0 and below 1.
     """
 
     def __init__(
@@ -83,15 +98,19 @@ class Planner:
         routing: Routing | None = None,
         route_by_descriptions: bool = False,
         ranking: Ranking = "classic",
-        review_below: float = 0.2,
-        explore: float = 0.0,
+        review_below: float = 0.3,
+        holdout: float = 0.0,
+        explore: float | Literal["upper-bound"] = 0.0,
         random_number: Callable[[], float] = random.random,
     ) -> None:
-        if not 0 <= explore <= 1:
-            raise ValidationError("explore", explore, "must be a number from 0 to 1")
+        if not (explore == "upper-bound" if isinstance(explore, str) else 0 <= explore <= 1):
+            raise ValidationError("explore", explore, "must be a number from 0 to 1, or upper-bound")
+        if not 0 <= holdout < 1:
+            raise ValidationError("holdout", holdout, "must be a number from 0 to below 1")
         self._repository = repository
         self._health = health
         self._log = log
+        self._holdout = holdout
         similarity = similarity if similarity is not None else TextSimilarity()
         self._lookup = Lookup(repository, similarity, ranking)
         self._routing = routing
@@ -124,12 +143,22 @@ class Planner:
         self._lookup.index.close()
         self._worker.close()
 
+    @takes_names
     def suggest(
-        self, user_id: str, *, category: str | None = None, request: str | None = None, domain_id: str | None = None
+        self,
+        user_id: str,
+        *,
+        category: str | None = None,
+        request: str | None = None,
+        domain_id: str | None = None,
+        session_id: str | None = None,
     ) -> Plan:
         """Return a plan for a user's request.
 
         While the table does not answer, the plan is made of what is cached, and its reasons say so.
+
+        The share ``holdout`` of the plans is withheld, and every plan of a domain in which plans did harm
+        (see `AgentModel.impact`): the plan is made and recorded, and what is returned has the source ``withheld``.
 
         Args:
             user_id: Who asks.
@@ -137,13 +166,14 @@ class Planner:
             request: What is asked, in the user's words.
             domain_id: The domain to choose an agent of; may be left out where the installation has only one, or where
                 the request says which (see `AgentModel.route`).
+            session_id: The session that the plan is for, if it has begun: all plans of a session are given, or all are
+                withheld.
 
         Raises:
             ValidationError: Neither a category nor a request nor a domain is given, or an id is not valid.
             NotFound: The domain does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached makes a plan.
         """
-        check_id("user_id", user_id, "USR")
         if not (category or request or domain_id):
             raise ValidationError(
                 "category", category, "must be given, or a request or a domain_id: a plan is for one of them"
@@ -161,22 +191,45 @@ class Planner:
                 found = self._lookup.with_agents(self._lookup.of_other_users(asked, read), asked, read)
             tools = self._tools((use.tool_ref[0] for each in found for use in each.uses), read)
             found = [each for each in found if each.own or _in_catalogue(each, tools)]
-            plan, scores = self._from_mappings(asked, found, tools, read) if found else (None, {})
+            plan, scores, domain = self._from_mappings(asked, found, tools, read) if found else (None, {}, None)
         propensity = 1.0
         if plan is None:
-            plan, scores, propensity = self._from_domain(asked, read)
+            plan, scores, propensity, domain = self._from_domain(asked, read)
         if read.unanswered:
             if plan.agent_id is None:
                 raise read.unanswered[0]
             plan = plan.model_copy(update={"reasons": (*plan.reasons, Reason(code="cached_only"))})
         if read.loading:
             plan = plan.model_copy(update={"reasons": (*plan.reasons, Reason(code="still_loading"))})
+        plan = plan.model_copy(update={"suggestion_id": new_suggestion_id(datetime.now(UTC))})
+        assignment, why = self._assigned(plan, domain, session_id)
+        kept = None
         if self._log is not None:
-            return plan.model_copy(
-                update={"suggestion_id": self._log.keep(plan, candidates=scores, propensity=propensity)}
-            )
-        return plan
+            kept = self._log.keep(plan, candidates=scores, propensity=propensity, assignment=assignment)
+        if assignment.withheld:
+            plan = asked.model_copy(update={"source": "withheld", "reasons": why})
+        return plan.model_copy(update={"suggestion_id": kept})
 
+    def _assigned(
+        self, plan: Plan, domain: Domain | None, session_id: str | None
+    ) -> tuple[Assignment, tuple[Reason, ...]]:
+        """Return whether a plan is given or withheld, and the reasons to withhold it.
+
+        A request for which nothing is known is not in the comparison: there is nothing to withhold.
+        """
+        if plan.agent_id is None:
+            return ALL_GIVEN, ()
+        if domain is not None and domain.plans_stopped_at is not None:
+            name = {"domain": one_line(domain.name)}
+            return Assignment(withheld=True), (Reason(code="plans_stopped", values=name, at=domain.plans_stopped_at),)
+        if not self._holdout:
+            return ALL_GIVEN, ()
+        key = plan.suggestion_id if session_id is None else SESSION_ITEMS.build(plan.user_id, session_id)
+        withheld = held_out(str(key), self._holdout)
+        why = (Reason(code="held_out", values={"share": round(100 * self._holdout, 1)}),) if withheld else ()
+        return Assignment(withheld, self._holdout, None if domain is None else domain.plans_resumed_at), why
+
+    @takes_names
     def next_tools(
         self,
         user_id: str,
@@ -205,8 +258,6 @@ class Planner:
             NotFound: The agent does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached says anything.
         """
-        check_id("user_id", user_id, "USR")
-        check_id("agent_id", agent_id, "AGT")
         if limit < 1:
             raise ValidationError("limit", limit, "must be at least 1")
         read = Reads()
@@ -268,7 +319,7 @@ class Planner:
 
     def _from_mappings(
         self, asked: Plan, found: Sequence[Candidate], tools: Mapping[ToolRef, Tool], read: Reads
-    ) -> tuple[Plan, dict[str, float]]:
+    ) -> tuple[Plan, dict[str, float], Domain | None]:
         used = {use.tool_ref for each in found for use in each.uses}
         domains = [each.agent.domain_id for each in found if each.agent is not None]
         domain_id = asked.domain_id or next(iter(domains), None)
@@ -276,6 +327,9 @@ class Planner:
         working = [each for each in found if not any(use.tool_ref in known.failing for use in each.uses)]
         chosen = (working or found)[0]
         agent, mapping = chosen.agent, chosen.mapping
+        domain_id = asked.domain_id if agent is None else agent.domain_id
+        domain = None if domain_id is None else read(self._repository.domain, domain_id)
+        chance = _chance(agent, mapping.category, domain)
         others = [
             _alternative(each, each.agent_id, tools)
             for each in found
@@ -284,7 +338,7 @@ class Planner:
         refs = {use.tool_ref for use in chosen.uses}
         plan = asked.model_copy(
             update={
-                "domain_id": asked.domain_id if agent is None else agent.domain_id,
+                "domain_id": domain_id,
                 "agent_id": chosen.agent_id,
                 "agent": next(iter(mapping.agents.values()), None) if agent is None else one_line(agent.name),
                 "alternatives": tuple(others[:ALTERNATIVES]),
@@ -292,7 +346,7 @@ class Planner:
                 "source": chosen.source,
                 "runs": mapping.executions,
                 "successes": mapping.successes,
-                "confidence": chosen.confidence,
+                "confidence": _expected(chosen.confidence, chance),
                 "similar_to": chosen.similar_to if chosen.own else None,
                 "similarity": chosen.similarity if chosen.own else None,
                 "reasons": tuple(_reasons(chosen, passed_over=bool(working) and chosen is not found[0])),
@@ -306,7 +360,8 @@ class Planner:
                 scores[each.agent_id] = max(
                     scores.get(each.agent_id, 0.0), round(self._lookup.rank(each.mapping)[0], 6)
                 )
-        return self._reviewed(plan.model_copy(update={"steps": steps}), known), scores
+        plan = self._reviewed(plan.model_copy(update={"steps": steps}), known, agent, chance, domain)
+        return plan, scores, domain
 
     def _step(
         self,
@@ -345,17 +400,21 @@ class Planner:
         found = self._fallbacks.of(ref, name, known.tools.get(ref), plan, user_id=user_id, known=known)
         return next(iter(found), None)
 
-    def _from_domain(self, asked: Plan, read: Reads) -> tuple[Plan, dict[str, float], float]:
+    def _from_domain(self, asked: Plan, read: Reads) -> tuple[Plan, dict[str, float], float, Domain | None]:
         domain_id, routed = (asked.domain_id, ()) if asked.domain_id is not None else self._found_domain(asked, read)
-        ranked = read(self._repository.top_agents, domain_id, limit=ALTERNATIVES + 1) if domain_id else None
+        most = _MAX_AGENTS if self._explore == "upper-bound" else ALTERNATIVES + 1
+        ranked = read(self._repository.top_agents, domain_id, limit=most) if domain_id else None
         top = () if ranked is None else ranked.items
         if not top:
             why = Reason(code="no_agent_yet" if domain_id is not None else "no_request_yet")
             plan = asked.model_copy(update={"domain_id": domain_id, "reasons": (*routed, why)})
-            return self._reviewed(plan, KnownTools({}, {}, {})), {}, 1.0
+            return self._reviewed(plan, KnownTools({}, {}, {}), None), {}, 1.0, None
         best, propensity = self._chosen(top)
-        with self._repository.prefetched(tools_of=[agent.agent_id for agent in top]):
-            tools = self._tools((agent.agent_id for agent in top), read)
+        domain = None if domain_id is None else read(self._repository.domain, domain_id)
+        chance = _chance(best, asked.category, domain)
+        shown = dict.fromkeys((best.agent_id, *(agent.agent_id for agent in top[: ALTERNATIVES + 1])))
+        with self._repository.prefetched(tools_of=shown):
+            tools = self._tools(shown, read)
         known = self._failing_tools.look(domain_id, tools, set(), user_id=asked.user_id, read=read)
         others = [agent for agent in top if agent is not best]
         plan = asked.model_copy(
@@ -368,16 +427,22 @@ class Planner:
                 "source": _source(best, top),
                 "runs": best.executions,
                 "successes": best.successes,
-                "confidence": _agent_confidence(best),
-                "reasons": (*routed, *_agent_reasons(best, top)),
+                "confidence": _expected(_agent_confidence(best), chance),
+                "reasons": (*routed, *_agent_reasons(best, top, drawn=propensity < 1)),
             }
         )
-        return self._reviewed(plan, known), {agent.agent_id: agent.score for agent in top}, propensity
+        scores = {agent.agent_id: agent.score for agent in top}
+        return self._reviewed(plan, known, best, chance, domain), scores, propensity, domain
 
     def _chosen(self, top: Sequence[Agent]) -> tuple[Agent, float]:
-        """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice."""
+        """Return the best agent, or, in the share `explore` of cases, any; and the probability of that choice.
+
+        With ``upper-bound`` it is the first of those whose interval reaches highest.
+        """
         if not self._explore or len(top) == 1:
             return top[0], 1.0
+        if isinstance(self._explore, str):
+            return max(top, key=lambda agent: _agent_confidence(agent).high), 1.0
         index = int(self._random_number() * len(top)) if self._random_number() < self._explore else 0
         probability = self._explore / len(top) + (1 - self._explore if index == 0 else 0)
         return top[index], probability
@@ -407,12 +472,29 @@ class Planner:
             except TableUnavailable as error:
                 _log.warning("routing.not_read: could not read what requests are routed by: %s", error)
 
-    def _reviewed(self, plan: Plan, known: KnownTools) -> Plan:
+    def _reviewed(
+        self,
+        plan: Plan,
+        known: KnownTools,
+        agent: Agent | None,
+        chance: float | None = None,
+        domain: Domain | None = None,
+    ) -> Plan:
         reasons = []
+        least = self._review_below if domain is None or domain.review_below is None else domain.review_below
+        low = plan.confidence.low if chance is None and plan.confidence is not None else chance
         if plan.agent_id is None:
             reasons.append(Reason(code="no_agent"))
-        elif plan.confidence is not None and plan.confidence.low < self._review_below:
-            reasons.append(Reason(code="low_chance", values={"low": round(100 * plan.confidence.low)}))
+        elif low is not None and low < least:
+            reasons.append(Reason(code="low_chance", values={"low": round(100 * low)}))
+        if agent is not None and agent.health is not None:
+            values: dict[str, str | int | float] = {
+                "agent": one_line(agent.name),
+                "revision": one_line(agent.ranked_revision or ""),
+                "successes": agent.revision_successes or 0,
+                "runs": agent.revision_executions or 0,
+            }
+            reasons.append(Reason(code="agent_worse", values=values))
         for ref, name in sorted({(ToolRef(step.agent_id, step.tool_id), step.tool) for step in plan.steps}):
             tool = known.tools.get(ref)
             if ref in known.failing:
@@ -434,7 +516,8 @@ class Planner:
         )
         health: object = self._health
         reads = health.reads(known) if isinstance(health, HealthReads) and known else ()
-        return self._repository.prefetched(map(Agent.at, agent_ids), tools_of=agent_ids, others=reads)
+        wanted = [*map(Agent.at, agent_ids), *map(Domain.at, self._failing_tools.domains_of(agent_ids))]
+        return self._repository.prefetched(wanted, tools_of=agent_ids, others=reads)
 
     def _tools(self, agent_ids: Iterable[str], read: Reads) -> dict[ToolRef, Tool]:
         """Return the tools of these agents; for each agent a cached page is read."""
@@ -470,8 +553,8 @@ def _source(agent: Agent, top: Sequence[Agent]) -> PlanSource:
     return "best agent of the domain" if agent is top[0] and agent.executions else "agent of the domain"
 
 
-def _agent_reasons(agent: Agent, top: Sequence[Agent]) -> Iterator[Reason]:
-    code: ReasonCode = "random_agent"
+def _agent_reasons(agent: Agent, top: Sequence[Agent], *, drawn: bool) -> Iterator[Reason]:
+    code: ReasonCode = "random_agent" if drawn else "promising_agent"
     if agent is top[0]:
         code = "highest_agent" if agent.executions else "untried_agent"
     yield _agent_reason(code, agent)
@@ -483,12 +566,29 @@ def _agent_reasons(agent: Agent, top: Sequence[Agent]) -> Iterator[Reason]:
 
 
 def _agent_reason(code: ReasonCode, agent: Agent) -> Reason:
-    score = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
-    return Reason(code=code, values={"agent": one_line(agent.name), **score})
+    number: dict[str, str | int | float] = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
+    if code == "promising_agent":
+        number = {"high": round(100 * _agent_confidence(agent).high)}
+    return Reason(code=code, values={"agent": one_line(agent.name), **number})
 
 
 def _counted(successes: int | None, runs: int) -> Reason:
     return Reason(code="counted", values={"successes": successes or 0, "runs": runs})
+
+
+def _chance(agent: Agent | None, category: str | None, domain: Domain | None) -> float | None:
+    """Return the chance of success of an agent's run for a category; None without published runs of its domain."""
+    known = None if agent is None or domain is None else runs_of(domain.success_counts, category)
+    if known is None or agent is None:
+        return None
+    return chance_of_success(Runs(agent.successes or 0, agent.executions or 0), *known)
+
+
+def _expected(confidence: Confidence, chance: float | None) -> Confidence:
+    """Return a confidence with the chance of success as its mean, and an interval that holds it."""
+    if chance is None:
+        return confidence
+    return Confidence(chance, min(confidence.low, chance), max(confidence.high, chance))
 
 
 def _agent_confidence(agent: Agent) -> Confidence:

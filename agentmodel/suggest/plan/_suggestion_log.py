@@ -14,19 +14,22 @@ from typing import Any, TypeVar
 
 from agentmodel import keys
 from agentmodel._log import logger
+from agentmodel._names import takes_names
+from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel._text import storable_text
 from agentmodel._ttl import expiry
 from agentmodel.access.repository import Repository, SessionHistory
 from agentmodel.config import Ranking, Settings
 from agentmodel.dynamo.entity import Entity, Item
-from agentmodel.dynamo.models import Suggestion, UserSession
+from agentmodel.dynamo.models import Review, Suggestion, UserSession
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import Conflict, CorruptItem, Unavailable
+from agentmodel.suggest.plan._holdout import ALL_GIVEN, Assignment
 from agentmodel.suggest.plan._plan import Plan
 from agentmodel.traces import outcome
 
-__all__ = ["EndedSession", "SuggestionLog"]
+__all__ = ["EndedSession", "SuggestionLog", "new_suggestion_id"]
 
 _E = TypeVar("_E", bound=Entity)
 _log = logger(__name__)
@@ -35,19 +38,34 @@ _REQUEST_CHARACTERS = 2000  # of a request that are kept
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A session that followed a suggestion, and has ended.
+    """A session that followed a suggestion and has ended, or of which somebody said how it went.
 
     Attributes:
         user_id: The user.
         session_id: The session.
-        suggestion_id: The suggestion.
-        succeeded: The outcome that a person corrected or the application recorded; None where the calls decide.
+        suggestion_id: The suggestion; None where the session has to be looked up.
+        reviewed: The outcome that a person corrected.
+        recorded: The outcome that the application recorded.
     """
 
     user_id: str
     session_id: str
-    suggestion_id: str
-    succeeded: bool | None
+    suggestion_id: str | None
+    reviewed: bool | None = None
+    recorded: bool | None = None
+
+    def succeeded(self, history: SessionHistory) -> bool | None:
+        """Return the outcome: as reviewed, as reported, as recorded, else by the calls where all of them are known."""
+        taken = history.executions[0].agent_id if history.executions else None
+        reported = trusted(
+            ReportedOutcome(one.source, one.outcome, one.agent_id is not None, one.decided_at)
+            for one in history.reviews
+            if one.source is not None and one.outcome is not None and one.agent_id in (None, taken)
+        )
+        for said in (self.reviewed, reported, self.recorded):
+            if said is not None:
+                return said
+        return _outcome_of_calls(history) if history.complete else None
 
 
 class SuggestionLog:
@@ -79,13 +97,21 @@ class SuggestionLog:
         self._repository = repository
         self._now = now
 
-    def keep(self, plan: Plan, *, candidates: Mapping[str, float], propensity: float) -> str | None:
+    def keep(
+        self,
+        plan: Plan,
+        *,
+        candidates: Mapping[str, float],
+        propensity: float,
+        assignment: Assignment = ALL_GIVEN,
+    ) -> str | None:
         """Write a suggestion into the log.
 
         Args:
-            plan: The plan that is suggested.
+            plan: The whole plan, also where it is withheld; under its ``suggestion_id``, if it has one.
             candidates: The agents that were candidates, each with the number that they were ordered by.
             propensity: The probability of this choice, above 0 and at most 1.
+            assignment: Whether the plan is given or withheld.
 
         Returns:
             The suggestion's id, or None where the table does not answer: a plan is useful without it.
@@ -95,7 +121,7 @@ class SuggestionLog:
         redact = self._table.redaction.text
         suggestion = Suggestion(
             user_id=plan.user_id,
-            suggestion_id=f"{keys.format_time('suggested_at', at)}-{uuid.uuid4().hex[:8]}",
+            suggestion_id=plan.suggestion_id or new_suggestion_id(at),
             suggested_at=at,
             source=plan.source,
             ranking=ranking,
@@ -106,6 +132,9 @@ class SuggestionLog:
             propensity=propensity,
             candidates=dict(candidates),
             steps=[step.tool_id for step in plan.steps],
+            withheld=assignment.withheld,
+            holdout=assignment.share,
+            plans_since=assignment.since,
             expires_at=expiry(at, days=self._settings.ttl_days_high),
         )
         try:
@@ -115,6 +144,7 @@ class SuggestionLog:
             return None
         return suggestion.suggestion_id
 
+    @takes_names
     def of_user(self, user_id: str) -> list[Suggestion]:
         """Return the suggestions for a user, oldest first."""
         self._settle()
@@ -130,11 +160,17 @@ class SuggestionLog:
 
     @staticmethod
     def ended_in(entities: Iterable[Any]) -> list[EndedSession]:
-        """Return the sessions among recorded entities that followed a suggestion and have ended; asks no store."""
+        """Return the sessions among recorded entities that may have a suggestion to write to; asks no store.
+
+        They followed a suggestion and have ended, or somebody said how they went.
+        """
         return [
-            EndedSession(entity.user_id, entity.session_id, entity.suggestion_id, _outcome(entity))
+            _ended(entity)
+            if isinstance(entity, UserSession)
+            else EndedSession(entity.user_id, entity.session_id, suggestion_id=None)
             for entity in entities
-            if isinstance(entity, UserSession) and entity.suggestion_id is not None and entity.ended_at is not None
+            if (isinstance(entity, UserSession) and entity.suggestion_id is not None and entity.ended_at is not None)
+            or (isinstance(entity, Review) and entity.source is not None)
         ]
 
     def learn(self, ended: Iterable[EndedSession]) -> None:
@@ -151,46 +187,71 @@ class SuggestionLog:
             except Unavailable as error:
                 _log.warning(
                     "the outcome of suggestion %s for %s was not written; the drain of the session writes it: %s",
-                    session.suggestion_id,
+                    session.suggestion_id or f"of session {session.session_id}",
                     session.user_id,
                     error,
                 )
 
-    def learn_drained(self, items: Iterable[Item]) -> None:
+    def was_withheld(self, session: UserSession) -> bool:
+        """Return whether the plan of a session was withheld.
+
+        Raises:
+            TableUnavailable: The table does not answer.
+        """
+        if session.suggestion_id is None:
+            return False
+        suggestion = self._table.get(Suggestion.at(session.user_id, session.suggestion_id))
+        return suggestion is not None and suggestion.withheld is True
+
+    def learn_drained(self, items: Iterable[Item]) -> list[Item]:
         """Write the outcomes that `learn` could not write, before their sessions leave the journal.
 
         Args:
             items: What a drain has written.
 
+        Returns:
+            The keys of the suggestions whose sessions have ended.
+
         Raises:
             Unavailable: A store does not answer: the drain keeps the sessions in the journal.
         """
         followed = _readable(UserSession, [item for item in items if UserSession.suggestion_id.attr_name in item])
-        ended = {Suggestion.at(one.user_id, one.suggestion_id): one for one in self.ended_in(followed)}
+        ended = {Suggestion.at(one.user_id, one.suggestion_id or ""): one for one in self.ended_in(followed)}
+        for one in self.ended_in(_readable(Review, [item for item in items if Review.source.attr_name in item])):
+            self._write_outcome(one)
         stored = self._table.get_items([key.item() for key in ended], consistent=True)
         for suggestion in _readable(Suggestion, stored):
             session = ended[suggestion.key]
             if not _has_outcome(suggestion, session):
                 self._write_outcome(session)
+        return [key.item() for key in ended]
 
     def _write_outcome(self, ended: EndedSession) -> None:
-        suggestion = self._table.get(Suggestion.at(ended.user_id, ended.suggestion_id), consistent=True)
+        if ended.suggestion_id is None:
+            session = self._repository.session(ended.user_id, ended.session_id)
+            if session is None or session.suggestion_id is None:
+                return
+            ended = _ended(session)
+        suggestion = self._table.get(Suggestion.at(ended.user_id, ended.suggestion_id or ""), consistent=True)
         if suggestion is None:
             return
         history = self._repository.session_history(ended.user_id, ended.session_id)
         suggestion.session_id = ended.session_id
-        suggestion.succeeded = ended.succeeded
+        suggestion.succeeded = ended.succeeded(history)
         if history.complete:  # otherwise calls may be missing, and what they say is left open
             suggestion.taken = history.executions[0].agent_id if history.executions else None
             suggestion.followed = _followed(suggestion, history)
-            if ended.succeeded is None:
-                suggestion.succeeded = _outcome_of_calls(history)
         try:
             self._writer.save(suggestion, existing=True)
         except Conflict:
             _log.warning(
                 "suggestion %s for %s was changed meanwhile and was not written", ended.suggestion_id, ended.user_id
             )
+
+
+def new_suggestion_id(at: datetime) -> str:
+    """Return an id for a suggestion; ids sort by time."""
+    return f"{keys.format_time('suggested_at', at)}-{uuid.uuid4().hex[:8]}"
 
 
 def _readable(kind: type[_E], items: Iterable[Item]) -> Iterator[_E]:
@@ -205,14 +266,16 @@ def _readable(kind: type[_E], items: Iterable[Item]) -> Iterator[_E]:
 
 
 def _has_outcome(suggestion: Suggestion, ended: EndedSession) -> bool:
-    succeeded = suggestion.succeeded if ended.succeeded is None else ended.succeeded
-    return (suggestion.session_id, suggestion.succeeded) == (ended.session_id, succeeded) and (
+    known = next((one for one in (ended.reviewed, ended.recorded) if one is not None), suggestion.succeeded)
+    return (suggestion.session_id, suggestion.succeeded) == (ended.session_id, known) and (
         suggestion.followed is not None  # otherwise the calls could not be read
     )
 
 
-def _outcome(session: UserSession) -> bool | None:
-    return session.succeeded if session.corrected is None else session.corrected
+def _ended(session: UserSession) -> EndedSession:
+    return EndedSession(
+        session.user_id, session.session_id, session.suggestion_id, session.corrected, session.succeeded
+    )
 
 
 def _outcome_of_calls(history: SessionHistory) -> bool | None:

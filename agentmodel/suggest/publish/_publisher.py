@@ -23,6 +23,7 @@ from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+from agentmodel._beta import rate_interval
 from agentmodel._erasure_marks import ErasureMarks, user_key
 from agentmodel._log import logger
 from agentmodel._ttl import expiry
@@ -35,7 +36,9 @@ from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import CacheUnavailable, Conflict, CorruptItem, Rejected, ValidationError
 from agentmodel.keys import EXECUTION, mapping_partition, parse_time
+from agentmodel.suggest._chance import Cells, least_likely, packed_counts
 from agentmodel.suggest._routing_store import RoutingStore
+from agentmodel.suggest._run_check import WriteHistory, varying_tools
 from agentmodel.suggest._sequences import packed_sequences, total_distances
 from agentmodel.suggest.publish._fencing import PublishLease, PublishRun, Superseded
 from agentmodel.suggest.publish._retention import Retention
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
     from agentmodel.suggest._routing_store import Request
     from agentmodel.suggest.publish._warehouse_queries import SessionScore
+    from agentmodel.suggest.review import MadeCall
 
 __all__ = ["Published", "Publisher"]
 
@@ -78,9 +82,11 @@ class Published:
         extended: Sessions that are kept longer than before, because their score is high.
         shortened: Sessions that are kept shorter than before, because their score fell.
         routes: Domains whose requests are routed by; 0 where these were the same before.
-        domains: Domains that got other sequences of tools to predict next tools from.
+        domains: Domains that got other counts of their runs, or other sequences of tools to predict next tools from.
+        stopped: Domains in which plans are not given any more, because they did harm; see `AgentModel.impact`.
         refused: Items that are damaged, or do not fit into the table with what was found, such as a mapping of a
             sequence of thousands of calls.
+        regressed: Agents whose present revision was found to be worse than the ones before; see `Agent.health`.
     """
 
     agents: int = 0
@@ -95,7 +101,9 @@ class Published:
     shortened: int = 0
     routes: int = 0
     domains: int = 0
+    stopped: int = 0
     refused: int = 0
+    regressed: int = 0
 
 
 class _WarehouseResults(NamedTuple):
@@ -106,7 +114,9 @@ class _WarehouseResults(NamedTuple):
     requests: Mapping[tuple[str, str], list[str]]
     routes: dict[str, list[Request]]
     of_domains: Mapping[str, _Sequences]
+    cells: Mapping[str, Cells]
     of_categories: Mapping[tuple[str, str], _Sequences]
+    runs: Mapping[tuple[str, str, str], list[tuple[bool, list[MadeCall]]]]
 
 
 class Publisher:
@@ -231,8 +241,9 @@ class Publisher:
             progress("publish", sum(counts[:1]), sum(counts))
             self._tools(results.failures, lease, done)
             progress("publish", sum(counts[:2]), sum(counts))
-            self._domains(results.of_domains, lease, done)
-            wanted = [self._mapping(pattern, results, retention) for pattern in results.patterns]
+            self._domains(results, lease, done)
+            writes = self._writes(results)
+            wanted = [self._mapping(pattern, results, retention, writes) for pattern in results.patterns]
             mappings = self._mappings(wanted, lease, done)
             progress("publish", sum(counts[:3]), sum(counts))
             done.routes = ship(results.routes, self._repository, self._table, lease)
@@ -257,7 +268,9 @@ class Publisher:
             requests=reports.example_requests(warehouse),
             routes=newest_requests(warehouse),
             of_domains=of_domains,
+            cells=queries.cells(warehouse),
             of_categories=of_categories,
+            runs=queries.run_calls(warehouse),
         )
 
     def _agents(self, ranking: Sequence[AgentScore], lease: PublishLease, done: Published) -> None:
@@ -277,9 +290,13 @@ class Publisher:
                 if agent.scored_at is None:
                     values["rating"] = _rating(agent)
                 written = None
+                regressed = values["health_note"] is not None and agent.health is None
                 with _alone(agent, done):
                     written = self._write(agent, values, lease, done)
                 done.agents += written is not None
+                if regressed and written is not None:
+                    done.regressed += 1
+                    _log.warning("agent.regressed: %s: %s", agent_id, values["health_note"])
                 scores[agent_id] = (written or agent).score
             if self._caches is not None:
                 done.rankings += self._rank(self._caches, domain_id, scores, lease.run)
@@ -317,12 +334,21 @@ class Publisher:
             with _alone(tool, done):
                 done.tools += self._write(tool, values, lease, done) is not None
 
-    def _domains(self, found: Mapping[str, _Sequences], lease: PublishLease, done: Published) -> None:
-        """Write the sequences of each domain whose tools are all in the catalogue: they are shown to all users."""
+    def _domains(self, results: _WarehouseResults, lease: PublishLease, done: Published) -> None:
+        """Write how the runs of each domain went, and its sequences whose tools are all in the catalogue.
+
+        They are shown to all users.
+        """
+        found, share = results.of_domains, self._settings.review_share
         for domain, sequences in self._stored([(Domain.at(each), found[each]) for each in sorted(found)], done):
             names = {tool.name for tool in every(partial(self._repository.domain_tools, domain.domain_id), limit=_PAGE)}
             shown = [each for each in sequences if names.issuperset(each[1])]
-            values = {"sequences": packed_sequences(shown)}
+            cells = results.cells.get(domain.domain_id, {})
+            values = {
+                "sequences": packed_sequences(shown),
+                "success_counts": packed_counts(cells),
+                "review_below": None if share is None else round(least_likely(cells, share), 6),
+            }
             with _alone(domain, done):
                 done.domains += self._write(domain, values, lease, done) is not None
 
@@ -353,7 +379,11 @@ class Publisher:
         return self._retire({mapping.key for mapping in wanted}, lease, done) | found
 
     def _mapping(
-        self, pattern: RecommendedPattern, results: _WarehouseResults, retention: Retention
+        self,
+        pattern: RecommendedPattern,
+        results: _WarehouseResults,
+        retention: Retention,
+        writes: Mapping[tuple[str, str], dict[str, Any]],
     ) -> UserToolMapping:
         score = round(pattern.score, 6)
         agent = self._repository.agent(pattern.agent_id)
@@ -371,8 +401,33 @@ class Publisher:
             counts={key: [step.calls, step.successes] for key, step in keyed},
             requests=results.requests.get((pattern.user_id, pattern.category)),
             sequences=packed_sequences(results.of_categories.get((pattern.user_id, pattern.category), [])),
+            writes=writes.get((pattern.user_id, pattern.category)),
             expires_at=expiry(self._now(), days=retention.days(score)),
         )
+
+    def _writes(self, results: _WarehouseResults) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return what the runs of each user and category wrote, as far as it can be compared with."""
+        from agentmodel.redshift.score import domain_rate
+
+        ignored: dict[str, set[str]] = {}
+        rates = {row.domain_id: row.domain_rate for row in results.ranking}
+        found = {}
+        for (domain_id, user_id, category), runs in results.runs.items():
+            if domain_id not in ignored:
+                ignored[domain_id] = self._ignored(domain_id, results)
+            rate = rates.get(domain_id, domain_rate(0, 0))
+            history = WriteHistory.of(runs, ignored=ignored[domain_id], rate=rate, whose=user_id)
+            packed = history.packed()
+            if packed is not None:
+                found[user_id, category] = packed
+        return found
+
+    def _ignored(self, domain_id: str, results: _WarehouseResults) -> set[str]:
+        """Return the tools of a domain whose calls say nothing about a run: those that read, and those that vary."""
+        tools = every(partial(self._repository.domain_tools, domain_id), limit=_PAGE)
+        reads = {tool.name for tool in tools if tool.read_only}
+        own = [runs for (domain, _, _), runs in results.runs.items() if domain == domain_id]
+        return reads | varying_tools(own, ignored=reads)
 
     def _retire(self, wanted: set[ItemKey[UserToolMapping]], lease: PublishLease, done: Published) -> _Mappings:
         """Let mappings that are no longer recommended expire as soon as history with a low score does; return all."""
@@ -467,6 +522,7 @@ class Publisher:
 def _numbers(row: AgentScore | None, untried: Evidence) -> dict[str, Any]:
     """Return the numbers of an agent to be written; without executions its evidence is the prior of its domain."""
     mean, low, high = untried if row is None else (row.evidence, row.evidence_low, row.evidence_high)
+    worse = None if row is None else _regression(row)
     return {
         "score": 0.0 if row is None else round(row.score, 6),
         "evidence": round(mean, 6),
@@ -475,7 +531,26 @@ def _numbers(row: AgentScore | None, untried: Evidence) -> dict[str, Any]:
         "executions": 0 if row is None else row.executions,
         "successes": 0 if row is None else row.successes,
         "last_run_at": None if row is None else _midnight(row.last_execution),
+        "ranked_revision": None if row is None else row.revision,
+        "revision_executions": None if row is None or row.revision is None else row.revision_executions,
+        "revision_successes": None if row is None or row.revision is None else row.revision_successes,
+        "health": None if worse is None else "regressed",
+        "health_note": worse,
     }
+
+
+def _regression(row: AgentScore) -> str | None:
+    """Return how much worse an agent's present revision is than the ones before, if their 90 % intervals part."""
+    before = row.executions - row.revision_executions
+    if row.revision is None or not before:
+        return None
+    good = row.successes - row.revision_successes
+    if rate_interval(row.revision_successes, row.revision_executions)[1] >= rate_interval(good, before)[0]:
+        return None
+    return (
+        f"revision {row.revision} succeeded in {row.revision_successes} of {row.revision_executions} runs, earlier "
+        f"revisions in {good} of {before}"
+    )
 
 
 def _rating(agent: Agent) -> float | None:

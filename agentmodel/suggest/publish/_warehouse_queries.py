@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Date, and_, cast, func, literal_column, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Date, and_, cast, func, literal_column, or_, select
 
+from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.redshift import models as m
 from agentmodel.redshift.models import newest_days, rows_of
 from agentmodel.redshift.score import as_of_expression, pattern_score_expression
 from agentmodel.redshift.warehouse import day_of
+from agentmodel.suggest._chance import Runs
 from agentmodel.suggest._sequences import SEQUENCES_OF_A_CATEGORY, SEQUENCES_OF_A_DOMAIN
+from agentmodel.suggest.review import MadeCall, sorted_arguments
+
+_RUNS_OF_A_CATEGORY = 40  # whose writes are compared
 
 if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["SessionScore", "seen_until", "session_scores", "tool_sequences"]
+__all__ = ["SessionScore", "cells", "run_calls", "seen_until", "session_scores", "tool_sequences"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,75 @@ def tool_sequences(
     ):
         users[user_id, category].append((times, sequence.split("->")))
     return domains, users
+
+
+def cells(warehouse: Warehouse) -> dict[str, dict[tuple[str, str], Runs]]:
+    """Return the runs of each domain by agent and category."""
+    d, a = m.AgentDaily, m.AgentRow
+    counts = (cast(func.sum(each), BigInteger) for each in (d.successes, d.executions))
+    rows = (
+        rows_of(a.domain_id, d.agent_id, d.category, *counts)
+        .join(a, a.agent_id == d.agent_id)
+        .where(a.domain_id.is_not(None))
+        .group_by(a.domain_id, d.agent_id, d.category)
+    )
+    found: dict[str, dict[tuple[str, str], Runs]] = defaultdict(dict)
+    for domain_id, agent_id, category, successes, runs in warehouse.read(rows):
+        found[domain_id][agent_id, category] = Runs(successes, runs)
+    return found
+
+
+def run_calls(warehouse: Warehouse) -> dict[tuple[str, str, str], list[tuple[bool, list[MadeCall]]]]:
+    """Return the newest runs of each domain, user and category: whether each succeeded, and its successful calls.
+
+    Only runs with a category count, and not those of the anonymous user, who is many people.
+    """
+    e, h, a = m.AgentExecution, m.UserToolMappingHist, m.AgentRow
+    runs = (
+        rows_of(
+            func.min(a.domain_id).label("domain_id"),
+            e.user_id.label("user_id"),
+            e.session_id.label("session_id"),
+            e.category.label("category"),
+            func.min(e.succeeded).label("succeeded"),
+            func.row_number()
+            .over(
+                partition_by=[e.user_id, e.category],
+                order_by=[func.max(e.last_day).desc(), e.session_id.desc()],
+            )
+            .label("place"),
+        )
+        .join(a, a.agent_id == e.agent_id)
+        .where(
+            a.domain_id.is_not(None), e.category != literal_column("''"), e.user_id != literal_column(f"'{ANONYMOUS}'")
+        )
+        .group_by(e.user_id, e.session_id, e.category)
+        .subquery("runs")
+    )
+    made: list[ColumnElement[str]] = [literal_column(f"'{status}'") for status in ("", "ok", "error", "edited")]
+    rows = (
+        rows_of(
+            runs.c.domain_id, runs.c.user_id, runs.c.category, runs.c.session_id, runs.c.succeeded,
+            func.coalesce(h.tool_name, h.tool_id), h.values,
+        )
+        .outerjoin(
+            h,
+            and_(
+                h.user_id == runs.c.user_id,
+                h.session_id == runs.c.session_id,
+                h.succeeded == literal_column("'Y'"),
+                func.coalesce(h.status, literal_column("''")).in_(made),
+            ),
+        )
+        .where(runs.c.place <= literal_column(str(_RUNS_OF_A_CATEGORY)))
+        .order_by(runs.c.user_id, runs.c.category, runs.c.session_id)
+    )  # fmt: skip
+    found: dict[tuple[str, str, str], dict[str, tuple[bool, list[MadeCall]]]] = defaultdict(dict)
+    for domain, user, category, session, succeeded, tool, values in warehouse.read(rows):
+        _, calls = found[domain, user, category].setdefault(session, (succeeded == 1, []))
+        if tool is not None:
+            calls.append(MadeCall(tool, sorted_arguments(values), succeeded=True))
+    return {scope: list(sessions.values()) for scope, sessions in found.items()}
 
 
 def _most_run(scope: Sequence[Any], limit: int) -> Any:

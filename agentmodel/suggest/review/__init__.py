@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentmodel.suggest._run_check import RunCheck, WrongStep
 from agentmodel.suggest.review._decision import Answer, Decision, arguments_hash
 from agentmodel.suggest.review._decision import answer_of as answer_of
 from agentmodel.suggest.review._decision import canonical as canonical
@@ -9,6 +10,10 @@ from agentmodel.suggest.review._decision import status_now as status_now
 from agentmodel.suggest.review._policy import ReviewPolicy
 from agentmodel.suggest.review._policy import approval_reason as approval_reason
 from agentmodel.suggest.review._reviews import DEFAULT_QUEUE, Reviews
+from agentmodel.suggest.review._run_checks import MadeCall as MadeCall
+from agentmodel.suggest.review._run_checks import RunChecks
+from agentmodel.suggest.review._run_checks import sorted_arguments as sorted_arguments
+from agentmodel.suggest.review._run_checks import write_history as write_history
 from agentmodel.suggest.review._state import check_decision as check_decision
 from agentmodel.suggest.review._state import check_terms as check_terms
 
@@ -18,5 +23,8 @@ __all__ = [
     "Decision",
     "ReviewPolicy",
     "Reviews",
+    "RunCheck",
+    "RunChecks",
+    "WrongStep",
     "arguments_hash",
 ]

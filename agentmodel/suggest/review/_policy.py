@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agentmodel._names import takes_names
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.suggest._types import Failing, HealthSource, ToolRef
@@ -37,6 +38,7 @@ class ReviewPolicy:
         self._watch = watch
         self._evidence_below = evidence_below
 
+    @takes_names
     def reasons(
         self,
         agent_id: str,
@@ -48,8 +50,8 @@ class ReviewPolicy:
     ) -> tuple[str, ...]:
         """Return the reasons for which a person should approve a call; empty if none is needed.
 
-        A reason is: the tool is not in the catalogue, it is marked ``needs_review``, it is failing, or there is little
-        evidence that the agent succeeds.
+        A reason is: the tool is not in the catalogue, it is marked ``needs_review``, it is failing, there is little
+        evidence that the agent succeeds, or its present revision is worse than the ones before.
 
         Args:
             agent_id: The agent.
@@ -74,6 +76,8 @@ class ReviewPolicy:
         if agent is not None:
             known = confidence_of(agent.successes or 0, agent.executions or 0).low
             low = known if agent.evidence_low is None else agent.evidence_low
+        if agent is not None and agent.health is not None:
+            found.append(f"{agent.name} has become worse: {agent.health_note}")
         if low < self._evidence_below:
             name = agent_id if agent is None else agent.name
             found.append(f"the success rate of {name} may be as low as {100 * low:.0f} %")

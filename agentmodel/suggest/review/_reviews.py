@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from agentmodel import keys
+from agentmodel._names import takes_names
 from agentmodel._redaction import marked_texts
 from agentmodel._text import storable_text
 from agentmodel._ttl import expiry
@@ -135,6 +136,7 @@ class Reviews(Polling):
 
     # Ask
 
+    @takes_names
     def ask(
         self,
         user_id: str,
@@ -224,6 +226,7 @@ class Reviews(Polling):
         """Return the review id of the question about a call with these arguments; see `ask`."""
         return _stable_id(phase, call_id, arguments_hash(arguments))
 
+    @takes_names
     def about(self, user_id: str, session_id: str, call_id: str, *, arguments: Any = None) -> Review | None:
         """Return the question that was asked about a call with these arguments, or None."""
         review_id = self.id_of(call_id, arguments=arguments)

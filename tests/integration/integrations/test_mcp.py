@@ -30,14 +30,15 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, TextRes
 from pydantic import BaseModel
 
 from agentmodel import AgentModel, Review, Settings
+from agentmodel.callers import ROLES
 from agentmodel.embedded import Engines, _free_port
 from agentmodel.exceptions import ConfigurationError, TableUnavailable
 from agentmodel.integrations.mcp import Caller, Role, Tokens, http_security, mcp_server
-from agentmodel.integrations.mcp._auth import ROLES
 from agentmodel.integrations.mcp._schemas import (
     AgentList,
     DomainList,
     OpenReviews,
+    OutcomeResult,
     Question,
     Ranking,
     RecordResult,
@@ -63,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "tool_health": {"reader", "operator"},
     "session_history": {"reader", "operator"},
     "record_execution": {"recorder", "operator"},
+    "record_outcome": {"recorder", "operator"},
     "list_reviews": {"reviewer"},
     "decide_review": {"reviewer"},
     "savings_report": {"operator"},
@@ -79,6 +81,7 @@ GIVES: dict[str, type[BaseModel]] = {
     "tool_health": ToolList,
     "session_history": SessionList,
     "record_execution": RecordResult,
+    "record_outcome": OutcomeResult,
     "list_reviews": OpenReviews,
     "decide_review": Question,
     "savings_report": Savings,
@@ -312,7 +315,7 @@ def test_operators_read_what_was_saved(connect: Callable[..., Any], world: World
 
 def test_bad_arguments_are_told(connect: Callable[..., Any]) -> None:
     """An argument that is missing, out of range or no id is named, with what would be right."""
-    wrong: list[dict[str, Any]] = [{}, {"domain_id": "DMN001", "limit": 1000}, {"domain_id": "stores"}]
+    wrong: list[dict[str, Any]] = [{}, {"domain_id": "DMN001", "limit": 1000}, {"domain_id": "AGT001"}]
 
     async def scenario() -> list[str]:
         async with connect(USER, "reader") as client:
@@ -324,7 +327,7 @@ def test_bad_arguments_are_told(connect: Callable[..., Any]) -> None:
 
     assert "domain_id\n  Field required" in missing
     assert "limit\n  Input should be less than or equal to 100" in many
-    assert "start with DMN, such as DMN001" in no_id
+    assert "must be the id or the name of a domain" in no_id
 
 
 def test_records_for_the_caller(connect: Callable[..., Any], world: World) -> None:
@@ -511,7 +514,7 @@ async def read(client: Client, uri: str) -> str | None:
     return None
 
 
-async def allowed(client: Client, which: str) -> set[str]:
+async def allowed(client: Client, which: str, session: str) -> set[str]:
     """The tools and resources that a caller is not refused."""
     arguments: dict[str, dict[str, Any]] = {
         "recommend_process": {"category": "cafe search"},
@@ -521,6 +524,7 @@ async def allowed(client: Client, which: str) -> set[str]:
         "agent_ranking": {"domain_id": "DMN001"},
         "tool_health": {"domain_id": "DMN001"},
         "record_execution": CALL,
+        "record_outcome": {"session_id": session, "score": 1},
         "decide_review": {"review": which, "said": {"decision": "approve"}},
     }
     found = set()
@@ -537,19 +541,48 @@ async def allowed(client: Client, which: str) -> set[str]:
     return found
 
 
+def test_who_may_say_how_a_session_went(world: World) -> None:
+    """A recorder evaluates; an event takes an operator, a person's word a reviewer, and never about itself."""
+    own, other = run(world.model, USER), run(world.model, OTHER)
+
+    async def scenario() -> list[CallToolResult]:
+        results = []
+        given_as: list[tuple[set[Role], str, dict[str, Any]]] = [
+            ({"recorder"}, own, {"source": "evaluator", "by": "judge", "score": 0.25}),
+            ({"recorder"}, own, {"source": "event", "succeeded": True}),
+            ({"recorder"}, own, {"source": "person", "succeeded": True}),
+            ({"recorder", "reviewer"}, own, {"source": "person", "succeeded": True}),
+            ({"recorder"}, other, {"succeeded": True}),
+            ({"recorder"}, own, {}),
+            ({"operator", "reviewer"}, other, {"source": "person", "succeeded": True, "by": "x", "user_id": OTHER}),
+        ]
+        for roles, session, more in given_as:
+            caller = Caller(user_id=USER, roles=frozenset(roles))
+            async with Client(mcp_server(world.model, caller=caller)) as client:
+                results.append(await client.call_tool("record_outcome", {"session_id": session} | more))
+        return results
+
+    results = asyncio.run(scenario())
+    assert [False, True, True, True, True, True, False] == [bool(one.is_error) for one in results]
+    assert (False, 0.25) == (given(results[0])["succeeded"], given(results[0])["score"])
+    assert "must be given, or a score" in told(results[5])
+    (said,) = world.model.repository.session_history(OTHER, other).reviews
+    assert ("person", USER) == (said.source, said.decided_by)
+
+
 @pytest.mark.parametrize("role", [*ROLES, None])
 @pytest.mark.parametrize("way", ["token", "caller"])
 def test_each_role_may_what_the_table_says(world: World, role: Role | None, way: str) -> None:
     """Every tool is open to the roles of its row and refused to all others, for tokens as for a named caller."""
-    which = world.ask(OTHER)
+    which, session = world.ask(OTHER), run(world.model, USER)
     roles = () if role is None else (role,)
 
     async def scenario() -> set[str]:
         if way == "token":
             async with over_http(world.url, token(USER, *roles), mode="auto") as client:
-                return await allowed(client, which)
+                return await allowed(client, which, session)
         async with Client(mcp_server(world.model, caller=Caller(user_id=USER, roles=frozenset(roles)))) as client:
-            return await allowed(client, which)
+            return await allowed(client, which, session)
 
     assert {name for name, who in ALLOWED.items() if role in who} == asyncio.run(scenario())
 
@@ -787,7 +820,7 @@ def command(*arguments: str) -> list[str]:
     ("arguments", "message"),
     [
         ([], "give --user"),
-        (["--user", "kim"], "('kim') must start with USR"),
+        (["--user", "AGT001"], "('AGT001') must be the id or the name of a user"),
         (["--user", USER, "--role", "king"], "reader, recorder, reviewer, operator, curator"),
         (["--user", USER, "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
         (["--tokens", "none.json"], "--tokens can be used with --transport http only"),

@@ -20,8 +20,8 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, ToolExecution, UserSession, UserToolMapping, keys
 from agentmodel._version import installed_version
+from agentmodel.callers import ROLES, Role
 from agentmodel.integrations.mcp import Caller, mcp_server
-from agentmodel.integrations.mcp._auth import ROLES, Role
 from agentmodel.integrations.mcp._schemas import Saved
 from agentmodel.integrations.mcp._sizes import AnswerSize, _cost, cut_text
 from agentmodel.suggest.review import Reviews
@@ -155,7 +155,7 @@ ANSWERS: list[tuple[str, dict[str, Any]]] = [
 def test_no_answer_is_too_large(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the largest value in every field, each tool, resource, form and error stays below the number of characters."""
     which = large_records(model)
-    row = Saved(category='"' * 1000, unit="calls", hits=1, runs_with=1, runs_without=1, saved=1.0, low=0.0, high=1.0)
+    row = Saved(category='"' * 1000, hits=1, sessions=1, timed=1, seconds=1.0, metered=1, tokens=1)
     monkeypatch.setattr(model, "savings", lambda: [row] * 500)
     forms: list[int] = []
 
@@ -228,7 +228,7 @@ def paged(model: AgentModel, tool: str, rows: str, **arguments: Any) -> list[dic
 def test_pages_end_by_size_and_go_on(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages that end early have a cursor, and together they have every row once, whatever limit was asked for."""
     large_records(model)
-    row = Saved(category='"' * 1000, unit="calls", hits=1, runs_with=1, runs_without=1, saved=1.0, low=0.0, high=1.0)
+    row = Saved(category='"' * 1000, hits=1, sessions=1, timed=1, seconds=1.0, metered=1, tokens=1)
     monkeypatch.setattr(model, "savings", lambda: [row.model_copy(update={"hits": n}) for n in range(60)])
 
     agents = paged(model, "agent_ranking", "agents", domain_id="DMN009", limit=100)
@@ -527,7 +527,7 @@ def test_a_recorder_records_what_the_catalogue_has(model: AgentModel) -> None:
     assert "tool_id ('TLmade-up') must be in the catalogue" in told(tool)
     assert "give the caller the role curator" in told(tool)
     assert () == before
-    assert "TLmade-up" == model.repository.session_history(USER, given(curated)["session_id"]).executions[0].tool_name
+    assert "made-up" == model.repository.session_history(USER, given(curated)["session_id"]).executions[0].tool_name
     assert not operated.is_error
     assert "this needs the role recorder or operator" in told(alone)
 

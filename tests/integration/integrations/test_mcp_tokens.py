@@ -43,7 +43,7 @@ def user_of(tokens: Tokens, token: str) -> str | None:
         "{",
         "{}",
         '[{"sha256": "a"}]',
-        json.dumps([entry("t", user_id="kim")]),
+        json.dumps([entry("t", user_id="AGT001")]),
         json.dumps([entry("t", roles=["king"])]),
         json.dumps([entry("t", sha256="secret")]),
         json.dumps([entry("t", expires_at="2026-06-01T00:00:00")]),

@@ -1,27 +1,30 @@
-"""Callers of the MCP server: the user and the roles of a caller, which the server knows and no argument can change."""
+"""Callers of the MCP server and the console: the user and roles of a caller, which no argument or form can change."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from mcp.server.auth.provider import AccessToken
-from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic import ValidationError as Invalid
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel.exceptions import ConfigurationError, ValidationError, rule_of
+from agentmodel.access.trace_import import ANONYMOUS
+from agentmodel.exceptions import ConfigurationError, NotAllowed, ValidationError, rule_of
 
-__all__ = ["ROLES", "Caller", "Role", "Tokens", "roles_of"]
+if TYPE_CHECKING:
+    from mcp.server.auth.provider import AccessToken
 
-_log = logger("agentmodel.mcp")
+__all__ = ["Caller", "Role", "Tokens", "roles_of"]
+
+_log = logger(__name__)
 
 Role = Literal["reader", "recorder", "reviewer", "operator", "curator"]
 """What a caller may do: read, record, or answer reviews. A recorder records agents and tools of the catalogue; one
@@ -29,10 +32,11 @@ who is a curator, too, others as well. An operator reads and records for every u
 for everybody, but it answers no review."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
+"""Every `Role`."""
 
 
 class Caller(BaseModel):
-    """The caller of a tool: a user, and the roles that the caller has.
+    """The caller of a tool or page: a user, and the roles that the caller has.
 
     Attributes:
         user_id: The user whose sessions the caller may see and record.
@@ -41,13 +45,13 @@ class Caller(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    user_id: str
+    user_id: Annotated[str, AfterValidator(lambda given: keys.id_of("USR", given, field="user_id"))]
     roles: frozenset[Role]
 
     def need(self, *roles: Role) -> None:
-        """Raise a `ToolError` unless the caller has one of these roles."""
+        """Raise a `NotAllowed` unless the caller has one of these roles."""
         if not self.roles.intersection(roles):
-            raise ToolError(
+            raise NotAllowed(
                 f"not allowed: this needs the role {' or '.join(roles)}, and the caller has {_listed(self.roles)}"
             )
 
@@ -57,22 +61,54 @@ class Caller(BaseModel):
         Args:
             asked: The user that the call names.
             roles: Roles that permit the call for the caller's own user.
+
+        Raises:
+            NotAllowed: The caller has none of the roles, or names another user and is no operator.
         """
         self.need(*roles, "operator")
-        if asked is None or asked == self.user_id:
-            return self.user_id
+        asked = self.user_id if asked is None else keys.id_of("USR", asked, field="user_id")
+        if asked == self.user_id:
+            return asked
         if "operator" not in self.roles:
-            raise ToolError(
+            raise NotAllowed(
                 f"not allowed: the caller may see and record the sessions of {self.user_id} only, not those of "
                 f"{asked}; leave user_id out"
             )
         return asked
 
+    def history_of(self, asked: str | None) -> str:
+        """Return the user whose history a caller reads; nobody but an operator reads that of the anonymous user.
+
+        Raises:
+            NotAllowed: See `scope`; or the caller is the anonymous user.
+        """
+        user = self.scope(asked, "reader")
+        if user == ANONYMOUS and "operator" not in self.roles:
+            raise NotAllowed(
+                f"not allowed: {ANONYMOUS} stands for everybody whose name is not known, so its sessions are not the "
+                "caller's; name the user in the token, or when the server is started"
+            )
+        return user
+
+    def check_reviewer(self, reference: str, user_id: str, *, self_review: bool) -> None:
+        """Raise a `NotAllowed` unless the caller may answer a question.
+
+        Args:
+            reference: The question.
+            user_id: The user whose session it is about.
+            self_review: Whether people may answer questions about their own sessions.
+        """
+        self.need("reviewer")
+        if user_id == self.user_id and not self_review:
+            raise NotAllowed(
+                f"not allowed: review {reference} is about a session of {self.user_id}, who is the caller; another "
+                "reviewer must answer it"
+            )
+
 
 class _TokenEntry(Caller):
     """An entry of the token file: the SHA-256 of a token, its user and roles, and when it expires."""
 
-    user_id: Annotated[str, AfterValidator(lambda given: keys.check_id("user_id", given, "USR"))]
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
     expires_at: AwareDatetime | None = None
 
@@ -124,19 +160,41 @@ class Tokens:
             try:
                 self._reread(self._path)
             except ConfigurationError as error:
-                _log.error("mcp.tokens: every token is rejected until the token file is repaired: %s", error)
+                _log.error("callers.tokens: every token is rejected until the token file is repaired: %s", error)
         return self._entries
 
-    async def verify_token(self, token: str) -> AccessToken | None:
-        """Return the user and roles of a token; None if it is unknown, withdrawn or expired."""
-        digest = hashlib.sha256(token.encode()).hexdigest()
+    def of_digest(self, digest: str) -> Caller | None:
+        """Return the user and roles of the token with this SHA-256 in hexadecimal; None if unknown or expired."""
         found = None
         for entry in self._current():  # compare every entry, so that the time says nothing about the hashes
             if hmac.compare_digest(entry.sha256.lower().encode(), digest.encode()):
                 found = entry
         if found is None or (found.expires_at is not None and found.expires_at <= self._now()):
             return None
+        return Caller(user_id=found.user_id, roles=found.roles)
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return a token's user and roles to an MCP server; None if it is unknown, withdrawn or expired."""
+        from mcp.server.auth.provider import AccessToken
+
+        digest = digest_of(token)
+        found = self.of_digest(digest)
+        if found is None:
+            return None
         return AccessToken(token=token, client_id=digest[:16], scopes=sorted(found.roles), subject=found.user_id)
+
+
+def digest_of(token: str) -> str:
+    """Return the SHA-256 of a token in hexadecimal, as a token file has it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is one of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _listed(roles: Iterable[str]) -> str:

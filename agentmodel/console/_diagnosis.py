@@ -1,0 +1,63 @@
+"""Where a session went wrong: the calls whose failure nothing made good, and what people decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentmodel.console._timeline import failed
+from agentmodel.dynamo.models import Review, ToolExecution, UserSession
+
+__all__ = ["Diagnosis", "diagnose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is known of how a session went.
+
+    Attributes:
+        outcome: Whether it succeeded: as reviewed, else as recorded, else by its calls; None where no call was made.
+        basis: Where the outcome is from: ``reviewed``, ``recorded``, ``calls`` or ``nothing``.
+        unresolved: Failed calls that no later call of the same tool made good, in their order.
+        recovered: How many failed calls a later one made good.
+        refused: Questions that ended against the call: rejected, expired or cancelled.
+        is_open: Whether the session has neither an end nor a recorded outcome.
+    """
+
+    outcome: bool | None
+    basis: str
+    unresolved: tuple[ToolExecution, ...]
+    recovered: int
+    refused: tuple[Review, ...]
+    is_open: bool
+
+
+def diagnose(session: UserSession, calls: Sequence[ToolExecution], reviews: Sequence[Review]) -> Diagnosis:
+    """Return where a session went wrong.
+
+    A failed call counts as made good when the same tool of the same agent succeeds later in the session.
+
+    Args:
+        session: The session.
+        calls: Its calls in their order.
+        reviews: Its questions.
+    """
+    unresolved: list[ToolExecution] = []
+    worked: set[tuple[str, str]] = set()
+    recovered = 0
+    for call in reversed(calls):
+        tool = call.agent_id, call.tool_id
+        if not failed(call):
+            worked.add(tool)
+        elif tool in worked:
+            recovered += 1
+        else:
+            unresolved.append(call)
+    outcome, basis = session.corrected, "reviewed"
+    if outcome is None:
+        outcome, basis = session.succeeded, "recorded"
+    if outcome is None:
+        outcome, basis = (not unresolved, "calls") if calls else (None, "nothing")
+    refused = tuple(r for r in reviews if r.decision == "reject" or r.status in ("rejected", "cancelled"))
+    is_open = session.ended_at is None and session.succeeded is None
+    return Diagnosis(outcome, basis, tuple(reversed(unresolved)), recovered, refused, is_open)

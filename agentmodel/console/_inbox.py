@@ -1,0 +1,264 @@
+"""The inbox: open questions of a queue, one of them with what a person needs to decide it, and its answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast, get_args
+
+from starlette.responses import RedirectResponse, Response
+
+from agentmodel.client import AgentModel
+from agentmodel.console._entrance import Visit
+from agentmodel.console._site import Site, visible
+from agentmodel.console._timeline import timeline
+from agentmodel.dynamo.models import VERDICTS, Review, Tool
+from agentmodel.exceptions import Conflict, ValidationError
+from agentmodel.suggest.review import DEFAULT_QUEUE, Decision, status_now
+
+__all__ = ["InboxPages", "edited_arguments", "fields_of"]
+
+_SHOWN = 50  # questions of a list
+_CALLS = 8  # of the session so far
+_ITEMS = 200  # of the session, that they are looked for in
+_NEWS_SECONDS = 2.0  # for which one read of a queue answers every page that asks for news
+_SOON = 15 * 60  # seconds before the deadline
+
+
+class InboxPages:
+    """The pages of the inbox.
+
+    Args:
+        model: The installation.
+        site: Makes the pages.
+    """
+
+    def __init__(self, model: AgentModel, site: Site) -> None:
+        self._model, self._site = model, site
+        self._news: dict[str, tuple[float, str]] = {}
+        self._lock = threading.Lock()
+
+    def home(self, visit: Visit) -> Response:
+        """Lead to the first page that somebody may see."""
+        page = "inbox" if "reviewer" in visit.caller.roles else "sessions"
+        return RedirectResponse(visit.request.url_for(page).path, 303)
+
+    def inbox(self, visit: Visit) -> Response:
+        """Show the questions of a queue, and one of them."""
+        return self._page(visit)
+
+    def news(self, visit: Visit) -> Response:
+        """Answer 304 while the questions of a queue are those that the page shows."""
+        visit.caller.need("reviewer")
+        queue = visit.asked("queue") or DEFAULT_QUEUE
+        with self._lock:
+            read, version = self._news.get(queue, (-_NEWS_SECONDS, ""))
+            if time.monotonic() - read >= _NEWS_SECONDS:
+                version = _version(self._open(queue))
+                if len(self._news) >= 100:
+                    self._news.clear()
+                self._news[queue] = time.monotonic(), version
+        tag = f'"{version}"'
+        same = visit.request.headers.get("if-none-match") == tag
+        return Response(status_code=304 if same else 200, headers={"etag": tag, "cache-control": "no-cache"})
+
+    def _open(self, queue: str) -> list[Review]:
+        return list(self._model.reviews.inbox(queue, limit=_SHOWN))
+
+    def _page(
+        self, visit: Visit, *, status: int = 200, problem: str = "", typed: Mapping[str, str] | None = None
+    ) -> Response:
+        visit.caller.need("reviewer")
+        ref, now = visit.request.path_params.get("ref"), datetime.now(UTC)
+        chosen = None if ref is None else self._model.reviews.get(ref)
+        queue = visit.asked("queue") or (chosen and chosen.queue_name) or DEFAULT_QUEUE
+        found = self._open(queue)
+        current = chosen or next(iter(found), None)
+        here = "review" if ref else "inbox"
+        return self._site.page(
+            visit.request,
+            "inbox.html",
+            visit,
+            status=status,
+            queue=queue,
+            version=_version(found),
+            chosen=ref is not None,
+            here=visit.request.url_for(here, **({"ref": ref} if ref else {})).path,
+            done=visit.asked("done"),
+            problem=problem,
+            rows=[self._row(review, now) for review in found],
+            current=None if current is None else self._detail(visit, current, now, typed or {}),
+        )
+
+    def _row(self, review: Review, now: datetime) -> dict[str, Any]:
+        tool = self._tool(review)
+        return {
+            "review": review,
+            "ref": self._model.reviews.reference(review),
+            "status": status_now(review, now),
+            "left": _left(review, now),
+            "soon": _left(review, now) < _SOON,
+            "tool": review.tool_id if tool is None else tool.name,
+        }
+
+    def _tool(self, review: Review) -> Tool | None:
+        if not review.agent_id or not review.tool_id:
+            return None
+        return self._model.repository.tool(review.agent_id, review.tool_id)
+
+    def _detail(self, visit: Visit, review: Review, now: datetime, typed: Mapping[str, str]) -> dict[str, Any]:
+        repository = self._model.repository
+        tool = self._tool(review)
+        history = repository.session_history(review.user_id, review.session_id, newest_first=True, limit=_ITEMS)
+        calls = history.executions[::-1]
+        names = {step.process_id: step.name for step in history.processes}
+        session = repository.session(review.user_id, review.session_id)
+        own = review.user_id == visit.caller.user_id
+        return self._row(review, now) | {
+            "known_tool": tool,
+            "agent": repository.agent(review.agent_id) if review.agent_id else None,
+            "user": repository.user(review.user_id),
+            "session": session,
+            "may_read_session": own or "operator" in visit.caller.roles,
+            "may_decide": not own or self._model.settings.mcp_self_review,
+            "fields": fields_of(review.arguments, None if tool is None else tool.spec, typed),
+            "calls": calls[-_CALLS:],
+            "timeline": timeline(calls, names),
+            "typed": typed,
+            "verdicts": VERDICTS,
+            "trail": review.trail or [],
+        }
+
+    def decide(self, visit: Visit) -> Response:
+        """Take an answer; where it comes too late or is not accepted, show the question with what was typed."""
+        ref, form = visit.request.path_params["ref"], visit.form
+        reviews = self._model.reviews
+        review = reviews.get(ref)
+        visit.caller.check_reviewer(ref, review.user_id, self_review=self._model.settings.mcp_self_review)
+        try:
+            self._answer(review, form, visit.caller.user_id)
+        except Conflict as error:
+            return self._page(visit, status=409, problem=str(error), typed=form)
+        except ValidationError as error:
+            return self._page(visit, status=422, problem=str(error), typed=form)
+        if form.get("decision") == "claim":
+            return RedirectResponse(visit.request.url_for("review", ref=ref).path, 303)
+        inbox = visit.request.url_for("inbox").include_query_params(
+            queue=review.queue_name or DEFAULT_QUEUE, done=form.get("decision", "")
+        )
+        return RedirectResponse(f"{inbox.path}?{inbox.query}", 303)
+
+    def _answer(self, review: Review, form: Mapping[str, str], by: str) -> None:
+        reviews, decision = self._model.reviews, form.get("decision", "")
+        reason = form.get("reason", "").strip() or None
+        if decision == "claim":
+            reviews.claim(review, by)
+        elif decision == "release":
+            reviews.release(review, by)
+        elif decision == "verdict":
+            verdict = form.get("verdict", "")
+            if verdict not in VERDICTS:
+                raise ValidationError("verdict", verdict, "must be one of " + ", ".join(VERDICTS))
+            outcome = {"succeeded": True, "failed": False}.get(form.get("outcome", ""))
+            reviews.verdict(review, verdict, by, outcome=outcome, reason=reason)
+        elif decision in get_args(Decision):
+            arguments = edited_arguments(review.arguments, form)
+            if decision == "approve" and arguments != review.arguments:  # what was typed would be dropped
+                raise ValidationError("arguments", "…", "must be as proposed: save and approve, or put them back")
+            reviews.decide(
+                review,
+                cast("Decision", decision),
+                by,
+                reason=reason,
+                arguments=arguments if decision == "edit" else None,
+                response=form.get("response") or None if decision == "respond" else None,
+                arguments_hash=form.get("hash"),
+            )
+        else:
+            raise ValidationError("decision", decision, "must be one that the page offers")
+
+
+def _version(found: Sequence[Review]) -> str:
+    """Return a text that is another one when a question comes, goes or is claimed."""
+    told = [f"{each.user_id}/{each.session_id}/{each.review_id} {each.status} {each.claimed_by}" for each in found]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def _left(review: Review, now: datetime) -> float:
+    """Return the seconds until the deadline."""
+    return 0.0 if review.answer_until is None else (review.answer_until - now).total_seconds()
+
+
+def fields_of(
+    arguments: Any, spec: Mapping[str, Any] | None, typed: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return a field of the form for each proposed argument, as the tool's schema describes it.
+
+    Args:
+        arguments: The proposed arguments; JSON.
+        spec: The tool's JSON Schema.
+        typed: What was typed before, by name of the field.
+    """
+    typed = typed or {}
+    if not isinstance(arguments, dict):
+        text = json.dumps(arguments, ensure_ascii=False, indent=2)
+        return [_field("", "json", text, typed, {})]
+    properties = (spec or {}).get("properties") or (spec or {}).get("parameters", {}).get("properties", {})
+    known = properties if isinstance(properties, dict) else {}
+    found = []
+    for name, value in arguments.items():
+        about = known.get(name, {})
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+        found.append(_field(name, "text" if isinstance(value, str) else "json", text, typed, about))
+    return found
+
+
+def _field(name: str, kind: str, was: str, typed: Mapping[str, str], about: Any) -> dict[str, Any]:
+    about = about if isinstance(about, dict) else {}
+    choices = [each for each in about.get("enum", []) if isinstance(each, str)] if kind == "text" else []
+    value = typed.get(f"arg.{name}", was)
+    return {
+        "name": name,
+        "kind": kind,
+        "was": was,
+        "value": value,
+        "hidden": visible(was) if visible(was) != was else "",
+        "choices": [*choices, value] if choices and value not in choices else choices,
+        "about": about.get("description", ""),
+        "rows": min(max(was.count("\n") + 1, len(was) // 60 + 1), 10),
+    }
+
+
+def edited_arguments(proposed: Any, form: Mapping[str, str]) -> Any:
+    """Return the arguments as the form has them: a text stays a text, everything else is JSON.
+
+    >>> edited_arguments({"place": "X", "guests": 4}, {"arg.place": "Y", "arg.guests": "6"})
+    {'place': 'Y', 'guests': 6}
+
+    Raises:
+        ValidationError: A field is not JSON.
+    """
+    if not isinstance(proposed, dict):
+        return _json("arguments", form["arg."], proposed) if "arg." in form else proposed
+    return {name: _value(name, value, form.get(f"arg.{name}")) for name, value in proposed.items()}
+
+
+def _value(name: str, was: Any, given: str | None) -> Any:
+    if given is None:
+        return was
+    if not isinstance(was, str):
+        return _json(name, given, was)
+    return was if given == was.replace("\r\n", "\n").replace("\r", "\n") else given  # a browser has one line end
+
+
+def _json(name: str, given: str, was: Any) -> Any:
+    if given == json.dumps(was, ensure_ascii=False, indent=2):
+        return was
+    try:
+        return json.loads(given)
+    except (ValueError, RecursionError):
+        raise ValidationError(name, given, 'must be JSON, such as 4, "text", ["a", "b"] or null') from None

@@ -1,0 +1,126 @@
+"""Pictures of numbers and times as SVG, made on the server: a session's calls, and intervals of success rates.
+
+Shapes are placed by attributes in percent and styled by classes, so that they fit any width and need no inline style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from markupsafe import Markup, escape
+
+from agentmodel.console._site import visible
+from agentmodel.dynamo.models import ToolExecution
+from agentmodel.redshift.reports import DayExecutions
+
+__all__ = ["failed", "interval", "timeline", "weeks"]
+
+_LANE, _AXIS = 38, 18  # pixels of height
+_MARK = 4
+
+
+def failed(call: ToolExecution) -> bool:
+    """Return whether a call failed or was not made."""
+    return not call.succeeded and call.status not in ("cache_hit", "edited")
+
+
+def _began(call: ToolExecution) -> datetime:
+    at = call.executed_at
+    assert at is not None  # noqa: S101  # callers leave out calls without a time
+    return at - timedelta(milliseconds=call.duration_ms or 0)
+
+
+def timeline(calls: Sequence[ToolExecution], steps: Mapping[str, str]) -> Markup:
+    """Draw calls: a lane for each step, a bar for each call; a failed one has a cross besides its colour.
+
+    Args:
+        calls: The calls of a session; those without a time are left out.
+        steps: The name of each process.
+    """
+    timed = [call for call in calls if call.executed_at is not None]
+    if not timed:
+        return Markup("")
+    begin = min(map(_began, timed))
+    total = max(max(call.executed_at - begin for call in timed if call.executed_at).total_seconds(), 0.001)
+    lanes = {process: number for number, process in enumerate(dict.fromkeys(call.process_id for call in timed))}
+    height = _LANE * len(lanes) + _AXIS
+    bad = sum(map(failed, timed))
+    title = f"<title>{len(timed)} calls in {total:.1f} s, {bad} failed</title>"
+    out = [f'<svg class="timeline" width="100%" height="{height}" role="img">{title}']
+    for process, number in lanes.items():
+        y = number * _LANE
+        out.append(f'<text x="0" y="{y + 13}">{escape(visible(steps.get(process, process))[:60])}</text>')
+        out.append(f'<line x1="0" x2="100%" y1="{y + _LANE - 2}" y2="{y + _LANE - 2}"/>')
+    out += [
+        _bar(call, (_began(call) - begin).total_seconds() / total, total, lanes[call.process_id] * _LANE)
+        for call in timed
+    ]
+    for share, anchor in ((0, "start"), (50, "middle"), (100, "end")):
+        at = total * share / 100
+        text = f"{at:.1f} s" if total >= 1 else f"{1000 * at:.0f} ms"
+        out.append(f'<text class="tick" x="{share}%" y="{height - 4}" text-anchor="{anchor}">{text}</text>')
+    return Markup("".join([*out, "</svg>"]))  # noqa: S704  # texts in it are escaped above
+
+
+def _bar(call: ToolExecution, at: float, total: float, y: int) -> str:
+    width = max(100 * (call.duration_ms or 0) / 1000 / total, 0.5)
+    x = min(100 * at, 100 - width)
+    state = (call.error_type or call.status or "failed") if failed(call) else (call.status or "ok")
+    title = escape(visible(f"{call.tool_name}, {call.duration_ms or 0} ms, {state}"))
+    kind = "bad" if failed(call) else "good"
+    place = f'x="{x:.2f}%" width="{width:.2f}%" y="{y + 18}" height="14"'
+    bar = f'<rect class="{kind}" {place}><title>{title}</title></rect>'
+    if failed(call):
+        cross = f"M-{_MARK} -{_MARK}L{_MARK} {_MARK}M{_MARK} -{_MARK}L-{_MARK} {_MARK}"
+        bar += f'<svg class="cross" x="{x + width / 2:.2f}%" y="{y + 25}" overflow="visible"><path d="{cross}"/></svg>'
+    return bar
+
+
+def interval(low: float, mean: float, high: float) -> Markup:
+    """Draw an interval of a success rate on a line from 0 to 1, with its mean.
+
+    >>> print(interval(0.5, 0.75, 1)[:48])
+    <svg class="interval" width="100%" height="16" a
+    """
+    low, mean, high = (min(max(share, 0), 1) for share in (low, mean, high))
+    return Markup(  # noqa: S704  # numbers only
+        '<svg class="interval" width="100%" height="16" aria-hidden="true">'
+        '<line x1="0" x2="100%" y1="8" y2="8"/>'
+        f'<rect x="{100 * low:.1f}%" width="{max(100 * (high - low), 0.5):.1f}%" y="5" height="6"/>'
+        f'<circle cx="{100 * mean:.1f}%" cy="8" r="4"/></svg>'
+    )
+
+
+def weeks(days: Sequence[DayExecutions], *, most: int = 26) -> Markup:
+    """Draw the executions of each week, with the failed ones at the foot; '' without a day.
+
+    Args:
+        days: Executions of each day; those without one are left out.
+        most: The most weeks, the newest.
+    """
+    counts: dict[int, list[int]] = {}
+    for each in days:
+        if each.day is not None:
+            count = counts.setdefault((each.day.toordinal() - 1) // 7, [0, 0])  # day 1 was a Monday
+            count[0] += each.successes
+            count[1] += each.executions - each.successes
+    if not counts:
+        return Markup("")
+    last = max(counts)
+    first = max(min(counts), last - most + 1)
+    tallest = max(sum(counts.get(week, [0, 0])) for week in range(first, last + 1))
+    width = 100 / (last - first + 1)
+    good, bad = (sum(count[i] for week, count in counts.items() if week >= first) for i in (0, 1))
+    title = f"<title>{last - first + 1} weeks: {good} succeeded, {bad} failed</title>"
+    out = [f'<svg class="weeks" width="100%" height="90" role="img">{title}']
+    for week in range(first, last + 1):
+        ok, not_ok = counts.get(week, [0, 0])
+        day = datetime.fromordinal(week * 7 + 1).strftime("%Y-%m-%d")
+        x, up = (week - first) * width, 80 / tallest
+        for kind, number, above in (("good", ok, not_ok), ("bad", not_ok, 0)):
+            if number:
+                place = f'x="{x:.2f}%" width="{width * 0.8:.2f}%" y="{85 - (number + above) * up:.1f}"'
+                title = f"<title>{day}: {ok} succeeded, {not_ok} failed</title>"
+                out.append(f'<rect class="{kind}" {place} height="{number * up:.1f}">{title}</rect>')
+    return Markup("".join([*out, "</svg>"]))  # noqa: S704  # numbers only

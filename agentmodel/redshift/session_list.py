@@ -1,0 +1,205 @@
+"""List sessions of all users by time, newest first, from the warehouse. For operators, and for a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, and_, case, func, or_
+
+from agentmodel import keys
+from agentmodel.exceptions import ValidationError
+from agentmodel.redshift import _executions_sql as history
+from agentmodel.redshift import models as m
+from agentmodel.redshift._constructs import Rows, constant, total
+from agentmodel.redshift._report_sql import EMPTY
+from agentmodel.redshift.models import rows_of
+from agentmodel.redshift.warehouse import Warehouse
+
+__all__ = ["SessionFilter", "SessionSummary", "newest_sessions"]
+
+_MAX_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFilter:
+    """Which sessions are listed; what is None does not narrow.
+
+    Attributes:
+        user_id: Sessions of this user.
+        since: Sessions that began at this time or later, aware.
+        category: Sessions of this category, as it was given.
+        agent: Sessions in which this agent was called; its id or name.
+        tool: Sessions in which this tool was called; its id or name.
+        outcome: Sessions with this outcome: as reviewed, as reported, as recorded, else that of its calls. ``unknown``
+            are those without a call that counts.
+        text: Sessions whose request or name has this text; upper and lower case are one.
+    """
+
+    user_id: str | None = None
+    since: datetime | None = None
+    category: str | None = None
+    agent: str | None = None
+    tool: str | None = None
+    outcome: Literal["succeeded", "failed", "unknown"] | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """A session in a list.
+
+    Attributes:
+        user_id: The user.
+        session_id: The session.
+        started: When it began: 14 to 20 digits in UTC, as the table stores times; '' where it is unknown.
+        category: The category that was given; '' where there was none.
+        request: The request, else the session's name.
+        outcome: Whether it succeeded: as reviewed, as reported, as recorded, else whether all its calls did; None if
+            unknown.
+        calls: Calls that were made, and results of a cache.
+        failed: Calls that failed.
+        agents: Names of the agents that were called, else their ids.
+    """
+
+    user_id: str
+    session_id: str
+    started: str
+    category: str
+    request: str
+    outcome: bool | None
+    calls: int
+    failed: int
+    agents: tuple[str, ...]
+
+    @property
+    def position(self) -> tuple[str, str, str]:
+        """Its place in the list, for ``after`` of `newest_sessions`."""
+        return self.started, self.session_id, self.user_id
+
+
+def newest_sessions(
+    warehouse: Warehouse,
+    narrow: SessionFilter | None = None,
+    *,
+    after: tuple[str, str, str] | None = None,
+    limit: int = 50,
+) -> list[SessionSummary]:
+    """Return sessions, newest first, as of the last refresh.
+
+    Args:
+        warehouse: A refreshed warehouse.
+        narrow: Which sessions; all of them when not given.
+        after: The `SessionSummary.position` of the last session of the page before.
+        limit: The most sessions, 1 to 1,000.
+
+    Raises:
+        ValidationError: ``limit`` is out of range, or ``since`` has no time zone.
+        WarehouseUnavailable: The engine does not answer.
+    """
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise ValidationError("limit", limit, f"must be a whole number from 1 to {_MAX_LIMIT}")
+    rows = _listed(narrow or SessionFilter(), after).limit(limit)
+    with warehouse.snapshot():
+        found = warehouse.read(rows)
+        if not found:
+            return []
+        users, sessions = sorted({row.user_id for row in found}), sorted({row.session_id for row in found})
+        counts = {(u, s): (calls, failed) for u, s, calls, failed in warehouse.read(_counts(users, sessions))}
+        agents: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for user, session, name, succeeded in warehouse.read(_agents(users, sessions)):
+            agents.setdefault((user, session), []).append((name, succeeded))
+    return [_summary(row, counts, agents) for row in found]
+
+
+def _summary(row: Any, counts: dict[Any, Any], agents: dict[Any, list[tuple[str, int]]]) -> SessionSummary:
+    key = row.user_id, row.session_id
+    ran = agents.get(key, [])
+    by_calls = min((succeeded for _, succeeded in ran), default=None)
+    outcome = by_calls if row.told is None else row.told
+    return SessionSummary(
+        *key,
+        started=row.started,
+        category=row.category,
+        request=row.request,
+        outcome=None if outcome is None else outcome == 1,
+        calls=counts.get(key, (0, 0))[0],
+        failed=counts.get(key, (0, 0))[1],
+        agents=tuple(name for name, _ in ran),
+    )
+
+
+def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None) -> Rows:
+    s = m.UserSessionRow
+    started = func.coalesce(s.started, EMPTY)
+    request = func.coalesce(func.nullif(s.request, EMPTY), s.name, EMPTY)
+    told = history.outcome(s, constant(-1), history.best_of_session(s))
+    rows = rows_of(
+        s.user_id.label("user_id"),
+        s.session_id.label("session_id"),
+        started.label("started"),
+        func.coalesce(s.category, EMPTY).label("category"),
+        request.label("request"),
+        func.nullif(told, constant(-1)).label("told"),
+    )
+    where: list[ColumnElement[bool]] = []
+    if narrow.user_id is not None:
+        where.append(s.user_id == narrow.user_id)
+    if narrow.since is not None:
+        where.append(started >= keys.format_time("since", narrow.since))
+    if narrow.category is not None:
+        where.append(s.category == narrow.category)
+    if narrow.text is not None:
+        where.append(func.lower(request).contains(narrow.text.lower(), autoescape=True))
+    if after is not None:  # times are not unique
+        at, session_id, user_id = after
+        same = or_(s.session_id < session_id, and_(s.session_id == session_id, s.user_id < user_id))
+        where += [started <= at, or_(started < at, same)]
+    rows = _called(rows, narrow)
+    if narrow.outcome is not None:
+        rows, condition = _ended(rows, narrow.outcome)
+        where.append(condition)
+    return rows.where(*where).order_by(started.desc(), s.session_id.desc(), s.user_id.desc())
+
+
+def _called(rows: Rows, narrow: SessionFilter) -> Rows:
+    """Keep only sessions in which the agent and the tool were called."""
+    s, h, a = m.UserSessionRow, m.UserToolMappingHist, m.AgentRow
+    if narrow.agent is None and narrow.tool is None:
+        return rows
+    made = rows_of(h.user_id, h.session_id)
+    if narrow.agent is not None:
+        named = rows_of(a.agent_id).where(a.name == narrow.agent)
+        made = made.where(or_(h.agent_id == narrow.agent, h.agent_id.in_(named)))
+    if narrow.tool is not None:
+        made = made.where(or_(h.tool_id == narrow.tool, h.tool_name == narrow.tool))
+    called = made.distinct().subquery("called")
+    return rows.join(called, and_(called.c.user_id == s.user_id, called.c.session_id == s.session_id))
+
+
+def _ended(rows: Rows, outcome: str) -> tuple[Rows, ColumnElement[bool]]:
+    s, e = m.UserSessionRow, m.AgentExecution
+    runs = (
+        rows_of(e.user_id, e.session_id, func.min(e.succeeded).label("ok"))
+        .group_by(e.user_id, e.session_id)
+        .subquery("runs")
+    )
+    rows = rows.outerjoin(runs, and_(runs.c.user_id == s.user_id, runs.c.session_id == s.session_id))
+    ended = history.outcome(s, runs.c.ok, history.best_of_session(s))
+    return rows, ended.is_(None) if outcome == "unknown" else ended == constant(int(outcome == "succeeded"))
+
+
+def _counts(users: Sequence[str], sessions: Sequence[str]) -> Rows:
+    c = history.calls(cached=True).subquery("c")
+    failed = total(case((c.c.ok == constant(0), constant(1)), else_=constant(0)))
+    rows = rows_of(c.c.user_id, c.c.session_id, func.count().label("calls"), failed.label("failed"))
+    return rows.where(c.c.user_id.in_(users), c.c.session_id.in_(sessions)).group_by(c.c.user_id, c.c.session_id)
+
+
+def _agents(users: Sequence[str], sessions: Sequence[str]) -> Rows:
+    e, a = m.AgentExecution, m.AgentRow
+    name = func.coalesce(func.nullif(a.name, EMPTY), e.agent_id)
+    rows = rows_of(e.user_id, e.session_id, name.label("agent"), e.succeeded).outerjoin(a, a.agent_id == e.agent_id)
+    return rows.where(e.user_id.in_(users), e.session_id.in_(sessions)).order_by(e.user_id, e.session_id, name)

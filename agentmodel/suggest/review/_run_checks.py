@@ -1,0 +1,201 @@
+"""Checks of runs: does a run that ended look wrong, and which step of a failed run did it.
+
+    check = model.run_checks.check("USR001", session_id)
+    if check.suspect:
+        print(check.note, check.chance)
+    print(model.run_checks.wrong_step("USR001", session_id))
+
+A run is compared with the earlier runs of its user and category, as of the last publish. Each session of a typed
+category is checked when it ends, in the background. `agentmodel.suggest._run_check` has the method.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from agentmodel import keys
+from agentmodel._log import logger
+from agentmodel.access.recorder import Recorder
+from agentmodel.access.repository import Repository
+from agentmodel.access.trace_import import ANONYMOUS
+from agentmodel.dynamo.models import ToolExecution, UserSession
+from agentmodel.exceptions import AgentModelError, NotFound
+from agentmodel.suggest._run_check import RunCheck, WriteHistory, WrongStep
+from agentmodel.suggest.review._decision import canonical
+from agentmodel.suggest.review._reviews import Reviews
+
+__all__ = ["MadeCall", "RunChecks", "sorted_arguments", "write_history"]
+
+_log = logger(__name__)
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+_MADE = (None, "ok", "error", "edited")
+
+
+class MadeCall(NamedTuple):
+    """A call that was made, as it was recorded."""
+
+    tool: str
+    arguments: str
+    succeeded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    user_id: str
+    session_id: str
+
+
+def sorted_arguments(stored: str | None) -> str:
+    """Return stored arguments as JSON with sorted names; the text itself where it is no JSON."""
+    try:
+        return canonical(json.loads(stored or "null"))
+    except (ValueError, RecursionError):
+        return stored or ""
+
+
+def write_history(repository: Repository, user_id: str, category: str | None) -> WriteHistory:
+    """Return what the last publish knows of the writes of a user's runs of a category.
+
+    Raises:
+        TableUnavailable: The table does not answer.
+    """
+    if category is None or user_id == ANONYMOUS:  # the anonymous user is many people
+        return WriteHistory(whose=user_id)
+    mapping = repository.mapping(user_id, category)
+    return WriteHistory.unpacked(None if mapping is None else mapping.writes, whose=user_id)
+
+
+class RunChecks:
+    """Checks runs against earlier ones.
+
+    Args:
+        repository: Reads sessions, mappings and agents.
+        recorder: Writes the mark of a session.
+        reviews: Asks people.
+        review: Whether a person is asked about a run that looks wrong.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        recorder: Recorder,
+        reviews: Reviews,
+        review: Literal["never", "suspect"] = "never",
+    ) -> None:
+        self._repository = repository
+        self._recorder = recorder
+        self._reviews = reviews
+        self._review = review
+
+    def check(self, user_id: str, session_id: str) -> RunCheck:
+        """Compare a run with the earlier successes of its user and category.
+
+        Args:
+            user_id: The user, by id or name.
+            session_id: The session.
+
+        Returns:
+            How it compares; its note says so where too few successes are known, and `RunCheck.chance` is None then.
+
+        Raises:
+            NotFound: The session does not exist.
+            TableUnavailable: The table does not answer.
+        """
+        session, calls = self._session(user_id, session_id)
+        return self._check(session, calls)
+
+    def wrong_step(self, user_id: str, session_id: str) -> WrongStep:
+        """Return which step of a failed run did it, as far as the record shows; ask it about a run that failed.
+
+        Args:
+            user_id: The user, by id or name.
+            session_id: The session.
+
+        Raises:
+            NotFound: The session does not exist.
+            TableUnavailable: The table does not answer.
+        """
+        session, calls = self._session(user_id, session_id)
+        history = write_history(self._repository, session.user_id, session.category)
+        found = history.wrong_step([_made(call) for call in calls])
+        if found.step is None:
+            return found
+        return replace(found, step=calls[found.step - 1].call_number or found.step)
+
+    @staticmethod
+    def ended_in(entities: Iterable[Any]) -> list[_Ended]:
+        """Return the sessions among recorded entities that have ended and are not checked yet; asks no store."""
+        return [
+            _Ended(entity.user_id, entity.session_id)
+            for entity in entities
+            if isinstance(entity, UserSession)
+            and entity.ended_at is not None
+            and entity.category is not None
+            and entity.chance is None
+            and entity.user_id != ANONYMOUS
+        ]
+
+    def learn(self, ended: Iterable[_Ended]) -> None:
+        """Mark sessions that ended with whether they look wrong and with their chance of success, and ask by the rule.
+
+        One that cannot be read or written is left as it is, with a warning.
+
+        Args:
+            ended: The sessions, of `ended_in`.
+        """
+        for each in ended:
+            try:
+                self._mark(each)
+            except AgentModelError as error:
+                _log.warning("did not check how session %s of %s ended: %s", each.session_id, each.user_id, error)
+
+    def _mark(self, ended: _Ended) -> None:
+        session, calls = self._session(ended.user_id, ended.session_id)
+        check = self._check(session, calls)
+        if check.chance is None or session.chance is not None:
+            return
+        session.suspect, session.chance = check.suspect, round(check.chance, 6)
+        self._recorder.record(session)
+        if check.suspect and self._review == "suspect":
+            self._reviews.ask(
+                session.user_id,
+                session.session_id,
+                "Did this run do what the user wanted?",
+                phase="post",
+                agent_id=_agent_of(calls),
+                reason=f"{check.note}; the chance that it succeeded is {check.chance:.0%}",
+                call_id="run check",
+            )
+
+    def _check(self, session: UserSession, calls: Sequence[ToolExecution]) -> RunCheck:
+        history = write_history(self._repository, session.user_id, session.category)
+        agent_id = _agent_of(calls) if history.successes else None
+        agent = None if agent_id is None else self._repository.agent(agent_id)
+        counts = (0, 0) if agent is None else (agent.executions or 0, agent.successes or 0)
+        return history.check([_made(call) for call in calls], agent=counts)
+
+    def _session(self, user_id: str, session_id: str) -> tuple[UserSession, list[ToolExecution]]:
+        user = keys.id_of("USR", user_id)
+        session = self._repository.session(user, session_id)
+        if session is None:
+            raise NotFound("session", session_id)
+        history = self._repository.session_history(user, session_id)
+        made = [call for call in history.executions if call.status in _MADE]
+        return session, sorted(
+            made, key=lambda call: (call.executed_at or _LONG_AGO, call.call_number or 0, call.attempt)
+        )
+
+
+def _made(call: ToolExecution) -> MadeCall:
+    return MadeCall(call.tool_name, sorted_arguments(call.values), call.succeeded)
+
+
+def _agent_of(calls: Sequence[ToolExecution]) -> str | None:
+    """Return the agent that made most calls."""
+    return Counter(call.agent_id for call in calls).most_common(1)[0][0] if calls else None
