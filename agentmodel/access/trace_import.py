@@ -370,6 +370,7 @@ def _preserve(stored: UserSession, wanted: UserSession) -> None:
         if getattr(wanted, name) is None:
             setattr(wanted, name, getattr(stored, name))
     wanted.name = stored.name
+    wanted.request = stored.request or wanted.request  # a conversation is of what it began with
     if stored.started_at is not None:
         wanted.started_at = min(stored.started_at, wanted.started_at or stored.started_at)
 

@@ -133,6 +133,8 @@ def session_records(
             agent=call.agent or call.service or _DEFAULT_AGENT,
             user=call.user,
             session=session,
+            request=call.request,
+            category=call.category,
             step=step,
             tool=call.tool,
             arguments=call.arguments,

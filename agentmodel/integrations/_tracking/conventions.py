@@ -20,11 +20,14 @@ from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 
 __all__ = [
+    "CATEGORY",
     "OTHER",
     "OWN_SCOPE",
+    "REQUEST",
     "Event",
     "Span",
     "agent_of",
+    "category_of",
     "evaluation_of",
     "input_of",
     "is_evaluation",
@@ -35,6 +38,7 @@ __all__ = [
     "outcome_of",
     "output_of",
     "parsed",
+    "request_of",
     "requested_ids",
     "result_of",
     "revision_of",
@@ -50,6 +54,9 @@ OTHER = "_OTHER"
 
 OWN_SCOPE = "agentmodel"
 """Scope of the spans that `agentmodel.integrations.opentelemetry.emit` makes of what is recorded already."""
+
+REQUEST, CATEGORY = "agentmodel.request", "agentmodel.category"
+"""Attributes by which a program says what the user asked for, and of which kind that is."""
 
 _AGENT = ("gen_ai.agent.name", "agent.name", "agent_name")
 _REVISION = ("gen_ai.agent.version", "agent.version")
@@ -67,6 +74,14 @@ _PASSED = frozenset({"pass", "passed", "success", "succeeded", "correct", "relev
 _NOT_PASSED = frozenset(
     {"fail", "failed", "failure", "incorrect", "wrong", "irrelevant", "not_relevant", "bad", "harmful", "false", "no"}
 )
+_MESSAGES = (
+    "gen_ai.input.messages",
+    "pydantic_ai.all_messages",
+    "input.value",
+    "traceloop.entity.input",
+    "gen_ai.prompt",
+)
+_NUMBERED = (("llm.input_messages.", ".message.role", ".message.content"), ("gen_ai.prompt.", ".role", ".content"))
 _APPROVALS = "openai_agents"  # scopes whose spans of pending approvals look like successes
 
 
@@ -219,6 +234,61 @@ def session_of(span: Span) -> str | None:
 def user_of(span: Span) -> str | None:
     """Return the user it works for."""
     return _first(span, _USER, "user_id")
+
+
+def category_of(span: Span) -> str | None:
+    """Return the kind of request, where the program says it."""
+    return text_or_none(span.attributes.get(CATEGORY)) or _metadata(span, "category")
+
+
+def request_of(span: Span) -> str | None:
+    """Return what the user asked for: as the program says it, else the first message of theirs that a span repeats."""
+    told = text_or_none(span.attributes.get(REQUEST)) or _metadata(span, "request")
+    return told or (None if is_tool(span) else next(filter(None, _said_by_user(span)), None))
+
+
+def _said_by_user(span: Span) -> Iterator[str | None]:
+    """Yield what the user said first, from each place where an emitter may write it."""
+    given = span.attributes
+    for before, role, content in _NUMBERED:
+        number = 0
+        while (who := given.get(f"{before}{number}{role}")) is not None:
+            yield _text(given.get(f"{before}{number}{content}")) if who == "user" else None
+            number += 1
+    if given.get("openinference.span.kind") == "AGENT":
+        yield _text(parsed(given.get("input.value")))
+    for name in _MESSAGES:
+        yield _from_user(parsed(given.get(name)))
+    for event in span.events:
+        if event.name == "gen_ai.user.message":
+            yield _text(parsed(event.attributes.get("content")))
+        yield _from_user(parsed(event.attributes.get(_MESSAGES[0])))
+
+
+def _from_user(messages: Any) -> str | None:
+    """Return the text of the first message of a user among messages, as the emitters write them."""
+    if isinstance(messages, dict):
+        messages = messages.get("inputs", messages)
+        messages = messages.get("messages") if isinstance(messages, dict) else None
+    for one in _list(messages):
+        if isinstance(one, list):  # LangChain's lists of lists, and pairs of role and text
+            pair = len(one) == 2 and one[0] in ("user", "human")
+            found = _text(one[1]) if pair else _from_user(one)
+        else:
+            message = one.get("kwargs", one) if isinstance(one, dict) else {}
+            who = message.get("role") or message.get("type")
+            found = _text(message.get("parts") or message.get("content")) if who in ("user", "human") else None
+        if found:
+            return found
+    return None
+
+
+def _text(content: Any) -> str | None:
+    """Return the text of a message's content: a text, or parts of which some are texts."""
+    if isinstance(content, list):
+        parts = [part.get("text") or part.get("content") for part in content if isinstance(part, dict)]
+        content = "\n".join(part for part in parts if isinstance(part, str))
+    return content.strip() or None if isinstance(content, str) else None
 
 
 def input_of(span: Span) -> Any:

@@ -29,6 +29,7 @@ from agentmodel.integrations._tracking.conventions import (
     OWN_SCOPE,
     Span,
     agent_of,
+    category_of,
     evaluation_of,
     input_of,
     is_evaluation,
@@ -39,6 +40,7 @@ from agentmodel.integrations._tracking.conventions import (
     outcome_of,
     output_of,
     parsed,
+    request_of,
     requested_ids,
     result_of,
     revision_of,
@@ -76,6 +78,8 @@ class SpanCall:
         output_tokens: Likewise.
         service: The resource's ``service.name``.
         revision: The revision of the agent; None if no span has it.
+        request: What the user asked for in its conversation, likewise.
+        category: Of which kind that is, likewise.
     """
 
     trace_id: str
@@ -97,6 +101,8 @@ class SpanCall:
     output_tokens: int | None = None
     service: str | None = None
     revision: str | None = None
+    request: str | None = None
+    category: str | None = None
 
 
 def calls(spans: Iterable[Span], requested: RequestedCalls | None = None) -> list[SpanCall]:
@@ -251,6 +257,7 @@ class _Trace:
         self._by_id = {span.span_id: span for span in spans}
         self._values: dict[Callable[[Span], str | None], str | None] = {}
         self._inputs_of: dict[str, list[Any]] = {}
+        self._requests_of: dict[str, str] | None = None
         self._requests: dict[str, list[list[Span]]] = {}  # by call id: each request, with the spans that tell of it
 
     def ancestors(self, span: Span) -> Iterator[Span]:
@@ -305,6 +312,16 @@ class _Trace:
     def session(self, span: Span) -> str:
         """Return the conversation of a span; its trace id if no span has a conversation."""
         return self.lookup(span, session_of) or span.trace_id
+
+    def request(self, session: str) -> str | None:
+        """Return what the user asked for in a conversation: the earliest that a span of it tells."""
+        if self._requests_of is None:
+            self._requests_of = {}
+            for span in self.spans:
+                own = self.session(span)
+                if own not in self._requests_of and (told := request_of(span)):
+                    self._requests_of[own] = told
+        return self._requests_of.get(session)
 
     def messages(self) -> list[tuple[str, _Message]]:
         """Return what models requested, and in which conversation, in time order."""
@@ -374,6 +391,8 @@ class _Trace:
             output_tokens=tokens[1],
             service=span.service,
             revision=next(filter(None, map(revision_of, (span, *self.ancestors(span)))), None),
+            request=self.request(one.session),
+            category=self.lookup(span, category_of),
         )
 
     def _arguments(self, span: Span) -> dict[str, Any]:

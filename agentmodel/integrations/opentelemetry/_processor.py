@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from opentelemetry import baggage
@@ -28,7 +28,7 @@ from agentmodel._log import logger
 from agentmodel._process import renew_in_child
 from agentmodel.access.trace_import import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
-from agentmodel.integrations._tracking.conventions import Event, Span
+from agentmodel.integrations._tracking.conventions import CATEGORY, REQUEST, Event, Span, request_of
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.integrations.otlp import DEFAULT_DOMAIN, session_records, trace_outcome
 from agentmodel.keys import lenient_id_of
@@ -38,8 +38,8 @@ __all__ = ["AgentModelSpanProcessor", "span_of"]
 
 _log = logger(__name__)
 
-BAGGAGE = ("user.id", "session.id", "gen_ai.conversation.id")
-"""Entries of the baggage that become attributes of every span, so that each call has its user and session."""
+BAGGAGE = ("user.id", "session.id", "gen_ai.conversation.id", REQUEST, CATEGORY)
+"""Entries of the baggage that become attributes of every span, so that each call has its user, session and request."""
 
 _LONG = ("gen_ai.input.messages", "gen_ai.system_instructions", "llm.input_messages.", "pydantic_ai.all_messages")
 """Attributes that repeat the whole conversation at each of the model's answers, and describe no call."""
@@ -51,6 +51,7 @@ class _OpenTrace:
 
     spans: list[Span] = field(default_factory=list)
     roots: int = 0
+    tells_request: bool = False
 
 
 class AgentModelSpanProcessor(SpanProcessor):
@@ -111,7 +112,7 @@ class AgentModelSpanProcessor(SpanProcessor):
     # What OpenTelemetry calls
 
     def on_start(self, span: LiveSpan, parent_context: Context | None = None) -> None:
-        """Copy user and conversation from the baggage."""
+        """Copy user, conversation, request and category from the baggage."""
         for name in BAGGAGE:
             value = baggage.get_baggage(name, parent_context)
             if isinstance(value, str) and value:
@@ -125,12 +126,16 @@ class AgentModelSpanProcessor(SpanProcessor):
         """Keep the span; when it is the last local root of its trace, have the trace recorded."""
         try:
             kept = span_of(span)
+            told = None if self._tells_request(kept.trace_id) else request_of(_whole(span, kept))
         except Exception:  # noqa: BLE001  # a span that cannot be read must not reach the program: it is counted
             self.errors += 1
             _log.exception("spans.not_read: %s", span.name)
             return
         with self._lock:
             trace = self._trace(kept.trace_id)
+            if told is not None:  # the messages that it stands in are not kept
+                trace.tells_request = True
+                kept = replace(kept, attributes={**kept.attributes, REQUEST: told})
             trace.spans.append(kept)
             self._kept += 1
             trace.roots -= _is_local_root(span)
@@ -143,6 +148,11 @@ class AgentModelSpanProcessor(SpanProcessor):
                 self.early += 1
                 self._hand_over(self._open[oldest])
                 self._open.move_to_end(oldest)
+
+    def _tells_request(self, trace_id: str) -> bool:
+        """Return whether a span of the trace has said what the user asked for, so that others need not be read."""
+        with self._lock:
+            return trace_id in self._open and self._open[trace_id].tells_request
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Record every trace of which no local root is open; whether that was done in time."""
@@ -239,6 +249,11 @@ class AgentModelSpanProcessor(SpanProcessor):
 def _is_local_root(span: ReadableSpan) -> bool:
     """Whether the span's parent, if it has one, is in another process."""
     return span.parent is None or span.parent.is_remote
+
+
+def _whole(span: ReadableSpan, kept: Span) -> Span:
+    """Return a span with the attributes that are not kept."""
+    return replace(kept, attributes=dict(span.attributes or {}))
 
 
 def span_of(span: ReadableSpan) -> Span:

@@ -37,6 +37,58 @@ def span(number: int, name: str = "execute_tool search", parent: int | None = No
     )  # fmt: skip
 
 
+USER_SAYS = "find a café near the park"
+MESSAGES: dict[str, dict[str, Any]] = {
+    "conventions": {
+        "gen_ai.input.messages": json.dumps(
+            [
+                {"role": "system", "parts": [{"type": "text", "content": "You help."}]},
+                {"role": "user", "parts": [{"type": "text", "content": USER_SAYS}, {"type": "blob", "data": "…"}]},
+                {"role": "user", "parts": [{"type": "text", "content": "and a bar"}]},
+            ]
+        )
+    },
+    "OpenInference": {
+        "llm.input_messages.0.message.role": "system",
+        "llm.input_messages.0.message.content": "You help.",
+        "llm.input_messages.1.message.role": "user",
+        "llm.input_messages.1.message.content": USER_SAYS,
+    },
+    "OpenInference's agent": {"openinference.span.kind": "AGENT", "input.value": USER_SAYS},
+    "OpenLLMetry": {"gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": USER_SAYS},
+    "LangChain": {"input.value": json.dumps({"messages": [[{"kwargs": {"type": "human", "content": USER_SAYS}}]]})},
+    "pairs": {"traceloop.entity.input": json.dumps({"inputs": {"messages": [["user", USER_SAYS]]}})},
+    "metadata": {"metadata": json.dumps({"request": USER_SAYS})},
+    "the program": {"agentmodel.request": USER_SAYS, "gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": "x"},
+}
+
+
+@pytest.mark.parametrize("attributes", MESSAGES.values(), ids=MESSAGES)
+def test_the_request_is_what_the_user_said_first(attributes: dict[str, Any]) -> None:
+    """In each dialect, the first message of the user is the request of the session; the program's own word wins."""
+    model_span = span(1, "chat", attributes={"gen_ai.operation.name": "chat", **attributes})
+    (call,) = calls([model_span, span(2)])
+
+    assert USER_SAYS == call.request
+    assert USER_SAYS == next(session_records("s", [call])).request
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai.input.messages": "not JSON"},
+        {"gen_ai.input.messages": '[1, null, [], {}, {"role": "user"}, {"role": "user", "parts": 7}]'},
+        {"gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": 7},
+        {"input.value": json.dumps({"inputs": [{"role": "assistant", "content": "x"}]})},
+    ],
+)
+def test_a_message_that_cannot_be_read_is_no_request(attributes: dict[str, Any]) -> None:
+    """Whatever an emitter writes where messages stand, the call is recorded, without a request."""
+    (call,) = calls([span(1, "chat", attributes={"gen_ai.operation.name": "chat", **attributes}), span(2)])
+
+    assert (None, "search") == (call.request, call.tool)
+
+
 class TestTraps:
     def test_nested_spans_of_one_call_are_one(self) -> None:
         """An agent's span, its MCP client's and the server's are one call: the agent's."""

@@ -39,6 +39,7 @@ from tests.integration.integrations.scenario import (
     shown,
 )
 
+REQUEST = "find a café"
 EMIT = Path(__file__).with_name("emit.py")
 PAGE = Path(__file__).parents[3] / "docs" / "integrations" / "opentelemetry.md"
 
@@ -56,14 +57,14 @@ class Emitter:
         name: In the docs.
         needs: The module without which it cannot run.
         differs: Cases that differ in another field, an error type only where there is one; ``*`` is every case.
-        told: Agent, user and session; None for what it does not tell.
+        told: Agent, user, session and request; None for what it does not tell.
         failed: The result of a call that failed.
     """
 
     name: str
     needs: str
     differs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    told: tuple[str | None, str | None, str | None] = (AGENT, USER, SESSION)
+    told: tuple[str | None, str | None, str | None, str | None] = (AGENT, USER, SESSION, REQUEST)
     failed: Any = None
 
     @property
@@ -108,11 +109,11 @@ STRANDS: dict[str, Any] = {
 PYDANTIC_AI: dict[str, Any] = {
     "needs": "pydantic_ai",
     "differs": {"retry": {**AGAIN, "error_type": "ModelRetry"}, "failure": {"error_type": "ModelRetry"}},
-    "told": (AGENT, None, SESSION),
+    "told": (AGENT, None, SESSION, REQUEST),
 }  # fmt: skip
 OPENAI: dict[str, Any] = {
     "differs": {"*": {**UNCOUNTED, "error_type": "_OTHER"}, "retry": {"attempt": 1}, "edited": {"arguments": {"amount": 8}}},
-    "told": (AGENT, None, None), "failed": "An error occurred while running the tool. Please try again.",
+    "told": (AGENT, None, None, None), "failed": "An error occurred while running the tool. Please try again.",
 }  # fmt: skip
 
 EMITTERS = {
@@ -213,6 +214,7 @@ class TestEmitters:
         with AgentModel.from_settings(emitted(name, emitter.needs).recorded) as model:
             assert emitter.wanted() == shown(model, user_id=emitter.user_id)
             tell(emitter.recorder, shown(model, user_id=emitter.user_id))
+            assert {emitter.told[3]} == {session.request for session in model.repository.sessions(emitter.user_id)}
 
     def test_the_scenario_from_a_file(
         self, name: str, emitted: Callable[[str, str], Emitted], model: AgentModel
@@ -229,7 +231,7 @@ class TestEmitters:
         assert again.lines == again.repeated == len(emitter.wanted())
 
     def test_arguments_results_and_who(self, name: str, emitted: Callable[[str, str], Emitted]) -> None:
-        """All arguments, what came back, and agent, user and session are as the emitter tells them."""
+        """All arguments, what came back, and agent, user, session and request are as the emitter tells them."""
         emitter = EMITTERS[name]
         got = found(emitted(name, emitter.needs).plain)
 
@@ -238,8 +240,8 @@ class TestEmitters:
             ("search", {"q": "b", "near": "sea"}, "found b near sea", True),
             ("broken", {"q": "z"}, emitter.failed, False),
         ] == [(one.tool, one.arguments, one.result, one.success) for one in got]
-        agent, user, session = emitter.told
-        assert {(agent, user)} == {(one.agent, one.user) for one in got}
+        agent, user, session, request = emitter.told
+        assert {(agent, user, request)} == {(one.agent, one.user, one.request) for one in got}
         assert 1 == len({one.session for one in got})
         assert session in (None, got[0].session)
 
@@ -281,7 +283,9 @@ def test_table_in_the_docs() -> None:
         otherwise += [f"{case}: {_said(fields)}" for case, fields in emitter.differs.items() if case != "*"]
         always = emitter.differs.get("*", {})
         otherwise += [f"every error as `{always['error_type']}`"] if "error_type" in always else []
-        tells = [what for what, value in zip(("agent", "user", "session"), emitter.told, strict=True) if value]
+        tells = [
+            what for what, value in zip(("agent", "user", "session", "request"), emitter.told, strict=True) if value
+        ]
         tells += [] if "tokens" in always else ["tokens"]
         without = ", ".join(emitter.without)
         lines.append(f"| {emitter.name} | {without} | {'; '.join(otherwise)} | {', '.join(tells)} |")
