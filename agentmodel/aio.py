@@ -401,6 +401,7 @@ class AsyncSuggestionLog(_Twin[SuggestionLog]):
     ended_in = staticmethod(SuggestionLog.ended_in)
     learn = _awaited(SuggestionLog.learn)
     learn_drained = _awaited(SuggestionLog.learn_drained)
+    was_withheld = _awaited(SuggestionLog.was_withheld)
 
     async def all(self) -> list[Suggestion]:
         """Return all suggestions, in no order; reads the whole table in a thread."""

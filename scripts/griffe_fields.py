@@ -125,6 +125,8 @@ def _describe(cls: griffe.Class, attribute: griffe.Attribute) -> None:
         text = _entity(cls.package, name, call)
     elif call is not None and name == "mapped_column":
         text = _column(attribute.name, call)
+    elif call is not None and name == "_related":
+        text = _relationship(call)
     elif call is not None and name in {"key", "lookup"} and cls.docstring is not None:
         text = _key(attribute.name, name, call)
     comment = _comment(attribute) if name != "Field" or text is None else None
@@ -172,6 +174,12 @@ def _entity(package: griffe.Module, specifier: str, call: ast.Call) -> str:
         return f"{kind[0].upper()}{kind[1:]}."
     optional = any(each.arg == "default" and ast.unparse(each.value) == "None" for each in call.keywords)
     return f"Stored as `{stored}`: {kind}{'; may be None' if optional else ''}."
+
+
+def _relationship(call: ast.Call) -> str:
+    """Describe a relationship by the columns that are equal."""
+    pairs = " and ".join(f"`{ast.literal_eval(pair)}`" for pair in call.args)
+    return f"{'Rows' if call.keywords else 'The row'} with {pairs}; to read only."
 
 
 def _key(name: str, kind: str, call: ast.Call) -> str:

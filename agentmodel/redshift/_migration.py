@@ -61,6 +61,7 @@ class SchemaChange:
         table: The table that changes.
         text: What changes, to be read after the table's name; empty where nobody needs to know.
         alters: Whether a table that exists changes; what is missing is created without being asked for.
+        statements: What is run, in order.
     """
 
     table: str

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Cells", "Runs", "chance_of_success", "least_likely", "packed_counts", "runs_of"]
+__all__ = ["Cells", "RunCounts", "chance_of_success", "least_likely", "packed_counts", "runs_of"]
 
 _AGENT_PRIOR: Final = 4.0  # the weight of the domain's rate beside an agent's own runs, in runs
 _CATEGORY_PRIOR: Final = 2.0  # the same beside a category's runs
@@ -16,7 +16,7 @@ _MOST: Final = 1_000  # categories of a domain whose runs are kept
 _DOMAIN: Final = ""  # the key of the domain's own runs
 
 
-class Runs(NamedTuple):
+class RunCounts(NamedTuple):
     """How runs went.
 
     Attributes:
@@ -28,7 +28,7 @@ class Runs(NamedTuple):
     runs: int = 0
 
 
-def chance_of_success(agent: Runs, category: Runs, domain: Runs) -> float:
+def chance_of_success(agent: RunCounts, category: RunCounts, domain: RunCounts) -> float:
     """Return how likely a run is to succeed, 0 to 1.
 
     ``logit p = logit p_agent + logit p_category - logit mu``, where each rate is drawn towards that of the domain, mu.
@@ -39,9 +39,9 @@ def chance_of_success(agent: Runs, category: Runs, domain: Runs) -> float:
         category: The runs of the domain in the category of the request, by any agent.
         domain: All runs of the domain.
 
-    >>> round(chance_of_success(Runs(8, 10), Runs(), Runs(50, 100)), 2)
+    >>> round(chance_of_success(RunCounts(8, 10), RunCounts(), RunCounts(50, 100)), 2)
     0.71
-    >>> round(chance_of_success(Runs(8, 10), Runs(1, 10), Runs(50, 100)), 2)
+    >>> round(chance_of_success(RunCounts(8, 10), RunCounts(1, 10), RunCounts(50, 100)), 2)
     0.33
     """
     mu = (domain.successes + 1) / (domain.runs + 2)
@@ -55,7 +55,7 @@ def _logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-Cells = Mapping[tuple[str, str], Runs]
+Cells = Mapping[tuple[str, str], RunCounts]
 """Runs of a domain by agent and category."""
 
 
@@ -74,26 +74,26 @@ def packed_counts(cells: Cells) -> dict[str, list[int]]:
     return {key: [successes[key], runs[key]] for key in sorted(kept)}
 
 
-def runs_of(packed: Any, category: str | None) -> tuple[Runs, Runs] | None:
+def runs_of(packed: Any, category: str | None) -> tuple[RunCounts, RunCounts] | None:
     """Return the runs of a category and of its domain from stored counts; None where there are none or damaged ones."""
     try:
         successes, runs = map(int, packed[_DOMAIN])
         good, all_ = map(int, packed.get(_key(category), (0, 0)) if category else (0, 0))
-        return Runs(good, all_), Runs(successes, runs)
+        return RunCounts(good, all_), RunCounts(successes, runs)
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
 
 
 def least_likely(cells: Cells, share: float) -> float:
     """Return the chance of success below which the least likely share of the runs of a domain lies."""
-    domain = Runs()
-    agents: dict[str, Runs] = defaultdict(Runs)
-    categories: dict[str, Runs] = defaultdict(Runs)
+    domain = RunCounts()
+    agents: dict[str, RunCounts] = defaultdict(RunCounts)
+    categories: dict[str, RunCounts] = defaultdict(RunCounts)
     for (agent, category), one in cells.items():
         domain = _added(domain, one)
         agents[agent], categories[category] = _added(agents[agent], one), _added(categories[category], one)
     chances = sorted(
-        (chance_of_success(agents[agent], categories[category] if category else Runs(), domain), one.runs)
+        (chance_of_success(agents[agent], categories[category] if category else RunCounts(), domain), one.runs)
         for (agent, category), one in cells.items()
     )
     below = 0
@@ -104,8 +104,8 @@ def least_likely(cells: Cells, share: float) -> float:
     return 1.0
 
 
-def _added(one: Runs, other: Runs) -> Runs:
-    return Runs(one.successes + other.successes, one.runs + other.runs)
+def _added(one: RunCounts, other: RunCounts) -> RunCounts:
+    return RunCounts(one.successes + other.successes, one.runs + other.runs)
 
 
 def _key(category: str) -> str:

@@ -12,7 +12,7 @@ from agentmodel._categories import derived_name
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import EXECUTION
-from agentmodel.suggest._chance import Runs, chance_of_success
+from agentmodel.suggest._chance import RunCounts, chance_of_success
 from agentmodel.suggest._types import Failing, ToolRef
 from agentmodel.suggest.plan import EmbeddingSimilarity, Planner
 from tests.integration.suggest_world import TODAY, catalogue, learn, opened, run
@@ -328,7 +328,7 @@ def test_the_chance_of_success_asks_for_a_person(settings: Settings) -> None:
         )
         unknown = model.suggest("USR003", category="never asked", domain_id="DMN001")
         calm = Planner(model.repository, review_below=0.0).suggest("USR002", category="hard")
-        wanted = chance_of_success(Runs(8, 16), Runs(1, 8), Runs(8, 16))
+        wanted = chance_of_success(RunCounts(8, 16), RunCounts(1, 8), RunCounts(8, 16))
 
         assert easy.confidence is not None
         assert hard.confidence is not None

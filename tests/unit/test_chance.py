@@ -6,28 +6,28 @@ from typing import Any
 
 import pytest
 
-from agentmodel.suggest._chance import Cells, Runs, chance_of_success, least_likely, packed_counts, runs_of
+from agentmodel.suggest._chance import Cells, RunCounts, chance_of_success, least_likely, packed_counts, runs_of
 
 CELLS: Cells = {
-    ("AGT1", "easy"): Runs(18, 20), ("AGT1", "hard"): Runs(2, 10), ("AGT2", "easy"): Runs(7, 10),
-    ("AGT2", "hard"): Runs(1, 40), ("AGT2", ""): Runs(10, 20),
+    ("AGT1", "easy"): RunCounts(18, 20), ("AGT1", "hard"): RunCounts(2, 10), ("AGT2", "easy"): RunCounts(7, 10),
+    ("AGT2", "hard"): RunCounts(1, 40), ("AGT2", ""): RunCounts(10, 20),
 }  # fmt: skip
 
 
 def test_without_runs_it_is_the_rate_of_the_domain() -> None:
     """Neither agent nor category says anything then; with no run at all it is one half."""
-    assert pytest.approx(31 / 42) == chance_of_success(Runs(), Runs(), Runs(30, 40))
-    assert pytest.approx(0.5) == chance_of_success(Runs(), Runs(), Runs())
+    assert pytest.approx(31 / 42) == chance_of_success(RunCounts(), RunCounts(), RunCounts(30, 40))
+    assert pytest.approx(0.5) == chance_of_success(RunCounts(), RunCounts(), RunCounts())
 
 
 def test_agent_and_category_both_count() -> None:
     """A good agent and an easy category raise it, each by itself; it stays between 0 and 1 whatever was seen."""
-    usual = Runs(50, 100)
-    both = chance_of_success(Runs(9, 10), Runs(9, 10), usual)
+    usual = RunCounts(50, 100)
+    both = chance_of_success(RunCounts(9, 10), RunCounts(9, 10), usual)
 
-    assert chance_of_success(Runs(9, 10), Runs(), usual) < both < 1
-    assert 0 < chance_of_success(Runs(0, 1000), Runs(0, 1000), Runs(0, 10_000)) < 0.01
-    assert 0.99 < chance_of_success(Runs(1000, 1000), Runs(1000, 1000), Runs(10_000, 10_000)) < 1
+    assert chance_of_success(RunCounts(9, 10), RunCounts(), usual) < both < 1
+    assert 0 < chance_of_success(RunCounts(0, 1000), RunCounts(0, 1000), RunCounts(0, 10_000)) < 0.01
+    assert 0.99 < chance_of_success(RunCounts(1000, 1000), RunCounts(1000, 1000), RunCounts(10_000, 10_000)) < 1
 
 
 def test_what_is_stored_names_no_category() -> None:
@@ -35,18 +35,18 @@ def test_what_is_stored_names_no_category() -> None:
     packed = packed_counts(CELLS)
 
     assert not any("easy" in key or "hard" in key for key in packed)
-    assert (Runs(25, 30), Runs(38, 100)) == runs_of(packed, "easy")
-    assert (Runs(), Runs(38, 100)) == runs_of(packed, "never asked") == runs_of(packed, None)
+    assert (RunCounts(25, 30), RunCounts(38, 100)) == runs_of(packed, "easy")
+    assert (RunCounts(), RunCounts(38, 100)) == runs_of(packed, "never asked") == runs_of(packed, None)
 
 
 def test_categories_with_most_runs_are_kept() -> None:
     """However many there are, a domain's item stays small, and its own runs are whole."""
-    many = {("AGT1", f"category {n}"): Runs(1, n + 1) for n in range(1500)}
+    many = {("AGT1", f"category {n}"): RunCounts(1, n + 1) for n in range(1500)}
     packed = packed_counts(many)
 
     assert 1001 == len(packed)
-    assert (Runs(1, 1500), Runs(1500, sum(range(1501)))) == runs_of(packed, "category 1499")
-    assert (Runs(), Runs(1500, sum(range(1501)))) == runs_of(packed, "category 3")
+    assert (RunCounts(1, 1500), RunCounts(1500, sum(range(1501)))) == runs_of(packed, "category 1499")
+    assert (RunCounts(), RunCounts(1500, sum(range(1501)))) == runs_of(packed, "category 3")
 
 
 @pytest.mark.parametrize("packed", [None, {}, [], {"": "x"}, {"": [1]}, {"": ["a", "b"]}])

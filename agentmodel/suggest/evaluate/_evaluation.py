@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agentmodel.suggest._chance import Runs, chance_of_success
+from agentmodel.suggest._chance import RunCounts, chance_of_success
 from agentmodel.suggest._sequences import (
     SEQUENCES_OF_A_CATEGORY,
     SEQUENCES_OF_A_DOMAIN,
@@ -512,18 +512,18 @@ def _predictions(runs: Iterable[ReplayedRun], train_share: float, half_life_days
     for own in by_domain(runs).values():
         cut = training_runs(own, train_share)
         history = AgentHistory(half_life_days=half_life_days)
-        seen: dict[tuple[str, str], Runs] = defaultdict(Runs)  # by agent, by category, and of the domain
+        seen: dict[tuple[str, str], RunCounts] = defaultdict(RunCounts)  # by agent, by category, and of the domain
         for at, run in enumerate(own):
             of_agent, of_category = ("agent", run.agent), ("category", run.category)
             if at >= cut and history.has_run(run.agent):
-                category = seen[of_category] if run.category else Runs()
+                category = seen[of_category] if run.category else RunCounts()
                 chance = chance_of_success(seen[of_agent], category, seen["", ""])
                 found["chance"].append((chance, run.succeeded))
                 found["evidence"].append((history.evidence()[run.agent], run.succeeded))
                 found["success share"].append((history.success_share(run.agent), run.succeeded))
             history.add(run)
             for scope in (of_agent, of_category, ("", "")):
-                seen[scope] = Runs(seen[scope].successes + run.succeeded, seen[scope].runs + 1)
+                seen[scope] = RunCounts(seen[scope].successes + run.succeeded, seen[scope].runs + 1)
     return found
 
 

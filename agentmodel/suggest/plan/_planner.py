@@ -30,7 +30,7 @@ from agentmodel.config import Ranking
 from agentmodel.dynamo.models import Agent, Domain, Tool
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import SESSION_ITEMS
-from agentmodel.suggest._chance import Runs, chance_of_success, runs_of
+from agentmodel.suggest._chance import RunCounts, chance_of_success, runs_of
 from agentmodel.suggest._sequences import Followers, likely_next, unpacked_sequences
 from agentmodel.suggest._types import HealthReads, HealthSource, ToolRef
 from agentmodel.suggest.plan._failing_tools import FailingTools, KnownTools, step_reason
@@ -581,7 +581,7 @@ def _chance(agent: Agent | None, category: str | None, domain: Domain | None) ->
     known = None if agent is None or domain is None else runs_of(domain.success_counts, category)
     if known is None or agent is None:
         return None
-    return chance_of_success(Runs(agent.successes or 0, agent.executions or 0), *known)
+    return chance_of_success(RunCounts(agent.successes or 0, agent.executions or 0), *known)
 
 
 def _expected(confidence: Confidence, chance: float | None) -> Confidence:

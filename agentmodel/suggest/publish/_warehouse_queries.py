@@ -18,7 +18,7 @@ from agentmodel.redshift import models as m
 from agentmodel.redshift.models import newest_days, rows_of
 from agentmodel.redshift.score import as_of_expression, pattern_score_expression
 from agentmodel.redshift.warehouse import day_of
-from agentmodel.suggest._chance import Runs
+from agentmodel.suggest._chance import RunCounts
 from agentmodel.suggest._sequences import SEQUENCES_OF_A_CATEGORY, SEQUENCES_OF_A_DOMAIN
 from agentmodel.suggest.review import MadeCall, sorted_arguments
 
@@ -94,7 +94,7 @@ def tool_sequences(
     return domains, users
 
 
-def cells(warehouse: Warehouse) -> dict[str, dict[tuple[str, str], Runs]]:
+def cells(warehouse: Warehouse) -> dict[str, dict[tuple[str, str], RunCounts]]:
     """Return the runs of each domain by agent and category."""
     d, a = m.AgentDaily, m.AgentRow
     counts = (cast(func.sum(each), BigInteger) for each in (d.successes, d.executions))
@@ -104,9 +104,9 @@ def cells(warehouse: Warehouse) -> dict[str, dict[tuple[str, str], Runs]]:
         .where(a.domain_id.is_not(None))
         .group_by(a.domain_id, d.agent_id, d.category)
     )
-    found: dict[str, dict[tuple[str, str], Runs]] = defaultdict(dict)
+    found: dict[str, dict[tuple[str, str], RunCounts]] = defaultdict(dict)
     for domain_id, agent_id, category, successes, runs in warehouse.read(rows):
-        found[domain_id][agent_id, category] = Runs(successes, runs)
+        found[domain_id][agent_id, category] = RunCounts(successes, runs)
     return found
 
 
