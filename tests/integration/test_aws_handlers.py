@@ -249,7 +249,7 @@ def test_lambda_and_from_settings_open_the_same(
         "ranking": "evidence", "half_life_days": 12.0, "ttl_days_high": 50, "ttl_days_low": 20, "ttl_score": 2.0,
         "mcp_user": "USR009", "mcp_roles": "reader", "mcp_self_review": True, "mcp_state_key": "k" * 32,
         "mcp_answer_characters": 50_000, "mcp_calls_per_minute": 7, "guard_timeout": 1.5, "redact": "token",
-        "redact_key": "s" * 32, "route_by_descriptions": True, "holdout": 0.1, "review_below": 0.4, "review_share": 0.2,
+        "redact_key": "s" * 32, "route_by_descriptions": True, "holdout": 0.1, "revision_prior": 5.0, "review_below": 0.4, "review_share": 0.2,
         "review_runs": "suspect", "warehouse_schema": "learned",
     }  # fmt: skip
     wanted = Settings.load(**(settings.model_dump() | others))

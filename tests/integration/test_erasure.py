@@ -107,6 +107,7 @@ def work(model: AgentModel, user: str, text: str, *, tool: str = "TL001") -> Non
         model.reviews.ask(
             user, session_id, f"may it {text}?", agent_id="AGT001", tool_id=tool, arguments={"near": text}, reason=text
         )
+        model.outcome(session_id, user_id=user, succeeded=True, by=f"by {text}", reason=f"reason {text}")
         model.repository.session_history(user, session_id)
     model.repository.user(user)
     list(model.repository.sessions(user))
