@@ -285,6 +285,7 @@ class Recorder:
             self._tool_names[agent_id, tool_id] = name, monotonic() + _TOOL_NAME_SECONDS
         return name
 
+    @takes_names
     def agent_revision(self, agent_id: str) -> str | None:
         """Return the revision of an agent in the catalogue, at most a minute old; None where it has none."""
         revision, until = self._revisions.get(agent_id, (None, 0.0))

@@ -84,7 +84,7 @@ def marked(entity: Any) -> Domain | Agent | Tool:
         assert what in TEXTS | NO_TEXTS
         if what in TEXTS and name not in ("name", "health"):
             text = canary(f"{type(entity).__name__}.{name}")
-            values = [text] if name == "examples" else {text: text}
+            values: Any = [text] if name == "examples" else {text: [1, 2] if name == "success_counts" else text}
             setattr(entity, name, values if what == "_Json" else text)
     return entity
 
@@ -113,6 +113,16 @@ def recorded_runs(model: AgentModel) -> None:
                                 make=lambda: canary("answer"), arguments={MARK: MARK}, scope="user")  # fmt: skip
                 model.response_cache.call(**cached)
             session.succeed(**filled(session.succeed))
+            for outcome in (model.outcome, model.recorder.outcome, model.recorder.outcome_of):
+                told = {
+                    "user_id": ALICE,
+                    "succeeded": True,
+                    "score": None,
+                    "source": "person",
+                    "agent_id": None,
+                    "at": None,
+                }
+                outcome(**filled(outcome, session=session, **told))
     with model.session(ALICE, canary("request"), session_id=f"SESS{MARK}failed") as session:
         session.fail(**filled(session.fail))
 
@@ -196,6 +206,9 @@ def tracked(model: AgentModel) -> None:
         run.call(**filled(run.call, status="error", **named, **times))
         run.call(f"{MARK}4", agent="agent 1", tool=NOWHERE, status="unknown_tool")
         run.follow(**filled(run.follow))
+        told: dict[str, Any] = {"succeeded": True, "score": None, "source": "person", "agent": None, "at": None}
+        run.outcome(**filled(run.outcome, **told))
+        tracker.outcome(**filled(tracker.outcome, session=f"{MARK} tracked", user=USER, **told))
         run.finish(True)
         assert tracker.flush()
         assert 0 == tracker.errors

@@ -54,7 +54,7 @@ def model(settings: Settings, tmp_path: Path) -> Iterator[AgentModel]:
 # Everything is planted
 
 NOT_RECORDED = {
-    "Recorder.cached_tool_name", "Recorder.known_history", "Recorder.next_process_id", "Recorder.put_missing",
+    "Recorder.agent_revision", "Recorder.cached_tool_name", "Recorder.known_history", "Recorder.next_process_id", "Recorder.put_missing",
     "Recorder.tool_name", "TrackedRun.asked",
     "Reviews.about", "Reviews.id_of", "Reviews.inbox", "Reviews.needed", "Reviews.sweep",
     "Tracker.enqueue", "Tracker.failed", "RunIdentity.agent_id", "RunIdentity.tool_id",
@@ -67,7 +67,7 @@ def test_every_recording_function_is_planted(model: AgentModel) -> None:
     """Every text that a recording function takes holds a canary: a new function or argument fails here first."""
     model.settle()
     writers = (Recorder, SessionRecorder, ProcessRecorder, CallRecorder, Reviews, ResponseCache, Tracker, TrackedRun)
-    takes = {"AgentModel.session", *takes_texts(*writers)}
+    takes = {"AgentModel.session", "AgentModel.outcome", *takes_texts(*writers)}
 
     assert takes == planted_by | NOT_RECORDED
 
@@ -245,7 +245,20 @@ def checks_of(model: AgentModel, user_id: str) -> Any:
     return [repr(found), str(found)]
 
 
+def outcome_of(model: AgentModel, user_id: str) -> Any:
+    """What is said of a session of this user that has the id of another user's."""
+    said = [
+        model.recorder.outcome_of(f"SESS{MARK}x0", user_id=user_id, succeeded=True),
+        model.outcome(f"SESS{MARK}x0", user_id=user_id, succeeded=True).entity,
+        model.recorder.outcome(f"SESS{MARK}x0", user_id=user_id, succeeded=True).entity,
+    ]
+    return repr([each.to_simple_dict() for each in said]).replace(f"SESS{MARK}x0", "")
+
+
 READS: dict[str, Callable[[AgentModel, str], Any]] = {
+    "AgentModel.outcome": outcome_of,
+    "Recorder.outcome": outcome_of,
+    "Recorder.outcome_of": outcome_of,
     "AgentModel.next_tools": next_tools_of,
     "AgentModel.suggest": plans_of,
     "Planner.next_tools": next_tools_of,
@@ -289,6 +302,7 @@ RECORDING = {
     "functions",
     "in_session",
     "next_tools",
+    "outcome",
     "route",
     "routing_prompt",
     "session",
@@ -477,6 +491,7 @@ def _mcp(model: AgentModel) -> Any:
         "tool_health": [{"domain_id": "DMN001"}],
         "session_history": [{}, {"session_id": "SESSmine"}],
         "record_execution": [{"agent_id": "AGT001", "tool_id": "TL001", "succeeded": True}],
+        "record_outcome": [{"session_id": "SESSmine", "succeeded": True}, {"session_id": "SESSnone", "succeeded": True}],
         "savings_report": [{}],
         "list_reviews": [{}],
         "decide_review": [{"review": "USRnobody/SESS1/1"}],

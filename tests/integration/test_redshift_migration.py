@@ -346,7 +346,8 @@ def test_reports_spell_their_columns_alike() -> None:
         reports.ToolFailures: queries.tool_failures(), reports.SessionRequest: queries.requests(),
         reports.DayExecutions: queries.executions_per_day(), reports.ToolTokens: queries.tokens(),
     }  # fmt: skip
-    others = {"pattern_key", "score_rank", "evidence_executions"}  # a join's key, an order, and of an interval
+    # a join's key, an order, of an interval, and counts with their weights
+    others = {"pattern_key", "score_rank", "evidence_executions", "counted", "counted_good"}
 
     for row, statement in selects.items():
         names = {column.name for column in statement.selected_columns}

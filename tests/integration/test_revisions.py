@@ -137,7 +137,7 @@ class TestReports:
         assert any("has become worse" in reason for reason in model.reviews.needed("AGT001", "TL001"))
         plan = model.suggest("USR002", domain_id="DMN001")
         assert ("AGT001", True) == (plan.agent_id, plan.needs_review)
-        assert "Since its present revision `v2`, `agent 1` succeeds less often: in 1 of 6 runs." in [
+        assert "Since its present revision, `agent 1` succeeds less often: in 1 of 6 runs." in [
             str(reason) for reason in plan.review_reasons
         ]
         runs(model, "v1", *[True] * 3)  # back to what worked

@@ -490,7 +490,6 @@ class Planner:
         if agent is not None and agent.health is not None:
             values: dict[str, str | int | float] = {
                 "agent": one_line(agent.name),
-                "revision": one_line(agent.ranked_revision or ""),
                 "successes": agent.revision_successes or 0,
                 "runs": agent.revision_executions or 0,
             }

@@ -128,7 +128,7 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "next_agent": "The agent with the next score is {agent} ({score}).",
         "no_agent": "No agent is known for requests of this kind.",
         "low_chance": "It is likely to succeed in only {low} % of cases.",
-        "agent_worse": "Since its present revision {revision}, {agent} succeeds less often: "
+        "agent_worse": "Since its present revision, {agent} succeeds less often: "
         "in {successes} of {runs} runs.",
         "step_fails": "The tool {tool} of a step is failing now.",
         "needs_approval": "{tool} may only be called after a person approved.",
@@ -171,7 +171,7 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "next_agent": "그다음 점수의 에이전트: {agent}({score}점).",
         "no_agent": "이런 종류의 요청을 맡을 에이전트가 알려져 있지 않습니다.",
         "low_chance": "성공률이 {low} %에 그칠 수 있습니다.",
-        "agent_worse": "{agent}: 현재 리비전 {revision} 이후 성공률이 떨어졌습니다({runs}회 중 {successes}회 성공).",
+        "agent_worse": "{agent}: 현재 리비전 이후 성공률이 떨어졌습니다({runs}회 중 {successes}회 성공).",
         "step_fails": "단계의 도구 {tool}: 지금 실패하고 있습니다.",
         "needs_approval": "{tool}: 사람이 승인한 뒤에만 호출할 수 있습니다.",
         "often_fails": "호출 {calls}회 중 {errors}회 실패",

@@ -298,8 +298,10 @@ class Publisher:
                     done.regressed += 1
                     _log.warning("agent.regressed: %s: %s", agent_id, values["health_note"])
                 scores[agent_id] = (written or agent).score
-            if self._caches is not None:
-                done.rankings += self._rank(self._caches, domain_id, scores, lease.run)
+            if self._caches is not None and self._rank(self._caches, domain_id, scores, lease.run):
+                done.rankings += 1
+                # a process without Valkey may have written the scores, and left older copies
+                self._repository.invalidate(agents.values(), rankings=False)
 
     def _agents_by_domain(self, ranking: Sequence[AgentScore], done: Published) -> dict[str, dict[str, Agent]]:
         """Return the agents of every domain, those without executions included, by domain and id.

@@ -77,7 +77,8 @@ class ReviewPolicy:
             known = confidence_of(agent.successes or 0, agent.executions or 0).low
             low = known if agent.evidence_low is None else agent.evidence_low
         if agent is not None and agent.health is not None:
-            found.append(f"{agent.name} has become worse: {agent.health_note}")
+            runs, good = agent.revision_executions or 0, agent.revision_successes or 0
+            found.append(f"{agent.name} has become worse: {good} of {runs} runs of its present revision succeeded")
         if low < self._evidence_below:
             name = agent_id if agent is None else agent.name
             found.append(f"the success rate of {name} may be as low as {100 * low:.0f} %")
