@@ -335,16 +335,21 @@ class SettingsOptions(TypedDict, total=False):
     journal_wait: float
     durability: Durability
     warehouse_url: str | None
+    warehouse_schema: str | None
     landed_table: str
     feed: FeedName
     warehouse_memory: str | None
     ranking: Ranking
     half_life_days: float
+    revision_prior: float
     ttl_days_high: int
     ttl_days_low: int
     ttl_score: float
     route_by_descriptions: bool
     holdout: float
+    review_below: float
+    review_share: float | None
+    review_runs: Literal["never", "suspect"]
     guard_timeout: float
     redact_key: SecretStr | str | None
     mcp_user: str | None

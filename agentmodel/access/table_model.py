@@ -12,6 +12,7 @@ import shlex
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from agentmodel import keys
 from agentmodel.access.patterns import PATTERNS, AccessPattern
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.entity import Entity, Item, known_attributes
@@ -44,7 +45,7 @@ _VALUES: Final[dict[str, tuple[Any, ...]]] = {
 
 def _samples() -> list[Entity]:
     """Return an entity or two of each class, of one short history."""
-    tools = {"PRC001#AGT001#TL001": "FIND_PLACE"}
+    tools = {keys.EXECUTION.build("PRC001", "AGT001", "TL001", 1): "FIND_PLACE"}
     return [
         Domain(domain_id="DMN001", name="store search", description="Finds stores, cafés and their opening hours."),
         Agent(agent_id="AGT001", domain_id="DMN001", name="map agent", score=2.5, executions=3, successes=3),

@@ -108,7 +108,11 @@ def _erase_entries(valkey: Valkey, keys: KeyNames, erasing: Erasing, overlays: l
 def _deletable(found: Collection[str], keys: KeyNames, shard: int, owner: str) -> dict[str, list[str]]:
     """Return the keys that are deleted whole, by what they are."""
     guard = f"{keys.prefix}:guard:"
-    of_0_1_0 = [name for name in found if name.startswith(f"{guard}{owner}:SESS") and "#" not in name]
+    of_0_1_0 = [
+        name
+        for name in found
+        if name.startswith(f"{guard}{owner}:SESS") and not owner_of(name.removeprefix(guard))[1]  # no session's key
+    ]
     item, *mappings = (keys.cached(name).removesuffix("}") for name in ("item:", "mappings:", "best:"))
     shared = [name for name in found if name.startswith(tuple(mappings))]
     shared += [

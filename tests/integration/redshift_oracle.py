@@ -384,7 +384,7 @@ class Oracle:
     def name_of(self, agent: str) -> str:
         """An agent's name, or its id."""
         name = s(self.agents[agent], "AgentNM")
-        return agent if name is None else name[: m.NAME]
+        return name[: m.NAME] if name else agent
 
     def present(self, agent: str) -> Present:
         """The present revision of an agent: that of its newest execution."""

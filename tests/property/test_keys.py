@@ -117,6 +117,7 @@ class TestOnlyTheKeysModuleJoinsOrSplitsKeyText:
         "_urls.py",  # the fragment of a URL
         "testing/_strategies.py",  # free text that holds the separator
         "cache/_lua.py",  # Lua: the length operator
+        "aws/template.py",  # comments of YAML
         "cli/",  # the heading of a column of numbers
         "dynamo/_update_expression.py",  # names in DynamoDB's expressions
         "redshift/",  # SQL: split_part of a key, the parts of a tool sequence
