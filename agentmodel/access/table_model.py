@@ -45,7 +45,7 @@ _VALUES: Final[dict[str, tuple[Any, ...]]] = {
 
 def _samples() -> list[Entity]:
     """Return an entity or two of each class, of one short history."""
-    tools = {keys.EXECUTION.build("PRC001", "AGT001", "TL001", 1): "FIND_PLACE"}
+    tools: dict[str, str] = {keys.EXECUTION.build("PRC001", "AGT001", "TL001", 1): "FIND_PLACE"}
     return [
         Domain(domain_id="DMN001", name="store search", description="Finds stores, cafés and their opening hours."),
         Agent(agent_id="AGT001", domain_id="DMN001", name="map agent", score=2.5, executions=3, successes=3),
