@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from agentmodel._log import logger
-from agentmodel._process import exit_on_sigterm, renew_in_child
+from agentmodel._process import FORK_GATE, exit_on_sigterm, renew_in_child
 from agentmodel.exceptions import Unavailable
 
 __all__ = [
@@ -302,7 +302,7 @@ class BackgroundWorker:
             by_handler.setdefault(entry.handle, []).extend(entry.items)
         try:
             for handle, items in by_handler.items():
-                with self._errors_counted(len(items)):
+                with self._errors_counted(len(items)), FORK_GATE.work():
                     handle(items)
         finally:
             if queue is self._queue:  # otherwise a handler forked and this is the child, where the old lock may be held

@@ -14,10 +14,20 @@ import signal
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
-__all__ = ["SIGTERM_STATUS", "ForkSafeLock", "Renewable", "exit_on_sigterm", "never_collect", "renew_in_child"]
+__all__ = [
+    "FORK_GATE",
+    "SIGTERM_STATUS",
+    "ForkSafeLock",
+    "Renewable",
+    "exit_on_sigterm",
+    "never_collect",
+    "renew_in_child",
+]
 
 SIGTERM_STATUS = 128 + signal.SIGTERM
 """The exit status of a process that ended in order after SIGTERM, as shells report it."""
@@ -60,6 +70,59 @@ class ForkSafeLock:
         self._lock.release()
 
 
+class _ForkGate:
+    """Lets a fork wait until work in other threads is done, since libraries have locks that no child can renew.
+
+    A thread that imports a module, resolves an address or takes a connection holds a lock of Python, of the C library
+    or of a client. A child that is forked meanwhile would wait for it for ever.
+    """
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with no work in a forked child."""
+        self._changed = threading.Condition()
+        self._working = 0
+        self._forks = 0
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Keep forks of other threads waiting, and begin after those that are under way."""
+        changed = self._changed
+        with changed:
+            changed.wait_for(lambda: not self._forks, _FORK_SECONDS)
+            self._working += 1
+        self._own.depth = getattr(self._own, "depth", 0) + 1
+        try:
+            yield
+        finally:
+            self._own.depth -= 1
+            if changed is self._changed:  # otherwise the work forked, and this is the child
+                with changed:
+                    self._working -= 1
+                    changed.notify_all()
+
+    def before(self) -> None:
+        """Wait until no other thread works, for a second at most."""
+        with self._changed:
+            self._forks += 1
+            own = getattr(self._own, "depth", 0)
+            self._changed.wait_for(lambda: self._working <= own, _FORK_SECONDS)
+
+    def after(self) -> None:
+        """Let work go on in the parent."""
+        with self._changed:
+            self._forks -= 1
+            self._changed.notify_all()
+
+
+_FORK_SECONDS = 1.0
+FORK_GATE = _ForkGate()
+"""Background work runs in ``with FORK_GATE.work():``; a fork waits for it, for a second at most."""
+
+
 def never_collect(value: object) -> None:
     """Keep an object of the parent from being collected in a forked child, even when the child ends.
 
@@ -85,10 +148,11 @@ def _exit(_number: int, _frame: FrameType | None) -> None:
 
 
 def _after_fork() -> None:
+    FORK_GATE.renew()
     for owner in list(_renewable):
         owner.renew()
 
 
 _renewable: weakref.WeakSet[Renewable] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=FORK_GATE.before, after_in_parent=FORK_GATE.after, after_in_child=_after_fork)

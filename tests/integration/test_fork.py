@@ -59,7 +59,10 @@ def test_the_mutant_is_caught(settings: Settings) -> None:
     """Children that use their parent's connections to the table read what others asked for, and the test sees it."""
     with AgentModel.from_settings(settings) as model:
         model.table.create()
-        done = run(settings, "reads", "mutant", dynamodb_timeout="2", dynamodb_attempts="1")
+        for _ in range(5):  # whether two children read at once is up to the machine
+            done = run(settings, "reads", "mutant", dynamodb_timeout="2", dynamodb_attempts="1")
+            if done.returncode:
+                break
 
     assert 1 == done.returncode
     assert "in use" in done.stderr  # a child's traceback
