@@ -64,7 +64,7 @@ def learn(event: Mapping[str, Any], context: object) -> dict[str, Any]:
             published = model.publish(as_of=as_of)
             figures["PublishSeconds"] = round(monotonic() - begun, 3)
         else:
-            _log.warning("learn.not_published: %.0f s are left, the next call publishes", left())
+            _log.warning("learn.not_published: only %.0f seconds are left, so the next call publishes", left())
         write_metrics(model.table.name, figures, context)
     return {"as_of": as_of.isoformat(), "published": publishes, **asdict(published)}
 
@@ -166,7 +166,7 @@ def watch(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa:
                 "ValkeyDown": 0,
             }
         except CacheUnavailable as error:  # is a figure itself: an alarm tells of it
-            _log.warning("watch.valkey_down: %s", error)
+            _log.warning("watch.valkey_down: the figures of the journal cannot be read: %s", error)
             figures = {"ValkeyDown": 1}
         write_metrics(model.table.name, figures, context)
     return figures

@@ -89,7 +89,7 @@ def _members(row: Any) -> list[tuple[str, Any]]:
 def _kind_of_sql(kind: Any) -> Any:
     try:
         return _ARROW.get(kind.python_type)
-    except NotImplementedError:  # of a type of the database's own
+    except NotImplementedError:  # SQLAlchemy has no Python type for it: Arrow takes that of the values
         return None
 
 

@@ -6,9 +6,9 @@ modules, by the fixture ``either_url``; here is what is particular to doing with
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,10 +73,11 @@ def test_numbers_never_collide(valkey: Valkey) -> None:
 
 def test_mutant_that_does_not_watch_is_caught(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same threads take numbers twice when what is read is not watched."""
-    commit = plain.Transaction.commit
+    commit, both = plain.Transaction.commit, threading.Barrier(2)
 
     def late(transaction: plain.Transaction) -> None:
-        time.sleep(0.003)  # between what was read and what is written, so that the others read the same
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1.0)  # until another has read the same, too
         commit(transaction)
 
     monkeypatch.setattr(plain.Transaction, "watch", lambda *_: None)

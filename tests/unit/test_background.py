@@ -15,7 +15,7 @@ import pytest
 
 from agentmodel import _background, _process
 from agentmodel._background import BackgroundWorker, Handler
-from agentmodel._process import renew_in_child
+from agentmodel._process import _ForkGate, renew_in_child
 from agentmodel.exceptions import TableUnavailable
 
 NEVER = 3600.0
@@ -643,3 +643,35 @@ class TestEnd:
             child.start()
             child.join()
         """)
+
+
+def test_a_fork_waits_for_work_that_is_under_way() -> None:
+    """A thread that is about to fork waits until the work of another one is done, and new work waits for the fork."""
+    gate, begun, release = _ForkGate(), threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def work() -> None:
+        with gate.work():
+            begun.set()
+            release.wait(5)
+            order.append("work")
+
+    def fork() -> None:
+        gate.before()
+        order.append("fork")
+        gate.after()
+
+    working, forking = threading.Thread(target=work), threading.Thread(target=fork)
+    working.start()
+    begun.wait(5)
+    forking.start()
+    while not gate._forks:
+        forking.join(0.001)
+    release.set()
+    for thread in (working, forking):
+        thread.join()
+
+    assert ["work", "fork"] == order
+    with gate.work():
+        gate.before()  # a fork within the work does not wait for it
+    gate.after()
