@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-__all__ = ["PATHS", "Answer", "Probes", "serving_probes", "starlette_probe"]
+__all__ = ["PATHS", "ProbeAnswer", "Probes", "serving_probes", "starlette_probe"]
 
 PATHS: Final = ("/healthz", "/metrics")
 _STUCK_SECONDS: Final = 300.0  # without a pass; a pass ends with the deadline of its batches
@@ -34,7 +34,7 @@ _KEPT_SECONDS: Final = 5.0  # that figures are kept, however often they are aske
 _WAIT: Final = 10.0  # seconds for a request to arrive
 
 
-class Answer(NamedTuple):
+class ProbeAnswer(NamedTuple):
     """An answer to a request."""
 
     status: int
@@ -57,15 +57,15 @@ class Probes:
         self._kept: list[Figure] = []
         self._read_at: float | None = None
 
-    def health(self) -> Answer:
+    def health(self) -> ProbeAnswer:
         """Return 200 while the part works, or 503; in both cases with the state of the circuit breakers."""
         model = self._model
         stuck = self._part == "drain" and self._now() - model.drainer.last_pass_at > _STUCK_SECONDS
         valkey = None if model.valkey is None else model.valkey.breaker.state
         states = {"status": "stuck" if stuck else "ok", "dynamodb": model.table.breaker.state, "valkey": valkey}
-        return Answer(503 if stuck else 200, json.dumps(states) + "\n", "application/json")
+        return ProbeAnswer(503 if stuck else 200, json.dumps(states) + "\n", "application/json")
 
-    def metrics(self, *, known: bool | None, client: str, host: str) -> Answer:
+    def metrics(self, *, known: bool | None, client: str, host: str) -> ProbeAnswer:
         """Return the metrics as Prometheus reads them.
 
         Args:
@@ -74,16 +74,16 @@ class Probes:
             host: The Host header.
         """
         if known is False:
-            return Answer(401, "not allowed: send a known token as `Authorization: Bearer …`\n")
+            return ProbeAnswer(401, "not allowed: send a known token as `Authorization: Bearer …`\n")
         name = urlsplit(f"//{host}").hostname or ""
         if known is None and not (is_loopback(client) and is_loopback(name)):
-            return Answer(403, "not allowed: without tokens, metrics are for this machine only: give a token file\n")
+            return ProbeAnswer(403, "not allowed: without a token file, metrics are for this machine only\n")
         try:
             return self._exposition()
         except MissingExtraError as error:
-            return Answer(501, f"{error}\n")
+            return ProbeAnswer(501, f"{error}\n")
 
-    def _exposition(self) -> Answer:
+    def _exposition(self) -> ProbeAnswer:
         try:
             from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
             from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -108,7 +108,7 @@ class Probes:
         registry = CollectorRegistry()
         registry.register(Figures())
         ProcessCollector(registry=registry)  # processor time, memory, open files
-        return Answer(200, generate_latest(registry).decode(), CONTENT_TYPE_LATEST)
+        return ProbeAnswer(200, generate_latest(registry).decode(), CONTENT_TYPE_LATEST)
 
     def _figures(self) -> list[Figure]:
         """Return the figures; many readers at once make one read of the stores."""
@@ -149,13 +149,13 @@ def starlette_probe(
     return endpoint
 
 
-def _headers(answer: Answer) -> dict[str, str]:
+def _headers(answer: ProbeAnswer) -> dict[str, str]:
     return {"cache-control": "no-store", **({"www-authenticate": "Bearer"} if answer.status == 401 else {})}
 
 
 @contextmanager
 def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | None) -> Iterator[str]:
-    """Answer both paths in threads while the block runs; give the address.
+    """ProbeAnswer both paths in threads while the block runs; give the address.
 
     Raises:
         ConfigurationError: The port is taken or is none of this machine; or other machines could reach it, and there
@@ -167,7 +167,7 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
             "file (--tokens), or listen on 127.0.0.1"
         )
 
-    class Handler(BaseHTTPRequestHandler):
+    class ProbeHandler(BaseHTTPRequestHandler):
         timeout = _WAIT
 
         def do_GET(self) -> None:  # the name that http.server calls
@@ -181,9 +181,9 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
                     probes.metrics(known=known, client=self.client_address[0], host=self.headers.get("host", ""))
                 )
             else:
-                self._send(Answer(404, f"there is no page {path}: use {' or '.join(PATHS)}\n"))
+                self._send(ProbeAnswer(404, f"there is no page {path}: use {' or '.join(PATHS)}\n"))
 
-        def _send(self, answer: Answer) -> None:
+        def _send(self, answer: ProbeAnswer) -> None:
             body = answer.text.encode()
             self.send_response(answer.status)
             for name, value in _headers(answer).items():
@@ -196,11 +196,11 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
         def log_message(self, *_: Any) -> None:
             """Log nothing: a probe every few seconds says nothing."""
 
-    class Server(ThreadingHTTPServer):
+    class ProbeServer(ThreadingHTTPServer):
         daemon_threads = True
 
     try:
-        server = Server((host, port), Handler)
+        server = ProbeServer((host, port), ProbeHandler)
     except OSError as error:
         raise ConfigurationError(
             f"health and metrics cannot be served on {host} port {port} ({error.strerror or error}): give another "

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 from agentmodel import AgentModel
 from agentmodel._metrics import METRICS
-from agentmodel._probes import Answer, Probes, serving_probes
+from agentmodel._probes import ProbeAnswer, Probes, serving_probes
 from agentmodel.cache.drainer import _LongestWait
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli import main
@@ -252,7 +252,7 @@ def test_without_the_extra_health_answers(model: AgentModel, monkeypatch: pytest
     """Where prometheus-client is not installed, /metrics says the pip line."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     probes = Probes(model, "console")
-    answer: Answer = probes.metrics(known=True, client="", host="")
+    answer: ProbeAnswer = probes.metrics(known=True, client="", host="")
 
     assert 501 == answer.status
     assert "pip install 'agentmodel[metrics]'" in answer.text
