@@ -281,27 +281,16 @@ def history(
                 out.note(_INCOMPLETE)
             return
         found, calls = read.session(user, session), read.session_history(user, session)
-        wrong = check = outcome = None
-        if found is not None:
-            outcome = calls.outcome(reviewed=found.corrected, recorded=found.succeeded)
-        if found is not None and found.ended_at is not None:
-            check = model.run_checks.check(user, session)
-            if outcome is False:
-                wrong = model.run_checks.wrong_step(user, session)
-    if found is None and not calls.processes and not calls.executions:
-        raise NotFound("session", f"{session} of {user}")
+        if found is None and not calls.processes and not calls.executions:
+            raise NotFound("session", f"{session} of {user}")
+        outcome = None if found is None else calls.outcome(reviewed=found.corrected, recorded=found.succeeded)
+        has_ended = found is not None and found.ended_at is not None
+        check = model.run_checks.check(user, session) if has_ended else None
+        wrong = model.run_checks.wrong_step(user, session) if has_ended and outcome is False else None
     if as_json:
         parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
-        out.data(
-            {
-                "session": found,
-                "outcome": outcome,
-                **parts,
-                "check": check,
-                "wrong_step": wrong,
-                "complete": calls.complete,
-            }
-        )
+        told = {"check": check, "wrong_step": wrong, "complete": calls.complete}
+        out.data({"session": found, "outcome": outcome, **parts, **told})
     else:
         _show.session(out, session, calls, outcome)
         _show.run_check(out, check, wrong)

@@ -191,8 +191,8 @@ def session(out: Output, session_id: str, history: SessionHistory, outcome: bool
         out.line(f"The session {'succeeded' if outcome else 'failed'}.")
     names = {process.process_id: process.name for process in history.processes}
     rows = (
-        (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt, e.status or e.succeeded,
-         e.duration_ms, e.executed_at, e.result)
+        (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt,
+         e.status or e.succeeded, e.duration_ms, e.executed_at, e.result)
         for e in history.executions
     )  # fmt: skip
     columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "status", "took (ms)>",

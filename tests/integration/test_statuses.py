@@ -132,8 +132,9 @@ def test_health_counts_two(model: AgentModel) -> None:
 
 def test_only_errors_open_a_tool(model: AgentModel) -> None:
     """After forty good calls, ten of a status by two users open the tool if it is ``error``, and only then."""
+    good: list[Status | None] = ["ok"] * 40
     for status in STATUSES:
-        call(model, agent_of(status), *(["ok"] * 40))
+        call(model, agent_of(status), *good)
         for user_id in ("USR001", "USR002"):
             call(model, agent_of(status), *([status] * 5), user_id=user_id)
 
