@@ -2,8 +2,9 @@
 
 In a real history use follows quality or fashion, and one history shows one such world. Here worlds are drawn from the
 runs of the history: how many runs each agent has, and whether they are of easy or of hard work, is decided by a regime.
-The rankings learn from runs of the first part of an agent's own, and an agent's worth is its success rate in the rest.
-An oracle that knows these worths has no regret; its row says how far they can be trusted.
+The rankings learn from runs of the first part of an agent's own, and an agent's worth is its success rate in the rest,
+less what is due to the difficulty of their categories. An oracle that knows these worths has no regret; its row says
+how far they can be trusted.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
+from agentmodel.redshift import score as scores
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, training_runs
 
-__all__ = ["MEASURED_AGENTS", "REGIMES", "Regime", "RegimeRow", "regimes"]
+__all__ = ["REGIMES", "Regime", "RegimeRow", "regimes"]
 
 Regime = Literal[
     "unrelated",
@@ -30,16 +32,15 @@ Regime = Literal[
 """How use and work are spread over the agents; see `RegimeRow`."""
 
 REGIMES: Final[tuple[Regime, ...]] = get_args(Regime)
-
-MEASURED_AGENTS: Final = 3
-"""Agents with `_MEASURED` later runs that a domain needs; the figures of one with fewer say little."""
+"""Every `Regime`."""
 
 _WITHOUT_CATEGORIES = "evidence without categories"
 _ORACLE = "oracle"
 _MIN_RUNS = 8  # of an agent, to be compared
 _MEASURED = 20  # later runs, from which on the worth of an agent counts as measured
+_MEASURED_AGENTS = 3  # that a domain needs
 _TILT = 9  # a run of the kind of work that an agent is given is so many times likelier than another
-_RESAMPLED = 200  # histories with other tasks, for the intervals
+_RESAMPLED = 1000  # histories with other tasks, for the intervals
 _Z90 = 1.6448536269514722  # standard deviations of a central 90 % interval
 
 
@@ -63,8 +64,7 @@ class RegimeRow:
             same kind, whose worths differ.
         high: Upper bound of the interval; the oracle's says how much the best by the measured worths may lose.
         agents: Agents that are compared: those with at least 8 runs.
-        measured: How many of them have at least 20 later runs. With fewer than three such agents the figures say
-            little.
+        measured: How many of them have at least 20 later runs; see `says_little`.
         cases: Worlds that were drawn.
     """
 
@@ -78,6 +78,11 @@ class RegimeRow:
     agents: int
     measured: int
     cases: int
+
+    @property
+    def says_little(self) -> bool:
+        """Return whether fewer than three agents of the domain have at least 20 later runs."""
+        return self.measured < _MEASURED_AGENTS
 
 
 def regimes(
@@ -102,13 +107,13 @@ def regimes(
     """
     rows = []
     for domain, own in by_domain(runs).items():
-        draw = random.Random(f"{seed} {domain}")  # noqa: S311  # a simulation, not a secret
         pool = _Pool(own, train_share)
         if len(pool.worths) > 1:
+            draw = _draw(seed, domain)
             others = [pool.resampled(draw) for _ in range(_RESAMPLED)]
             for regime in REGIMES:
                 for use in uses:
-                    chosen = _chosen(pool, regime, use, worlds, draw)
+                    chosen = _chosen(pool, regime, use, worlds, _draw(seed, domain, regime, use))
                     for ranking, shares in chosen.items():
                         figures = _figures(pool.worths, others, shares, worlds)
                         measured = sum(count >= _MEASURED for count in pool.later_runs.values())
@@ -116,6 +121,10 @@ def regimes(
                             RegimeRow(domain, regime, use, ranking, *figures, len(pool.worths), measured, worlds)
                         )
     return rows
+
+
+def _draw(*seed: object) -> random.Random:
+    return random.Random(repr(seed))  # noqa: S311  # a simulation, not a secret
 
 
 class _Pool:
@@ -133,11 +142,13 @@ class _Pool:
         enough = {agent: own for agent, own in sorted(agents.items()) if len(own) >= _MIN_RUNS}
         cuts = {agent: max(1, training_runs(runs[: len(own)], train_share)) for agent, own in enough.items()}
         self.learned = {agent: own[: cuts[agent]] for agent, own in enough.items()}
-        self._later = {agent: own[cuts[agent] :] for agent, own in enough.items()}
-        self.later_runs = {agent: len(own) for agent, own in self._later.items()}
-        self.worths = {
-            agent: sum(run.succeeded for _, run in own) / len(own) for agent, own in self._later.items()
+        due = _due_to_categories(runs)
+        self._later = {
+            agent: [(task, run.succeeded - due[run.category]) for task, run in own[cuts[agent] :]]
+            for agent, own in enough.items()
         }
+        self.later_runs = {agent: len(own) for agent, own in self._later.items()}
+        self.worths = {agent: sum(value for _, value in own) / len(own) for agent, own in self._later.items()}
         self.best_first = sorted(self.worths, key=lambda agent: (-self.worths[agent], agent))
         self.tasks = sorted({task for own in enough.values() for task, _ in own})
         self.hard = self._harder_halves()
@@ -159,7 +170,7 @@ class _Pool:
         found = {}
         for agent, own in self._later.items():
             count = sum(tasks[task] for task, _ in own)
-            found[agent] = sum(tasks[task] for task, run in own if run.succeeded) / count if count else self.worths[agent]
+            found[agent] = sum(tasks[task] * value for task, value in own) / count if count else self.worths[agent]
         return found
 
     def world(self, regime: Regime, use: int, draw: random.Random) -> AgentHistory:
@@ -198,13 +209,26 @@ class _Pool:
         return dict.fromkeys(self.best_first)
 
 
+def _due_to_categories(runs: Iterable[ReplayedRun]) -> dict[str, float]:
+    """Return by how much the success rate of each category differs from the domain's, given the agents of its runs."""
+    cells: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    for run in runs:
+        successes, executions = cells[run.agent, run.category]
+        cells[run.agent, run.category] = successes + run.succeeded, executions + 1
+    means = scores.two_way(cells)[1]
+    rests: dict[str, float] = defaultdict(float)
+    counts: dict[str, float] = defaultdict(lambda: scores.CATEGORY_PRIOR)
+    for (agent, category), (successes, executions) in cells.items():
+        rests[category] += successes - executions * means[agent]
+        counts[category] += executions
+    return {category: rest / counts[category] if category else 0.0 for category, rest in rests.items()}
+
+
 def _task(run: ReplayedRun, number: int) -> str:
     return run.category or run.request or run.session or str(number)
 
 
-def _chosen(
-    pool: _Pool, regime: Regime, use: int, worlds: int, draw: random.Random
-) -> dict[str, dict[str, float]]:
+def _chosen(pool: _Pool, regime: Regime, use: int, worlds: int, draw: random.Random) -> dict[str, dict[str, float]]:
     """Return for each ranking the share of the worlds in which it chooses each agent."""
     chosen: dict[str, Counter[str]] = {
         ranking: Counter() for ranking in (*RANKINGS, _WITHOUT_CATEGORIES) if ranking != "random"
