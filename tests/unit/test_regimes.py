@@ -59,10 +59,10 @@ def test_use_misleads_what_counts_it(rows: Mapping[tuple[str, str], RegimeRow]) 
 
 
 def test_hard_work_misleads_what_takes_no_account_of_it(rows: Mapping[tuple[str, str], RegimeRow]) -> None:
-    """Where good agents get the hard tasks, categories halve the regret, and nowhere do they cost more than .02."""
+    """Where good agents get the hard tasks, categories take off a third, and nowhere cost more than .02."""
     hard = "good agents get the hard tasks"
 
-    assert 2 * rows[hard, "evidence"].regret < rows[hard, "evidence without categories"].regret
+    assert 1.5 * rows[hard, "evidence"].regret < rows[hard, "evidence without categories"].regret
     for regime in REGIMES:
         assert rows[regime, "evidence"].regret <= rows[regime, "evidence without categories"].regret + 0.02
 
