@@ -31,10 +31,10 @@ from starlette.testclient import TestClient
 
 from agentmodel import AgentModel, Review, Settings, Tool, ToolExecution, UserSession
 from agentmodel import console as package
+from agentmodel._diagnosis import diagnose
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli._console import serving
 from agentmodel.console import console
-from agentmodel.console._diagnosis import diagnose
 from agentmodel.console._entrance import Entrance
 from agentmodel.console._inbox import edited_arguments, fields_of
 from agentmodel.console._words import KOREAN

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentmodel.console._timeline import failed
 from agentmodel.dynamo.models import Review, ToolExecution, UserSession
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,11 @@ class Diagnosis:
     recovered: int
     refused: tuple[Review, ...]
     is_open: bool
+
+
+def failed(call: ToolExecution) -> bool:
+    """Return whether a call failed or was not made."""
+    return not call.succeeded and call.status not in ("cache_hit", "edited")
 
 
 def diagnose(session: UserSession, calls: Sequence[ToolExecution], reviews: Sequence[Review]) -> Diagnosis:
