@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agentmodel.redshift.session_list import SessionFilter, SessionSummary
     from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["SessionList", "SessionPage", "SessionRow"]
+__all__ = ["ListedSession", "SessionFinder", "SessionPage"]
 
 _log = logger(__name__)
 _STEP = 100  # sessions of the sorted set that are looked at together
@@ -34,7 +34,7 @@ _ITEMS = 300  # of a session that is not in the warehouse: what its row is made 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRow:
+class ListedSession:
     """A session in a list.
 
     Attributes:
@@ -79,12 +79,12 @@ class SessionPage:
         complete: Whether nothing is missing: False while Valkey does not answer.
     """
 
-    rows: tuple[SessionRow, ...]
+    rows: tuple[ListedSession, ...]
     cursor: str | None
     complete: bool = True
 
 
-class SessionList:
+class SessionFinder:
     """Lists and finds sessions.
 
     Args:
@@ -127,11 +127,11 @@ class SessionList:
 
     def _newer(
         self, warehouse: Warehouse, narrow: SessionFilter, after: tuple[str, str, str] | None, limit: int
-    ) -> list[SessionRow]:
+    ) -> list[ListedSession]:
         """Return sessions that the warehouse does not have; the sorted set is cleared of those that it has."""
         from agentmodel.redshift.session_list import known_sessions
 
-        newest, found = self._newest, list[SessionRow]()
+        newest, found = self._newest, list[ListedSession]()
         if newest is None:
             return found
         until, skip = _time_of(after), 0
@@ -157,7 +157,7 @@ class SessionList:
                 break
         return found
 
-    def _fitting(self, session: UserSession, narrow: SessionFilter) -> SessionRow | None:
+    def _fitting(self, session: UserSession, narrow: SessionFilter) -> ListedSession | None:
         """Return the row of a session if it is one that is looked for."""
         if narrow.since is not None and (session.started_at is None or session.started_at < narrow.since):
             return None
@@ -238,12 +238,12 @@ class SessionList:
 
 def _row(
     session: UserSession, user_name: str, calls: Sequence[ToolExecution] | None = None, agents: tuple[str, ...] = ()
-) -> SessionRow:
+) -> ListedSession:
     outcome = session.succeeded if session.corrected is None else session.corrected
     bad = sum(map(failed, calls or ()))
     if outcome is None and calls:
         outcome = not bad
-    return SessionRow(
+    return ListedSession(
         user_id=session.user_id,
         user_name=user_name,
         session_id=session.session_id,
@@ -265,15 +265,15 @@ def _time_of(position: tuple[str, str, str] | None) -> datetime | None:
         return None
 
 
-def _known(row: SessionSummary) -> SessionRow:
-    return SessionRow(
+def _known(row: SessionSummary) -> ListedSession:
+    return ListedSession(
         user_id=row.user_id, user_name=row.user_name, session_id=row.session_id, started=row.started,
         category=row.category, request=row.request, outcome=row.outcome, calls=row.calls, failed=row.failed,
         agents=row.agents,
     )  # fmt: skip
 
 
-def _position(row: SessionRow) -> str:
+def _position(row: ListedSession) -> str:
     return base64.urlsafe_b64encode(json.dumps(row.position).encode()).decode()
 
 

@@ -10,7 +10,7 @@ import typer
 
 from agentmodel._diagnosis import diagnose
 from agentmodel._outcomes import OUTCOME_SOURCES
-from agentmodel._sessions import SessionList, SessionPage, SessionRow
+from agentmodel._sessions import ListedSession, SessionFinder, SessionPage
 from agentmodel.cli import _show
 from agentmodel.cli._ids import Ids
 from agentmodel.cli._model import open_model, parse_as_of
@@ -72,7 +72,7 @@ def sessions(
     moment, user = _since(since), None if user is None else id_of("USR", user, field="--user")
     with open_model(stack_of(ctx)) as model:
         known = Ids(model)
-        listed = SessionList(model)
+        listed = SessionFinder(model)
         who = None if user is None else known.user(user, field="--user")
         narrowed = any(each is not None for each in (moment, failed, agent, tool, category, text))
         if who is not None and not narrowed:
@@ -156,7 +156,7 @@ def _short_ids(session_ids: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _count(row: SessionRow) -> str | None:
+def _count(row: ListedSession) -> str | None:
     return None if row.calls is None else f"{row.failed} of {row.calls}"
 
 
@@ -188,7 +188,7 @@ def session(
     with open_model(stack_of(ctx)) as model:
         who = None if user is None else Ids(model).user(user, field="--user")
         warehouse = model.warehouse if who is None and model.settings.warehouse_url is not None else None
-        who, session_id = SessionList(model).find(session_id, user_id=who, warehouse=warehouse)
+        who, session_id = SessionFinder(model).find(session_id, user_id=who, warehouse=warehouse)
         read = model.repository
         found, history = read.session(who, session_id), read.session_history(who, session_id)
         wrong = check = None

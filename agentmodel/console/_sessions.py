@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from agentmodel import keys
 from agentmodel._diagnosis import diagnose, failed
-from agentmodel._sessions import SessionList, SessionPage
+from agentmodel._sessions import SessionFinder, SessionPage
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader
@@ -41,7 +41,7 @@ class SessionPages:
     """
 
     def __init__(self, model: AgentModel, site: Site, reader: WarehouseReader) -> None:
-        self._model, self._site, self._reader, self._list = model, site, reader, SessionList(model)
+        self._model, self._site, self._reader, self._list = model, site, reader, SessionFinder(model)
 
     def sessions(self, visit: Visit) -> Response:
         """Show sessions, newest first: those of all users to an operator, to others their own.

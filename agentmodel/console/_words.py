@@ -127,6 +127,7 @@ KOREAN = {
     "AGENTMODEL_WAREHOUSE_URL.": "여러 사용자의 세션은 웨어하우스에서 읽는데 설정되어 있지 않습니다. 사용자를 지정하거나 "
     "AGENTMODEL_WAREHOUSE_URL을 설정하세요.",
     "With what was recorded a moment ago.": "방금 기록된 내용까지 포함합니다.",
+    "As of the last refresh of the warehouse.": "웨어하우스를 마지막으로 갱신한 시점 기준입니다.",
     "As of the last refresh of the warehouse; newer sessions are marked as new.": "웨어하우스를 마지막으로 갱신한 시점 기준이며, 이후의 "
     "세션은 새 항목으로 표시합니다.",
     "new": "새 항목",

@@ -13,7 +13,7 @@ pytest.importorskip("duckdb", reason="the warehouse is an extra")
 pytest.importorskip("typer", reason="the command line is an extra")
 
 from agentmodel import AgentModel, Settings, ToolExecution, UserSession
-from agentmodel._sessions import SessionList, SessionPage
+from agentmodel._sessions import SessionFinder, SessionPage
 from agentmodel.cache.newest_sessions import MOST_SESSIONS, NewestSessions
 from agentmodel.cli import main
 from agentmodel.exceptions import CacheUnavailable, NotFound, ValidationError
@@ -39,7 +39,7 @@ def model() -> Iterator[AgentModel]:
 
 
 def listed(model: AgentModel, limit: int = 50, cursor: str | None = None, **narrow: Any) -> SessionPage:
-    return SessionList(model).of_all(model.warehouse, SessionFilter(**narrow), limit=limit, cursor=cursor)
+    return SessionFinder(model).of_all(model.warehouse, SessionFilter(**narrow), limit=limit, cursor=cursor)
 
 
 def requests(page: SessionPage) -> list[str]:
@@ -95,7 +95,7 @@ def test_pages_have_each_session_once(model: AgentModel, size: int) -> None:
 
 def test_a_session_is_found_by_its_beginning(model: AgentModel) -> None:
     """A beginning that is one session's is enough, with or without SESS; several are named, none is told."""
-    sessions = SessionList(model)
+    sessions = SessionFinder(model)
     rows = listed(model).rows
     for row in rows:
         expected = (row.user_id, row.session_id)
@@ -117,7 +117,7 @@ def test_an_id_of_two_users_needs_the_user(settings: Settings) -> None:
         for user, session in (("USR001", "SESS1"), ("USR002", "SESS1"), ("USR002", "SESS12")):
             model.recorder.record(UserSession(user_id=user, session_id=session, name="n", started_at=datetime.now(UTC)))
         model.settle()
-        sessions = SessionList(model)
+        sessions = SessionFinder(model)
 
         assert ("USR002", "SESS1") == sessions.find("1", user_id="USR002")
         assert ("USR002", "SESS12") == sessions.find("12", warehouse=model.warehouse)
