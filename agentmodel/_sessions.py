@@ -100,7 +100,8 @@ class SessionFinder:
         page = self._model.repository.sessions(user_id, limit, cursor=cursor)
         user = self._model.repository.user(user_id)
         name = user_id if user is None else user.name
-        return SessionPage(tuple(_row(each, name) for each in page), page.cursor, page.complete)
+        outcome = self._model.repository.outcome
+        return SessionPage(tuple(_row(each, name, outcome(each)) for each in page), page.cursor, page.complete)
 
     def of_all(
         self, warehouse: Warehouse, narrow: SessionFilter, *, limit: int, cursor: str | None = None
@@ -166,7 +167,8 @@ class SessionFinder:
         if narrow.text is not None and narrow.text.lower() not in (session.request or session.name).lower():
             return None
         read = self._model.repository
-        calls = read.session_history(session.user_id, session.session_id, limit=_ITEMS).executions
+        history = read.session_history(session.user_id, session.session_id, limit=_ITEMS)
+        calls, outcome = history.executions, history.outcome(reviewed=session.corrected, recorded=session.succeeded)
         agents = {each: agent.name if (agent := read.agent(each)) else each for each in {c.agent_id for c in calls}}
         if not any(
             (narrow.agent is None or narrow.agent in (call.agent_id, agents[call.agent_id]))
@@ -175,9 +177,10 @@ class SessionFinder:
         ) and (narrow.agent is not None or narrow.tool is not None):
             return None
         user = read.user(session.user_id)
-        row = _row(session, session.user_id if user is None else user.name, calls, tuple(sorted(agents.values())))
-        wanted = {None: row.outcome, "succeeded": True, "failed": False, "unknown": None}[narrow.outcome]
-        return row if row.outcome == wanted else None
+        if outcome != {None: outcome, "succeeded": True, "failed": False, "unknown": None}[narrow.outcome]:
+            return None
+        name = session.user_id if user is None else user.name
+        return _row(session, name, outcome, calls=calls, agents=tuple(sorted(agents.values())))
 
     # Find one
 
@@ -237,12 +240,13 @@ class SessionFinder:
 
 
 def _row(
-    session: UserSession, user_name: str, calls: Sequence[ToolExecution] | None = None, agents: tuple[str, ...] = ()
+    session: UserSession,
+    user_name: str,
+    outcome: bool | None,
+    *,
+    calls: Sequence[ToolExecution] | None = None,
+    agents: tuple[str, ...] = (),
 ) -> ListedSession:
-    outcome = session.succeeded if session.corrected is None else session.corrected
-    bad = sum(map(failed, calls or ()))
-    if outcome is None and calls:
-        outcome = not bad
     return ListedSession(
         user_id=session.user_id,
         user_name=user_name,
@@ -252,7 +256,7 @@ def _row(
         request=session.request or session.name,
         outcome=outcome,
         calls=None if calls is None else len(calls),
-        failed=None if calls is None else bad,
+        failed=None if calls is None else sum(map(failed, calls)),
         agents=agents,
         is_new=calls is not None,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from agentmodel._diagnosis import diagnose
+from agentmodel._diagnosis import Diagnosis, diagnose
 from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel._sessions import ListedSession, SessionFinder, SessionPage
 from agentmodel.cli import _show
@@ -22,7 +22,7 @@ from agentmodel.keys import id_of
 
 if TYPE_CHECKING:  # the warehouse loads SQLAlchemy, which few commands need
     from agentmodel.access.repository import SessionHistory
-    from agentmodel.dynamo.models import UserSession
+    from agentmodel.dynamo.models import ToolExecution, UserSession
     from agentmodel.redshift.session_list import ErrorCount, UserActivity
 
 __all__ = ["add"]
@@ -191,21 +191,22 @@ def session(
         who, session_id = SessionFinder(model).find(session_id, user_id=who, warehouse=warehouse)
         read = model.repository
         found, history = read.session(who, session_id), read.session_history(who, session_id)
-        wrong = check = None
-        if found is not None and found.ended_at is not None:
-            check = model.run_checks.check(who, session_id)
-            if (found.succeeded if found.corrected is None else found.corrected) is False:
-                wrong = model.run_checks.wrong_step(who, session_id)
+        if found is None and not history.processes and not history.executions:
+            raise NotFound("session", f"{session_id} of {who}")
+        diagnosis = None if found is None else diagnose(found, history)
+        outcome = None if diagnosis is None else diagnosis.outcome
+        has_ended = found is not None and found.ended_at is not None
+        check = model.run_checks.check(who, session_id) if has_ended else None
+        wrong = model.run_checks.wrong_step(who, session_id) if has_ended and outcome is False else None
         names = _names(model, who, history)
-    if found is None and not history.processes and not history.executions:
-        raise NotFound("session", f"{session_id} of {who}")
     out = Output(as_json=as_json)
     if as_json:
         parts = {"processes": history.processes, "executions": history.executions, "reviews": history.reviews}
-        out.data({"session": found, **parts, "check": check, "wrong_step": wrong, "complete": history.complete})
+        told = {"check": check, "wrong_step": wrong, "complete": history.complete}
+        out.data({"session": found, "outcome": outcome, **parts, **told})
     else:
-        if found is not None:
-            _show_outcome(out, found, history, names)
+        if found is not None and diagnosis is not None:
+            _show_outcome(out, found, diagnosis, names)
         _show_calls(out, session_id, history, names, ids=ids)
         _show_said(out, history)
         _show.run_check(out, check, wrong)
@@ -224,11 +225,10 @@ def _names(model: AgentModel, user_id: str, history: SessionHistory) -> dict[str
     return names
 
 
-def _show_outcome(out: Output, found: UserSession, history: SessionHistory, names: dict[str, str]) -> None:
-    diagnosis = diagnose(found, history.executions, history.reviews)
+def _show_outcome(out: Output, found: UserSession, diagnosis: Diagnosis, names: dict[str, str]) -> None:
     basis = {
-        "reviewed": ", as a person judged", "recorded": ", as it was recorded", "calls": ", judged by its calls",
-        "nothing": "",
+        "reviewed": ", as a person judged", "reported": ", as it was reported from outside",
+        "recorded": ", as it was recorded", "calls": ", judged by its calls", "nothing": "",
     }[diagnosis.basis]  # fmt: skip
     out.line(f"{printable(found.request or found.name)}")
     began = f"began {printable(found.started_at)} UTC"
@@ -254,13 +254,18 @@ def _show_calls(out: Output, session_id: str, history: SessionHistory, names: di
 
     rows = (
         (e.call_number, named(e.process_id), named(e.agent_id), named(e.tool_id, e.tool_name), e.attempt,
-         _cut(e.values), "succeeded" if e.succeeded else e.error_type or e.status or "failed", e.duration_ms,
+         _cut(e.values), _status(e), e.duration_ms,
          e.executed_at, _cut(e.result))
         for e in history.executions
     )  # fmt: skip
-    columns = ("call>", "process", "agent", "tool", "attempt>", "arguments", "outcome", "took (ms)>",
+    columns = ("call>", "process", "agent", "tool", "attempt>", "arguments", "status", "took (ms)>",
                "called at (UTC)", "result")  # fmt: skip
     out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
+
+
+def _status(call: ToolExecution) -> str:
+    status = call.status or ("ok" if call.succeeded else "error")
+    return status if call.error_type is None else f"{status}: {call.error_type}"
 
 
 def _show_said(out: Output, history: SessionHistory) -> None:

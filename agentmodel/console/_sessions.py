@@ -99,7 +99,7 @@ class SessionPages:
         )
         names = {step.process_id: step.name for step in history.processes}
         calls = history.executions
-        found = diagnose(session, calls, history.reviews)
+        found = diagnose(session, history)
         agents = {agent_id: repository.agent(agent_id) for agent_id in dict.fromkeys(c.agent_id for c in calls)}
         return self._site.page(
             visit.request, "session.html", visit, session=session, user=repository.user(user), steps=names, calls=calls,

@@ -140,6 +140,7 @@ KOREAN = {
     "ended %(at)s": "종료 %(at)s",
     "not ended": "진행 중",
     "as a person judged": "사람의 판정",
+    "as it was reported from outside": "외부에서 알려 온 결과",
     "as it was recorded": "기록된 결과",
     "judged by its calls": "호출 결과로 판단",
     "nothing is known of how it went": "결과를 알 수 없음",
