@@ -398,7 +398,13 @@ class _Turn:
     @staticmethod
     def _turn(exported: _Exported, name: str, kind: str, redaction: Redaction) -> Callable[[Any], Any] | None:
         if kind != "text":
-            return {"time": _moment, "flag": "Y".__eq__, "bool": bool, "moment": _in_utc}.get(kind)
+            turns: dict[str, Callable[[Any], Any]] = {
+                "time": _moment,
+                "flag": "Y".__eq__,
+                "bool": bool,
+                "moment": _in_utc,
+            }
+            return turns.get(kind)
         fields = {} if exported.entity is None else exported.entity.layout.fields
         attribute = fields.get(exported.named.get(name, name))
         if not redaction.active or attribute is None or attribute.redact == "none":
