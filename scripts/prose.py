@@ -112,7 +112,7 @@ def findings(page: Path) -> Iterator[str]:
             continue
         for sentence in re.split(r"(?<=[.!?:;])\s+", paragraph):
             if (words := len(re.findall(r"[\w’'-]+", sentence))) > LONGEST:
-                yield f"{name}:{number}: a sentence of {words} words (the most is {LONGEST}): “{sentence[:400]}…”"
+                yield f"{name}:{number}: a sentence of {words} words (the most is {LONGEST}): “{sentence[:60]}…”"
 
 
 def main() -> int:
