@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel
+from agentmodel import AgentModel, Settings
 from agentmodel.exceptions import ValidationError
 from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
@@ -73,9 +73,10 @@ class Others(AbstractCapability[Any]):
 
 
 @pytest.fixture
-def model() -> Iterator[AgentModel]:
-    """A model on embedded engines."""
-    with AgentModel.local() as model:
+def model(settings: Settings) -> Iterator[AgentModel]:
+    """A model on an empty table."""
+    with AgentModel.from_settings(settings) as model:
+        model.table.create()
         yield model
 
 
