@@ -264,9 +264,9 @@ class AgentModelCapability(AbstractCapability[Any]):
                 await self._withdraw(ctx, call, one.content)
 
     async def _withdraw(self, ctx: RunContext[Any], call: ToolCallPart, reason: Any) -> None:
-        """Withdraw the guard's question about a call that the application denied by itself, so that nobody answers it."""
-        asked = next((kept for one in reversed(ctx.messages) if (kept := noted_in(one, _REVIEWS))), {})
-        review = asked.get(call.tool_call_id)
+        """Withdraw the guard's question about a call that the application denied, so that nobody answers it."""
+        asked = next((kept for one in reversed(ctx.messages) if (kept := noted_in(one, _REVIEWS))), None)
+        review = None if asked is None else asked.get(call.tool_call_id)
         if self._enforcer is not None and review is not None:
             reviews = self._enforcer.guard.reviews
             try:

@@ -55,7 +55,9 @@ def request_of(ctx: RunContext[Any]) -> str | None:
     """Return what the user asked for: the text of the prompt, else of the last prompt in the messages."""
     prompt = ctx.prompt
     if prompt is None:
-        prompts = (part.content for one in reversed(ctx.messages) for part in one.parts if part.part_kind == "user-prompt")
+        prompts = (
+            part.content for one in reversed(ctx.messages) for part in one.parts if part.part_kind == "user-prompt"
+        )
         prompt = next(prompts, None)
     if prompt is None or isinstance(prompt, str):
         return prompt or None

@@ -47,7 +47,7 @@ class Scripted:
         self.systems.append(info.instructions)
         for part in messages[-1].parts:
             if part.part_kind in ("tool-return", "retry-prompt"):
-                self.results[str(part.tool_call_id)] = part.content  # type: ignore[union-attr]  # both have it
+                self.results[str(part.tool_call_id)] = part.content
         turn = next(self._turns, None)
         if turn is None:
             return ModelResponse([TextPart("done")], usage=RequestUsage(input_tokens=1, output_tokens=1))

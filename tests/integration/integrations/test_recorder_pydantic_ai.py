@@ -376,4 +376,6 @@ def test_table_in_the_docs() -> None:
         f"| {case} | {f'recorded as `{LOOKS[case]}`' if case in LOOKS else 'recorded'} | recorded |" for case in cases
     ]
 
-    assert "\n".join(["| case | capability | with a guard |", "|---|---|---|", *rows]) in page.read_text(encoding="utf-8")
+    assert "\n".join(["| case | capability | with a guard |", "|---|---|---|", *rows]) in page.read_text(
+        encoding="utf-8"
+    )

@@ -482,16 +482,15 @@ def test_the_loop_is_not_held_up(model: AgentModel, tracker: Tracker, monkeypatc
     before = guard.before
 
     def slow(**call: Any) -> Any:
-        loop.call_soon_threadsafe(reached.set)
+        loops[0].call_soon_threadsafe(reached.set)
         assert reached.wait(60)  # until the loop has run something else
         return before(**call)
 
     async def runs() -> None:
-        nonlocal loop
-        loop = asyncio.get_running_loop()
+        loops.append(asyncio.get_running_loop())
         await agent_of(scripted, [search], ours).run(REQUEST, metadata=METADATA)
 
-    loop: Any = None
+    loops: list[asyncio.AbstractEventLoop] = []
     monkeypatch.setattr(guard, "before", slow)
     asyncio.run(runs())
 
