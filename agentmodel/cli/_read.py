@@ -271,26 +271,28 @@ def history(
             page = read.sessions(user, limit=limit, cursor=cursor)
             if not page.items and page.complete and cursor is None and read.user(user) is None:
                 raise NotFound("user", user)
+            outcomes = {one.session_id: read.outcome(one) for one in page}
             if as_json:
-                out.data({"sessions": page.items, "cursor": page.cursor, "complete": page.complete})
+                parts = {"sessions": page.items, "outcomes": outcomes}
+                out.data({**parts, "cursor": page.cursor, "complete": page.complete})
             else:
-                _show.sessions(out, user, page, page.cursor)
+                _show.sessions(out, user, page, outcomes, page.cursor)
             if not page.complete:
                 out.note(_INCOMPLETE)
             return
         found, calls = read.session(user, session), read.session_history(user, session)
-        wrong = check = None
-        if found is not None and found.ended_at is not None:
-            check = model.run_checks.check(user, session)
-            if (found.succeeded if found.corrected is None else found.corrected) is False:
-                wrong = model.run_checks.wrong_step(user, session)
-    if found is None and not calls.processes and not calls.executions:
-        raise NotFound("session", f"{session} of {user}")
+        if found is None and not calls.processes and not calls.executions:
+            raise NotFound("session", f"{session} of {user}")
+        outcome = None if found is None else calls.outcome(reviewed=found.corrected, recorded=found.succeeded)
+        has_ended = found is not None and found.ended_at is not None
+        check = model.run_checks.check(user, session) if has_ended else None
+        wrong = model.run_checks.wrong_step(user, session) if has_ended and outcome is False else None
     if as_json:
         parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
-        out.data({"session": found, **parts, "check": check, "wrong_step": wrong, "complete": calls.complete})
+        told = {"check": check, "wrong_step": wrong, "complete": calls.complete}
+        out.data({"session": found, "outcome": outcome, **parts, **told})
     else:
-        _show.session(out, session, calls)
+        _show.session(out, session, calls, outcome)
         _show.run_check(out, check, wrong)
     if not calls.complete:
         out.note(_INCOMPLETE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -173,13 +173,11 @@ def _confidence(confidence: Confidence) -> str:
     return f"{confidence.mean:.0%} ({confidence.low:.0%} to {confidence.high:.0%})"
 
 
-def sessions(out: Output, user_id: str, found: Iterable[UserSession], cursor: str | None) -> None:
+def sessions(
+    out: Output, user_id: str, found: Iterable[UserSession], outcomes: Mapping[str, bool | None], cursor: str | None
+) -> None:
     """Show a page of a user's sessions, newest first."""
-    rows = (
-        (s.session_id, s.started_at, s.category, s.request or s.name,
-         s.succeeded if s.corrected is None else s.corrected)
-        for s in found
-    )  # fmt: skip
+    rows = ((s.session_id, s.started_at, s.category, s.request or s.name, outcomes[s.session_id]) for s in found)
     columns = ("session", "started (UTC)", "category", "request", "succeeded")
     none = "No session yet. Record one, or import some with `agentmodel import`."
     out.table(f"Sessions of {user_id}, newest first", columns, rows, empty=none)
@@ -187,15 +185,17 @@ def sessions(out: Output, user_id: str, found: Iterable[UserSession], cursor: st
         out.line(f"There may be more: add --cursor {cursor}")
 
 
-def session(out: Output, session_id: str, history: SessionHistory) -> None:
-    """Show the calls of a session, in order, with the process of each."""
+def session(out: Output, session_id: str, history: SessionHistory, outcome: bool | None) -> None:
+    """Show how a session went, and its calls in order, with the process of each."""
+    if outcome is not None:
+        out.line(f"The session {'succeeded' if outcome else 'failed'}.")
     names = {process.process_id: process.name for process in history.processes}
     rows = (
-        (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt, e.succeeded,
-         e.duration_ms, e.executed_at, e.result)
+        (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt,
+         e.status or e.succeeded, e.duration_ms, e.executed_at, e.result)
         for e in history.executions
     )  # fmt: skip
-    columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "succeeded", "took (ms)>",
+    columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "status", "took (ms)>",
                "called at (UTC)", "result")  # fmt: skip
     out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
     said = [one for one in history.reviews if one.source is not None]

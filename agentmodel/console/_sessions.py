@@ -70,7 +70,7 @@ class SessionPages:
 
     def _own(self, user: str, cursor: str) -> tuple[list[dict[str, Any]], str | None]:
         page = self._model.repository.sessions(user, _SHOWN, cursor=cursor or None)
-        return [_row_of(session) for session in page], page.cursor
+        return [_row_of(session, self._model.repository.outcome(session)) for session in page], page.cursor
 
     def _all(self, user: str | None, asked: dict[str, str], cursor: str) -> tuple[list[dict[str, Any]], str | None]:
         with self._reader.opened() as warehouse:
@@ -143,14 +143,14 @@ def _names_of(calls: Any) -> list[str]:
     return names
 
 
-def _row_of(session: UserSession) -> dict[str, Any]:
+def _row_of(session: UserSession, outcome: bool | None) -> dict[str, Any]:
     return {
         "user_id": session.user_id,
         "session_id": session.session_id,
         "started": session.started_at,
         "request": session.request or session.name,
         "category": session.category or "",
-        "outcome": session.succeeded if session.corrected is None else session.corrected,
+        "outcome": outcome,
         "calls": None,
         "failed": None,
         "agents": (),

@@ -173,7 +173,7 @@ def session_history(
 
     def sessions(most: int) -> SessionList:
         found = repository.sessions(user, most, cursor=cursor)
-        rows = tuple(_session_row(size, session) for session in found.items)
+        rows = tuple(_session_row(size, each, repository.outcome(each)) for each in found.items)
         return SessionList(user_id=user, sessions=rows, cursor=found.cursor, complete=found.complete)
 
     def calls(most: int) -> SessionList:
@@ -184,9 +184,10 @@ def session_history(
     return size.page(limit, sessions if session_id is None else calls)
 
 
-def _session_row(size: AnswerSize, session: UserSession) -> SessionRow:
+def _session_row(size: AnswerSize, session: UserSession, outcome: bool | None) -> SessionRow:
     row = SessionRow.model_validate(session)
-    return row.model_copy(update={"request": size.line(row.request, _with_session(session.session_id), "request")})
+    request = size.line(row.request, _with_session(session.session_id), "request")
+    return row.model_copy(update={"request": request, "succeeded": outcome})
 
 
 def _call_view(size: AnswerSize, call: ToolExecution) -> CallView:
