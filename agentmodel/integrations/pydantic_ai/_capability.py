@@ -64,7 +64,7 @@ _REVIEWS = "agentmodel_reviews"
 
 
 @dataclass(slots=True)
-class _Begun:
+class _BegunCall:
     """A call that is about to be made.
 
     Attributes:
@@ -102,7 +102,7 @@ class _Running:
     plan: Plan | None = None
     seen: bool = False
     settled: set[str] = field(default_factory=set)
-    begun: dict[str, _Begun] = field(default_factory=dict)
+    begun: dict[str, _BegunCall] = field(default_factory=dict)
 
     def call(self, call: ToolCallPart, status: Status, arguments: Any, **more: Any) -> None:
         """Report a call that is over."""
@@ -132,6 +132,7 @@ class AgentModelCapability(AbstractCapability[Any]):
     """
 
     id: str | None = "agentmodel"
+    """Its name in a run, so that Pydantic AI takes one of them."""
 
     def __init__(self, tracker: Tracker, *, guard: Guard | None = None) -> None:
         check_tracker(tracker)
@@ -341,7 +342,7 @@ class AgentModelCapability(AbstractCapability[Any]):
         with FailuresCounted(self.tracker, f"a call of {call.tool_name}"):
             edited = ctx.tool_call_approved and _is_edited(ctx, call)
             edited = edited or (resolution is not None and resolution.notice is not None)
-            running.begun[call.tool_call_id] = _Begun(arguments, datetime.now(UTC), edited, resolution)
+            running.begun[call.tool_call_id] = _BegunCall(arguments, datetime.now(UTC), edited, resolution)
         return args
 
     async def _resolved(
@@ -422,7 +423,7 @@ class AgentModelCapability(AbstractCapability[Any]):
         *,
         result: Any = None,
         error: BaseException | None = None,
-    ) -> _Begun | None:
+    ) -> _BegunCall | None:
         """Record how an attempt ended; None if it never began, since another capability's hook came in its way."""
         begun = running.begun.get(call.tool_call_id)
         with FailuresCounted(self.tracker, f"a call of {call.tool_name}"):
