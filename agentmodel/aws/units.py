@@ -16,16 +16,16 @@ from agentmodel.exceptions import ValidationError
 __all__ = ["UnitUsage", "Volume", "priced", "usage"]
 
 # of one session, measured by tests/integration/test_units.py
-SESSION_WRITES: Final = 2  # its item and the copy in the index; each step and each call is one more
-PLAN_WRITES: Final = 2  # a suggestion, and its outcome
-PLAN_READS: Final = 2.0  # four requests of half a unit at most; less once they are cached
-MOVED_WRITES: Final = 2  # as SESSION_WRITES, where a publish moves the expiry; each step and each call is one more
-MOVED_READS: Final = 2.0  # its items once, consistently, and whether the run is still the newest
-LOOKED_AT_READS: Final = 0.5  # of each session of the last `KEPT_DAYS`, at every publish
-ITEM_KB: Final = 0.4  # of a session or a step
-KEPT_DAYS: Final = 60  # AGENTMODEL_TTL_DAYS_HIGH
-UNDRAINED_KB: Final = 1.6  # memory of Valkey for an entry that is not in the table yet
-MONTH_HOURS: Final = 730
+_SESSION_WRITES: Final = 2  # its item and the copy in the index; each step and each call is one more
+_PLAN_WRITES: Final = 2  # a suggestion, and its outcome
+_PLAN_READS: Final = 2.0  # four requests of half a unit at most; less once they are cached
+_MOVED_WRITES: Final = 2  # as _SESSION_WRITES, where a publish moves the expiry; each step and each call is one more
+_MOVED_READS: Final = 2.0  # its items once, consistently, and whether the run is still the newest
+_LOOKED_AT_READS: Final = 0.5  # of each session of the last 60 days, at every publish
+_ITEM_KB: Final = 0.4  # of a session or a step
+_KEPT_DAYS: Final = 60  # AGENTMODEL_TTL_DAYS_HIGH
+_UNDRAINED_KB: Final = 1.6  # memory of Valkey for an entry that is not in the table yet
+_MONTH_HOURS: Final = 730
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +85,12 @@ def usage(volume: Volume) -> list[UnitUsage]:
     v = volume
     sessions = v.calls / v.calls_of_session
     call_units = math.ceil(v.call_kb)
-    recorded = sessions * (SESSION_WRITES + v.steps_of_session) + v.calls * call_units
-    moved = sessions * v.moved * (MOVED_WRITES + v.steps_of_session + v.calls_of_session * call_units)
-    writes = recorded + moved + sessions * v.planned * PLAN_WRITES
-    looked_at = sessions * KEPT_DAYS / 30 * LOOKED_AT_READS * v.refreshes
-    reads = sessions * v.planned * PLAN_READS + sessions * v.moved * MOVED_READS + looked_at
-    written_gb = (v.calls * v.call_kb + sessions * ITEM_KB * (1 + v.steps_of_session)) / 1e6
+    recorded = sessions * (_SESSION_WRITES + v.steps_of_session) + v.calls * call_units
+    moved = sessions * v.moved * (_MOVED_WRITES + v.steps_of_session + v.calls_of_session * call_units)
+    writes = recorded + moved + sessions * v.planned * _PLAN_WRITES
+    looked_at = sessions * _KEPT_DAYS / 30 * _LOOKED_AT_READS * v.refreshes
+    reads = sessions * v.planned * _PLAN_READS + sessions * v.moved * _MOVED_READS + looked_at
+    written_gb = (v.calls * v.call_kb + sessions * _ITEM_KB * (1 + v.steps_of_session)) / 1e6
     kept_gb = written_gb * (30 + 30 * v.moved) / 30
     items_a_second = sessions * (1 + v.steps_of_session + v.calls_of_session) / (30 * 86_400)
     batches = 24 * 30  # of zero-ETL, one an hour
@@ -101,16 +101,16 @@ def usage(volume: Volume) -> list[UnitUsage]:
         UnitUsage("dynamodb gb-months", kept_gb, "items of 30 to 60 days, without indexes"),
         UnitUsage("dynamodb recovery gb-months", kept_gb, "point-in-time recovery, which zero-ETL needs"),
         UnitUsage("dynamodb export gb", written_gb * (1 + v.moved), "zero-ETL's incremental exports"),
-        UnitUsage("valkey node hours", 2 * MONTH_HOURS, "a shard with one replica"),
+        UnitUsage("valkey node hours", 2 * _MONTH_HOURS, "a shard with one replica"),
         UnitUsage("redshift rpu hours", rpu_hours, "refreshes, and an hourly batch of zero-ETL, 60 seconds at least"),
         UnitUsage("redshift gb-months", written_gb * 12, "landed and base tables after a year, before compression"),
-        UnitUsage("fargate vcpu hours", 2 * 0.25 * MONTH_HOURS, "two tasks of the drainer"),
-        UnitUsage("fargate gb hours", 2 * 0.5 * MONTH_HOURS, "two tasks of the drainer"),
+        UnitUsage("fargate vcpu hours", 2 * 0.25 * _MONTH_HOURS, "two tasks of the drainer"),
+        UnitUsage("fargate gb hours", 2 * 0.5 * _MONTH_HOURS, "two tasks of the drainer"),
         UnitUsage("lambda gb seconds", v.refreshes * v.refresh_seconds + 60 * 24 * 30 * 0.5,
               "learn as long as it waits, and a second of watch each minute"),
         UnitUsage("peak write units a second", v.peak * recorded / (30 * 86_400),
                   "not billed: records in the busiest second, to compare with the table's limit"),
-        UnitUsage("valkey gb for an hour without table", items_a_second * v.peak * 3600 * UNDRAINED_KB / 1e6,
+        UnitUsage("valkey gb for an hour without table", items_a_second * v.peak * 3600 * _UNDRAINED_KB / 1e6,
               "not billed: memory of the nodes"),
     ]  # fmt: skip
 

@@ -236,9 +236,8 @@ def _read_manifest(target: ExportTarget, to: str) -> dict[str, Any]:
             "to", to, f"must be an empty place or an export, and its {_MANIFEST} is of none"
         ) from None
     if version > FORMAT:
-        raise ValidationError(
-            "to", to, f"is an export of format {version} by a newer agentmodel: upgrade this one, which knows {FORMAT}"
-        )
+        rule = f"must have format {FORMAT} or an older one, and has {version}, of a newer agentmodel: upgrade this one"
+        raise ValidationError("to", to, rule)
     return manifest if version == FORMAT else {}
 
 

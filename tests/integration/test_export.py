@@ -288,7 +288,7 @@ def test_a_place_that_has_something_else(model: AgentModel, tmp_path: Path) -> N
     with pytest.raises(ValidationError, match="empty place or an export"):
         model.export(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 999}', encoding="utf-8")
-    with pytest.raises(ValidationError, match="format 999 by a newer agentmodel"):
+    with pytest.raises(ValidationError, match="has 999, of a newer agentmodel"):
         model.export(tmp_path)
     file = tmp_path / "file"
     file.write_text("x", encoding="utf-8")

@@ -81,12 +81,12 @@ def test_the_facts_are_those_of_the_code(settings: Settings) -> None:
         with counted(model) as again:
             model.publish()
 
-    assert 2 * (units.SESSION_WRITES + STEPS + CALLS) == sum(drained[kind] for kind in (
+    assert 2 * (units._SESSION_WRITES + STEPS + CALLS) == sum(drained[kind] for kind in (
         "UserSession", "UserSessionProcess", "UserSessPrcToolMappHist"))  # fmt: skip
-    assert 2 * (units.MOVED_WRITES + STEPS + CALLS) == published["moved"]
-    assert units.MOVED_WRITES + STEPS + CALLS == again["moved"]
-    assert units.PLAN_WRITES == asked["Suggestion"] + followed["Suggestion"]
-    assert asked["reads"] * 0.5 <= units.PLAN_READS
+    assert 2 * (units._MOVED_WRITES + STEPS + CALLS) == published["moved"]
+    assert units._MOVED_WRITES + STEPS + CALLS == again["moved"]
+    assert units._PLAN_WRITES == asked["Suggestion"] + followed["Suggestion"]
+    assert asked["reads"] * 0.5 <= units._PLAN_READS
     assert (2, 3) == (published["looked at"], again["looked at"])  # each publish looks at all of them
 
 
