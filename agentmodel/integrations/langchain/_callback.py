@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import ensure_config
 from langgraph.errors import GraphBubbleUp
@@ -27,7 +27,15 @@ from agentmodel._text import error_text, type_name
 from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
-from agentmodel.integrations.langchain._messages import CALLBACK, report_turn, request_of, text_of, user_of
+from agentmodel.integrations.langchain._messages import (
+    CALLBACK,
+    answer_in,
+    asked_for,
+    report_turn,
+    request_of,
+    text_of,
+    user_of,
+)
 
 __all__ = ["AgentModelCallback"]
 
@@ -92,7 +100,7 @@ class AgentModelCallback(BaseCallbackHandler):
                 outermost.run = self.tracker.run(
                     outermost.session,
                     user=user_of({"metadata": given, "configurable": ensure_config().get("configurable")}),
-                    request=text_of(given.get("request")) or outermost.request,
+                    request=asked_for(given) or outermost.request,
                     category=text_of(given.get("category")),
                 )
             return outermost.run
@@ -214,13 +222,14 @@ class AgentModelCallback(BaseCallbackHandler):
         """Report the end of an attempt that returned; a tool may also report in its message that it failed."""
         call = self._call(run_id)
         if call is not None:
-            failed = isinstance(output, ToolMessage) and output.status == "error"
             run, call_id, attempt = call
+            answer = answer_in(output, call_id)
+            failed = answer is not None and answer.status == "error"
             run.end(
                 call_id,
                 attempt,
                 status="error" if failed else "ok",
-                result=output.content if isinstance(output, ToolMessage) else output,
+                result=output if answer is None else answer.content,
                 error_type="_OTHER" if failed else None,
                 source=CALLBACK,
             )

@@ -38,7 +38,15 @@ from agentmodel.integrations._failures import FailuresCounted
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
 from agentmodel.integrations.langchain._callback import AgentModelCallback
 from agentmodel.integrations.langchain._interrupts import accepted_answers, with_notice
-from agentmodel.integrations.langchain._messages import MIDDLEWARE, last_request, report_turn, text_of, user_of
+from agentmodel.integrations.langchain._messages import (
+    MIDDLEWARE,
+    answer_in,
+    asked_for,
+    report_turn,
+    request_of,
+    text_of,
+    user_of,
+)
 from agentmodel.suggest.guard import (
     Guard,
     InterruptAnswer,
@@ -139,7 +147,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         return self.tracker.run(
             str(metadata.get("thread_id") or session or parent or uuid.uuid4().hex),
             user=user_of(config),
-            request=text_of(metadata.get("request")) or last_request(state),
+            request=asked_for(metadata) or request_of(state),
             category=text_of(metadata.get("category")),
         )
 
@@ -170,7 +178,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             if self._enforcer is not None:
                 plan = self._enforcer.plan(
                     run,
-                    request=text_of(metadata.get("request")) or last_request(state),
+                    request=asked_for(metadata) or request_of(state),
                     category=text_of(metadata.get("category")),
                     domain_id=run.domain_id,
                 )
@@ -308,8 +316,8 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         result = await self._made(call, request, handler)
         if isinstance(result, ToolMessage) and result.status != "error" and result.artifact is None:
             await in_thread(enforcer.keep, resolution, result.content)
-        if resolution.notice is not None and isinstance(result, ToolMessage):
-            return with_notice(result, resolution.notice)
+        if resolution.notice is not None:
+            return with_notice(result, call.call_id, resolution.notice)
         return result
 
     def _call(self, request: ToolCallRequest) -> _ToolCall | None:
@@ -344,16 +352,17 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             waits = isinstance(error, GraphBubbleUp) or not isinstance(error, Exception)
             ended("interrupted" if waits else "error", error_text(error), type_name(error))
             raise
-        if not isinstance(result, ToolMessage):
+        answer = answer_in(result, call_id)
+        if answer is None:
             ended("ok", result)
-        elif _is_by_people(result):
-            ended("rejected", result.content)
-        elif result.status != "error":
-            ended("ok", result.content)
+        elif _is_by_people(answer):
+            ended("rejected", answer.content)
+        elif answer.status != "error":
+            ended("ok", answer.content)
         elif request.tool is None:
-            ended("unknown_tool", result.content)
+            ended("unknown_tool", answer.content)
         else:
-            ended("error", result.content, _error_type(request))
+            ended("error", answer.content, _error_type(request))
         return result
 
 
