@@ -33,6 +33,7 @@ from agentmodel.integrations.langchain._messages import (
     asked_for,
     report_turn,
     request_of,
+    scope_of,
     text_of,
     user_of,
 )
@@ -72,7 +73,7 @@ class AgentModelCallback(BaseCallbackHandler):
         self.tracker = tracker
         self._agent = agent
         self._lock = ForkSafeLock()
-        self._runs: dict[UUID, tuple[_Outermost, str]] = {}  # with the name of the graph's node
+        self._runs: dict[UUID, tuple[_Outermost, str, str]] = {}  # with the graph's node and the scope of its agent
         self._calls: dict[UUID, tuple[TrackedRun, str, int]] = {}
 
     # Runs
@@ -89,7 +90,7 @@ class AgentModelCallback(BaseCallbackHandler):
                 )
             else:
                 outermost = known[0]
-            self._runs[run_id] = outermost, str(given.get("langgraph_node") or "model")
+            self._runs[run_id] = outermost, str(given.get("langgraph_node") or "model"), scope_of(given)
         return outermost
 
     def _tracked(self, outermost: _Outermost) -> TrackedRun:
@@ -111,7 +112,7 @@ class AgentModelCallback(BaseCallbackHandler):
             known = self._runs.get(run_id)
         return None if known is None else self._tracked(known[0])
 
-    def _end(self, run_id: UUID) -> tuple[_Outermost, str] | None:
+    def _end(self, run_id: UUID) -> tuple[_Outermost, str, str] | None:
         with self._lock:
             return self._runs.pop(run_id, None)
 
@@ -185,7 +186,7 @@ class AgentModelCallback(BaseCallbackHandler):
             message = generation.message if isinstance(generation, ChatGeneration) else None
             if turn is None or not isinstance(message, AIMessage) or not message.tool_calls:
                 continue
-            report_turn(self._tracked(turn[0]), turn[1], message)
+            report_turn(self._tracked(turn[0]), turn[1], message, scope=turn[2])
 
     # Tools
 
@@ -212,6 +213,7 @@ class AgentModelCallback(BaseCallbackHandler):
             tool=str(kwargs.get("name") or serialized.get("name") or "tool"),
             arguments=input_str if inputs is None else inputs,
             source=CALLBACK,
+            scope=scope_of(metadata),
         )
         with self._lock:
             self._calls[run_id] = run, call_id, attempt

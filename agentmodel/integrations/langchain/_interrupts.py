@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from langchain_core.messages import ToolMessage
+from langgraph.types import Command
 from pydantic import AfterValidator
 
 from agentmodel.exceptions import Conflict
+from agentmodel.integrations.langchain._messages import answer_in
 from agentmodel.suggest.guard import InterruptAnswer, Resolution
 from agentmodel.suggest.review import check_decision
 

@@ -12,7 +12,17 @@ from agentmodel.integrations._tracking.foreign_ids import id_or_none
 from agentmodel.integrations._tracking.messages import content_text, last_request
 from agentmodel.integrations._tracking.tracker import TrackedRun
 
-__all__ = ["CALLBACK", "MIDDLEWARE", "answer_in", "asked_for", "report_turn", "request_of", "text_of", "user_of"]
+__all__ = [
+    "CALLBACK",
+    "MIDDLEWARE",
+    "answer_in",
+    "asked_for",
+    "report_turn",
+    "request_of",
+    "scope_of",
+    "text_of",
+    "user_of",
+]
 
 CALLBACK, MIDDLEWARE = "callback", "middleware"
 """Names under which the two report a call, as the ``source`` of `TrackedRun.start`."""
@@ -34,6 +44,11 @@ def user_of(config: Mapping[str, Any]) -> str | None:
         if text_of(user) is not None:
             return str(user)
     return None
+
+
+def scope_of(metadata: Mapping[str, Any] | None) -> str:
+    """Return which agent of a graph a node belongs to, by LangGraph's namespace: agents of branches run at once."""
+    return str((metadata or {}).get("langgraph_checkpoint_ns") or "").rpartition("|")[0]
 
 
 def request_of(inputs: Any) -> str | None:
@@ -62,7 +77,7 @@ def answer_in(result: Any, call_id: str | None) -> ToolMessage | None:
     return None
 
 
-def report_turn(run: TrackedRun, node: str, message: AIMessage) -> None:
+def report_turn(run: TrackedRun, node: str, message: AIMessage, *, scope: str) -> None:
     """Report to a run which calls a message requests, in its order, and how many tokens it took."""
     usage = message.usage_metadata
     run.turn(
@@ -70,4 +85,5 @@ def report_turn(run: TrackedRun, node: str, message: AIMessage) -> None:
         calls=[call_id for call in message.tool_calls if (call_id := id_or_none(call["id"]))],
         input_tokens=None if usage is None else usage["input_tokens"],
         output_tokens=None if usage is None else usage["output_tokens"],
+        scope=scope,
     )

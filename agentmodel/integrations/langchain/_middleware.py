@@ -44,6 +44,7 @@ from agentmodel.integrations.langchain._messages import (
     asked_for,
     report_turn,
     request_of,
+    scope_of,
     text_of,
     user_of,
 )
@@ -90,6 +91,11 @@ class _ToolCall:
     plan: Plan | None
     config: Any
 
+    @property
+    def scope(self) -> str:
+        """Return which agent of the graph makes it."""
+        return scope_of(self.config.get("metadata"))
+
     def not_made(self, status: Status, content: Any) -> None:
         """Report a call that is not made, with what the model reads instead of its result."""
         self.run.call(
@@ -100,6 +106,7 @@ class _ToolCall:
             status=status,
             result=content,
             source=MIDDLEWARE,
+            scope=self.scope,
         )
 
 
@@ -193,7 +200,8 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         with FailuresCounted(self.tracker, "end of the run"):
             config = get_config()
             if self._listener(config) is None:
-                self._run(config, state).finish()
+                # calls that run are of other agents: of one that called this one, or of another branch
+                self._run(config, state).finish(running=True)
 
     @override
     async def aafter_agent(self, state: AgentModelState, runtime: Runtime[Any]) -> None:
@@ -256,10 +264,10 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             config = get_config()
             if self._listener(config) is not None:
                 return
-            run = self._run(config, request.state)
+            run, metadata = self._run(config, request.state), config.get("metadata") or {}
             for message in response.result:
                 if isinstance(message, AIMessage) and message.tool_calls:
-                    report_turn(run, str((config.get("metadata") or {}).get("langgraph_node") or "model"), message)
+                    report_turn(run, str(metadata.get("langgraph_node") or "model"), message, scope=scope_of(metadata))
 
     def _report_answers_of_people(self, request: ModelRequest[Any]) -> None:
         """Report calls that `HumanInTheLoopMiddleware` answered instead of the tool: nothing else sees them."""
@@ -302,7 +310,14 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             resolution = enforcer.undecided(request.tool_call["name"], request.tool_call["args"])
             return await handler(request) if resolution.permits else _message(request, resolution)
         resolution = await in_thread(
-            enforcer.resolve_call, call.run, call.agent, call.tool, call.arguments, call_id=call.call_id, plan=call.plan
+            enforcer.resolve_call,
+            call.run,
+            call.agent,
+            call.tool,
+            call.arguments,
+            call_id=call.call_id,
+            scope=call.scope,
+            plan=call.plan,
         )
         given = _interrupted(call, resolution)
         if resolution.waits:
@@ -311,7 +326,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             call.not_made(resolution.status or "rejected", resolution.content)
             return _message(request, resolution)
         if resolution.notice is not None:
-            call.run.edited(call.call_id, resolution.arguments)
+            call.run.edited(call.call_id, resolution.arguments, scope=call.scope)
             request = request.override(tool_call={**request.tool_call, "args": resolution.arguments})
         result = await self._made(call, request, handler)
         if isinstance(result, ToolMessage) and result.status != "error" and result.artifact is None:
@@ -326,7 +341,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             call = self._of(self._run(config, state), request.tool_call, state, config)
             edited = (state.get(_EDITED_BY_PEOPLE) or {}).get(call.call_id)
             if edited is not None:
-                call.run.edited(call.call_id, edited["args"])
+                call.run.edited(call.call_id, edited["args"], scope=call.scope)
             return call
         return None
 
@@ -340,7 +355,12 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         """Make a call, and report how it ends."""
         run, call_id = call.run, call.call_id
         attempt = run.start(
-            call_id, agent=call.agent, tool=call.tool, arguments=request.tool_call["args"], source=MIDDLEWARE
+            call_id,
+            agent=call.agent,
+            tool=call.tool,
+            arguments=request.tool_call["args"],
+            source=MIDDLEWARE,
+            scope=call.scope,
         )
 
         def ended(status: Status, result: Any, error_type: str | None = None) -> None:

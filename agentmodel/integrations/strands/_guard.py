@@ -161,6 +161,7 @@ class GuardHooks:
             tool,
             arguments,
             call_id=_call_id(event),
+            scope=event.agent.name,
             plan=self._kept(event.agent),
             fresh=again,  # whoever has a call tried again was not content with a cached result
         )

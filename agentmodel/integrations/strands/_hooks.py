@@ -136,7 +136,11 @@ class AgentModelHooks(HookProvider):
             self._asked[event.agent] = asked
         usage: Mapping[str, Any] = dict((message.get("metadata") or {}).get("usage") or {})
         self._run(event.agent, event.invocation_state).turn(
-            "model", calls=list(asked), input_tokens=usage.get("inputTokens"), output_tokens=usage.get("outputTokens")
+            "model",
+            calls=list(asked),
+            input_tokens=usage.get("inputTokens"),
+            output_tokens=usage.get("outputTokens"),
+            scope=event.agent.name,
         )
 
     @count_failures
@@ -170,6 +174,7 @@ class AgentModelHooks(HookProvider):
             error_type=_error_type(event) if status == "error" else None,
             began=now - took,
             at=now,
+            scope=event.agent.name,
         )
         notice = None if resolution is None else resolution.notice
         if notice is not None:  # the model's own message still has its arguments
@@ -196,6 +201,7 @@ class AgentModelHooks(HookProvider):
                     status="interrupted",
                     arguments=begun.arguments,
                     began=begun.at,
+                    scope=begun.agent,
                 )
         if self._guard is not None:
             self._guard.forget(event.agent)
