@@ -124,7 +124,7 @@ def test_an_agent_inside_a_call(model: AgentModel, way: str) -> None:
 def test_branches_at_once_that_number_their_calls_alike(model: AgentModel, way: str) -> None:
     """Two agents whose model calls each first call `call_0` make two calls, with their agents; none is a retry."""
     with Tracker(model, domain="cafes") as tracker:
-        graph = StateGraph(MessagesState)
+        graph: Any = StateGraph(MessagesState)
         for name in ("left", "right"):
             turns = [[("call_0", "search", {"q": name})], [("call_1", "search", {"q": f"{name} again"})]]
             graph.add_node(name, scripted_agent(way, tracker, name, [search], *turns))
@@ -151,7 +151,7 @@ def test_a_hand_over(model: AgentModel, way: str) -> None:
     """A call that hands over succeeds, and the calls after it are the other agent's."""
     with Tracker(model, domain="cafes") as tracker:
         tools = [search, hand_over]
-        graph = StateGraph(MessagesState)
+        graph: Any = StateGraph(MessagesState)
         graph.add_node(
             "finder",
             scripted_agent(way, tracker, "finder", tools, [("c1", "search", {"q": "a"})], [("c2", "hand_over", {})]),
@@ -173,16 +173,16 @@ def test_a_hand_over(model: AgentModel, way: str) -> None:
 def test_a_branch_that_waits_and_goes_on(model: AgentModel, way: str) -> None:
     """A call in a branch that waits for a person, streamed and resumed, is one call with two attempts."""
     with Tracker(model, domain="cafes") as tracker:
-        graph = StateGraph(MessagesState)
+        graph: Any = StateGraph(MessagesState)
         graph.add_node("left", scripted_agent(way, tracker, "left", [search], [("call_0", "search", {"q": "a"})]))
         graph.add_node("right", scripted_agent(way, tracker, "right", [ask], [("call_0", "ask", {"q": "sure?"})]))
         graph.add_edge(START, "left")
         graph.add_edge(START, "right")
         compiled = graph.compile(checkpointer=InMemorySaver())
         config = config_of(way, tracker)
-        for given_input in ({"messages": [("user", "a café")]}, Command(resume="yes")):
-            for _ in compiled.stream(given_input, config, stream_mode="updates", subgraphs=True):
-                pass
+        inputs: tuple[Any, ...] = ({"messages": [("user", "a café")]}, Command(resume="yes"))
+        for one in inputs:
+            list(compiled.stream(one, config, stream_mode="updates", subgraphs=True))
 
     _, made = session_of(model)
     found = [(one.tool_name, one.attempt, one.status) for one in made]

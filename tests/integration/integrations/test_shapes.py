@@ -25,7 +25,7 @@ TEXT_PART = st.one_of(
     st.builds(lambda text: SimpleNamespace(text=text), TEXT),
     st.builds(lambda text: SimpleNamespace(kind="text-content", content=text), TEXT),
 )
-OTHER_PART = st.sampled_from([
+OTHER_PART: st.SearchStrategy[Any] = st.sampled_from([
     {"type": "image_url", "image_url": {"url": "https://x/y.png"}}, {"type": "blob", "content": "aGk="}, {"image": {"format": "png"}},
     {"type": "reasoning", "text": "hm"}, {"type": "thinking", "thinking": "hm"}, {"type": "tool_result", "content": "found"},
     {"toolResult": {"content": [{"text": "found"}]}}, SimpleNamespace(kind="binary", data=b"x", content="x"), 7, None, [],
@@ -119,7 +119,7 @@ PARTS = [
 SAID = "a café\nnear the park"
 
 
-COMMAND = {"graph": None, "goto": [], "resume": None}
+COMMAND: dict[str, Any] = {"graph": None, "goto": [], "resume": None}
 ANSWER = {"content": "no table", "type": "tool", "tool_call_id": "c1", "status": "error"}
 
 
