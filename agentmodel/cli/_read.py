@@ -13,7 +13,7 @@ from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.cli import _show
 from agentmodel.cli._learn import show_tools, tool_rows
-from agentmodel.cli._model import open_model, parse_as_of
+from agentmodel.cli._model import agent_names, open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.cli._stations import count_stations
@@ -279,6 +279,9 @@ def history(
                 out.note(_INCOMPLETE)
             return
         found, calls = read.session(user, session), read.session_history(user, session)
+        names = agent_names(
+            model, [*(call.agent_id for call in calls.executions), *(one.agent_id for one in calls.reviews)]
+        )
         wrong = check = None
         if found is not None and found.ended_at is not None:
             check = model.run_checks.check(user, session)
@@ -290,7 +293,7 @@ def history(
         parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
         out.data({"session": found, **parts, "check": check, "wrong_step": wrong, "complete": calls.complete})
     else:
-        _show.session(out, session, calls)
+        _show.session(out, session, calls, names)
         _show.run_check(out, check, wrong)
     if not calls.complete:
         out.note(_INCOMPLETE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -94,12 +94,10 @@ def tools(out: Output, failures: Iterable[ToolFailures]) -> None:
     """Show the tools that failed, most failures first."""
     failing = [each for each in failures if each.errors]
     rows = (
-        (f.agent_id, f.tool_id, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at),
-         f.last_message)
+        (f.agent_name, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at), f.last_message)
         for f in failing[:_ROWS]
-    )  # fmt: skip
-    columns = ("agent", "tool id", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)",
-               "last error message")  # fmt: skip
+    )
+    columns = ("agent", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)", "last error message")
     title = "Tools that failed" + (f" (the first {_ROWS} of {len(failing)})" if len(failing) > _ROWS else "")
     out.table(title, columns, rows, empty="No tool failed.")
 
@@ -116,16 +114,15 @@ def moment(text: str | None) -> datetime | str | None:
 
 def errors(out: Output, found: Iterable[ToolErrors]) -> None:
     """Show the agents whose tools failed, most failures first."""
-    rows = ((e.agent_id, e.agent_name, e.executions, e.errors, f"{e.error_rate:.0%}", ", ".join(e.failed_tools))
-            for e in found)  # fmt: skip
-    columns = ("agent", "name", "calls>", "failed>", "failure rate>", "tools that failed")
+    rows = ((e.agent_name, e.executions, e.errors, f"{e.error_rate:.0%}", ", ".join(e.failed_tools)) for e in found)
+    columns = ("agent", "calls>", "failed>", "failure rate>", "tools that failed")
     out.table("Failed tool calls by agent", columns, rows, empty="No tool failed.")
 
 
 def patterns(out: Output, found: Iterable[RecommendedPattern], *, every: bool) -> None:
     """Show tool sequences, each user's best first; ``every`` says that not only recommended ones were asked for."""
     rows = (
-        (p.user_id, p.category, p.agent_id, p.tool_sequence, p.executions, p.successes, p.score, p.last_used,
+        (p.user_id, p.category, p.agent_name, p.tool_sequence, p.executions, p.successes, p.score, p.last_used,
          p.recommended)
         for p in found
     )  # fmt: skip
@@ -161,7 +158,7 @@ def _plan_lines(suggested: Plan) -> Iterator[str]:
         yield f"expected success rate (and 90 % interval): {_confidence(suggested.confidence)}"
     yield from (f"why: {reason}" for reason in suggested.reasons)
     for avoid in suggested.avoid:
-        yield f"avoid: {avoid.tool} of {avoid.agent_id}: {avoid.reason}"
+        yield f"avoid: {avoid.tool} of {avoid.agent or avoid.agent_id}: {avoid.reason}"
     for other in suggested.alternatives:
         tools = f", {' -> '.join(other.tools)}" if other.tools else ""
         rate = _confidence(other.confidence)
@@ -187,12 +184,12 @@ def sessions(out: Output, user_id: str, found: Iterable[UserSession], cursor: st
         out.line(f"There may be more: add --cursor {cursor}")
 
 
-def session(out: Output, session_id: str, history: SessionHistory) -> None:
-    """Show the calls of a session, in order, with the process of each."""
+def session(out: Output, session_id: str, history: SessionHistory, agents_of: Mapping[str, str]) -> None:
+    """Show the calls of a session, in order, with the process of each; ``agents_of`` has the names of agents by id."""
     names = {process.process_id: process.name for process in history.processes}
     rows = (
-        (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt, e.succeeded,
-         e.duration_ms, e.executed_at, e.result)
+        (e.call_number, e.process_id, names.get(e.process_id), agents_of.get(e.agent_id, e.agent_id), e.tool_name,
+         e.attempt, e.succeeded, e.duration_ms, e.executed_at, e.result)
         for e in history.executions
     )  # fmt: skip
     columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "succeeded", "took (ms)>",
@@ -201,8 +198,8 @@ def session(out: Output, session_id: str, history: SessionHistory) -> None:
     said = [one for one in history.reviews if one.source is not None]
     if said:
         outcomes = (
-            (one.source, one.decided_by, one.agent_id or "all", one.outcome, one.score, one.decided_at,
-             one.decision_reason)
+            (one.source, one.decided_by, agents_of.get(one.agent_id or "", one.agent_id or "all"), one.outcome,
+             one.score, one.decided_at, one.decision_reason)
             for one in sorted(said, key=lambda one: OUTCOME_SOURCES.index(one.source or "evaluator"))
         )  # fmt: skip
         heads = ("source", "by", "agent", "succeeded", "score>", "said at (UTC)", "reason")

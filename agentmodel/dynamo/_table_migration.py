@@ -302,7 +302,7 @@ class _Plan:
     def needed(self, item: Item) -> tuple[Item | None, list[str]]:
         """Return an item as it should be, None for one that is to be deleted; and what differs."""
         after: Item | None = item
-        done = []
+        done: list[str] = []
         for step in self.steps:
             if item[ENTITY_TYPE]["S"] in step.kinds and (changed := step.change(item)) != item:
                 after, done = changed, [*done, step.text]

@@ -265,7 +265,7 @@ def uses(model: AgentModel) -> dict[str, Callable[[], object]]:
         "publish": model.publish,
         "refresh": model.refresh,
         "erase": lambda: model.erase_user("mina"),
-        "import": lambda: model.import_traces([]),
+        "import": lambda: model.import_traces("none.jsonl"),
         "lease": lambda: model.table.lease(doing="a change of mine").__enter__(),
     }
 
