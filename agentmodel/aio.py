@@ -354,6 +354,7 @@ class AsyncRepository(_Twin[Repository]):
     agent_tools = _awaited(Repository.agent_tools)
     sessions = _awaited(Repository.sessions)
     session_history = _awaited(Repository.session_history)
+    outcome = _awaited(Repository.outcome)
     user_mappings = _awaited(Repository.user_mappings)
     mappings = _awaited(Repository.mappings)
 

@@ -433,6 +433,8 @@ class Recorder:
             values["call_id"] = _new_call_id()
         if values.get("error_type") is not None:
             values["error_type"] = error_type(values["error_type"])
+        if isinstance(entity, ToolExecution) and entity.status is None:
+            values["status"] = "ok" if entity.succeeded else "error"
         values["version"] = version = self._clock()
         if values["expires_at"] is None:
             values["expires_at"] = expires_at

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 from agentmodel import keys
 from agentmodel._log import logger
 from agentmodel._names import takes_names
+from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel._redaction import Redaction
 from agentmodel._ttl import CACHE_SECONDS
 from agentmodel.access import patterns
@@ -44,6 +45,7 @@ from agentmodel.exceptions import (
     TableUnavailable,
     ValidationError,
 )
+from agentmodel.traces import outcome
 
 if TYPE_CHECKING:
     from agentmodel.cache.change_log import ChangeLog
@@ -100,6 +102,33 @@ class SessionHistory:
     cursor: str | None = None
     unreadable: tuple[UnreadableItem, ...] = ()
     complete: bool = True
+
+    def outcome(self, *, reviewed: bool | None = None, recorded: bool | None = None) -> bool | None:
+        """Return whether the session succeeded: as reviewed, as reported, as recorded, else by its calls.
+
+        By its calls it succeeded if the last attempt of each call did that counts. None where nothing says it, or where
+        calls may be missing.
+
+        Args:
+            reviewed: `UserSession.corrected`.
+            recorded: `UserSession.succeeded`.
+        """
+        calls = sorted(self.executions, key=_call_order)
+        agents = {None, *(call.agent_id for call in calls[:1])}
+        reported = trusted(
+            ReportedOutcome(one.source, one.outcome, one.agent_id is not None, one.decided_at)
+            for one in self.reviews
+            if one.source is not None and one.outcome is not None and one.agent_id in agents
+        )
+        said = next((each for each in (reviewed, reported, recorded) if each is not None), None)
+        if said is not None or not self.complete or self.cursor is not None:
+            return said
+        last = {
+            (call.process_id, call.agent_id, call.tool_id): succeeded
+            for call in calls
+            if (succeeded := outcome(call.status, call.succeeded)) is not None
+        }
+        return all(last.values()) if last else None
 
 
 class _PartitionTooLarge(Exception):
@@ -228,6 +257,14 @@ class Repository:
             unreadable=tuple(unreadable),
             complete=complete,
         )
+
+    def outcome(self, session: UserSession) -> bool | None:
+        """Return whether a session succeeded; its calls are read where it says nothing itself.
+
+        See `SessionHistory.outcome`. None where nothing says it.
+        """
+        said = session.succeeded if session.corrected is None else session.corrected
+        return self.session_history(session.user_id, session.session_id).outcome() if said is None else said
 
     @takes_names
     def user_mappings(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentmodel import Agent, AgentModel, Domain, Settings, Tool
+from agentmodel import Agent, AgentModel, Domain, Settings, Tool, ToolExecution
+from agentmodel.access import patterns
 from agentmodel.dynamo.models import Status
 from agentmodel.redshift.reports import recommended_patterns
 from agentmodel.suggest.evaluate import runs_from_traces, runs_from_warehouse
@@ -40,6 +42,24 @@ def call(
                     one.fail("no", status=status)
                 if status in ("ok", "edited", "cache_hit"):
                     one._entity.succeeded = True
+            if status is None:
+                assert one.receipt is not None
+                before_statuses(model, one.receipt.entity)
+
+
+def before_statuses(model: AgentModel, call: ToolExecution) -> None:
+    """Make a recorded call one of 0.1.0, or of the sample, which stored no status of a success."""
+    model.drain()
+    call.status = None
+    model.repository.put(call)
+    assert [None] == [each.status for each in stored(model, call.session_id, call.user_id) if each.sk == call.sk]
+
+
+def stored(model: AgentModel, session_id: str, user_id: str = "USR001") -> tuple[ToolExecution, ...]:
+    """The calls of a session as the table has them."""
+    model.drain()
+    found = model.table.query(patterns.SESSION_HISTORY.query(user_id, session_id)).items
+    return tuple(ToolExecution.from_item(item) for item in found if item["EntityType"]["S"] == ToolExecution.kind)
 
 
 @pytest.fixture
@@ -112,8 +132,9 @@ def test_health_counts_two(model: AgentModel) -> None:
 
 def test_only_errors_open_a_tool(model: AgentModel) -> None:
     """After forty good calls, ten of a status by two users open the tool if it is ``error``, and only then."""
+    good: list[Status | None] = ["ok"] * 40
     for status in STATUSES:
-        call(model, agent_of(status), *([None] * 40))
+        call(model, agent_of(status), *good)
         for user_id in ("USR001", "USR002"):
             call(model, agent_of(status), *([status] * 5), user_id=user_id)
 
@@ -166,3 +187,58 @@ def test_a_cached_call_stays_a_step(model: AgentModel) -> None:
     assert [["search", "search"]] == [[step.tool_name for step in pattern.steps] for pattern in patterns]
     assert [[(1, 1), (3, 3)]] == [[(step.calls, step.successes) for step in p.steps] for p in patterns]
     assert [3] == [pattern.executions for pattern in patterns]
+
+
+def test_every_recorder_stores_a_status(settings: Settings, tmp_path: Path) -> None:
+    """Blocks, entities, functions, trace files and spans store how each call ended, where nobody says more: ok, error.
+
+    The recorders of the frameworks are held to it by the scenario, which reads what is stored.
+    """
+    with opened(settings) as model:
+        lookup = model.tool(agent="finder", domain="cafes")(lambda: "found")
+        with model.session("USR001", "find a café") as session, session.process("step") as process:
+            with process.call("AGT001", "TL001"):
+                pass
+            with suppress(ValueError), process.call("AGT001", "TL002"):
+                raise ValueError("no")
+            for number, succeeded in enumerate((True, False), start=3):
+                model.recorder.record(
+                    ToolExecution(
+                        user_id="USR001", session_id=session.session_id, process_id=process.process_id,
+                        agent_id="AGT001", tool_id=f"TL00{number}", tool_name="find", succeeded=succeeded,
+                    )
+                )  # fmt: skip
+            lookup()
+        traces = tmp_path / "traces.jsonl"
+        line = {"domain": "cafes", "agent": "finder", "user": "USR002", "session": "t", "tool": "find"}
+        lines = [line | {"step": step, "success": step == 1} for step in (1, 2)]
+        traces.write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+        model.import_traces(traces)
+
+        (imported,) = model.repository.sessions("USR002")
+        found = [call.status for call in stored(model, session.session_id)]
+        assert ["error", "error", "ok", "ok", "ok"] == sorted(str(each) for each in found)
+        assert ["ok", "error"] == [call.status for call in stored(model, imported.session_id, "USR002")]
+
+
+def test_a_session_is_shown_as_its_calls_went(settings: Settings) -> None:
+    """Where nobody said how a session went, its calls say it: the last attempt of each that counts."""
+    with opened(settings) as model:
+        good, bad, made_good, nothing = (
+            session_of(model, *statuses) for statuses in (("ok", "rejected"), ("ok", "error"), ("error", "ok"), ())
+        )
+        outcomes = {one.session_id: model.repository.outcome(one) for one in model.repository.sessions("USR001")}
+        assert {good: True, bad: False, made_good: True, nothing: None} == outcomes
+        model.outcome(bad, user_id="USR001", succeeded=True)
+        history = model.repository.session_history("USR001", bad, newest_first=True)
+        assert (True, False) == (history.outcome(), history.outcome(reviewed=False))
+
+
+def session_of(model: AgentModel, *statuses: Status) -> str:
+    """A session whose calls of one tool in one process ended so; its id."""
+    with model.session("USR001", "find a café") as session, session.process("step") as process:
+        for status in statuses:
+            with process.call("AGT001", "TL001") as one:
+                one._entity.succeeded = status == "ok"
+                one.mark(status)
+    return session.session_id

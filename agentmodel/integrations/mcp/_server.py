@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from agentmodel import keys
 from agentmodel._counts import MAX_COUNT
 from agentmodel._names import takes_names
+from agentmodel._probes import PATHS, Probes, starlette_probe
 from agentmodel._text import one_line
 from agentmodel._version import installed_version
 from agentmodel.access.repository import Repository
@@ -173,7 +174,7 @@ def session_history(
 
     def sessions(most: int) -> SessionList:
         found = repository.sessions(user, most, cursor=cursor)
-        rows = tuple(_session_row(size, session) for session in found.items)
+        rows = tuple(_session_row(size, each, repository.outcome(each)) for each in found.items)
         return SessionList(user_id=user, sessions=rows, cursor=found.cursor, complete=found.complete)
 
     def calls(most: int) -> SessionList:
@@ -184,9 +185,10 @@ def session_history(
     return size.page(limit, sessions if session_id is None else calls)
 
 
-def _session_row(size: AnswerSize, session: UserSession) -> SessionRow:
+def _session_row(size: AnswerSize, session: UserSession, outcome: bool | None) -> SessionRow:
     row = SessionRow.model_validate(session)
-    return row.model_copy(update={"request": size.line(row.request, _with_session(session.session_id), "request")})
+    request = size.line(row.request, _with_session(session.session_id), "request")
+    return row.model_copy(update={"request": request, "succeeded": outcome})
 
 
 def _call_view(size: AnswerSize, call: ToolExecution) -> CallView:
@@ -403,7 +405,15 @@ def mcp_server(
         ("agentmodel://users/{user_id}/processes{?cursor}", _processes),
     ):
         server.resource(address, mime_type="application/json")(read)
+    probes = Probes(model, "mcp")
+    knows = None if verifier is None else functools.partial(_knows, verifier)
+    for path in PATHS:
+        server.custom_route(path, ["GET"])(starlette_probe(probes, path, knows))
     return server
+
+
+async def _knows(verifier: TokenVerifier, token: str) -> bool:
+    return await verifier.verify_token(token) is not None
 
 
 def _as_resource(read: Callable[[], BaseModel]) -> str:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from agentmodel import keys
 from agentmodel._log import logger
 from agentmodel._names import takes_names
-from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel._text import storable_text
 from agentmodel._ttl import expiry
 from agentmodel.access.repository import Repository, SessionHistory
@@ -27,7 +26,6 @@ from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import Conflict, CorruptItem, Unavailable
 from agentmodel.suggest.plan._holdout import ALL_GIVEN, Assignment
 from agentmodel.suggest.plan._plan import Plan
-from agentmodel.traces import outcome
 
 __all__ = ["EndedSession", "SuggestionLog", "new_suggestion_id"]
 
@@ -56,16 +54,7 @@ class EndedSession:
 
     def succeeded(self, history: SessionHistory) -> bool | None:
         """Return the outcome: as reviewed, as reported, as recorded, else by the calls where all of them are known."""
-        taken = history.executions[0].agent_id if history.executions else None
-        reported = trusted(
-            ReportedOutcome(one.source, one.outcome, one.agent_id is not None, one.decided_at)
-            for one in history.reviews
-            if one.source is not None and one.outcome is not None and one.agent_id in (None, taken)
-        )
-        for said in (self.reviewed, reported, self.recorded):
-            if said is not None:
-                return said
-        return _outcome_of_calls(history) if history.complete else None
+        return history.outcome(reviewed=self.reviewed, recorded=self.recorded)
 
 
 class SuggestionLog:
@@ -276,15 +265,6 @@ def _ended(session: UserSession) -> EndedSession:
     return EndedSession(
         session.user_id, session.session_id, session.suggestion_id, session.corrected, session.succeeded
     )
-
-
-def _outcome_of_calls(history: SessionHistory) -> bool | None:
-    last = {
-        (call.process_id, call.agent_id, call.tool_id): succeeded
-        for call in history.executions
-        if (succeeded := outcome(call.status, call.succeeded)) is not None
-    }
-    return all(last.values()) if last else None
 
 
 def _followed(suggestion: Suggestion, history: SessionHistory) -> bool:

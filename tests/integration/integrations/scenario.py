@@ -93,7 +93,7 @@ def shown(model: AgentModel, *, user_id: str = "USRada") -> list[Shown]:
         Shown(
             "",
             call.tool_name,
-            call.status or ("ok" if call.succeeded else "error"),
+            str(call.status),
             call.attempt,
             json.loads(call.values or "null"),
             call.error_type,
