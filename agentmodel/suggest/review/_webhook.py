@@ -36,7 +36,7 @@ _MOST_WAITING = 1_000
 _AGAIN = {408, 409, 425, 429}  # beside those from 500: what may go well later
 
 
-class _Message(NamedTuple):
+class _Report(NamedTuple):
     id: str
     body: bytes
 
@@ -82,7 +82,7 @@ class ReviewWebhook:
         """Report an event of a question."""
         self._worker.put(self._send, [_message(event, review)])
 
-    def _send(self, messages: Sequence[_Message]) -> None:
+    def _send(self, messages: Sequence[_Report]) -> None:
         for message in messages:
             problem = self._attempts(message)
             if problem:
@@ -91,7 +91,7 @@ class ReviewWebhook:
                     problem,
                 )  # fmt: skip
 
-    def _attempts(self, message: _Message) -> str:
+    def _attempts(self, message: _Report) -> str:
         """Send a message until it is taken; return why it was not."""
         for pause in (*self._pauses, None):
             problem, again = self._attempt(message)
@@ -100,7 +100,7 @@ class ReviewWebhook:
             self._closing.wait(pause)
         return ""  # not reached: the last pause is None
 
-    def _attempt(self, message: _Message) -> tuple[str, bool]:
+    def _attempt(self, message: _Report) -> tuple[str, bool]:
         """Send a message once; return why it was not taken, and whether it may be later."""
         from botocore.awsrequest import AWSRequest
         from botocore.exceptions import BotoCoreError
@@ -145,7 +145,7 @@ def signature(key: bytes, message_id: str, at: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-def _message(event: ReviewEvent, review: Review) -> _Message:
+def _message(event: ReviewEvent, review: Review) -> _Report:
     reference = f"{review.user_id}/{review.session_id}/{review.review_id}"
     version = f"{event} {reference} {review.version}"
     data = {
@@ -161,7 +161,7 @@ def _message(event: ReviewEvent, review: Review) -> _Message:
     }
     body = {"type": event, "timestamp": _moment(datetime.now(UTC)), "data": data}
     message_id = f"msg_{hashlib.sha256(version.encode()).hexdigest()[:24]}"
-    return _Message(message_id, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+    return _Report(message_id, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _moment(at: datetime | None) -> str | None:
