@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -14,7 +14,7 @@ from agentmodel.cli import _show
 from agentmodel.cli._ids import Ids
 from agentmodel.cli._learn import show_tools, tool_rows
 from agentmodel.cli._model import open_model, parse_as_of
-from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
+from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, WithIds, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.cli._stations import count_stations
 from agentmodel.client import AgentModel
@@ -24,7 +24,7 @@ from agentmodel.keys import id_of
 from agentmodel.suggest.plan import Language
 
 if TYPE_CHECKING:
-    from agentmodel.redshift.reports import ToolFailures
+    from agentmodel.redshift.reports import RecommendedPattern, ToolFailures
     from agentmodel.redshift.warehouse import Warehouse
 
 __all__ = ["add"]
@@ -105,7 +105,9 @@ def route(
     out.table("Domains that fit the request", columns, rows, empty="No domain fits the request.")
 
 
-def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_json: Json = False) -> None:
+def agents(
+    ctx: typer.Context, *, domain: Domain = None, ids: WithIds = False, limit: Limit = 20, as_json: Json = False
+) -> None:
     """Rank the agents of each domain, best first.
 
     Shows the scores that the last publish wrote.
@@ -118,7 +120,7 @@ def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_j
         out.data([agent for _, ranked in rankings for agent in ranked])
         return
     for each, ranked in rankings:
-        _show.agents(out, each.name, ranked)
+        _show.agents(out, each.name, ranked, ids=ids)
     if rankings:
         _show.ranking_legend(out)
     else:
@@ -145,11 +147,11 @@ def _reports(model: AgentModel) -> tuple[ModuleType, Warehouse]:
     return reports, warehouse
 
 
-def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -> None:
+def tools(ctx: typer.Context, *, domain: Domain = None, ids: WithIds = False, as_json: Json = False) -> None:
     """List the tools that fail: how often, and whether now.
 
-    Counts are as of the last refresh. The circuit of a tool is closed while it works, open while it is failing, and
-    half-open when it may be tried again. With --json, tools that never failed are listed too.
+    Counts are as of the last refresh. A tool works, is failing, or is being tried again. With --json, tools that never
+    failed are listed too.
     """
     with open_model(stack_of(ctx)) as model:
         domains = [each.domain_id for each in _domains(model, domain)]
@@ -162,7 +164,7 @@ def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -
     if as_json:
         out.data(rows)
     else:
-        show_tools(out, rows)
+        show_tools(out, rows, ids=ids)
 
 
 def patterns(
@@ -171,6 +173,7 @@ def patterns(
     user: Annotated[str | None, typer.Option(metavar="USER", help="Use only this user: USRmina or mina.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also list sequences that are not recommended.")] = False,
     as_of: AsOf = None,
+    ids: WithIds = False,
     as_json: Json = False,
 ) -> None:
     """List the patterns (tool sequences) that work for each user.
@@ -183,11 +186,20 @@ def patterns(
         user = None if user is None else Ids(model).user(user, field="--user")
         reports, warehouse = _reports(model)
         found = reports.recommended_patterns(warehouse, as_of=day, user_id=user, recommended_only=not every)
+        names = {} if as_json else _names(model, found)
     out = Output(as_json=as_json)
     if as_json:
         out.data(found)
     else:
-        _show.patterns(out, found, every=every)
+        _show.patterns(out, found, names, every=every, ids=ids)
+
+
+def _names(model: AgentModel, found: Sequence[RecommendedPattern]) -> dict[str, str]:
+    """Return the names of the users and agents of sequences, by id."""
+    read = model.repository
+    users = {each: read.user(each) for each in {pattern.user_id for pattern in found}}
+    agents = {each: read.agent(each) for each in {pattern.agent_id for pattern in found}}
+    return {key: entity.name for key, entity in {**users, **agents}.items() if entity is not None}
 
 
 def report(

@@ -14,7 +14,7 @@ from agentmodel._sessions import ListedSession, SessionFinder, SessionPage
 from agentmodel.cli import _show
 from agentmodel.cli._ids import Ids
 from agentmodel.cli._model import open_model, parse_as_of
-from agentmodel.cli._options import Json, Limit, stack_of
+from agentmodel.cli._options import Json, Limit, WithIds, stack_of
 from agentmodel.cli._output import Output, printable
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import NotFound, ValidationError
@@ -41,7 +41,6 @@ Since = Annotated[
 ]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="Only of this agent: its name or id.")]
 Tool = Annotated[str | None, typer.Option(metavar="TOOL", help="Only of this tool: its name or id.")]
-WithIds = Annotated[bool, typer.Option("--ids", help="Show ids too, whole.")]
 
 
 def sessions(
