@@ -12,6 +12,7 @@ from agentmodel.cli._model import DEFAULT_STACK
 __all__ = ["AsOf", "Domain", "Files", "Json", "Limit", "Timezone", "User", "Wait", "WithIds", "stack_of"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+WithIds = Annotated[bool, typer.Option("--ids", help="Show ids too, whole.")]
 AsOf = Annotated[
     str | None,
     typer.Option(
@@ -31,9 +32,6 @@ Wait = Annotated[
     typer.Option(metavar="SECONDS", help="Seconds to wait where another process does the same work; 0 does not wait."),
 ]
 Limit = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Show at most this many.")]
-
-
-WithIds = Annotated[bool, typer.Option("--ids", help="Show ids too, whole.")]
 
 
 def stack_of(ctx: typer.Context) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -24,7 +24,7 @@ from agentmodel.keys import id_of
 from agentmodel.suggest.plan import Language
 
 if TYPE_CHECKING:
-    from agentmodel.redshift.reports import RecommendedPattern, ToolFailures
+    from agentmodel.redshift.reports import ToolFailures
     from agentmodel.redshift.warehouse import Warehouse
 
 __all__ = ["add"]
@@ -186,20 +186,11 @@ def patterns(
         user = None if user is None else Ids(model).user(user, field="--user")
         reports, warehouse = _reports(model)
         found = reports.recommended_patterns(warehouse, as_of=day, user_id=user, recommended_only=not every)
-        names = {} if as_json else _names(model, found)
     out = Output(as_json=as_json)
     if as_json:
         out.data(found)
     else:
-        _show.patterns(out, found, names, every=every, ids=ids)
-
-
-def _names(model: AgentModel, found: Sequence[RecommendedPattern]) -> dict[str, str]:
-    """Return the names of the users and agents of sequences, by id."""
-    read = model.repository
-    users = {each: read.user(each) for each in {pattern.user_id for pattern in found}}
-    agents = {each: read.agent(each) for each in {pattern.agent_id for pattern in found}}
-    return {key: entity.name for key, entity in {**users, **agents}.items() if entity is not None}
+        _show.patterns(out, found, every=every, ids=ids)
 
 
 def report(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agentmodel.access.trace_import import Imported
-from agentmodel.cli._output import Output, printable
+from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.cli._stations import Stations
 from agentmodel.dynamo.models import Agent
 from agentmodel.exceptions import KeyFormatError
@@ -97,12 +97,10 @@ def tools(out: Output, failures: Iterable[ToolFailures]) -> None:
     """Show the tools that failed, most failures first."""
     failing = [each for each in failures if each.errors]
     rows = (
-        (f.agent_name, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at),
-         f.last_message)
+        (f.agent_name, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at), f.last_message)
         for f in failing[:_ROWS]
-    )  # fmt: skip
-    columns = ("agent", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)",
-               "last error message")  # fmt: skip
+    )
+    columns = ("agent", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)", "last error message")
     title = "Tools that failed" + (f" (the first {_ROWS} of {len(failing)})" if len(failing) > _ROWS else "")
     out.table(title, columns, rows, empty="No tool failed.")
 
@@ -117,26 +115,11 @@ def moment(text: str | None) -> datetime | str | None:
         return text
 
 
-def patterns(
-    out: Output, found: Iterable[RecommendedPattern], names: Mapping[str, str], *, every: bool, ids: bool
-) -> None:
-    """Show tool sequences, each user's best first.
-
-    Args:
-        out: Where to.
-        found: The sequences.
-        names: The names of users and agents, by id.
-        every: Whether not only recommended ones were asked for.
-        ids: Whether ids are shown too.
-    """
-
-    def named(each: str) -> str:
-        name = names.get(each, each)
-        return f"{name} ({each})" if ids and name != each else name
-
+def patterns(out: Output, found: Iterable[RecommendedPattern], *, every: bool, ids: bool) -> None:
+    """Show tool sequences, each user's best first; ``every`` says that not only recommended ones were asked for."""
     rows = (
-        (named(p.user_id), p.category, named(p.agent_id), p.tool_sequence, p.executions, p.successes, p.score,
-         p.last_used, p.recommended)
+        (p.user_id, p.category, with_id(p.agent_name, p.agent_id, ids=ids), p.tool_sequence, p.executions, p.successes,
+         p.score, p.last_used, p.recommended)
         for p in found
     )  # fmt: skip
     columns = ("user", "category", "agent", "tool sequence", "executions>", "successes>", "score>", "last used",
@@ -171,7 +154,7 @@ def _plan_lines(suggested: Plan) -> Iterator[str]:
         yield f"expected success rate (and 90 % interval): {_confidence(suggested.confidence)}"
     yield from (f"why: {reason}" for reason in suggested.reasons)
     for avoid in suggested.avoid:
-        yield f"avoid: {avoid.tool} of {avoid.agent_id}: {avoid.reason}"
+        yield f"avoid: {avoid.tool} of {avoid.agent or avoid.agent_id}: {avoid.reason}"
     for other in suggested.alternatives:
         tools = f", {' -> '.join(other.tools)}" if other.tools else ""
         rate = _confidence(other.confidence)
