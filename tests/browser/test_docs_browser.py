@@ -25,6 +25,7 @@ SEARCHES = {
     "pytest": "testing/",
     "guardrails": "suggest/guard/",
     "승인": "ko/reviews/",
+    "배포": "ko/deploy/",
 }
 REFERENCE = ("reference/client/", "reference/cli/")
 """Of the pages that are made of docstrings by one template, these."""
