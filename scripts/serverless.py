@@ -86,7 +86,9 @@ def by_procedure(connection: Connection, schema: str) -> Iterator[Answer]:
     for stage in STAGES:
         show(connection, stage)
         assign(connection, stage)
-        connection.exec_driver_sql(f"CALL agentmodel_refresh(CAST('{DAY}' AS DATE), {HALF_LIFE})")
+        connection.exec_driver_sql(
+            f"CALL agentmodel_refresh(CAST('{DAY}' AS DATE), {HALF_LIFE}, {score.REVISION_PRIOR})"
+        )
         connection.commit()
         yield answer_by_text(connection, files)
 
