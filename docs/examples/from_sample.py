@@ -1,5 +1,7 @@
 """One table, read by the AWS sample's own queries and by agentmodel: both find the same items."""
 
+from typing import Any
+
 import boto3
 from boto3.dynamodb.conditions import Key
 
@@ -24,10 +26,11 @@ ITEMS: list[dict[str, str]] = [  # as the sample's create_agent_table.py writes 
 
 with AgentModel.local() as model:  # yours: AgentModel.from_settings(table="AgentTable", region="ap-northeast-2")
     settings, repository = model.settings, model.repository
-    table = boto3.resource(
+    dynamodb: Any = boto3.resource(
         "dynamodb", endpoint_url=settings.endpoint, region_name=settings.region,
         aws_access_key_id="local", aws_secret_access_key="local",  # noqa: S106 # nobody checks it
-    ).Table(settings.table)  # fmt: skip
+    )  # fmt: skip
+    table = dynamodb.Table(settings.table)
     for item in ITEMS:
         table.put_item(Item=item)
 
