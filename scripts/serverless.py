@@ -162,7 +162,7 @@ def answer(warehouse: Warehouse) -> Answer:
     reports: dict[str, Any] = {
         "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(as_of, half_life),
-        "32_report_patterns.sql": queries.patterns(as_of, recommended),
+        "32_report_patterns.sql": queries.patterns(as_of, recommended, named=True),
         "33_report_pattern_steps.sql": queries.steps(recommended),
         "34_report_tool_errors.sql": queries.tool_errors(),
         "35_report_tool_failures.sql": queries.tool_failures(),
