@@ -191,6 +191,10 @@ CREATE TABLE IF NOT EXISTS user_tool_mapping_hist (
     inputtokens BIGINT ENCODE AZ64,
     outputtokens BIGINT ENCODE AZ64,
     load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    cachedtokens BIGINT ENCODE AZ64,
+    cachewritetokens BIGINT ENCODE AZ64,
+    reasoningtokens BIGINT ENCODE AZ64,
+    modelnm VARCHAR(1020) ENCODE ZSTD,
     agentver VARCHAR(1020) ENCODE ZSTD,
     PRIMARY KEY (userid, sessionid, processid, agentid, toolid, attempt)
 ) DISTKEY (userid) SORTKEY (sessionid, processid, agentid, toolid);

@@ -213,7 +213,8 @@ WHERE work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND work_chan
 -- Read the items of kind UserSessPrcToolMappHist into user_tool_mapping_hist.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, agentver, load_timestamp) SELECT left(split_part(unpacked."PK", '#', 1), 132) AS left_1,
+    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, agentver,
+    load_timestamp) SELECT left(split_part(unpacked."PK", '#', 1), 132) AS left_1,
     left(split_part(unpacked."PK", '#', 2), 132) AS left_2, left(split_part(unpacked."SK", '#', 1),
     132) AS left_3, left(split_part(unpacked."SK", '#', 2), 132) AS left_4, left(split_part(unpacked."SK",
     '#', 3), 132) AS left_5, coalesce(CASE WHEN (ltrim(split_part(unpacked."SK", '#', 4),
@@ -236,7 +237,14 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     WHEN (CAST(unpacked."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_6,
     CASE
     WHEN (CAST(unpacked."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_7,
-    left(CAST(unpacked."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_10, unpacked.loaded_at
+    CASE
+    WHEN (CAST(unpacked."value"."CachedTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."CachedTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_8,
+    CASE
+    WHEN (CAST(unpacked."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_9,
+    CASE
+    WHEN (CAST(unpacked."value"."ReasoningTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."ReasoningTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_10,
+    left(CAST(unpacked."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10,
+    left(CAST(unpacked."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_11, unpacked.loaded_at
 FROM (SELECT item."PK" AS "PK", item."SK" AS "SK", item.kind AS kind, item.present AS present,
     item.loaded_at AS loaded_at, item."value" AS "value"
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE

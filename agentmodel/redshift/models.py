@@ -268,6 +268,10 @@ class UserToolMappingHist(Base):
     input_tokens: Mapped[int | None] = mapped_column("inputtokens", BigInteger)
     output_tokens: Mapped[int | None] = mapped_column("outputtokens", BigInteger)
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+    cached_tokens: Mapped[int | None] = mapped_column("cachedtokens", BigInteger)
+    cache_write_tokens: Mapped[int | None] = mapped_column("cachewritetokens", BigInteger)
+    reasoning_tokens: Mapped[int | None] = mapped_column("reasoningtokens", BigInteger)
+    model_name: Mapped[str | None] = mapped_column("modelnm", Varchar(NAME))
     revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentmodel._counts import count_or_none
+from agentmodel._counts import Usage, count_or_none
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
@@ -65,6 +65,20 @@ _USER = ("user.id", "enduser.id")
 _METADATA = ("traceloop.association.properties.", "langsmith.metadata.")
 _INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
 _OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion")
+_CACHED_TOKENS = (
+    "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.details.cache_read_tokens", "llm.token_count.prompt_details.cache_read",
+)  # fmt: skip
+_CACHE_WRITE_TOKENS = (
+    "gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens",
+    "gen_ai.usage.cache_write_input_tokens", "gen_ai.usage.details.cache_write_tokens",
+    "llm.token_count.prompt_details.cache_write",
+)  # fmt: skip
+_REASONING_TOKENS = (
+    "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.details.reasoning_tokens", "gen_ai.usage.reasoning_tokens",
+    "llm.usage.reasoning_tokens", "llm.token_count.completion_details.reasoning",
+)  # fmt: skip
+_MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 _ARGUMENTS = ("gen_ai.tool.call.arguments", "tool_arguments", "gen_ai.prompt")
 _RESULT = ("gen_ai.tool.call.result", "tool_response", "gen_ai.completion")
 _INTERRUPTS = ("GraphInterrupt", "GraphBubbleUp", "InterruptException")
@@ -403,9 +417,13 @@ def _given_ids(span: Span) -> Iterator[Any]:
                     yield block["toolUse"].get("toolUseId")
 
 
-def tokens_of(span: Span) -> tuple[int | None, int | None]:
-    """Return the input and output tokens of the model's message."""
-    return _number(span.attributes, _INPUT_TOKENS), _number(span.attributes, _OUTPUT_TOKENS)
+def tokens_of(span: Span) -> Usage:
+    """Return the tokens of the model's message, and the model."""
+    counts = (
+        _number(span.attributes, names)
+        for names in (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
+    )
+    return Usage(*counts, _first(span, _MODEL, "ls_model_name"))
 
 
 def _list(value: Any) -> list[Any]:

@@ -36,6 +36,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from agentmodel._background import MAX_WAITING, BackgroundWorker
+from agentmodel._counts import Usage
 from agentmodel._log import logger
 from agentmodel._outcomes import check_outcome
 from agentmodel._process import renew_in_child
@@ -285,16 +286,36 @@ class TrackedRun(RunIdentity):
             self._report(f"suggestion {suggestion_id}", partial(self._writer.follow, self, suggestion_id))
 
     def turn(
-        self, name: str, *, calls: Sequence[str], input_tokens: int | None = None, output_tokens: int | None = None
+        self,
+        name: str,
+        *,
+        calls: Sequence[str],
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        model_name: str | None = None,
     ) -> None:
         """Report that the model asked for calls, in this order.
 
         The turn is a step of the session, and its tokens are divided over its calls. An id whose call has ended is
         asked for as a new call: some servers number the calls of each answer anew.
+
+        Args:
+            name: The name of the step.
+            calls: The framework's ids of the calls.
+            input_tokens: Tokens that the model read, those of its provider's cache included.
+            output_tokens: Tokens that it wrote, those of its reasoning included.
+            cached_tokens: Of the input tokens, those that were read from the provider's cache.
+            cache_write_tokens: Of the input tokens, those that were written into it.
+            reasoning_tokens: Of the output tokens, those of its reasoning.
+            model_name: The model, as its provider names it.
         """
         name = storable_text(name, limit=NAME_BYTES) or "model"
         own = [self._attempts.ask(call_id) for call_id in calls]
-        self._report(f"turn {name}", partial(self._writer.turn, self, name, own, (input_tokens, output_tokens)))
+        usage = Usage(input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, model_name)
+        self._report(f"turn {name}", partial(self._writer.turn, self, name, own, usage))
 
     def asked(self, call_id: str) -> tuple[int, datetime | None]:
         """Return how many calls of this id the model asked for in this process, and when it asked for the last one."""

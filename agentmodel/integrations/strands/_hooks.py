@@ -134,9 +134,7 @@ class AgentModelHooks(HookProvider):
         with self._lock:
             self._asked[event.agent] = asked
         usage: Mapping[str, Any] = dict((message.get("metadata") or {}).get("usage") or {})
-        self._run(event.agent, event.invocation_state).turn(
-            "model", calls=list(asked), input_tokens=usage.get("inputTokens"), output_tokens=usage.get("outputTokens")
-        )
+        self._run(event.agent, event.invocation_state).turn("model", calls=list(asked), **_usage(event.agent, usage))
 
     @count_failures
     def _before(self, event: BeforeToolCallEvent) -> None:
@@ -199,6 +197,22 @@ class AgentModelHooks(HookProvider):
         if self._guard is not None:
             self._guard.forget(event.agent)
         self._run(event.agent, event.invocation_state).finish(succeeded=False if failed else None)
+
+
+def _usage(agent: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokens of a message, and the model. Some providers count cached tokens beside the input."""
+    counts = {name: told.get(name) for name in ("inputTokens", "outputTokens", "totalTokens")}
+    given, made, total = counts.values()
+    beside = None not in counts.values() and given + made < total
+    cached, kept = told.get("cacheReadInputTokens"), told.get("cacheWriteInputTokens")
+    config = agent.model.get_config()
+    return {
+        "input_tokens": given + (cached or 0) + (kept or 0) if beside else given,
+        "output_tokens": made,
+        "cached_tokens": cached,
+        "cache_write_tokens": kept,
+        "model_name": config.get("model_id") if isinstance(config, Mapping) else None,
+    }
 
 
 def _status(event: AfterToolCallEvent, resolution: Resolution | None, *, edited: bool) -> Status:
