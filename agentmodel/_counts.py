@@ -74,7 +74,7 @@ class Usage(NamedTuple):
         """Return it with counts that are counts, and a name that is a name; see `count_or_none`."""
         counts = (count_or_none(name, value) for name, value in zip(self._fields, self[:-1], strict=False))
         name = self.model_name
-        return Usage(*counts, storable_text(name, limit=NAME_BYTES) if isinstance(name, str) and name else None)
+        return Usage._make((*counts, storable_text(name, limit=NAME_BYTES) if isinstance(name, str) and name else None))
 
     def shares(self, parts: int) -> list[Usage]:
         """Divide it over the calls of its message: sums stay exact, the remainder goes to the first call.
@@ -82,6 +82,8 @@ class Usage(NamedTuple):
         >>> [(share.input_tokens, share.output_tokens) for share in Usage(11, None).shares(3)]
         [(5, None), (3, None), (3, None)]
         """
-        rest = [Usage(*(None if n is None else n // parts for n in self[:-1]), self.model_name)] * (parts - 1)
-        first = (None if n is None else n - n // parts * (parts - 1) for n in self[:-1])
-        return [Usage(*first, self.model_name), *rest] if parts else []
+        if not parts:
+            return []
+        rest = [None if count is None else count // parts for count in self[:-1]]
+        first = [None if count is None else count - count // parts * (parts - 1) for count in self[:-1]]
+        return [Usage._make((*share, self.model_name)) for share in (first, *[rest] * (parts - 1))]

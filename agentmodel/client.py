@@ -50,6 +50,7 @@ from agentmodel.exceptions import (
     TableUnavailable,
     ValidationError,
 )
+from agentmodel.prices import Prices
 
 if TYPE_CHECKING:
     from agentmodel.cache.drainer import Drained, Drainer
@@ -529,6 +530,16 @@ class AgentModel:
 
         items = None if self._engines is None else self._engines.items(self.table.name, self.settings.region)
         return None if items is None else ItemsFeed(items)
+
+    @cached_property
+    def prices(self) -> Prices | None:
+        """Return the prices of models that `AGENTMODEL_PRICES` names; None where it names none.
+
+        Raises:
+            ValidationError: The file cannot be read, or is of no known format.
+        """
+        path = self.settings.prices
+        return None if path is None else Prices.read(path)
 
     @cached_property
     def warehouse(self) -> Warehouse:

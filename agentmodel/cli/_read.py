@@ -287,12 +287,14 @@ def history(
         has_ended = found is not None and found.ended_at is not None
         check = model.run_checks.check(user, session) if has_ended else None
         wrong = model.run_checks.wrong_step(user, session) if has_ended and outcome is False else None
+        prices = model.prices
     if as_json:
         parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
         told = {"check": check, "wrong_step": wrong, "complete": calls.complete}
-        out.data({"session": found, "outcome": outcome, **parts, **told})
+        cost, priced = (None, 0) if prices is None else prices.total(calls.executions)
+        out.data({"session": found, "outcome": outcome, "cost": cost, "priced_calls": priced, **parts, **told})
     else:
-        _show.session(out, session, calls, outcome)
+        _show.session(out, session, calls, outcome, prices)
         _show.run_check(out, check, wrong)
     if not calls.complete:
         out.note(_INCOMPLETE)

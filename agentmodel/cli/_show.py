@@ -15,6 +15,7 @@ from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.models import Agent, UserSession
 from agentmodel.exceptions import KeyFormatError
 from agentmodel.keys import parse_time
+from agentmodel.prices import Prices
 from agentmodel.suggest.plan import Confidence, Plan, fallback_text
 from agentmodel.traces import BadLine
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
     from agentmodel.suggest.review import RunCheck, WrongStep
 
 __all__ = [
-    "agents", "bad_lines", "errors", "imported", "moment", "patterns", "plan", "ranking_legend", "run_check",
+    "agents", "bad_lines", "errors", "imported", "moment", "money", "patterns", "plan", "ranking_legend", "run_check",
     "session", "sessions", "stations", "tools", "wrong_steps",
 ]  # fmt: skip
 
@@ -185,19 +186,24 @@ def sessions(
         out.line(f"There may be more: add --cursor {cursor}")
 
 
-def session(out: Output, session_id: str, history: SessionHistory, outcome: bool | None) -> None:
-    """Show how a session went, and its calls in order, with the process of each."""
+def session(out: Output, session_id: str, history: SessionHistory, outcome: bool | None, prices: Prices | None) -> None:
+    """Show how a session went, and its calls in order, with the process of each, and what they cost."""
     if outcome is not None:
         out.line(f"The session {'succeeded' if outcome else 'failed'}.")
     names = {process.process_id: process.name for process in history.processes}
     rows = (
         (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt,
-         e.status or e.succeeded, e.duration_ms, e.executed_at, e.result)
+         e.status or e.succeeded, e.duration_ms, e.executed_at, *([] if prices is None else [money(prices.cost(e))]),
+         e.result)
         for e in history.executions
     )  # fmt: skip
     columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "status", "took (ms)>",
-               "called at (UTC)", "result")  # fmt: skip
+               "called at (UTC)", *([] if prices is None else ["cost>"]), "result")  # fmt: skip
     out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
+    if prices is not None:
+        total, priced = prices.total(history.executions)
+        known = f"of {priced} of {len(history.executions)} calls; a call without a known model and price adds none"
+        out.line("Cost: unknown." if total is None else f"Cost: {money(total)}, {known}.")
     said = [one for one in history.reviews if one.source is not None]
     if said:
         outcomes = (
@@ -207,6 +213,11 @@ def session(out: Output, session_id: str, history: SessionHistory, outcome: bool
         )  # fmt: skip
         heads = ("source", "by", "agent", "succeeded", "score>", "said at (UTC)", "reason")
         out.table("Outcomes from outside, the most trusted source first", heads, outcomes)
+
+
+def money(cost: float | None) -> str | None:
+    """Return a cost with six digits after the point, in the currency of the prices; None where it is unknown."""
+    return None if cost is None else f"{cost:,.6f}"
 
 
 def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> None:

@@ -423,7 +423,7 @@ def tokens_of(span: Span) -> Usage:
         _number(span.attributes, names)
         for names in (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
     )
-    return Usage(*counts, _first(span, _MODEL, "ls_model_name"))
+    return Usage._make((*counts, _first(span, _MODEL, "ls_model_name")))
 
 
 def _list(value: Any) -> list[Any]:

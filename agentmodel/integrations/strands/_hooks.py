@@ -201,13 +201,13 @@ class AgentModelHooks(HookProvider):
 
 def _usage(agent: Any, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tokens of a message, and the model. Some providers count cached tokens beside the input."""
-    counts = {name: told.get(name) for name in ("inputTokens", "outputTokens", "totalTokens")}
-    given, made, total = counts.values()
-    beside = None not in counts.values() and given + made < total
+    given, made, total = (told.get(name) for name in ("inputTokens", "outputTokens", "totalTokens"))
     cached, kept = told.get("cacheReadInputTokens"), told.get("cacheWriteInputTokens")
+    if given is not None and made is not None and total is not None and given + made < total:
+        given += (cached or 0) + (kept or 0)
     config = agent.model.get_config()
     return {
-        "input_tokens": given + (cached or 0) + (kept or 0) if beside else given,
+        "input_tokens": given,
         "output_tokens": made,
         "cached_tokens": cached,
         "cache_write_tokens": kept,
