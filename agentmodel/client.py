@@ -591,6 +591,7 @@ class AgentModel:
             half_life_days=self.settings.half_life_days,
             revision_prior=self.settings.revision_prior,
             memory_limit=self.settings.warehouse_memory,
+            prices=self.prices,
         )
         self._resources.callback(warehouse.close)
         return warehouse

@@ -575,7 +575,7 @@ def staging_row(item: Item, agents: Mapping[str, Item]) -> dict[str, Any] | None
 
 def compared() -> dict[str, Table]:
     """Every table that is compared, by name."""
-    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
+    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser, m.ModelPriceRow)
     hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     return {table.name: table for table in m.Base.metadata.sorted_tables if table not in hidden}
 
