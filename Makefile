@@ -17,13 +17,13 @@ help:
 	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
 	@echo "make demo         the whole loop on embedded engines, in a minute"
 	@echo "make test         unit, property, integration and docs tests"
-	@echo "make test-browser the console in a real Chromium (needs one: apt-get install chromium)"
+	@echo "make test-browser console and documentation in a real Chromium (needs one: apt-get install chromium)"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
 	@echo "make lint         ruff, import contracts, rendered SQL, what Redshift takes of it, and the rendered template"
 	@echo "make types        mypy --strict and pyright"
-	@echo "make docs         the documentation, strictly, into site/"
+	@echo "make docs         the documentation, strictly, into site/ (DOCS_URL=… DOCS_REPOSITORY=… for its links)"
 	@echo "make bench        the benchmarks"
 	@echo "make lambda       the archive of the functions on AWS, in dist/ (ARCH=x86_64 for the other processors)"
 	@echo "make mutants      small changes of the code that no test notices, for hours: see CONTRIBUTING.md"
@@ -54,7 +54,7 @@ $(VENV)/.installed-browser: pyproject.toml | install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	touch $@
 
-test-browser: $(VENV)/.installed-browser
+test-browser: $(VENV)/.installed-browser docs
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
@@ -102,8 +102,10 @@ types: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: install
-	$(BIN)/mkdocs build --strict
-	$(BIN)/mkdocs build --strict --config-file mkdocs.ko.yml
+	SITE_URL='$(DOCS_URL)' REPOSITORY_URL='$(DOCS_REPOSITORY)' EDIT_URI='$(if $(DOCS_REPOSITORY),edit/main/docs/)' \
+		$(BIN)/mkdocs build --strict
+	SITE_URL='$(if $(DOCS_URL),$(DOCS_URL:/=)/ko/)' REPOSITORY_URL='$(DOCS_REPOSITORY)' \
+		EDIT_URI='$(if $(DOCS_REPOSITORY),edit/main/docs/ko/)' $(BIN)/mkdocs build --strict --config-file mkdocs.ko.yml
 
 lambda: install
 	$(BIN)/python scripts/lambda_package.py --arch $(ARCH)

@@ -71,6 +71,14 @@ LOG_EVERY = 60.0
 _log = logger(__name__)
 
 
+def dropped_by_worker() -> dict[str, int]:
+    """Return how many items each kind of worker of this process has dropped, by its name."""
+    counts: dict[str, int] = {}
+    for worker in list(_workers):
+        counts[worker.name] = counts.get(worker.name, 0) + worker.dropped
+    return counts
+
+
 class BackgroundWorker:
     """Handles items in a thread of its own, while the caller goes on.
 

@@ -22,7 +22,7 @@ GROUPS = {
     "Record and read": ("access.recorder", "access.repository", "access.patterns", "access.pagination", "tools",
                         "access.trace_import", "traces", "prices"),
     "Valkey": ("cache",),
-    "Data model": ("dynamo", "keys", "access"),
+    "Entities and keys": ("dynamo", "keys", "access"),
     "Warehouse": ("redshift",),
     "Plan, guard and review": ("suggest.plan", "suggest.health", "suggest.guard", "suggest.review", "suggest.publish",
                                "suggest.evaluate"),

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from agentmodel.aws._metrics import ALARMS, DIMENSION, NAMESPACE, UNITS
+from agentmodel._metrics import METRICS
+from agentmodel.aws._metrics import DIMENSION, NAMESPACE
 from agentmodel.aws._roles import (
     NETWORK,
     TABLE,
@@ -35,6 +36,8 @@ _VALKEY_URL: Final = condition(
 )
 _JOURNAL_URL: Final = condition("DurableValkey", sub(DURABLE_URL), ref("ValkeyUrl"))  # what may carry the journal
 DATABASE_ROLE: Final = "agentmodel_learner"  # of the learning function's user in the warehouse
+PROBE_PORT: Final = 9464  # of /healthz and /metrics of the drainer, for its own machine
+_HEALTHY: Final = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PROBE_PORT}/healthz', timeout=5)"
 WAREHOUSE_URL: Final = "redshift+data://${WorkgroupName}/dev?region=${AWS::Region}"
 
 
@@ -397,7 +400,11 @@ def drainer() -> _Resources:
                 "ContainerDefinitions": [{
                     "Name": "drain",
                     "Image": ref("DrainerImage"),
-                    "Command": ["agentmodel", "drain", "--keep-on"],
+                    "Command": ["agentmodel", "drain", "--keep-on", "--port", str(PROBE_PORT)],
+                    "HealthCheck": {
+                        "Command": ["CMD", "python", "-c", _HEALTHY], "Interval": 30, "Timeout": 10, "Retries": 3,
+                        "StartPeriod": 60,
+                    },
                     "Essential": True,
                     "StopTimeout": 60,
                     "ReadonlyRootFilesystem": True,
@@ -442,10 +449,13 @@ def alarms() -> _Resources:
     found: _Resources = {}
     for name, exists, (namespace, metric, dimensions), limit in _aws_alarms():
         found[name] = _alarm(exists, (namespace, metric, dimensions), **limit)
-    for alarm in ALARMS:
-        exists = "Sweeps" if alarm.metric.startswith("Reviews") else "Journal"
+    for own in METRICS.values():
+        alarm = own.alarm
+        if alarm is None or not own.handler:
+            continue
+        exists = {"sweep": "Sweeps", "watch": "Journal"}[own.handler]
         found[alarm.name] = _alarm(
-            exists, (NAMESPACE, alarm.metric, {DIMENSION: ref("TableName")}), Statistic="Maximum", Period=60,
+            exists, (NAMESPACE, own.name, {DIMENSION: ref("TableName")}), Statistic="Maximum", Period=60,
             EvaluationPeriods=alarm.minutes, Threshold=alarm.above, AlarmDescription=alarm.meaning,
             **({"TreatMissingData": "breaching"} if alarm.silent else {}),
         )  # fmt: skip
@@ -502,7 +512,7 @@ def _alarm(exists: str | None, metric: _Metric, **limit: Any) -> dict[str, Any]:
 
 def _dashboard() -> str:
     """Return the body of the dashboard: a widget for each metric of the handlers, and the table's throttles."""
-    metrics = [(NAMESPACE, name, DIMENSION) for name in UNITS]
+    metrics = [(NAMESPACE, name, DIMENSION) for name, metric in METRICS.items() if metric.handler]
     metrics += [
         ("AWS/DynamoDB", "WriteThrottleEvents", "TableName"),
         ("AWS/DynamoDB", "ReadThrottleEvents", "TableName"),

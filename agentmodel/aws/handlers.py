@@ -14,17 +14,17 @@ from time import monotonic
 from typing import Any, Final
 
 from agentmodel._log import logger
+from agentmodel._metrics import journal_figures, review_figures, score_figures
 from agentmodel.aws._metrics import write_metrics
 from agentmodel.cache.drainer import Drained
 from agentmodel.client import AgentModel
-from agentmodel.exceptions import CacheUnavailable, ConfigurationError, ValidationError
+from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.suggest.review import DEFAULT_QUEUE
 
 __all__ = ["drain", "learn", "sweep", "watch"]
 
 _PASS_SECONDS: Final = 15.0  # what a pass of a drain may take beside the deadline of its batches
 _PUBLISH_SECONDS: Final = 60.0  # what a publish needs at least; with less it is left to the next call
-_PAGES: Final = 10  # of 100 open questions that are looked at for the metrics
 _log = logger(__name__)
 
 
@@ -54,15 +54,16 @@ def learn(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     with AgentModel.from_settings() as model:
         begun = monotonic()
         model.refresh(as_of=as_of)
-        from agentmodel.suggest.publish import Published  # the refresh says which packages are missing
+        from agentmodel.suggest.publish import Published, scores_seen  # the refresh says which packages are missing
 
         figures = {"RefreshSeconds": round(monotonic() - begun, 3)}
         published = Published()
         publishes = left() >= _PUBLISH_SECONDS
         if publishes:
-            begun = monotonic()
+            begun, before = monotonic(), scores_seen(model.table)
             published = model.publish(as_of=as_of)
             figures["PublishSeconds"] = round(monotonic() - begun, 3)
+            figures |= score_figures(before)  # as long a call waited that came just after them
         else:
             _log.warning("learn.not_published: only %.0f seconds are left, so the next call publishes", left())
         write_metrics(model.table.name, figures, context)
@@ -99,7 +100,8 @@ def drain(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa:
             if left() < needed:
                 _log.warning("drain.stopped: %.0f s are left, the next call goes on", left())
                 break
-        write_metrics(model.table.name, {"Drained": total.done}, context)
+        figures = {"Drained": total.done, "CallToTableSeconds": round(drainer.longest_wait(), 3)}
+        write_metrics(model.table.name, figures, context)
     return asdict(total)
 
 
@@ -123,7 +125,6 @@ def sweep(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     left = _clock(context)
     swept: list[str] = []
     counts: dict[str, int] = {"expired": 0, "escalated": 0, "applied": 0}
-    asked: list[datetime] = []
     with AgentModel.from_settings() as model:
         for queue in queues:
             if left() < _PASS_SECONDS:
@@ -131,10 +132,8 @@ def sweep(event: Mapping[str, Any], context: object) -> dict[str, Any]:
                 break
             for name, count in asdict(model.reviews.sweep(queue)).items():
                 counts[name] += count
-            asked += _asked(model, queue)
             swept.append(queue)
-        oldest = max(((datetime.now(UTC) - at).total_seconds() for at in asked), default=0.0)
-        figures = {"ReviewsOpen": len(asked), "ReviewsOldestSeconds": oldest, "ReviewsExpired": counts["expired"]}
+        figures = {**review_figures(model, swept), "ReviewsExpired": counts["expired"]}
         write_metrics(model.table.name, figures, context)
     return {**counts, "queues": swept}
 
@@ -155,19 +154,7 @@ def watch(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa:
     with AgentModel.from_settings() as model:
         if model.journal is None:
             raise ConfigurationError("there is no journal to watch: set AGENTMODEL_VALKEY_URL")
-        try:
-            journal = model.journal.stats()
-            figures: dict[str, float] = {
-                "JournalDepth": journal.depth,
-                "JournalOldestSeconds": round(journal.oldest_seconds, 3),
-                "JournalPending": journal.pending,
-                "JournalFullShards": len(journal.full_shards),
-                "DeadLetters": journal.dead,
-                "ValkeyDown": 0,
-            }
-        except CacheUnavailable as error:  # is a figure itself: an alarm tells of it
-            _log.warning("watch.valkey_down: the figures of the journal cannot be read: %s", error)
-            figures = {"ValkeyDown": 1}
+        figures = journal_figures(model)
         write_metrics(model.table.name, figures, context)
     return figures
 
@@ -176,19 +163,6 @@ def _clock(context: object) -> Callable[[], float]:
     """Return a function that tells how many seconds are left to this call."""
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     return (lambda: float("inf")) if remaining is None else (lambda: float(remaining()) / 1000)
-
-
-def _asked(model: AgentModel, queue: str) -> list[datetime]:
-    """Return when the open questions of a queue were asked, of a thousand at most."""
-    asked: list[datetime] = []
-    cursor = None
-    for _ in range(_PAGES):
-        page = model.reviews.inbox(queue, cursor=cursor)
-        asked += [review.asked_at for review in page.items if review.asked_at is not None]
-        cursor = page.cursor
-        if cursor is None:
-            break
-    return asked
 
 
 def _queues(given: object) -> Sequence[str]:

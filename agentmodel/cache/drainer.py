@@ -14,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from typing import Self
@@ -97,6 +97,27 @@ class _PassTotals:
             _log.debug("drain.not_acknowledged: acknowledging a pass failed: %s", error)
 
 
+class _LongestWait:
+    """Keep the longest wait of entries in the journal, of this minute and of the one before."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._minutes: dict[int, float] = {}
+
+    def add(self, entry_ids: Iterable[bytes]) -> None:
+        """Add entries that are in the table now; their ids begin with the milliseconds of their record."""
+        now = self._now()
+        oldest = min((int(entry_id.split(b"-")[0]) / 1000 for entry_id in entry_ids), default=now)
+        minute = int(now // 60)
+        kept = {each: wait for each, wait in self._minutes.items() if each >= minute - 1}
+        self._minutes = kept | {minute: max(kept.get(minute, 0.0), now - oldest)}
+
+    def longest(self) -> float:
+        """Return the longest wait in seconds."""
+        earliest = int(self._now() // 60) - 1
+        return max((wait for minute, wait in self._minutes.items() if minute >= earliest), default=0.0)
+
+
 def _consumer_name() -> str:
     """Return a name that no other process and no other drainer has."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -119,6 +140,10 @@ class Drainer:
         observer: Called after each pass, before it is acknowledged, with the items that were written and the items of
             which the table has the same or a newer version. If it raises `Unavailable`, the entries stay in the
             journal, and are written and shown again.
+
+    Attributes:
+        total: What all drains of this drainer did until now.
+        last_pass_at: `time.monotonic` at the begin of its last pass.
     """
 
     def __init__(
@@ -145,6 +170,9 @@ class Drainer:
         self._workers = workers
         self._writer = DrainWriter(sink, None)
         self._letters = DeadLetters(valkey, keys)
+        self.total = Drained()
+        self.last_pass_at = time.monotonic()
+        self._waits = _LongestWait()
         self._start()
         renew_in_child(self)
 
@@ -218,6 +246,7 @@ class Drainer:
         next_read: Future[EntriesRead] | None = None
         try:
             for number in range(1, most + 1):
+                self.last_pass_at = time.monotonic()
                 read = self._group.read() if next_read is None else next_read.result()
                 next_read = None
                 last = self._is_last(read, number=number, most=most, stop=stop)
@@ -294,6 +323,13 @@ class Drainer:
                 stop.wait(every)
         return total
 
+    def longest_wait(self) -> float:
+        """Return how many seconds an entry waited in the journal at most until it was in the table, lately.
+
+        Of the entries that this drainer wrote in this minute and the one before; 0 where there were none.
+        """
+        return self._waits.longest()
+
     def dead(self, limit: int = 100) -> list[DeadLetter]:
         """Return the oldest dead letters, at most ``limit``."""
         return self._letters.list(limit)
@@ -356,8 +392,11 @@ class Drainer:
         self._group.acknowledge([*outcome.written, *outcome.superseded], elsewhere)
         self._group.forget_numbers(outcome.moved)
         self._group.release(outcome.unwritten)
-        return Drained(
+        self._waits.add(entry.id for entry in (*outcome.written, *outcome.merged, *outcome.moved))
+        done = Drained(
             written=len(outcome.written) + len(outcome.merged) + len(outcome.moved),
             stale=len(outcome.stale) + len(outcome.superseded),
             dead=dead,
         )
+        self.total = self.total.plus(done)  # one pass is acknowledged at a time
+        return done

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agentmodel._probes import Probes, serving_probes
 from agentmodel.cache.drainer import Drained
+from agentmodel.callers import Tokens
 from agentmodel.cli._model import drain_progress, open_model
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output
 from agentmodel.cli._signals import stop_event
+from agentmodel.client import AgentModel
 from agentmodel.exceptions import NotFound, ValidationError
 
 __all__ = ["add"]
@@ -32,6 +36,14 @@ def drain(
         bool, typer.Option("--keep-on", help="Keep draining until SIGTERM or Ctrl-C, also when the journal is empty.")
     ] = False,
     once: Annotated[bool, typer.Option("--once", help="Make one pass only, of some hundred entries.")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="With --keep-on: serve /healthz and /metrics on this port; 0 is any."),
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="HOST", help="With --port: address to listen on.")] = "127.0.0.1",
+    tokens: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --port: file of hashed tokens that /metrics asks for.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the journal's entries into the table.
@@ -41,13 +53,16 @@ def drain(
     """
     if keep_on and once:
         raise ValidationError("--once", once, "cannot be combined with --keep-on: give one of the two")
-    out = Output(as_json=as_json)
+    if port is not None and not keep_on:
+        raise ValidationError("--port", port, "can be used with --keep-on only")
+    out, known = Output(as_json=as_json), None if tokens is None else Tokens.of_file(tokens)
     with open_model(stack_of(ctx), fails_without_valkey=not keep_on) as model, out.progress("drain") as update:
         progress = drain_progress(update)
         if keep_on:
             with _minute_log(), stop_event() as stop:
                 out.note(f"Draining the journal into table {model.table.name} until SIGTERM or Ctrl-C.")
-                done = model.drainer.run(stop, progress=progress)
+                with _probes(model, out, host=host, port=port, tokens=known):
+                    done = model.drainer.run(stop, progress=progress)
         elif once:
             done = model.drainer.drain(until_empty=False, progress=progress)
         else:
@@ -65,6 +80,17 @@ def _show(out: Output, done: Drained) -> None:
         )
         if done.dead:
             out.line("Run `agentmodel dead list` to see why they could not be written.")
+
+
+@contextmanager
+def _probes(model: AgentModel, out: Output, *, host: str, port: int | None, tokens: Tokens | None) -> Iterator[None]:
+    """Serve /healthz and /metrics while the block runs, where a port is given."""
+    if port is None:
+        yield
+        return
+    with serving_probes(Probes(model, "drain"), host=host, port=port, tokens=tokens) as address:
+        out.note(f"Health and metrics are at {address}/healthz and {address}/metrics .")
+        yield
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from agentmodel.suggest.plan import ToolRef
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
     from agentmodel.redshift.reports import SavingsRow, ToolFailures
-    from agentmodel.suggest.evaluate import Effect, Evaluation, Impact, OffPolicyRow
+    from agentmodel.suggest.evaluate import Effect, Evaluation, Impact, OffPolicyRow, RegimeRow
 
 __all__ = ["ToolLine", "add", "show_tools", "tool_rows"]
 
@@ -67,9 +67,10 @@ def evaluate(
     """Measure how good rankings and plans would have been.
 
     Replays the history as of the last refresh, or trace files, in time order. Learns from the first runs and compares
-    with the others: which agent to choose (both rankings, beside baselines), which steps, which plan a request finds
-    with its category and without any, which next tool, how well predicted success rates match the actual ones, and what
-    the response cache would have answered.
+    with the others: which agent to choose (both rankings, beside baselines; also where use and work are spread over the
+    agents in a known way), which steps, which plan a request finds with its category and without any, which domain,
+    which next tool, how well predicted success rates match the actual ones, and what the response cache would have
+    answered.
     """
     if files and off_policy:
         raise ValidationError(
@@ -131,7 +132,7 @@ def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     )
     agent_columns = ("ranking", "regret>", "90 % interval>", "chose a best agent>", "cases>")
     out.table("Choosing the agent", agent_columns, rankings, empty=none)
-    _show_uses(out, found)
+    _show_regimes(out, found)
     plans = (
         (row.domain, row.scope, f"{row.equal:.0%}", f"{row.best_equal:.0%}", _digits(row.distance),
          _digits(row.best_distance), f"{row.first_step:.0%}", row.cases)
@@ -146,6 +147,7 @@ def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     )
     request_columns = ("domain", "categories", "with a plan>", "same tools>", "edit distance>", "cases>")
     out.table("Plans for requests of a kind that was asked before", request_columns, asked, empty=none)
+    _show_routes(out, found)
     nexts = ((row.domain, f"{row.top1:.0%}", f"{row.top3:.0%}", row.cases) for row in found.next_tools)
     tool_columns = ("domain", "first guess right>", "among first three>", "cases>")
     out.table("Predicting the next tool", tool_columns, nexts, empty=none)
@@ -166,18 +168,41 @@ def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     out.table("How well predictions tell the runs that fail", columns, told, empty=none)
 
 
-def _show_uses(out: Output, found: Evaluation) -> None:
-    """Show the regret by mean number of runs per agent, with a column for each ranking."""
-    if not found.uses:
-        return  # no domain has two agents with enough runs
-    rankings = list(dict.fromkeys(row.ranking for row in found.uses))
-    regrets = {(row.use, row.ranking): row for row in found.uses}
+def _show_regimes(out: Output, found: Evaluation) -> None:
+    """Show the regret in each regime, a table for each domain with a column for each ranking."""
+    lines: dict[str, dict[tuple[str, int], dict[str, RegimeRow]]] = {}
+    for row in found.regimes:
+        lines.setdefault(row.domain, {}).setdefault((row.regime, row.use), {})[row.ranking] = row
+    for domain, own in lines.items():
+        some = next(iter(own.values()))
+        rankings = [name for name in some if name != "oracle"]
+        rows = (
+            (regime, use, *(_digits(each[name].regret) for name in rankings),
+             _between(each["evidence"].low, each["evidence"].high), f"0 to {_digits(each['oracle'].high)}")
+            for (regime, use), each in own.items()
+        )  # fmt: skip
+        columns = ("use and work", "runs per agent>", *(f"{name}>" for name in rankings), "evidence, 90 %>",
+                   "oracle, 90 %>")  # fmt: skip
+        mark = " *" if some["oracle"].says_little else ""
+        out.table(f"Regret in {domain}{mark}, if use and work were spread in a known way (simulated)", columns, rows)
+    if any(row.says_little for row in found.regimes):
+        out.line("* Fewer than three agents have 20 later runs, so little is known of how good they are.")
+        out.line()
+
+
+def _show_routes(out: Output, found: Evaluation) -> None:
+    """Show how many requests find their domain, where there are several."""
+    counts = {row.domain: (row.cases, row.right, row.wrong) for row in found.routes}
+    if not counts:
+        return
+    if len(counts) > 1:
+        counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))  # type: ignore[assignment]  # three again
     rows = (
-        (use, *(_digits(regrets[use, ranking].regret) for ranking in rankings), regrets[use, rankings[0]].cases)
-        for use in dict.fromkeys(row.use for row in found.uses)
+        (domain, cases, f"{right / cases:.1%}", f"{wrong / cases:.1%}", f"{(cases - right - wrong) / cases:.1%}")
+        for domain, (cases, right, wrong) in counts.items()
     )
-    columns = ("mean runs per agent>", *(f"{ranking}>" for ranking in rankings), "cases>")
-    out.table("Regret if an agent's number of runs were unrelated to its quality (simulated)", columns, rows)
+    columns = ("domain", "different later requests>", "routed right>", "routed wrong>", "not routed>")
+    out.table("Finding the domain of a request", columns, rows)
 
 
 def _show_answers(out: Output, found: Evaluation) -> None:

@@ -15,7 +15,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from agentmodel._log import logger
-from agentmodel.callers import Caller, Tokens, roles_of
+from agentmodel._probes import PATHS, Probes, starlette_probe
+from agentmodel.callers import Caller, Tokens, digest_of, roles_of
 from agentmodel.client import AgentModel
 from agentmodel.console._agents import AgentPages
 from agentmodel.console._entrance import COOKIE, COOKIE_SECONDS, Entrance, Headed, TooManyAttempts, Visit, form_of
@@ -67,6 +68,7 @@ def console(
     reader = WarehouseReader(model, release=release_warehouse)
     sessions, agents = SessionPages(model, site, reader), AgentPages(model, site, reader)
     plans = PlanPages(model, site)
+    probes, knows = Probes(model, "console"), None if tokens is None else _knower(tokens)
     return Starlette(
         routes=[
             Route("/", door.read(inbox.home), name="home"),
@@ -84,10 +86,18 @@ def console(
             Route("/log-in", door.log_in_page, methods=["GET"], name="login"),
             Route("/log-in", door.log_in, methods=["POST"]),
             Route("/log-out", door.write(door.log_out), methods=["POST"], name="logout"),
+            *(Route(path, starlette_probe(probes, path, knows)) for path in PATHS),
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
         ],
         middleware=[Middleware(Headed)],
     )
+
+
+def _knower(tokens: Tokens) -> Callable[[str], Awaitable[bool]]:
+    async def knows(token: str) -> bool:
+        return tokens.of_digest(digest_of(token)) is not None
+
+    return knows
 
 
 class _Door:

@@ -116,6 +116,15 @@ class Calibration:
     thresholds: Mapping[str, float]
     sharpness: float
 
+    def fitting(self, scores: Mapping[str, float]) -> list[str]:
+        """Return the domains that a request with these scores fits, best first.
+
+        >>> Calibration({"DMN001": 0.2, "DMN002": 0.2}, 8.0).fitting({"DMN001": 0.4, "DMN002": 0.1})
+        ['DMN001']
+        """
+        fitting = (domain for domain, score in scores.items() if score >= self.thresholds[domain])
+        return sorted(fitting, key=lambda domain: (-scores[domain], domain))
+
     def likelihoods(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Return how likely each domain is the right one, if one of them is; at most 0.99, in hundredths.
 

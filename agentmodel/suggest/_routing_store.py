@@ -13,11 +13,13 @@ import re
 import secrets
 import zlib
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import byteorder
 
 from agentmodel import keys
+from agentmodel._erasure_marks import user_key
 from agentmodel._log import logger
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
@@ -25,10 +27,12 @@ from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import Domain, Tool
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.exceptions import Conflict
-from agentmodel.suggest._request_index import Calibration, trigrams
+from agentmodel.suggest._request_index import LEAST_REQUESTS, Calibration, trigrams
 
-__all__ = ["Profile", "Request", "RoutingData", "RoutingStore", "digest_of", "domains_of", "profile_of"]
+__all__ = ["Profile", "Request", "RoutingData", "RoutingStore", "digest_of", "domains_of", "newest", "profile_of"]
 
+_REQUESTS = 150  # of a domain; with more, new ways to ask were recognised no better
+_ALL_REQUESTS = 1500  # of all domains, which every process reads and keeps
 _KIND = "Routing"
 _PARTITION = keys.ROUTING.build()
 _HEAD: Item = {"PK": {"S": _PARTITION}, "SK": {"S": keys.METADATA.build()}}
@@ -84,6 +88,22 @@ class Request:
 
     owner: str
     text: frozenset[int]
+
+
+def newest(requests: Iterable[tuple[str, str, str]]) -> dict[str, list[Request]]:
+    """Return the newest different requests of each domain, newest first; those of domains with fewer than five are not.
+
+    Args:
+        requests: The domain, the user and the request of each, newest first.
+    """
+    found: dict[str, dict[frozenset[int], Request]] = defaultdict(dict)
+    for domain_id, user_id, text in requests:
+        grams = trigrams(text)
+        if grams:
+            found[domain_id].setdefault(grams, Request(user_key(user_id), grams))
+    known = {domain_id: list(own.values()) for domain_id, own in found.items() if len(own) >= LEAST_REQUESTS}
+    most = max(LEAST_REQUESTS, min(_REQUESTS, _ALL_REQUESTS // max(1, len(known))))
+    return {domain_id: own[:most] for domain_id, own in known.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from agentmodel import AgentModel, Settings
+from agentmodel._metrics import METRICS
 from agentmodel.aws import handlers
-from agentmodel.aws._metrics import UNITS
 from agentmodel.cache.drainer import Drainer
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.redshift.warehouse import Refreshed
@@ -82,7 +82,7 @@ def figures(output: str) -> dict[str, Any]:
 
     assert ("agentmodel", [["Table"]]) == (directive["Namespace"], directive["Dimensions"])
     assert isinstance(line["_aws"]["Timestamp"], int)
-    assert {"Name": names[0], "Unit": UNITS[names[0]]} == directive["Metrics"][0]
+    assert {"Name": names[0], "Unit": METRICS[names[0]].unit} == directive["Metrics"][0]
     assert line.keys() == {"_aws", "Table", *names} | (line.keys() & {"request_id", "trace_id"})
     return {name: line[name] for name in [*names, *(line.keys() & {"request_id", "trace_id", "Table"})]}
 
@@ -104,6 +104,10 @@ def test_learn_leaves_the_publish_to_the_next_call(
     assert (True, 2) == (next_call["published"], next_call["agents"])
     assert {"RefreshSeconds", "PublishSeconds"} <= figures(capsys.readouterr().out).keys()
 
+    handlers.learn(SCHEDULED, Context(900))
+
+    assert 0 <= figures(capsys.readouterr().out)["CallToScoreSeconds"] < 3600
+
 
 def test_drain_stops_before_its_time_is_over_and_goes_on(
     model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -121,6 +125,7 @@ def test_drain_stops_before_its_time_is_over_and_goes_on(
     again = handlers.drain(SCHEDULED, None)
 
     assert 8 == first["written"] + first["stale"] == told["Drained"]
+    assert 0 < told["CallToTableSeconds"] < 3600
     assert 0 < first["left"] == rest["written"] + rest["stale"]
     assert {"written": 0, "stale": 0, "dead": 0, "left": 0} == again
 
@@ -175,6 +180,7 @@ def test_sweep_expires_and_tells_how_long_questions_are_open(
 
     assert {"expired": 2, "escalated": 0, "applied": 0, "queues": ["review", "payments"]} == first
     assert (1, 2) == (told["ReviewsOpen"], told["ReviewsExpired"])
+    assert (0, 0) == (told["ReviewsOverHour"], told["ReviewsOverDay"])
     assert 0 < told["ReviewsOldestSeconds"] < 3600
     assert 0 == second["expired"]
 
@@ -259,6 +265,7 @@ def test_lambda_and_from_settings_open_the_same(
     with AgentModel.from_settings() as here:
         expected = reached(here)
     monkeypatch.setattr(handlers, "AgentModel", Watched)
+    monkeypatch.setattr("agentmodel.suggest.publish.scores_seen", lambda _table: None)  # it has no table to read
     handlers.learn({}, None)
 
     assert [] == same, "give each setting a value that is not its default"

@@ -14,6 +14,7 @@ from agentmodel.cli import main
 from agentmodel.suggest.evaluate import RANKINGS
 from tests.integration.suggest_world import catalogue, opened, run
 from tests.integration.test_cli_errors import environment
+from tests.routing_requests import TOOLS, requests
 
 
 class Cli:
@@ -69,7 +70,10 @@ def test_rankings_are_compared_with_baselines(model: AgentModel, cli: Cli) -> No
     assert (24, 14) == (found["runs"], found["training_runs"])
     assert set(RANKINGS) == {row["ranking"] for row in found["rankings"]}
     assert all(row["cases"] > 0 for row in found["rankings"])
-    assert set(RANKINGS) == {row["ranking"] for row in found["uses"]}
+    assert {*RANKINGS, "evidence without categories", "oracle"} == {row["ranking"] for row in found["regimes"]}
+    assert "Regret in DMN001 *, if use and work were spread in a known way" in text
+    assert "* Fewer than three agents have 20 later runs" in text
+    assert [] == found["routes"]
     assert {"category", "category and agent", "every run"} == {row["scope"] for row in found["plans"]}
     assert {"chance", "evidence", "success share"} == set(found["calibration_error"])
     assert None is found["off_policy"]
@@ -127,6 +131,25 @@ def test_trace_files_are_replayed_without_a_store(cli: Cli, tmp_path: Path) -> N
         (row["scope"], row["equal"], row["best_equal"], row["best_distance"]) for row in found["plans"]
     }
     assert "--off-policy" in cli("evaluate", str(file), "--off-policy", code=2)
+
+
+def test_requests_that_find_their_domain_are_counted(cli: Cli, tmp_path: Path) -> None:
+    """With two domains, the share of later requests that are routed right is printed, for each and for all."""
+    file = tmp_path / "traces.jsonl"
+    lines = [
+        {"domain": domain, "agent": "a", "user": "kim", "session": f"{domain} {at}", "step": 1, "tool": TOOLS[domain][0],
+         "arguments": {}, "result": None, "success": True, "request": text,
+         "started_at": f"2025-06-01T{at // 60:02d}:{at % 60:02d}:00Z"}
+        for domain in ("DMNstore", "DMNleave")
+        for at, text in enumerate(requests(domain)[:60])
+    ]  # fmt: skip
+    file.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+
+    found, text = cli.json("evaluate", str(file))["routes"], cli("evaluate", str(file))
+
+    assert {("DMNstore", 24, 0), ("DMNleave", 24, 0)} == {(row["domain"], row["cases"], row["wrong"]) for row in found}
+    assert sum(row["right"] for row in found) >= 0.97 * 48
+    assert "Finding the domain of a request" in text
 
 
 def test_savings_are_shown_as_counted(model: AgentModel, cli: Cli) -> None:

@@ -276,7 +276,7 @@ def test_a_publish_says_who_publishes(model: AgentModel, settings: Settings) -> 
     """A publish that has something to write waits for another one, or says who it is; nothing is written."""
     run(model)
     learn(model)
-    with holder(settings, "publish", 30.0) as process, counted(model.table) as calls:
+    with holder(settings, "publish", 8.0) as process, counted(model.table) as calls:
         with pytest.raises(LeaseHeld, match=rf"publish was not begun: publish \(process {process.pid} on"):
             model.publish(as_of=TODAY, wait=0)
         assert 0 == calls["PutItem"]
@@ -349,7 +349,7 @@ def test_a_full_build_heals_doubled_rows() -> None:
         assert expected(feed.present(), DAY) == held(warehouse)
 
 
-@hypothesis_settings(max_examples=6)
+@hypothesis_settings(max_examples=4)
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=4), st.integers(2, 4), st.booleans())
 def test_any_refreshers_give_the_oracles_tables(seeds: list[int], refreshers: int, full: bool) -> None:
     """However many refresh at once, over a history in any parts, every table is the oracle's afterwards."""
@@ -357,7 +357,7 @@ def test_any_refreshers_give_the_oracles_tables(seeds: list[int], refreshers: in
     with Warehouse.open("duckdb://", threads=1) as warehouse, ThreadPoolExecutor(refreshers) as pool:
         warehouse.create()
         for number in seeds:
-            for item in history(number, 8):
+            for item in history(number, 5):
                 feed.write(Change(item, gone=False, wait=0, lag=0))
             feed.now += timedelta(minutes=1)
             feed.show(warehouse)

@@ -12,6 +12,7 @@ import pytest
 
 from agentmodel import AgentModel, Review, Settings
 from agentmodel.exceptions import Conflict, NotFound, TableUnavailable, ValidationError
+from agentmodel.keys import format_time
 from agentmodel.redshift import reports
 from agentmodel.suggest.review import Reviews, arguments_hash
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
@@ -237,6 +238,7 @@ def test_asking_twice_is_one_question(reviews: Reviews, ask: Callable[..., Revie
     asked = ask(call_id="call-1")
     reviews.decide(asked, "approve", "kim")
 
+    assert asked.review_id == reviews.id_of("call-1", arguments=ARGUMENTS)
     assert "approved" == ask(call_id="call-1").status
     assert asked.review_id != ask(call_id="call-1", arguments={"order": "W999"}).review_id
 
@@ -250,6 +252,74 @@ def test_cancelled_questions_permit_nothing(reviews: Reviews, ask: Callable[...,
     assert () == reviews.inbox().items
     assert answer is not None
     assert ("cancelled", False) == (answer.status, answer.permits)
+
+
+def test_the_trail_says_who_did_what_when_and_why(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """Each change of a question is an entry with its time, person, reason, and the status before and after."""
+    began = clock.time
+    asked = ask(reason="risky")
+    clock.time += timedelta(minutes=1)
+    claimed = reviews.claim(asked, "kim")
+    clock.time += timedelta(minutes=1)
+    released = reviews.release(asked, "kim")
+    clock.time += timedelta(minutes=1)
+    cancelled = reviews.cancel(asked, "AGT001", reason="the user left")
+    clock.time += timedelta(minutes=1)
+    decided = reviews.decide(ask(), "reject", "lee", reason="too dear")
+
+    assert [
+        {"at": format_time("at", began), "what": "asked", "by": "AGT001", "to": "pending", "note": "risky"},
+        {"at": format_time("at", began + timedelta(minutes=1)), "what": "claimed", "by": "kim", "from": "pending",
+         "to": "claimed"},
+        {"at": format_time("at", began + timedelta(minutes=2)), "what": "released", "by": "kim", "from": "claimed",
+         "to": "pending"},
+        {"at": format_time("at", began + timedelta(minutes=3)), "what": "cancelled", "by": "AGT001",
+         "from": "pending", "to": "cancelled", "note": "the user left"},
+    ] == cancelled.trail  # fmt: skip
+    assert ("kim", began + timedelta(minutes=16)) == (claimed.claimed_by, claimed.claimed_until)
+    assert (None, None) == (released.claimed_by, released.claimed_until)
+    assert ("reject", "AGT001", began + timedelta(minutes=3), "the user left") == (
+        cancelled.decision, cancelled.decided_by, cancelled.decided_at, cancelled.decision_reason,
+    )  # fmt: skip
+    assert ("reject", "lee", began + timedelta(minutes=4), "too dear") == (
+        decided.decision, decided.decided_by, decided.decided_at, decided.decision_reason,
+    )  # fmt: skip
+
+
+def test_long_reasons_are_cut(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """A reason of any length is kept as far as there is room, whatever it is the reason for."""
+    text = "reason " * 10_000
+    ended = [
+        reviews.decide(ask(reason=text), "reject", "kim", reason=text),
+        reviews.cancel(ask(), "kim", reason=text),
+        reviews.verdict(ask(phase="post"), "partly", "kim", reason=text),
+    ]
+
+    assert [True] * 3 == [text[:1000] == (review.decision_reason or "")[:1000] for review in ended]
+    assert [True] * 3 == [len(review.decision_reason or "") <= 8000 for review in ended]
+
+
+def test_an_inbox_has_pages_of_a_hundred(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """A page of an inbox has a hundred questions where nobody says otherwise."""
+    for _ in range(101):
+        ask()
+    first = reviews.inbox()
+
+    assert (100, 1) == (len(first), len(reviews.inbox(cursor=first.cursor)))
+
+
+def test_a_sweep_goes_on_after_a_conflict(
+    reviews: Reviews, ask: Callable[..., Review], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that somebody answers during a sweep is left as it is, and those after it are swept."""
+    first, second = (ask(answer_within=timedelta(minutes=minutes)) for minutes in (5, 6))
+    listed = reviews._queued("review", None, None)
+    reviews.decide(first, "approve", "kim")
+    clock.time += timedelta(minutes=7)
+    monkeypatch.setattr(reviews, "_queued", lambda *_: listed)
+
+    assert 1 == reviews.sweep().expired
+    assert ["approved", "expired"] == [reviews.get(each).status for each in (first, second)]
 
 
 @pytest.mark.parametrize(
@@ -340,6 +410,35 @@ def test_waiting_in_a_task(model: AgentModel) -> None:
         return waiting.result().by
 
     assert "kim" == asyncio.run(main())
+
+
+def test_an_answer_of_the_last_moment_counts(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """An answer that is given between the last look and the end of the timeout is returned."""
+    asked = ask()
+
+    def answered(_: float) -> None:
+        reviews._now = lambda: began + timedelta(seconds=9)
+        reviews.decide(asked, "approve", "kim")
+
+    began = reviews._now()
+    reviews._sleep = answered
+
+    assert "kim" == reviews.wait(asked, timeout=5).by
+
+
+def test_waiting_in_a_task_ends_with_the_timeout(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """A task that nobody answers in time is told that the question stays open."""
+    asked = ask()
+
+    async def main() -> None:
+        waiting = asyncio.create_task(reviews.wait_async(asked, timeout=3600))
+        await asyncio.sleep(0.05)
+        clock.time += timedelta(hours=2)
+        await asyncio.wait_for(waiting, 60)
+
+    with pytest.raises(Conflict, match="stays open"):
+        asyncio.run(main())
+    assert "pending" == reviews.status(asked)
 
 
 def test_a_verdict_corrects_the_outcome(model: AgentModel, reviews: Reviews) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from agentmodel import Settings
-from agentmodel.aws import _metrics, handlers
+from agentmodel._metrics import METRICS
+from agentmodel.aws import handlers
 from agentmodel.aws.template import drift, rendered, template
 from agentmodel.cli import main
 
@@ -130,15 +131,24 @@ def test_every_alarm_is_explained() -> None:
 
 
 @in_sources
-def test_every_metric_is_explained_and_written() -> None:
-    """The page has a row for each metric of the handlers, and the handlers write each under this name."""
-    page, source = PAGE.read_text(encoding="utf-8"), Path(handlers.__file__).read_text(encoding="utf-8")
-
-    assert [] == [
-        name for name in _metrics.UNITS if not any(line.startswith(f"| `{name}`") for line in page.splitlines())
+def test_every_metric_is_explained() -> None:
+    """The page has a row for each metric, with both of its names, its unit and its meaning, and none of another one."""
+    page = PAGE.read_text(encoding="utf-8")
+    table = page[page.index("| metric | unit |") :].split("\n\n")[0].splitlines()[2:]
+    rows = [
+        f"| `{metric.name}` | {metric.unit.lower()} | {metric.meaning} "
+        f"| {f'`{metric.handler}`' if metric.handler else ''} "
+        f"| {f'`{metric.page_name}`' if metric.parts else ''} |".replace("  ", " ")
+        for metric in METRICS.values()
     ]
-    assert [] == [name for name in _metrics.UNITS if f'"{name}"' not in source]
-    assert set() == {alarm.metric for alarm in _metrics.ALARMS} - _metrics.UNITS.keys()
+
+    assert rows == table
+
+
+def test_every_metric_has_somebody_who_writes_it() -> None:
+    """A handler, a page, or both."""
+    assert [] == [metric.name for metric in METRICS.values() if not metric.handler and not metric.parts]
+    assert {"learn", "drain", "sweep", "watch", ""} == {metric.handler for metric in METRICS.values()}
 
 
 @in_sources

@@ -36,7 +36,6 @@ from agentmodel.suggest.evaluate._evaluation import (
     next_tools,
     plans,
     ranking_regret,
-    regret_by_use,
 )
 from agentmodel.suggest.evaluate._replay import by_domain, planned
 from agentmodel.suggest.evaluate._requests import requests
@@ -101,7 +100,7 @@ def test_nothing_to_judge_gives_no_rows() -> None:
     found = evaluate([])
 
     assert (0, (), (), (), (), (), (), ()) == (
-        found.runs, found.rankings, found.uses, found.plans, found.requests, found.next_tools, found.calibration, found.chances,
+        found.runs, found.rankings, found.regimes, found.plans, found.requests, found.next_tools, found.calibration, found.chances,
     )  # fmt: skip
 
 
@@ -279,15 +278,6 @@ def test_answers_obey_writes() -> None:
         runs, read_only=["g*"], train_share=0.5
     )
     assert [] == answers(runs, read_only=[])
-
-
-def test_rankings_by_use_on_real_runs(real: list[ReplayedRun]) -> None:
-    """Where use and quality are unrelated, evidence has less regret than classic at every mean use from 5 to 50."""
-    rows = regret_by_use(real, uses=(5, 10, 20, 30, 50), trials=200)
-    regret = {(row.use, row.ranking): row.regret for row in rows}
-
-    for use in (5, 10, 20, 30, 50):
-        assert regret[use, "evidence"] < regret[use, "classic"] < regret[use, "random"]
 
 
 def test_plans_on_real_runs(real: list[ReplayedRun]) -> None:

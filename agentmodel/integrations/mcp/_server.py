@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from agentmodel import keys
 from agentmodel._counts import MAX_COUNT
 from agentmodel._names import takes_names
+from agentmodel._probes import PATHS, Probes, starlette_probe
 from agentmodel._text import one_line
 from agentmodel._version import installed_version
 from agentmodel.access.repository import Repository
@@ -404,7 +405,15 @@ def mcp_server(
         ("agentmodel://users/{user_id}/processes{?cursor}", _processes),
     ):
         server.resource(address, mime_type="application/json")(read)
+    probes = Probes(model, "mcp")
+    knows = None if verifier is None else functools.partial(_knows, verifier)
+    for path in PATHS:
+        server.custom_route(path, ["GET"])(starlette_probe(probes, path, knows))
     return server
+
+
+async def _knows(verifier: TokenVerifier, token: str) -> bool:
+    return await verifier.verify_token(token) is not None
 
 
 def _as_resource(read: Callable[[], BaseModel]) -> str:

@@ -61,19 +61,24 @@ class AgentHistory:
         counts = self._agents[agent]
         return counts.successes / counts.executions
 
-    def evidence(self) -> dict[str, float]:
-        """Return the success rate that is expected of each agent on the usual work of the domain."""
-        return scores.two_way(self._cells())[1]
+    def evidence(self, *, categories: bool = True) -> dict[str, float]:
+        """Return the success rate that is expected of each agent on the usual work of the domain.
 
-    def _cells(self) -> dict[tuple[str, str], tuple[float, float]]:
+        Args:
+            categories: Whether the difficulty of categories is taken out.
+        """
+        return scores.two_way(self._cells(categories=categories))[1]
+
+    def _cells(self, *, categories: bool) -> dict[tuple[str, str], tuple[float, float]]:
         days = [day for counts in self._agents.values() for _, day in counts.days if day is not None]
         oldest, newest = min(days, default=None), max(days, default=date.min)
         weights = {day: scores.discount(day or oldest, newest, half_life=self._half_life) for day in {None, *days}}
         cells: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         for agent, counts in self._agents.items():
             for (category, day), (runs, good) in counts.days.items():
-                successes, executions = cells[agent, category]
-                cells[agent, category] = successes + weights[day] * good, executions + weights[day] * runs
+                cell = (agent, category if categories else "")
+                successes, executions = cells[cell]
+                cells[cell] = successes + weights[day] * good, executions + weights[day] * runs
         return cells
 
     def classic(self) -> dict[str, float]:

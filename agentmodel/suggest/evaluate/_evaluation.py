@@ -9,11 +9,10 @@ likewise.
 from __future__ import annotations
 
 import math
-import random
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agentmodel.suggest._chance import RunCounts, chance_of_success
 from agentmodel.suggest._sequences import (
@@ -27,12 +26,14 @@ from agentmodel.suggest._sequences import (
 from agentmodel.suggest.evaluate._answers import AnswerRow, answers
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
 from agentmodel.suggest.evaluate._checks import CheckRow, checks
+from agentmodel.suggest.evaluate._regimes import RegimeRow, regimes
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, training_runs
 from agentmodel.suggest.evaluate._requests import RequestRow, requests
+from agentmodel.suggest.evaluate._routes import RouteRow, routes
 
 __all__ = [
-    "CalibrationRow", "ChanceRow", "Evaluation", "NextToolRow", "PlanRow", "RankingRow", "UseRow", "calibration",
-    "calibration_error", "chances", "evaluate", "next_tools", "plans", "ranking_regret", "regret_by_use",
+    "CalibrationRow", "ChanceRow", "Evaluation", "NextToolRow", "PlanRow", "RankingRow", "calibration",
+    "calibration_error", "chances", "evaluate", "next_tools", "plans", "ranking_regret",
 ]  # fmt: skip
 
 Tools = tuple[str, ...]
@@ -41,7 +42,6 @@ _PUBLISH_SHARE = 0.02  # of a domain's runs, after which it counts as published 
 _Z90 = 1.6448536269514722  # standard deviations of a central 90 % interval
 _FLAGGED = 0.15  # of the runs, those with the lowest predictions
 _MIN_FUTURE_RUNS = 3  # of an agent, to measure its success rate
-_MIN_POOL_RUNS = 8  # of an agent, to be compared by use
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +62,6 @@ class RankingRow:
     low: float
     high: float
     hits: float
-    cases: int
-
-
-@dataclass(frozen=True, slots=True)
-class UseRow:
-    """The regret of a ranking where use and quality are unrelated.
-
-    Attributes:
-        use: Mean number of runs of an agent.
-        ranking: One of `RANKINGS`.
-        regret: As in `RankingRow`.
-        low: Lower bound of its 90 % interval.
-        high: Upper bound of the interval.
-        cases: Choices that were made.
-    """
-
-    use: int
-    ranking: str
-    regret: float
-    low: float
-    high: float
     cases: int
 
 
@@ -182,26 +161,28 @@ class Evaluation:
         runs: How many runs were replayed.
         training_runs: How many of them were only learned from, before the first was judged.
         rankings: How well each ranking chooses agents.
-        uses: The same where use and quality are unrelated.
+        regimes: The same where use and work are spread over the agents in a known way.
         plans: How close plans come to later runs that succeeded.
         requests: How often requests find the right plan, with their categories and without.
         next_tools: How often the next tool is predicted.
         calibration: How predicted success rates compare with observed ones.
         chances: How well they tell the runs that fail.
         answers: What the response cache would have answered; empty where no tool is known to be read-only.
+        routes: How many requests find their domain; empty where there is one domain.
         checks: How well failed runs would have been marked when they ended, and whether their wrong step is known.
     """
 
     runs: int
     training_runs: int
     rankings: tuple[RankingRow, ...]
-    uses: tuple[UseRow, ...]
+    regimes: tuple[RegimeRow, ...]
     plans: tuple[PlanRow, ...]
     requests: tuple[RequestRow, ...]
     next_tools: tuple[NextToolRow, ...]
     calibration: tuple[CalibrationRow, ...]
     chances: tuple[ChanceRow, ...]
     answers: tuple[AnswerRow, ...] = ()
+    routes: tuple[RouteRow, ...] = ()
     checks: tuple[CheckRow, ...] = ()
 
 
@@ -210,7 +191,7 @@ def evaluate(
     *,
     train_share: float = 0.6,
     half_life_days: float = 30.0,
-    uses: Sequence[int] = (5, 10, 20, 30, 50),
+    uses: Sequence[int] = (20,),
     seed: int = 0,
     read_only: Collection[str] = (),
 ) -> Evaluation:
@@ -220,8 +201,8 @@ def evaluate(
         runs: The runs, of `runs_from_traces` or `runs_from_warehouse`.
         train_share: Share of each domain's runs that is only learned from, before the first is judged; between 0 and 1.
         half_life_days: Half-life of an execution in the `evidence` ranking, in days.
-        uses: Mean numbers of runs of an agent for `regret_by_use`.
-        seed: Seed of the random choices of `regret_by_use`.
+        uses: Mean numbers of runs of an agent in `regimes`.
+        seed: Seed of the worlds of `regimes`.
         read_only: Names of the tools that only read, for `answers` and `checks`; ``*`` stands for any letters.
 
     Raises:
@@ -233,13 +214,14 @@ def evaluate(
         runs=len(runs),
         training_runs=sum(training_runs(each, train_share) for each in domains.values()),
         rankings=tuple(ranking_regret(runs, train_share=train_share, half_life_days=half_life_days)),
-        uses=tuple(regret_by_use(runs, train_share=train_share, uses=uses, seed=seed)),
+        regimes=tuple(regimes(runs, train_share=train_share, uses=uses, seed=seed)),
         plans=tuple(plans(runs, train_share=train_share)),
         requests=tuple(requests(runs, train_share=train_share)),
         next_tools=tuple(next_tools(runs, train_share=train_share)),
         calibration=tuple(_calibration(predictions, 10)),
         chances=tuple(_chances(predictions)),
         answers=tuple(answers(runs, read_only=read_only, train_share=train_share)),
+        routes=tuple(routes(runs, train_share=train_share)),
         checks=tuple(checks(runs, read_only=read_only, train_share=train_share)),
     )
 
@@ -289,68 +271,6 @@ def _choices(
             remaining[run.agent] -= 1
             successes[run.agent] -= run.succeeded
         history.add(run)
-
-
-def regret_by_use(
-    runs: Iterable[ReplayedRun],
-    *,
-    train_share: float = 0.6,
-    uses: Sequence[int] = (5, 10, 20, 30, 50),
-    trials: int = 400,
-    seed: int = 0,
-) -> list[UseRow]:
-    """Measure the regret of each ranking where use and quality are unrelated.
-
-    In real histories use follows quality or fashion. Here the number of runs of each agent is drawn at random
-    (exponentially distributed, with the given mean), and so many runs are drawn from the first part of its own; the
-    true value of the agent is its success rate in the rest. Every ranking chooses from the same draws, all of one day.
-    """
-    draw = random.Random(seed)  # noqa: S311  # a simulation, not a secret
-    pools = [pool for domain in by_domain(runs).values() if len(pool := _pool(domain, train_share)) > 1]
-    rows = []
-    for use in uses if pools else ():
-        regrets: dict[str, list[float]] = {ranking: [] for ranking in RANKINGS}
-        for _ in range(trials):
-            for pool in pools:
-                history, values = _drawn(pool, use, draw)
-                top = max(values.values())
-                for ranking, numbers in history.ranked().items():
-                    regrets[ranking].append(top - values[best(numbers, values)])
-                regrets["random"].append(top - sum(values.values()) / len(values))
-        rows += [UseRow(use, ranking, *_interval(found), len(found)) for ranking, found in regrets.items()]
-    return rows
-
-
-def _pool(runs: Sequence[ReplayedRun], train_share: float) -> dict[str, tuple[list[ReplayedRun], float]]:
-    """Return the agents with enough runs: each one's runs to learn from, and the success rate of the rest."""
-    agents: dict[str, list[ReplayedRun]] = defaultdict(list)
-    for run in runs:
-        agents[run.agent].append(run)
-    pool = {}
-    for agent, own in agents.items():
-        cut = training_runs(own, train_share)
-        rest = own[cut:]
-        if len(own) >= _MIN_POOL_RUNS:
-            pool[agent] = (own[:cut], sum(run.succeeded for run in rest) / len(rest))
-    return pool
-
-
-def _drawn(
-    pool: dict[str, tuple[list[ReplayedRun], float]], use: int, draw: random.Random
-) -> tuple[AgentHistory, dict[str, float]]:
-    history = AgentHistory()
-    made: list[ReplayedRun] = []
-    for agent in sorted(pool):
-        count = max(1, round(draw.expovariate(1 / use)))
-        made += [_undated(run) for run in draw.choices(pool[agent][0], k=count)]
-    draw.shuffle(made)  # so that which agent ran last is unrelated too
-    for run in made:
-        history.add(run)
-    return history, {agent: value for agent, (_, value) in pool.items()}
-
-
-def _undated(run: ReplayedRun) -> ReplayedRun:
-    return replace(run, at=None)
 
 
 # Choosing the steps

@@ -139,12 +139,13 @@ class Routing:
     def _fitting(learned: _Learned, domains: Mapping[str, Domain], request: str) -> tuple[DomainMatch, ...]:
         scores = learned.index.scores(trigrams(request))
         known = {name: score for name, score in scores.items() if name in domains and name in learned.counts}
-        fitting = {name for name, score in known.items() if score >= learned.calibration.thresholds[name]}
+        fitting = learned.calibration.fitting(known)
         likelihoods = learned.calibration.likelihoods(known)
         basis: MatchBasis = "requests"
         if not fitting:
             scores = {name: score for name, score in scores.items() if name in domains and name not in learned.counts}
-            fitting = {name for name, score in scores.items() if score >= _LEAST_SCORE}
+            fitting = [name for name, score in scores.items() if score >= _LEAST_SCORE]
+            fitting.sort(key=lambda name: (-scores[name], name))
             total = sum(scores.values())
             likelihoods = {name: round(score / total, 2) for name, score in scores.items() if total}
             basis = "descriptions"
@@ -156,7 +157,7 @@ class Routing:
                 basis=basis,
                 reason=_reason(basis, domains[name].name, learned.counts.get(name, 0)),
             )
-            for name in sorted(fitting, key=lambda name: (-scores[name], name))
+            for name in fitting
         )
 
     def prompt(self) -> str:

@@ -24,7 +24,7 @@ from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import AgentModelError, Conflict
 
-__all__ = ["PublishLease", "PublishRun", "Superseded"]
+__all__ = ["PublishLease", "PublishRun", "Superseded", "scores_seen"]
 
 _KEY: Item = {"PK": {"S": keys.PUBLISH.build()}, "SK": {"S": keys.METADATA.build()}}
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -163,6 +163,17 @@ class PublishLease:
                 UpdateExpression="DELETE Writing :removed",
                 ExpressionAttributeValues={":removed": {"SS": removed}},
             )
+
+
+def scores_seen(table: Table) -> datetime | None:
+    """Return until when the refresh had seen the table whose scores were published last; None before the first.
+
+    Raises:
+        TableUnavailable: The table does not answer.
+    """
+    seen = _run_item(table).get("RunID", {}).get("S", "").rpartition(" ")[2]
+    when = keys.parse_time(seen, field="seen") if seen else _NEVER
+    return None if when == _NEVER else when
 
 
 def _run_item(table: Table) -> Item:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from agentmodel._erasure_marks import user_key
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import Conflict
-from agentmodel.suggest._request_index import LEAST_REQUESTS, calibrated, trigrams
-from agentmodel.suggest._routing_store import Request, RoutingStore, digest_of, domains_of, profile_of
+from agentmodel.suggest._request_index import calibrated
+from agentmodel.suggest._routing_store import Request, RoutingStore, digest_of, domains_of, newest, profile_of
 from agentmodel.suggest.publish._fencing import PublishLease
 
 if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
 
 __all__ = ["newest_requests", "ship"]
-
-_REQUESTS = 150  # of a domain; with more, new ways to ask were recognised no better
-_ALL_REQUESTS = 1500  # of all domains, which every process reads and keeps
 
 
 def newest_requests(warehouse: Warehouse) -> dict[str, list[Request]]:
@@ -29,14 +24,7 @@ def newest_requests(warehouse: Warehouse) -> dict[str, list[Request]]:
     """
     from agentmodel.redshift import reports  # loads SQLAlchemy, so not at the top
 
-    found: dict[str, dict[frozenset[int], Request]] = defaultdict(dict)
-    for domain_id, user_id, text in reports.domain_requests(warehouse):
-        grams = trigrams(text)
-        if grams:
-            found[domain_id].setdefault(grams, Request(user_key(user_id), grams))
-    known = {domain_id: list(own.values()) for domain_id, own in found.items() if len(own) >= LEAST_REQUESTS}
-    most = max(LEAST_REQUESTS, min(_REQUESTS, _ALL_REQUESTS // max(1, len(known))))
-    return {domain_id: own[:most] for domain_id, own in known.items()}
+    return newest(reports.domain_requests(warehouse))
 
 
 def ship(requests: dict[str, list[Request]], repository: Repository, table: Table, lease: PublishLease) -> int:

@@ -364,6 +364,7 @@ class Reviews(Polling):
 
     def cancel(self, which: Which, by: str, *, reason: str | None = None) -> Review:
         """Withdraw a question; its step is not taken."""
+        reason = storable_text(reason, limit=_NOTE_BYTES)
 
         def change(review: Review, at: datetime) -> None:
             still_open(review, at, by=None)
@@ -392,6 +393,7 @@ class Reviews(Polling):
             NotFound: The run does not exist any more.
         """
         meant = {"correct": True, "partly": None}.get(verdict, False) if outcome is None else outcome
+        reason = storable_text(reason, limit=_NOTE_BYTES)
 
         def change(review: Review, at: datetime) -> None:
             if review.phase != "post":
