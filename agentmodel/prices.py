@@ -115,7 +115,7 @@ class Prices:
 
     def __init__(self, table: Any, *, source: str = "table") -> None:
         self._source = source
-        providers = table.get("providers") if isinstance(table, dict) else table
+        providers: Any = table.get("providers") if isinstance(table, dict) else table
         is_list = isinstance(providers, list) and all(isinstance(one, dict) and "models" in one for one in providers)
         self._providers: list[dict[str, Any]] = providers if is_list else []
         self._named: dict[str, tuple[ModelPrice, ...]] = {}

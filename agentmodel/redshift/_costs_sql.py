@@ -68,13 +68,14 @@ def cost_of(call: Any, price: Any) -> ColumnElement[float]:
 def load_prices(connection: Connection, prices: Prices) -> None:
     """Store the prices of the models that calls name; nothing is written where they are stored already."""
     h, p = m.UserToolMappingHist, m.ModelPriceRow
-    named = connection.execute(select(h.model_name).where(h.model_name.is_not(None)).distinct()).scalars()
+    named = connection.execute(select(h.model_name).distinct()).scalars()
     wanted = {
         (
             name, price.since or m.UNDATED, price.until or _ALWAYS, price.input, price.output, price.cache_read,
             price.cache_write, price.reasoning, price.most_input,
         )
         for name in named
+        if name
         for price in prices.of(name)
     }  # fmt: skip
     columns = (
