@@ -33,12 +33,12 @@ from agentmodel._erasure_marks import ErasureMarks
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
 from agentmodel._names import takes_names
-from agentmodel.access.pagination import every
+from agentmodel.access.pagination import every, split_readable
 from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings, SettingsOptions
-from agentmodel.dynamo.entity import Item
+from agentmodel.dynamo.entity import Item, entity_of
 from agentmodel.dynamo.models import Domain, OutcomeSource, Review, UserSession
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
@@ -55,6 +55,7 @@ from agentmodel.prices import Prices
 if TYPE_CHECKING:
     from agentmodel.cache.drainer import Drained, Drainer
     from agentmodel.cache.journal import Journal
+    from agentmodel.cache.newest_sessions import NewestSessions
     from agentmodel.cache.stats import CacheStats
     from agentmodel.cache.valkey import Credentials, Valkey
     from agentmodel.embedded import Engines
@@ -137,6 +138,7 @@ class AgentModel:
         self._valkey: Valkey | None = None
         self._caches: Caches | None = None
         self.journal: Journal | None = None
+        self._newest: NewestSessions | None = None
         if settings.valkey_url is not None:
             self._connect_valkey(valkey_credentials)
         self.repository = Repository(self.table, self.writer, caches=self._caches)
@@ -162,6 +164,7 @@ class AgentModel:
         from agentmodel.cache.change_log import ChangeLog
         from agentmodel.cache.journal import Journal
         from agentmodel.cache.leaderboard import Leaderboard
+        from agentmodel.cache.newest_sessions import NewestSessions
         from agentmodel.cache.read_through import ReadThrough
         from agentmodel.cache.user_cache import UserCache
         from agentmodel.cache.valkey import Valkey
@@ -174,6 +177,7 @@ class AgentModel:
             read, UserCache(self._valkey), Leaderboard(self._valkey), ChangeLog(self._valkey, "requests")
         )
         self.journal = Journal(self._valkey, verify=True)
+        self._newest = NewestSessions(self._valkey)
 
     @property
     def valkey(self) -> Valkey | None:
@@ -430,6 +434,8 @@ class AgentModel:
             if feed is not None:
                 feed(written, stale)
             ended = self.suggestions.learn_drained([*written, *stale])
+            sessions, _ = split_readable([each for each in written if entity_of(each) is UserSession], UserSession)
+            self._remember(sessions)  # their recorder may not have
             if feed is not None:  # suggestions go around the journal
                 feed((), ended)
 
@@ -448,8 +454,18 @@ class AgentModel:
         self._background.put(self.health.learn, self.health.calls_in(recorded))
         if self._valkey is not None:
             self._background.put(self.response_cache.learn, self.response_cache.writes_in(recorded))
+            self._background.put(self._remember, [each for each in recorded if isinstance(each, UserSession)])
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
         self._background.put(self.run_checks.learn, self.run_checks.ended_in(recorded))
+
+    def _remember(self, sessions: Sequence[UserSession]) -> None:
+        """Add sessions to the list of the newest ones, which shows what the warehouse does not have yet."""
+        if self._newest is None:
+            return
+        try:
+            self._newest.add((each.user_id, each.session_id, each.started_at) for each in sessions if each.started_at)
+        except CacheUnavailable as error:
+            _log.debug("sessions.not_listed: %d sessions are listed after the next refresh: %s", len(sessions), error)
 
     def _check_in_background(self, written: Sequence[Item]) -> None:
         """Take back what was written straight into the table while its user was erased."""

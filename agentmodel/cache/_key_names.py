@@ -76,3 +76,7 @@ class KeyNames:
     def ranking(self, domain: str) -> str:
         """Return the key of the sorted set that ranks a domain's agents."""
         return f"{self.prefix}:lb:{{{domain}}}"
+
+    def newest(self) -> str:
+        """Return the key of the sorted set of the newest sessions of all users."""
+        return f"{self.prefix}:newest"

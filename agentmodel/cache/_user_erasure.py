@@ -84,6 +84,7 @@ def erase_user(valkey: Valkey, keys: KeyNames, erasing: Erasing) -> ErasedKeys:
     for what, names in _deletable(found, keys, shard, erasing.owner).items():
         counts[what] = sum(valkey.execute_many([("UNLINK", name) for name in names])) if names else 0
     valkey.execute(("UNLINK", f"{keys.prefix}:answers-writes:{erasing.whose}"))
+    counts["places in the list of newest sessions"] = _erase_newest(valkey, keys.newest(), erasing.owner)
     counts["cached results"] = _erase_results(valkey, [name for name in found if _RESULT.search(name)], erasing.whose)
     return ErasedKeys(+counts, replies[-1][1], sum(left for *_, left in (replies[-1], dead) if left > _MOST))
 
@@ -126,6 +127,12 @@ def _deletable(found: Collection[str], keys: KeyNames, shard: int, owner: str) -
         "facts about calls": [*_of_owner(found, guard, owner), *of_0_1_0],
         "shared copies": shared,
     }
+
+
+def _erase_newest(valkey: Valkey, key: str, owner: str) -> int:
+    """Take the user's sessions out of the list of the newest ones; it is read whole, which is bounded."""
+    own = [each for each in valkey.execute(("ZRANGE", key, 0, -1)) if each.startswith(f"{owner} ".encode())]
+    return int(valkey.execute(("ZREM", key, *own))) if own else 0
 
 
 def _erase_results(valkey: Valkey, names: list[str], whose: str) -> int:

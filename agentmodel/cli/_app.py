@@ -25,6 +25,7 @@ from agentmodel.cli import (
     _mcp,
     _read,
     _reviews,
+    _sessions,
     _up,
     _write,
 )
@@ -76,6 +77,7 @@ _up.add(app)
 _write.add(app)
 _journal.add(app)
 _read.add(app)
+_sessions.add(app)
 _learn.add(app)
 _reviews.add(app)
 _erase.add(app)

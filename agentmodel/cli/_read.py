@@ -1,4 +1,4 @@
-"""Commands that read: `suggest`, `route`, `agents`, `tools`, `patterns`, `errors`, `report`, `history`, `stats`."""
+"""Commands that read: `suggest`, `route`, `agents`, `tools`, `patterns`, `report`, `stats`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from agentmodel.access.pagination import every
-from agentmodel.access.repository import Repository
 from agentmodel.cli import _show
+from agentmodel.cli._ids import Ids
 from agentmodel.cli._learn import show_tools, tool_rows
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
 
 __all__ = ["add"]
-
-_INCOMPLETE = (
-    "Valkey does not answer: records that are not in the table yet may be missing. Run the command again once it "
-    "answers; `agentmodel stats` shows whether it does."
-)
 
 
 def suggest(
@@ -63,7 +58,10 @@ def suggest(
     with open_model(stack_of(ctx)) as model:
         if request is not None:
             model.planner.load()  # this process makes no second plan, for which it could load them in the background
-        plan = model.suggest(user, category=category, request=request, domain_id=domain)
+        known = Ids(model)
+        plan = model.suggest(
+            known.user(user, field="USER"), category=category, request=request, domain_id=known.domain(domain)
+        )
     text = None if language is None else plan.as_prompt(language=language)
     out = Output(as_json=as_json)
     if as_json:
@@ -115,7 +113,7 @@ def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_j
     out = Output(as_json=as_json)
     with open_model(stack_of(ctx)) as model:
         read = model.repository
-        rankings = [(each, list(read.top_agents(each.domain_id, limit=limit))) for each in _domains(read, domain)]
+        rankings = [(each, list(read.top_agents(each.domain_id, limit=limit))) for each in _domains(model, domain)]
     if as_json:
         out.data([agent for _, ranked in rankings for agent in ranked])
         return
@@ -127,15 +125,16 @@ def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_j
         out.line("No domain yet. Run `agentmodel import FILE…` with trace files, or `agentmodel seed` for the demo's.")
 
 
-def _domains(read: Repository, wanted: str | None) -> Iterator[DomainEntity]:
-    """Yield all domains, or only the one with the wanted id."""
-    if wanted is not None:
-        found = read.domain(id_of("DMN", wanted, field="--domain"))
-        if found is None:
-            raise NotFound("domain", wanted)
-        yield found
+def _domains(model: AgentModel, wanted: str | None) -> Iterator[DomainEntity]:
+    """Yield all domains, or only the one that is wanted."""
+    read = model.repository
+    if wanted is None:
+        yield from every(read.domains, limit=1000)
         return
-    yield from every(read.domains, limit=1000)
+    found = read.domain(Ids(model).domain(wanted) or "")
+    if found is None:
+        raise NotFound("domain", wanted)
+    yield found
 
 
 def _reports(model: AgentModel) -> tuple[ModuleType, Warehouse]:
@@ -153,11 +152,11 @@ def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -
     half-open when it may be tried again. With --json, tools that never failed are listed too.
     """
     with open_model(stack_of(ctx)) as model:
-        domains = [each.domain_id for each in _domains(model.repository, domain)]
+        domains = [each.domain_id for each in _domains(model, domain)]
         failures: list[ToolFailures] = []
         if model.settings.warehouse_url is not None:  # without a warehouse, only the current health is known
             reports, warehouse = _reports(model)
-            failures = reports.tool_failures(warehouse, domain)
+            failures = reports.tool_failures(warehouse, None if domain is None else domains[0])
         rows = tool_rows(model, domains, failures)
     out = Output(as_json=as_json)
     if as_json:
@@ -179,9 +178,9 @@ def patterns(
     Best first, as of the last refresh.
     """
     day = parse_as_of(as_of)
-    if user is not None:
-        user = id_of("USR", user, field="--user")
+    user = None if user is None else id_of("USR", user, field="--user")
     with open_model(stack_of(ctx)) as model:
+        user = None if user is None else Ids(model).user(user, field="--user")
         reports, warehouse = _reports(model)
         found = reports.recommended_patterns(warehouse, as_of=day, user_id=user, recommended_only=not every)
     out = Output(as_json=as_json)
@@ -189,36 +188,6 @@ def patterns(
         out.data(found)
     else:
         _show.patterns(out, found, every=every)
-
-
-def errors(
-    ctx: typer.Context,
-    *,
-    runs: Annotated[
-        bool, typer.Option("--runs", help="Show where failed runs went wrong instead, by category.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """List the agents whose tools failed, most failures first.
-
-    As of the last refresh. With --runs, each failed run is compared with the other runs of its user and category.
-    """
-    if runs:
-        with open_model(stack_of(ctx)) as model:
-            steps = model.wrong_steps()
-        if as_json:
-            Output(as_json=True).data(steps)
-        else:
-            _show.wrong_steps(Output(), steps)
-        return
-    with open_model(stack_of(ctx)) as model:
-        reports, warehouse = _reports(model)
-        found = reports.tool_errors(warehouse)
-    out = Output(as_json=as_json)
-    if as_json:
-        out.data(found)
-    else:
-        _show.errors(out, found)
 
 
 def report(
@@ -243,61 +212,6 @@ def report(
         out.data({"file": str(file), "bytes": size, "as_of": day})
     else:
         out.line(f"Wrote {file} ({size / 1000:.0f} kB), as of {day:%Y-%m-%d}. Open it in a browser.")
-
-
-def history(
-    ctx: typer.Context,
-    user: User,
-    session: Annotated[
-        str | None, typer.Argument(metavar="[SESSION]", help="Id of a session, to list its calls.")
-    ] = None,
-    *,
-    limit: Limit = 20,
-    cursor: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Show the next page, from the cursor that the page before printed."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List a user's sessions, or the calls of one session.
-
-    Sessions are listed newest first, calls in the order in which they were made.
-    """
-    user = id_of("USR", user, field="USER")
-    out = Output(as_json=as_json)
-    with open_model(stack_of(ctx)) as model:
-        read = model.repository
-        if session is None:
-            page = read.sessions(user, limit=limit, cursor=cursor)
-            if not page.items and page.complete and cursor is None and read.user(user) is None:
-                raise NotFound("user", user)
-            outcomes = {one.session_id: read.outcome(one) for one in page}
-            if as_json:
-                parts = {"sessions": page.items, "outcomes": outcomes}
-                out.data({**parts, "cursor": page.cursor, "complete": page.complete})
-            else:
-                _show.sessions(out, user, page, outcomes, page.cursor)
-            if not page.complete:
-                out.note(_INCOMPLETE)
-            return
-        found, calls = read.session(user, session), read.session_history(user, session)
-        if found is None and not calls.processes and not calls.executions:
-            raise NotFound("session", f"{session} of {user}")
-        outcome = None if found is None else calls.outcome(reviewed=found.corrected, recorded=found.succeeded)
-        has_ended = found is not None and found.ended_at is not None
-        check = model.run_checks.check(user, session) if has_ended else None
-        wrong = model.run_checks.wrong_step(user, session) if has_ended and outcome is False else None
-        prices = model.prices
-    if as_json:
-        parts = {"processes": calls.processes, "executions": calls.executions, "reviews": calls.reviews}
-        told = {"check": check, "wrong_step": wrong, "complete": calls.complete}
-        cost, priced = (None, 0) if prices is None else prices.total(calls.executions)
-        out.data({"session": found, "outcome": outcome, "cost": cost, "priced_calls": priced, **parts, **told})
-    else:
-        _show.session(out, session, calls, outcome, prices)
-        _show.run_check(out, check, wrong)
-    if not calls.complete:
-        out.note(_INCOMPLETE)
 
 
 def stats(
@@ -391,5 +305,5 @@ def check_files(folder: Path, differing: list[str], out: Output, *, command: str
 
 def add(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (suggest, route, agents, tools, patterns, errors, report, history, stats, sql):
+    for command in (suggest, route, agents, tools, patterns, report, stats, sql):
         app.command()(command)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from agentmodel._outcomes import OUTCOME_SOURCES
-from agentmodel.access.repository import SessionHistory
 from agentmodel.access.trace_import import Imported
 from agentmodel.cli._output import Output, printable
 from agentmodel.cli._stations import Stations
 from agentmodel.dynamo.entity import entity_of
-from agentmodel.dynamo.models import Agent, UserSession
+from agentmodel.dynamo.models import Agent
 from agentmodel.exceptions import KeyFormatError
 from agentmodel.keys import parse_time
-from agentmodel.prices import Prices
 from agentmodel.suggest.plan import Confidence, Plan, fallback_text
 from agentmodel.traces import BadLine
 
 if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
-    from agentmodel.redshift.reports import RecommendedPattern, ToolErrors, ToolFailures
+    from agentmodel.redshift.reports import RecommendedPattern, ToolFailures
     from agentmodel.suggest.evaluate import WrongStepRow
     from agentmodel.suggest.review import RunCheck, WrongStep
 
 __all__ = [
-    "agents", "bad_lines", "errors", "imported", "moment", "money", "patterns", "plan", "ranking_legend", "run_check",
-    "session", "sessions", "stations", "tools", "wrong_steps",
+    "agents", "bad_lines", "imported", "moment", "money", "patterns", "plan", "ranking_legend", "run_check",
+    "stations", "tools", "wrong_steps",
 ]  # fmt: skip
 
 _BAD_LINES = 20  # lines that are named; further ones are only counted
@@ -115,14 +112,6 @@ def moment(text: str | None) -> datetime | str | None:
         return text
 
 
-def errors(out: Output, found: Iterable[ToolErrors]) -> None:
-    """Show the agents whose tools failed, most failures first."""
-    rows = ((e.agent_id, e.agent_name, e.executions, e.errors, f"{e.error_rate:.0%}", ", ".join(e.failed_tools))
-            for e in found)  # fmt: skip
-    columns = ("agent", "name", "calls>", "failed>", "failure rate>", "tools that failed")
-    out.table("Failed tool calls by agent", columns, rows, empty="No tool failed.")
-
-
 def patterns(out: Output, found: Iterable[RecommendedPattern], *, every: bool) -> None:
     """Show tool sequences, each user's best first; ``every`` says that not only recommended ones were asked for."""
     rows = (
@@ -172,47 +161,6 @@ def _plan_lines(suggested: Plan) -> Iterator[str]:
 
 def _confidence(confidence: Confidence) -> str:
     return f"{confidence.mean:.0%} ({confidence.low:.0%} to {confidence.high:.0%})"
-
-
-def sessions(
-    out: Output, user_id: str, found: Iterable[UserSession], outcomes: Mapping[str, bool | None], cursor: str | None
-) -> None:
-    """Show a page of a user's sessions, newest first."""
-    rows = ((s.session_id, s.started_at, s.category, s.request or s.name, outcomes[s.session_id]) for s in found)
-    columns = ("session", "started (UTC)", "category", "request", "succeeded")
-    none = "No session yet. Record one, or import some with `agentmodel import`."
-    out.table(f"Sessions of {user_id}, newest first", columns, rows, empty=none)
-    if cursor is not None:
-        out.line(f"There may be more: add --cursor {cursor}")
-
-
-def session(out: Output, session_id: str, history: SessionHistory, outcome: bool | None, prices: Prices | None) -> None:
-    """Show how a session went, and its calls in order, with the process of each, and what they cost."""
-    if outcome is not None:
-        out.line(f"The session {'succeeded' if outcome else 'failed'}.")
-    names = {process.process_id: process.name for process in history.processes}
-    rows = (
-        (e.call_number, e.process_id, names.get(e.process_id), e.agent_id, e.tool_name, e.attempt,
-         e.status or e.succeeded, e.duration_ms, e.executed_at, *([] if prices is None else [money(prices.cost(e))]),
-         e.result)
-        for e in history.executions
-    )  # fmt: skip
-    columns = ("call>", "process id", "process", "agent", "tool", "attempt>", "status", "took (ms)>",
-               "called at (UTC)", *([] if prices is None else ["cost>"]), "result")  # fmt: skip
-    out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
-    if prices is not None:
-        total, priced = prices.total(history.executions)
-        known = f"of {priced} of {len(history.executions)} calls; a call without a known model and price adds none"
-        out.line("Cost: unknown." if total is None else f"Cost: {money(total)}, {known}.")
-    said = [one for one in history.reviews if one.source is not None]
-    if said:
-        outcomes = (
-            (one.source, one.decided_by, one.agent_id or "all", one.outcome, one.score, one.decided_at,
-             one.decision_reason)
-            for one in sorted(said, key=lambda one: OUTCOME_SOURCES.index(one.source or "evaluator"))
-        )  # fmt: skip
-        heads = ("source", "by", "agent", "succeeded", "score>", "said at (UTC)", "reason")
-        out.table("Outcomes from outside, the most trusted source first", heads, outcomes)
 
 
 def money(cost: float | None) -> str | None:

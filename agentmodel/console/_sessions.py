@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from agentmodel import keys
+from agentmodel._diagnosis import diagnose, failed
+from agentmodel._sessions import SessionFinder, SessionPage
 from agentmodel.client import AgentModel
-from agentmodel.console._diagnosis import diagnose
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader
 from agentmodel.console._site import Site
-from agentmodel.console._timeline import failed, timeline
+from agentmodel.console._timeline import timeline
 from agentmodel.dynamo.models import Suggestion, UserSession
-from agentmodel.exceptions import CursorError, NotFound
+from agentmodel.exceptions import NotFound
+
+if TYPE_CHECKING:
+    from agentmodel.redshift.session_list import SessionFilter
 
 __all__ = ["SessionPages"]
 
@@ -40,13 +41,13 @@ class SessionPages:
     """
 
     def __init__(self, model: AgentModel, site: Site, reader: WarehouseReader) -> None:
-        self._model, self._site, self._reader = model, site, reader
+        self._model, self._site, self._reader, self._list = model, site, reader, SessionFinder(model)
 
     def sessions(self, visit: Visit) -> Response:
         """Show sessions, newest first: those of all users to an operator, to others their own.
 
         A user's own ones come from table and Valkey, with what was recorded a moment ago; those of several users, and
-        those that are searched for, from the warehouse as of the last refresh.
+        those that are searched for, from the warehouse as of the last refresh, with newer ones, which are marked.
         """
         asked = {name: visit.asked(name) for name in _NARROW}
         user = keys.id_of("USR", asked["user"], field="user") if asked["user"] else None
@@ -55,41 +56,35 @@ class SessionPages:
             user = visit.caller.history_of(user)
         narrowed = any(asked[name] for name in _NARROW if name != "user")
         fresh = user is not None and not narrowed
-        if not self._reader.is_set and not fresh:
-            rows, older, missing = [], None, True
-        elif fresh:
-            rows, older, missing = *self._own(cast("str", user), visit.asked("after")), False
-        else:
-            rows, older, missing = *self._all(user, asked, visit.asked("after")), False
+        page, cursor = SessionPage((), None), visit.asked("after") or None
+        missing = not self._reader.is_set and not fresh
+        if fresh:
+            page = self._list.of_user(cast("str", user), limit=_SHOWN, cursor=cursor)
+        elif not missing:
+            with self._reader.opened() as warehouse:
+                page = self._list.of_all(warehouse, self._narrowed(user, asked), limit=_SHOWN, cursor=cursor)
         query = urlencode({name: text for name, text in asked.items() if text})
+        older = f"?{query}{'&' if query else ''}{urlencode({'after': page.cursor})}"
         return self._site.page(
-            visit.request, "sessions.html", visit, rows=rows, asked=asked, is_operator=is_operator, fresh=fresh,
-            missing=missing, narrowed=narrowed, after=visit.asked("after"),
-            older=None if older is None else f"?{query}{'&' if query else ''}{urlencode({'after': older})}",
+            visit.request, "sessions.html", visit, rows=page.rows, asked=asked, is_operator=is_operator, fresh=fresh,
+            missing=missing, narrowed=narrowed, after=cursor, complete=page.complete,
+            older=None if page.cursor is None else older,
         )  # fmt: skip
 
-    def _own(self, user: str, cursor: str) -> tuple[list[dict[str, Any]], str | None]:
-        page = self._model.repository.sessions(user, _SHOWN, cursor=cursor or None)
-        return [_row_of(session, self._model.repository.outcome(session)) for session in page], page.cursor
+    def _narrowed(self, user: str | None, asked: dict[str, str]) -> SessionFilter:
+        from agentmodel.redshift.session_list import SessionFilter
 
-    def _all(self, user: str | None, asked: dict[str, str], cursor: str) -> tuple[list[dict[str, Any]], str | None]:
-        with self._reader.opened() as warehouse:
-            from agentmodel.redshift.session_list import SessionFilter, newest_sessions
-
-            span = _SPANS.get(asked["since"])
-            outcome = asked["outcome"] if asked["outcome"] in ("succeeded", "failed", "unknown") else None
-            narrow = SessionFilter(
-                user_id=user,
-                since=None if span is None else datetime.now(UTC) - span,
-                category=asked["category"] or None,
-                agent=asked["agent"] or None,
-                tool=asked["tool"] or None,
-                outcome=cast("_Outcome | None", outcome),
-                text=asked["text"] or None,
-            )
-            found = newest_sessions(warehouse, narrow, after=_read_position(cursor), limit=_SHOWN + 1)
-        rows = [asdict(each) for each in found[:_SHOWN]]
-        return rows, _write_position(found[_SHOWN - 1].position) if len(found) > _SHOWN else None
+        span = _SPANS.get(asked["since"])
+        outcome = asked["outcome"] if asked["outcome"] in ("succeeded", "failed", "unknown") else None
+        return SessionFilter(
+            user_id=user,
+            since=None if span is None else datetime.now(UTC) - span,
+            category=asked["category"] or None,
+            agent=asked["agent"] or None,
+            tool=asked["tool"] or None,
+            outcome=cast("_Outcome | None", outcome),
+            text=asked["text"] or None,
+        )
 
     def session(self, visit: Visit) -> Response:
         """Show one session: how it ended and why, its calls, questions, and its plan beside what was done."""
@@ -104,7 +99,7 @@ class SessionPages:
         )
         names = {step.process_id: step.name for step in history.processes}
         calls = history.executions
-        found = diagnose(session, calls, history.reviews)
+        found = diagnose(session, history)
         agents = {agent_id: repository.agent(agent_id) for agent_id in dict.fromkeys(c.agent_id for c in calls)}
         return self._site.page(
             visit.request, "session.html", visit, session=session, user=repository.user(user), steps=names, calls=calls,
@@ -142,33 +137,3 @@ def _names_of(calls: Any) -> list[str]:
         if not names or names[-1] != call.tool_name:
             names.append(call.tool_name)
     return names
-
-
-def _row_of(session: UserSession, outcome: bool | None) -> dict[str, Any]:
-    return {
-        "user_id": session.user_id,
-        "session_id": session.session_id,
-        "started": session.started_at,
-        "request": session.request or session.name,
-        "category": session.category or "",
-        "outcome": outcome,
-        "calls": None,
-        "failed": None,
-        "agents": (),
-    }
-
-
-def _write_position(position: tuple[str, str, str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
-
-
-def _read_position(text: str) -> tuple[str, str, str] | None:
-    if not text:
-        return None
-    try:
-        started, session_id, user_id = json.loads(base64.urlsafe_b64decode(text.encode()))
-    except ValueError:
-        raise CursorError(value=text) from None
-    if not all(isinstance(each, str) for each in (started, session_id, user_id)):
-        raise CursorError(value=text)
-    return started, session_id, user_id

@@ -10,19 +10,15 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
+from agentmodel._diagnosis import failed
 from agentmodel.console._site import visible
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.redshift.reports import DayExecutions
 
-__all__ = ["failed", "interval", "timeline", "weeks"]
+__all__ = ["interval", "timeline", "weeks"]
 
 _LANE, _AXIS = 38, 18  # pixels of height
 _MARK = 4
-
-
-def failed(call: ToolExecution) -> bool:
-    """Return whether a call failed or was not made."""
-    return not call.succeeded and call.status not in ("cache_hit", "edited")
 
 
 def _began(call: ToolExecution) -> datetime:

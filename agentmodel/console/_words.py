@@ -128,6 +128,9 @@ KOREAN = {
     "AGENTMODEL_WAREHOUSE_URL을 설정하세요.",
     "With what was recorded a moment ago.": "방금 기록된 내용까지 포함합니다.",
     "As of the last refresh of the warehouse.": "웨어하우스를 마지막으로 갱신한 시점 기준입니다.",
+    "As of the last refresh of the warehouse; newer sessions are marked as new.": "웨어하우스를 마지막으로 갱신한 시점 기준이며, 이후의 "
+    "세션은 새 항목으로 표시합니다.",
+    "new": "새 항목",
     "No sessions.": "세션이 없습니다.",
     "calls: %(calls)s, failed: %(failed)s": "호출 %(calls)s회, 실패 %(failed)s회",
     "Newest": "최신",
@@ -137,6 +140,7 @@ KOREAN = {
     "ended %(at)s": "종료 %(at)s",
     "not ended": "진행 중",
     "as a person judged": "사람의 판정",
+    "as it was reported from outside": "외부에서 알려 온 결과",
     "as it was recorded": "기록된 결과",
     "judged by its calls": "호출 결과로 판단",
     "nothing is known of how it went": "결과를 알 수 없음",

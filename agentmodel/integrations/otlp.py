@@ -22,7 +22,7 @@ from agentmodel._lease import WAIT
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError
-from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation
+from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation, text_or_none
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.traces import BadLine, TraceOutcome, TraceRecord, open_unpacked
 
@@ -211,16 +211,16 @@ def _spans(document: Mapping[str, Any]) -> Iterator[Span | ValidationError]:
         for scope in _objects(resource, "scopeSpans"):
             name = (scope.get("scope") or {}).get("name") or ""
             for span in _objects(scope, "spans"):
-                yield _span(span, str(name), attributes.get("service.name"))
+                yield _span(span, str(name), attributes)
     for resource in _objects(document, "resourceLogs"):
-        service = _attributes(resource.get("resource") or {}).get("service.name")
+        attributes = _attributes(resource.get("resource") or {})
         for scope in _objects(resource, "scopeLogs"):
             name = (scope.get("scope") or {}).get("name") or ""
             for record in _objects(scope, "logRecords"):
-                yield from _logged(record, str(name), service)
+                yield from _logged(record, str(name), attributes)
 
 
-def _logged(record: Mapping[str, Any], scope: str, service: Any) -> Iterator[Span]:
+def _logged(record: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) -> Iterator[Span]:
     """Yield an evaluation that was logged as an event of the span that it names, the only event of a span beside it."""
     attributes = _attributes(record)
     at_ns = _moment(record) or _moment(record, "observedTimeUnixNano")
@@ -238,7 +238,8 @@ def _logged(record: Mapping[str, Any], scope: str, service: Any) -> Iterator[Spa
         ended_ns=at_ns,
         attributes=attributes,
         events=[event],
-        service=service if isinstance(service, str) and service else None,
+        service=text_or_none(resource.get("service.name")),
+        resource=resource,
     )
 
 
@@ -248,7 +249,7 @@ def _objects(holder: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]
             yield one
 
 
-def _span(span: Mapping[str, Any], scope: str, service: Any) -> Span | ValidationError:
+def _span(span: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) -> Span | ValidationError:
     """Return a span, or what is wrong with it."""
     for name in ("traceId", "spanId", "name"):
         if not isinstance(span.get(name), str) or not span[name]:
@@ -274,7 +275,8 @@ def _span(span: Mapping[str, Any], scope: str, service: Any) -> Span | Validatio
         description=str(status.get("message") or ""),
         attributes=_attributes(span),
         events=[Event(str(one.get("name")), _attributes(one), _moment(one)) for one in _objects(span, "events")],
-        service=service if isinstance(service, str) and service else None,
+        service=text_or_none(resource.get("service.name")),
+        resource=resource,
     )
 
 

@@ -1,13 +1,16 @@
-"""List sessions of all users by time, newest first, from the warehouse. For operators, and for a user's own."""
+"""List sessions of all users by time, users, and types of errors, from the warehouse.
+
+For operators; a user may see its own sessions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, case, func, or_
+from sqlalchemy import ColumnElement, String, and_, case, func, or_
 
 from agentmodel import keys
 from agentmodel.exceptions import ValidationError
@@ -18,7 +21,10 @@ from agentmodel.redshift._report_sql import EMPTY
 from agentmodel.redshift.models import rows_of
 from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["SessionFilter", "SessionSummary", "newest_sessions"]
+__all__ = [
+    "ErrorCount", "SessionFilter", "SessionSummary", "UserActivity", "active_users", "error_types", "known_sessions",
+    "newest_sessions", "sessions_like", "users_like",
+]  # fmt: skip
 
 _MAX_LIMIT = 1000
 
@@ -54,6 +60,7 @@ class SessionSummary:
     Attributes:
         user_id: The user.
         session_id: The session.
+        user_name: The user's name; its id where it has none.
         started: When it began: 14 to 20 digits in UTC, as the table stores times; '' where it is unknown.
         category: The category that was given; '' where there was none.
         request: The request, else the session's name.
@@ -66,6 +73,7 @@ class SessionSummary:
 
     user_id: str
     session_id: str
+    user_name: str
     started: str
     category: str
     request: str
@@ -78,6 +86,48 @@ class SessionSummary:
     def position(self) -> tuple[str, str, str]:
         """Its place in the list, for ``after`` of `newest_sessions`."""
         return self.started, self.session_id, self.user_id
+
+
+@dataclass(frozen=True, slots=True)
+class UserActivity:
+    """A user, and how much is known of it.
+
+    Attributes:
+        user_id: The user.
+        name: Its name; its id where it has none.
+        sessions: How many sessions it has.
+        newest: When the newest of them began, 14 to 20 digits in UTC; '' where it is unknown.
+    """
+
+    user_id: str
+    name: str
+    sessions: int
+    newest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCount:
+    """How often calls of a tool failed with a type of error.
+
+    Attributes:
+        error_type: The type, such as ``TimeoutError``; '' where none was recorded.
+        agent_id: The agent that called the tool.
+        agent_name: Its name; its id where it has none.
+        tool_id: The tool.
+        tool_name: Its name.
+        failures: Calls that failed so, every attempt one.
+        sessions: Sessions in which they failed.
+        newest: When the last of them failed, 14 to 20 digits in UTC; '' where it is unknown.
+    """
+
+    error_type: str
+    agent_id: str
+    agent_name: str
+    tool_id: str
+    tool_name: str
+    failures: int
+    sessions: int
+    newest: str
 
 
 def newest_sessions(
@@ -114,6 +164,104 @@ def newest_sessions(
     return [_summary(row, counts, agents) for row in found]
 
 
+def known_sessions(warehouse: Warehouse, sessions: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of some sessions, each a user and a session, that the warehouse has."""
+    wanted = set(sessions)
+    if not wanted:
+        return set()
+    s = m.UserSessionRow
+    rows = rows_of(s.user_id, s.session_id).where(
+        s.user_id.in_(sorted({user for user, _ in wanted})), s.session_id.in_(sorted({each for _, each in wanted}))
+    )
+    return {(user, session) for user, session in warehouse.read(rows)} & wanted
+
+
+def sessions_like(warehouse: Warehouse, beginning: str, *, limit: int = 10) -> list[tuple[str, str]]:
+    """Return the sessions whose id begins so, each as its user and its id, by id."""
+    s = m.UserSessionRow
+    rows = rows_of(s.user_id, s.session_id).where(s.session_id.startswith(beginning, autoescape=True))
+    return [(user, session) for user, session in warehouse.read(rows.order_by(s.session_id, s.user_id).limit(limit))]
+
+
+def users_like(warehouse: Warehouse, beginning: str, *, limit: int = 10) -> list[str]:
+    """Return the ids of users with sessions that begin so, in order."""
+    s = m.UserSessionRow
+    rows = rows_of(s.user_id).distinct().where(s.user_id.startswith(beginning, autoescape=True))
+    return [user for (user,) in warehouse.read(rows.order_by(s.user_id).limit(limit))]
+
+
+def active_users(warehouse: Warehouse, *, limit: int = 50) -> list[UserActivity]:
+    """Return users with their number of sessions, the one with the newest session first, as of the last refresh."""
+    s, u = m.UserSessionRow, m.UserInfo
+    newest = func.max(func.coalesce(s.started, EMPTY), type_=String())
+    rows = (
+        rows_of(s.user_id, func.max(_user_name(u, s), type_=String()), func.count(), newest)
+        .outerjoin(u, u.user_id == s.user_id)
+        .group_by(s.user_id)
+        .order_by(newest.desc(), s.user_id)
+        .limit(limit)
+    )
+    return [UserActivity(*row) for row in warehouse.read(rows)]
+
+
+def error_types(
+    warehouse: Warehouse,
+    *,
+    since: datetime | None = None,
+    agent: str | None = None,
+    tool: str | None = None,
+    limit: int = 100,
+) -> list[ErrorCount]:
+    """Return the types of errors by tool and agent, the most frequent first, as of the last refresh.
+
+    Args:
+        warehouse: A refreshed warehouse.
+        since: Only calls that were made at this time or later, aware.
+        agent: Only calls of this agent; its id or name.
+        tool: Only calls of this tool; its id or name.
+        limit: The most rows.
+
+    Raises:
+        ValidationError: ``since`` has no time zone.
+        WarehouseUnavailable: The engine does not answer.
+    """
+    h, a = m.UserToolMappingHist, m.AgentRow
+    status = func.nullif(h.status, EMPTY, type_=String())
+    kind = func.coalesce(h.error_type, EMPTY, type_=String())
+    name = func.coalesce(func.nullif(a.name, EMPTY), h.agent_id, type_=String())
+    label = func.coalesce(func.max(func.nullif(h.tool_name, EMPTY)), h.tool_id, type_=String())
+    session = h.user_id.concat("/").concat(h.session_id)
+    failures = func.count()
+    rows = (
+        rows_of(
+            kind,
+            h.agent_id,
+            func.max(name, type_=String()),
+            h.tool_id,
+            label,
+            failures,
+            func.count(session.distinct()),
+            func.max(func.coalesce(h.time, EMPTY), type_=String()),
+        )
+        .outerjoin(a, a.agent_id == h.agent_id)
+        .where(or_(status == "error", and_(status.is_(None), func.coalesce(h.succeeded, EMPTY) != "Y")))
+        .group_by(kind, h.agent_id, h.tool_id)
+        .order_by(failures.desc(), kind, h.agent_id, h.tool_id)
+        .limit(limit)
+    )
+    if since is not None:
+        rows = rows.where(h.time >= keys.format_time("since", since))
+    if agent is not None:
+        rows = rows.where(or_(h.agent_id == agent, a.name == agent))
+    if tool is not None:
+        rows = rows.where(or_(h.tool_id == tool, h.tool_name == tool))
+    return [ErrorCount(*row) for row in warehouse.read(rows)]
+
+
+def _user_name(user: Any, session: Any) -> ColumnElement[str]:
+    return func.coalesce(func.nullif(user.name, EMPTY), session.user_id, type_=String())
+
+
 def _summary(row: Any, counts: dict[Any, Any], agents: dict[Any, list[tuple[str, int]]]) -> SessionSummary:
     key = row.user_id, row.session_id
     ran = agents.get(key, [])
@@ -121,6 +269,7 @@ def _summary(row: Any, counts: dict[Any, Any], agents: dict[Any, list[tuple[str,
     outcome = by_calls if row.told is None else row.told
     return SessionSummary(
         *key,
+        user_name=row.user_name,
         started=row.started,
         category=row.category,
         request=row.request,
@@ -132,13 +281,14 @@ def _summary(row: Any, counts: dict[Any, Any], agents: dict[Any, list[tuple[str,
 
 
 def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None) -> Rows:
-    s = m.UserSessionRow
+    s, u = m.UserSessionRow, m.UserInfo
     started = func.coalesce(s.started, EMPTY)
     request = func.coalesce(func.nullif(s.request, EMPTY), s.name, EMPTY)
     told = history.outcome(s, constant(-1), history.best_of_session(s))
     rows = rows_of(
         s.user_id.label("user_id"),
         s.session_id.label("session_id"),
+        _user_name(u, s).label("user_name"),
         started.label("started"),
         func.coalesce(s.category, EMPTY).label("category"),
         request.label("request"),
@@ -157,7 +307,7 @@ def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None) -> Rows:
         at, session_id, user_id = after
         same = or_(s.session_id < session_id, and_(s.session_id == session_id, s.user_id < user_id))
         where += [started <= at, or_(started < at, same)]
-    rows = _called(rows, narrow)
+    rows = _called(rows.outerjoin(u, u.user_id == s.user_id), narrow)
     if narrow.outcome is not None:
         rows, condition = _ended(rows, narrow.outcome)
         where.append(condition)

@@ -94,7 +94,9 @@ def test_what_was_learnt_is_shown(cli: Cli, learnt: None) -> None:
     assert {"search": (1, 0), "book": (2, 1)} == tools
     (pattern,) = cli.json("patterns", "--user", "USRkim", "--as-of", "2025-06-14")
     assert ("quiet", True) == (pattern["category"], pattern["recommended"])
-    assert [["book"]] == [each["failed_tools"] for each in cli.json("errors")]
+    assert [("", "book", "finder", 1)] == [
+        (each["error_type"], each["tool_name"], each["agent_name"], each["failures"]) for each in cli.json("errors")
+    ]
     plan = cli.json("suggest", "USRkim", "--category", "quiet")
     assert ("own mapping", ["search", "book"]) == (plan["source"], [step["tool"] for step in plan["steps"]])
 
@@ -107,28 +109,28 @@ def test_what_was_learnt_is_shown(cli: Cli, learnt: None) -> None:
 
 def test_history_is_shown(cli: Cli, learnt: None) -> None:
     """A user's sessions, and the calls of one in their order, every attempt one."""
-    (session,) = cli.json("history", "USRkim")["sessions"]
-    found = cli.json("history", "USRkim", session["session_id"])
+    (session,) = cli.json("sessions", "--user", "USRkim")["sessions"]
+    found = cli.json("session", session["session_id"])
 
     assert "a quiet café" == found["session"]["request"]
     assert [(1, "search", 1), (2, "book", 1), (2, "book", 2)] == [
         (call["call_number"], call["tool_name"], call["attempt"]) for call in found["executions"]
     ]
-    assert session["session_id"] in cli("history", "kim")  # the name that the id is made of
-    assert "table 4" in cli("history", "USRkim", session["session_id"])
+    assert session["session_id"] in cli("sessions", "--user", "kim", "--ids")  # the name that the id is made of
+    assert "table 4" in cli("session", session["session_id"])
 
 
 def test_an_outcome_is_recorded(cli: Cli, learnt: None) -> None:
     """It is shown with the session's calls; a session that is not there, and a value that cannot be, are refused."""
-    (session,) = cli.json("history", "USRkim")["sessions"]
+    (session,) = cli.json("sessions", "--user", "USRkim")["sessions"]
     said = ["outcome", "kim", session["session_id"], "--source", "event", "--by", "refund"]
     assert "failed, by event refund" in cli(*said, "--failed", "--reason", "wrong table")
     told = cli.json(*said, "--score", "0.75")
-    found = cli.json("history", "USRkim", session["session_id"])
+    found = cli.json("session", session["session_id"])
 
     assert (True, 0.75, "event") == (told["outcome"], told["score"], told["source"])
     assert [("refund", True)] == [(one["decided_by"], one["outcome"]) for one in found["reviews"]]
-    assert "Outcomes from outside" in cli("history", "kim", session["session_id"])
+    assert "Outcomes from outside" in cli("session", session["session_id"], "--user", "kim")
     cli("outcome", "kim", "SESS0", "--failed", code=1)
     cli(*said, "--score", "2", code=2)
     cli("drain")
@@ -184,7 +186,7 @@ def test_spans_are_imported(cli: Cli, tmp_path: Path) -> None:
 
     assert (1, 0, 1) == (told["lines"], told["repeated"], told["refused"])
     cli("drain")
-    (session,) = cli.json("history", "USRspans")["sessions"]
+    (session,) = cli.json("sessions", "--user", "USRspans")["sessions"]
     assert ["search"] == [
-        call["tool_name"] for call in cli.json("history", "USRspans", session["session_id"])["executions"]
+        call["tool_name"] for call in cli.json("session", session["session_id"][4:], "--user", "spans")["executions"]
     ]

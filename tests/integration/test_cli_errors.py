@@ -54,17 +54,17 @@ def environment(settings: Settings) -> dict[str, str]:
 
 WRONG_USE = {
     "an id with a number sign": (["suggest", "USR#1", "--category", "c"], "USER", "'#'"),
-    "an id with a blank": (["history", "USR 1"], "USER", "' '"),
-    "a name with a line end": (["history", "mina\n"], "USER", "control characters"),
+    "an id with a blank": (["sessions", "--user", "USR 1"], "--user", "' '"),
+    "a name with a line end": (["session", "SESS1", "--user", "mina\n"], "--user", "control characters"),
     "an id with a line end": (["erase", "--yes", "USR1\n"], "USER", "U+000A"),
-    "a session that is no session": (["history", "USR001", "S1"], "session_id", "SESS"),
+    "a session that is no session": (["session", "S#1"], "ID", "SESS"),
     "nothing to plan for": (["suggest", "USR001"], "category", "must be given, or a request"),
     "a domain that is no domain": (["agents", "--domain", "AGT001"], "--domain", "the name of a domain"),
     "a naive time": (["refresh", "--as-of", "2025-06-14T10:00:00"], "--as-of", "no offset"),
     "no time": (["publish", "--as-of", "yesterday"], "--as-of", "2025-06-14"),
     "a missing file": (["import", "nowhere.jsonl"], "nowhere.jsonl", "No such file"),
     "an unknown time zone": (["import", "calls.jsonl", "--timezone", "Mars"], "Mars", "Asia/Seoul"),
-    "a cursor of nothing": (["history", "USR001", "--cursor", "x"], "cursor", "cursor of a page"),
+    "a cursor of nothing": (["sessions", "--user", "USR001", "--cursor", "x"], "cursor", "cursor of a page"),
     "an option that is none": (["agents", "--top"], "--top", "--help"),
     "a command that is none": (["agent"], "agent", "--help"),
     "a limit of nothing": (["agents", "--limit", "0"], "--limit", "1"),
@@ -126,8 +126,8 @@ def test_bad_lines_of_a_file_are_no_wrong_use(
         (["agents", "--domain", "DMN999"], "domain DMN999 does not exist"),
         (["tools", "--domain", "DMN999"], "domain DMN999 does not exist"),
         (["suggest", "USR001", "--domain", "DMN999"], "domain DMN999 does not exist"),
-        (["history", "USR999"], "user USR999 does not exist"),
-        (["history", "USR999", "SESS1"], "session SESS1 of USR999 does not exist"),
+        (["sessions", "--user", "USR999"], "user USR999 does not exist"),
+        (["session", "SESS1", "--user", "USR999"], "session SESS1 of USR999 does not exist"),
     ],
 )
 def test_what_is_not_there_is_exit_1(

@@ -62,7 +62,7 @@ def test_a_stack_runs_until_it_is_stopped_and_keeps_what_was_recorded(
     assert find_stack(folder) is None
 
     with up(folder) as process:
-        assert 0 == main(["--dir", str(folder), "history", "USR001", "--json"])
+        assert 0 == main(["--dir", str(folder), "sessions", "--user", "USR001", "--json"])
         shown = capsys.readouterr().out
         assert 0 == main(["--dir", str(folder), "drain", "--json"])
         assert 0 == json.loads(capsys.readouterr().out)["written"]

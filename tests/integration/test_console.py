@@ -31,10 +31,11 @@ from starlette.testclient import TestClient
 
 from agentmodel import AgentModel, Review, Settings, Tool, ToolExecution, UserSession
 from agentmodel import console as package
+from agentmodel._diagnosis import diagnose
+from agentmodel.access.repository import SessionHistory
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli._console import serving
 from agentmodel.console import console
-from agentmodel.console._diagnosis import diagnose
 from agentmodel.console._entrance import Entrance
 from agentmodel.console._inbox import edited_arguments, fields_of
 from agentmodel.console._words import KOREAN
@@ -251,6 +252,10 @@ def test_a_session_says_why_it_failed(model: AgentModel, someone: Callable[[str]
     assert "calls: 3, failed: 1" in text
 
 
+def history_of(*calls: ToolExecution) -> SessionHistory:
+    return SessionHistory(processes=(), executions=calls, reviews=())
+
+
 def test_a_retry_makes_good() -> None:
     """A call that failed is no reason when the same tool of the same agent succeeded later; a rejection is told."""
     session = UserSession(user_id="USR001", session_id="SESS1", name="n")
@@ -267,13 +272,16 @@ def test_a_retry_makes_good() -> None:
         call("TLb", succeeded=True),
         call("TLb", succeeded=False),
     ]
-    found = diagnose(session, calls, [])
+    found = diagnose(session, history_of(*calls))
     session.corrected = True
 
     assert ((calls[3],), 1, False, "calls") == (found.unresolved, found.recovered, found.outcome, found.basis)
-    assert (True, "reviewed") == (diagnose(session, calls, []).outcome, diagnose(session, calls, []).basis)
-    assert () == diagnose(session, [call("TLa", succeeded=False, status="cache_hit")], []).unresolved
-    new = diagnose(UserSession(user_id="USR001", session_id="SESS2", name="n"), [], [])
+    assert (True, "reviewed") == (
+        diagnose(session, history_of(*calls)).outcome,
+        diagnose(session, history_of(*calls)).basis,
+    )
+    assert () == diagnose(session, history_of(call("TLa", succeeded=False, status="cache_hit"))).unresolved
+    new = diagnose(UserSession(user_id="USR001", session_id="SESS2", name="n"), history_of())
     assert (None, "nothing", True) == (new.outcome, new.basis, new.is_open)
 
 

@@ -129,7 +129,7 @@ COMMANDS = (
     ["suggest", "USRkim", "--category", "quiet"],
     ["agents"],
     ["tools"],
-    ["history", "USRkim"],
+    ["sessions", "--user", "USRkim"],
     ["reviews", "list"],
     ["check"],
     ["stats"],
@@ -178,9 +178,9 @@ def test_commands_where_valkey_does_not_help(
     assert 1 == said["refresh"]["rows"]["user_tool_mapping_hist"] == again["refresh"]["rows"]["user_tool_mapping_hist"]
     assert 1 == said["publish"]["agents"]
     assert "own mapping" == said["suggest"]["source"] == again["suggest"]["source"]
-    assert said["history"] == again["history"]
+    assert said["sessions"] == again["sessions"]
     assert said["tools"] == again["tools"]
-    assert seen == [one["session_id"] for one in said["history"]["sessions"]]
+    assert seen == [one["session_id"] for one in said["sessions"]["sessions"]]
 
 
 # -- processes with other settings, and several at once --------------------------------------------------------------

@@ -259,7 +259,7 @@ def test_a_name_and_an_id_are_one(entry_point: str, model: AgentModel) -> None:
 
 @pytest.mark.parametrize(
     ("command", "options"),
-    [("suggest", ["--category", "find"]), ("history", []), ("agents", []), ("tools", []), ("patterns", ["--as-of", "2025-06-14"])],
+    [("suggest", ["--category", "find"]), ("sessions", []), ("agents", []), ("tools", []), ("patterns", ["--as-of", "2025-06-14"])],
     ids=lambda each: each if isinstance(each, str) else "",
 )  # fmt: skip
 def test_commands_take_either(
@@ -270,7 +270,7 @@ def test_commands_take_either(
     def printed(who: Who) -> Any:
         given = {
             "suggest": [who.user, "--domain", who.domain],
-            "history": [who.user],
+            "sessions": ["--user", who.user],
             "patterns": ["--user", who.user],
         }.get(command, ["--domain", who.domain])
         return from_cli(stack[0], capsys, command, *given, *options)

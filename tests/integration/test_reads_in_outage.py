@@ -230,7 +230,7 @@ def test_every_read_shows_all_or_says_so(model: AgentModel, server: PausedServer
     assert set(acknowledged) == {call.call_id for call in model.repository.session_history(USER, SESSION).executions}
 
 
-@pytest.mark.parametrize("arguments", [["history", USER], ["history", USER, "SESS1"]])
+@pytest.mark.parametrize("arguments", [["sessions", "--user", USER], ["session", "SESS1", "--user", USER]])
 def test_the_command_line_says_so(
     model: AgentModel,
     server: PausedServer,
@@ -238,7 +238,7 @@ def test_the_command_line_says_so(
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
 ) -> None:
-    """`agentmodel history` says on stderr that records may be missing, and in its JSON."""
+    """`agentmodel sessions` and `session` say on stderr that records may be missing, and in their JSON."""
     pytest.importorskip("typer")
     from agentmodel.cli import main
 

@@ -160,8 +160,8 @@ def test_the_command_line_shows_what_went_wrong(
         assert 0 == main(list(arguments))
         return " ".join(capsys.readouterr().out.split())
 
-    text = shown("history", "USR001", session_id)
-    found = json.loads(shown("history", "USR001", session_id, "--json"))
+    text = shown("session", session_id, "--user", "USR001")
+    found = json.loads(shown("session", session_id, "--user", "USR001", "--json"))
     steps = json.loads(shown("errors", "--runs", "--json"))
     replayed = shown("evaluate", "--learn", "0.5")
 

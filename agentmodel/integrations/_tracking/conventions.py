@@ -18,6 +18,7 @@ from agentmodel._counts import Usage, count_or_none
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.messages import content_text, user_texts
 
 __all__ = [
     "CATEGORY",
@@ -37,9 +38,9 @@ __all__ = [
     "message_of",
     "outcome_of",
     "output_of",
+    "own_call_id",
     "parsed",
     "request_of",
-    "requested_ids",
     "result_of",
     "revision_of",
     "session_of",
@@ -47,6 +48,7 @@ __all__ = [
     "tokens_of",
     "tool_of",
     "user_of",
+    "workflow_agent_of",
 ]  # fmt: skip
 
 OTHER = "_OTHER"
@@ -58,7 +60,9 @@ OWN_SCOPE = "agentmodel"
 REQUEST, CATEGORY = "agentmodel.request", "agentmodel.category"
 """Attributes by which a program says what the user asked for, and of which kind that is."""
 
-_AGENT = ("gen_ai.agent.name", "agent.name", "agent_name")
+_AGENT = ("gen_ai.agent.name", "agent.name", "agent_name", "tool.agent_role")
+_NODE = ("graph.node.name", "graph.node.id")  # of OpenInference's agents that have no name of their own
+_CALL_ID = ("gen_ai.tool.call.id", "tool.id", "tool_call.id")
 _REVISION = ("gen_ai.agent.version", "agent.version")
 _SESSION = ("gen_ai.conversation.id", "session.id")
 _USER = ("user.id", "enduser.id")
@@ -79,21 +83,34 @@ _REASONING_TOKENS = (
     "llm.usage.reasoning_tokens", "llm.token_count.completion_details.reasoning",
 )  # fmt: skip
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
-_ARGUMENTS = ("gen_ai.tool.call.arguments", "tool_arguments", "gen_ai.prompt")
-_RESULT = ("gen_ai.tool.call.result", "tool_response", "gen_ai.completion")
+_HAYSTACK = "haystack.agent.step"
+_ARGUMENTS = ("gen_ai.tool.call.arguments", "tool_arguments", "gen_ai.prompt", f"{_HAYSTACK}.tool.input")
+_RESULT = ("gen_ai.tool.call.result", "tool_response", "gen_ai.completion", f"{_HAYSTACK}.tool.output")
 _INTERRUPTS = ("GraphInterrupt", "GraphBubbleUp", "InterruptException")
-_CLASS = re.compile(r"(?:\w+\.)+([A-Z]\w*)")  # an exception with its module, which not every emitter writes
+_ABANDONED = (*_INTERRUPTS, "CancelledError", "Cancelled", "GeneratorExit", "KeyboardInterrupt")
+"""Exceptions that end a call from outside: they are no failure of its tool."""
+
+_CLASS = re.compile(r"(?:\w+\.)+([A-Z]\w*)")  # an exception with its module
+_NAMED = re.compile(r"((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout))(?::|\(|$)")
+_INVALID = re.compile(r"\b\d+ validation errors? for \w")  # pydantic's message, without the name of its exception
 _EVALUATION = "gen_ai.evaluation."
 _PASSED = frozenset({"pass", "passed", "success", "succeeded", "correct", "relevant", "good", "true", "yes"})
 _NOT_PASSED = frozenset(
     {"fail", "failed", "failure", "incorrect", "wrong", "irrelevant", "not_relevant", "bad", "harmful", "false", "no"}
 )
+_WRAPPING = ("llama_index", "smolagents")  # scopes whose arguments are those of a Python call: ``args``, ``kwargs``
+_WORKFLOW_AGENT = re.compile(r"\bcurrent_agent_name=['\"]([^'\"]+)['\"]")
+_ADK = ("gcp.vertex.agent", "openinference.instrumentation.google_adk")
+_ADK_MERGED = "(merged tools)"  # the name of a span for the answers to all calls of a turn, which is no call
+_ADK_EVENT = "gcp.vertex.agent.event_id"
+_NOT_FOUND = "Tool not found"  # what a span of CrewAI's listener has as the result of an unknown tool
 _MESSAGES = (
     "gen_ai.input.messages",
     "pydantic_ai.all_messages",
     "input.value",
     "traceloop.entity.input",
     "gen_ai.prompt",
+    "haystack.agent.input",
 )
 _NUMBERED = (("llm.input_messages.", ".message.role", ".message.content"), ("gen_ai.prompt.", ".role", ".content"))
 _APPROVALS = "openai_agents"  # scopes whose spans of pending approvals look like successes
@@ -125,6 +142,8 @@ class Span:
         attributes: Its attributes.
         events: Its events.
         service: The resource's ``service.name``.
+        resource: The attributes of its resource, and what the program told the span processor: they are of all spans,
+            and hold where no span says otherwise.
     """
 
     trace_id: str
@@ -139,6 +158,7 @@ class Span:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     events: Sequence[Event] = ()
     service: str | None = None
+    resource: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_tool(span: Span) -> bool:
@@ -146,11 +166,12 @@ def is_tool(span: Span) -> bool:
     attributes = span.attributes
     if kind := attributes.get("openinference.span.kind"):
         return bool(kind == "TOOL")
-    return (
+    return attributes.get("gen_ai.tool.name") != _ADK_MERGED and (
         attributes.get("gen_ai.operation.name") == "execute_tool"
         or attributes.get("traceloop.span.kind") == "tool"
         or attributes.get("langsmith.span.kind") == "tool"
         or attributes.get("mcp.method.name") == "tools/call"
+        or span.name == f"{_HAYSTACK}.tool"
     )
 
 
@@ -202,13 +223,21 @@ def is_pending(span: Span) -> bool:
 
 def tool_of(span: Span) -> str:
     """Return the name of the tool."""
-    for name in ("gen_ai.tool.name", "tool.name", "traceloop.entity.name"):
+    for name in ("gen_ai.tool.name", "tool.name", "traceloop.entity.name", "haystack.tool.name"):
         if value := text_or_none(span.attributes.get(name)):
-            return value
+            return value.partition("\n")[0].removeprefix("Tool Name: ")  # CrewAI's spans have its description there
     for prefix in ("execute_tool ", "tools/call "):
         if span.name.startswith(prefix):
             return span.name.removeprefix(prefix)
     return span.name.removesuffix(".tool")
+
+
+def own_call_id(span: Span) -> str | None:
+    """Return the model's id of a call, where its span has it."""
+    if given := _first(span, _CALL_ID):
+        return given
+    message = message_of(output_of(span))
+    return None if message is None else id_or_none(message.get("tool_call_id"))
 
 
 def _metadata(span: Span, name: str) -> str | None:
@@ -232,7 +261,19 @@ def _first(span: Span, names: Sequence[str], *metadata: str) -> str | None:
 
 def agent_of(span: Span) -> str | None:
     """Return the name of the agent."""
-    return _first(span, _AGENT, "lc_agent_name", "agent_name")
+    if given := _first(span, _AGENT, "lc_agent_name", "agent_name"):
+        return given
+    if span.attributes.get("openinference.span.kind") != "AGENT":
+        return None
+    return _first(span, _NODE) or (span.name.removesuffix(".run") if "smolagents" in span.scope else None)
+
+
+def workflow_agent_of(span: Span) -> str | None:
+    """Return which agent a step of a LlamaIndex workflow is of; the spans of its tool calls are not inside that."""
+    if "llama_index" not in span.scope:
+        return None
+    found = (_WORKFLOW_AGENT.search(str(span.attributes.get(name))) for name in ("output.value", "input.value"))
+    return next((one[1] for one in found if one), None)
 
 
 def revision_of(span: Span) -> str | None:
@@ -267,49 +308,37 @@ def _said_by_user(span: Span) -> Iterator[str | None]:
     for before, role, content in _NUMBERED:
         number = 0
         while (who := given.get(f"{before}{number}{role}")) is not None:
-            yield _text(given.get(f"{before}{number}{content}")) if who == "user" else None
+            yield content_text(given.get(f"{before}{number}{content}")) if who == "user" else None
             number += 1
     if given.get("openinference.span.kind") == "AGENT":
-        yield _text(parsed(given.get("input.value")))
+        asked = parsed(given.get("input.value"))
+        yield content_text(asked.get("task") if isinstance(asked, dict) else asked)  # smolagents has a task
     for name in _MESSAGES:
         yield _from_user(parsed(given.get(name)))
+    for task in _list(parsed(given.get("crew_tasks"))):
+        yield text_or_none(task.get("description")) if isinstance(task, dict) else None
     for event in span.events:
         if event.name == "gen_ai.user.message":
-            yield _text(parsed(event.attributes.get("content")))
-        yield _from_user(parsed(event.attributes.get(_MESSAGES[0])))
+            yield content_text(parsed(event.attributes.get("content")))
+        for name in (_MESSAGES[0], "gen_ai.prompt"):
+            yield _from_user(parsed(event.attributes.get(name)))
 
 
 def _from_user(messages: Any) -> str | None:
     """Return the text of the first message of a user among messages, as the emitters write them."""
     if isinstance(messages, dict):
         messages = messages.get("inputs", messages)
-        messages = messages.get("messages") if isinstance(messages, dict) else None
-    for one in _list(messages):
-        if isinstance(one, list):  # LangChain's lists of lists, and pairs of role and text
-            pair = len(one) == 2 and one[0] in ("user", "human")
-            found = _text(one[1]) if pair else _from_user(one)
-        else:
-            message = one.get("kwargs", one) if isinstance(one, dict) else {}
-            who = message.get("role") or message.get("type")
-            found = _text(message.get("parts") or message.get("content")) if who in ("user", "human") else None
-        if found:
-            return found
-    return None
-
-
-def _text(content: Any) -> str | None:
-    """Return the text of a message's content: a text, or parts of which some are texts."""
-    if isinstance(content, list):
-        parts = [part.get("text") or part.get("content") for part in content if isinstance(part, dict)]
-        content = "\n".join(part for part in parts if isinstance(part, str))
-    return content.strip() or None if isinstance(content, str) else None
+        messages = (messages.get("messages") or messages.get("new_message")) if isinstance(messages, dict) else None
+    given = messages if isinstance(messages, list) else [messages]
+    return next(user_texts([one for one in given if not isinstance(one, str)]), None)
 
 
 def input_of(span: Span) -> Any:
     """Return the arguments, as far as the span itself has them."""
     attributes = span.attributes
     if "openinference.span.kind" in attributes:  # its gen_ai.tool.call.arguments may be the tool's schema
-        return parsed(attributes.get("input.value"))
+        given = parsed(attributes.get("input.value"))
+        return _python_call(given) if any(one in span.scope for one in _WRAPPING) else given
     for name in _ARGUMENTS:
         if name in attributes:
             return _unwrapped(parsed(attributes[name]))
@@ -327,6 +356,13 @@ def _unwrapped(given: Any) -> Any:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return given["input_str"]
     return given
+
+
+def _python_call(given: Any) -> Any:
+    """Unwrap the arguments of a Python call; those without a name stay in ``args``."""
+    if not isinstance(given, dict) or not isinstance(given.get("kwargs"), dict):
+        return given
+    return ({"args": given["args"]} if given.get("args") else {}) | given["kwargs"]
 
 
 def output_of(span: Span) -> Any:
@@ -357,73 +393,91 @@ def message_of(output: Any) -> Mapping[str, Any] | None:
 
 
 def result_of(span: Span) -> Any:
-    """Return what the tool returned."""
+    """Return what the tool returned, or, of a call that failed and has no result, the error's text."""
     output = output_of(span)
     message = message_of(output)
     if message is not None:
         return message.get("content")
+    if output is None and outcome_of(span)[0] != "ok":
+        texts = (_exception(span, "exception.message"), span.description)
+        return next((text for text in texts if text), None)
+    if isinstance(output, dict) and (span.scope in _ADK or span.name.startswith(_HAYSTACK)):
+        if "response" in output and output.keys() <= {"id", "name", "response"}:
+            output = output["response"]
+        only = {"error"} if outcome_of(span)[0] != "ok" else {"result"}  # how they wrap what is no object
+        return next(iter(output.values())) if isinstance(output, dict) and output.keys() == only else output
+    if isinstance(output, dict) and "llama_index" in span.scope and isinstance(output.get("blocks"), list):
+        output = output["blocks"]
     if isinstance(output, list) and output and all(isinstance(one, dict) and set(one) == {"text"} for one in output):
-        return "\n".join(one["text"] for one in output)  # content blocks
+        return "\n".join(str(one["text"]) for one in output)  # content blocks
     return output
 
 
 def outcome_of(span: Span) -> tuple[Status, str | None]:
     """Return how the call ended, and the error's type if it failed."""
-    attributes = span.attributes
-    message = message_of(output_of(span)) or {}
-    error_type = text_or_none(attributes.get("error.type")) or _exception(span)
-    if error_type is not None and (named := _CLASS.fullmatch(error_type)):
-        error_type = named[1]
-    if error_type in _INTERRUPTS:
+    error_type = _error_type(span)
+    failed = span.failed or error_type is not None or _says_error(span)
+    if error_type in _ABANDONED or (not failed and _is_left(span)):
         return "interrupted", None
-    failed = span.failed or error_type is not None
-    if not failed and attributes.get("gen_ai.tool.status") != "error" and message.get("status") != "error":
-        return "ok", None
-    if span.description.startswith("Unknown tool: "):
+    if _is_unknown(span, failed=failed):
         return "unknown_tool", None
-    return "error", error_type or OTHER
+    return ("error", error_type or OTHER) if failed else ("ok", None)
 
 
-def _exception(span: Span) -> str | None:
+def _error_type(span: Span) -> str | None:
+    """Return the error's type, without its module, which not every emitter writes."""
+    given = text_or_none(span.attributes.get("error.type")) or _exception(span, "exception.type")
+    if given is None and span.failed:
+        given = _type_in(span.description)
+    named = _CLASS.fullmatch(given) if given is not None else None
+    return named[1] if named else given
+
+
+def _says_error(span: Span) -> bool:
+    """Whether a span that ended well says otherwise, in an attribute or in its result."""
+    output = output_of(span)
+    in_result = isinstance(output, dict) and output.get("is_error") is True
+    status = (message_of(output) or {}).get("status")
+    told = span.attributes.get("haystack.tool.error") is True or span.attributes.get("gen_ai.tool.status") == "error"
+    return told or in_result or status == "error"
+
+
+def _is_left(span: Span) -> bool:
+    """Whether a run ended before its call did: ADK's span has neither error nor answer then."""
+    return span.scope in _ADK and _ADK_EVENT not in span.attributes and own_call_id(span) is None
+
+
+def _is_unknown(span: Span, *, failed: bool) -> bool:
+    if "crewai" in span.scope:
+        return bool(output_of(span) == _NOT_FOUND)
+    adk = span.scope in _ADK and span.attributes.get("gen_ai.tool.type") == "BaseTool"
+    return failed and (adk or span.description.startswith("Unknown tool: "))
+
+
+def _exception(span: Span, name: str) -> str | None:
     for event in reversed(span.events):
-        if event.name == "exception" and (name := text_or_none(event.attributes.get("exception.type"))):
-            return name
+        if event.name == "exception" and (value := text_or_none(event.attributes.get(name))):
+            return value
     return None
 
 
-def requested_ids(span: Span) -> Iterator[str]:
-    """Yield the ids of the calls that a model's span requests, in order."""
-    if not is_tool(span):
-        yield from (call_id for given in _given_ids(span) if (call_id := id_or_none(given)))
-
-
-def _given_ids(span: Span) -> Iterator[Any]:
-    """Yield what a model's span has as ids of calls, placeholders too."""
-    attributes = span.attributes
-    number = 0
-    while f"llm.output_messages.0.message.tool_calls.{number}.tool_call.id" in attributes:
-        yield attributes[f"llm.output_messages.0.message.tool_calls.{number}.tool_call.id"]
-        number += 1
-    texts = [attributes.get("gen_ai.output.messages")]
-    texts += [event.attributes.get("gen_ai.output.messages") for event in span.events]
-    for message in (one for text in texts for one in _list(parsed(text))):
-        for part in _list(message.get("parts") if isinstance(message, dict) else None):
-            if isinstance(part, dict) and part.get("type") == "tool_call":
-                yield part.get("id")
-    for event in span.events:
-        if event.name == "gen_ai.choice":
-            for block in _list(parsed(event.attributes.get("message"))):
-                if isinstance(block, dict) and isinstance(block.get("toolUse"), dict):
-                    yield block["toolUse"].get("toolUseId")
+def _type_in(description: str) -> str | None:
+    """Return the name of an exception that the description of a status begins with."""
+    named = _NAMED.match(description)
+    return named[1] if named else "ValidationError" if _INVALID.search(description) else None
 
 
 def tokens_of(span: Span) -> Usage:
     """Return the tokens of the model's message, and the model."""
-    counts = (
-        _number(span.attributes, names)
-        for names in (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
-    )
-    return Usage._make((*counts, _first(span, _MODEL, "ls_model_name")))
+    counts, model_name = span.attributes, _first(span, _MODEL, "ls_model_name")
+    replies = parsed(counts.get(f"{_HAYSTACK}.llm.output"))
+    for reply in _list(replies.get("replies")) if isinstance(replies, dict) else ():
+        meta = reply.get("meta") if isinstance(reply, dict) else None
+        usage = meta.get("usage") if isinstance(meta, dict) else None
+        counts = {f"gen_ai.usage.{name}": count for name, count in usage.items()} if isinstance(usage, dict) else counts
+        model_name = model_name or (text_or_none(meta.get("model")) if isinstance(meta, dict) else None)
+    kinds = (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
+    return Usage._make((*(_number(counts, names) for names in kinds), model_name))
 
 
 def _list(value: Any) -> list[Any]:

@@ -9,6 +9,8 @@ the tool calls among them, each once:
   two that different instrumentations made of one call, one counts.
 - A call id that a later message requests again, or that is used for another tool or other arguments, is a new call; a
   span that repeats id, tool and arguments is a retry.
+- A span without an id of its call has that of the model's last request of the same tool and arguments.
+- A span around the model's own repeats its messages, with the tokens of all of them: the inner one counts.
 - Tokens of a model's message are divided over the calls it requested, also when a call is made in a later trace, after
   a person approved it. Of a call that is retried the first attempt has them.
 - In some emitters a call that waits for a person's approval ends without an error and without a result: it is skipped.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,22 +39,24 @@ from agentmodel.integrations._tracking.conventions import (
     is_pending,
     is_same,
     is_tool,
-    message_of,
     outcome_of,
-    output_of,
+    own_call_id,
     parsed,
     request_of,
-    requested_ids,
     result_of,
     revision_of,
     session_of,
     tokens_of,
     tool_of,
     user_of,
+    workflow_agent_of,
 )  # fmt: skip
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.requested import SpanRequest, requested_messages
 
 __all__ = ["RequestedCalls", "SpanCall", "SpanEvaluation", "calls", "evaluations"]
+
+_NO_SPAN = Span(trace_id="", span_id="", parent_id=None, name="")  # has attributes of a resource, to look a value up
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ def calls(spans: Iterable[Span], requested: RequestedCalls | None = None) -> lis
     for session, message in trace.messages():
         requested.add(session, message)
     tools = [span for span in trace.spans if is_tool(span) and not trace.is_inner(span) and not is_pending(span)]
+    trace.match(tools)
     own_ids = trace.own_ids(_once(tools, trace))
     ordered = sorted((trace.ordered(span, own, requested) for span, own in own_ids), key=lambda one: one.order)
     turns: dict[object, int] = {}
@@ -226,9 +231,10 @@ class RequestedCalls:
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A model's message that requests calls."""
+    """A model's message that requests calls; ``number`` is its position among those of its span."""
 
     started_ns: int
+    number: int
     ids: tuple[str, ...]
     input_tokens: int | None
     output_tokens: int | None
@@ -253,7 +259,7 @@ class _OrderedCall:
     request_id: str
     message: _Message | None
     position: int
-    order: tuple[int, int, int]
+    order: tuple[int, int, int, int]
 
 
 class _Trace:
@@ -266,6 +272,8 @@ class _Trace:
         self._inputs_of: dict[str, list[Any]] = {}
         self._requests_of: dict[str, str] | None = None
         self._requests: dict[str, list[list[Span]]] = {}  # by call id: each request, with the spans that tell of it
+        self._asked: list[tuple[Span, list[SpanRequest]]] = []  # what models requested, in time order
+        self._matched: dict[str, str] = {}  # by span: the id of the request, of calls whose spans have none
 
     def ancestors(self, span: Span) -> Iterator[Span]:
         """Yield the spans around a span, the innermost first."""
@@ -281,23 +289,72 @@ class _Trace:
         return any(is_tool(outer) and is_same(outer, span) for outer in self.ancestors(span))
 
     def lookup(self, span: Span, of: Callable[[Span], str | None]) -> str | None:
-        """Return a value of a span, of the spans around it, or of any other span of the trace."""
+        """Return a value of a span, of the spans around it, of any other span of the trace, or of its resource."""
         for one in (span, *self.ancestors(span)):
             if value := of(one):
                 return value
         if of not in self._values:  # once for a trace: it may have many thousand spans
             self._values[of] = next((value for one in self.spans if (value := of(one))), None)
-        return self._values[of]
+        return self._values[of] or of(replace(_NO_SPAN, attributes=span.resource))
+
+    def _around(self, span: Span) -> Iterator[Span]:
+        """Yield a span, those around it, and what its resource has."""
+        yield span
+        yield from self.ancestors(span)
+        yield replace(_NO_SPAN, attributes=span.resource)
+
+    def agent(self, span: Span) -> str | None:
+        """Return the agent that made a call: that of its span or of one around it, else of the workflow's last step."""
+        around = (agent_of(one) for one in (span, *self.ancestors(span)))
+        outer = {one.span_id for one in self.ancestors(span)}
+        before = (
+            workflow_agent_of(one)
+            for one in reversed(self.spans)
+            if one.started_ns <= span.started_ns and one.span_id not in outer
+        )
+        return next(filter(None, around), None) or next(filter(None, before), None) or self.lookup(span, agent_of)
 
     def call_id(self, span: Span) -> str:
         """Return the model's id of a call; the span's id if the model gave none."""
-        if given := id_or_none(span.attributes.get("gen_ai.tool.call.id")):
-            return given
-        message = message_of(output_of(span))
-        if message is not None and (given := id_or_none(message.get("tool_call_id"))):
+        return self._own_id(span) or self._matched.get(span.span_id) or span.span_id
+
+    def _own_id(self, span: Span) -> str | None:
+        if given := own_call_id(span):
             return given
         requested = self._requested(span)
-        return id_or_none(requested.get("id")) or span.span_id if requested else span.span_id
+        return id_or_none(requested.get("id")) if requested else None
+
+    def match(self, tools: Sequence[Span]) -> None:
+        """Find the requests of calls whose spans have no id: the last one of the same tool and arguments.
+
+        A request is of one call, or of one for each instrumentation; of a call that is tried again, of each attempt.
+        """
+        taken: dict[tuple[str, str], Span] = {}  # by scope and id
+        without = []
+        for span in tools:
+            given = self._own_id(span)
+            if given is None:
+                without.append(span)
+            else:
+                taken[span.scope, given] = span
+        for span in without:
+            for asking, asked in reversed(self._asked):
+                if asking.started_ns <= span.started_ns and (found := self._match(span, asked, taken)) is not None:
+                    self._matched[span.span_id] = found
+                    taken[span.scope, found] = span
+                    break
+
+    def _match(self, span: Span, asked: Sequence[SpanRequest], taken: Mapping[tuple[str, str], Span]) -> str | None:
+        arguments = self._arguments(span)
+        same_tool = [one for one in asked if one.tool == tool_of(span)]
+        same = [one for one in same_tool if one.arguments is None or one.arguments == arguments]
+        free = [one for one in same if (span.scope, one.call_id) not in taken]
+        if not same and len(same_tool) == 1 and (span.scope, same_tool[0].call_id) not in taken:
+            free = same_tool  # a person changed its arguments, or its span does not tell them
+        if free:
+            return free[0].call_id
+        ended = (one for one in same if taken[span.scope, one.call_id].ended_ns <= span.started_ns)
+        return next((one.call_id for one in ended), None)  # it is tried again
 
     def _requested(self, span: Span) -> Mapping[str, Any] | None:
         """Return the call as a LangGraph tool node was given it, if it is the only one of its name."""
@@ -324,20 +381,36 @@ class _Trace:
         """Return what the user asked for in a conversation: the earliest that a span of it tells."""
         if self._requests_of is None:
             self._requests_of = {}
-            for span in self.spans:
-                own = self.session(span)
-                if own not in self._requests_of and (told := request_of(span)):
-                    self._requests_of[own] = told
+            for of_resource in (False, True):
+                for span in self.spans:
+                    own = self.session(span)
+                    told = replace(_NO_SPAN, attributes=span.resource) if of_resource else span
+                    if own not in self._requests_of and (asked := request_of(told)):
+                        self._requests_of[own] = asked
         return self._requests_of.get(session)
 
     def messages(self) -> list[tuple[str, _Message]]:
         """Return what models requested, and in which conversation, in time order."""
+        told = [(span, list(requested_messages(span))) for span in self.spans]
+        inner = {
+            (outer.span_id, one.call_id)
+            for span, asked in told
+            for outer in (self.ancestors(span) if asked else ())
+            for calls in asked
+            for one in calls
+        }
         messages: dict[tuple[str, ...], tuple[str, _Message]] = {}
-        for span in self.spans:
-            ids = tuple(self._request_id(given, span) for given in dict.fromkeys(requested_ids(span)))
-            # spans around the model's own repeat its message, without its tokens
-            if ids and (ids not in messages or messages[ids][1].input_tokens is None):
-                messages[ids] = self.session(span), _Message(span.started_ns, ids, *tokens_of(span))
+        for span, asked in told:
+            own = [[one for one in calls if (span.span_id, one.call_id) not in inner] for calls in asked]
+            own = [calls for calls in own if calls]
+            for number, calls in enumerate(own):
+                self._asked.append((span, calls))
+                ids = tuple(self._request_id(given, span) for given in dict.fromkeys(one.call_id for one in calls))
+                # the tokens of a span with several messages are those of all, and of answers that request no call
+                tokens = tokens_of(span) if len(asked) == 1 else (None, None)
+                # two instrumentations tell one message, at times one of them without its tokens
+                if ids not in messages or messages[ids][1].input_tokens is None:
+                    messages[ids] = self.session(span), _Message(span.started_ns, number, ids, *tokens)
         return list(messages.values())
 
     def _request_id(self, call_id: str, span: Span) -> str:
@@ -368,10 +441,10 @@ class _Trace:
         session, (call_id, request_id) = self.session(span), ids
         message = requested.message(session, request_id)
         if message is None:
-            order = span.started_ns, 0, span.started_ns
+            order = span.started_ns, 0, 0, span.started_ns
             return _OrderedCall(span, session, call_id, request_id, None, 0, order)
         position = message.ids.index(request_id)
-        order = message.started_ns, position, span.started_ns
+        order = message.started_ns, message.number, position, span.started_ns
         return _OrderedCall(span, session, call_id, request_id, message, position, order)
 
     def call(self, one: _OrderedCall, turn: int, usage: Usage) -> SpanCall:
@@ -385,7 +458,7 @@ class _Trace:
             turn=turn,
             position=one.position,
             tool=tool_of(span),
-            agent=self.lookup(span, agent_of),
+            agent=self.agent(span),
             user=self.lookup(span, user_of),
             session=self.lookup(span, session_of),
             arguments=self._arguments(span),
@@ -396,7 +469,7 @@ class _Trace:
             ended_at=_time(max(span.started_ns, span.ended_ns)),
             **usage._asdict(),
             service=span.service,
-            revision=next(filter(None, map(revision_of, (span, *self.ancestors(span)))), None),
+            revision=next(filter(None, map(revision_of, self._around(span))), None),
             request=self.request(one.session),
             category=self.lookup(span, category_of),
         )

@@ -41,6 +41,9 @@ _log = logger(__name__)
 BAGGAGE = ("user.id", "session.id", "gen_ai.conversation.id", REQUEST, CATEGORY)
 """Entries of the baggage that become attributes of every span, so that each call has its user, session and request."""
 
+TOLD = ("gen_ai.agent.name", "user.id", "session.id", REQUEST, CATEGORY)
+"""Attributes that the arguments of the processor stand for, where neither a span nor the resource has them."""
+
 _LONG = ("gen_ai.input.messages", "gen_ai.system_instructions", "llm.input_messages.", "pydantic_ai.all_messages")
 """Attributes that repeat the whole conversation at each of the model's answers, and describe no call."""
 
@@ -64,6 +67,11 @@ class AgentModelSpanProcessor(SpanProcessor):
         model: The installation. Shut the processor down (``provider.shutdown()``) before you close the model; closing
             the model shuts it down too.
         domain: Name of the domain of all agents; the resource's ``service.name`` when not given.
+        agent: Name of the agent of calls whose spans, baggage and resource tell none; ``service.name`` when not given.
+        user: Name or ``USR…`` id of the user they work for, likewise; the anonymous user when not given.
+        session: Name of the conversation, likewise; each trace is a session by itself when not given.
+        request: What the user asked for, likewise.
+        category: Of which kind that is, likewise.
         max_traces: Traces that have not ended and are kept at once; of more, the oldest is recorded as far as it is
             known.
         max_spans: Spans of such traces that are kept at once, likewise. Also the spans of ended traces that may wait to
@@ -75,10 +83,22 @@ class AgentModelSpanProcessor(SpanProcessor):
     """
 
     def __init__(
-        self, model: AgentModel, *, domain: str | None = None, max_traces: int = 1000, max_spans: int = 50_000
+        self,
+        model: AgentModel,
+        *,
+        domain: str | None = None,
+        agent: str | None = None,
+        user: str | None = None,
+        session: str | None = None,
+        request: str | None = None,
+        category: str | None = None,
+        max_traces: int = 1000,
+        max_spans: int = 50_000,
     ) -> None:
         self._model = model
         self._domain = domain
+        told = dict(zip(TOLD, (agent, user, session, request, category), strict=True))
+        self._told = {name: value for name, value in told.items() if value is not None}
         self._max_traces, self._max_spans = max_traces, max_spans
         self.errors = 0
         self.early = 0
@@ -126,6 +146,8 @@ class AgentModelSpanProcessor(SpanProcessor):
         """Keep the span; when it is the last local root of its trace, have the trace recorded."""
         try:
             kept = span_of(span)
+            if self._told:
+                kept = replace(kept, resource=self._told | dict(kept.resource))
             told = None if self._tells_request(kept.trace_id) else request_of(_whole(span, kept))
         except Exception:  # noqa: BLE001  # a span that cannot be read must not reach the program: it is counted
             self.errors += 1
@@ -279,4 +301,5 @@ def span_of(span: ReadableSpan) -> Span:
         attributes={name: value for name, value in (span.attributes or {}).items() if not name.startswith(_LONG)},
         events=[Event(event.name, dict(event.attributes or {}), event.timestamp or 0) for event in span.events],
         service=service if isinstance(service, str) and not service.startswith("unknown_service") else None,
+        resource=span.resource.attributes,
     )

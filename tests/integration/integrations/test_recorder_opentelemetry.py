@@ -65,7 +65,7 @@ class Emitter:
     needs: str
     differs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     told: tuple[str | None, str | None, str | None, str | None] = (AGENT, USER, SESSION, REQUEST)
-    failed: Any = None
+    failed: Any = "no route to z"
 
     @property
     def recorder(self) -> str:

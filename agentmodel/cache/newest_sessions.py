@@ -1,0 +1,109 @@
+"""Remember the newest sessions of all users in one sorted set, for lists of what the warehouse does not have yet.
+
+A member is a user and a session, its score the time at which the session began. The set holds the newest
+`MOST_SESSIONS` sessions of the last seven days, whoever recorded them; it is a help for lists, so a session that is
+missing in it is still in the journal or the table, and in the list after the next refresh.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from agentmodel.cache._key_names import KeyNames
+from agentmodel.cache.valkey import Valkey
+
+__all__ = ["MOST_SESSIONS", "NewestSession", "NewestSessions"]
+
+MOST_SESSIONS: Final = 10_000
+"""Sessions that are remembered."""
+
+_KEPT_SECONDS = 7 * 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class NewestSession(NamedTuple):
+    """A session that was recorded lately.
+
+    Attributes:
+        user_id: Its user.
+        session_id: The session.
+        started_at: When it began, aware.
+    """
+
+    user_id: str
+    session_id: str
+    started_at: datetime
+
+
+class NewestSessions:
+    """Add to the set of the newest sessions, and read it.
+
+    Args:
+        valkey: The connection.
+        now: Returns epoch seconds.
+    """
+
+    def __init__(self, valkey: Valkey, *, now: Callable[[], float] = time.time) -> None:
+        self._valkey, self._now = valkey, now
+        self._key = KeyNames(valkey.settings.valkey_prefix, valkey.settings.shards).newest()
+
+    def add(self, sessions: Iterable[tuple[str, str, datetime]]) -> None:
+        """Add sessions; those that began more than seven days ago are left out.
+
+        Args:
+            sessions: The user, the session and when it began, of each.
+
+        Raises:
+            CacheUnavailable: Valkey does not answer, or has no memory left.
+        """
+        oldest = int((self._now() - _KEPT_SECONDS) * 1_000_000)
+        scored = [(_score(at), f"{user_id} {session_id}") for user_id, session_id, at in sessions]
+        flat = [part for score, member in scored if score >= oldest for part in (score, member)]
+        if flat:
+            self._valkey.execute_many(
+                [
+                    ("ZADD", self._key, *flat),
+                    ("ZREMRANGEBYSCORE", self._key, "-inf", f"({oldest}"),
+                    ("ZREMRANGEBYRANK", self._key, 0, -MOST_SESSIONS - 1),
+                    ("EXPIRE", self._key, _KEPT_SECONDS),
+                ]
+            )
+
+    def newest(self, limit: int, *, until: datetime | None = None, skip: int = 0) -> list[NewestSession]:
+        """Return sessions, newest first.
+
+        Args:
+            limit: The most sessions.
+            until: Only sessions that began at this time or earlier.
+            skip: How many of them to pass over.
+
+        Raises:
+            CacheUnavailable: Valkey does not answer.
+        """
+        highest = "+inf" if until is None else _score(until)
+        found = self._valkey.execute(
+            ("ZREVRANGEBYSCORE", self._key, highest, "-inf", "WITHSCORES", "LIMIT", skip, limit)
+        )
+        sessions = []
+        for at in range(0, len(found), 2):
+            user_id, _, session_id = found[at].decode(errors="replace").partition(" ")
+            sessions.append(NewestSession(user_id, session_id, _EPOCH + int(float(found[at + 1])) * _MICROSECOND))
+        return sessions
+
+    def remove(self, sessions: Iterable[NewestSession]) -> None:
+        """Remove sessions, because the warehouse has them or they do not exist any more.
+
+        Raises:
+            CacheUnavailable: Valkey does not answer.
+        """
+        members = [f"{each.user_id} {each.session_id}" for each in sessions]
+        if members:
+            self._valkey.execute(("ZREM", self._key, *members))
+
+
+def _score(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND

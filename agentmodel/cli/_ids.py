@@ -1,0 +1,94 @@
+"""Take names, ids and unique beginnings of ids for what a command names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+
+from agentmodel.access.pagination import every
+from agentmodel.client import AgentModel
+from agentmodel.dynamo.models import Agent
+from agentmodel.exceptions import ValidationError
+from agentmodel.keys import id_of
+
+__all__ = ["Ids", "only_one"]
+
+_MOST = 1000  # of a page of the catalogue
+
+
+class Ids:
+    """Finds ids by what a person typed: a name, an id, or a beginning of an id that no other one has.
+
+    Args:
+        model: The installation.
+    """
+
+    def __init__(self, model: AgentModel) -> None:
+        self._model = model
+
+    def user(self, text: str, *, field: str) -> str:
+        """Return the id of a user; a beginning is looked for in the warehouse where no user has that id or name."""
+        user_id = id_of("USR", text, field=field)
+        model = self._model
+        if model.settings.warehouse_url is None or model.repository.user(user_id) is not None:
+            return user_id
+        if model.repository.sessions(user_id, 1).items:
+            return user_id
+        from agentmodel.redshift.session_list import users_like
+
+        return only_one(users_like(model.warehouse, user_id), text, field=field) or user_id
+
+    def domain(self, text: str | None, *, field: str = "--domain") -> str | None:
+        """Return the id of a domain."""
+        if text is None:
+            return None
+        domain_id = id_of("DMN", text, field=field)
+        known = [each.domain_id for each in every(self._model.repository.domains, limit=_MOST)]
+        if domain_id in known:
+            return domain_id
+        return only_one((each for each in known if each.startswith(domain_id)), text, field=field) or domain_id
+
+    def agent(self, text: str | None) -> str | None:
+        """Return the id or the name of an agent; a text that fits none is returned as it is."""
+        return self._catalogued(text, lambda: self._agents, "AGT", "--agent")
+
+    def tool(self, text: str | None) -> str | None:
+        """Return the id or the name of a tool; a text that fits none is returned as it is."""
+        return self._catalogued(text, lambda: self._tools, "TL", "--tool")
+
+    def _catalogued(
+        self, text: str | None, known: Callable[[], list[tuple[str, str]]], prefix: str, field: str
+    ) -> str | None:
+        if text is None or not text.startswith(prefix):
+            return text
+        pairs = known()
+        if any(text in pair for pair in pairs):
+            return text
+        return only_one((each for each, _ in pairs if each.startswith(text)), text, field=field) or text
+
+    @cached_property
+    def _agents(self) -> list[tuple[str, str]]:
+        return [(agent.agent_id, agent.name) for agent in self._every_agent()]
+
+    @cached_property
+    def _tools(self) -> list[tuple[str, str]]:
+        read = self._model.repository
+        return [(tool.tool_id, tool.name) for agent_id, _ in self._agents for tool in read.agent_tools(agent_id)]
+
+    def _every_agent(self) -> Iterator[Agent]:
+        read = self._model.repository
+        for domain in every(read.domains, limit=_MOST):
+            yield from read.top_agents(domain.domain_id, limit=_MOST)
+
+
+def only_one(found: Iterable[str], text: str, *, field: str) -> str | None:
+    """Return the one id that was found; None where none was.
+
+    Raises:
+        ValidationError: There are several.
+    """
+    several = sorted(set(found))
+    if len(several) > 1:
+        some = ", ".join(several[:5])
+        raise ValidationError(field, text, f"must be the beginning of one id only, and {some} begin so")
+    return several[0] if several else None
