@@ -11,7 +11,7 @@ FROM (SELECT coalesce(usersession.category, '') AS category, call.userid AS user
     WHEN (call.made_ms > call.ms) THEN call.made_ms - call.ms ELSE 0 END AS DOUBLE PRECISION) AS saved_ms,
     CASE
     WHEN (call.made_tokens > call.tokens) THEN call.made_tokens - call.tokens ELSE 0 END AS saved_tokens,
-    CASE WHEN (call.saved_cost < 0) THEN 0 ELSE call.saved_cost END AS saved_cost
+    CAST(CASE WHEN (call.saved_cost < 0) THEN 0 ELSE call.saved_cost END AS DOUBLE PRECISION) AS saved_cost
 FROM (SELECT turn.userid AS userid, turn.sessionid AS sessionid, turn.ok AS ok, coalesce(turn.durationms,
     0) AS ms, turn.tokens AS tokens, max(turn.made_ms) OVER (PARTITION BY turn.equal0, turn.equal1,
     turn.equal2, turn.turn) AS made_ms, max(turn.made_tokens) OVER (PARTITION BY turn.equal0, turn.equal1,
@@ -25,7 +25,7 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.ok AS ok, c.duratio
     WHEN (c.ok = 1) THEN c.durationms END AS made_ms, coalesce(c.inputtokens, 0) + coalesce(c.outputtokens,
     0) AS tokens, CASE WHEN (c.ok = 1 AND coalesce(c.inputtokens,
     c.outputtokens) IS NOT NULL) THEN coalesce(c.inputtokens, 0) + coalesce(c.outputtokens,
-    0) END AS made_tokens, CASE WHEN (c.ok = 1) THEN CASE WHEN (c.inputtokens IS NOT NULL
+    0) END AS made_tokens, CASE WHEN (c.ok = 1) THEN CAST(CASE WHEN (c.inputtokens IS NOT NULL
     AND c.outputtokens IS NOT NULL AND (model_price.mostinput IS NULL
     OR c.inputtokens <= model_price.mostinput)) THEN CAST(greatest((c.inputtokens - coalesce(c.cachedtokens,
     0)) - coalesce(c.cachewritetokens, 0),
@@ -36,9 +36,9 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.ok AS ok, c.duratio
     model_price.inputprice) + CAST(greatest(c.outputtokens - coalesce(c.reasoningtokens, 0),
     0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(c.reasoningtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
-    model_price.outputprice) END END AS made_cost, CASE WHEN (coalesce(c.inputtokens,
-    c.outputtokens) IS NOT NULL) THEN CASE WHEN (c.inputtokens IS NOT NULL AND c.outputtokens IS NOT NULL
-    AND (model_price.mostinput IS NULL
+    model_price.outputprice) END AS DOUBLE PRECISION) END AS made_cost, CAST(CASE
+    WHEN (coalesce(c.inputtokens, c.outputtokens) IS NOT NULL) THEN CAST(CASE WHEN (c.inputtokens IS NOT NULL
+    AND c.outputtokens IS NOT NULL AND (model_price.mostinput IS NULL
     OR c.inputtokens <= model_price.mostinput)) THEN CAST(greatest((c.inputtokens - coalesce(c.cachedtokens,
     0)) - coalesce(c.cachewritetokens, 0),
     0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(c.cachedtokens,
@@ -48,7 +48,7 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.ok AS ok, c.duratio
     model_price.inputprice) + CAST(greatest(c.outputtokens - coalesce(c.reasoningtokens, 0),
     0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(c.reasoningtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
-    model_price.outputprice) END ELSE 0 END AS cost
+    model_price.outputprice) END AS DOUBLE PRECISION) ELSE 0 END AS DOUBLE PRECISION) AS cost
 FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
     user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
     user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,

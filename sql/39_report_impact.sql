@@ -83,7 +83,7 @@ FROM agent_execution GROUP BY agent_execution.userid,
     user_tool_mapping_hist.sessionid AS sessionid,
     CAST(least(greatest(sum(CAST(coalesce(user_tool_mapping_hist.inputtokens,
     0) + coalesce(user_tool_mapping_hist.outputtokens, 0) AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS n, CASE WHEN (count(CASE
+    4000000000000000000) AS BIGINT) AS n, CAST(CASE WHEN (count(CAST(CASE
     WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL AND user_tool_mapping_hist.outputtokens IS NOT NULL
     AND (model_price.mostinput IS NULL
     OR user_tool_mapping_hist.inputtokens <= model_price.mostinput)) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
@@ -96,7 +96,7 @@ FROM agent_execution GROUP BY agent_execution.userid,
     0),
     0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(user_tool_mapping_hist.reasoningtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
-    model_price.outputprice) END) = count(*)) THEN sum(CASE
+    model_price.outputprice) END AS DOUBLE PRECISION)) = count(*)) THEN sum(CAST(CASE
     WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL AND user_tool_mapping_hist.outputtokens IS NOT NULL
     AND (model_price.mostinput IS NULL
     OR user_tool_mapping_hist.inputtokens <= model_price.mostinput)) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
@@ -108,7 +108,8 @@ FROM agent_execution GROUP BY agent_execution.userid,
     model_price.inputprice) + CAST(greatest(user_tool_mapping_hist.outputtokens - coalesce(user_tool_mapping_hist.reasoningtokens,
     0),
     0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(user_tool_mapping_hist.reasoningtokens,
-    0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice, model_price.outputprice) END) END AS money
+    0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
+    model_price.outputprice) END AS DOUBLE PRECISION)) END AS DOUBLE PRECISION) AS money
 FROM user_tool_mapping_hist
     LEFT OUTER JOIN model_price ON model_price.modelnm = user_tool_mapping_hist.modelnm
     AND model_price.validfrom <= coalesce(CASE

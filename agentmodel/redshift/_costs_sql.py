@@ -62,7 +62,7 @@ def cost_of(call: Any, price: Any) -> ColumnElement[float]:
     # engines differ in what the greatest of a number and NULL is
     told = and_(call.input_tokens.is_not(None), call.output_tokens.is_not(None))
     fits = or_(price.most_input.is_(None), call.input_tokens <= price.most_input)
-    return case((and_(told, fits), cost))
+    return cast(case((and_(told, fits), cost)), Double)
 
 
 def load_prices(connection: Connection, prices: Prices) -> None:

@@ -284,7 +284,7 @@ def impact() -> Rows:
             h.user_id,
             h.session_id,
             total(func.coalesce(h.input_tokens, constant(0)) + func.coalesce(h.output_tokens, constant(0))).label("n"),
-            case((func.count(cost) == func.count(), func.sum(cost, type_=Double()))).label("money"),
+            cast(case((func.count(cost) == func.count(), func.sum(cost, type_=Double()))), Double).label("money"),
         )
         .outerjoin(p, has_price(h, p))
         .where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None))
@@ -353,7 +353,7 @@ def savings() -> Rows:
         *(part.label(f"equal{at}") for at, part in enumerate(equal)),
         before.label("turn"), case((made, c.c.duration_ms)).label("made_ms"), tokens.label("tokens"),
         case((and_(made, known), tokens)).label("made_tokens"), case((made, cost)).label("made_cost"),
-        case((known, cost), else_=zero).label("cost"),
+        cast(case((known, cost), else_=zero), Double).label("cost"),
     ).outerjoin(p, has_price(c.c, p)).subquery("turn")  # fmt: skip
     since = [turn.c.equal0, turn.c.equal1, turn.c.equal2, turn.c.turn]
     milliseconds, last, paid = (
@@ -376,7 +376,7 @@ def savings() -> Rows:
         call.c.made_tokens,
         saved_ms.label("saved_ms"),
         saved_tokens.label("saved_tokens"),
-        case((call.c.saved_cost < zero, zero), else_=call.c.saved_cost).label("saved_cost"),
+        cast(case((call.c.saved_cost < zero, zero), else_=call.c.saved_cost), Double).label("saved_cost"),
     )
     joined = saved.outerjoin(s, and_(s.user_id == call.c.user_id, s.session_id == call.c.session_id))
     hit = joined.where(call.c.ok.is_(None)).subquery("hit")
@@ -422,20 +422,21 @@ def tokens() -> Rows:
     return rows.order_by((counts[1] + counts[2]).desc(), t.agent_id, t.tool_id)
 
 
-def costs() -> Rows:
+def costs(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
     """Select what calls cost per agent and model, by the prices as of the last refresh, dearest first.
 
     Every call counts whose tokens were told, also one that was not made: the model asked for it.
     """
     h, p = m.UserToolMappingHist, m.ModelPriceRow
-    cost = cost_of(h, p)
     named = func.coalesce(h.model_name, EMPTY, type_=String())
-    sums = [
-        func.count().label("calls"),
-        *(total(func.coalesce(each, constant(0))).label(each.key) for each in (h.input_tokens, h.output_tokens)),
-        func.count(cost).label("priced"),
-        func.sum(cost, type_=Double()).label("cost"),
-    ]
-    rows = rows_of(h.agent_id.label("agent_id"), named.label("model_name"), *sums).outerjoin(p, has_price(h, p))
-    rows = rows.where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None)).group_by(h.agent_id, named)
-    return rows.order_by(func.coalesce(func.sum(cost, type_=Double()), constant(0)).desc(), h.agent_id, named)
+    call = (
+        rows_of(h.agent_id, named.label("model_name"), h.input_tokens, h.output_tokens, cost_of(h, p).label("cost"))
+        .outerjoin(p, has_price(h, p))
+        .where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None), *condition)
+        .subquery("call")
+    )
+    c, cost = call.c, func.sum(call.c.cost, type_=Double())
+    tokens = (total(func.coalesce(c[name], constant(0))).label(name) for name in ("input_tokens", "output_tokens"))
+    sums = [func.count().label("calls"), *tokens, func.count(c.cost).label("priced"), cost.label("cost")]
+    rows = rows_of(c.agent_id.label("agent_id"), c.model_name, *sums).group_by(c.agent_id, c.model_name)
+    return rows.order_by(func.coalesce(cost, constant(0)).desc(), c.agent_id, c.model_name)

@@ -531,7 +531,5 @@ def costs(warehouse: Warehouse, agent_id: str | None = None) -> Rows[AgentCost]:
 
     What has no price is unknown, never zero: ``priced`` says of how many calls ``cost`` is.
     """
-    rows = queries.costs()
-    if agent_id is not None:
-        rows = rows.where(m.UserToolMappingHist.agent_id == agent_id)
+    rows = queries.costs(() if agent_id is None else [m.UserToolMappingHist.agent_id == agent_id])
     return of_report((AgentCost(*row) for row in warehouse.read(rows)), AgentCost)
