@@ -52,7 +52,7 @@ SELECT 'USR' || (s * 7919) % 20000 || '#SESS' || lpad(s::VARCHAR, 10, '0'),
   ('{"EntityType":{"S":"UserSessPrcToolMappHist"},"ToolNM":{"S":"도구 ' || c || '"},"ToolValues":{"S":"값"},'
    || '"TransactDT":{"S":"' || strftime(TIMESTAMP '2025-01-01' + to_minutes(s % 200000), '%Y%m%d%H%M%S') || '000000"},'
    || '"SuccYN":{"S":"' || CASE WHEN (s * 31 + c * 7) % 23 = 0 THEN 'N' ELSE 'Y' END || '"},'
-   || '"CallNo":{"N":"' || c || '"},'
+   || '"CallNo":{"N":"' || c || '"},"AgentVer":{"S":"v' || s // 30000 || '"},'
    || '"ResultMsg":{"S":"결과"}}')::JSON,
   TRUE, TIMESTAMP '2025-01-01' + to_seconds(s::BIGINT * 10)
 FROM range(:first, :last) sessions(s), range(1, :calls) calls(c)
@@ -67,6 +67,22 @@ SELECT 'USR' || (s * 7919) % 20000, 'SESS' || lpad(s::VARCHAR, 10, '0'),
   TRUE, TIMESTAMP '2025-01-01' + to_seconds(s * 10)
 FROM range(:last) sessions(s)
 WHERE s % 3 > 0
+"""
+OUTCOMES = """
+INSERT INTO "AgentTable" ("PK", "SK", "value", "_record_is_active", "_record_create_time")
+SELECT 'USR' || (s * 7919) % 20000 || '#SESS' || lpad(s::VARCHAR, 10, '0'), 'REVIEW#outcome',
+  ('{"EntityType":{"S":"Review"},"OutcomeSource":{"S":"evaluator"},"DecidedDT":{"S":"20250614140605"},'
+   || '"OutcomeYN":{"S":"' || CASE WHEN s % 4 = 0 THEN 'N' ELSE 'Y' END || '"}}')::JSON,
+  TRUE, TIMESTAMP '2025-01-01' + to_seconds(s * 10)
+FROM range(0, :last, 10) sessions(s)
+"""
+SUGGESTIONS = """
+INSERT INTO "AgentTable" ("PK", "SK", "value", "_record_is_active", "_record_create_time")
+SELECT 'USR' || (s * 7919) % 20000 || '#SUGGEST', lpad(s::VARCHAR, 20, '0'),
+  ('{"EntityType":{"S":"Suggestion"},"UserSessionID":{"S":"SESS' || lpad(s::VARCHAR, 10, '0') || '"},'
+   || '"DomainID":{"S":"DMN1"},"WithheldYN":{"S":"N"},"HoldoutShare":{"N":"0.1"}}')::JSON,
+  TRUE, TIMESTAMP '2025-01-01' + to_seconds(s * 10)
+FROM range(0, :last, 10) sessions(s)
 """
 HANDWRITTEN = Path(__file__).with_name("handwritten.sql")
 
@@ -139,53 +155,56 @@ def new(calls: int, folder: Path, memory: str, rounds: int) -> float:
 
 
 def handwritten(calls: int, folder: Path, memory: str, rounds: int) -> float:
-    """Build from the same landed rows with our statements and with hand-written ones, in turn; return the ratio.
-
-    Each build starts from files without results and is timed from its first statement to its commit.
-    """
-    landed, ours, theirs = (folder / f"{name}.duckdb" for name in ("landed", "ours", "hand"))
-    landed.unlink(missing_ok=True)
+    """Build from the same landed rows with our statements and with hand-written ones, in turn; return the ratio."""
+    sessions = calls // CALLS_PER_SESSION
+    (folder / "landed.duckdb").unlink(missing_ok=True)
     with opened(folder, "landed", memory) as warehouse:
         with warehouse.begin() as connection:
             connection.execute(text(CATALOGUE))
-            connection.execute(text(SESSIONS), {"last": calls // CALLS_PER_SESSION})
-        make(warehouse, 0, calls // CALLS_PER_SESSION)
-        half_life = warehouse.half_life_days
-
-    def build_ours() -> float:
-        shutil.copy(landed, ours)
-        with opened(folder, "ours", memory) as warehouse:
-            return timed(lambda: warehouse.refresh(as_of=DAY))
-
-    def build_theirs() -> float:
-        theirs.unlink(missing_ok=True)
-        with duckdb.connect(str(landed), config={"memory_limit": memory}) as connection:
-            connection.execute(f"ATTACH '{theirs}' AS hand")
-            connection.execute(f"SET VARIABLE today = DATE '{DAY}'")
-            connection.execute(f"SET VARIABLE half_life = {half_life}::DOUBLE")
-            return timed(lambda: connection.execute(HANDWRITTEN.read_text()))
-
-    times = [(build_ours(), build_theirs()) for _ in range(rounds)]
+            for items in (SESSIONS, OUTCOMES, SUGGESTIONS):
+                connection.execute(text(items), {"last": sessions})
+        make(warehouse, 0, sessions)
+    times = [build_both(folder, memory) for _ in range(rounds)]
     one, other = (statistics.median(column) for column in zip(*times, strict=True))
     ratio: float = one / other
     all_times = " ".join(f"{mine:.2f}/{hand:.2f}" for mine, hand in times)
-    rows = same(ours, theirs)
+    rows = same(folder)
     print(
         f"{calls:>12,} calls: full build {one:.2f} s, hand-written {other:.2f} s (medians of {all_times}), "
-        f"{ratio:.2f} times; {rows:,} rows of 14 tables are the same",
+        f"{ratio:.2f} times; {sum(rows.values()):,} rows of {len(rows)} tables are the same",
         flush=True,
     )
     return ratio
 
 
-def same(ours: Path, theirs: Path) -> int:
-    """Compare every table of two results in both directions, fractions to nine digits; return the number of rows.
+def build_both(folder: Path, memory: str) -> tuple[float, float]:
+    """Build from the rows in ``landed`` with our statements, and with hand-written ones; return the seconds of each.
+
+    Each build starts from files without results and is timed from its first statement to its commit.
+    """
+    landed, ours, theirs = (folder / f"{name}.duckdb" for name in ("landed", "ours", "hand"))
+    shutil.copy(landed, ours)
+    theirs.unlink(missing_ok=True)
+    with opened(folder, "ours", memory) as warehouse:
+        mine = timed(lambda: warehouse.refresh(as_of=DAY))
+        variables = {"half_life": warehouse.half_life_days, "revision_prior": warehouse.revision_prior}
+    with duckdb.connect(str(landed), config={"memory_limit": memory}) as connection:
+        connection.execute(f"ATTACH '{theirs}' AS hand")
+        connection.execute(f"SET VARIABLE today = DATE '{DAY}'")
+        for name, value in variables.items():
+            connection.execute(f"SET VARIABLE {name} = {value}::DOUBLE")
+        return mine, timed(lambda: connection.execute(HANDWRITTEN.read_text()))
+
+
+def same(folder: Path) -> dict[str, int]:
+    """Compare every table of both results in both directions, fractions to nine digits; return the rows of each.
 
     Sums of fractions differ in their last digits with the order in which threads add, hence the nine digits.
     """
-    total = 0
+    rows = {}
     with duckdb.connect() as connection:
-        connection.execute(f"ATTACH '{ours}' AS ours (READ_ONLY); ATTACH '{theirs}' AS hand (READ_ONLY)")
+        for name in ("ours", "hand"):
+            connection.execute(f"ATTACH '{folder / name}.duckdb' AS {name} (READ_ONLY)")
         for (name,) in connection.execute("FROM (SHOW ALL TABLES) SELECT name WHERE database = 'hand'").fetchall():
             table = connection.table(f"ours.{name}")
             kinds = zip(table.columns, map(str, table.types), strict=True)
@@ -193,8 +212,8 @@ def same(ours: Path, theirs: Path) -> int:
             one, other = (connection.table(f"{side}.{name}").project(columns) for side in ("ours", "hand"))
             if one.except_(other) or other.except_(one):
                 raise SystemExit(f"error: table {name} differs between our build and the hand-written one")
-            total += len(one)
-    return total
+            rows[name] = len(one)
+    return rows
 
 
 def items(count: int) -> Iterator[dict[str, dict[str, str]]]:

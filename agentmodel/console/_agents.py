@@ -62,11 +62,13 @@ class AgentPages:
         visit.caller.need("reader", "operator", "curator")
         agent = self._agent(visit)
         states = self._model.health.tools(agent.domain_id)
+        course, calls = self._courses(agent)
         health = {each.tool_id: each for each in states if each.agent_id == agent.agent_id}
         return self._site.page(
             visit.request, "agent.html", visit, row=_ranked(agent), may_edit="curator" in visit.caller.roles,
-            is_operator="operator" in visit.caller.roles, saved=visit.asked("saved"), course=self._course(agent),
-            tools=[{"tool": tool, "health": health.get(tool.tool_id), "interval": _interval(tool)}
+            is_operator="operator" in visit.caller.roles, saved=visit.asked("saved"), course=course,
+            tools=[{"tool": tool, "health": health.get(tool.tool_id), "interval": _interval(tool),
+                    "course": calls.get(tool.tool_id, "")}
                    for tool in self._model.repository.agent_tools(agent.agent_id)],
         )  # fmt: skip
 
@@ -77,13 +79,16 @@ class AgentPages:
             raise NotFound("agent", agent_id)
         return agent
 
-    def _course(self, agent: Agent) -> str:
+    def _courses(self, agent: Agent) -> tuple[str, dict[str, str]]:
+        """Return the pictures of the agent's runs, and of the calls of each of its tools, week by week."""
         if not self._reader.is_set:
-            return ""
+            return "", {}
         with self._reader.opened() as warehouse:
             from agentmodel.redshift.reports import executions_per_day
+            from agentmodel.redshift.session_list import tool_days
 
-            return weeks(executions_per_day(warehouse, agent.agent_id))
+            runs, calls = executions_per_day(warehouse, agent.agent_id), tool_days(warehouse, agent.agent_id)
+        return weeks(runs), {tool_id: weeks(days, height=48) for tool_id, days in calls.items()}
 
     def edit(self, visit: Visit) -> Response:
         """Change description, review and read-only mark of a tool."""

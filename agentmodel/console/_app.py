@@ -19,6 +19,7 @@ from agentmodel._probes import PATHS, Probes, starlette_probe
 from agentmodel.callers import Caller, Tokens, digest_of, roles_of
 from agentmodel.client import AgentModel
 from agentmodel.console._agents import AgentPages
+from agentmodel.console._effect import EffectPages
 from agentmodel.console._entrance import COOKIE, COOKIE_SECONDS, Entrance, Headed, TooManyAttempts, Visit, form_of
 from agentmodel.console._inbox import InboxPages
 from agentmodel.console._plans import PlanPages
@@ -67,7 +68,7 @@ def console(
     inbox = InboxPages(model, site)
     reader = WarehouseReader(model, release=release_warehouse)
     sessions, agents = SessionPages(model, site, reader), AgentPages(model, site, reader)
-    plans = PlanPages(model, site)
+    plans, effect = PlanPages(model, site), EffectPages(model, site, reader)
     probes, knows = Probes(model, "console"), None if tokens is None else _knower(tokens)
     return Starlette(
         routes=[
@@ -83,6 +84,7 @@ def console(
             Route("/agents/{agent}/{tool}", door.write(agents.edit), methods=["POST"], name="edit"),
             Route("/plans", door.read(plans.empty), methods=["GET"], name="plans"),
             Route("/plans", door.write(plans.plan), methods=["POST"]),
+            Route("/effect", door.read(effect.effect), name="effect"),
             Route("/log-in", door.log_in_page, methods=["GET"], name="login"),
             Route("/log-in", door.log_in, methods=["POST"]),
             Route("/log-out", door.write(door.log_out), methods=["POST"], name="logout"),

@@ -129,6 +129,14 @@ class InboxPages:
             "calls": calls[-_CALLS:],
             "timeline": timeline(calls, names),
             "typed": typed,
+            "earlier": [
+                each
+                for each in history.reviews
+                if each.review_id != review.review_id
+                and each.decided_at is not None
+                and review.tool_id is not None
+                and (each.agent_id, each.tool_id) == (review.agent_id, review.tool_id)
+            ][:_CALLS],
             "verdicts": VERDICTS,
             "trail": review.trail or [],
         }

@@ -15,7 +15,7 @@ from agentmodel.console._site import visible
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.redshift.reports import DayExecutions
 
-__all__ = ["interval", "timeline", "weeks"]
+__all__ = ["change", "interval", "shares", "timeline", "weeks"]
 
 _LANE, _AXIS = 38, 18  # pixels of height
 _MARK = 4
@@ -88,12 +88,45 @@ def interval(low: float, mean: float, high: float) -> Markup:
     )
 
 
-def weeks(days: Sequence[DayExecutions], *, most: int = 26) -> Markup:
+def change(low: float, mean: float, high: float) -> Markup:
+    """Draw an interval of a change on a line from -1 to 1, with its mean and a mark at 0.
+
+    >>> print(change(-0.5, 0, 0.5)[-57:])
+    <line class="zero" x1="50%" x2="50%" y1="1" y2="15"/></svg>
+    """
+    low, mean, high = ((1 + share) / 2 for share in (low, mean, high))
+    zero = '<line class="zero" x1="50%" x2="50%" y1="1" y2="15"/>'
+    return Markup(str(interval(low, mean, high)).replace("</svg>", f"{zero}</svg>"))  # noqa: S704  # numbers only
+
+
+def shares(rows: Sequence[tuple[str, int, int]]) -> Markup:
+    """Draw a bar of two parts for each row, with its name above it; '' without a row.
+
+    Args:
+        rows: The name and the two numbers of each.
+    """
+    if not rows:
+        return Markup("")
+    most = max(one + other for _, one, other in rows) or 1
+    height = _LANE * len(rows)
+    out = [f'<svg class="weeks" width="100%" height="{height}" role="img"><title>{len(rows)}</title>']
+    for number, (name, one, other) in enumerate(rows):
+        y, first = number * _LANE, 100 * one / most
+        text = escape(visible(f"{name}: {one:,} + {other:,}")[:80])
+        out.append(f'<text x="0" y="{y + 13}">{text}</text>')
+        for kind, x, width in (("good", 0.0, first), ("rest", first, 100 * other / most)):
+            if width:
+                out.append(f'<rect class="{kind}" x="{x:.2f}%" width="{width:.2f}%" y="{y + 18}" height="12"/>')
+    return Markup("".join([*out, "</svg>"]))  # noqa: S704  # names in it are escaped above
+
+
+def weeks(days: Sequence[DayExecutions], *, most: int = 26, height: int = 90) -> Markup:
     """Draw the executions of each week, with the failed ones at the foot; '' without a day.
 
     Args:
         days: Executions of each day; those without one are left out.
         most: The most weeks, the newest.
+        height: Pixels.
     """
     counts: dict[int, list[int]] = {}
     for each in days:
@@ -109,14 +142,14 @@ def weeks(days: Sequence[DayExecutions], *, most: int = 26) -> Markup:
     width = 100 / (last - first + 1)
     good, bad = (sum(count[i] for week, count in counts.items() if week >= first) for i in (0, 1))
     title = f"<title>{last - first + 1} weeks: {good} succeeded, {bad} failed</title>"
-    out = [f'<svg class="weeks" width="100%" height="90" role="img">{title}']
+    out = [f'<svg class="weeks" width="100%" height="{height}" role="img">{title}']
     for week in range(first, last + 1):
         ok, not_ok = counts.get(week, [0, 0])
         day = datetime.fromordinal(week * 7 + 1).strftime("%Y-%m-%d")
-        x, up = (week - first) * width, 80 / tallest
+        x, up = (week - first) * width, (height - 10) / tallest
         for kind, number, above in (("good", ok, not_ok), ("bad", not_ok, 0)):
             if number:
-                place = f'x="{x:.2f}%" width="{width * 0.8:.2f}%" y="{85 - (number + above) * up:.1f}"'
+                place = f'x="{x:.2f}%" width="{width * 0.8:.2f}%" y="{height - 5 - (number + above) * up:.1f}"'
                 title = f"<title>{day}: {ok} succeeded, {not_ok} failed</title>"
                 out.append(f'<rect class="{kind}" {place} height="{number * up:.1f}">{title}</rect>')
     return Markup("".join([*out, "</svg>"]))  # noqa: S704  # numbers only

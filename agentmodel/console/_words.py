@@ -97,6 +97,7 @@ KOREAN = {
     "%(ok)s of %(calls)s calls worked.": "호출 %(calls)s회 중 %(ok)s회 성공.",
     "It was not called yet.": "아직 호출되지 않았습니다.",
     "It is failing now.": "지금 장애 상태입니다.",
+    "Earlier questions of this session about the tool": "이 세션에서 이 도구에 대한 이전 질문",
     "Session so far": "지금까지의 세션",
     "No call yet.": "아직 호출이 없습니다.",
     "Trail": "이력",
@@ -206,6 +207,35 @@ KOREAN = {
     "A person approves each call": "호출마다 사람이 승인",
     "It only reads: its results may be cached": "읽기 전용: 결과를 캐시할 수 있음",
     "Save": "저장",
+    "Calls of each week": "주별 호출",
+    # effect
+    "Effect": "효과",
+    "The effect is measured in the warehouse, and none is set: set AGENTMODEL_WAREHOUSE_URL.": "효과는 웨어하우스에서 측정하는데 "
+    "설정되어 있지 않습니다. AGENTMODEL_WAREHOUSE_URL을 설정하세요.",
+    "With a plan and without": "계획이 있을 때와 없을 때",
+    "Runs with / without": "실행 수: 있음 / 없음",
+    "Change of success, −100 to +100 points": "성공률 변화, −100–+100포인트",
+    "Calls with / without": "호출: 있음 / 없음",
+    "Tokens with / without": "토큰: 있음 / 없음",
+    "Seconds with / without": "초: 있음 / 없음",
+    "all domains": "모든 도메인",
+    "all": "전체",
+    "none": "없음",
+    "plans are stopped": "계획 중지됨",
+    "too few runs yet": "아직 실행이 부족함",
+    "Saved by cached answers": "캐시 응답으로 아낀 것",
+    "No call was answered from the cache yet.": "아직 캐시로 응답한 호출이 없습니다.",
+    "%(calls)s calls were not made, which had taken %(seconds)s s and %(tokens)s tokens.": "호출 %(calls)s회를 하지 않아 "
+    "%(seconds)s초와 토큰 %(tokens)s개를 아꼈습니다.",
+    "Calls not made": "하지 않은 호출",
+    "Seconds": "초",
+    "Tokens of each tool": "도구별 토큰",
+    "read by the model": "모델이 읽은 토큰",
+    "written by it": "모델이 쓴 토큰",
+    "How long history is kept": "이력 보관 기간",
+    "Sessions whose sequence of tools scores at least %(score)s are kept for %(high)s days, all others for %(low)s. What they "
+    "add to the statistics stays.": "도구 순서의 점수가 %(score)s 이상인 세션은 %(high)s일, 나머지는 %(low)s일 보관합니다. 통계에 반영된 "
+    "내용은 남습니다.",
     # plans
     "What would be suggested for a request, and why. The plan is logged as a suggestion.": "요청에 무엇을, 왜 제안하는지 "
     "보여 줍니다. 계획은 제안으로 기록됩니다.",

@@ -19,11 +19,12 @@ from agentmodel.redshift import models as m
 from agentmodel.redshift._constructs import Rows, constant, total
 from agentmodel.redshift._report_sql import EMPTY
 from agentmodel.redshift.models import rows_of
+from agentmodel.redshift.reports import DayExecutions
 from agentmodel.redshift.warehouse import Warehouse
 
 __all__ = [
     "ErrorCount", "SessionFilter", "SessionSummary", "UserActivity", "active_users", "error_types", "known_sessions",
-    "newest_sessions", "sessions_like", "users_like",
+    "newest_sessions", "sessions_like", "tool_days", "users_like",
 ]  # fmt: skip
 
 _MAX_LIMIT = 1000
@@ -256,6 +257,26 @@ def error_types(
     if tool is not None:
         rows = rows.where(or_(h.tool_id == tool, h.tool_name == tool))
     return [ErrorCount(*row) for row in warehouse.read(rows)]
+
+
+def tool_days(warehouse: Warehouse, agent_id: str) -> dict[str, list[DayExecutions]]:
+    """Return the calls of each tool of an agent by day, as of the last refresh; every attempt counts as an execution.
+
+    Args:
+        warehouse: A refreshed warehouse.
+        agent_id: The agent.
+    """
+    c = history.calls().subquery("c")
+    rows = (
+        rows_of(c.c.tool_id, c.c.day, func.count(), total(c.c.ok))
+        .where(c.c.agent_id == agent_id)
+        .group_by(c.c.tool_id, c.c.day)
+        .order_by(c.c.tool_id, c.c.day)
+    )
+    found: dict[str, list[DayExecutions]] = {}
+    for tool_id, day, calls, good in warehouse.read(rows):
+        found.setdefault(tool_id, []).append(DayExecutions(agent_id, day, calls, good))
+    return found
 
 
 def _user_name(user: Any, session: Any) -> ColumnElement[str]:

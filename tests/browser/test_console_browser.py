@@ -36,6 +36,7 @@ def test_every_page_is_clean(
         "agents": "/agents",
         "agent": "/agents/AGT002",
         "plans": "/plans",
+        "effect": "/effect",
         "problem": "/sessions/USR999/SESSnone",
     }
     for name, path in pages.items():

@@ -136,7 +136,7 @@ def test_trace_files_are_replayed_without_a_store(cli: Cli, tmp_path: Path) -> N
 def test_requests_that_find_their_domain_are_counted(cli: Cli, tmp_path: Path) -> None:
     """With two domains, the share of later requests that are routed right is printed, for each and for all."""
     file = tmp_path / "traces.jsonl"
-    lines = [
+    lines: list[dict[str, object]] = [
         {"domain": domain, "agent": "a", "user": "kim", "session": f"{domain} {at}", "step": 1, "tool": TOOLS[domain][0],
          "arguments": {}, "result": None, "success": True, "request": text,
          "started_at": f"2025-06-01T{at // 60:02d}:{at % 60:02d}:00Z"}

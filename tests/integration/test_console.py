@@ -38,6 +38,7 @@ from agentmodel.cli._console import serving
 from agentmodel.console import console
 from agentmodel.console._entrance import Entrance
 from agentmodel.console._inbox import edited_arguments, fields_of
+from agentmodel.console._timeline import change, shares
 from agentmodel.console._words import KOREAN
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.redshift.session_list import SessionFilter, SessionSummary, newest_sessions
@@ -136,7 +137,15 @@ def test_every_page_is_shown(model: AgentModel, someone: Callable[[str], Person]
     kim = someone("kim")
     session = model.repository.sessions("USR002").items[0]
     model.reviews.ask("USR002", session.session_id, ODD)
-    pages = ["/inbox", "/sessions", f"/sessions/USR002/{session.session_id}", "/agents", "/agents/AGT001", "/plans"]
+    pages = [
+        "/inbox",
+        "/sessions",
+        f"/sessions/USR002/{session.session_id}",
+        "/agents",
+        "/agents/AGT001",
+        "/plans",
+        "/effect",
+    ]
     for page in pages:
         text = kim.client.get(page, params={"lang": language}).text
 
@@ -623,3 +632,49 @@ def test_it_is_served(model: AgentModel) -> None:
         assert port is not None
         with pytest.raises(ConfigurationError, match=f"port {port}"), serving(model, port=port):
             pass
+
+
+# Effect
+
+
+def test_the_effect_is_shown_to_operators(model: AgentModel, someone: Callable[[str], Person]) -> None:
+    """What plans and the cache change, runs of each week and how long history is kept; a reader may not see it."""
+    text = someone("kim").see("/effect")
+
+    assert "With a plan and without" in text
+    assert model.impact().sentence in text
+    assert "No call was answered from the cache yet." in text
+    assert "are kept for 60 days, all others for 30" in text
+    assert "1 weeks: 2 succeeded, 1 failed" in text
+    assert "not allowed" in someone("rea").see("/effect", 403)
+
+
+def test_an_agent_has_the_course_of_its_tools(model: AgentModel, someone: Callable[[str], Person]) -> None:
+    """Each tool of an agent that was called has its calls week by week."""
+    text = someone("kim").see("/agents/AGT001")
+
+    assert 3 == text.count("Calls of each week")
+    assert "1 weeks: 1 succeeded, 1 failed" in text
+
+
+def test_earlier_decisions_stand_beside_a_question(model: AgentModel, someone: Callable[[str], Person]) -> None:
+    """A question has what was decided in its session about the same tool before, and who did, and why."""
+    first, second, other = ask(model), ask(model), ask(model, tool_id="TL002")
+    model.reviews.decide(first, "reject", "lee", reason="too many guests")
+    kim = someone("kim")
+
+    assert "rejected Reserve it? · by lee" in kim.see(path_of(model, second, "inbox"))
+    assert "too many guests" in kim.see(path_of(model, second, "inbox"))
+    assert "too many guests" not in kim.see(path_of(model, other, "inbox"))
+
+
+def test_a_change_is_drawn_on_its_line() -> None:
+    """The picture of a change has its interval on a line from -1 to 1, its mean, and a mark at 0."""
+    picture = change(-0.5, 0.1, 0.5)
+
+    assert 'x="25.0%" width="50.0%"' in picture
+    assert 'cx="55.0%"' in picture
+    assert 'class="zero" x1="50%"' in picture
+    assert "" == shares([])
+    assert 'width="75.00%"' in shares([("a <b>", 3, 1)])
+    assert "a &lt;b&gt;: 3 + 1" in shares([("a <b>", 3, 1)])
