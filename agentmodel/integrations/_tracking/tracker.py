@@ -46,6 +46,7 @@ from agentmodel.dynamo.models import OutcomeSource, Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome, Attempts
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.recorded import ReportedCalls
 from agentmodel.integrations._tracking.revisions import Revisions, RevisionsGiven
 from agentmodel.integrations._tracking.run_identity import RunIdentity, SessionLookup, user_id_of
 from agentmodel.integrations._tracking.session_writer import SessionWriter
@@ -82,6 +83,7 @@ class Tracker:
         lookup: Finds the sessions of runs in the history.
         writer: Writes the sessions.
         revisions: The revisions of the agents.
+        reported: The calls that recorders reported, whose spans are left out.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Tracker:
         self.model = model
         self.domain = domain
         self.lookup = SessionLookup(model, domain)
+        self.reported = ReportedCalls.of(model)
         self.revisions = Revisions(revisions)
         self.writer = SessionWriter(model, domain, self.failed, self.revisions, max_sessions=max_sessions)
         self._failures = 0
@@ -267,7 +270,7 @@ class TrackedRun(RunIdentity):
     ) -> None:
         super().__init__(tracker.lookup, user, session=session, request=request, category=category)
         self._tracker = tracker
-        self._report, self._writer = tracker.enqueue, tracker.writer
+        self._report, self._writer, self._reported = tracker.enqueue, tracker.writer, tracker.reported
         self._attempts = Attempts()
 
     def renew(self) -> None:
@@ -350,6 +353,7 @@ class TrackedRun(RunIdentity):
         began = at or datetime.now(UTC)
         agent = storable_text(agent, limit=NAME_BYTES) or "agent"
         tool = storable_text(tool, limit=NAME_BYTES) or "tool"
+        self._reported.note(call_id, tool, began)
         number, first = self._attempts.start(call_id, source, agent=agent, tool=tool, arguments=arguments, at=began)
         if first is not None:
             self._report(f"start {call_id}", partial(self._writer.start, self, first))

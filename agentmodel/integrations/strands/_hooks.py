@@ -33,7 +33,9 @@ from strands.hooks import (
 from typing_extensions import override
 
 from agentmodel._process import ForkSafeLock
+from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status
+from agentmodel.exceptions import ConfigurationError
 from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
@@ -41,6 +43,9 @@ from agentmodel.integrations.strands._guard import GuardHooks, plain, request_of
 from agentmodel.suggest.guard import Guard, Resolution
 
 __all__ = ["AgentModelHooks"]
+
+_listening: weakref.WeakKeyDictionary[HookRegistry, weakref.WeakSet[AgentModel]] = weakref.WeakKeyDictionary()
+"""The installations that providers of an agent record for."""
 
 _BEFORE = "v1:before_tool_call:"  # how Strands begins the ids of interrupts raised by a hook before a tool ran
 
@@ -85,7 +90,17 @@ class AgentModelHooks(HookProvider):
 
     @override
     def register_hooks(self, registry: HookRegistry, **kwargs: Any) -> None:
-        """Listen to an agent."""
+        """Listen to an agent.
+
+        Raises:
+            ConfigurationError: Another provider of the same installation listens to it already.
+        """
+        installations = _listening.setdefault(registry, weakref.WeakSet())
+        if self.tracker.model in installations:
+            raise ConfigurationError(
+                "two providers of AgentModelHooks listen to one agent, which would record each call twice: give it one"
+            )
+        installations.add(self.tracker.model)
         registry.add_callback(BeforeInvocationEvent, self._invoked)
         registry.add_callback(AfterModelCallEvent, self._turn)
         registry.add_callback(BeforeToolCallEvent, self._before)
