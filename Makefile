@@ -21,7 +21,7 @@ help:
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
-	@echo "make lint         ruff, import contracts, rendered SQL, what Redshift takes of it, and the rendered template"
+	@echo "make lint         ruff, import contracts, rendered files, what Redshift takes of the SQL, and the prose of the pages"
 	@echo "make types        mypy --strict and pyright"
 	@echo "make docs         the documentation, strictly, into site/ (DOCS_URL=… DOCS_REPOSITORY=… for its links)"
 	@echo "make bench        the benchmarks"
@@ -96,6 +96,7 @@ lint: install
 	$(BIN)/agentmodel deploy template --check
 	$(BIN)/python -m pytest -q -p no:cacheprovider -k no_ tests/unit/test_redshift_lint.py
 	$(BIN)/python scripts/pictures.py --check
+	$(BIN)/python scripts/prose.py
 
 types: install
 	$(BIN)/mypy

@@ -365,6 +365,33 @@ def openai_agents(model: AgentModel, _: Path) -> None:
         assert 0 == tracker.errors
 
 
+def pydantic_ai(model: AgentModel, _: Path) -> None:
+    """Run an agent of Pydantic AI with the capability."""
+    from pydantic_ai import Tool as PydanticTool
+
+    from agentmodel.integrations.pydantic_ai import AgentModelCapability
+    from agentmodel.integrations.pydantic_ai import Tracker as PydanticTracker
+    from tests.integration.integrations.pydantic_ai_agents import Scripted, agent_of, run
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    def search(q: str) -> str:
+        return canary("result")
+
+    def pay(q: str) -> str:
+        raise Declined(canary("exception"))
+
+    calls = [Asked(f"{MARK}{name}", name, {"q": canary("q")}) for name in ("search", NOWHERE, "pay")]
+    with PydanticTracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelCapability(tracker, guard=model.guard(review="never", domain=DOMAIN))
+        for call in calls:
+            scripted = Scripted([Turn((call,), 1, 1)])
+            agent = agent_of(scripted, [PydanticTool(search), PydanticTool(pay)], ours, name="agent 1")
+            with suppress(Declined):
+                run(agent, canary("request"), metadata=WHO)
+        assert tracker.flush()
+        assert 0 == tracker.errors
+
+
 def mcp(model: AgentModel, _: Path) -> None:
     """Record calls through the MCP server, with a canary in every argument that takes one."""
     from mcp import Client
@@ -390,6 +417,7 @@ RECORDERS: dict[str, tuple[str, Callable[[AgentModel, Path], None]]] = {
     "openai_agents": ("agents", openai_agents),
     "opentelemetry": ("opentelemetry.sdk", span_processor),
     "otlp": ("json", span_file),
+    "pydantic_ai": ("pydantic_ai", pydantic_ai),
     "strands": ("strands", strands),
 }
 """What records through each integration, and what must be installed for it."""

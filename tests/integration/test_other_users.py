@@ -473,6 +473,21 @@ def _openai_agents(model: AgentModel) -> Any:
     return [repr(call.system_instructions) + repr(call.input) for call in said.calls]
 
 
+def _pydantic_ai(model: AgentModel) -> Any:
+    from agentmodel.integrations.pydantic_ai import AgentModelCapability
+    from agentmodel.integrations.pydantic_ai import Tracker as PydanticTracker
+    from tests.integration.integrations.pydantic_ai_agents import Scripted, agent_of, pay, run, search
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    scripted = Scripted([Turn((Asked("c1", "pay", {"amount": 7}),), 1, 1)])
+    with PydanticTracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelCapability(tracker, guard=model.guard(review="never", domain=DOMAIN))
+        agent = agent_of(scripted, [search, pay], ours, name="agent 1")
+        result = run(agent, ASKED, metadata={**BOBS, "session_id": "thread of bob"})
+        assert 0 == tracker.errors
+    return [scripted.systems, scripted.results, result.all_messages_json().decode()]
+
+
 def _mcp(model: AgentModel) -> Any:
     """Everything that the MCP server says to a caller who is no operator."""
     from mcp import Client, MCPError
@@ -536,6 +551,7 @@ READERS: dict[str, tuple[str, Callable[[AgentModel], Any]]] = {
     "langchain": ("langchain", _langchain),
     "mcp": ("mcp", _mcp),
     "openai_agents": ("agents", _openai_agents),
+    "pydantic_ai": ("pydantic_ai", _pydantic_ai),
     "strands": ("strands", _strands),
 }
 """What a model or a client of another user gets through each integration, and what must be installed for it."""

@@ -213,6 +213,20 @@ def _strands(model: AgentModel, folder: Path) -> None:
     assert 0 == tracker.errors
 
 
+def _pydantic_ai(model: AgentModel, folder: Path) -> None:
+    pytest.importorskip("pydantic_ai", reason="the extra pydantic-ai is not installed")
+    from agentmodel.integrations.pydantic_ai import AgentModelCapability
+    from tests.integration.integrations.pydantic_ai_agents import Scripted, agent_of, broken, search, told
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    turns = [Turn((Asked(f"c{n}", name, {"q": TEXT}),), 1, 1) for n, name in enumerate(("search", "broken"))]
+    with Tracker(model, domain="support") as tracker:
+        agent = agent_of(Scripted(turns), [search, broken], AgentModelCapability(tracker))
+        with pytest.raises(ValueError, match="no route"):
+            told(agent, TEXT)
+    assert 0 == tracker.errors
+
+
 def _openai_agents(model: AgentModel, folder: Path) -> None:
     pytest.importorskip("agents", reason="the extra openai-agents is not installed")
     from agents import Agent as OpenAIAgent
@@ -436,6 +450,7 @@ ENTRY_POINTS: dict[str, Callable[[AgentModel, Path], None]] = {
     "LangChain": _langchain,
     "Strands": _strands,
     "OpenAI Agents": _openai_agents,
+    "Pydantic AI": _pydantic_ai,
     "spans": _spans,
     "trace files": _traces,
     "OTLP files": _otlp,

@@ -15,7 +15,7 @@ try:
 except MissingExtraError as error:
     print(error)
 """
-FRAMEWORKS = ("agents", "langchain", "langchain_core", "langgraph", "mcp", "opentelemetry", "strands")
+FRAMEWORKS = ("agents", "langchain", "langchain_core", "langgraph", "mcp", "opentelemetry", "pydantic_ai", "strands")
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ FRAMEWORKS = ("agents", "langchain", "langchain_core", "langgraph", "mcp", "open
         ("langchain:AgentModelMiddleware", "langchain", "langchain"),
         ("strands", "strands", "strands"),
         ("openai_agents", "agents", "openai-agents"),
+        ("pydantic_ai", "pydantic_ai", "pydantic-ai"),
         ("opentelemetry", "opentelemetry", "opentelemetry"),
         ("mcp", "mcp", "mcp"),
     ],

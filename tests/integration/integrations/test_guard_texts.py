@@ -121,6 +121,31 @@ def strands(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) 
     return scripted.results[f"c{len(calls) - 1}"][1][0]["text"]
 
 
+def pydantic_ai(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
+    """Pydantic AI's capability."""
+    pytest.importorskip("pydantic_ai", reason="the extra pydantic-ai is not installed")
+    from agentmodel.integrations.pydantic_ai import AgentModelCapability, Tracker
+    from tests.integration.integrations.pydantic_ai_agents import (
+        Scripted,
+        agent_of,
+        answered,
+        pay,
+        pending,
+        search,
+        told,
+    )
+
+    scripted = Scripted([Turn((Asked(f"c{n}", *call),), 3, 2) for n, call in enumerate(calls)])
+    with Tracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelCapability(tracker, guard=model.guard(domain=DOMAIN, **rules))
+        agent = agent_of(scripted, [search, pay], ours)
+        result = told(agent, REQUEST)
+        if pending(result):
+            decide()
+            answered(agent, result, {})
+    return scripted.results[f"c{len(calls) - 1}"]
+
+
 def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
     """The guard of OpenAI Agents."""
     pytest.importorskip("agents", reason="the extra openai-agents is not installed")
@@ -149,7 +174,7 @@ def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules:
 
 
 FRAMEWORKS = pytest.mark.parametrize(
-    "framework", [python, langchain, strands, openai_agents], ids=lambda run: run.__name__
+    "framework", [python, langchain, strands, openai_agents, pydantic_ai], ids=lambda run: run.__name__
 )
 
 
