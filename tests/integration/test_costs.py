@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def record(model: AgentModel, user_id: str, *calls: dict[str, Any], cached: bool
     return session.session_id
 
 
-def test_the_warehouse_says_what_python_says(model: AgentModel) -> None:
+def test_the_warehouse_says_what_python_says(model: AgentModel, tmp_path: Path) -> None:
     """The cost of each call is the same in SQL and in plain Python, unknown ones included; so are sums by model."""
     session_id = record(model, "USR001", *CALLS)
     model.drain()
@@ -107,6 +108,8 @@ def test_the_warehouse_says_what_python_says(model: AgentModel) -> None:
         "dated-1": (1, 1, pytest.approx(0.0036)), "free-1": (1, 1, 0.0), "other": (1, 0, None), "": (1, 0, None),
     } == found  # fmt: skip
     assert model.prices.total(stored)[0] == pytest.approx(0.00935)
+    page = model.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert {"0.003875", "unknown", "not told"} <= set(re.findall(r">([^<]+)</td>", page))
 
 
 def test_prices_are_stored_once(model: AgentModel, tmp_path: Path) -> None:
