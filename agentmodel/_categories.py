@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from agentmodel._text import FIRST_SYLLABLE, one_line, words_of
 
 __all__ = [
     "DERIVED", "MAX_FOUNDERS", "Founders", "compared_text", "derived_name",
-    "is_derived", "kept_text",
+    "has_derived_form", "is_derived", "kept_text",
 ]  # fmt: skip
 
 DERIVED: Final = "~"
@@ -39,11 +40,17 @@ MAX_FOUNDERS: Final = 500
 _CHARACTERS: Final = 500  # of a request that are kept and compared
 _LABEL: Final = 48  # characters of the founder in the name
 _DIGITS: Final = 3  # bytes of the hash in the name
+_DERIVED_NAME: Final = re.compile(rf"{DERIVED}.* · [0-9a-f]{{{2 * _DIGITS}}}", re.DOTALL)
 
 
 def is_derived(category: str) -> bool:
     """Return whether a category was derived from a request, and not typed."""
     return category.startswith(DERIVED)
+
+
+def has_derived_form(category: str) -> bool:
+    """Return whether a name is one that `derived_name` makes; a typed one with the same beginning is none."""
+    return _DERIVED_NAME.fullmatch(category) is not None
 
 
 def compared_text(request: str) -> str:

@@ -46,6 +46,7 @@ from agentmodel.exceptions import (
     CacheUnavailable,
     ConfigurationError,
     MissingExtraError,
+    NewerData,
     NotFound,
     TableUnavailable,
     ValidationError,
@@ -529,7 +530,10 @@ class AgentModel:
         with warehouse.lease(wait=wait):
             now = datetime.now(UTC)
             try:
+                self.table.check_format()
                 self._erasure.finish_warehouse()
+            except NewerData:
+                raise
             except (TableUnavailable, ConfigurationError) as error:  # a refresh of Redshift needs no table
                 _log.warning("erase: could not read who was erased elsewhere; the next refresh looks again: %s", error)
             if source is not None or warehouse.needs_landing:
@@ -569,23 +573,41 @@ class AgentModel:
         self._opened_warehouse.create()
         return self._opened_warehouse
 
-    def migrate(self, *, apply: bool = False, wait: float = WAIT) -> list[SchemaChange]:
+    def migrate(
+        self,
+        *,
+        apply: bool = False,
+        only: Literal["table", "warehouse"] | None = None,
+        progress: _Progress = _silent,
+        wait: float = WAIT,
+    ) -> list[SchemaChange]:
         """Return what brings stored data of an earlier version up to this one, and do it where ``apply`` says so.
 
-        That of the AWS sample's own warehouse counts as an earlier version. Every row is kept.
+        That of the AWS sample's own warehouse counts as an earlier version. Every row of a warehouse and every record
+        of the table is kept. The table is migrated item by item, while others record.
 
         Args:
             apply: Whether the changes are made; otherwise they are only returned.
-            wait: Seconds to wait for a refresh that is under way; 0 does not wait.
+            only: The one of the two to look at; both when not given, the warehouse where one is set.
+            progress: Called with what is looked at, how many of it, and of how many.
+            wait: Seconds to wait for a refresh, or for others that change the table; 0 does not wait.
 
         Raises:
-            ConfigurationError: There is no warehouse, a table cannot be brought up to this version, or a newer
-                agentmodel made it.
-            LeaseHeld: A refresh takes longer than ``wait``.
-            WarehouseUnavailable: The warehouse does not answer or rejects a statement; nothing was changed.
+            NewerData: A newer agentmodel has changed the data.
+            ConfigurationError: There is no warehouse, and ``only`` asks for it; or one of its tables cannot be brought
+                up to this version.
+            LeaseHeld: Another works for longer than ``wait``.
+            TableUnavailable: The table does not answer; called again, it goes on where it was.
+            WarehouseUnavailable: The warehouse does not answer or rejects a statement; nothing in it was changed.
         """
-        warehouse = self._opened_warehouse
-        return warehouse.migrate(wait=wait) if apply else warehouse.migration()
+        changes: list[SchemaChange] = []
+        if only != "warehouse":
+            table = self.table
+            changes += table.migrate(wait=wait, progress=progress) if apply else table.migration(progress=progress)
+        if only == "warehouse" or (only is None and self.settings.warehouse_url is not None):
+            warehouse = self._opened_warehouse
+            changes += warehouse.migrate(wait=wait) if apply else warehouse.migration()
+        return changes
 
     @cached_property
     def _opened_warehouse(self) -> Warehouse:
@@ -635,6 +657,7 @@ class AgentModel:
 
         self.settle()
         self.table.breaker.probe_now()
+        self.table.check_format()
         publisher = Publisher(self.settings, self.repository, table=self.table, writer=self.writer, caches=self._caches)
         lease = self.table.lease("publish", doing="publish", wait=wait)
         published = publisher.publish(
@@ -837,6 +860,7 @@ class AgentModel:
             Unavailable: A store does not answer; the erasure is not complete. Call it again once it answers.
         """
         self.settle()
+        self.table.check_format()
         report = self._erasure.erase(user_id, progress=progress)
         self.planner.load()
         return report
@@ -990,8 +1014,13 @@ class AgentModel:
     @cached_property
     def reviews(self) -> Reviews:
         """Return the reviews: questions to people before a step, and verdicts on runs."""
-        from agentmodel.suggest.review import ReviewPolicy, Reviews
+        from agentmodel.suggest.review import ReviewPolicy, Reviews, ReviewWebhook
 
+        report = None
+        if self.settings.review_webhook_url is not None:
+            webhook = ReviewWebhook(self.settings)
+            self._resources.callback(webhook.close)
+            report = webhook.report
         return Reviews(
             self.settings,
             self.table,
@@ -999,6 +1028,7 @@ class AgentModel:
             repository=self.repository,
             recorder=self.recorder,
             policy=ReviewPolicy(self.repository, watch=self.health),
+            report=report,
         )
 
     @cached_property

@@ -5,7 +5,8 @@
     │   ├── KeyFormatError         text that is not a key of the table
     │   └── CursorError            a page cursor that was altered or belongs to another query
     ├── ConfigurationError         a setting that is wrong
-    │   └── MissingExtraError      an optional dependency is not installed (also an ImportError)
+    │   ├── MissingExtraError      an optional dependency is not installed (also an ImportError)
+    │   └── NewerData              a newer version of agentmodel has changed the table or the warehouse
     ├── NotFound                   nothing has the id that was given (also a LookupError)
     ├── NotAllowed                 a caller lacks the role that an action needs
     ├── Conflict                   a conditional write or a decision came too late
@@ -60,6 +61,7 @@ __all__ = [
     "KeyFormatError",
     "LeaseHeld",
     "MissingExtraError",
+    "NewerData",
     "NotAllowed",
     "NotCalled",
     "NotFound",
@@ -192,6 +194,16 @@ class MissingExtraError(ConfigurationError, ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.extra, self.need, self.name)
+
+
+class NewerData(ConfigurationError):
+    """A newer version of agentmodel has changed the stored data, and this one would damage it.
+
+    What to do:
+        Upgrade agentmodel in this process, or set it up with another table or warehouse.
+    """
+
+    code: ClassVar[str] = "AM-113"
 
 
 class NotFound(AgentModelError, LookupError):

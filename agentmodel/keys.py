@@ -910,7 +910,7 @@ FENCE: KeyFormat[str] = KeyFormat("key of an outage's copies", "OUTAGE", _TextPa
 """The partition of copies that version 0.1.0 made of what it recorded of a session while Valkey did not answer."""
 
 PUBLISH: KeyFormat[()] = KeyFormat("key of the publish lease", "PUBLISH", limit=_PK_BYTES)
-"""The partition of the item that says which run published last."""
+"""The partition of the item that says which run published last, and which format the table has."""
 
 ERASED: KeyFormat[()] = KeyFormat("key of the erasures", "ERASED", limit=_PK_BYTES)
 """The partition of the marks that say whose history was erased, and until when; see `agentmodel.erasure`."""

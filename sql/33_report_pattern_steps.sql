@@ -1,11 +1,13 @@
 -- List the steps of recommended patterns, in order.
 
-SELECT agent_execution.pattern_key, step.processid AS process_id, coalesce(max(usersessionprocess.procnm),
-    '') AS process_name, step.agentid AS agent_id, step.toolid AS tool_id, coalesce(max(named.tool_name),
-    max(step.label)) AS tool_name, CAST(least(greatest(sum(CAST(tries.calls AS BIGINT)),
-    -4000000000000000000), 4000000000000000000) AS BIGINT) AS calls,
-    CAST(least(greatest(sum(CAST(tries.good AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS successes
+SELECT step.pattern_key, step.process_id, step.process_name, step.agent_id, step.tool_id, step.tool_name,
+    step.calls, step.successes
+FROM (SELECT agent_execution.pattern_key AS pattern_key, step.processid AS process_id,
+    coalesce(max(usersessionprocess.procnm), '') AS process_name, step.agentid AS agent_id,
+    step.toolid AS tool_id, coalesce(max(named.tool_name), max(step.label)) AS tool_name,
+    CAST(least(greatest(sum(CAST(tries.calls AS BIGINT)), -4000000000000000000),
+    4000000000000000000) AS BIGINT) AS calls, CAST(least(greatest(sum(CAST(tries.good AS BIGINT)),
+    -4000000000000000000), 4000000000000000000) AS BIGINT) AS successes, min(step.place) AS place
 FROM agent_execution JOIN (SELECT uses.userid AS userid, uses.sessionid AS sessionid,
     uses.agentid AS agentid, uses.processid AS processid, uses.toolid AS toolid, uses.ok AS ok,
     uses.label AS label, uses.number AS number, uses.clock AS clock, uses.first_day AS first_day,
@@ -85,5 +87,4 @@ FROM agent_tool LEFT OUTER JOIN tool ON tool.agentid = agent_tool.agentid
 WHERE agent_execution.pattern_key IN (SELECT user_process_patterns.pattern_key
 FROM user_process_patterns
 WHERE user_process_patterns.is_recommended IS true) GROUP BY agent_execution.pattern_key, step.processid,
-    step.agentid, step.toolid ORDER BY agent_execution.pattern_key, min(step.place), step.processid,
-    step.toolid;
+    step.agentid, step.toolid) AS step ORDER BY step.pattern_key, step.place, step.process_id, step.tool_id;

@@ -432,6 +432,7 @@ class Repository:
 
     def put(self, *entities: Entity) -> None:
         """Write entities, replacing what is stored, and drop the cached copies."""
+        before = self._before([entity.key for entity in entities])
         try:
             if len(entities) == 1:
                 self._writer.put(entities[0])
@@ -440,9 +441,15 @@ class Repository:
                     for entity in entities:
                         batch.put(entity)
         except (BatchIncomplete, TableUnavailable):  # some of them may be written
-            self.invalidate(entities)
+            self.invalidate([*entities, *before])
             raise
-        self.invalidate(entities)
+        self.invalidate([*entities, *before])
+
+    def _before(self, keys: Iterable[ItemKey[Any]]) -> list[Item]:
+        """Return the agents and tools that will be replaced, since they may leave the cached pages of a domain."""
+        if self._caches is None:
+            return []
+        return list(self._table.get_items([key.item() for key in dict.fromkeys(keys) if key.entity in (Agent, Tool)]))
 
     def put_new(self, entity: Entity) -> None:
         """Write an entity unless something is stored under its key.
@@ -470,7 +477,12 @@ class Repository:
             StaleVersion: A part of an index key was changed since the entity was read.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
         """
-        before = [copy(target)] if isinstance(target, Entity) else []  # of which it may leave the pages
+        before: list[Any]  # of which it may leave the pages
+        if isinstance(target, Entity):
+            before = [copy(target)]
+        else:
+            moves = any(change.field.name == "domain_id" for change in changes)
+            before = self._before([target]) if moves else []
         updated = self._writer.update(target, *changes)
         self.invalidate([updated, *before])
         return updated

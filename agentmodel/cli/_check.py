@@ -70,6 +70,7 @@ def check(
         results.problems += check_table(model.table)
         for problem in results.problems:
             _show(out, problem)
+        model.table.check_format()
         try:
             for problems in _item_problems(model, results, after):
                 _show_and_repair(model, out, results, problems, fix=fix, ask=not yes)

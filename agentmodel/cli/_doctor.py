@@ -15,10 +15,9 @@ run can be stopped at any moment and started again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
 
 from agentmodel import keys
 from agentmodel._erasure_marks import KIND as ERASED
@@ -42,7 +41,6 @@ from agentmodel.exceptions import Conflict, CorruptItem, KeyFormatError, Rejecte
 __all__ = ["Problem", "Repair", "check_declarations", "check_items", "check_table", "repair", "summary"]
 
 _FIX = "run `agentmodel check --fix`"
-_NO_VERSION: dict[str, dict[str, Any] | None] = {"Version": None}
 
 _ENTITIES: tuple[type[Entity], ...] = (
     Domain,
@@ -292,48 +290,11 @@ def repair(table: Table, problem: Problem) -> bool:
     """
     if problem.repair is None:
         return False
-    before, after = problem.repair.before, problem.repair.after
     try:
-        if (before["PK"], before["SK"]) == (after["PK"], after["SK"]):
-            _correct(table, before, after)
-        else:
-            _move(table, before, after)
+        table.change_item(problem.repair.before, problem.repair.after)
     except Conflict:
         return False
     return True
-
-
-def _correct(table: Table, before: Item, after: Item) -> None:
-    changed = [name for name in after if before.get(name) != after[name]]
-    condition = _unchanged({name: before.get(name) for name in [*changed, "Version"]})
-    sets = ", ".join(f"#a{i} = :a{i}" for i in range(len(changed)))
-    condition["ExpressionAttributeNames"] |= {f"#a{i}": name for i, name in enumerate(changed)}
-    condition["ExpressionAttributeValues"] |= {f":a{i}": after[name] for i, name in enumerate(changed)}
-    table.call("UpdateItem", TableName=table.name, Key=_key(before), UpdateExpression=f"SET {sets}", **condition)
-
-
-def _move(table: Table, before: Item, after: Item) -> None:
-    put = {"TableName": table.name, "Item": after, "ConditionExpression": "attribute_not_exists(PK)"}
-    condition = _unchanged({**_NO_VERSION, **before})
-    delete = {"TableName": table.name, "Key": _key(before)} | condition
-    table.call_to_delete("TransactWriteItems", TransactItems=[{"Put": put}, {"Delete": delete}])
-
-
-def _key(item: Item) -> Item:
-    return {"PK": item["PK"], "SK": item["SK"]}
-
-
-def _unchanged(expected: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
-    """Return a condition that these attributes have the expected values; None means that there is no such attribute."""
-    terms = [
-        f"attribute_not_exists(#n{i})" if value is None else f"#n{i} = :n{i}"
-        for i, value in enumerate(expected.values())
-    ]
-    return {
-        "ConditionExpression": " AND ".join(terms),
-        "ExpressionAttributeNames": {f"#n{i}": name for i, name in enumerate(expected)},
-        "ExpressionAttributeValues": {f":n{i}": v for i, v in enumerate(expected.values()) if v is not None},
-    }
 
 
 def summary(problems: Iterable[Problem]) -> dict[str, int]:

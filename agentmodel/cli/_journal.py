@@ -54,7 +54,7 @@ def drain(
     if keep_on and once:
         raise ValidationError("--once", once, "cannot be combined with --keep-on: give one of the two")
     if port is not None and not keep_on:
-        raise ValidationError("--port", port, "can be used with --keep-on only")
+        raise ValidationError("--port", port, "must be used with --keep-on")
     out, known = Output(as_json=as_json), None if tokens is None else Tokens.of_file(tokens)
     with open_model(stack_of(ctx), fails_without_valkey=not keep_on) as model, out.progress("drain") as update:
         progress = drain_progress(update)

@@ -14,7 +14,7 @@ import typer
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model
 from agentmodel.cli._options import Json, stack_of
-from agentmodel.cli._output import Output, plain, printable
+from agentmodel.cli._output import Output, plain, printable, with_id
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError
 from agentmodel.suggest.health import HealthState
@@ -450,24 +450,26 @@ def _circuit(row: ToolLine) -> str | None:
     return f"{row.state}, {users}" if row.state != "open" and row.failing_users else row.state
 
 
-def show_tools(out: Output, rows: Sequence[ToolLine]) -> None:
+def show_tools(out: Output, rows: Sequence[ToolLine], *, ids: bool = False) -> None:
     """Show the tools that are failing now or have failed."""
     failing = [row for row in rows if row.errors or row.failing_users or row.state in ("open", "half-open")]
     cells = (
-        (row.agent_id, row.tool_id, row.tool_name, _circuit(row), row.calls, row.errors,
+        (with_id(row.agent_name, row.agent_id, ids=ids), with_id(row.tool_name, row.tool_id, ids=ids), _circuit(row),
+         row.calls, row.errors,
          None if row.error_rate is None else f"{row.error_rate:.0%}", _show.moment(row.last_error_at), row.last_message)
         for row in failing[:_TOOLS]
     )  # fmt: skip
-    columns = ("agent", "tool id", "tool", "circuit", "calls>", "failed>", "failure rate>", "last failure (UTC)",
+    columns = ("agent", "tool", "circuit", "calls>", "failed>", "failure rate>", "last failure (UTC)",
                "last error message")  # fmt: skip
     title = "Tools that failed" + (f" (the first {_TOOLS} of {len(failing)})" if len(failing) > _TOOLS else "")
     out.table(title, columns, cells, empty="No tool failed.")
     for row in failing:
         if row.state in ("open", "half-open"):
             retry = "it can be tried again from" if row.state == "open" else "it may be tried again since"
+            tool = f"{row.tool_name or row.tool_id} of {row.agent_name or row.agent_id}"
             out.line(
                 printable(
-                    f"{row.tool_name or row.tool_id} of {row.agent_id} is failing (circuit {row.state}) since "
+                    f"{tool} is failing (circuit {row.state}) since "
                     f"{printable(row.since)} UTC; {retry} {printable(row.until)} UTC: {row.note}"
                 )
             )

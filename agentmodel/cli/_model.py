@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from agentmodel.cache.drainer import Drained
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.embedded import find_stack
-from agentmodel.exceptions import ConfigurationError, ValidationError
+from agentmodel.exceptions import ConfigurationError, CorruptItem, TableUnavailable, ValidationError
 
 __all__ = ["DEFAULT_STACK", "drain_progress", "open_model", "parse_as_of", "resolve_settings"]
 
@@ -97,6 +97,19 @@ def parse_as_of(text: str | None) -> date | datetime:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValidationError("--as-of", text, rule) from None
+
+
+def agent_names(model: AgentModel, agent_ids: Iterable[str | None]) -> dict[str, str]:
+    """Return the names of agents by id, for people; one that cannot be read now has none, and is shown by its id."""
+    names = {}
+    for agent_id in dict.fromkeys(each for each in agent_ids if each):
+        try:
+            agent = model.repository.agent(agent_id)
+        except (CorruptItem, TableUnavailable, ValidationError):  # what is shown of it does not need its name
+            continue
+        if agent is not None and agent.name:
+            names[agent_id] = agent.name
+    return names
 
 
 def drain_progress(update: Callable[[str, int, int], None]) -> Callable[[Drained], None]:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from agentmodel.dynamo.entity import Entity
 
-__all__ = ["Output", "UpdateProgress", "plain", "printable"]
+__all__ = ["Output", "UpdateProgress", "plain", "printable", "with_id"]
 
 UpdateProgress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is to do."""
@@ -43,6 +43,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [plain(each) for each in value]
     return value
+
+
+def with_id(name: str | None, each: str, *, ids: bool) -> str:
+    """Return the name of something, with its id where ids are asked for; what has no name is shown by its id.
+
+    >>> with_id("finder", "AGT001", ids=False), with_id("finder", "AGT001", ids=True), with_id(None, "AGT001", ids=True)
+    ('finder', 'finder (AGT001)', 'AGT001')
+    """
+    text = name or each
+    return f"{text} ({each})" if ids and text != each else text
 
 
 def printable(value: Any) -> str:

@@ -14,7 +14,7 @@ from agentmodel.cli import _show
 from agentmodel.cli._ids import Ids
 from agentmodel.cli._learn import show_tools, tool_rows
 from agentmodel.cli._model import open_model, parse_as_of
-from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, stack_of
+from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, WithIds, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.cli._stations import count_stations
 from agentmodel.client import AgentModel
@@ -145,7 +145,7 @@ def _reports(model: AgentModel) -> tuple[ModuleType, Warehouse]:
     return reports, warehouse
 
 
-def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -> None:
+def tools(ctx: typer.Context, *, domain: Domain = None, ids: WithIds = False, as_json: Json = False) -> None:
     """List the tools that fail: how often, and whether now.
 
     Counts are as of the last refresh. The circuit of a tool is closed while it works, open while it is failing, and
@@ -162,7 +162,7 @@ def tools(ctx: typer.Context, *, domain: Domain = None, as_json: Json = False) -
     if as_json:
         out.data(rows)
     else:
-        show_tools(out, rows)
+        show_tools(out, rows, ids=ids)
 
 
 def patterns(
@@ -171,6 +171,7 @@ def patterns(
     user: Annotated[str | None, typer.Option(metavar="USER", help="Use only this user: USRmina or mina.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also list sequences that are not recommended.")] = False,
     as_of: AsOf = None,
+    ids: WithIds = False,
     as_json: Json = False,
 ) -> None:
     """List the patterns (tool sequences) that work for each user.
@@ -187,7 +188,7 @@ def patterns(
     if as_json:
         out.data(found)
     else:
-        _show.patterns(out, found, every=every)
+        _show.patterns(out, found, every=every, ids=ids)
 
 
 def report(

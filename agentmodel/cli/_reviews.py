@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from agentmodel.cli import _show
-from agentmodel.cli._model import open_model
+from agentmodel.cli._model import agent_names, open_model
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
@@ -56,12 +56,13 @@ def list_(
     """List the open questions of a queue, nearest deadline first."""
     with open_model(stack_of(ctx)) as model:
         found, cursor, unreadable = _open_questions(model, queue, limit, cursor)
+        names = {} if as_json else agent_names(model, (review.agent_id for review in found))
     out = Output(as_json=as_json)
     if as_json:
         out.data({"reviews": [_data(review) for review in found], "cursor": cursor})
     else:
         for review in found:
-            _list_one(out, review)
+            _list_one(out, review, names)
         if not found:
             out.line(printable(f"No question waits in queue {queue!r}."))
         if cursor is not None:
@@ -88,11 +89,12 @@ def show(ctx: typer.Context, review: Reference, *, as_json: Json = False) -> Non
     """Show a question, its arguments and what happened to it."""
     with open_model(stack_of(ctx)) as model:
         found = model.reviews.get(review)
+        names = agent_names(model, [found.agent_id])
     out = Output(as_json=as_json)
     if as_json:
         out.data(_data(found))
     else:
-        _show_one(out, found)
+        _show_one(out, found, names)
 
 
 # Answer a question that is asked before a step
@@ -319,29 +321,29 @@ def _exact(arguments: Any, *, indent: int | None = None) -> str:
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
-def _about(review: Review) -> str:
+def _about(review: Review, names: Mapping[str, str]) -> str:
     """Return what the question is about: a tool of an agent, a step, or a run."""
     if review.tool_id is None:
         return "a run that has ended" if review.phase == "post" else "a step"
-    return f"{review.tool_id} of {review.agent_id or 'no agent'}"
+    return f"{review.tool_id} of {names.get(review.agent_id or '', review.agent_id or 'no agent')}"
 
 
-def _list_one(out: Output, review: Review) -> None:
+def _list_one(out: Output, review: Review, names: Mapping[str, str]) -> None:
     """Show a question, with its reference on a line of its own to be copied."""
     out.line(printable(Reviews.reference(review)))
     out.line(f"  {printable(review.question)}")
     with_ = "" if review.arguments is None else f" with {_exact(review.arguments)}"
-    out.line(f"  {printable(_about(review))}{with_}")
+    out.line(f"  {printable(_about(review, names))}{with_}")
     if review.reason:
         out.line(f"  why: {printable(review.reason)}")
     out.line(f"  {_status_text(review)}")
 
 
-def _show_one(out: Output, review: Review) -> None:
+def _show_one(out: Output, review: Review, names: Mapping[str, str]) -> None:
     out.line(printable(review.question))
     rows: Sequence[tuple[str, Any]] = (
         ("review", Reviews.reference(review)),
-        ("about", _about(review)),
+        ("about", _about(review, names)),
         ("step", review.process_id),
         ("why it is asked", review.reason),
         ("queue", review.queue_name),

@@ -13,9 +13,9 @@ from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel._sessions import ListedSession, SessionFinder, SessionPage
 from agentmodel.cli import _show
 from agentmodel.cli._ids import Ids
-from agentmodel.cli._model import open_model, parse_as_of
-from agentmodel.cli._options import Json, Limit, stack_of
-from agentmodel.cli._output import Output, printable
+from agentmodel.cli._model import agent_names, open_model, parse_as_of
+from agentmodel.cli._options import Json, Limit, WithIds, stack_of
+from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.keys import id_of
@@ -42,7 +42,6 @@ Since = Annotated[
 ]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="Only of this agent: its name or id.")]
 Tool = Annotated[str | None, typer.Option(metavar="TOOL", help="Only of this tool: its name or id.")]
-WithIds = Annotated[bool, typer.Option("--ids", help="Show ids too, whole.")]
 
 
 def sessions(
@@ -211,7 +210,7 @@ def session(
         if found is not None and diagnosis is not None:
             _show_outcome(out, found, diagnosis, names)
         _show_calls(out, session_id, history, names, ids=ids, prices=prices)
-        _show_said(out, history)
+        _show_said(out, history, names)
         _show.run_check(out, check, wrong)
     if not history.complete:
         out.note(_INCOMPLETE)
@@ -222,10 +221,8 @@ def _names(model: AgentModel, user_id: str, history: SessionHistory) -> dict[str
     user = model.repository.user(user_id)
     names = {process.process_id: process.name for process in history.processes}
     names |= {} if user is None else {user_id: user.name}
-    for agent_id in {call.agent_id for call in history.executions}:
-        agent = model.repository.agent(agent_id)
-        names[agent_id] = agent_id if agent is None else agent.name
-    return names
+    agents = (*(call.agent_id for call in history.executions), *(one.agent_id for one in history.reviews))
+    return names | agent_names(model, agents)
 
 
 def _show_outcome(out: Output, found: UserSession, diagnosis: Diagnosis, names: dict[str, str]) -> None:
@@ -254,8 +251,7 @@ def _show_calls(
     out: Output, session_id: str, history: SessionHistory, names: dict[str, str], *, ids: bool, prices: Prices | None
 ) -> None:
     def named(each: str, name: str | None = None) -> str:
-        text = name or names.get(each, each)
-        return f"{text} ({each})" if ids and text != each else text
+        return with_id(name or names.get(each), each, ids=ids)
 
     rows = (
         (e.call_number, named(e.process_id), named(e.agent_id), named(e.tool_id, e.tool_name), e.attempt,
@@ -277,13 +273,13 @@ def _status(call: ToolExecution) -> str:
     return status if call.error_type is None else f"{status}: {call.error_type}"
 
 
-def _show_said(out: Output, history: SessionHistory) -> None:
+def _show_said(out: Output, history: SessionHistory, names: dict[str, str]) -> None:
     """Show what was said of a session from outside."""
     said = [one for one in history.reviews if one.source is not None]
     if said:
         outcomes = (
-            (one.source, one.decided_by, one.agent_id or "all", one.outcome, one.score, one.decided_at,
-             one.decision_reason)
+            (one.source, one.decided_by, names.get(one.agent_id or "", one.agent_id or "all"), one.outcome, one.score,
+             one.decided_at, one.decision_reason)
             for one in sorted(said, key=lambda one: OUTCOME_SOURCES.index(one.source or "evaluator"))
         )  # fmt: skip
         heads = ("source", "by", "agent", "succeeded", "score>", "said at (UTC)", "reason")
@@ -354,12 +350,9 @@ def errors(
 
 
 def _show_errors(out: Output, found: Sequence[ErrorCount], *, ids: bool) -> None:
-    def id_after(name: str, each: str) -> str:
-        return f"{name} ({each})" if ids and name != each else name
-
     rows: list[tuple[Any, ...]] = [
-        (each.error_type or "no type recorded", id_after(each.tool_name, each.tool_id),
-         id_after(each.agent_name, each.agent_id), each.failures, each.sessions, _show.moment(each.newest))
+        (each.error_type or "no type recorded", with_id(each.tool_name, each.tool_id, ids=ids),
+         with_id(each.agent_name, each.agent_id, ids=ids), each.failures, each.sessions, _show.moment(each.newest))
         for each in found
     ]  # fmt: skip
     columns = ("error type", "tool", "agent", "failed calls>", "sessions>", "last (UTC)")

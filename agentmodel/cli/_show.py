@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agentmodel.access.trace_import import Imported
-from agentmodel.cli._output import Output, printable
+from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.cli._stations import Stations
 from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.models import Agent
@@ -92,12 +92,10 @@ def tools(out: Output, failures: Iterable[ToolFailures]) -> None:
     """Show the tools that failed, most failures first."""
     failing = [each for each in failures if each.errors]
     rows = (
-        (f.agent_id, f.tool_id, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at),
-         f.last_message)
+        (f.agent_name, f.tool_name, f.calls, f.errors, f"{f.error_rate:.0%}", moment(f.last_error_at), f.last_message)
         for f in failing[:_ROWS]
-    )  # fmt: skip
-    columns = ("agent", "tool id", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)",
-               "last error message")  # fmt: skip
+    )
+    columns = ("agent", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)", "last error message")
     title = "Tools that failed" + (f" (the first {_ROWS} of {len(failing)})" if len(failing) > _ROWS else "")
     out.table(title, columns, rows, empty="No tool failed.")
 
@@ -112,11 +110,11 @@ def moment(text: str | None) -> datetime | str | None:
         return text
 
 
-def patterns(out: Output, found: Iterable[RecommendedPattern], *, every: bool) -> None:
+def patterns(out: Output, found: Iterable[RecommendedPattern], *, every: bool, ids: bool) -> None:
     """Show tool sequences, each user's best first; ``every`` says that not only recommended ones were asked for."""
     rows = (
-        (p.user_id, p.category, p.agent_id, p.tool_sequence, p.executions, p.successes, p.score, p.last_used,
-         p.recommended)
+        (p.user_id, p.category, with_id(p.agent_name, p.agent_id, ids=ids), p.tool_sequence, p.executions, p.successes,
+         p.score, p.last_used, p.recommended)
         for p in found
     )  # fmt: skip
     columns = ("user", "category", "agent", "tool sequence", "executions>", "successes>", "score>", "last used",
@@ -151,7 +149,7 @@ def _plan_lines(suggested: Plan) -> Iterator[str]:
         yield f"expected success rate (and 90 % interval): {_confidence(suggested.confidence)}"
     yield from (f"why: {reason}" for reason in suggested.reasons)
     for avoid in suggested.avoid:
-        yield f"avoid: {avoid.tool} of {avoid.agent_id}: {avoid.reason}"
+        yield f"avoid: {avoid.tool} of {avoid.agent or avoid.agent_id}: {avoid.reason}"
     for other in suggested.alternatives:
         tools = f", {' -> '.join(other.tools)}" if other.tools else ""
         rate = _confidence(other.confidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -318,22 +318,34 @@ def _of_warehouse() -> None:
     """Make `warehouse` a group also while it has one command."""
 
 
-@warehouse.command()
-def migrate(
-    ctx: typer.Context,
-    *,
-    apply: Annotated[bool, typer.Option("--apply", help="Make the changes, rather than show them.")] = False,
-    wait: Wait = WAIT,
-    as_json: Json = False,
-) -> None:
-    """Show what a new version changes in stored data, or make the changes.
+Apply = Annotated[bool, typer.Option("--apply", help="Make the changes, rather than show them.")]
+
+
+@warehouse.command("migrate")
+def migrate_warehouse(ctx: typer.Context, *, apply: Apply = False, wait: Wait = WAIT, as_json: Json = False) -> None:
+    """Show what a new version changes in the warehouse alone, or make the changes.
 
     Also brings the warehouse of the AWS sample up to this version. Adds what is missing and keeps every row. There is
-    no way back: make a snapshot of the warehouse before --apply.
+    no way back: make a snapshot of the warehouse before --apply. `agentmodel migrate` looks at the table too.
     """
-    with open_model(stack_of(ctx)) as model:
-        changes = model.migrate(apply=apply, wait=wait)
+    _migrate(ctx, "warehouse", apply=apply, wait=wait, as_json=as_json)
+
+
+def migrate(ctx: typer.Context, *, apply: Apply = False, wait: Wait = WAIT, as_json: Json = False) -> None:
+    """Show what a new version changes in the stored data, or make the changes.
+
+    Looks at the table, and at the warehouse where one is set. Every record and every row is kept. There is no way back:
+    make a backup of the table and a snapshot of the warehouse before --apply. Recorders may go on meanwhile; one that
+    was stopped goes on where it was.
+    """
+    _migrate(ctx, None, apply=apply, wait=wait, as_json=as_json)
+
+
+def _migrate(ctx: typer.Context, only: Literal["warehouse"] | None, *, apply: bool, wait: float, as_json: bool) -> None:
     out = Output(as_json=as_json)
+    with open_model(stack_of(ctx)) as model, out.progress("migrate") as update:
+        changes = model.migrate(apply=apply, only=only, progress=update, wait=wait)
+        table = model.table.name
     if as_json:
         out.data({"applied": apply, "changes": [{"table": each.table, "change": each.text} for each in changes]})
         return
@@ -341,10 +353,10 @@ def migrate(
         out.line("Everything is up to date; nothing was changed.")
         return
     out.table("Changed" if apply else "To change", ("table", "change"), ((each.table, each.text) for each in changes))
-    if apply:
+    if not apply:
+        out.line("Nothing was changed. Make a backup of what is listed, then run this command with --apply.")
+    elif any(each.table != table for each in changes):
         out.line("Run `agentmodel refresh` to compute the scores.")
-    else:
-        out.line("Nothing was changed. Make a snapshot of the warehouse, then run this command with --apply.")
 
 
 def add(app: typer.Typer) -> None:
@@ -353,5 +365,5 @@ def add(app: typer.Typer) -> None:
     app.add_typer(warehouse, name="warehouse")
     app.command()(seed)
     app.command("import")(import_)
-    for command in (outcome, refresh, publish):
+    for command in (outcome, refresh, publish, migrate):
         app.command()(command)

@@ -20,10 +20,12 @@ from pynamodb.connection.base import MetaTable
 from pynamodb.connection.table import TableConnection
 
 from agentmodel._circuit_breaker import CircuitBreaker
+from agentmodel._clock import HybridClock
 from agentmodel._lease import WAIT, Lease, hold
 from agentmodel._log import REWRITERS, logger
 from agentmodel._redaction import Redaction, redaction_of
 from agentmodel._retry import Backoff
+from agentmodel._schema_change import SchemaChange
 from agentmodel._ttl import EXPIRES_AT, is_expired
 from agentmodel._urls import without_user
 from agentmodel.config import Settings
@@ -32,6 +34,7 @@ from agentmodel.dynamo._deletion_marks import Send, mark_deletions
 from agentmodel.dynamo._fast_client import NOT_JSON, SharedConnection
 from agentmodel.dynamo._guarded_calls import GuardedCalls
 from agentmodel.dynamo._leases import TableLeases
+from agentmodel.dynamo._table_migration import FORMAT_KEY, Progress, TableMigration, change_request, check_format
 from agentmodel.dynamo._written_items import OnWrite, is_write, send_and_tell
 from agentmodel.dynamo.entity import Entity, Item, ItemKey
 from agentmodel.exceptions import (
@@ -59,6 +62,10 @@ _PROBES = 60  # that one thread makes, a second apart, while DynamoDB does not a
 _GET_KEYS = 100  # DynamoDB's limit of keys in one BatchGetItem
 
 _KEYS = (("PK", "SK"), ("GSI1_PK", "GSI1_SK"))
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Show no progress."""
 
 
 def _schema(partition: str, sort: str) -> list[dict[str, str]]:
@@ -146,8 +153,8 @@ class Table:
         breaker: The circuit breaker of all calls. A call without an answer opens it; while it is open, calls raise
             `CircuitOpen` at once. It closes by itself, a second after DynamoDB answers again.
         redaction: Redacts what is written.
-        on_write: Called with what PynamoDB's own methods wrote, replaced or deleted; set by `AgentModel`, whose caches
-            have copies of it.
+        on_write: Called with what PynamoDB's own methods and `change_item` wrote, replaced or deleted; set by
+            `AgentModel`, whose caches have copies of it.
 
     Example:
         >>> with Table(Settings(table="History", endpoint="http://127.0.0.1:8000")) as table:
@@ -400,6 +407,64 @@ class Table:
         """
         return [f"{reason}: {remedy}" for _, reason, remedy in self.differences()]
 
+    # Data of other versions
+
+    def check_format(self) -> None:
+        """Refuse a table whose items a newer version has changed; one read, for work on many items.
+
+        Raises:
+            NewerData: This version is too old for the table.
+        """
+        check_format(self.call("GetItem", TableName=self.name, Key=FORMAT_KEY).get("Item", {}))
+
+    def migration(self, *, progress: Progress = _silent) -> list[SchemaChange]:
+        """Return what `migrate` would do, and change nothing. The table is read once, unless it is up to date.
+
+        Raises:
+            NewerData: A newer version has changed the table.
+            TableNotFound: The table does not exist.
+        """
+        return self._migration.changes(progress)
+
+    def migrate(self, *, wait: float = WAIT, progress: Progress = _silent) -> list[SchemaChange]:
+        """Bring the items that an earlier version wrote up to this one, beside whoever records meanwhile.
+
+        A migration that was stopped goes on where it was.
+
+        Args:
+            wait: Seconds to wait for an import, seed or repair that is under way; 0 does not wait.
+            progress: Called with ``items``, how many were looked at, and about how many there are.
+
+        Returns:
+            What was done.
+
+        Raises:
+            NewerData: A newer version has changed the table.
+            LeaseHeld: Another works on the table for longer than ``wait``.
+            TableNotFound: The table does not exist.
+        """
+        with self.lease(doing="migrate", wait=wait) as lease:
+            return self._migration.migrate(lease.checked(progress))
+
+    @property
+    def _migration(self) -> TableMigration:
+        return TableMigration(self.call, self.name, change=self.change_item, clock=HybridClock())
+
+    def change_item(self, before: Item, after: Item | None) -> None:
+        """Write the attributes in which an item differs, unless it was changed since it was read.
+
+        Args:
+            before: The item as it was read.
+            after: The item as it should be, also under another key; None to delete it.
+
+        Raises:
+            Conflict: It was changed, or something is stored under its new key; nothing was written.
+        """
+        operation, request = change_request(self.name, before, after)
+        self.call_to_delete(operation, **request)
+        if self.on_write is not None:
+            self.on_write([before, *([] if after is None else [after])])
+
     @contextlib.contextmanager
     def bound(self) -> Iterator[Self]:
         """Let PynamoDB's own methods on the entities (``Agent.query``, ``agent.save``) use this table in a block.
@@ -435,9 +500,8 @@ class Table:
         connection.connection = self._connection
         return connection
 
-    def lease(
-        self, name: str = "catalogue", *, doing: str, wait: float = WAIT
-    ) -> contextlib.AbstractContextManager[Lease]:
+    @contextlib.contextmanager
+    def lease(self, name: str = "catalogue", *, doing: str, wait: float = WAIT) -> Iterator[Lease]:
         """Let only one process or thread at a time do something with the table, from ``with`` to the end of the block.
 
         Args:
@@ -448,9 +512,12 @@ class Table:
         Raises:
             ValidationError: ``wait`` is no number from 0 up.
             LeaseHeld: Another holds it for longer.
+            NewerData: A newer version has changed the table.
             TableUnavailable: DynamoDB does not answer.
         """
-        return hold(TableLeases(self.call, self.name), name, doing=doing, wait=wait)
+        with hold(TableLeases(self.call, self.name), name, doing=doing, wait=wait) as lease:
+            self.check_format()
+            yield lease
 
     def item(self, entity: Entity) -> Item:
         """Redact an entity, and return the item that is written of it.

@@ -9,7 +9,7 @@ the place of a view is renamed. All of it is one transaction, on DuckDB, Postgre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -39,35 +39,19 @@ from sqlalchemy.sql.compiler import DDLCompiler
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TIMESTAMP, TypeEngine, UserDefinedType
 
-from agentmodel.exceptions import ConfigurationError
+from agentmodel._schema_change import SchemaChange
+from agentmodel.exceptions import ConfigurationError, NewerData
 from agentmodel.redshift import models as m
 from agentmodel.redshift._constructs import constant, constant_day, constant_text
 from agentmodel.redshift._refresh_sql import count_days
 from agentmodel.redshift._table_layout import is_view
 
-__all__ = ["MIGRATE", "SCHEMA", "SchemaChange", "check_schema", "plan", "version_of"]
+__all__ = ["MIGRATE", "SCHEMA", "check_schema", "plan", "version_of"]
 
 SCHEMA: Final = 2
 """The schema of this version's warehouse; that of 0.1.0, which stored none, is 1. It only ever grows."""
 
 MIGRATE: Final = "agentmodel warehouse migrate"
-
-
-@dataclass(frozen=True)
-class SchemaChange:
-    """A change that brings a stored table up to this version.
-
-    Attributes:
-        table: The table that changes.
-        text: What changes, to be read after the table's name; empty where nobody needs to know.
-        alters: Whether a table that exists changes; what is missing is created without being asked for.
-        statements: What is run, in order.
-    """
-
-    table: str
-    text: str
-    alters: bool = True
-    statements: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
 
 # -- what there is ----------------------------------------------------------------------------------------------------
@@ -140,10 +124,10 @@ def check_schema(version: int | None) -> None:
     """Refuse a warehouse of a newer version.
 
     Raises:
-        ConfigurationError: A newer agentmodel has changed the warehouse.
+        NewerData: A newer agentmodel has changed the warehouse.
     """
     if version is not None and version > SCHEMA:
-        raise ConfigurationError(
+        raise NewerData(
             f"the warehouse has schema {version}, which a newer agentmodel made; this version knows schemas up to "
             f"{SCHEMA} and would damage it: upgrade agentmodel, or set AGENTMODEL_WAREHOUSE_URL or "
             "AGENTMODEL_WAREHOUSE_SCHEMA to another warehouse"

@@ -54,31 +54,60 @@ def agent_ranking(
     )
 
 
-def patterns(as_of: ColumnElement[date], condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
-    """Select the patterns of users, each user's best first; age is counted from the domain's newest execution."""
-    p, newest = m.UserProcessPattern, newest_days()
+def patterns(as_of: ColumnElement[date], condition: Sequence[ColumnElement[bool]] = (), *, named: bool = False) -> Rows:
+    """Select the patterns of users, each user's best first; age is counted from the domain's newest execution.
+
+    With ``named``, the sequence has the names of `steps`, those of today; `agentmodel.redshift.reports` reads them too.
+    """
+    p, a, newest = m.UserProcessPattern, m.AgentRow, newest_days()
     own_day = func.least(newest.c.day, as_of, type_=Date())
     value = score.pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day)
-    rows = rows_of(
-        p.pattern_key,
-        p.user_id.label("user_id"),
-        p.category,
-        p.agent_id.label("agent_id"),
-        p.process_pattern,
-        p.tool_sequence,
-        p.executions.label("executions"),
-        p.successes.label("successes"),
-        Ratio(p.successes, p.executions).label("success_rate"),
-        value.label("score"),
-        p.first_day.label("first_used"),
-        p.last_day.label("last_used"),
-        p.recommended.label("recommended"),
-    ).outerjoin(newest, newest.c.agent_id == p.agent_id)
+    sequence: ColumnElement[Any] = p.tool_sequence.label("tool_sequence")
+    of_today = None
+    if named:
+        step = _placed_steps(condition).subquery("step")
+        name = func.left(step.c.tool_name, constant(history.STEP_CHARACTERS))
+        listed = ListAgg(
+            case((step.c.place <= constant(history.MAX_STEPS), name)),
+            "->",
+            order_by=[step.c.place, step.c.process_id, step.c.tool_id],
+        )
+        of_today = rows_of(step.c.pattern_key, listed.label("names")).group_by(step.c.pattern_key).subquery("named")
+        sequence = func.coalesce(of_today.c.names, p.tool_sequence).label("tool_sequence")
+    rows = (
+        rows_of(
+            p.pattern_key,
+            p.user_id.label("user_id"),
+            p.category,
+            p.agent_id.label("agent_id"),
+            func.coalesce(agent_name(a), p.agent_id).label("agent_name"),
+            p.process_pattern,
+            sequence,
+            p.executions.label("executions"),
+            p.successes.label("successes"),
+            Ratio(p.successes, p.executions).label("success_rate"),
+            value.label("score"),
+            p.first_day.label("first_used"),
+            p.last_day.label("last_used"),
+            p.recommended.label("recommended"),
+        )
+        .outerjoin(newest, newest.c.agent_id == p.agent_id)
+        .outerjoin(a, a.agent_id == p.agent_id)
+    )
+    if of_today is not None:
+        rows = rows.outerjoin(of_today, of_today.c.pattern_key == p.pattern_key)
     return rows.where(*condition).order_by(p.user_id, p.pattern_score.desc(), p.pattern_key)
 
 
 def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
     """Select the steps of patterns, in order, with their calls and successful calls."""
+    step = _placed_steps(condition).subquery("step")
+    columns = [column for column in step.c if column.name != "place"]
+    return rows_of(*columns).order_by(step.c.pattern_key, step.c.place, step.c.process_id, step.c.tool_id)
+
+
+def _placed_steps(condition: Sequence[ColumnElement[bool]]) -> Any:
+    """Select the steps of patterns with their place in the sequence."""
     e, p, process = m.AgentExecution, m.UserProcessPattern, m.UserSessionProcessRow
     key = ("user_id", "session_id", "agent_id", "process_id", "tool_id")
     step, called = history.steps_of_sessions(), tool_names()
@@ -106,6 +135,7 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
             func.coalesce(func.max(called.c.tool_name), func.max(step.c.label)).label("tool_name"),
             total(tries.c.calls).label("calls"),
             total(tries.c.good).label("successes"),
+            func.min(step.c.place).label("place"),
         )
         .join(step, and_(*of_execution))
         .join(tries, and_(*(tries.c[name] == step.c[name] for name in key)))
@@ -113,7 +143,6 @@ def steps(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
         .outerjoin(called, and_(called.c.agent_id == step.c.agent_id, called.c.tool_id == step.c.tool_id))
         .where(e.pattern_key.in_(rows_of(p.pattern_key).where(*condition)))
         .group_by(*of_step)
-        .order_by(e.pattern_key, func.min(step.c.place), step.c.process_id, step.c.tool_id)
     )
 
 

@@ -209,12 +209,12 @@ def _procedure(parameters: statements.RefreshParameters, dialect: Dialect) -> st
 
 
 def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict[str, str]:
-    half_life = parameters.half_life
+    half_life, recommended = parameters.half_life, [m.UserProcessPattern.recommended.is_(True)]
     reports: dict[str, Any] = {
         "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(parameters.as_of, half_life),
-        "32_report_patterns.sql": queries.patterns(parameters.as_of, [m.UserProcessPattern.recommended.is_(True)]),
-        "33_report_pattern_steps.sql": queries.steps([m.UserProcessPattern.recommended.is_(True)]),
+        "32_report_patterns.sql": queries.patterns(parameters.as_of, recommended, named=True),
+        "33_report_pattern_steps.sql": queries.steps(recommended),
         "34_report_tool_errors.sql": queries.tool_errors(),
         "35_report_tool_failures.sql": queries.tool_failures(),
         "36_report_sessions.sql": queries.requests(),

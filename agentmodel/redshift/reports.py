@@ -112,6 +112,7 @@ class RecommendedPattern:
         category: Category of the sessions. One that begins with ``~`` was derived from their requests; '' where they
             have neither a category nor a request.
         agent_id: The agent.
+        agent_name: Its name.
         process_pattern: Processes in order, joined by ``->``.
         tool_sequence: Tool names in order, joined by ``->``.
         executions: Executions with this sequence.
@@ -127,6 +128,7 @@ class RecommendedPattern:
     user_id: str
     category: str
     agent_id: str
+    agent_name: str
     process_pattern: str
     tool_sequence: str
     executions: int

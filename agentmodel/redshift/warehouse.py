@@ -39,6 +39,7 @@ from sqlalchemy.schema import CreateSchema
 
 from agentmodel._lease import WAIT, Lease, hold
 from agentmodel._process import ForkSafeLock, never_collect, renew_in_child
+from agentmodel._schema_change import SchemaChange
 from agentmodel._urls import without_secrets
 from agentmodel.exceptions import ConfigurationError, ValidationError, WarehouseUnavailable
 from agentmodel.prices import Prices
@@ -61,7 +62,7 @@ from agentmodel.redshift._duckdb_landing import (
 from agentmodel.redshift._feeds import ExportFeed, Feed, FeedBatch, ItemsFeed
 from agentmodel.redshift._gate import Gate
 from agentmodel.redshift._leases import WarehouseLeases, lock_writers, only_writer
-from agentmodel.redshift._migration import MIGRATE, SCHEMA, SchemaChange, check_schema, plan, version_of
+from agentmodel.redshift._migration import MIGRATE, SCHEMA, check_schema, plan, version_of
 from agentmodel.redshift._table_layout import is_view
 from agentmodel.redshift.rows import Rows, of_select
 from agentmodel.redshift.score import REVISION_PRIOR

@@ -82,7 +82,7 @@ def test_a_queue_is_listed(cli: Cli, ask: Callable[..., str]) -> None:
     assert [soon, later] == [review["reference"] for page in (first, rest) for review in page["reviews"]]
     text = cli("list", "--limit", "1")
     assert f"{soon}\n  Refund?\n" in text
-    assert 'TL002 of AGT001 with {"order": "W123", "items": [1, 2]}' in text
+    assert 'TL002 of agent 1 with {"order": "W123", "items": [1, 2]}' in text
     assert "why: a large sum" in text
     assert "There may be more: add --cursor" in text
     assert "No question waits in queue 'nobody'." in cli("list", "--queue", "nobody")

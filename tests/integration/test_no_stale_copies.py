@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 from pynamodb.exceptions import PutError
 from pynamodb.transactions import TransactWrite
 
@@ -143,7 +145,9 @@ METHODS = (save, update, delete, batch_save, batch_delete, transaction_save, tra
 
 @pytest.fixture(scope="module")
 def model(dynamodb_endpoint: str, valkey_server: Any) -> Iterator[AgentModel]:
-    """A model with Valkey, bound to the process."""
+    """A model with Valkey, which is empty at first, bound to the process."""
+    with closing(redis.Redis.from_url(valkey_server.url.replace("valkey:", "redis:", 1))) as client:
+        client.flushall()
     settings = Settings.load(
         table="TestNoStaleCopies", endpoint=dynamodb_endpoint, access_key_id="test", secret_access_key="test",
         dynamodb_timeout=10.0, valkey_url=valkey_server.url, valkey_timeout=2.0, warehouse_url=None,
@@ -182,13 +186,38 @@ def test_a_write_leaves_no_older_copy(kind: type[Entity], method: Callable[..., 
     model.repository.delete(make())
 
 
+def put_one(model: AgentModel, moved: list[Any]) -> None:
+    for each in moved:
+        model.repository.put(remade(each, domain_id="DMN009"))
+
+
+def put_all(model: AgentModel, moved: list[Any]) -> None:
+    model.repository.put(*(remade(each, domain_id="DMN009") for each in moved))
+
+
+def update_read(model: AgentModel, moved: list[Any]) -> None:
+    for each in moved:
+        model.repository.update(each, type(each).domain_id.to("DMN009"))
+
+
+def update_by_key(model: AgentModel, moved: list[Any]) -> None:
+    agent, tool = moved
+    model.repository.update(agent.key, Agent.domain_id.to("DMN009"), Agent.score.to(0.0))
+    model.repository.update(tool.key, Tool.domain_id.to("DMN009"), Tool.name.to("t"))
+
+
+def remade(entity: Any, **others: Any) -> Any:
+    """An entity that nobody has read, under the same key."""
+    return type(entity)(**{**entity.attribute_values, **others})
+
+
 @pytest.mark.parametrize(
     "method",
-    [save, batch_save, transaction_save, None],
-    ids=["save", "batch", "transaction", "update of the repository"],
+    [save, batch_save, transaction_save, put_one, put_all, update_read, update_by_key],
+    ids=lambda method: method.__name__,
 )
-def test_what_moves_leaves_its_old_page(method: Callable[..., None] | None, model: AgentModel) -> None:
-    """An agent and a tool that are saved under another domain are in its pages, and no longer in the old one's."""
+def test_what_moves_leaves_its_old_page(method: Callable[..., None], model: AgentModel) -> None:
+    """An agent and a tool that are written under another domain are in its pages, and no longer in the old one's."""
     agent = Agent(agent_id="AGT009", domain_id="DMN008", name="a")
     tool = Tool(agent_id="AGT009", tool_id="TL001", domain_id="DMN008", name="t")
     model.repository.put(agent, tool)
@@ -199,14 +228,15 @@ def test_what_moves_leaves_its_old_page(method: Callable[..., None] | None, mode
 
     assert [(1, 1), (0, 0)] == pages() == pages()
     moved: list[Any] = [agent, tool]
-    for each in moved:
-        if method is None:
-            model.repository.update(each, type(each).domain_id.to("DMN009"))
-        else:
+    if method in METHODS:
+        for each in moved:
             method(each, "domain_id", "DMN009")
+    else:
+        method(model, moved)
     assert [(0, 0), (1, 1)] == pages()
-    for each in (agent, tool):
-        each.delete()
+    for kept in (model.repository.agent("AGT009"), model.repository.tool("AGT009", "TL001")):
+        assert kept is not None
+        kept.delete()
     assert [(0, 0), (0, 0)] == pages()
 
 

@@ -308,14 +308,14 @@ def test_what_0_1_0_stored_is_brought_up(tmp_path: Path) -> None:
     with AgentModel(Settings(warehouse_url=url)) as model:
         with pytest.raises(ConfigurationError, match="run agentmodel warehouse migrate"):
             model.refresh()
-        shown = model.migrate()
+        shown = model.migrate(only="warehouse")
         assert {"agent_daily", "agent_score_summary"} <= {change.table for change in shown}
         names = {table.name for table in tables} - {change.table for change in shown}
         before = {table.name: sorted(map(str, opened_rows(model, table))) for table in tables if table.name in names}
         scores = opened_count(model, "agent_score_summary")
 
-        assert shown == model.migrate(apply=True)
-        assert [] == model.migrate()
+        assert shown == model.migrate(apply=True, only="warehouse")
+        assert [] == model.migrate(only="warehouse")
         assert before == {
             table.name: sorted(map(str, opened_rows(model, table))) for table in tables if table.name in names
         }
@@ -341,7 +341,7 @@ def test_reports_spell_their_columns_alike() -> None:
     """Every column of a report has the name of a field of its typed rows, so ids are `agent_id` in all of them."""
     day, half_life = score.as_of_expression(DAY), score.half_life_expression(30.0)
     selects: dict[Any, Any] = {
-        reports.AgentScore: queries.agent_ranking(day, half_life), reports.RecommendedPattern: queries.patterns(day),
+        reports.AgentScore: queries.agent_ranking(day, half_life), reports.RecommendedPattern: queries.patterns(day, named=True),
         reports.PatternStep: queries.steps(), reports.ToolErrors: queries.tool_errors(),
         reports.ToolFailures: queries.tool_failures(), reports.SessionRequest: queries.requests(),
         reports.DayExecutions: queries.executions_per_day(), reports.ToolTokens: queries.tokens(),
@@ -383,5 +383,8 @@ def test_every_report_names_a_tool_alike(catalogue: str | None, shown: str) -> N
         assert [(shown,)] == [tuple(row) for row in warehouse.read(select(m.ToolErrorSummary.failed_tools))]
         assert {shown} == {step.tool_name for row in patterns for step in row.steps}
         assert {shown} == {row.tool_sequence for row in patterns}
+        named = queries.patterns(score.as_of_expression(DAY), named=True)
+        assert {(shown, "AGT001")} == {(row.tool_sequence, row.agent_name) for row in warehouse.read(named)}
+        assert {"AGT001"} == {row.agent_name for row in patterns}
         assert {"AGT001"} == {row.agent_name for row in reports.tool_failures(warehouse)}
         assert {"AGT001"} == {row.agent_name for row in reports.agent_ranking(warehouse, as_of=DAY)}

@@ -68,7 +68,7 @@ def test_frameworks_tell_it(model: AgentModel) -> None:
             response_metadata={"model_name": "gpt-5"},
         )  # fmt: skip
         lang = tracker.run("t", user="langchain")
-        report_turn(lang, "model", message)
+        report_turn(lang, "model", message, scope="")
         lang.call("c1", agent="finder", tool="search", status="ok")
 
     first, retry, second, third = sorted(usage_of(model, "USRturns"), key=lambda one: -(one.input_tokens or 34))

@@ -27,6 +27,7 @@ CODES = {
     "AM-103": "CursorError",
     "AM-111": "ConfigurationError",
     "AM-112": "MissingExtraError",
+    "AM-113": "NewerData",
     # a store does not answer
     "AM-201": "Unavailable",
     "AM-202": "TableUnavailable",

@@ -34,7 +34,7 @@ def pattern(
         for at, tool in enumerate(tools, start=1)
     )
     return RecommendedPattern(
-        user_id=user, category=category, agent_id=agent, process_pattern="", tool_sequence="->".join(tools),
+        user_id=user, category=category, agent_id=agent, agent_name=agent, process_pattern="", tool_sequence="->".join(tools),
         executions=max(successes, 1), successes=successes, success_rate=1.0, score=score, first_used=None,
         last_used=None, recommended=True, steps=steps,
     )  # fmt: skip

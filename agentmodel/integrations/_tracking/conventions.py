@@ -380,16 +380,25 @@ def output_of(span: Span) -> Any:
 
 
 def message_of(output: Any) -> Mapping[str, Any] | None:
-    """Return the fields of LangChain's tool message, which is written in three ways."""
+    """Return the fields of LangChain's tool message, which is written in three ways, also inside a `Command`."""
     if isinstance(output, dict) and isinstance(output.get("output"), dict):
         output = output["output"]
-    if isinstance(output, dict):
-        for inner in ("data", "kwargs"):
-            if output.get("type") in ("tool", "constructor") and isinstance(output.get(inner), dict):
-                return dict(output[inner])
-        if "tool_call_id" in output:
-            return output
-    return None
+    if not isinstance(output, dict):
+        return None
+    if "goto" not in output or "update" not in output:
+        return _tool_message(output)
+    update = output["update"]
+    lists = [_list(one) for one in update.values()] if isinstance(update, dict) else [_list(update)]
+    return next((found for many in lists for one in many if (found := _tool_message(one)) is not None), None)
+
+
+def _tool_message(message: Any) -> Mapping[str, Any] | None:
+    if not isinstance(message, dict):
+        return None
+    for inner in ("data", "kwargs"):
+        if message.get("type") in ("tool", "constructor") and isinstance(message.get(inner), dict):
+            message = message[inner]
+    return message if "tool_call_id" in message else None
 
 
 def result_of(span: Span) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agentmodel._background import BackgroundWorker
 from agentmodel._text import one_line
 from agentmodel.access.repository import Repository
-from agentmodel.dynamo.models import Tool
+from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.suggest._types import Failing, HealthSource, ToolRef
 from agentmodel.suggest.plan._lookup import Reads
 from agentmodel.suggest.plan._plan import Avoid
@@ -95,12 +95,15 @@ class KnownTools:
         failing = self.failing.get(ref)
         return self.often.get(ref) if failing is None else failing_reason(failing)
 
-    def avoid(self, agent_id: str | None, steps: Iterable[ToolRef] = ()) -> tuple[Avoid, ...]:
+    def avoid(
+        self, agent_id: str | None, steps: Iterable[ToolRef] = (), *, agents: Iterable[Agent | None] = ()
+    ) -> tuple[Avoid, ...]:
         """Return the tools to avoid; see `Plan.avoid`.
 
         Args:
             agent_id: The agent of the plan.
             steps: The tools of its steps, which are left out.
+            agents: Agents whose names are known.
         """
 
         def order(ref: ToolRef) -> tuple[bool, bool, bool, int, ToolRef]:
@@ -108,14 +111,16 @@ class KnownTools:
             errors = 0 if tool is None else tool.errors or 0
             return failing is None or not failing.own, ref.agent_id != agent_id, failing is None, -errors, ref
 
+        names = {each.agent_id: one_line(each.name) for each in agents if each is not None}
         refs = (self.failing.keys() | self.often.keys()) - set(steps)
-        return tuple(self._avoided(ref) for ref in sorted(refs, key=order)[:_AVOIDED])
+        return tuple(self._avoided(ref, names.get(ref.agent_id)) for ref in sorted(refs, key=order)[:_AVOIDED])
 
-    def _avoided(self, ref: ToolRef) -> Avoid:
+    def _avoided(self, ref: ToolRef, agent: str | None) -> Avoid:
         reason = failing_reason(self.failing[ref]) if ref in self.failing else self.often[ref]
         tool = self.tools.get(ref)
         return Avoid(
             agent_id=ref.agent_id,
+            agent=agent,
             tool_id=ref.tool_id,
             tool=one_line(ref.tool_id if tool is None else tool.name),
             reason=reason,

@@ -146,6 +146,7 @@ class Avoid(_Frozen):
 
     Attributes:
         agent_id: The agent that the tool belongs to.
+        agent: The agent's name; None where the plan was made without reading it.
         tool_id: The tool.
         tool: The tool's name.
         reason: What was seen.
@@ -154,6 +155,7 @@ class Avoid(_Frozen):
     """
 
     agent_id: str
+    agent: str | None = None
     tool_id: str
     tool: str
     reason: Reason
@@ -232,10 +234,9 @@ class Plan(_Frozen):
         lines += self._step_lines(language)
         if self.avoid:
             lines.append(words["avoid"])
-            lines += [
-                f"- {prompt_text(each.tool)} ({prompt_text(each.agent_id)}): {each.reason.in_language(language)}"
-                for each in self.avoid[:_SHOWN_AVOID]
-            ]
+            for each in self.avoid[:_SHOWN_AVOID]:
+                agent = prompt_text(each.agent or each.agent_id)
+                lines.append(f"- {prompt_text(each.tool)} ({agent}): {each.reason.in_language(language)}")
         if self.needs_review:
             lines.append(words["review"])
         return "\n".join(lines)
