@@ -98,6 +98,7 @@ def test_two_trackers_in_langchain(model: AgentModel) -> None:
     pytest.importorskip("langchain", reason="the extra langchain is not installed")
     from langchain.agents import create_agent
     from langchain_core.messages import AIMessage
+    from langchain_core.runnables import RunnableConfig
 
     from agentmodel.integrations.langchain import AgentModelCallback, AgentModelMiddleware
     from tests.integration.integrations.scripted_langchain import ASKED
@@ -107,8 +108,8 @@ def test_two_trackers_in_langchain(model: AgentModel) -> None:
         chat = ScriptedChat(messages=iter([AIMessage("done")]))
         agent = create_agent(chat, [], middleware=[AgentModelMiddleware(first)])
         with pytest.raises(ConfigurationError, match="two trackers"):
-            agent.invoke(ASKED, {"callbacks": [AgentModelCallback(second)]})
-        agent.invoke(ASKED, {"callbacks": [AgentModelCallback(first)]})
+            agent.invoke(ASKED, RunnableConfig(callbacks=[AgentModelCallback(second)]))
+        agent.invoke(ASKED, RunnableConfig(callbacks=[AgentModelCallback(first)]))
 
 
 def test_spans_alone_are_recorded(model: AgentModel, provider: TracerProvider) -> None:
