@@ -580,6 +580,18 @@ class AsyncAgentModel(_Twin[AgentModel]):
         return cls(AgentModel.from_settings(settings, **given, **overrides))
 
     @classmethod
+    def from_stack(
+        cls,
+        directory: str | Path = ".agentmodel",
+        *,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
+        **overrides: Unpack[SettingsOptions],
+    ) -> Self:
+        """Open the installation of the local stack that ``agentmodel up`` runs; see `AgentModel.from_stack`."""
+        return cls(AgentModel.from_stack(directory, redact=redact, router=router, **overrides))
+
+    @classmethod
     def local(
         cls,
         directory: str | Path | None = None,

@@ -28,8 +28,8 @@ with AgentModel.local(prices="prices.json") as model:
     model.refresh()
 
     calls = model.repository.session_history("USR001", session.session_id).executions
-    assert model.prices is not None
-    cost, known = model.prices.total(calls)
-    print(f"the session: {cost:.6f}, of {known} of {len(calls)} calls")
+    if model.prices is not None:
+        cost, known = model.prices.total(calls)
+        print(f"the session: {cost:.6f}, of {known} of {len(calls)} calls")
     for row in reports.costs(model.warehouse):
         print(f"{row.model_name}: {row.priced} of {row.calls} calls cost {row.cost}")
