@@ -20,6 +20,7 @@ from agentmodel.cli import (
     _demo,
     _deploy,
     _erase,
+    _export,
     _journal,
     _learn,
     _mcp,
@@ -81,6 +82,7 @@ _sessions.add(app)
 _learn.add(app)
 _reviews.add(app)
 _erase.add(app)
+_export.add(app)
 _check.add(app)
 _mcp.add(app)
 _console.add(app)
