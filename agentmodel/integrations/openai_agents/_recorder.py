@@ -213,7 +213,13 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             run = self.runs.run(task)
             self.runs.requested(run).update(asked)
             usage = response.usage
-            run.turn("model", calls=list(asked), input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+            run.turn(
+                "model",
+                calls=list(asked),
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                scope=agent.name,
+            )
 
     @override
     async def on_tool_start(self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool) -> None:
@@ -240,7 +246,9 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         waiting.pop(call_id, None)
         if node is None and not isinstance(context, ToolContext):
             return  # its end would not be seen
-        attempt = run.start(call_id, agent=agent.name, tool=name, arguments=arguments_of(arguments), at=at)
+        attempt = run.start(
+            call_id, agent=agent.name, tool=name, arguments=arguments_of(arguments), at=at, scope=agent.name
+        )
         if node is None:
             task.begun[call_id] = attempt
         else:
