@@ -265,7 +265,8 @@ def test_an_agent_inside_a_call(model: AgentModel) -> None:
             )
             for agent, name, each in (("finder", "search", search), ("boss", "find", find))
         )
-        boss([{"text": "find"}, {"text": "a café"}], invocation_state=dict(state))
+        parts: list[Any] = [{"text": "find"}, {"text": "a café"}]
+        boss(parts, invocation_state=dict(state))
 
     (session,) = list(model.repository.sessions("USRada"))
     assert "find\na café" == session.request
