@@ -592,6 +592,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
     refresh = _awaited(AgentModel.refresh)
     publish = _awaited(AgentModel.publish)
     migrate = _awaited(AgentModel.migrate)
+    export = _awaited(AgentModel.export)
     suggest = _awaited(AgentModel.suggest)
     route = _awaited(AgentModel.route)
     routing_prompt = _awaited(AgentModel.routing_prompt)

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from agentmodel.embedded import Engines
     from agentmodel.erasure import Erasure, ErasureReport
     from agentmodel.privacy import Redactor
+    from agentmodel.redshift.export import ExportReport
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
     from agentmodel.redshift.reports import SavingsRow
     from agentmodel.redshift.warehouse import Refreshed, SchemaChange, Warehouse
@@ -659,6 +660,36 @@ class AgentModel:
         from agentmodel.suggest.evaluate import stop_harmful
 
         return stop_harmful(self.impact(), self.repository, now=datetime.now(UTC))
+
+    def export(
+        self, to: str | Path, *, full: bool = False, progress: _Progress = _silent, wait: float = WAIT
+    ) -> ExportReport:
+        """Write history, scores and patterns as Parquet into a folder or a bucket, as of the last refresh.
+
+        Only what changed since the export before is written, and what was erased since is removed. Where this model
+        redacts, the texts are redacted once more.
+
+        Args:
+            to: A folder, or a URL such as ``s3://bucket/prefix``.
+            full: Write every file anew.
+            progress: Called with what is written, how much of it is done, and of how much.
+            wait: Seconds to wait for another export that is under way; 0 does not wait.
+
+        Raises:
+            ConfigurationError: There is no warehouse, or the folder or bucket cannot be written.
+            ValidationError: ``to`` is neither, or something else than an export is there.
+            LeaseHeld: Another export takes longer than ``wait``.
+            Unavailable: A store or S3 does not answer; exporting again does the rest.
+            MissingExtraError: pyarrow is not installed; the message has the pip line.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.redshift.export import export
+
+        with self.table.lease("export", doing="export", wait=wait) as lease:
+            return export(
+                warehouse, self.settings, to, redaction=self.table.redaction, full=full,
+                progress=lease.checked(progress),
+            )  # fmt: skip
 
     # Suggest
 
