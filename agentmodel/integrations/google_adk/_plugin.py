@@ -127,8 +127,8 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
                 if len(self._invocations) > _INVOCATIONS:
                     self._invocations.popitem(last=False)
             request = _request_of(invocation_context)
-            if self._enforcer is None or invocation.nested or request is None:
-                return  # an agent inside a tool does a part of what the plan is for; an answer is no request
+            if self._enforcer is None or invocation.nested or request is None or _goes_on(invocation_context):
+                return  # an agent inside a tool does a part of what the plan is for
             run = invocation.run
             plan = await asyncio.to_thread(self._enforcer.plan, run, request=request, category=run.category)
             self._plans.pop(run, None)
@@ -373,6 +373,12 @@ def _request_of(context: Any) -> str | None:
     parts: Iterable[Any] = getattr(context.user_content, "parts", None) or ()
     text = "\n".join(part.text for part in parts if part.text and not part.thought).strip()
     return (_told(context.session.state, "request") or text) if text else None
+
+
+def _goes_on(context: Any) -> bool:
+    """Return whether a run continues one that waited for a person: its message is then still the first one's."""
+    run = context.invocation_id
+    return any(event.invocation_id == run and event.author != "user" for event in context.session.events)
 
 
 def _described(tool: Any) -> Any:

@@ -73,7 +73,7 @@ def pay(amount: int) -> str:
 class Conversation:
     """A runner with an agent, and what waits for a person in its session."""
 
-    def __init__(self, agent: Any, *plugins: Any, service: Any = None) -> None:
+    def __init__(self, agent: Any, *plugins: Any, service: Any = None, user: str = USER) -> None:
         app = App(
             name="cafes",
             root_agent=agent,
@@ -83,16 +83,17 @@ class Conversation:
         self.service = service or InMemorySessionService()
         self.runner = Runner(app=app, session_service=self.service)
         self.waits: dict[str, Any] = {}
+        self._user = user
 
     async def tell_async(self, *parts: Any) -> None:
         """Send a message."""
-        if await self.service.get_session(app_name="cafes", user_id=USER, session_id=SESSION) is None:
+        if await self.service.get_session(app_name="cafes", user_id=self._user, session_id=SESSION) is None:
             await self.service.create_session(
-                app_name="cafes", user_id=USER, session_id=SESSION, state={"category": CATEGORY}
+                app_name="cafes", user_id=self._user, session_id=SESSION, state={"category": CATEGORY}
             )
         self.waits = {}
         message = types.Content(role="user", parts=list(parts))
-        async for event in self.runner.run_async(user_id=USER, session_id=SESSION, new_message=message):
+        async for event in self.runner.run_async(user_id=self._user, session_id=SESSION, new_message=message):
             for call in event.get_function_calls():
                 if call.name == "adk_request_confirmation":
                     self.waits[call.args["originalFunctionCall"]["id"]] = call
