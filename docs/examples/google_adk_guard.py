@@ -5,7 +5,8 @@ from typing import Any
 
 from google.adk import Agent
 from google.adk.apps import App
-from google.adk.models import BaseLlm, LlmResponse
+from google.adk.models import BaseLlm
+from google.adk.models.llm_response import LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.genai import types
 
@@ -23,7 +24,7 @@ async def said(*_told: Any, **_named: Any) -> Any:  # what your model says
 
 
 async def talk() -> None:
-    events = await runner.run_debug("pay the bill", user_id="kim", session_id="t1", quiet=True)
+    events: list[Any] = await runner.run_debug("pay the bill", user_id="kim", session_id="t1", quiet=True)
     calls = [call for event in events for call in event.get_function_calls()]
     (asked,) = [call for call in calls if call.name == "adk_request_confirmation"]
     question = asked.args["toolConfirmation"]["payload"]
@@ -32,7 +33,8 @@ async def talk() -> None:
     response = {"confirmed": True, "payload": decision}
     answer = types.FunctionResponse(id=asked.id, name=asked.name, response=response)
     message = types.UserContent(types.Part(function_response=answer))
-    async for event in runner.run_async(user_id="kim", session_id="t1", new_message=message):
+    after: Any = runner.run_async(user_id="kim", session_id="t1", new_message=message)
+    async for event in after:
         print([part.text or part.function_response.response for part in event.content.parts])
 
 

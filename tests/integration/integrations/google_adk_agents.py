@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from google.adk.agents import LlmAgent
 from google.adk.apps import App, ResumabilityConfig
-from google.adk.models import BaseLlm, LlmResponse
+from google.adk.models import BaseLlm
+from google.adk.models.llm_response import LlmResponse
 from google.adk.runners import Runner
 from google.adk.sessions import InMemorySessionService
 from google.genai import types
@@ -74,12 +76,10 @@ class Conversation:
     """A runner with an agent, and what waits for a person in its session."""
 
     def __init__(self, agent: Any, *plugins: Any, service: Any = None, user: str = USER) -> None:
-        app = App(
-            name="cafes",
-            root_agent=agent,
-            plugins=list(plugins),
-            resumability_config=ResumabilityConfig(is_resumable=True),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ADK calls it experimental
+            resumable = ResumabilityConfig(is_resumable=True)
+        app = App(name="cafes", root_agent=agent, plugins=list(plugins), resumability_config=resumable)
         self.service = service or InMemorySessionService()
         self.runner = Runner(app=app, session_service=self.service)
         self.waits: dict[str, Any] = {}
