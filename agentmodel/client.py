@@ -1,7 +1,8 @@
 """AgentModel: one installation, from the first record to the next suggestion.
 
-`AgentModel.local` starts one on embedded engines, `AgentModel.from_settings` opens the one that ``AGENTMODEL_*``
-describes. This is the only module that puts the stations together.
+`AgentModel.local` starts one on embedded engines, `AgentModel.from_stack` opens the one that ``agentmodel up`` runs,
+`AgentModel.from_settings` the one that ``AGENTMODEL_*`` describes. This is the only module that puts the stations
+together.
 
     with AgentModel.local() as model:
         with model.session("USR001", "find a café near the stadium", category="cafe search") as session:
@@ -51,6 +52,7 @@ from agentmodel.exceptions import (
     TableUnavailable,
     ValidationError,
 )
+from agentmodel.prices import Prices
 
 if TYPE_CHECKING:
     from agentmodel.cache.drainer import Drained, Drainer
@@ -96,8 +98,8 @@ def _silent(what: str, done: int, of: int) -> None:
 class AgentModel:
     """An installation of the data layer, with all its stations.
 
-    Make one with `local` or `from_settings`. Nothing connects before it is needed. Use it in a ``with`` block, or call
-    `close`.
+    Make one with `local`, `from_stack` or `from_settings`. Nothing connects before it is needed. Use it in a
+    ``with`` block, or call `close`.
 
     Args:
         settings: Which table, Valkey and warehouse to use, and how.
@@ -212,6 +214,33 @@ class AgentModel:
         """
         loaded = settings if settings is not None else Settings.load(**overrides)
         return cls(loaded, valkey_credentials=valkey_credentials, redact=redact, router=router)
+
+    @classmethod
+    def from_stack(
+        cls,
+        directory: str | Path = ".agentmodel",
+        *,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
+        **overrides: Unpack[SettingsOptions],
+    ) -> Self:
+        """Open the local stack that ``agentmodel up`` runs, so that commands and the console see what is recorded.
+
+        Its addresses are used also where the environment names others; other settings are those of the environment.
+
+        Args:
+            directory: The folder of the stack, as in ``agentmodel up --dir``.
+            redact: What is redacted before it is kept, see `AgentModel`.
+            router: Chooses the domain of a request, see `AgentModel`.
+            overrides: Single settings that take precedence, such as ``ranking="evidence"``.
+
+        Raises:
+            ConfigurationError: No stack runs in the folder, or a setting is not accepted.
+        """
+        from agentmodel.embedded import running_stack
+
+        settings = Settings.load(**{**running_stack(directory), **overrides})
+        return cls(settings, redact=redact, router=router)
 
     @classmethod
     def local(
@@ -552,6 +581,16 @@ class AgentModel:
         return None if items is None else ItemsFeed(items)
 
     @cached_property
+    def prices(self) -> Prices | None:
+        """Return the prices of models that `AGENTMODEL_PRICES` names; None where it names none.
+
+        Raises:
+            ValidationError: The file cannot be read, or is of no known format.
+        """
+        path = self.settings.prices
+        return None if path is None else Prices.read(path)
+
+    @cached_property
     def warehouse(self) -> Warehouse:
         """Return the warehouse, opened, with its tables created.
 
@@ -619,6 +658,7 @@ class AgentModel:
             half_life_days=self.settings.half_life_days,
             revision_prior=self.settings.revision_prior,
             memory_limit=self.settings.warehouse_memory,
+            prices=self.prices,
         )
         self._resources.callback(warehouse.close)
         return warehouse

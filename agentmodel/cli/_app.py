@@ -19,6 +19,7 @@ from agentmodel.cli import (
     _console,
     _demo,
     _deploy,
+    _env,
     _erase,
     _export,
     _journal,
@@ -79,6 +80,7 @@ def agentmodel(
 
 _demo.add(app)
 _up.add(app)
+_env.add(app)
 _write.add(app)
 _journal.add(app)
 _read.add(app)

@@ -3,8 +3,7 @@ from typing import Any
 
 from google.adk import Agent
 from google.adk.apps import App
-from google.adk.models import BaseLlm
-from google.adk.models.llm_response import LlmResponse
+from google.adk.models import BaseLlm, LlmResponse  # type: ignore[attr-defined,unused-ignore]  # without a list
 from google.adk.runners import InMemoryRunner
 from google.genai.types import ModelContent, Part
 
