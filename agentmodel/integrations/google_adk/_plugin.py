@@ -200,11 +200,16 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
             if invocation is None or event.partial or not calls:
                 return
             usage = event.usage_metadata
+            made, thought = getattr(usage, "candidates_token_count", None), getattr(usage, "thoughts_token_count", None)
             invocation.run.turn(
                 "model",
                 calls=calls,
                 input_tokens=getattr(usage, "prompt_token_count", None),
-                output_tokens=getattr(usage, "candidates_token_count", None),
+                output_tokens=made if made is None or thought is None else made + thought,
+                cached_tokens=getattr(usage, "cached_content_token_count", None),
+                reasoning_tokens=thought,
+                model_name=event.model_version,
+                scope=event.author,
             )
 
     # Calls
@@ -274,6 +279,7 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
                 tool,
                 copy.deepcopy(arguments),
                 call_id=context.function_call_id,
+                scope=context.agent_name,
                 plan=self._plans.get(invocation.run),
             )
             given = getattr(context.tool_confirmation, "payload", None)
@@ -345,7 +351,9 @@ def _record(
     """Report a call that is over."""
     agent, tool, call_id = place
     arguments, began = call.arguments, call.at
-    invocation.run.call(call_id, agent=agent, tool=tool, status=status, arguments=arguments, began=began, **more)
+    invocation.run.call(
+        call_id, agent=agent, tool=tool, status=status, arguments=arguments, began=began, scope=agent, **more
+    )
 
 
 def _place(tool: BaseTool, context: Any) -> tuple[str, str, str]:
