@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
     from agentmodel.suggest.review import RunCheck, WrongStep
 
 __all__ = [
-    "agents", "bad_lines", "imported", "moment", "patterns", "plan", "ranking_legend", "run_check",
+    "agents", "bad_lines", "imported", "moment", "money", "patterns", "plan", "ranking_legend", "run_check",
     "stations", "tools", "wrong_steps",
 ]  # fmt: skip
 
@@ -164,6 +164,11 @@ def _plan_lines(suggested: Plan) -> Iterator[str]:
 
 def _confidence(confidence: Confidence) -> str:
     return f"{confidence.mean:.0%} ({confidence.low:.0%} to {confidence.high:.0%})"
+
+
+def money(cost: float | None) -> str | None:
+    """Return a cost with six digits after the point, in the currency of the prices; None where it is unknown."""
+    return None if cost is None else f"{cost:,.6f}"
 
 
 def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> None:
