@@ -359,6 +359,7 @@ class Repository:
         wanted: Iterable[ItemKey[Any]] = (),
         *,
         tools_of: Iterable[str] = (),
+        tools_in: Iterable[str] = (),
         best: tuple[str, Ranking] | None = None,
         others: Iterable[tuple[Any, ...]] = (),
     ) -> Iterator[None]:
@@ -367,6 +368,7 @@ class Repository:
         Args:
             wanted: Keys of domains, agents and users' mappings.
             tools_of: Ids of agents whose tools are read.
+            tools_in: Ids of domains whose tools are read.
             best: Category and ranking of `best_mappings`.
             others: Further commands that read.
         """
@@ -382,6 +384,7 @@ class Repository:
             else:
                 names.append(_item_name(key))
         names += [_page_name("agent_tools", Agent.at(agent_id).pk) for agent_id in tools_of]
+        names += [_page_name("domain_tools", Domain.at(domain_id).pk) for domain_id in tools_in]
         names += [] if best is None else [_best_name(*best)]
         with caches.read.prefetched(names, commands):
             yield
