@@ -1002,8 +1002,13 @@ class AgentModel:
     @cached_property
     def reviews(self) -> Reviews:
         """Return the reviews: questions to people before a step, and verdicts on runs."""
-        from agentmodel.suggest.review import ReviewPolicy, Reviews
+        from agentmodel.suggest.review import ReviewPolicy, Reviews, ReviewWebhook
 
+        report = None
+        if self.settings.review_webhook_url is not None:
+            webhook = ReviewWebhook(self.settings)
+            self._resources.callback(webhook.close)
+            report = webhook.report
         return Reviews(
             self.settings,
             self.table,
@@ -1011,6 +1016,7 @@ class AgentModel:
             repository=self.repository,
             recorder=self.recorder,
             policy=ReviewPolicy(self.repository, watch=self.health),
+            report=report,
         )
 
     @cached_property

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 from urllib.parse import urlsplit
@@ -31,7 +32,11 @@ Ranking = Literal["classic", "evidence"]
 FeedName = Literal["scan", "stream", "journal"]
 """How the items of the table come into a DuckDB warehouse; Redshift gets them by zero-ETL."""
 
-_SECRET = ("access_key_id", "secret_access_key", "valkey_url", "warehouse_url", "mcp_state_key", "redact_key")
+_SECRET = (
+    "access_key_id", "secret_access_key", "valkey_url", "warehouse_url", "mcp_state_key", "redact_key",
+    "review_webhook_url", "review_webhook_secret",
+)  # fmt: skip
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _VALKEY_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix", "valkey+cluster", "valkeys+cluster")
 
 
@@ -210,6 +215,16 @@ class Settings(BaseSettings):
         "earlier successes of its user and category, which repeat each other's (suspect).",
     )
 
+    review_webhook_url: SecretStr | None = Field(
+        default=None,
+        description="Where new, escalated and expired questions to people are reported, by signed requests in the "
+        "format of Standard Webhooks: an https:// URL, or http:// on this machine. Unset: nowhere.",
+    )
+    review_webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret that signs these requests: `whsec_` and 24 to 64 bytes in base64.",
+    )
+
     # Privacy
     redact: Literal["off", "on", "token"] = Field(
         default="off",
@@ -283,11 +298,38 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("review_webhook_url")
+    @classmethod
+    def _webhook_is_a_safe_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if not url.hostname or (url.scheme != "https" and (url.scheme != "http" or url.hostname not in _LOOPBACK)):
+                raise ValueError("must be a URL such as https://example.com/reviews, or http://127.0.0.1:8000/reviews")
+        return value
+
+    @field_validator("review_webhook_secret")
+    @classmethod
+    def _webhook_secret_is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            text = value.get_secret_value()
+            try:
+                key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+            except ValueError:  # its text may be a part of the secret
+                key = b""
+            if not text.startswith("whsec_") or not 24 <= len(key) <= 64:
+                raise ValueError("must be whsec_ and 24 to 64 random bytes in base64")
+        return value
+
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError(
                 "AGENTMODEL_ACCESS_KEY_ID and AGENTMODEL_SECRET_ACCESS_KEY must be set together: set both or neither"
+            )
+        if (self.review_webhook_url is None) != (self.review_webhook_secret is None):
+            raise ValueError(
+                "AGENTMODEL_REVIEW_WEBHOOK_URL and AGENTMODEL_REVIEW_WEBHOOK_SECRET must be set together: set both or "
+                "neither"
             )
         if self.redact == "token" and self.redact_key is None:
             raise ValueError("AGENTMODEL_REDACT_KEY must be set, because AGENTMODEL_REDACT is token")
@@ -351,6 +393,8 @@ class SettingsOptions(TypedDict, total=False):
     review_share: float | None
     review_runs: Literal["never", "suspect"]
     guard_timeout: float
+    review_webhook_url: SecretStr | str | None
+    review_webhook_secret: SecretStr | str | None
     redact_key: SecretStr | str | None
     mcp_user: str | None
     mcp_roles: str

@@ -226,6 +226,39 @@ def openai_agents(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     tracker.close()
 
 
+def pydantic_ai(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
+    """Yield the cases with an agent of Pydantic AI."""
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+    from pydantic_ai.models.function import FunctionModel
+    from pydantic_ai.usage import UsageLimits
+
+    from agentmodel.integrations.pydantic_ai import AgentModelCapability
+
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    def run(*capabilities: Any) -> None:
+        numbers = iter(range(calls))
+
+        def said(*_: Any) -> ModelResponse:
+            number = next(numbers, None)
+            part = TextPart("done") if number is None else ToolCallPart("search", {"q": "a"}, f"c{number}")
+            return ModelResponse([part])
+
+        agent = Agent(FunctionModel(said), tools=[search], name="finder", capabilities=capabilities)
+        about = {"user_id": "kim", "session_id": f"t{next(_names)}"}
+        agent.run_sync("find it", metadata=about, usage_limits=UsageLimits(request_limit=None))
+
+    tracker = Tracker(model, domain="pydantic_ai")
+    guard = model.guard(review="never", cache=False)
+    yield "Pydantic AI, capability", (run, lambda: run(AgentModelCapability(tracker)), tracker.flush)
+    deciding = lambda: run(AgentModelCapability(tracker, guard=guard))  # noqa: E731  # written like the case above
+    yield "Pydantic AI, capability that decides", (run, deciding, tracker.flush)
+    tracker.close()
+
+
 def opentelemetry(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     """Yield the cases with a program that makes spans: a span processor that does nothing, and ours."""
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -282,6 +315,7 @@ FRAMEWORKS = {
     "langchain": langchain,
     "strands": strands,
     "openai": openai_agents,
+    "pydantic_ai": pydantic_ai,
     "opentelemetry": opentelemetry,
     "python": python,
 }

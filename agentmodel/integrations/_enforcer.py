@@ -31,10 +31,18 @@ class RunEnforcer(Enforcer):
         )
 
     def resolve_call(
-        self, run: TrackedRun, agent: str, tool: str, arguments: Any, *, call_id: str | None = None, **more: Any
+        self,
+        run: TrackedRun,
+        agent: str,
+        tool: str,
+        arguments: Any,
+        *,
+        call_id: str | None = None,
+        scope: str = "",
+        **more: Any,
     ) -> Resolution:
         """Return what happens to a call; ``more`` are further arguments of `Guard.before`."""
-        asked, asked_at = (1, None) if call_id is None else run.asked(call_id)
+        asked, asked_at = (1, None) if call_id is None else run.asked(call_id, scope=scope)
 
         def decide() -> GuardDecision:
             return self.guard.before(

@@ -3,7 +3,8 @@
 A file contains one ``TracesData`` object, or one a line as the OpenTelemetry Collector's file exporter writes them;
 gzip or not. The tool calls in it become trace records and are imported like any trace file: under ids that are always
 the same, so that importing again changes nothing. A conversation is a session; so is a trace without a conversation.
-Events ``gen_ai.evaluation.result``, of spans or in ``resourceLogs``, become outcomes from outside.
+Events ``gen_ai.evaluation.result``, of spans or in ``resourceLogs``, become outcomes from outside. Logged messages of
+users and models are read like those of the spans that they name.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import math
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentmodel._lease import WAIT
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation, text_or_none
+from agentmodel.integrations._tracking.requested import MESSAGE_EVENTS
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.traces import BadLine, TraceOutcome, TraceRecord, open_unpacked
 
@@ -76,13 +79,7 @@ def _records(
     Raises:
         ValidationError: The file cannot be opened, or, if ``strict``, something in it is bad.
     """
-    traces: dict[str, list[Span]] = defaultdict(list)
-    bad: list[BadLine] = []
-    for one in _read(path, strict=strict):
-        if isinstance(one, Span):
-            traces[one.trace_id].append(one)
-        else:
-            bad.append(one)
+    traces, bad = _traces(path, strict=strict)
     sessions: dict[tuple[str | None, str], list[SpanCall]] = defaultdict(list)
     requested = RequestedCalls()
     for spans in sorted(traces.values(), key=lambda spans: min(span.started_ns for span in spans)):
@@ -97,6 +94,28 @@ def _records(
             else:
                 bad.append(BadLine.of(Path(path), 1, said, strict=strict))
     yield from bad
+
+
+def _traces(path: str | Path, *, strict: bool) -> tuple[dict[str, list[Span]], list[BadLine]]:
+    """Return the spans of a file by their traces, with the messages that were logged of them, and what is bad in it."""
+    traces: dict[str, list[Span]] = defaultdict(list)
+    logged: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    bad: list[BadLine] = []
+    for one in _read(path, strict=strict):
+        if isinstance(one, Span):
+            traces[one.trace_id].append(one)
+        elif isinstance(one, _LoggedMessage):
+            logged[one.trace_id, one.span_id].append(one.event)
+        else:
+            bad.append(one)
+    for name, spans in traces.items():
+        traces[name] = [
+            replace(span, events=[*span.events, *logged[name, span.span_id]])
+            if (name, span.span_id) in logged
+            else span
+            for span in spans
+        ]
+    return traces, bad
 
 
 def trace_outcome(one: SpanEvaluation, domain: str | None = None) -> TraceOutcome:
@@ -150,8 +169,16 @@ def session_records(
         )
 
 
-def _read(path: str | Path, *, strict: bool = False) -> Iterator[Span | BadLine]:
-    """Yield the spans of a file, in its order, and a `BadLine` for each that cannot be read.
+class _LoggedMessage(NamedTuple):
+    """A message of a user or a model that was logged as an event of a span, as many emitters do by default."""
+
+    trace_id: str
+    span_id: str
+    event: Event
+
+
+def _read(path: str | Path, *, strict: bool = False) -> Iterator[Span | _LoggedMessage | BadLine]:
+    """Yield the spans of a file and what was logged of them, in its order, and a `BadLine` for each that is not read.
 
     Raises:
         ValidationError: The file cannot be opened, or, if ``strict``, has a bad line.
@@ -174,10 +201,10 @@ def _read(path: str | Path, *, strict: bool = False) -> Iterator[Span | BadLine]
             yield BadLine.of(path, number, error, strict=strict)
             continue
         for one in _spans(document):
-            if isinstance(one, Span):
-                yield one
-            else:
+            if isinstance(one, ValidationError):
                 yield BadLine.of(path, number, one, strict=strict)
+            else:
+                yield one
     if damage is not None:
         error = ValidationError("line", damage, "cannot be read because the file is cut off or damaged here")
         yield BadLine.of(path, data.count(b"\n") + 1, error, strict=strict)
@@ -201,7 +228,7 @@ def _parsed(data: bytes) -> Any:
         return None
 
 
-def _spans(document: Mapping[str, Any]) -> Iterator[Span | ValidationError]:
+def _spans(document: Mapping[str, Any]) -> Iterator[Span | _LoggedMessage | ValidationError]:
     for resource in _objects(document, "resourceSpans"):
         attributes = _attributes(resource.get("resource") or {})
         for scope in _objects(resource, "scopeSpans"):
@@ -216,14 +243,17 @@ def _spans(document: Mapping[str, Any]) -> Iterator[Span | ValidationError]:
                 yield from _logged(record, str(name), attributes)
 
 
-def _logged(record: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) -> Iterator[Span]:
-    """Yield an evaluation that was logged as an event of the span that it names, the only event of a span beside it."""
-    attributes = _attributes(record)
+def _logged(record: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) -> Iterator[Span | _LoggedMessage]:
+    """Yield a message that was logged of a span, or an evaluation, as the only event of a span beside it."""
+    attributes, body = _attributes(record), _value(record.get("body"))
     at_ns = _moment(record) or _moment(record, "observedTimeUnixNano")
     event = Event(str(record.get("eventName") or attributes.get("event.name")), attributes, at_ns)
+    trace_id, span_id = (value if isinstance(value := record.get(name), str) else "" for name in ("traceId", "spanId"))
+    if event.name in MESSAGE_EVENTS:
+        inner = body if isinstance(body, dict) else {}  # where the messages were until 2025
+        yield _LoggedMessage(trace_id, span_id, Event(event.name, {**attributes, **inner}, at_ns))
     if not is_evaluation(event):
         return
-    trace_id, span_id = (value if isinstance(value := record.get(name), str) else "" for name in ("traceId", "spanId"))
     yield Span(
         trace_id=trace_id or f"log {at_ns}",
         span_id=f"{span_id} event {at_ns}",

@@ -19,7 +19,7 @@ from agentmodel.redshift.warehouse import Refreshed
 from agentmodel.suggest.publish import Published
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
 
-SECRETS = ("secret_access_key", "mcp_state_key", "redact_key")
+SECRETS = ("secret_access_key", "mcp_state_key", "redact_key", "review_webhook_url", "review_webhook_secret")
 
 
 @pytest.fixture
@@ -256,7 +256,8 @@ def test_lambda_and_from_settings_open_the_same(
         "mcp_user": "USR009", "mcp_roles": "reader", "mcp_self_review": True, "mcp_state_key": "k" * 32,
         "mcp_answer_characters": 50_000, "mcp_calls_per_minute": 7, "guard_timeout": 1.5, "redact": "token",
         "redact_key": "s" * 32, "route_by_descriptions": True, "holdout": 0.1, "revision_prior": 5.0, "review_below": 0.4, "review_share": 0.2,
-        "review_runs": "suspect", "warehouse_schema": "learned",
+        "review_runs": "suspect", "review_webhook_url": "https://example.com/reviews",
+        "review_webhook_secret": "whsec_" + "c2Vj" * 8, "warehouse_schema": "learned",
     }  # fmt: skip
     wanted = Settings.load(**(settings.model_dump() | others))
     same = [name for name, each in Settings.model_fields.items() if getattr(wanted, name) == each.default]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from agentmodel import AgentModel, Review, Settings
 from agentmodel.exceptions import Conflict, NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import format_time
 from agentmodel.redshift import reports
-from agentmodel.suggest.review import Reviews, arguments_hash
+from agentmodel.suggest._types import Failing, ToolRef
+from agentmodel.suggest.review import ReviewPolicy, Reviews, arguments_hash
+from agentmodel.suggest.review._reviews import Swept
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
 
 ARGUMENTS = {"order": "W123", "items": [1, 2]}
@@ -102,6 +105,7 @@ def test_an_answer_is_for_exactly_these_arguments(reviews: Reviews, ask: Callabl
         other.check(ARGUMENTS)
     other.check({"order": "W124"})
     assert ({"order": "W124"}, "edited") == (other.arguments, other.call_status)
+    assert [ARGUMENTS, {"order": "W124"}] == [reviews.get(each).final_arguments for each in (approved, edited)]
 
 
 def test_who_saw_other_arguments_cannot_decide(reviews: Reviews, ask: Callable[..., Review]) -> None:
@@ -284,6 +288,10 @@ def test_the_trail_says_who_did_what_when_and_why(reviews: Reviews, ask: Callabl
     assert ("reject", "lee", began + timedelta(minutes=4), "too dear") == (
         decided.decision, decided.decided_by, decided.decided_at, decided.decision_reason,
     )  # fmt: skip
+    assert {
+        "at": format_time("at", began + timedelta(minutes=4)), "what": "reject", "by": "lee", "from": "pending",
+        "to": "rejected", "note": "too dear",
+    } == (decided.trail or [])[-1]  # fmt: skip
 
 
 def test_long_reasons_are_cut(reviews: Reviews, ask: Callable[..., Review]) -> None:
@@ -304,8 +312,89 @@ def test_an_inbox_has_pages_of_a_hundred(reviews: Reviews, ask: Callable[..., Re
     for _ in range(101):
         ask()
     first = reviews.inbox()
+    second = reviews.inbox(cursor=first.cursor)
 
-    assert (100, 1) == (len(first), len(reviews.inbox(cursor=first.cursor)))
+    assert (100, 1, None) == (len(first), len(second), second.cursor)
+
+
+def test_an_inbox_lists_what_it_cannot_read(reviews: Reviews, ask: Callable[..., Review], model: AgentModel) -> None:
+    """A damaged question does not hide the others, and its key is told."""
+    damaged, readable = ask(answer_within=timedelta(hours=1)), ask()
+    item = model.table.item(damaged) | {"AskedDT": {"S": "yesterday"}}
+    model.table.call("PutItem", TableName=model.settings.table, Item=item)
+    page = reviews.inbox()
+
+    assert [readable.review_id] == [review.review_id for review in page]
+    assert 1 == len(page.unreadable)
+
+
+def test_what_was_decided_is_read_at_once(
+    reviews: Reviews, ask: Callable[..., Review], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question is read from the leader of its partition, where the newest answer is."""
+    read, told = reviews._table.get, []
+
+    def spied(key: Any, *, consistent: bool = False) -> Any:
+        told.append(consistent)
+        return read(key, consistent=consistent)
+
+    monkeypatch.setattr(reviews._table, "get", spied)
+    reviews.answer(ask())
+
+    assert {True} == set(told)
+
+
+def test_only_who_claimed_gives_back(reviews: Reviews, ask: Callable[..., Review]) -> None:
+    """What one person claimed another one cannot release."""
+    asked = ask()
+    reviews.claim(asked, "kim")
+
+    with pytest.raises(Conflict, match="claimed by kim"):
+        reviews.release(asked, "lee")
+
+
+def test_changed_meanwhile(reviews: Reviews, ask: Callable[..., Review], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another one changes between read and write is read again; what was deleted meanwhile is not made anew."""
+    asked, gone = ask(), ask()
+    save = reviews._writer.save
+
+    def after(change: Callable[[], object]) -> Callable[..., Any]:
+        def late(review: Review, **options: Any) -> Any:
+            monkeypatch.setattr(reviews._writer, "save", save)
+            change()
+            return save(review, **options)
+
+        return late
+
+    monkeypatch.setattr(reviews._writer, "save", after(lambda: reviews.claim(asked, "kim")))
+    decided = reviews.decide(asked, "approve", "kim")
+    monkeypatch.setattr(reviews._writer, "save", after(lambda: reviews._repository.delete(gone)))
+    with pytest.raises((NotFound, Conflict)):
+        reviews.decide(gone, "approve", "kim")
+    with pytest.raises(NotFound):
+        reviews.get(gone)
+
+    assert ["asked", "claimed", "approve"] == whats(decided)
+
+
+def test_a_sweep_counts(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """A sweep counts each question that it moved or closed, and leaves those alone whose time has not come."""
+    terms: dict[str, Any] = {"answer_within": timedelta(hours=4), "escalate_to": "boss"}
+    moved = [ask(escalate_after=timedelta(hours=1), **terms) for _ in range(2)]
+    expired = [ask(answer_within=timedelta(hours=1)) for _ in range(2)]
+    later = ask(escalate_after=timedelta(hours=3), **terms)
+    clock.time += timedelta(hours=2)
+    swept = reviews.sweep()
+    at = format_time("at", clock.time)
+
+    assert Swept(expired=2, escalated=2) == swept
+    assert [later.review_id] == [review.review_id for review in reviews.inbox()]
+    assert [{"at": at, "what": "escalated", "from": "pending", "to": "pending", "note": "boss"}] * 2 == [
+        (reviews.get(each).trail or [])[-1] for each in moved
+    ]
+    assert [{"at": at, "what": "expired", "from": "pending", "to": "expired"}] * 2 == [
+        (reviews.get(each).trail or [])[-1] for each in expired
+    ]
 
 
 def test_a_sweep_goes_on_after_a_conflict(
@@ -374,6 +463,8 @@ def test_nobody_decides_nothing(reviews: Reviews, ask: Callable[..., Review], no
         reviews.claim(asked, nobody)
     with pytest.raises(ValidationError, match="the name of the person"):
         reviews.decide(asked, "approve", nobody)
+    with pytest.raises(ValidationError, match="the name of the person"):
+        reviews.verdict(ask(phase="post"), "partly", nobody)
 
 
 def test_a_reference_that_is_none(reviews: Reviews) -> None:
@@ -382,6 +473,13 @@ def test_a_reference_that_is_none(reviews: Reviews) -> None:
         reviews.get("42")
     with pytest.raises(NotFound, match="review USR001/SESS20250614001/42"):
         reviews.get("USR001/SESS20250614001/42")
+    with pytest.raises(NotFound, match="review USR001/SESS20250614001/a/b/c"):
+        reviews.get("USR001/SESS20250614001/a/b/c")
+
+
+def test_ids_of_calls_stay(reviews: Reviews) -> None:
+    """The id of a call's question is kept in the table and by others: it is the same in every version."""
+    assert "a15361bed4f338256fdd7cd8eedc1656" == reviews.id_of("call-1", arguments=ARGUMENTS)
 
 
 def test_waiting_ends_with_the_answer(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
@@ -394,6 +492,22 @@ def test_waiting_ends_with_the_answer(reviews: Reviews, ask: Callable[..., Revie
     assert "expired" == answer.status
     assert asked.answer_until is not None
     assert timedelta(0) <= clock.time - asked.answer_until < timedelta(seconds=6)
+
+
+def test_pauses_grow_until_the_timeout(reviews: Reviews, ask: Callable[..., Review], clock: Clock) -> None:
+    """Who waits looks often at first, then less often, and for the last time when the timeout has passed."""
+    began, pauses = clock.time, []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(round(seconds, 6))
+        clock.time += timedelta(seconds=seconds)
+
+    reviews._sleep = sleep
+    with pytest.raises(Conflict, match="stays open"):
+        reviews.wait(ask(), timeout=20)
+
+    assert [0.2, 0.3, 0.45, 0.675, 1.0125, 1.51875, 2.278125, 3.417188, 5.0, 5.0] == pauses[:10]
+    assert timedelta(seconds=20) == clock.time - began
 
 
 def test_waiting_in_a_task(model: AgentModel) -> None:
@@ -441,13 +555,15 @@ def test_waiting_in_a_task_ends_with_the_timeout(reviews: Reviews, ask: Callable
     assert "pending" == reviews.status(asked)
 
 
-def test_a_verdict_corrects_the_outcome(model: AgentModel, reviews: Reviews) -> None:
+def test_a_verdict_corrects_the_outcome(model: AgentModel, reviews: Reviews, clock: Clock) -> None:
     """A run that was recorded as a success and judged wrong counts as a failure from the next refresh on."""
     session_id = run(model)
     model.drain()
     model.refresh(as_of=TODAY)
     before = reports.agent_ranking(model.warehouse, as_of=TODAY)[0]
     asked = reviews.ask("USR001", session_id, "Was it right?", phase="post")
+    told: list[Review] = []
+    reviews.on_verdict.append(told.append)
     judged = reviews.verdict(asked, "wrong", "kim", reason="another café")
     model.drain()
     model.refresh(as_of=TODAY)
@@ -459,20 +575,30 @@ def test_a_verdict_corrects_the_outcome(model: AgentModel, reviews: Reviews) -> 
     assert (True, False) == (session.succeeded, session.corrected)
     assert ("completed", "wrong", False, None) == (judged.status, judged.verdict, judged.outcome, judged.queue)
     assert ["asked", "verdict wrong", "applied"] == whats(judged)
+    assert [("AGT", None), ("kim", "another café"), ("kim", None)] == [
+        (event.get("by", "AGT"), event.get("note")) for event in judged.trail or ()
+    ]
+    assert clock.time == judged.decided_at
+    assert [judged] == told
 
 
-@pytest.mark.parametrize(("verdict", "corrected"), [("correct", True), ("harmful", False), ("partly", None)])
+@pytest.mark.parametrize(
+    ("verdict", "outcome", "corrected"),
+    [("correct", None, True), ("harmful", None, False), ("partly", None, None), ("partly", True, True),
+     ("correct", False, False)],
+)  # fmt: skip
 def test_what_verdicts_say_of_the_outcome(
-    model: AgentModel, reviews: Reviews, verdict: str, corrected: bool | None
+    model: AgentModel, reviews: Reviews, verdict: Any, outcome: bool | None, corrected: bool | None
 ) -> None:
     """Correct and wrong correct the outcome; partly leaves it unless the reviewer says which."""
     session_id = run(model, succeeded=corrected is not True)
     asked = reviews.ask("USR001", session_id, "Was it right?", phase="post")
-    reviews.verdict(asked, verdict, "kim")  # type: ignore[arg-type]  # of the parameters
+    judged = reviews.verdict(asked, verdict, "kim", outcome=outcome)
     session = model.repository.session("USR001", session_id)
 
     assert session is not None
     assert corrected == session.corrected
+    assert ("applied", None) == tuple((judged.trail or [])[-1].get(name) for name in ("what", "note"))
 
 
 def test_verdicts_and_decisions_do_not_mix(reviews: Reviews, ask: Callable[..., Review]) -> None:
@@ -517,16 +643,51 @@ def test_a_verdict_on_a_run_that_is_gone_stops_nobody(model: AgentModel, reviews
     killed = reviews.get(asked)
     killed.status, killed.verdict, killed.outcome, killed.decided_by = "completed", "wrong", False, "kim"
     model.repository.put(killed)  # as a kill between verdict and correction leaves it
+    again = reviews.ask("USR001", run(model), "And this?", phase="post")
+    second = reviews.get(again)
+    second.status, second.verdict, second.decided_by = "completed", "partly", "kim"
+    model.repository.put(second)
     late = reviews.ask("USR001", run(model), "Go?", answer_within=timedelta(seconds=1))
     clock.time += timedelta(seconds=1)
 
     swept = reviews.sweep()
 
     assert "pending" == waiting
-    assert (1, 1) == (swept.applied, swept.expired)
+    assert (2, 1) == (swept.applied, swept.expired)
     assert "the run does not exist any more" == (reviews.get(asked).trail or [])[-1]["note"]
     assert "expired" == reviews.status(late)
     assert [] == list(reviews.inbox())
+
+
+def test_what_is_given_is_not_read(reviews: Reviews, model: AgentModel) -> None:
+    """Whoever has read a tool, an agent or the health of tools gives it, and it counts."""
+    tool, agent = model.repository.tool("AGT001", "TL001"), model.repository.agent("AGT001")
+    assert tool is not None
+    assert agent is not None
+    agent.evidence_low = 0.6
+    model.repository.put(agent)
+    agent.evidence_low, tool.needs_review = 0.05, True
+    failing = {ToolRef("AGT001", "TL001"): Failing(None, "it timed out")}
+
+    assert () == reviews.needed("AGT001", "TL001", failing={})
+    assert (f"{tool.name} needs a person's approval",) == reviews.needed("AGT001", "TL001", tool=tool)
+    assert "may be as low as 5 %" in reviews.needed("AGT001", "TL001", agent=agent)[0]
+    assert (f"{tool.name} is failing: it timed out",) == reviews.needed("AGT001", "TL001", failing=failing)
+
+
+def test_an_applications_own_policy(model: AgentModel) -> None:
+    """A policy that is given decides."""
+
+    class Always(ReviewPolicy):
+        def reasons(self, agent_id: str, tool_id: str, **_: Any) -> tuple[str, ...]:
+            return ("always",)
+
+    reviews = Reviews(
+        model.settings, model.table, writer=model.writer, repository=model.repository, recorder=model.recorder,
+        policy=Always(model.repository),
+    )  # fmt: skip
+
+    assert ("always",) == reviews.needed("AGT001", "TL001")
 
 
 def test_when_a_person_is_needed(model: AgentModel) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from agentmodel._process import ForkSafeLock
 from agentmodel.dynamo.models import Status
 
-__all__ = ["Attempt", "AttemptOutcome", "Attempts", "merged"]
+__all__ = ["Attempt", "AttemptOutcome", "Attempts", "StartedAttempt", "merged"]
 
 _WEAKEST_FIRST: tuple[Status, ...] = ("ok", "edited", "error", "interrupted")  # every other status is stronger
 
@@ -81,8 +81,23 @@ class Attempt:
         return f"call {self.call_id} of {self.tool}"
 
 
+class StartedAttempt(int):
+    """The number of an attempt, which also says which call it is of: agents at once may use one id for two calls."""
+
+    call_id: str
+
+    def __new__(cls, number: int, call_id: str) -> Self:
+        made = super().__new__(cls, number)
+        made.call_id = call_id
+        return made
+
+
 class Attempts:
-    """The attempts of one run; reported from any thread."""
+    """The attempts of one run; reported from any thread.
+
+    A ``scope`` is one of several agents that run at once and number their calls by themselves: the same id in another
+    scope is another call.
+    """
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
@@ -91,10 +106,11 @@ class Attempts:
         self._sealed: set[tuple[str, int]] = set()
         self._edited: dict[str, Any] = {}  # by call
         self._begun: set[str] = set()  # calls with an attempt
-        self._asked: dict[str, int] = {}  # how often a call of this id was asked for anew, by the framework's id
+        self._asked: dict[str, int] = {}  # how many calls of this id there are, by the framework's id
+        self._last: dict[tuple[str, str], tuple[str, int]] = {}  # by id and scope: the call's own id, which it is
         self._asked_at: dict[str, datetime] = {}  # when each call was asked for, by its own id
 
-    def ask(self, call_id: str) -> str:
+    def ask(self, call_id: str, scope: str = "") -> str:
         """Note that the model asks for a call, and return the call's own id.
 
         Some servers number the calls of each answer anew. A retry starts before the model's next turn; so an id that is
@@ -102,32 +118,44 @@ class Attempts:
         again comes before its calls begin, and changes nothing.
         """
         with self._lock:
-            own = self._own(call_id)
+            own = self._own(call_id, scope)
             if own in self._begun and not any(one.running for one in self._open.values() if one.call_id == own):
-                self._asked[call_id] = self._asked.get(call_id, 1) + 1
-                own = self._own(call_id)
+                own = self._new(call_id, scope)
             self._asked_at.setdefault(own, datetime.now(UTC))
             return own
 
-    def asked(self, call_id: str) -> tuple[int, datetime | None]:
-        """Return how many calls of the framework's id were asked for, and when the last one was; None if unseen."""
+    def asked(self, call_id: str, scope: str = "") -> tuple[int, datetime | None]:
+        """Return which of the calls of the framework's id was asked for last, and when; None if that was not seen."""
         with self._lock:
-            return self._asked.get(call_id, 1), self._asked_at.get(self._own(call_id))
+            own, number = self._last.get((call_id, scope)) or self._last.get((call_id, "")) or (call_id, 1)
+            return number, self._asked_at.get(own)
 
-    def _own(self, call_id: str) -> str:
-        """Return the id of the call that was asked for last under the framework's id."""
-        times = self._asked.get(call_id, 1)
-        return call_id if times == 1 else f"{call_id}~{times}"
+    def _own(self, call_id: str, scope: str) -> str:
+        """Return the id of the call that was asked for last under the framework's id, in this scope."""
+        if (call_id, scope) in self._last:
+            return self._last[call_id, scope][0]
+        unscoped = self._last.get((call_id, ""))  # its turn was reported without a scope
+        if unscoped is not None:
+            return unscoped[0]
+        if not scope and call_id in self._asked:  # reported without a scope: the last one
+            return _numbered(call_id, self._asked[call_id])
+        return self._new(call_id, scope)
+
+    def _new(self, call_id: str, scope: str) -> str:
+        number = self._asked[call_id] = self._asked.get(call_id, 0) + 1
+        own = _numbered(call_id, number)
+        self._last[call_id, scope] = own, number
+        return own
 
     def start(
-        self, call_id: str, source: str, *, agent: str, tool: str, arguments: Any, at: datetime
-    ) -> tuple[int, str | None]:
+        self, call_id: str, source: str, *, agent: str, tool: str, arguments: Any, at: datetime, scope: str = ""
+    ) -> tuple[StartedAttempt, str | None]:
         """Note that an attempt begins; return its number, and the call's own id to the first source that reports it."""
         with self._lock:
-            call_id = self._own(call_id)
+            call_id = self._own(call_id, scope)
             self._begun.add(call_id)
             number = self._starts[call_id, source] = self._starts.get((call_id, source), 0) + 1
-            key = call_id, number
+            key, started = (call_id, number), StartedAttempt(number, call_id)
             attempt = self._open.get(key)
             if attempt is not None:
                 attempt.running.add(source)
@@ -137,28 +165,30 @@ class Attempts:
                     attempt.at = max(attempt.at, at)
             elif key not in self._sealed:
                 self._open[key] = Attempt(call_id, number, agent, tool, arguments, at, {source})
-                return number, call_id
-            return number, None
+                return started, call_id
+            return started, None
 
     def end(self, call_id: str, number: int, source: str, outcome: AttemptOutcome) -> Attempt | None:
         """Note an end and return the attempt; None if this source did not begin it, or reported its end before."""
         with self._lock:
-            attempt = self._open.get((self._own(call_id), number))
+            own = number.call_id if isinstance(number, StartedAttempt) else self._own(call_id, "")
+            attempt = self._open.get((own, int(number)))
             if attempt is None or source not in attempt.running:
                 return None
             attempt.running.discard(source)
             attempt.outcome = merged(attempt.outcome, outcome)
             return attempt
 
-    def edited(self, call_id: str, arguments: Any) -> None:
+    def edited(self, call_id: str, arguments: Any, scope: str = "") -> None:
         """Note that a call was edited: its attempts that succeed from now on are ``edited``.
 
         Args:
             call_id: The call.
             arguments: What it is made with; None keeps what its attempts were started with.
+            scope: As in `start`.
         """
         with self._lock:
-            self._edited[self._own(call_id)] = arguments
+            self._edited[self._own(call_id, scope)] = arguments
 
     def settle(self, default: AttemptOutcome | None = None) -> list[Attempt]:
         """Stop waiting for further sources, and return the attempts that are complete by that.
@@ -189,3 +219,7 @@ class Attempts:
                 attempt.arguments = attempt.arguments if arguments is None else arguments
                 outcome = replace(outcome, status="edited")
             return outcome
+
+
+def _numbered(call_id: str, number: int) -> str:
+    return call_id if number == 1 else f"{call_id}~{number}"

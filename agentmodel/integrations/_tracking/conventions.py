@@ -89,7 +89,9 @@ _WORKFLOW_AGENT = re.compile(r"\bcurrent_agent_name=['\"]([^'\"]+)['\"]")
 _ADK = ("gcp.vertex.agent", "openinference.instrumentation.google_adk")
 _ADK_MERGED = "(merged tools)"  # the name of a span for the answers to all calls of a turn, which is no call
 _ADK_EVENT = "gcp.vertex.agent.event_id"
-_NOT_FOUND = "Tool not found"  # what a span of CrewAI's listener has as the result of an unknown tool
+_NOT_FOUND = ("Tool not found", "<tool_use_error>Error: No such tool available")
+"""How the result of an unknown tool begins in spans of CrewAI's listener, and in those of Claude's SDK."""
+
 _MESSAGES = (
     "gen_ai.input.messages",
     "pydantic_ai.all_messages",
@@ -366,16 +368,25 @@ def output_of(span: Span) -> Any:
 
 
 def message_of(output: Any) -> Mapping[str, Any] | None:
-    """Return the fields of LangChain's tool message, which is written in three ways."""
+    """Return the fields of LangChain's tool message, which is written in three ways, also inside a `Command`."""
     if isinstance(output, dict) and isinstance(output.get("output"), dict):
         output = output["output"]
-    if isinstance(output, dict):
-        for inner in ("data", "kwargs"):
-            if output.get("type") in ("tool", "constructor") and isinstance(output.get(inner), dict):
-                return dict(output[inner])
-        if "tool_call_id" in output:
-            return output
-    return None
+    if not isinstance(output, dict):
+        return None
+    if "goto" not in output or "update" not in output:
+        return _tool_message(output)
+    update = output["update"]
+    lists = [_list(one) for one in update.values()] if isinstance(update, dict) else [_list(update)]
+    return next((found for many in lists for one in many if (found := _tool_message(one)) is not None), None)
+
+
+def _tool_message(message: Any) -> Mapping[str, Any] | None:
+    if not isinstance(message, dict):
+        return None
+    for inner in ("data", "kwargs"):
+        if message.get("type") in ("tool", "constructor") and isinstance(message.get(inner), dict):
+            message = message[inner]
+    return message if "tool_call_id" in message else None
 
 
 def result_of(span: Span) -> Any:
@@ -394,9 +405,19 @@ def result_of(span: Span) -> Any:
         return next(iter(output.values())) if isinstance(output, dict) and output.keys() == only else output
     if isinstance(output, dict) and "llama_index" in span.scope and isinstance(output.get("blocks"), list):
         output = output["blocks"]
-    if isinstance(output, list) and output and all(isinstance(one, dict) and set(one) == {"text"} for one in output):
-        return "\n".join(str(one["text"]) for one in output)  # content blocks
-    return output
+    return _text_of_blocks(output)
+
+
+def _text_of_blocks(output: Any) -> Any:
+    """Return the text of content blocks, if all of them are texts; anything else as it is."""
+    for one in _list(output):
+        if (
+            not isinstance(one, dict)
+            or not {"text"} <= set(one) <= {"text", "type"}
+            or one.get("type", "text") != "text"
+        ):
+            return output
+    return "\n".join(str(one["text"]) for one in output) if isinstance(output, list) and output else output
 
 
 def outcome_of(span: Span) -> tuple[Status, str | None]:
@@ -434,8 +455,8 @@ def _is_left(span: Span) -> bool:
 
 
 def _is_unknown(span: Span, *, failed: bool) -> bool:
-    if "crewai" in span.scope:
-        return bool(output_of(span) == _NOT_FOUND)
+    if any(one in span.scope for one in ("crewai", "claude_agent_sdk")):
+        return str(output_of(span) or span.description).startswith(_NOT_FOUND)
     adk = span.scope in _ADK and span.attributes.get("gen_ai.tool.type") == "BaseTool"
     return failed and (adk or span.description.startswith("Unknown tool: "))
 

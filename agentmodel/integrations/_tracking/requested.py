@@ -13,7 +13,10 @@ from typing import Any, TypeAlias
 from agentmodel.integrations._tracking.conventions import Span, is_tool, parsed, text_or_none
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 
-__all__ = ["SpanRequest", "requested_messages"]
+__all__ = ["MESSAGE_EVENTS", "SpanRequest", "requested_messages"]
+
+MESSAGE_EVENTS = ("gen_ai.client.inference.operation.details", "gen_ai.choice", "gen_ai.user.message")
+"""Events of a model's span that have what the user said, and what the model requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,6 +261,7 @@ class _Trace:
     def __init__(self, spans: Sequence[Span]) -> None:
         self.spans = spans
         self._by_id = {span.span_id: span for span in spans}
+        self._steps = [(span, name) for span in spans if (name := workflow_agent_of(span)) is not None]
         self._values: dict[Callable[[Span], str | None], str | None] = {}
         self._inputs_of: dict[str, list[Any]] = {}
         self._requests_of: dict[str, str] | None = None
@@ -299,13 +300,12 @@ class _Trace:
     def agent(self, span: Span) -> str | None:
         """Return the agent that made a call: that of its span or of one around it, else of the workflow's last step."""
         around = (agent_of(one) for one in (span, *self.ancestors(span)))
+        if found := next(filter(None, around), None):
+            return found
         outer = {one.span_id for one in self.ancestors(span)}
-        before = (
-            workflow_agent_of(one)
-            for one in reversed(self.spans)
-            if one.started_ns <= span.started_ns and one.span_id not in outer
-        )
-        return next(filter(None, around), None) or next(filter(None, before), None) or self.lookup(span, agent_of)
+        steps = reversed(self._steps)
+        before = (name for one, name in steps if one.started_ns <= span.started_ns and one.span_id not in outer)
+        return next(before, None) or self.lookup(span, agent_of)
 
     def call_id(self, span: Span) -> str:
         """Return the model's id of a call; the span's id if the model gave none."""
@@ -408,21 +408,34 @@ class _Trace:
 
     def _request_id(self, call_id: str, span: Span) -> str:
         """Note that a model's span requests a call; return the id of the request, which a later message has anew."""
-        requests = self._requests.setdefault(call_id, [])
-        if not requests or not any(_overlap(span, known) for known in requests[-1]):
-            requests.append([])
-        requests[-1].append(span)
+        requests, agent = self._requests.setdefault(call_id, []), self.agent(span)
+        for number, known in enumerate(requests, 1):
+            # agents that run at once may number their calls alike
+            if any(_overlap(span, one) for one in known) and self.agent(known[0]) == agent:
+                known.append(span)
+                return _numbered(call_id, number)
+        requests.append([span])
         return _numbered(call_id, len(requests))
+
+    def _answered(self, call_id: str, span: Span) -> int:
+        """Return which request of its id a call answers: the last one before it, of its own agent if that has one."""
+        requests = [known[0] for known in self._requests.get(call_id, ()) if known[0].started_ns <= span.started_ns]
+        if len(requests) > 1:
+            agent = self.agent(span)
+            own = [number for number, one in enumerate(requests, 1) if self.agent(one) == agent]
+            return own[-1] if own else len(requests)
+        return len(requests)
 
     def own_ids(self, tools: Sequence[Span]) -> list[tuple[Span, tuple[str, str]]]:
         """Return each tool span with the id of its call and the id of its request; a retry has both of the first."""
-        known: dict[str, list[tuple[int, str, str]]] = {}
+        known: dict[str, list[tuple[int, str, str | None, str]]] = {}
         result = []
         for span in sorted(tools, key=lambda one: (one.started_ns, one.span_id)):
             call_id = self.call_id(span)
-            request = sum(first.started_ns <= span.started_ns for first, *_ in self._requests.get(call_id, ()))
+            request = self._answered(call_id, span)
             arguments = json.dumps(self._arguments(span), sort_keys=True, default=str)
-            what, same_id = (request, tool_of(span), arguments), known.setdefault(call_id, [])
+            what = request, tool_of(span), self.agent(span), arguments
+            same_id = known.setdefault(call_id, [])
             if what not in same_id:
                 same_id.append(what)
             own = _numbered(call_id, same_id.index(what) + 1)

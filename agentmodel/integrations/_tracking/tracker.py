@@ -285,20 +285,34 @@ class TrackedRun(RunIdentity):
             self._report(f"suggestion {suggestion_id}", partial(self._writer.follow, self, suggestion_id))
 
     def turn(
-        self, name: str, *, calls: Sequence[str], input_tokens: int | None = None, output_tokens: int | None = None
+        self,
+        name: str,
+        *,
+        calls: Sequence[str],
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        scope: str = "",
     ) -> None:
         """Report that the model asked for calls, in this order.
 
         The turn is a step of the session, and its tokens are divided over its calls. An id whose call has ended is
         asked for as a new call: some servers number the calls of each answer anew.
+
+        Args:
+            name: Name of the step.
+            calls: The framework's ids of the calls.
+            input_tokens: Tokens that the turn took.
+            output_tokens: Tokens that it gave.
+            scope: Which of several agents that run at once asks for them, where each may number its calls by itself:
+                the same id in another scope is another call. Report starts and edits of its calls with the same scope.
         """
         name = storable_text(name, limit=NAME_BYTES) or "model"
-        own = [self._attempts.ask(call_id) for call_id in calls]
+        own = [self._attempts.ask(call_id, scope) for call_id in calls]
         self._report(f"turn {name}", partial(self._writer.turn, self, name, own, (input_tokens, output_tokens)))
 
-    def asked(self, call_id: str) -> tuple[int, datetime | None]:
+    def asked(self, call_id: str, *, scope: str = "") -> tuple[int, datetime | None]:
         """Return how many calls of this id the model asked for in this process, and when it asked for the last one."""
-        return self._attempts.asked(call_id)
+        return self._attempts.asked(call_id, scope)
 
     def start(
         self,
@@ -309,6 +323,7 @@ class TrackedRun(RunIdentity):
         arguments: Any = None,
         at: datetime | None = None,
         source: str = "",
+        scope: str = "",
     ) -> int:
         """Report that an attempt of a call begins.
 
@@ -322,6 +337,7 @@ class TrackedRun(RunIdentity):
             arguments: What the tool is given.
             at: When; now when not given.
             source: Who reports it, where several recorders listen to one run: each counts its own starts.
+            scope: Which of several agents that run at once makes it; see `turn`.
 
         Returns:
             The number of the attempt, for `end`: the nth start that this source reports is the nth attempt.
@@ -329,14 +345,16 @@ class TrackedRun(RunIdentity):
         began = at or datetime.now(UTC)
         agent = storable_text(agent, limit=NAME_BYTES) or "agent"
         tool = storable_text(tool, limit=NAME_BYTES) or "tool"
-        number, first = self._attempts.start(call_id, source, agent=agent, tool=tool, arguments=arguments, at=began)
+        number, first = self._attempts.start(
+            call_id, source, agent=agent, tool=tool, arguments=arguments, at=began, scope=scope
+        )
         if first is not None:
             self._report(f"start {call_id}", partial(self._writer.start, self, first))
         else:
             self._tracker.remember_half_ended(self)
         return number
 
-    def edited(self, call_id: str, arguments: Any = None) -> None:
+    def edited(self, call_id: str, arguments: Any = None, *, scope: str = "") -> None:
         """Report that a person changed a call before it was made.
 
         Its attempts that succeed from now on are ``edited``; one that fails is an ``error`` all the same. Report it
@@ -345,8 +363,9 @@ class TrackedRun(RunIdentity):
         Args:
             call_id: The call.
             arguments: What it is made with, if the recorders do not see that themselves.
+            scope: As in `start`.
         """
-        self._attempts.edited(call_id, arguments)
+        self._attempts.edited(call_id, arguments, scope)
 
     def end(
         self,
@@ -392,6 +411,7 @@ class TrackedRun(RunIdentity):
         began: datetime | None = None,
         at: datetime | None = None,
         source: str = "",
+        scope: str = "",
     ) -> int:
         """Report a whole attempt at once: one that never reached its tool, or one that was seen when it was over.
 
@@ -406,12 +426,15 @@ class TrackedRun(RunIdentity):
             began: When it began; ``at`` when not given.
             at: When it ended; now when not given.
             source: As in `start`.
+            scope: As in `start`.
 
         Returns:
             The number of the attempt.
         """
         ended = at or datetime.now(UTC)
-        attempt = self.start(call_id, agent=agent, tool=tool, arguments=arguments, at=began or ended, source=source)
+        attempt = self.start(
+            call_id, agent=agent, tool=tool, arguments=arguments, at=began or ended, source=source, scope=scope
+        )
         self.end(call_id, attempt, status=status, result=result, error_type=error_type, at=ended, source=source)
         return attempt
 
@@ -459,15 +482,18 @@ class TrackedRun(RunIdentity):
             ),
         )
 
-    def finish(self, succeeded: bool | None = None) -> None:
+    def finish(self, succeeded: bool | None = None, *, running: bool = False) -> None:
         """Report that the run is over: attempts that have not ended were interrupted.
 
         Args:
             succeeded: How it went; None leaves that to its calls. Of several runs of a session the last one decides: a
                 failure that was reported here before is taken back.
+            running: Attempts that have not ended go on: one of several agents is done, and others of the same run are
+                not, such as the one that called it.
         """
         ended = datetime.now(UTC)
-        self.settle(AttemptOutcome(ended, "interrupted"))
+        if not running:
+            self.settle(AttemptOutcome(ended, "interrupted"))
         self._report("end of the run", partial(self._writer.finish, self, succeeded, ended))
 
     def settle(self, default: AttemptOutcome | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import ensure_config
 from langgraph.errors import GraphBubbleUp
@@ -27,7 +27,16 @@ from agentmodel._text import error_text, type_name
 from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
-from agentmodel.integrations.langchain._messages import CALLBACK, report_turn, request_of, text_of, user_of
+from agentmodel.integrations.langchain._messages import (
+    CALLBACK,
+    answer_in,
+    asked_for,
+    report_turn,
+    request_of,
+    scope_of,
+    text_of,
+    user_of,
+)
 
 __all__ = ["AgentModelCallback"]
 
@@ -64,7 +73,7 @@ class AgentModelCallback(BaseCallbackHandler):
         self.tracker = tracker
         self._agent = agent
         self._lock = ForkSafeLock()
-        self._runs: dict[UUID, tuple[_Outermost, str]] = {}  # with the name of the graph's node
+        self._runs: dict[UUID, tuple[_Outermost, str, str]] = {}  # with the graph's node and the scope of its agent
         self._calls: dict[UUID, tuple[TrackedRun, str, int]] = {}
 
     # Runs
@@ -81,7 +90,7 @@ class AgentModelCallback(BaseCallbackHandler):
                 )
             else:
                 outermost = known[0]
-            self._runs[run_id] = outermost, str(given.get("langgraph_node") or "model")
+            self._runs[run_id] = outermost, str(given.get("langgraph_node") or "model"), scope_of(given)
         return outermost
 
     def _tracked(self, outermost: _Outermost) -> TrackedRun:
@@ -92,7 +101,7 @@ class AgentModelCallback(BaseCallbackHandler):
                 outermost.run = self.tracker.run(
                     outermost.session,
                     user=user_of({"metadata": given, "configurable": ensure_config().get("configurable")}),
-                    request=text_of(given.get("request")) or outermost.request,
+                    request=asked_for(given) or outermost.request,
                     category=text_of(given.get("category")),
                 )
             return outermost.run
@@ -103,7 +112,7 @@ class AgentModelCallback(BaseCallbackHandler):
             known = self._runs.get(run_id)
         return None if known is None else self._tracked(known[0])
 
-    def _end(self, run_id: UUID) -> tuple[_Outermost, str] | None:
+    def _end(self, run_id: UUID) -> tuple[_Outermost, str, str] | None:
         with self._lock:
             return self._runs.pop(run_id, None)
 
@@ -177,7 +186,7 @@ class AgentModelCallback(BaseCallbackHandler):
             message = generation.message if isinstance(generation, ChatGeneration) else None
             if turn is None or not isinstance(message, AIMessage) or not message.tool_calls:
                 continue
-            report_turn(self._tracked(turn[0]), turn[1], message)
+            report_turn(self._tracked(turn[0]), turn[1], message, scope=turn[2])
 
     # Tools
 
@@ -204,6 +213,7 @@ class AgentModelCallback(BaseCallbackHandler):
             tool=str(kwargs.get("name") or serialized.get("name") or "tool"),
             arguments=input_str if inputs is None else inputs,
             source=CALLBACK,
+            scope=scope_of(metadata),
         )
         with self._lock:
             self._calls[run_id] = run, call_id, attempt
@@ -214,13 +224,14 @@ class AgentModelCallback(BaseCallbackHandler):
         """Report the end of an attempt that returned; a tool may also report in its message that it failed."""
         call = self._call(run_id)
         if call is not None:
-            failed = isinstance(output, ToolMessage) and output.status == "error"
             run, call_id, attempt = call
+            answer = answer_in(output, call_id)
+            failed = answer is not None and answer.status == "error"
             run.end(
                 call_id,
                 attempt,
                 status="error" if failed else "ok",
-                result=output.content if isinstance(output, ToolMessage) else output,
+                result=output if answer is None else answer.content,
                 error_type="_OTHER" if failed else None,
                 source=CALLBACK,
             )

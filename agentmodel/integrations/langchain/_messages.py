@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, ToolMessage
+from langgraph.types import Command
 
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.messages import content_text, last_request
 from agentmodel.integrations._tracking.tracker import TrackedRun
 
-__all__ = ["CALLBACK", "MIDDLEWARE", "last_request", "report_turn", "request_of", "text_of", "user_of"]
+__all__ = [
+    "CALLBACK",
+    "MIDDLEWARE",
+    "answer_in",
+    "asked_for",
+    "report_turn",
+    "request_of",
+    "scope_of",
+    "text_of",
+    "user_of",
+]
 
 CALLBACK, MIDDLEWARE = "callback", "middleware"
 """Names under which the two report a call, as the ``source`` of `TrackedRun.start`."""
@@ -34,29 +46,38 @@ def user_of(config: Mapping[str, Any]) -> str | None:
     return None
 
 
+def scope_of(metadata: Mapping[str, Any] | None) -> str:
+    """Return which agent of a graph a node belongs to, by LangGraph's namespace: agents of branches run at once."""
+    return str((metadata or {}).get("langgraph_checkpoint_ns") or "").rpartition("|")[0]
+
+
 def request_of(inputs: Any) -> str | None:
-    """Return what the user asked for: the text of the last message of the input."""
-    messages = inputs.get("messages") if isinstance(inputs, Mapping) else None
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if isinstance(last, BaseMessage):
-        last = last.content
-    elif isinstance(last, Mapping):
-        last = last.get("content")
-    elif isinstance(last, tuple):
-        last = last[-1]
-    if isinstance(last, list):  # text beside images and the like
-        blocks = (one.get("text") if isinstance(one, Mapping) else one for one in last)
-        last = "\n".join(one for one in blocks if isinstance(one, str))
-    return last if isinstance(last, str) and last.strip() else None
+    """Return what the user asked for: their last message in the input or the state of a graph."""
+    return last_request(inputs.get("messages") if isinstance(inputs, Mapping) else None)
 
 
-def last_request(state: Mapping[str, Any]) -> str | None:
-    """Return what the user asked for last, from a graph's state."""
-    asked = [message for message in state.get("messages") or () if isinstance(message, HumanMessage)]
-    return request_of({"messages": asked[-1:]})
+def asked_for(metadata: Mapping[str, Any]) -> str | None:
+    """Return what the user asked for, as the metadata of a config says it."""
+    return content_text(metadata.get("request"))
 
 
-def report_turn(run: TrackedRun, node: str, message: AIMessage) -> None:
+def answer_in(result: Any, call_id: str | None) -> ToolMessage | None:
+    """Return the message by which a tool answers a call, which a tool may put into a `Command`; None if it has none."""
+    for one in result if isinstance(result, list) else [result]:
+        update = one.update if isinstance(one, Command) else [one]
+        lists = update.values() if isinstance(update, Mapping) else [update]
+        found = [
+            message
+            for many in lists
+            for message in (many if isinstance(many, list | tuple) else [many])
+            if isinstance(message, ToolMessage)
+        ]
+        if found:
+            return next((message for message in found if message.tool_call_id == call_id), found[0])
+    return None
+
+
+def report_turn(run: TrackedRun, node: str, message: AIMessage, *, scope: str) -> None:
     """Report to a run which calls a message requests, in its order, and how many tokens it took."""
     usage = message.usage_metadata
     run.turn(
@@ -64,4 +85,5 @@ def report_turn(run: TrackedRun, node: str, message: AIMessage) -> None:
         calls=[call_id for call in message.tool_calls if (call_id := id_or_none(call["id"]))],
         input_tokens=None if usage is None else usage["input_tokens"],
         output_tokens=None if usage is None else usage["output_tokens"],
+        scope=scope,
     )

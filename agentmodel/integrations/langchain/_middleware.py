@@ -38,7 +38,16 @@ from agentmodel.integrations._failures import FailuresCounted
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
 from agentmodel.integrations.langchain._callback import AgentModelCallback
 from agentmodel.integrations.langchain._interrupts import accepted_answers, with_notice
-from agentmodel.integrations.langchain._messages import MIDDLEWARE, last_request, report_turn, text_of, user_of
+from agentmodel.integrations.langchain._messages import (
+    MIDDLEWARE,
+    answer_in,
+    asked_for,
+    report_turn,
+    request_of,
+    scope_of,
+    text_of,
+    user_of,
+)
 from agentmodel.suggest.guard import (
     Guard,
     InterruptAnswer,
@@ -82,6 +91,11 @@ class _ToolCall:
     plan: Plan | None
     config: Any
 
+    @property
+    def scope(self) -> str:
+        """Return which agent of the graph makes it."""
+        return scope_of(self.config.get("metadata"))
+
     def not_made(self, status: Status, content: Any) -> None:
         """Report a call that is not made, with what the model reads instead of its result."""
         self.run.call(
@@ -92,6 +106,7 @@ class _ToolCall:
             status=status,
             result=content,
             source=MIDDLEWARE,
+            scope=self.scope,
         )
 
 
@@ -139,7 +154,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         return self.tracker.run(
             str(metadata.get("thread_id") or session or parent or uuid.uuid4().hex),
             user=user_of(config),
-            request=text_of(metadata.get("request")) or last_request(state),
+            request=asked_for(metadata) or request_of(state),
             category=text_of(metadata.get("category")),
         )
 
@@ -170,7 +185,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             if self._enforcer is not None:
                 plan = self._enforcer.plan(
                     run,
-                    request=text_of(metadata.get("request")) or last_request(state),
+                    request=asked_for(metadata) or request_of(state),
                     category=text_of(metadata.get("category")),
                     domain_id=run.domain_id,
                 )
@@ -185,7 +200,8 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         with FailuresCounted(self.tracker, "end of the run"):
             config = get_config()
             if self._listener(config) is None:
-                self._run(config, state).finish()
+                # calls that run are of other agents: of one that called this one, or of another branch
+                self._run(config, state).finish(running=True)
 
     @override
     async def aafter_agent(self, state: AgentModelState, runtime: Runtime[Any]) -> None:
@@ -248,10 +264,10 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             config = get_config()
             if self._listener(config) is not None:
                 return
-            run = self._run(config, request.state)
+            run, metadata = self._run(config, request.state), config.get("metadata") or {}
             for message in response.result:
                 if isinstance(message, AIMessage) and message.tool_calls:
-                    report_turn(run, str((config.get("metadata") or {}).get("langgraph_node") or "model"), message)
+                    report_turn(run, str(metadata.get("langgraph_node") or "model"), message, scope=scope_of(metadata))
 
     def _report_answers_of_people(self, request: ModelRequest[Any]) -> None:
         """Report calls that `HumanInTheLoopMiddleware` answered instead of the tool: nothing else sees them."""
@@ -294,7 +310,14 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             resolution = enforcer.undecided(request.tool_call["name"], request.tool_call["args"])
             return await handler(request) if resolution.permits else _message(request, resolution)
         resolution = await in_thread(
-            enforcer.resolve_call, call.run, call.agent, call.tool, call.arguments, call_id=call.call_id, plan=call.plan
+            enforcer.resolve_call,
+            call.run,
+            call.agent,
+            call.tool,
+            call.arguments,
+            call_id=call.call_id,
+            scope=call.scope,
+            plan=call.plan,
         )
         given = _interrupted(call, resolution)
         if resolution.waits:
@@ -303,13 +326,13 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             call.not_made(resolution.status or "rejected", resolution.content)
             return _message(request, resolution)
         if resolution.notice is not None:
-            call.run.edited(call.call_id, resolution.arguments)
+            call.run.edited(call.call_id, resolution.arguments, scope=call.scope)
             request = request.override(tool_call={**request.tool_call, "args": resolution.arguments})
         result = await self._made(call, request, handler)
         if isinstance(result, ToolMessage) and result.status != "error" and result.artifact is None:
             await in_thread(enforcer.keep, resolution, result.content)
-        if resolution.notice is not None and isinstance(result, ToolMessage):
-            return with_notice(result, resolution.notice)
+        if resolution.notice is not None:
+            return with_notice(result, call.call_id, resolution.notice)
         return result
 
     def _call(self, request: ToolCallRequest) -> _ToolCall | None:
@@ -318,7 +341,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             call = self._of(self._run(config, state), request.tool_call, state, config)
             edited = (state.get(_EDITED_BY_PEOPLE) or {}).get(call.call_id)
             if edited is not None:
-                call.run.edited(call.call_id, edited["args"])
+                call.run.edited(call.call_id, edited["args"], scope=call.scope)
             return call
         return None
 
@@ -332,7 +355,12 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         """Make a call, and report how it ends."""
         run, call_id = call.run, call.call_id
         attempt = run.start(
-            call_id, agent=call.agent, tool=call.tool, arguments=request.tool_call["args"], source=MIDDLEWARE
+            call_id,
+            agent=call.agent,
+            tool=call.tool,
+            arguments=request.tool_call["args"],
+            source=MIDDLEWARE,
+            scope=call.scope,
         )
 
         def ended(status: Status, result: Any, error_type: str | None = None) -> None:
@@ -344,16 +372,17 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             waits = isinstance(error, GraphBubbleUp) or not isinstance(error, Exception)
             ended("interrupted" if waits else "error", error_text(error), type_name(error))
             raise
-        if not isinstance(result, ToolMessage):
+        answer = answer_in(result, call_id)
+        if answer is None:
             ended("ok", result)
-        elif _is_by_people(result):
-            ended("rejected", result.content)
-        elif result.status != "error":
-            ended("ok", result.content)
+        elif _is_by_people(answer):
+            ended("rejected", answer.content)
+        elif answer.status != "error":
+            ended("ok", answer.content)
         elif request.tool is None:
-            ended("unknown_tool", result.content)
+            ended("unknown_tool", answer.content)
         else:
-            ended("error", result.content, _error_type(request))
+            ended("error", answer.content, _error_type(request))
         return result
 
 

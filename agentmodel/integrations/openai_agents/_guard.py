@@ -30,6 +30,7 @@ from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted
+from agentmodel.integrations._tracking.messages import last_request
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
 from agentmodel.integrations.openai_agents._messages import (
     Node,
@@ -39,7 +40,6 @@ from agentmodel.integrations.openai_agents._messages import (
     failure_of,
     last_turn,
     plain,
-    request_of,
 )
 from agentmodel.integrations.openai_agents._runs import Runs
 from agentmodel.suggest.guard import Go, Guard, Resolution, as_content
@@ -129,7 +129,7 @@ class AgentModelGuard:
         if not task.planned:
             task.planned = True
             if not last_turn(items)[1]:
-                request = task.metadata.get("request") or request_of(items)
+                request = task.metadata.get("request") or last_request(items)
                 plan = await asyncio.to_thread(self._enforcer.plan, run, request=request, category=run.category)
                 self._plans.pop(run, None)
                 if plan is not None:

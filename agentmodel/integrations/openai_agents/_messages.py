@@ -17,6 +17,7 @@ from agents.tracing import Span, get_current_trace
 
 from agentmodel._text import error_text, type_name
 from agentmodel.dynamo.models import Status
+from agentmodel.integrations._tracking.messages import content_text
 from agentmodel.integrations._tracking.tracker import TrackedRun
 from agentmodel.suggest.guard import Resolution
 
@@ -84,7 +85,7 @@ class Node:
 def metadata_of(source: Any) -> dict[str, str]:
     """Return user, session, request, category and plan of a run, from a mapping or an object's attributes."""
     get = source.get if isinstance(source, Mapping) else functools.partial(getattr, source)
-    found = {name: text_of(get(name, None)) for name in _METADATA}
+    found = {name: (content_text if name == "request" else text_of)(get(name, None)) for name in _METADATA}
     return {name: text for name, text in found.items() if text is not None}
 
 
@@ -159,18 +160,6 @@ def last_turn(items: Sequence[Any]) -> tuple[dict[str, Mapping[str, Any]], dict[
 
 def _backwards(items: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     return (item for item in reversed(items) if isinstance(item, Mapping))
-
-
-def request_of(items: Sequence[Any]) -> str | None:
-    """Return what the user asked for: the text of their last message."""
-    for item in _backwards(items):
-        if item.get("role") == "user":
-            content = item.get("content")
-            if isinstance(content, str):
-                return content.strip() or None
-            parts = [part.get("text") or "" for part in content or () if isinstance(part, Mapping)]
-            return "\n".join(parts).strip() or None
-    return None
 
 
 def task_of(span: Span[Any], agent: str) -> Task:

@@ -39,6 +39,7 @@ from typing_extensions import override
 from agentmodel._text import error_text
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._failures import count_failures
+from agentmodel.integrations._tracking.messages import last_request
 from agentmodel.integrations._tracking.tracker import Tracker, check_tracker
 from agentmodel.integrations.openai_agents._messages import (
     Node,
@@ -51,7 +52,6 @@ from agentmodel.integrations.openai_agents._messages import (
     last_turn,
     name_of,
     plain,
-    request_of,
     time_of,
     tool_of,
 )
@@ -147,7 +147,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             ],
         )
         task, _ = self._hook_context(context)
-        request = request_of(context.turn_input)
+        request = last_request(context.turn_input)
         if request is not None:
             (task.outermost or task).metadata.setdefault("request", request)
 

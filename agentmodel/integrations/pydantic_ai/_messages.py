@@ -12,6 +12,7 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, Tool
 
 from agentmodel._text import error_text, type_name
 from agentmodel.dynamo.models import Status
+from agentmodel.integrations._tracking.messages import content_text
 from agentmodel.suggest.guard import as_content
 
 __all__ = [
@@ -59,10 +60,7 @@ def request_of(ctx: RunContext[Any]) -> str | None:
             part.content for one in reversed(ctx.messages) for part in one.parts if part.part_kind == "user-prompt"
         )
         prompt = next(prompts, None)
-    if prompt is None or isinstance(prompt, str):
-        return prompt or None
-    texts = (one if isinstance(one, str) else getattr(one, "content", None) for one in prompt)
-    return "\n".join(text for text in texts if isinstance(text, str)).strip() or None
+    return content_text(prompt)
 
 
 def is_output(ctx: RunContext[Any], tool: str) -> bool | None:

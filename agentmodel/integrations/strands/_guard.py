@@ -25,11 +25,12 @@ from agentmodel._process import ForkSafeLock
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted
+from agentmodel.integrations._tracking.messages import content_text, last_request
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
 from agentmodel.suggest.guard import Guard, Resolution, as_content, interrupt_question
 from agentmodel.suggest.plan import Plan
 
-__all__ = ["INTERRUPT", "STATE", "GuardHooks", "plain", "request_of", "text_of"]
+__all__ = ["INTERRUPT", "STATE", "GuardHooks", "plain", "text_of"]
 
 INTERRUPT = "agentmodel.review"
 """Start of the names of interrupts that ask for a review; the question's id and a number follow."""
@@ -96,7 +97,7 @@ class GuardHooks:
             run = self._run(event.agent, event.invocation_state)
             if event.messages:
                 state = event.invocation_state
-                request = text_of(state.get("request")) or request_of(event.messages)
+                request = content_text(state.get("request")) or last_request(event.messages)
                 category = text_of(state.get("category"))
                 plan = await asyncio.to_thread(self._enforcer.plan, run, request=request, category=category)
                 if plan is None:
@@ -160,6 +161,7 @@ class GuardHooks:
             tool,
             arguments,
             call_id=_call_id(event),
+            scope=event.agent.name,
             plan=self._kept(event.agent),
             fresh=again,  # whoever has a call tried again was not content with a cached result
         )
@@ -211,12 +213,6 @@ def _content(result: Any) -> list[Any]:
     if isinstance(result, list) and all(isinstance(block, dict) and set(block) <= _BLOCKS for block in result):
         return result
     return [{"text": as_content(result)}]
-
-
-def request_of(messages: Any) -> str | None:
-    """Return what the user asked for: the text of the last message of the input."""
-    blocks = messages[-1]["content"] if messages else []
-    return "\n".join(block["text"] for block in blocks if "text" in block).strip() or None
 
 
 def text_of(value: Any) -> str | None:

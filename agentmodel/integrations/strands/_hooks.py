@@ -36,8 +36,9 @@ from agentmodel._process import ForkSafeLock
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.messages import content_text, last_request
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
-from agentmodel.integrations.strands._guard import GuardHooks, plain, request_of, text_of
+from agentmodel.integrations.strands._guard import GuardHooks, plain, text_of
 from agentmodel.suggest.guard import Guard, Resolution
 
 __all__ = ["AgentModelHooks"]
@@ -101,7 +102,7 @@ class AgentModelHooks(HookProvider):
         return self.tracker.run(
             id_or_none(text_of(state.get("session_id"))) or own,
             user=_user_of(agent, state),
-            request=text_of(state.get("request")) or request,
+            request=content_text(state.get("request")) or request,
             category=text_of(state.get("category")),
         )
 
@@ -114,7 +115,7 @@ class AgentModelHooks(HookProvider):
             model=agent.model.get_config(),
             tools=agent.tool_registry.get_all_tool_specs,
         )
-        request = request_of(event.messages)
+        request = last_request(event.messages)
         with self._lock:
             self._around[event.agent] = sys.exception()
             if request is not None:  # an answer to an interrupt is not a request
@@ -135,7 +136,11 @@ class AgentModelHooks(HookProvider):
             self._asked[event.agent] = asked
         usage: Mapping[str, Any] = dict((message.get("metadata") or {}).get("usage") or {})
         self._run(event.agent, event.invocation_state).turn(
-            "model", calls=list(asked), input_tokens=usage.get("inputTokens"), output_tokens=usage.get("outputTokens")
+            "model",
+            calls=list(asked),
+            input_tokens=usage.get("inputTokens"),
+            output_tokens=usage.get("outputTokens"),
+            scope=event.agent.name,
         )
 
     @count_failures
@@ -169,6 +174,7 @@ class AgentModelHooks(HookProvider):
             error_type=_error_type(event) if status == "error" else None,
             began=now - took,
             at=now,
+            scope=event.agent.name,
         )
         notice = None if resolution is None else resolution.notice
         if notice is not None:  # the model's own message still has its arguments
@@ -195,6 +201,7 @@ class AgentModelHooks(HookProvider):
                     status="interrupted",
                     arguments=begun.arguments,
                     began=begun.at,
+                    scope=begun.agent,
                 )
         if self._guard is not None:
             self._guard.forget(event.agent)

@@ -16,6 +16,7 @@ from agentmodel.suggest.review._run_checks import sorted_arguments as sorted_arg
 from agentmodel.suggest.review._run_checks import write_history as write_history
 from agentmodel.suggest.review._state import check_decision as check_decision
 from agentmodel.suggest.review._state import check_terms as check_terms
+from agentmodel.suggest.review._webhook import ReviewWebhook as ReviewWebhook
 
 __all__ = [
     "DEFAULT_QUEUE",

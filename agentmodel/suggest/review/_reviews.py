@@ -47,6 +47,7 @@ from agentmodel.suggest.review._state import (
     person,
     still_open,
 )
+from agentmodel.suggest.review._webhook import ReviewEvent
 
 __all__ = ["DEFAULT_QUEUE", "Reviews", "Swept", "Which"]
 
@@ -85,6 +86,7 @@ class Reviews(Polling):
         repository: Reads sessions, and drops cached copies of what changed.
         recorder: Writes corrected outcomes.
         policy: Finds the reasons for which a person is asked.
+        report: Called with ``review.asked``, ``review.escalated`` or ``review.expired`` and the question.
         now: Returns the present time.
         sleep: Waits some seconds.
 
@@ -101,6 +103,7 @@ class Reviews(Polling):
         repository: Repository,
         recorder: Recorder,
         policy: ReviewPolicy | None = None,
+        report: Callable[[ReviewEvent, Review], None] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -111,6 +114,7 @@ class Reviews(Polling):
         self._repository = repository
         self._recorder = recorder
         self._policy = policy if policy is not None else ReviewPolicy(repository)
+        self._report = report
         self._redact = table.redaction.optional
         self.on_verdict: list[Callable[[Review], None]] = []
 
@@ -217,7 +221,10 @@ class Reviews(Polling):
         except AlreadyExists:
             return self.get(review)
         self._repository.invalidate([review])
-        return self.get(review)
+        asked = self.get(review)
+        if self._report is not None:
+            self._report("review.asked", asked)
+        return asked
 
     # Read
 
@@ -444,11 +451,15 @@ class Reviews(Polling):
                     self._apply(review)
                     applied += 1
                 elif is_past(review.answer_until, at):
-                    self._change(review, expire, "expired", by="")
+                    done = self._change(review, expire, "expired", by="")
                     expired += 1
+                    if self._report is not None:
+                        self._report("review.expired", done)
                 elif is_past(review.escalate_at, at) and review.escalate_to not in (None, review.queue):
-                    self._change(review, escalate, "escalated", by="", note=review.escalate_to)
+                    done = self._change(review, escalate, "escalated", by="", note=review.escalate_to)
                     escalated += 1
+                    if self._report is not None:
+                        self._report("review.escalated", done)
             except Conflict:
                 continue  # a person answered it meanwhile
         return Swept(expired, escalated, applied)

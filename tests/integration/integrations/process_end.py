@@ -132,6 +132,29 @@ def openai_agents(model: AgentModel) -> Run:
     return run
 
 
+def pydantic_ai(model: AgentModel) -> Run:
+    """The capability for Pydantic AI."""
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+    from pydantic_ai.models.function import FunctionModel
+
+    from agentmodel.integrations.pydantic_ai import AgentModelCapability, Tracker
+
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    ours = AgentModelCapability(Tracker(model))
+
+    def run(user: str) -> None:
+        said: Any = iter([ToolCallPart("search", {"q": "a"}, "c1"), TextPart("done")])
+        scripted = FunctionModel(lambda _messages, _info: ModelResponse([next(said)]))
+        agent = Agent(scripted, tools=[search], name="finder", capabilities=[ours])
+        asyncio.run(agent.run("find it", conversation_id=user, metadata={"user_id": user}))
+
+    return run
+
+
 def spans(model: AgentModel) -> Run:
     """The span processor of OpenTelemetry, whose provider is not shut down."""
     from opentelemetry.sdk.trace import TracerProvider
@@ -157,6 +180,7 @@ RECORDERS: dict[str, Callable[[AgentModel], Run]] = {
     "LangChain": langchain,
     "Strands": strands,
     "OpenAI Agents": openai_agents,
+    "Pydantic AI": pydantic_ai,
     "OpenTelemetry": spans,
 }
 

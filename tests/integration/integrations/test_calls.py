@@ -483,6 +483,52 @@ def test_a_reused_id_is_a_new_call(model: AgentModel, sources: tuple[str, ...]) 
     assert 0 == tracker.errors
 
 
+@pytest.mark.parametrize("asked", [True, False], ids=["with turns", "without turns"])
+@pytest.mark.parametrize("sources", [("",), ("inner", "outer")])
+def test_an_id_in_two_scopes_is_two_calls(model: AgentModel, sources: tuple[str, ...], asked: bool) -> None:
+    """Agents that run at once may number their calls alike: each keeps its call, with its retries, tokens and edit."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for scope in ("left", "right") if asked else ():
+            run.turn("model", calls=["call_0"], input_tokens=4, scope=scope)
+        for fails in (True, False):
+            begun = [
+                (
+                    run.start("call_0", agent=scope, tool="pay", arguments={"by": scope}, source=source, scope=scope),
+                    source,
+                )
+                for source in sources
+                for scope in ("left", "right")
+            ]
+            if not fails:
+                run.edited("call_0", scope="right")
+            for attempt, source in reversed(begun):
+                run.end("call_0", attempt, status="error" if fails else "ok", source=source)
+        run.finish()
+
+    tokens = 4 if asked else None
+    assert [
+        (1, 1, '{"by": "left"}', "error", tokens), (1, 2, '{"by": "left"}', "ok", None),
+        (2, 1, '{"by": "right"}', "error", tokens), (2, 2, '{"by": "right"}', "edited", None),
+    ] == [(c.call_number, c.attempt, c.values, c.status, c.input_tokens) for c in executions(model)]  # fmt: skip
+    assert 0 == tracker.errors
+
+
+def test_one_of_several_agents_is_done(model: AgentModel) -> None:
+    """The end of one agent leaves the calls of the others alone: they end as they end."""
+    with Tracker(model) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        around = run.start("c1", agent="boss", tool="find")
+        made(run, "k1", "search")
+        run.finish(running=True)
+        run.end("c1", around, status="ok", result="found")
+        run.finish()
+
+    assert [("find", "ok", "found"), ("search", "ok", None)] == [
+        (c.tool_name, c.status, c.result) for c in executions(model)
+    ]
+
+
 def test_a_retry_of_a_reused_id(model: AgentModel) -> None:
     """A retry starts before the model's next turn: it stays an attempt of the same call, without tokens."""
     with Tracker(model) as tracker:

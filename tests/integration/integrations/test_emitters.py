@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from agentmodel.dynamo.models import ToolExecution
 from agentmodel.integrations._tracking.conventions import Event, Span
 from agentmodel.integrations._tracking.requested import requested_messages
 from agentmodel.integrations._tracking.spans import SpanCall, calls
+from agentmodel.integrations.otlp import _records as records
+from agentmodel.traces import TraceRecord
 
 ADK = "gcp.vertex.agent"
 
@@ -101,6 +105,24 @@ class TestRequests:
 
         assert ["c1"] == [one.call_id for one in calls([asking(1, ("c1", "search", {"q": 1})), known, other])]
 
+    def test_agents_at_once_that_number_their_calls_alike(self) -> None:
+        """Two agents whose models both ask for `call_0` make two calls, also of one tool with the same arguments."""
+        agents = [span(0, "invoke_agent", None, until=20, attributes={"gen_ai.agent.name": "boss"})]
+        agents += [
+            span(number, "invoke_agent", 0, until=20, attributes={"gen_ai.agent.name": name})
+            for number, name in ((1, "left"), (2, "right"))
+        ]
+        asked = [
+            replace(asking(3 + number, ("call_0", "pay", {}), parent=number, tokens=number), ended_ns=9 * 10**9)
+            for number in (1, 2)
+        ]
+        told = {"gen_ai.tool.call.id": "call_0"}
+        made = [tool(number, "pay", parent, told=told, until=15) for number, parent in ((10, 2), (11, 1))]
+
+        assert [("left", "call_0~2", 1, 1), ("right", "call_0", 2, 2)] == [
+            (one.agent, one.call_id, one.turn, one.input_tokens) for one in calls([*agents, *asked, *made])
+        ]
+
     def test_messages_on_an_enclosing_span_change_nothing(self) -> None:
         """An agent's span that repeats the messages of its models neither reorders calls nor counts their tokens."""
         first, second = ("c1", "search", {"q": 1}), ("c2", "search", {"q": 2})
@@ -180,6 +202,81 @@ def test_what_a_model_requests_in_each_dialect(values: dict[str, Any]) -> None:
     ((asked,),) = requested_messages(span(1, **values))
 
     assert ("c1", "search", {"q": 1}) == (asked.call_id, asked.tool, asked.arguments)
+
+
+def otlp_value(value: Any) -> dict[str, Any]:
+    """A value as OTLP-JSON has it."""
+    if isinstance(value, dict):
+        return {"kvlistValue": {"values": [{"key": key, "value": otlp_value(one)} for key, one in value.items()]}}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [otlp_value(one) for one in value]}}
+    return {"stringValue": str(value)}
+
+
+LOGGED: dict[str, list[tuple[str, dict[str, Any], Any]]] = {
+    "since 2025": [
+        (
+            "gen_ai.client.inference.operation.details",
+            {
+                "gen_ai.input.messages": [{"role": "user", "parts": [{"type": "text", "content": "a café"}]}],
+                "gen_ai.output.messages": [
+                    {
+                        "role": "assistant",
+                        "parts": [{"type": "tool_call", "id": "c1", "name": "search", "arguments": "{}"}],
+                    }
+                ],
+            },
+            None,
+        )
+    ],
+    "of 2024 and 2025": [
+        ("gen_ai.user.message", {"gen_ai.system": "openai"}, {"content": "a café"}),
+        (
+            "gen_ai.choice",
+            {"gen_ai.system": "openai"},
+            {
+                "index": "0",
+                "message": {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "search", "arguments": "{}"}}],
+                },
+            },
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("logged", LOGGED.values(), ids=LOGGED)
+def test_messages_that_are_logged_beside_the_spans(
+    tmp_path: Path, logged: list[tuple[str, dict[str, Any], Any]]
+) -> None:
+    """Files have the messages as log records too: they give a call its id, its tokens and its request."""
+
+    def exported(number: int, name: str, **attributes: str) -> dict[str, Any]:
+        times = {"startTimeUnixNano": str(number * 10**9), "endTimeUnixNano": str((number + 1) * 10**9)}
+        given = [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]
+        return {"traceId": "t1", "spanId": f"s{number}", "name": name, **times, "attributes": given}
+
+    model_span = exported(1, "chat gpt")
+    model_span["attributes"] = [{"key": "gen_ai.usage.input_tokens", "value": {"intValue": "7"}}]
+    tool_span = exported(3, "execute_tool search", **{"gen_ai.operation.name": "execute_tool"})
+    logs = [
+        {
+            "traceId": "t1", "spanId": "s1", "timeUnixNano": "1", "eventName": name, "body": None if body is None else otlp_value(body),
+            "attributes": [{"key": key, "value": otlp_value(value)} for key, value in attributes.items()],
+        }
+        for name, attributes, body in logged
+    ]  # fmt: skip
+    path = tmp_path / "spans.json"
+    document = {
+        "resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}],
+        "resourceSpans": [{"scopeSpans": [{"spans": [model_span, tool_span]}]}],
+    }
+    path.write_text(json.dumps(document), "utf-8")
+    (one,) = records(path)
+
+    assert isinstance(one, TraceRecord)
+    assert ("search", 7, "a café") == (one.tool, one.input_tokens, one.request)
 
 
 @pytest.mark.parametrize(

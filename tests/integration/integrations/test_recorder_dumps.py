@@ -47,6 +47,7 @@ class Emitter:
         tokens: Whether it tells which tokens a call took.
         own: Tools that are the framework's, recorded after the others.
         before: How it begins the text of an error.
+        prefix: How it begins the name of a tool.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Emitter:
     tokens: bool = True
     own: tuple[str, ...] = ()
     before: str = ""
+    prefix: str = ""
 
     def rows(self) -> list[Row]:
         """The calls it gives."""
@@ -66,7 +68,7 @@ class Emitter:
         if error_type is not None and result is not ...:
             result = self.before.format(tool=tool, arguments=arguments) + result
         kind = None if error_type is None else self.errors.get(case, self.errors.get("*", error_type))
-        return tool, arguments, result, status, kind, tokens if self.tokens else (None, None)
+        return self.prefix + tool, arguments, result, status, kind, tokens if self.tokens else (None, None)
 
 
 DUMPS = {
@@ -77,6 +79,10 @@ DUMPS = {
     "agent-framework": Emitter("Microsoft Agent Framework, its own", ("invalid arguments", "unknown tool")),
     "agno": Emitter(
         "OpenInference, Agno", ("unknown tool",), {"failure": "_OTHER"}, told=(AGENT, USER, SESSION, REQUEST)
+    ),
+    "claude": Emitter(
+        "OpenInference, Claude Agent SDK", errors={"*": "Exception"}, told=(None, None, None, REQUEST), tokens=False,
+        prefix="mcp__cafes__",
     ),
     "crewai": Emitter("OpenInference, CrewAI", ("unknown tool",), {"invalid arguments": "ValueError"}, tokens=False),
     "crewai-listener": Emitter("OpenInference, CrewAI's listener", errors={"failure": "_OTHER"}, tokens=False),
@@ -164,6 +170,7 @@ def test_table_in_the_docs() -> None:
         otherwise = [f"every error as `{emitter.errors['*']}`"] if "*" in emitter.errors else []
         otherwise += [f"{case}: `{kind}`" for case, kind in emitter.errors.items() if case != "*"]
         otherwise += [f"`{tool}`, a tool of the framework" for tool in emitter.own]
+        otherwise += [f"tools as `{emitter.prefix}NAME`"] if emitter.prefix else []
         tells = [
             what for what, value in zip(("agent", "user", "session", "request"), emitter.told, strict=True) if value
         ]
