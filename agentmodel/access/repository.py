@@ -480,12 +480,10 @@ class Repository:
             StaleVersion: A part of an index key was changed since the entity was read.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
         """
-        before: list[Any]  # of which it may leave the pages
-        if isinstance(target, Entity):
-            before = [copy(target)]
-        else:
-            moves = any(change.field.name == "domain_id" for change in changes)
-            before = self._before([target]) if moves else []
+        moves = any(change.field.name == "domain_id" for change in changes)
+        before: list[Any] = [copy(target)] if isinstance(target, Entity) else []  # of which it may leave the pages
+        if moves and isinstance(target, ItemKey):
+            before = self._before([target])
         updated = self._writer.update(target, *changes)
         self.invalidate([updated, *before])
         return updated
