@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
+from agentmodel._counts import Usage
 from agentmodel._process import ForkSafeLock
 from agentmodel.access.recorder import (
     CallRecorder,
@@ -298,6 +299,10 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         result: What the tool returned; set it in the block.
         input_tokens: Tokens of the model's request for the call; set it in the block.
         output_tokens: Tokens that the model took to make the call; set it in the block.
+        cached_tokens: Of the input tokens, those that were read from the provider's cache.
+        cache_write_tokens: Of the input tokens, those that were written into the provider's cache.
+        reasoning_tokens: Of the output tokens, those of the model's reasoning.
+        model_name: The model that asked for the call, as its provider names it.
         receipt: What the record reached; None until the block has ended.
     """
 
@@ -307,6 +312,10 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         self.result: Any = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.cached_tokens: int | None = None
+        self.cache_write_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        self.model_name: str | None = None
         self.receipt: Receipt[ToolExecution] | None = None
 
     async def __aenter__(self) -> Self:
@@ -320,7 +329,8 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         inner = self.sync
-        inner.result, inner.input_tokens, inner.output_tokens = self.result, self.input_tokens, self.output_tokens
+        for name in ("result", *Usage._fields):
+            setattr(inner, name, getattr(self, name))
         self.receipt = await self._recorder.record(inner.ended(error))
 
     mark = _direct(CallRecorder.mark)
@@ -570,6 +580,18 @@ class AsyncAgentModel(_Twin[AgentModel]):
         return cls(AgentModel.from_settings(settings, **given, **overrides))
 
     @classmethod
+    def from_stack(
+        cls,
+        directory: str | Path = ".agentmodel",
+        *,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
+        **overrides: Unpack[SettingsOptions],
+    ) -> Self:
+        """Open the installation of the local stack that ``agentmodel up`` runs; see `AgentModel.from_stack`."""
+        return cls(AgentModel.from_stack(directory, redact=redact, router=router, **overrides))
+
+    @classmethod
     def local(
         cls,
         directory: str | Path | None = None,
@@ -592,6 +614,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
     refresh = _awaited(AgentModel.refresh)
     publish = _awaited(AgentModel.publish)
     migrate = _awaited(AgentModel.migrate)
+    export = _awaited(AgentModel.export)
     suggest = _awaited(AgentModel.suggest)
     route = _awaited(AgentModel.route)
     routing_prompt = _awaited(AgentModel.routing_prompt)

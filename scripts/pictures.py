@@ -1,6 +1,8 @@
-"""Draw the pictures of docs/contributing/architecture.md: the steps of a call, of a refresh and of a request.
+"""Draw the pictures of the documentation, as SVG that follows light and dark.
 
-Each step is in the column of its station, with the file that does it. With `--check` it compares with the stored files.
+Those of docs/contributing/architecture.md are the steps of a call, of a refresh and of a request, each in the column of
+its station, with the file that does it. Those of the guides are boxes in a grid, narrow enough for a phone. With
+`--check` it compares with the stored files.
 """
 
 from __future__ import annotations
@@ -9,17 +11,19 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-DOCS = Path(__file__).parents[1] / "docs" / "contributing"
+DOCS = Path(__file__).parents[1] / "docs"
 COLUMNS = ("application", "access", "cache · Valkey", "dynamo · DynamoDB", "redshift", "suggest")
 WIDTH, HEIGHT, GAP, TOP = 190, 58, 26, 64  # pixels: width of a column, height of a box, gap of rows, height of the head
 
 STYLE = """<style>
 .page{fill:#ffffff}.head{fill:#1f2937;font-weight:600}.lane{fill:#f3f4f6}
 .box{fill:#ffffff;stroke:#4051b5;stroke-width:1.5}
-.what{fill:#111827}.file{fill:#4b5563;font-size:11px;font-family:ui-monospace,monospace}
+.what{fill:#111827}.file{fill:#4b5563;font-size:12px;font-family:ui-monospace,monospace}
+.note{font-size:13px}.note:not(.what){fill:#4b5563}.start{fill:#fff8e1;stroke:#4051b5;stroke-width:1.5}
 .way{fill:none;stroke:#4051b5;stroke-width:1.5}.tip{fill:#4051b5}.later{stroke-dasharray:5 4}
 @media (prefers-color-scheme: dark){.page{fill:#1e2129}.head{fill:#e5e7eb}.lane{fill:#262a33}
 .box{fill:#1e2129;stroke:#8c9eff}
+.note:not(.what){fill:#b6bdc9}.start{fill:#3a3318;stroke:#8c9eff}
 .what{fill:#f3f4f6}.file{fill:#b6bdc9}.way{stroke:#8c9eff}.tip{fill:#8c9eff}}
 </style>"""
 
@@ -122,14 +126,240 @@ def drawn(title: str, steps: list[Step]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+# The pictures of the guides
+
+NARROW, CELL = 400, 20  # pixels: width of a picture, which a phone shows almost whole; height of a line of text
+
+
+class Box(NamedTuple):
+    """A box: its row, the share of the width that it takes (from, to; of 4), its head and its lines."""
+
+    row: int
+    share: tuple[int, int]
+    head: str
+    lines: tuple[str, ...] = ()
+    kind: str = "box"
+
+
+class Way(NamedTuple):
+    """An arrow between two boxes, by their places in the list, with a text beside it; ``round`` goes by the margin."""
+
+    begin: int
+    end: int
+    text: str = ""
+    later: bool = False
+    round: bool = False
+
+
+class Map(NamedTuple):
+    """A picture of boxes and arrows."""
+
+    file: str
+    title: str
+    boxes: tuple[Box, ...]
+    ways: tuple[Way, ...]
+
+
+WHOLE, LEFT, RIGHT = (0, 4), (0, 2), (2, 4)
+
+MAPS = (
+    Map(
+        "assets/loop.svg",
+        "The loop: a request goes through access, cache, table and warehouse; what is learnt comes back",
+        (
+            Box(0, WHOLE, "a request", ("a user, in words; an agent that calls tools",), "start"),
+            Box(1, WHOLE, "access", ("eight typed patterns, one recorder",)),
+            Box(2, WHOLE, "cache · Valkey", ("journal, cached copies, ranking, health of tools",)),
+            Box(3, WHOLE, "dynamo · DynamoDB", ("one table: history, agents, mappings",)),
+            Box(4, WHOLE, "redshift", ("executions, scores, patterns",)),
+            Box(5, WHOLE, "suggest", ("publish · plan · avoid failing tools", "ask a person · return cached results")),
+        ),
+        (
+            Way(0, 1), Way(1, 2, "at once"), Way(2, 3, "a drainer, a moment later"),
+            Way(3, 4, "zero-ETL, then a refresh"), Way(4, 5, "scores and best processes"), Way(5, 0, round=True),
+        ),
+    ),
+    Map(
+        "cache/life.svg",
+        "One record: by one script into Valkey's journal, by a drainer into DynamoDB, then acknowledged",
+        (
+            Box(0, WHOLE, "recorder, in your process", ("makes the entity, its call id and its version",), "start"),
+            Box(1, WHOLE, "Valkey, the user's shard {36}", (
+                "am:{36}:n:USR001#SESS…  attempt number", "am:{36}:j  journal entry", "am:{36}:p:USR001#SESS…  overlay",
+            )),
+            Box(2, LEFT, "a drainer", ("takes entries", "of all shards")),
+            Box(2, RIGHT, "a reader", ("asks overlay, then copy,", "then the table")),
+            Box(3, WHOLE, "DynamoDB", ("a put for each item, if its key is free", "or the table has no newer version")),
+            Box(4, WHOLE, "acknowledged, by one script", (
+                "journal entry and overlay are gone", "the cached copy, if there is one, has the item",
+            )),
+        ),
+        (
+            Way(0, 1, "one script; receipt"), Way(1, 2, later=True), Way(1, 3), Way(2, 4, later=True),
+            Way(4, 5, later=True),
+        ),
+    ),
+    Map(
+        "suggest/review.svg",
+        "The states of a question: pending, claimed, and how it ends",
+        (
+            Box(0, WHOLE, "pending", ("asked; in the queue until its deadline",), "start"),
+            Box(1, WHOLE, "claimed", ("one person looks at it, for 15 minutes",)),
+            Box(2, (0, 1), "approved", ("as asked",)),
+            Box(2, (1, 2), "edited", ("other", "arguments")),
+            Box(2, (2, 3), "rejected", ("with a", "reason")),
+            Box(2, (3, 4), "responded", ("a text in", "its place")),
+            Box(3, WHOLE, "expired · cancelled · completed", (
+                "the deadline passed · whoever asked took it back", "· a verdict was given on a run that had ended",
+            )),
+        ),
+        (Way(0, 1, "claim, or decide at once"), Way(1, 2), Way(1, 3), Way(1, 4), Way(1, 5), Way(0, 6, round=True)),
+    ),
+    Map(
+        "assets/deployment.svg",
+        "What the template makes: application, Valkey, drainer, table, warehouse and functions",
+        (
+            Box(0, WHOLE, "your application", ("with ApplicationPolicy and the security group",), "start"),
+            Box(1, LEFT, "Valkey", ("journal, cached copies", "durable, in three zones")),
+            Box(1, RIGHT, "watch", ("function, each minute:", "figures of the journal")),
+            Box(2, LEFT, "drainer", ("two Fargate tasks,", "or a function")),
+            Box(2, RIGHT, "sweep", ("function, each 5 minutes:", "overdue questions")),
+            Box(3, WHOLE, "DynamoDB: AgentTable", ("index, TTL, point-in-time recovery",)),
+            Box(4, WHOLE, "Redshift Serverless", ("the landed table; scores and patterns",)),
+            Box(5, WHOLE, "learn", ("function, each hour: refresh and publish",)),
+        ),
+        (
+            Way(0, 1, "records, reads"), Way(2, 1), Way(1, 3, "entries", later=True), Way(3, 5, later=True),
+            Way(4, 5), Way(5, 6, "zero-ETL", later=True), Way(6, 7, "Data API"), Way(7, 5, round=True),
+        ),
+    ),
+    Map(
+        "warehouse/refresh.svg",
+        "An incremental refresh: find what changed, take its old counts off, put the new ones on",
+        (
+            Box(0, WHOLE, "1 changes", ("newer than the watermark less one hour",), "start"),
+            Box(1, WHOLE, "2 sessions they touch", ("all of each is computed again",)),
+            Box(2, LEFT, "3 their old counts", ("what these counted", "so far, × −1")),
+            Box(2, RIGHT, "4 base tables", ("changed rows out,", "and in as they are")),
+            Box(3, RIGHT, "5 agent_execution", ("touched sessions out,", "and in anew")),
+            Box(4, RIGHT, "6 their new counts", ("× +1",)),
+            Box(5, WHOLE, "7 new less old", ("summed by key; zeros fall out",)),
+            Box(6, LEFT, "8 counts", ("agent_daily, agent_tool:", "MERGE adds")),
+            Box(6, RIGHT, "9 patterns", ("of touched users,", "recommended anew")),
+            Box(7, WHOLE, "10 scores and tool errors", ("few rows: written whole",)),
+            Box(8, WHOLE, "11 watermark", ("the newest time this refresh saw; COMMIT",)),
+        ),
+        (
+            Way(0, 1, "BEGIN"), Way(1, 2), Way(1, 3), Way(3, 4), Way(4, 5), Way(5, 6), Way(2, 6), Way(6, 7), Way(6, 8),
+            Way(7, 9), Way(8, 9), Way(9, 10),
+        ),
+    ),
+)  # fmt: skip
+
+COLLECTIONS = (
+    ("DMN001", (("METADATA", "Domain"),)),
+    ("AGT001", (("METADATA", "Agent"), ("TL001", "Tool"), ("TL002", "Tool"))),
+    ("USR001", (("METADATA", "User"), ("SESS20250614001", "UserSession"), ("UserPrcToolMapp#cafe", "UserToolMapping"))),
+    ("USR001#SESS20250614001", (
+        ("PRC001", "UserSessionProcess"), ("PRC001#AGT001#TL001", "ToolExecution"),
+        ("PRC001#AGT001#TL001#002", "its second attempt"), ("REVIEW#r-1", "Review"),
+    )),
+    ("USR001#SUGGEST", (("SUGGEST#s-1", "Suggestion"),)),
+    ("index GSI1: Domain", (("hotel search", "Domain, by name"), ("store search", "Domain"))),
+    ("index GSI1: DMN001", (
+        ("AGTSCORE#00000040.000000", "Agent, by score"), ("AGTSCORE#00000060.000000", "Agent"),
+        ("TL#FIND_LOC", "Tool, by name"), ("TL#FORMAT_RESULTS", "Tool"),
+    )),
+    ("index GSI1: USR001", (("café near the stadium", "UserSession, by name"),)),
+    ("index GSI1: UserPrcToolMapp", (("cafe search", "UserToolMapping, by category"),)),
+    ("index GSI1: Review#refunds", (("20250614140530000000", "Review, by due time"),)),
+)  # fmt: skip
+"""Partitions of the table and of its index, each with its sort keys and what the items are."""
+
+
+def narrow(title: str, high: int, parts: list[str]) -> str:
+    """Return a picture of a guide as SVG."""
+    return "\n".join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{NARROW}" height="{high}" viewBox="0 0 {NARROW} {high}"',
+        'role="img" font-family="system-ui, sans-serif" font-size="14">',
+        f"<title>{title}</title>",
+        STYLE,
+        '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">',
+        '<path class="tip" d="M0 0 10 5 0 10z"/></marker></defs>',
+        f'<rect class="page" width="{NARROW}" height="{high}" rx="8"/>',
+        *parts,
+        "</svg>",
+        "",
+    ])  # fmt: skip
+
+
+def mapped(picture: Map) -> str:
+    """Return boxes in a grid, with arrows between them, as SVG."""
+    rows = [box.row for box in picture.boxes]
+    heights = {
+        row: 34 + CELL * max(len(box.lines) for box in picture.boxes if box.row == row) for row in sorted(set(rows))
+    }
+    tops = {row: 12 + sum(heights[other] + 36 for other in heights if other < row) for row in heights}
+    margin = 28 if any(way.round for way in picture.ways) else 10
+    wide = (NARROW - 10 - margin) / 4
+    places = [(10 + box.share[0] * wide + 3, 10 + box.share[1] * wide - 3, tops[box.row]) for box in picture.boxes]
+    parts = []
+    for box, (left, right, top) in zip(picture.boxes, places, strict=True):
+        middle, small = (left + right) / 2, ' font-size="13"' * (right - left < 100)
+        parts.append(
+            f'<rect class="{box.kind}" x="{left:g}" y="{top}" width="{right - left:g}"'
+            f' height="{heights[box.row]}" rx="7"/>'
+        )
+        parts.append(f'<text class="head" x="{middle:g}" y="{top + 23}" text-anchor="middle"{small}>{box.head}</text>')
+        parts += [
+            f'<text class="note what" x="{middle:g}" y="{top + 23 + CELL * number}" text-anchor="middle">{line}</text>'
+            for number, line in enumerate(box.lines, 1)
+        ]
+    for way in picture.ways:
+        (left, right, top), (to_left, to_right, to_top) = places[way.begin], places[way.end]
+        later = " later" if way.later else ""
+        begin, end = heights[picture.boxes[way.begin].row], heights[picture.boxes[way.end].row]
+        if way.round:
+            path = f"M{right:g} {top + begin / 2:g} H{NARROW - 10} V{to_top + end / 2:g} H{to_right + 2:g}"
+        elif top == to_top:
+            x, to = (left, to_right + 1) if left > to_left else (right, to_left - 1)
+            path = f"M{x:g} {top + begin / 2:g} H{to:g}"
+        else:  # straight down, where both boxes are
+            low, high = max(left, to_left), min(right, to_right)
+            path = f"M{(low + high) / 2:g} {top + begin} V{to_top - 1}"
+            parts += [
+                f'<text class="note" x="{(low + high) / 2 + 10:g}" y="{top + begin + 22}">{way.text}</text>'
+            ] * bool(way.text)
+        parts.append(f'<path class="way{later}" d="{path}" marker-end="url(#tip)"/>')
+    return narrow(picture.title, max(tops[row] + heights[row] for row in rows) + 12, parts)
+
+
+def collections() -> str:
+    """Return the table's item collections as SVG: a partition key with the items below it."""
+    parts, y = list[str](), 12
+    for partition, items in COLLECTIONS:
+        high = 30 + 26 * len(items)
+        parts.append(f'<rect class="box lane" x="10" y="{y}" width="{NARROW - 20}" height="{high}" rx="7"/>')
+        parts.append(f'<text class="head" x="20" y="{y + 20}">{partition}</text>')
+        for number, (key, what) in enumerate(items):
+            line = y + 28 + 26 * number
+            parts.append(f'<rect class="box" x="20" y="{line}" width="{NARROW - 40}" height="22" rx="4"/>')
+            parts.append(f'<text class="file" x="27" y="{line + 15}">{key}</text>')
+            parts.append(f'<text class="what" x="{NARROW - 27}" y="{line + 16}" text-anchor="end">{what}</text>')
+        y += high + 10
+    return narrow("The table's item collections: partition keys with their items by sort key", y + 2, parts)
+
+
 def main() -> int:
     """Write the pictures, or with `--check` compare them and return 1 if one differs."""
     stale = []
-    for name, (title, steps) in PICTURES.items():
-        path, picture = DOCS / f"{name}.svg", drawn(title, steps)
+    pictures = {f"contributing/{name}.svg": drawn(title, steps) for name, (title, steps) in PICTURES.items()}
+    pictures |= {picture.file: mapped(picture) for picture in MAPS} | {"assets/collections.svg": collections()}
+    for name, picture in pictures.items():
+        path = DOCS / name
         if "--check" in sys.argv:
             if not path.exists() or path.read_text(encoding="utf-8") != picture:
-                stale.append(path.name)
+                stale.append(name)
         else:
             path.write_text(picture, encoding="utf-8")
     if stale:

@@ -86,7 +86,9 @@ def by_procedure(connection: Connection, schema: str) -> Iterator[Answer]:
     for stage in STAGES:
         show(connection, stage)
         assign(connection, stage)
-        connection.exec_driver_sql(f"CALL agentmodel_refresh(CAST('{DAY}' AS DATE), {HALF_LIFE})")
+        connection.exec_driver_sql(
+            f"CALL agentmodel_refresh(CAST('{DAY}' AS DATE), {HALF_LIFE}, {score.REVISION_PRIOR})"
+        )
         connection.commit()
         yield answer_by_text(connection, files)
 
@@ -160,12 +162,13 @@ def answer(warehouse: Warehouse) -> Answer:
     reports: dict[str, Any] = {
         "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(as_of, half_life),
-        "32_report_patterns.sql": queries.patterns(as_of, recommended),
+        "32_report_patterns.sql": queries.patterns(as_of, recommended, named=True),
         "33_report_pattern_steps.sql": queries.steps(recommended),
         "34_report_tool_errors.sql": queries.tool_errors(),
         "35_report_tool_failures.sql": queries.tool_failures(),
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
+        "38_report_costs.sql": queries.costs(),
         "38_report_tokens.sql": queries.tokens(),
         "39_report_impact.sql": queries.impact(),
     }
@@ -184,7 +187,7 @@ def answer_by_text(connection: Connection, files: dict[str, str]) -> Answer:
 
 def tables(connection: Connection) -> dict[str, list[Any]]:
     """Return the rows of every table that a refresh keeps, in no order."""
-    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
+    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser, m.ModelPriceRow)
     hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     kept = [table for table in m.Base.metadata.sorted_tables if table not in hidden]
     return {table.name: list(connection.execute(select(table)).all()) for table in kept}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -291,11 +291,11 @@ def _show_impact(out: Output, found: Impact) -> None:
          "plans are stopped" if row.stopped_at is not None else row.verdict,
          row.success.runs_with, row.success.runs_without, _mean(row.success, "{:.0%}"), _change(row.success, " points"),
          _mean(row.calls, "{:.1f}"), _change(row.calls), _mean(row.tokens, "{:,.0f}"), _change(row.tokens),
-         _mean(row.seconds, "{:.1f}"), _change(row.seconds))
+         _mean(row.seconds, "{:.1f}"), _change(row.seconds), _mean(_in_units(row.money), "{:.6f}"), _change(row.money))
         for row in found.rows
     )  # fmt: skip
     columns = ("domain", "category", "plans", "with>", "without>", "success>", "difference>", "calls>", "change>",
-               "tokens>", "change>", "seconds>", "change>")  # fmt: skip
+               "tokens>", "change>", "seconds>", "change>", "cost>", "change>")  # fmt: skip
     out.table("With a plan and without", columns, rows, empty="The catalogue has no domain yet.")
     out.line(printable(found.sentence))
     for row in found.rows:
@@ -312,6 +312,16 @@ def _mean(effect: Effect, form: str) -> str | None:
     if effect.with_plan is None or effect.without_plan is None:
         return None
     return f"{form.format(effect.with_plan)} / {form.format(effect.without_plan)}"
+
+
+def _in_units(effect: Effect) -> Effect:
+    """Return an effect on millionths of money as one on money."""
+    with_plan, without = effect.with_plan, effect.without_plan
+    return replace(
+        effect,
+        with_plan=None if with_plan is None else with_plan / 1_000_000,
+        without_plan=None if without is None else without / 1_000_000,
+    )
 
 
 def _change(effect: Effect, unit: str = " %") -> str | None:
@@ -340,14 +350,18 @@ def savings(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 def _show_savings(out: Output, found: Sequence[SavingsRow]) -> None:
     rows = (
-        (row.category, row.hits, row.sessions, f"{row.seconds:,.1f}", row.timed, row.tokens, row.metered)
+        (row.category, row.hits, row.sessions, f"{row.seconds:,.1f}", row.timed, row.tokens, row.metered,
+         _show.money(row.cost), row.priced)
         for row in found
     )  # fmt: skip
-    columns = ("category", "calls not made>", "in sessions>", "seconds>", "timed calls>", "tokens>", "metered calls>")
+    columns = ("category", "calls not made>", "in sessions>", "seconds>", "timed calls>", "tokens>", "metered calls>",
+               "cost>", "priced calls>")  # fmt: skip
     none = "No call was answered from the cache yet, as of the last refresh."
     out.table("Saved by cached answers", columns, rows, empty=none)
     if found:
-        out.line("Seconds and tokens are those of the last equal call that was made; a call without one adds none.")
+        out.line(
+            "Seconds, tokens and cost are those of the last equal call that was made; a call without one adds none."
+        )
 
 
 # The rows of tools
@@ -430,32 +444,36 @@ def _add_uncatalogued(model: AgentModel, known: dict[tuple[str, str], dict[str, 
         known[tool] |= {"state": state, "since": health.since, "until": health.half_open_at, "note": note}
 
 
-def _circuit(row: ToolLine) -> str | None:
-    """Return the state of a tool, and for how many users alone it is open."""
-    users = f"open for {row.failing_users} user{'s' if row.failing_users > 1 else ''}"
-    return f"{row.state}, {users}" if row.state != "open" and row.failing_users else row.state
+def _health(row: ToolLine) -> str | None:
+    """Return in words whether a tool is failing, and for how many users alone it is."""
+    since = f"{printable(row.since)} UTC"
+    words = {"closed": "working", "open": f"failing since {since}", "half-open": f"tried again, failing since {since}"}
+    state = None if row.state is None else words[row.state]
+    if row.state == "open" or not row.failing_users:
+        return state
+    return f"{state or 'unknown'}, failing for {row.failing_users} user{'s' if row.failing_users > 1 else ''}"
 
 
 def show_tools(out: Output, rows: Sequence[ToolLine], *, ids: bool = False) -> None:
     """Show the tools that are failing now or have failed."""
     failing = [row for row in rows if row.errors or row.failing_users or row.state in ("open", "half-open")]
     cells = (
-        (with_id(row.agent_name, row.agent_id, ids=ids), with_id(row.tool_name, row.tool_id, ids=ids), _circuit(row),
+        (with_id(row.agent_name, row.agent_id, ids=ids), with_id(row.tool_name, row.tool_id, ids=ids), _health(row),
          row.calls, row.errors,
          None if row.error_rate is None else f"{row.error_rate:.0%}", _show.moment(row.last_error_at), row.last_message)
         for row in failing[:_TOOLS]
     )  # fmt: skip
-    columns = ("agent", "tool", "circuit", "calls>", "failed>", "failure rate>", "last failure (UTC)",
+    columns = ("agent", "tool", "health", "calls>", "failed>", "failure rate>", "last failure (UTC)",
                "last error message")  # fmt: skip
     title = "Tools that failed" + (f" (the first {_TOOLS} of {len(failing)})" if len(failing) > _TOOLS else "")
     out.table(title, columns, cells, empty="No tool failed.")
     for row in failing:
         if row.state in ("open", "half-open"):
-            retry = "it can be tried again from" if row.state == "open" else "it may be tried again since"
+            retry = "it is tried again from" if row.state == "open" else "it may be tried again since"
             tool = f"{row.tool_name or row.tool_id} of {row.agent_name or row.agent_id}"
             out.line(
                 printable(
-                    f"{tool} is failing (circuit {row.state}) since "
+                    f"{tool} is failing since "
                     f"{printable(row.since)} UTC; {retry} {printable(row.until)} UTC: {row.note}"
                 )
             )

@@ -25,9 +25,16 @@ SEARCHES = {
     "pytest": "testing/",
     "guardrails": "suggest/guard/",
     "승인": "ko/reviews/",
+    "배포": "ko/deploy/",
 }
 REFERENCE = ("reference/client/", "reference/cli/")
 """Of the pages that are made of docstrings by one template, these."""
+
+NARROW = (
+    "assets/loop.svg", "assets/collections.svg", "assets/deployment.svg", "cache/life.svg", "suggest/review.svg",
+    "warehouse/refresh.svg",
+)  # fmt: skip
+"""Pictures of the guides."""
 
 
 def pages() -> list[str]:
@@ -106,6 +113,26 @@ def test_every_page_fits_a_phone(reader: Callable[..., Any]) -> None:
         if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
             wide.append(path)
 
+    assert [] == wide
+
+
+def test_pictures_have_their_texts_inside(reader: Callable[..., Any]) -> None:
+    """No text of a picture is cut off at its side, and pictures of the guides are narrow enough for a phone."""
+    page, cut, wide = reader(), [], []
+    for path in sorted(SITE.rglob("*.svg")):
+        page.set_content(path.read_text(encoding="utf-8"))
+        name = path.relative_to(SITE).as_posix()
+        width = page.evaluate("document.querySelector('svg').viewBox.baseVal.width")
+        boxes = "all => all.map(text => [text.textContent, text.getBBox().x, text.getBBox().width])"
+        cut += [
+            f"{name}: {text}"
+            for text, left, long in page.locator("text").evaluate_all(boxes)
+            if left < 0 or left + long > width
+        ]
+        if name in NARROW and width > 400:
+            wide.append(name)
+
+    assert [] == cut
     assert [] == wide
 
 

@@ -34,7 +34,7 @@ TWINS: dict[type, type] = {
 
 SYNC_ONLY = {
     # stations that the model's own methods use; who needs one has `sync`
-    AgentModel: {"drainer", "valkey", "warehouse"},
+    AgentModel: {"drainer", "prices", "valkey", "warehouse"},
     # what the tool functions and the integrations make records with, in threads of their own
     Recorder: {
         "agent_revision",
@@ -81,7 +81,7 @@ TWIN_ONLY = {
 
 AT_ONCE = {
     # they begin blocks or return objects, and wait for nothing
-    AgentModel: {"bind", "bound", "from_settings", "guard", "in_session", "local", "session", "tool"},
+    AgentModel: {"bind", "bound", "from_settings", "from_stack", "guard", "in_session", "local", "session", "tool"},
     Recorder: {"session"},
     SessionRecorder: {"fail", "process", "succeed"},
     ProcessRecorder: {"call"},

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from agentmodel._counts import Usage
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.conventions import (
@@ -80,6 +81,10 @@ class SpanCall:
         ended_at: When it ended.
         input_tokens: Its share of the tokens that the message took; None if they were not counted.
         output_tokens: Likewise.
+        cached_tokens: Likewise; see `agentmodel._counts.Usage`.
+        cache_write_tokens: Likewise.
+        reasoning_tokens: Likewise.
+        model_name: The model that wrote the message, likewise.
         service: The resource's ``service.name``.
         revision: The revision of the agent; None if no span has it.
         request: What the user asked for in its conversation, likewise.
@@ -103,6 +108,10 @@ class SpanCall:
     ended_at: datetime
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    model_name: str | None = None
     service: str | None = None
     revision: str | None = None
     request: str | None = None
@@ -211,10 +220,10 @@ class RequestedCalls:
         """Return the message that requested a call."""
         return self._messages.get((session, call_id))
 
-    def tokens(self, session: str, call_id: str) -> tuple[int | None, int | None]:
+    def tokens(self, session: str, call_id: str) -> Usage:
         """Return a call's share of its message's tokens, once: they were spent on its first attempt."""
         if (session, call_id) not in self._without_tokens:
-            return None, None
+            return Usage()
         self._without_tokens.remove((session, call_id))
         message = self._messages[session, call_id]
         return message.share(message.ids.index(call_id))
@@ -229,17 +238,15 @@ class _Message:
     ids: tuple[str, ...]
     input_tokens: int | None
     output_tokens: int | None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    model_name: str | None = None
 
-    def share(self, position: int) -> tuple[int | None, int | None]:
-        """Return the tokens of one of its calls; the first takes the remainder, so that sums stay exact."""
-
-        def part(tokens: int | None) -> int | None:
-            if tokens is None:
-                return None
-            whole, rest = divmod(tokens, len(self.ids))
-            return whole + (rest if position == 0 else 0)
-
-        return part(self.input_tokens), part(self.output_tokens)
+    def share(self, position: int) -> Usage:
+        """Return what one of its calls took."""
+        usage = Usage(*(getattr(self, name) for name in Usage._fields))
+        return usage.shares(len(self.ids))[position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +460,7 @@ class _Trace:
         order = message.started_ns, message.number, position, span.started_ns
         return _OrderedCall(span, session, call_id, request_id, message, position, order)
 
-    def call(self, one: _OrderedCall, turn: int, tokens: tuple[int | None, int | None]) -> SpanCall:
+    def call(self, one: _OrderedCall, turn: int, usage: Usage) -> SpanCall:
         """Return the call that a span describes."""
         span = one.span
         status, error_type = outcome_of(span)
@@ -473,8 +480,7 @@ class _Trace:
             error_type=error_type,
             started_at=_time(span.started_ns),
             ended_at=_time(max(span.started_ns, span.ended_ns)),
-            input_tokens=tokens[0],
-            output_tokens=tokens[1],
+            **usage._asdict(),
             service=span.service,
             revision=next(filter(None, map(revision_of, self._around(span))), None),
             request=self.request(one.session),
