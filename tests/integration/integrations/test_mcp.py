@@ -394,7 +394,7 @@ def test_a_call_that_was_made_elsewhere_is_recorded_as_it_was(world: World) -> N
     session_id, refused = asyncio.run(scenario())
     calls = world.model.repository.session_history(USER, session_id).executions
 
-    assert [(True, None, None), (True, "edited", 40), (False, "rejected", None)] == [
+    assert [(True, "ok", None), (True, "edited", 40), (False, "rejected", None)] == [
         (call.succeeded, call.status, call.duration_ms) for call in calls
     ]
     assert "must be false for a call that is blocked" in told(refused)
