@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmodel.integrations._tracking.attempts import AttemptOutcome, Attempts, merged
+from agentmodel.dynamo.models import UserSession
+from agentmodel.integrations._tracking.attempts import MAX_CALLS, AttemptOutcome, Attempts, merged
+from agentmodel.integrations._tracking.session_writer import _CallState, _SessionState, _StepState
 from agentmodel.traces import STATUSES
 
 AT = datetime(2025, 6, 14, tzinfo=UTC)
@@ -103,3 +105,43 @@ def test_an_id_that_is_asked_for_again_is_a_new_call() -> None:
     assert attempts.seal(ended) is not None
     assert ["c1~2", "c1~2"] == [attempts.ask("c1") for _ in range(2)]
     assert (1, "c1~2") == begun(attempts, "a")
+
+
+def test_a_long_run_stays_small() -> None:
+    """Of many calls the newest are remembered, and one that still runs; an id that comes again is never an old call."""
+    attempts = Attempts(max_calls=50)
+    attempts.start("runs", "hook", agent="finder", tool="pay", arguments=None, at=AT)
+    own = []
+    for number in range(2_000):
+        call_id = f"call_{number % 70}" if number % 2 else f"unique {number}"
+        own.append(attempts.ask(call_id, str(number % 3)))
+        scope = str(number % 3)
+        started = {
+            source: attempts.start(call_id, source, agent="finder", tool="pay", arguments=None, at=AT, scope=scope)[0]
+            for source in ("callback", "hook")
+        }
+        attempts.edited(call_id, None, scope)
+        for source, attempt in started.items():
+            ended = attempts.end(call_id, attempt, source, AttemptOutcome(AT, "ok"))
+            assert ended is not None
+        assert ended is not None
+        assert attempts.seal(ended) is not None
+
+    assert len(own) == len(set(own))
+    kept = {name: len(value) for name, value in vars(attempts).items() if isinstance(value, dict | set)}
+    assert all(size <= 2 * 51 for size in kept.values()), kept
+    running = attempts.end("runs", 1, "hook", AttemptOutcome(AT, "ok"))
+    assert running is not None
+    assert "ok" == getattr(attempts.seal(running), "status", None)
+
+
+def test_a_long_session_stays_small() -> None:
+    """The writer remembers the newest calls of a session and their steps."""
+    state = _SessionState(UserSession(user_id="USR001", session_id="SESS1", name="n"), 0, 0)
+    step = _StepState("model")
+    for number in range(MAX_CALLS + 20):
+        state.add(f"c{number}", _CallState(number))
+        state.steps[f"c{number}"] = step
+
+    assert (MAX_CALLS, MAX_CALLS + 1) >= (len(state.calls), len(state.steps))
+    assert "c19" not in state.calls

@@ -6,6 +6,7 @@ ended it. What the sources report of its end is `merged` until the attempt is se
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -13,7 +14,10 @@ from typing import Any, Self
 from agentmodel._process import ForkSafeLock
 from agentmodel.dynamo.models import Status
 
-__all__ = ["Attempt", "AttemptOutcome", "Attempts", "StartedAttempt", "merged"]
+__all__ = ["MAX_CALLS", "Attempt", "AttemptOutcome", "Attempts", "StartedAttempt", "merged"]
+
+MAX_CALLS = 10_000
+"""Calls of a run that are remembered."""
 
 _WEAKEST_FIRST: tuple[Status, ...] = ("ok", "edited", "error", "interrupted")  # every other status is stronger
 
@@ -97,10 +101,17 @@ class Attempts:
 
     A ``scope`` is one of several agents that run at once and number their calls by themselves: the same id in another
     scope is another call.
+
+    Args:
+        max_calls: Calls that are remembered; of more, the oldest that has ended is forgotten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_calls: int = MAX_CALLS) -> None:
         self._lock = ForkSafeLock()
+        self._max_calls = max_calls
+        self._known: OrderedDict[str, tuple[str, str, int]] = OrderedDict()  # by own id: id, scope, number
+        self._forgotten = 0
+        self._sources: set[str] = set()
         self._starts: dict[tuple[str, str], int] = {}  # by call and source
         self._open: dict[tuple[str, int], Attempt] = {}
         self._sealed: set[tuple[str, int]] = set()
@@ -142,10 +153,31 @@ class Attempts:
         return self._new(call_id, scope)
 
     def _new(self, call_id: str, scope: str) -> str:
-        number = self._asked[call_id] = self._asked.get(call_id, 0) + 1
+        # as many calls were forgotten as an id that is unknown can have had, so its number is none of theirs
+        number = self._asked[call_id] = self._asked.get(call_id, self._forgotten) + 1
         own = _numbered(call_id, number)
         self._last[call_id, scope] = own, number
+        self._known[own] = call_id, scope, number
+        if len(self._known) > self._max_calls:
+            self._forget_oldest()
         return own
+
+    def _forget_oldest(self) -> None:
+        running = {call_id for call_id, _ in self._open}
+        own = next((each for each in self._known if each not in running), None)
+        if own is None:
+            return
+        call_id, scope, number = self._known.pop(own)
+        self._forgotten += 1
+        attempts = max((self._starts.pop((own, source), 0) for source in self._sources), default=0)
+        self._sealed.difference_update((own, each) for each in range(1, attempts + 1))
+        self._begun.discard(own)
+        self._edited.pop(own, None)
+        self._asked_at.pop(own, None)
+        if self._asked.get(call_id) == number:
+            del self._asked[call_id]
+        if self._last.get((call_id, scope)) == (own, number):
+            del self._last[call_id, scope]
 
     def start(
         self, call_id: str, source: str, *, agent: str, tool: str, arguments: Any, at: datetime, scope: str = ""
@@ -154,6 +186,7 @@ class Attempts:
         with self._lock:
             call_id = self._own(call_id, scope)
             self._begun.add(call_id)
+            self._sources.add(source)
             number = self._starts[call_id, source] = self._starts.get((call_id, source), 0) + 1
             key, started = (call_id, number), StartedAttempt(number, call_id)
             attempt = self._open.get(key)

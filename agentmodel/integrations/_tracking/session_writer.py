@@ -26,7 +26,7 @@ from agentmodel.client import AgentModel
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import Agent, Domain, Status, Tool, ToolExecution, User, UserSession, UserSessionProcess
 from agentmodel.exceptions import NotFound
-from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome
+from agentmodel.integrations._tracking.attempts import MAX_CALLS, Attempt, AttemptOutcome
 from agentmodel.integrations._tracking.revisions import Revisions
 from agentmodel.integrations._tracking.run_identity import RunIdentity
 
@@ -85,6 +85,14 @@ class _SessionState:
     calls: dict[str, _CallState] = field(default_factory=dict)
     steps: dict[str, _StepState] = field(default_factory=dict)
 
+    def add(self, call_id: str, call: _CallState) -> None:
+        """Remember a call; of too many, the oldest is forgotten."""
+        self.calls[call_id] = call
+        while len(self.calls) > MAX_CALLS:
+            oldest = next(iter(self.calls))
+            del self.calls[oldest]
+            self.steps.pop(oldest, None)
+
 
 class SessionWriter:
     """Makes history of events; used by the thread of one worker.
@@ -134,7 +142,7 @@ class SessionWriter:
         for call_id, share in zip(calls, usage.checked().shares(len(calls)), strict=True):
             if call_id not in session.calls:
                 session.call_count += 1
-                session.calls[call_id] = _CallState(session.call_count, share)
+                session.add(call_id, _CallState(session.call_count, share))
                 session.steps[call_id] = step
 
     def start(self, run: RunIdentity, call_id: str) -> None:
@@ -142,7 +150,7 @@ class SessionWriter:
         session = self._session(run)
         if call_id not in session.calls:
             session.call_count += 1
-            session.calls[call_id] = _CallState(session.call_count)
+            session.add(call_id, _CallState(session.call_count))
 
     def end(self, run: RunIdentity, attempt: Attempt, outcome: AttemptOutcome) -> None:
         """Note the execution of an attempt that ended."""

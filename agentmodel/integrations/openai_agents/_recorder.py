@@ -221,6 +221,7 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
                 calls=list(asked),
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
+                scope=agent.name,
                 cached_tokens=read.cached_tokens,
                 cache_write_tokens=getattr(read, "cache_write_tokens", None),  # of newer versions
                 reasoning_tokens=made.reasoning_tokens,
@@ -253,7 +254,9 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         waiting.pop(call_id, None)
         if node is None and not isinstance(context, ToolContext):
             return  # its end would not be seen
-        attempt = run.start(call_id, agent=agent.name, tool=name, arguments=arguments_of(arguments), at=at)
+        attempt = run.start(
+            call_id, agent=agent.name, tool=name, arguments=arguments_of(arguments), at=at, scope=agent.name
+        )
         if node is None:
             task.begun[call_id] = attempt
         else:

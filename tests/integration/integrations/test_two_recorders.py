@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_two_trackers_in_langchain(model: AgentModel) -> None:
 
     with Tracker(model, domain=DOMAIN) as first, Tracker(model, domain=DOMAIN) as second:
         chat = ScriptedChat(messages=iter([AIMessage("done")]))
-        agent = create_agent(chat, [], middleware=[AgentModelMiddleware(first)])
+        agent: Any = create_agent(chat, [], middleware=[AgentModelMiddleware(first)])
         with pytest.raises(ConfigurationError, match="two trackers"):
             agent.invoke(ASKED, RunnableConfig(callbacks=[AgentModelCallback(second)]))
         agent.invoke(ASKED, RunnableConfig(callbacks=[AgentModelCallback(first)]))
