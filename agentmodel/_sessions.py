@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agentmodel.redshift.session_list import SessionFilter, SessionSummary
     from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["ListedSession", "SessionFinder", "SessionPage"]
+__all__ = ["ListedSession", "SessionFinder", "SessionPage", "cursor_of"]
 
 _log = logger(__name__)
 _STEP = 100  # sessions of the sorted set that are looked at together
@@ -124,7 +124,7 @@ class SessionFinder:
             _log.debug("sessions.not_listed: what is newer than the warehouse is left out: %s", error)
         rows.sort(key=lambda row: row.position, reverse=True)
         more = len(rows) > limit
-        return SessionPage(tuple(rows[:limit]), _position(rows[limit - 1]) if more else None, complete)
+        return SessionPage(tuple(rows[:limit]), cursor_of(rows[limit - 1].position) if more else None, complete)
 
     def _newer(
         self, warehouse: Warehouse, narrow: SessionFilter, after: tuple[str, str, str] | None, limit: int
@@ -277,8 +277,9 @@ def _known(row: SessionSummary) -> ListedSession:
     )  # fmt: skip
 
 
-def _position(row: ListedSession) -> str:
-    return base64.urlsafe_b64encode(json.dumps(row.position).encode()).decode()
+def cursor_of(position: tuple[str, str, str]) -> str:
+    """Return the cursor after a place in the list."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
 
 
 def _position_of(text: str) -> tuple[str, str, str] | None:

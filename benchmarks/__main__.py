@@ -22,6 +22,7 @@ PROGRAMS = {
     "suggest": (("suggest.py", "--table", ENGINE),),
     "routing": (("routing.py",),),
     "impact": (("impact.py",),),
+    "console": (("console.py",),),
 }
 
 

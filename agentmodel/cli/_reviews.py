@@ -10,12 +10,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from agentmodel.cli import _show
+from agentmodel.cli._ids import only_one
 from agentmodel.cli._model import agent_names, open_model
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict
-from agentmodel.exceptions import ValidationError
+from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.suggest.review import DEFAULT_QUEUE, Decision, Reviews, status_now
 
 __all__ = ["add"]
@@ -23,7 +24,12 @@ __all__ = ["add"]
 reviews = typer.Typer(help="List and answer questions that wait for a person.", rich_markup_mode=None)
 
 Reference = Annotated[
-    str, typer.Argument(metavar="REVIEW", help="Reference USER/SESSION/REVIEW, as `agentmodel reviews list` prints it.")
+    str,
+    typer.Argument(
+        metavar="REVIEW",
+        help="Reference USER/SESSION/REVIEW, as `agentmodel reviews list` prints it; of an open question of queue "
+        "review, the beginning of its last part is enough.",
+    ),
 ]
 Queue = Annotated[str, typer.Option(metavar="NAME", help="Name of the queue.")]
 By = Annotated[str, typer.Option(metavar="NAME", help="Your name; it is kept with the question.")]
@@ -71,6 +77,22 @@ def list_(
         out.note(f"Questions left out because they cannot be read: {unreadable}. Run `agentmodel check` to see why.")
 
 
+def _found(model: AgentModel, review: str) -> str:
+    """Return the reference of a question that is given by it, or by the beginning of its id where it is open."""
+    if "/" in review:
+        return review
+    cursor, found = None, list[str]()
+    while True:
+        page, cursor, _ = _open_questions(model, DEFAULT_QUEUE, 1000, cursor)
+        found += [Reviews.reference(each) for each in page if each.review_id.startswith(review)]
+        if cursor is None:
+            break
+    one = only_one(found, review, field="REVIEW")
+    if one is None:
+        raise NotFound("open question", review)
+    return one
+
+
 def _open_questions(
     model: AgentModel, queue: str, limit: int, cursor: str | None
 ) -> tuple[list[Review], str | None, int]:
@@ -88,7 +110,7 @@ def _open_questions(
 def show(ctx: typer.Context, review: Reference, *, as_json: Json = False) -> None:
     """Show a question, its arguments and what happened to it."""
     with open_model(stack_of(ctx)) as model:
-        found = model.reviews.get(review)
+        found = model.reviews.get(_found(model, review))
         names = agent_names(model, [found.agent_id])
     out = Output(as_json=as_json)
     if as_json:
@@ -171,7 +193,13 @@ def _decide(
     who = _name(by)
     with open_model(stack_of(ctx)) as model:
         done = model.reviews.decide(
-            review, decision, who, reason=reason, arguments=arguments, response=response, arguments_hash=seen
+            _found(model, review),
+            decision,
+            who,
+            reason=reason,
+            arguments=arguments,
+            response=response,
+            arguments_hash=seen,
         )
     _print_status(done, as_json=as_json)
 
@@ -194,7 +222,7 @@ def claim(
     """
     who = _name(by)
     with open_model(stack_of(ctx)) as model:
-        done = model.reviews.claim(review, who, minutes=minutes)
+        done = model.reviews.claim(_found(model, review), who, minutes=minutes)
     _print_status(done, as_json=as_json)
 
 
@@ -206,7 +234,7 @@ def release(ctx: typer.Context, review: Reference, *, by: By, as_json: Json = Fa
     """
     who = _name(by)
     with open_model(stack_of(ctx)) as model:
-        done = model.reviews.release(review, who)
+        done = model.reviews.release(_found(model, review), who)
     _print_status(done, as_json=as_json)
 
 
@@ -230,7 +258,7 @@ def verdict(
     """
     checked, who = _verdict(rating), _name(by)
     with open_model(stack_of(ctx)) as model:
-        done = model.reviews.verdict(review, checked, who, outcome=outcome, reason=reason)
+        done = model.reviews.verdict(_found(model, review), checked, who, outcome=outcome, reason=reason)
     _print_status(done, as_json=as_json)
 
 

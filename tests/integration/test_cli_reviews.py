@@ -182,7 +182,7 @@ WRONG_USE = {
     "other arguments": (["approve", "{}", *BY, "--hash", "0" * 64], "other arguments"),
     "a verdict that is none": (["verdict", "{}", "good", *BY], "correct, partly"),
     "a verdict before": (["verdict", "{}", "wrong", *BY], "must be `post`"),
-    "a reference that is none": (["show", "SESS1"], "joined by slashes"),
+    "a reference that is none": (["show", "USR001/SESS1"], "joined by slashes"),
     "a user that is none": (["show", "AGT001/SESS1/1"], "USR"),
     "no minutes": (["claim", "{}", *BY, "--minutes", "0"], "--minutes"),
     "a cursor of nothing": (["list", "--cursor", "x"], "cursor of a page"),
@@ -220,3 +220,17 @@ def test_questions_that_cannot_be_read_are_told(
 
     assert 1 == len(json.loads(out)["reviews"])
     assert "cannot be read: 1. Run `agentmodel check`" in err
+
+
+def test_the_beginning_of_an_open_question_is_enough(cli: Cli, ask: Callable[..., str]) -> None:
+    """The beginning of the last part of a reference names the one open question that begins so."""
+    one, other = ask(call_id="1"), ask(call_id="2")
+    start = one.rpartition("/")[2][:8]
+
+    assert one == cli.json("show", start)["reference"]
+    assert "approved by kim" in cli("approve", start, *BY)
+    assert "does not exist" in cli("show", start, code=1)
+    assert other == cli.json("claim", other.rpartition("/")[2][:8], *BY)["reference"]
+    assert "does not exist" in cli("show", "nothing", code=1)
+    ask(call_id="3")
+    assert "must be the beginning of one id only" in cli("show", "", code=2)

@@ -649,6 +649,34 @@ def test_the_effect_is_shown_to_operators(model: AgentModel, someone: Callable[[
     assert "not allowed" in someone("rea").see("/effect", 403)
 
 
+def test_the_effect_is_measured_anew_after_a_refresh(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is computed once for several visits, and again when the warehouse has changed."""
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        catalogue(model)
+        person = Person(console(model))
+        seen: list[str] = []
+        for number in (1, 1, 2):
+            if number > len(set(seen)):
+                run(model, request=f"request {number}")
+                model.drain()
+                model.refresh()
+            seen.append(re.findall(r"1 weeks: (\d) succeeded", person.see("/effect"))[0])
+        computed: list[AgentModel] = []
+
+        def savings(self: AgentModel) -> list[Any]:
+            computed.append(self)
+            return []
+
+        monkeypatch.setattr(AgentModel, "savings", savings)
+        person.see("/effect")
+        model.erase_user("USR001")
+        person.see("/effect")
+
+    assert ["1", "1", "2"] == seen
+    assert [model] == computed
+
+
 def test_an_agent_has_the_course_of_its_tools(model: AgentModel, someone: Callable[[str], Person]) -> None:
     """Each tool of an agent that was called has its calls week by week."""
     text = someone("kim").see("/agents/AGT001")
