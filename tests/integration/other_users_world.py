@@ -397,6 +397,32 @@ def pydantic_ai(model: AgentModel, _: Path) -> None:
         assert 0 == tracker.errors
 
 
+def google_adk(model: AgentModel, _: Path) -> None:
+    """Run an agent of Google ADK with the plugin."""
+    from agentmodel.integrations.google_adk import AgentModelPlugin
+    from agentmodel.integrations.google_adk import Tracker as AdkTracker
+    from tests.integration.integrations.google_adk_agents import Conversation, Scripted, agent_of
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    def search(q: str) -> str:
+        """Search."""
+        return canary("result")
+
+    def pay(q: str) -> str:
+        """Pay."""
+        raise Declined(canary("exception"))
+
+    calls = [Asked(f"{MARK}{name}", name, {"q": canary("q")}) for name in ("search", NOWHERE, "pay")]
+    with AdkTracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelPlugin(tracker, guard=model.guard(review="never", domain=DOMAIN))
+        for call in calls:
+            agent = agent_of(Scripted([Turn((call,), 1, 1)]), [search, pay], name="agent_1")
+            with suppress(Declined):
+                Conversation(agent, ours, user=str(WHO["user_id"])).tell(canary("request"))
+        assert tracker.flush()
+        assert 0 == tracker.errors
+
+
 def mcp(model: AgentModel, _: Path) -> None:
     """Record calls through the MCP server, with a canary in every argument that takes one."""
     from mcp import Client
@@ -417,6 +443,7 @@ def mcp(model: AgentModel, _: Path) -> None:
 
 
 RECORDERS: dict[str, tuple[str, Callable[[AgentModel, Path], None]]] = {
+    "google_adk": ("google.adk", google_adk),
     "langchain": ("langchain", langchain),
     "mcp": ("mcp", mcp),
     "openai_agents": ("agents", openai_agents),

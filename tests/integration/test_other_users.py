@@ -488,6 +488,20 @@ def _pydantic_ai(model: AgentModel) -> Any:
     return [scripted.systems, scripted.results, result.all_messages_json().decode()]
 
 
+def _google_adk(model: AgentModel) -> Any:
+    from agentmodel.integrations.google_adk import AgentModelPlugin
+    from agentmodel.integrations.google_adk import Tracker as AdkTracker
+    from tests.integration.integrations.google_adk_agents import Conversation, Scripted, agent_of, pay, search
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    scripted = Scripted([Turn((Asked("c1", "pay", {"amount": 7}),), 1, 1)])
+    with AdkTracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelPlugin(tracker, guard=model.guard(review="never", domain=DOMAIN))
+        Conversation(agent_of(scripted, [search, pay], name="agent_1"), ours, user="bob").tell(ASKED)
+        assert 0 == tracker.errors
+    return [scripted.systems, scripted.results]
+
+
 def _mcp(model: AgentModel) -> Any:
     """Everything that the MCP server says to a caller who is no operator."""
     from mcp import Client, MCPError
@@ -502,6 +516,7 @@ def _mcp(model: AgentModel) -> Any:
         "list_agents": [{"domain_id": "DMN001"}],
         "list_tools": [{"agent_id": "AGT001"}, {"agent_id": "AGT001", "text": "TL002/spec"}],
         "route_request": [{"request": ASKED}],
+        "next_tools": [{"session_id": "SESSmine"}, {"agent_id": "AGT001", "category": SHARED}],
         "agent_ranking": [{"domain_id": "DMN001"}],
         "tool_health": [{"domain_id": "DMN001"}],
         "session_history": [{}, {"session_id": "SESSmine"}],
@@ -548,6 +563,7 @@ def _mcp(model: AgentModel) -> Any:
 
 
 READERS: dict[str, tuple[str, Callable[[AgentModel], Any]]] = {
+    "google_adk": ("google.adk", _google_adk),
     "langchain": ("langchain", _langchain),
     "mcp": ("mcp", _mcp),
     "openai_agents": ("agents", _openai_agents),

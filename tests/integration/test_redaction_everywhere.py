@@ -227,6 +227,19 @@ def _pydantic_ai(model: AgentModel, folder: Path) -> None:
     assert 0 == tracker.errors
 
 
+def _google_adk(model: AgentModel, folder: Path) -> None:
+    pytest.importorskip("google.adk", reason="the extra google-adk is not installed")
+    from agentmodel.integrations.google_adk import AgentModelPlugin
+    from tests.integration.integrations.google_adk_agents import Conversation, Scripted, agent_of, broken, search
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    turns = [Turn((Asked(f"c{n}", name, {"q": TEXT}),), 1, 1) for n, name in enumerate(("search", "broken"))]
+    with Tracker(model, domain="support") as tracker:
+        with pytest.raises(ValueError, match="no route"):
+            Conversation(agent_of(Scripted(turns), [search, broken]), AgentModelPlugin(tracker)).tell(TEXT)
+    assert 0 == tracker.errors
+
+
 def _openai_agents(model: AgentModel, folder: Path) -> None:
     pytest.importorskip("agents", reason="the extra openai-agents is not installed")
     from agents import Agent as OpenAIAgent
@@ -451,6 +464,7 @@ ENTRY_POINTS: dict[str, Callable[[AgentModel, Path], None]] = {
     "Strands": _strands,
     "OpenAI Agents": _openai_agents,
     "Pydantic AI": _pydantic_ai,
+    "Google ADK": _google_adk,
     "spans": _spans,
     "trace files": _traces,
     "OTLP files": _otlp,

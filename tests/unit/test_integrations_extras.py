@@ -15,7 +15,17 @@ try:
 except MissingExtraError as error:
     print(error)
 """
-FRAMEWORKS = ("agents", "langchain", "langchain_core", "langgraph", "mcp", "opentelemetry", "pydantic_ai", "strands")
+FRAMEWORKS = (
+    "agents",
+    "google.adk",
+    "langchain",
+    "langchain_core",
+    "langgraph",
+    "mcp",
+    "opentelemetry",
+    "pydantic_ai",
+    "strands",
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +36,7 @@ FRAMEWORKS = ("agents", "langchain", "langchain_core", "langgraph", "mcp", "open
         ("strands", "strands", "strands"),
         ("openai_agents", "agents", "openai-agents"),
         ("pydantic_ai", "pydantic_ai", "pydantic-ai"),
+        ("google_adk", "google.adk", "google-adk"),
         ("opentelemetry", "opentelemetry", "opentelemetry"),
         ("mcp", "mcp", "mcp"),
     ],

@@ -108,7 +108,13 @@ class _Running:
         """Report a call that is over."""
         self.settled.add(call.tool_call_id)
         self.run.call(
-            call.tool_call_id, agent=self.agent, tool=call.tool_name, status=status, arguments=arguments, **more
+            call.tool_call_id,
+            agent=self.agent,
+            tool=call.tool_name,
+            status=status,
+            arguments=arguments,
+            scope=self.agent,
+            **more,
         )
 
 
@@ -302,6 +308,7 @@ class AgentModelCapability(AbstractCapability[Any]):
             cache_write_tokens=usage.cache_write_tokens or None,
             reasoning_tokens=usage.details.get("reasoning_tokens"),
             model_name=response.model_name,
+            scope=running.agent,
         )
         for call in calls:
             if is_output(ctx, call.tool_name) is None and ctx.tool_manager is not None:
@@ -362,6 +369,7 @@ class AgentModelCapability(AbstractCapability[Any]):
                 call.tool_name,
                 arguments,
                 call_id=call.tool_call_id,
+                scope=running.agent,
                 plan=running.plan,
                 fresh=call.tool_call_id in running.settled,  # whoever tries again was not content with a cached result
             )

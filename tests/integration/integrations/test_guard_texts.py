@@ -146,6 +146,24 @@ def pydantic_ai(model: AgentModel, calls: list[Call], decide: Decide, **rules: A
     return scripted.results[f"c{len(calls) - 1}"]
 
 
+def google_adk(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
+    """Google ADK's plugin: the text in what its model reads."""
+    pytest.importorskip("google.adk", reason="the extra google-adk is not installed")
+    from agentmodel.integrations.google_adk import AgentModelPlugin, Tracker
+    from tests.integration.integrations.google_adk_agents import Conversation, Scripted, agent_of, pay, search
+
+    scripted = Scripted([Turn((Asked(f"c{n}", *call),), 3, 2) for n, call in enumerate(calls)])
+    with Tracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelPlugin(tracker, guard=model.guard(domain=DOMAIN, **rules))
+        talk = Conversation(agent_of(scripted, [search, pay]), ours)
+        talk.tell(REQUEST)
+        if talk.waits:
+            decide()
+            talk.answer({})
+    (text,) = scripted.results[f"c{len(calls) - 1}"].values()
+    return text
+
+
 def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
     """The guard of OpenAI Agents."""
     pytest.importorskip("agents", reason="the extra openai-agents is not installed")
@@ -174,7 +192,7 @@ def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules:
 
 
 FRAMEWORKS = pytest.mark.parametrize(
-    "framework", [python, langchain, strands, openai_agents, pydantic_ai], ids=lambda run: run.__name__
+    "framework", [python, langchain, strands, openai_agents, pydantic_ai, google_adk], ids=lambda run: run.__name__
 )
 
 
