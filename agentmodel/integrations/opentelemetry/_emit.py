@@ -198,7 +198,7 @@ def _tool_attributes(entity: ToolExecution, *, content: bool) -> dict[str, Any]:
         "gen_ai.tool.type": "function",
         "gen_ai.tool.call.id": entity.call_id,
         "error.type": (entity.error_type or OTHER) if _failed(entity) else None,
-        "agentmodel.status": entity.status,
+        "agentmodel.status": None if entity.status in ("ok", "error") else entity.status,
     }
     if content:
         attributes["gen_ai.tool.call.arguments"] = entity.values
