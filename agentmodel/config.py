@@ -266,7 +266,7 @@ class Settings(BaseSettings):
     )
     mcp_answer_characters: int = Field(
         default=40_000,
-        ge=30_000,
+        ge=40_000,
         description="The most characters of an answer of the MCP server: texts are cut and pages end so that it has no "
         "more.",
     )

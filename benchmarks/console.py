@@ -126,16 +126,17 @@ def position(number: int) -> str:
 
 def measured(client: TestClient, path: str) -> tuple[str, str, str, str]:
     """Return the median processor milliseconds of a page, those of its first visit, the wall milliseconds, the size."""
-    times = []
+    times, size = [], 0
     for _ in range(ROUNDS + 1):
         wall, cpu = time.perf_counter(), time.process_time()
         answer = client.get(path)
         times.append((1000 * (time.process_time() - cpu), 1000 * (time.perf_counter() - wall)))
+        size = len(answer.content)
         assert answer.status_code == 200, (path, answer.status_code, answer.text[:500])  # a benchmark
     cpus, walls = zip(*times[1:], strict=True)
-    figures = statistics.median(cpus), times[0][0], statistics.median(walls), len(answer.content) / 1000
-    one, first, wall, size = (f"{figure:.0f}" for figure in figures)
-    return one, first, wall, size
+    figures = statistics.median(cpus), times[0][0], statistics.median(walls), size / 1000
+    one, first, wall, kilobytes = (f"{figure:.0f}" for figure in figures)
+    return one, first, wall, kilobytes
 
 
 main()

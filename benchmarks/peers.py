@@ -7,6 +7,7 @@ key texts.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -27,12 +28,12 @@ LIBRARIES = {
     "agentmodel": True,
     "boto3": importlib.util.find_spec("boto3") is not None,
     "pynamodb": True,
-    "pydynox": importlib.util.find_spec("pydynox") is not None,
+    **{name: importlib.util.find_spec(name) is not None for name in ("pydynox", "aiopynamodb", "pydynantic")},
 }
 """Those that are compared on a server too, and whether they are installed."""
 
-OTHERS = {name: importlib.util.find_spec(name) is not None for name in ("aiopynamodb", "pydynantic", "dynamoxy")}
-"""Those that are compared without a server."""
+OTHERS = {name: importlib.util.find_spec(name) is not None for name in ("dynamoxy",)}
+"""Those that are compared without a server: it needs Python 3.12, the others run on 3.11 too."""
 CASES = ("run", "execution")
 ITEMS, GETS = 5000, 1000
 REGION, ACCESS = "us-east-1", "bench"
@@ -138,10 +139,11 @@ class Codec:
 def codecs(case: str) -> dict[str, Codec]:
     """Return the codec of each library for a case."""
     found = {"agentmodel": _agentmodel(case), "pynamodb": _pynamodb_codec(case)}
-    if LIBRARIES["pydynox"]:
-        found["pydynox"] = _pydynox_codec(case)
-    made = {"aiopynamodb": _aiopynamodb_codec, "pydynantic": _pydynantic_codec, "dynamoxy": _dynamoxy_codec}
-    return found | {name: made[name](case) for name, present in OTHERS.items() if present}
+    made = {
+        "pydynox": _pydynox_codec, "aiopynamodb": _aiopynamodb_codec, "pydynantic": _pydynantic_codec,
+        "dynamoxy": _dynamoxy_codec,
+    }  # fmt: skip
+    return found | {name: make(case) for name, make in made.items() if (LIBRARIES | OTHERS)[name]}
 
 
 def _agentmodel(case: str) -> Codec:
@@ -203,7 +205,13 @@ def _aiopynamodb_codec(case: str) -> Codec:
 
 
 def _pydynantic_codec(case: str) -> Codec:
-    """Its keys are templates of texts, whose parts it neither checks nor escapes."""
+    model = pydynantic_model(case, object())
+    given = own(7) if case == "run" else CALL | CALL_IDS
+    return Codec(lambda: model(**given), model.to_dynamo, model.from_dynamo)
+
+
+def pydynantic_model(case: str, client: Any) -> Any:
+    """Return an entity of pydynantic; its keys are templates of texts, whose parts it neither checks nor escapes."""
     from pydynantic import Entity, Table, key
 
     given = own(7) if case == "run" else CALL | CALL_IDS
@@ -213,13 +221,12 @@ def _pydynantic_codec(case: str) -> Codec:
     keys_of = {"primary": primary}
     if case == "run":
         keys_of["ranked"] = key(index="GSI1", pk="{agent_id}", sk="AGTSCORE#{score}")
-    table = Table("Bench", indexes={"GSI1": {"pk": "GSI1_PK", "sk": "GSI1_SK"}}, client=object())
+    table = Table("Bench", indexes={"GSI1": {"pk": "GSI1_PK", "sk": "GSI1_SK"}}, client=client)
     annotations = {name: type(value) for name, value in given.items()}
     name = case.title()
     meta = type("Meta", (), keys_of | {"__qualname__": f"{name}.Meta"})  # as nested in the class
     body = {"__annotations__": annotations, "Meta": meta, "__module__": __name__, "__qualname__": name}
-    model = type(Entity)(name, (Entity,), body, table=table, name=case)
-    return Codec(lambda: model(**given), model.to_dynamo, model.from_dynamo)
+    return type(Entity)(name, (Entity,), body, table=table, name=case)
 
 
 def _dynamoxy_codec(case: str) -> Codec:
@@ -287,7 +294,10 @@ def workload(library: str, endpoint: str) -> PAIRS:
         if table.exists():
             table.delete()
         table.create()
-    work = {"agentmodel": _own_work, "boto3": _boto3_work, "pynamodb": _pynamodb_work, "pydynox": _pydynox_work}
+    work = {
+        "agentmodel": _own_work, "boto3": _boto3_work, "pynamodb": _pynamodb_work, "pydynox": _pydynox_work,
+        "aiopynamodb": _aiopynamodb_work, "pydynantic": _pydynantic_work,
+    }  # fmt: skip
     return work[library](settings)
 
 
@@ -313,13 +323,17 @@ def _own_work(settings: Settings) -> PAIRS:
     yield from (("write", write), ("query", query), ("get", get))
 
 
-def _boto3_work(settings: Settings) -> PAIRS:
+def _boto3_client(settings: Settings) -> Any:
     import boto3
 
-    client = boto3.client(
+    return boto3.client(
         "dynamodb", endpoint_url=settings.endpoint, region_name=REGION, aws_access_key_id=ACCESS,
         aws_secret_access_key=ACCESS,
     )  # fmt: skip
+
+
+def _boto3_work(settings: Settings) -> PAIRS:
+    client = _boto3_client(settings)
     items = [Run(**own(n)).to_item() for n in range(ITEMS)]
     client.describe_table(TableName="Bench")
 
@@ -391,5 +405,49 @@ def _pydynox_work(settings: Settings) -> PAIRS:
     def get() -> None:
         for n in range(GETS):
             assert model.sync_get(pk=f"{IDS['user_id']}#{IDS['session_id']}", sk=keys.process_id(n))
+
+    yield from (("write", write), ("query", query), ("get", get))
+
+
+def _aiopynamodb_work(settings: Settings) -> PAIRS:
+    """One coroutine at a time, as the others have one thread."""
+    model = pynamodb_models("aiopynamodb")["run"]
+    model.Meta.host, model.Meta.aws_access_key_id, model.Meta.aws_secret_access_key = settings.endpoint, ACCESS, ACCESS
+    runs = [model(**ready(n)) for n in range(ITEMS)]
+    runner = asyncio.Runner()
+    runner.run(model.exists())
+
+    async def write() -> None:
+        async with model.batch_write() as batch:
+            for run in runs:
+                await batch.save(run)
+
+    async def query() -> None:
+        assert len([run async for run in model.index.query(IDS["agent_id"])]) == ITEMS
+
+    async def get() -> None:
+        for n in range(GETS):
+            assert await model.get(f"{IDS['user_id']}#{IDS['session_id']}", keys.process_id(n))
+
+    yield from (("write", lambda: runner.run(write())), ("query", lambda: runner.run(query())))
+    yield "get", lambda: runner.run(get())
+
+
+def _pydynantic_work(settings: Settings) -> PAIRS:
+    client = _boto3_client(settings)
+    model = pydynantic_model("run", client)
+    runs = [model(**own(n)) for n in range(ITEMS)]
+    client.describe_table(TableName="Bench")
+
+    def write() -> None:
+        model.batch_write(puts=runs)
+
+    def query() -> None:
+        assert len(model.query.ranked(agent_id=IDS["agent_id"]).all()) == ITEMS
+
+    def get() -> None:
+        for n in range(GETS):
+            at = {"user_id": IDS["user_id"], "session_id": IDS["session_id"], "process_id": keys.process_id(n)}
+            assert model.get(**at) is not None
 
     yield from (("write", write), ("query", query), ("get", get))

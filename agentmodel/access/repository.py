@@ -359,6 +359,7 @@ class Repository:
         wanted: Iterable[ItemKey[Any]] = (),
         *,
         tools_of: Iterable[str] = (),
+        tools_in: Iterable[str] = (),
         best: tuple[str, Ranking] | None = None,
         others: Iterable[tuple[Any, ...]] = (),
     ) -> Iterator[None]:
@@ -367,6 +368,7 @@ class Repository:
         Args:
             wanted: Keys of domains, agents and users' mappings.
             tools_of: Ids of agents whose tools are read.
+            tools_in: Ids of domains whose tools are read.
             best: Category and ranking of `best_mappings`.
             others: Further commands that read.
         """
@@ -382,6 +384,7 @@ class Repository:
             else:
                 names.append(_item_name(key))
         names += [_page_name("agent_tools", Agent.at(agent_id).pk) for agent_id in tools_of]
+        names += [_page_name("domain_tools", Domain.at(domain_id).pk) for domain_id in tools_in]
         names += [] if best is None else [_best_name(*best)]
         with caches.read.prefetched(names, commands):
             yield
@@ -477,12 +480,10 @@ class Repository:
             StaleVersion: A part of an index key was changed since the entity was read.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
         """
-        before: list[Any]  # of which it may leave the pages
-        if isinstance(target, Entity):
-            before = [copy(target)]
-        else:
-            moves = any(change.field.name == "domain_id" for change in changes)
-            before = self._before([target]) if moves else []
+        moves = any(change.field.name == "domain_id" for change in changes)
+        before: list[Any] = [copy(target)] if isinstance(target, Entity) else []  # of which it may leave the pages
+        if moves and isinstance(target, ItemKey):
+            before = self._before([target])
         updated = self._writer.update(target, *changes)
         self.invalidate([updated, *before])
         return updated

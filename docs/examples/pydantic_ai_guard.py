@@ -23,7 +23,7 @@ with AgentModel.local() as model, Tracker(model, domain="cafes") as tracker:
     agent: Agent[None, Any] = Agent(
         yours, name="finder", tools=[pay], output_type=[str, DeferredToolRequests], capabilities=[ours]
     )
-    result = agent.run_sync("pay the bill", **about)
+    result: Any = agent.run_sync("pay the bill", **about)
     asked = result.output.metadata["c1"]
     print(asked["tool"], asked["arguments"], asked["reason"])
     decision = {"decision": "edit", "by": "lee", "arguments": {"amount": 5}}

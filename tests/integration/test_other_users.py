@@ -516,6 +516,7 @@ def _mcp(model: AgentModel) -> Any:
         "list_agents": [{"domain_id": "DMN001"}],
         "list_tools": [{"agent_id": "AGT001"}, {"agent_id": "AGT001", "text": "TL002/spec"}],
         "route_request": [{"request": ASKED}],
+        "next_tools": [{"session_id": "SESSmine"}, {"agent_id": "AGT001", "category": SHARED}],
         "agent_ranking": [{"domain_id": "DMN001"}],
         "tool_health": [{"domain_id": "DMN001"}],
         "session_history": [{}, {"session_id": "SESSmine"}],

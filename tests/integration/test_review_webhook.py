@@ -55,7 +55,7 @@ def receiver() -> Iterator[Receiver]:
             self.end_headers()
             made.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name that the base has
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

@@ -304,6 +304,7 @@ def test_round_trips_by_category(model: AgentModel, settings: Settings, monkeypa
     # own and category, the own mapping in the table, the catalogue and its health, the log
     assert ["Valkey", "Query", "Valkey", "PutItem"] == of_another == later
     assert len(own) <= 4
-    assert ["Valkey", "Query", "Valkey", "Valkey", "Valkey", "Valkey", "PutItem"] == first
+    # the same, and the domain with its tools, and their health
+    assert ["Valkey", "Query", "Valkey", "Valkey", "Valkey", "PutItem"] == first
     assert all(tools is not outdated[domain_id][1] for domain_id, (_, tools) in failing._cached.items())
     assert ["USR1149", "USR1148"] == [each.user_id for each in best][:2]

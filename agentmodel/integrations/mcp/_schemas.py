@@ -21,6 +21,8 @@ __all__ = [
     "CallView",
     "DomainEntry",
     "DomainList",
+    "LikelyNext",
+    "NextToolList",
     "OpenReviews",
     "OutcomeResult",
     "ProcessList",
@@ -120,6 +122,26 @@ class RoutedDomain(_Result):
     likelihood: float
     basis: Literal["requests", "descriptions", "router"]
     reason: _Line
+
+
+class LikelyNext(_Result):
+    """A tool that is likely to be called next; where it may fail, ``warning`` and what to use instead."""
+
+    tool_id: str
+    tool: _Name
+    probability: float
+    success_share: float | None
+    warning: _Line | None
+    fallback: _Line | None
+
+
+class NextToolList(_Result):
+    """The tools that an agent is likely to call next, the most likely first, after those that are ``done``."""
+
+    agent_id: str
+    done: tuple[_Name, ...]
+    tools: tuple[LikelyNext, ...]
+    withheld: bool
 
 
 class Route(_Result):

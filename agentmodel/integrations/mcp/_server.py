@@ -49,6 +49,8 @@ from agentmodel.integrations.mcp._request import (
 from agentmodel.integrations.mcp._reviews import decide_review, list_reviews
 from agentmodel.integrations.mcp._schemas import (
     CallView,
+    LikelyNext,
+    NextToolList,
     OutcomeResult,
     ProcessList,
     ProcessScore,
@@ -63,7 +65,7 @@ from agentmodel.integrations.mcp._schemas import (
     ToolList,
 )  # fmt: skip
 from agentmodel.integrations.mcp._sizes import AnswerSize
-from agentmodel.suggest.plan import Plan, Reason, ReasonCode
+from agentmodel.suggest.plan import LikelyTool, Plan, Reason, ReasonCode, fallback_text
 
 __all__ = ["http_security", "mcp_server"]
 
@@ -121,6 +123,58 @@ def _fitted(size: AnswerSize, plan: Plan, first_step: int) -> Plan:
 
 
 _LISTS: dict[str, ReasonCode] = {"steps": "more_steps", "alternatives": "more_alternatives", "avoid": "more_avoid"}
+
+
+@readable
+@takes_names
+def next_tools(
+    ctx: Request,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+    done: Annotated[
+        Sequence[str], Field(description="Without session_id: names or ids of the tools called so far, in order.")
+    ] = (),
+    *,
+    category: str | None = None,
+    request: str | None = None,
+    limit: Annotated[int, Field(ge=1, le=20, description="Return at most this many tools.")] = 3,
+    user_id: OfUser = None,
+) -> NextToolList:
+    """Predict the tools that an agent in the middle of a run calls next, with a fallback for one that may fail.
+
+    Pass ``session_id`` where the calls were recorded; else ``agent_id`` and ``done``, and what the run is for
+    (``category`` or ``request``).
+    """
+    model, size = state_of(ctx).model, state_of(ctx).size
+    if session_id is not None:
+        if done or category is not None or request is not None:
+            raise ValidationError("session_id", session_id, "cannot be combined with done, category or request")
+        user = caller_of(ctx).history_of(user_id)
+        found = model.next_tools(session_id, user_id=user, agent_id=agent_id, limit=limit)
+    else:
+        user = caller_of(ctx).scope(user_id, "reader")
+        if agent_id is None:
+            raise ValidationError("agent_id", agent_id, "must be given where no session_id is")
+        found = model.planner.next_tools(
+            user, agent_id=agent_id, done=done, category=category, request=request, limit=limit
+        )
+
+    tools = tuple(_likely(each) for each in found.tools)
+
+    def last(calls: Sequence[str]) -> NextToolList:
+        done = tuple(reversed(calls))
+        return NextToolList(agent_id=found.agent_id, done=done, tools=tools, withheld=found.withheld)
+
+    calls = found.done[::-1]
+    return size.shortened(last(calls[: size.rows(calls, last)]))
+
+
+def _likely(tool: LikelyTool) -> LikelyNext:
+    fallback = None if tool.fallback is None else fallback_text(tool.fallback, tool.agent_id)
+    return LikelyNext(
+        tool_id=tool.tool_id, tool=tool.tool, probability=tool.probability, success_share=tool.success_share,
+        warning=None if tool.warning is None else tool.warning.text, fallback=fallback,
+    )  # fmt: skip
 
 
 @readable
@@ -396,8 +450,8 @@ def mcp_server(
     )
     for tool in (
         list_domains, list_agents, list_tools, route_request,
-        recommend_process, agent_ranking, tool_health, session_history, record_execution, record_outcome, list_reviews,
-        decide_review, savings_report,
+        recommend_process, next_tools, agent_ranking, tool_health, session_history, record_execution, record_outcome,
+        list_reviews, decide_review, savings_report,
     ):  # fmt: skip
         server.tool()(tool)
     for address, read in (

@@ -195,10 +195,11 @@ class AgentModelCapability(AbstractCapability[Any]):
         with FailuresCounted(self.tracker, "run"):
             self._running = running = self._opened(ctx)
             running.settled = {one.call.tool_call_id for one in returns_of(ctx.messages)}
-        if self._enforcer is not None and self._running is not None and not self._running.nested:
+        now = self._running
+        if self._enforcer is not None and now is not None and not now.nested:
             with FailuresCounted(self.tracker, "plan"):
-                running.plan = await self._plan(ctx, running, self._enforcer)
-                running.run.follow(None if running.plan is None else running.plan.suggestion_id)
+                now.plan = await self._plan(ctx, now, self._enforcer)
+                now.run.follow(None if now.plan is None else now.plan.suggestion_id)
 
     def _opened(self, ctx: RunContext[Any]) -> _Running:
         outer = _WITHIN.get()

@@ -84,7 +84,7 @@ def returns_of(messages: Sequence[ModelMessage]) -> Iterator[Returned]:
         call = asked.get(getattr(part, "tool_call_id", None) or "")
         if call is not None and part.part_kind in ("tool-return", "retry-prompt"):
             outcome = getattr(part, "outcome", None)  # a retry prompt, as older versions send it, has none
-            yield Returned(call, _STATUSES.get(str(outcome), "error"), part.content)
+            yield Returned(call, _STATUSES.get(str(outcome), "error"), getattr(part, "content", None))
 
 
 def error_of(error: BaseException) -> tuple[str, str]:

@@ -161,6 +161,10 @@ class FailingTools:
         """Return the domains of these agents, as far as they are cached."""
         return {self._domains[each] for each in agent_ids if each in self._domains}
 
+    def to_read(self, domain_id: str | None) -> set[str]:
+        """Return the domain, where `look` will read its tools."""
+        return set() if domain_id is None or domain_id in self._cached else {domain_id}
+
     def look(
         self, domain_id: str | None, tools: Mapping[ToolRef, Tool], used: set[ToolRef], *, user_id: str, read: Reads
     ) -> KnownTools:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -92,8 +92,13 @@ class Fallback:
     agent: str | None = None
 
 
+def _with_first_line(schema: dict[str, Any]) -> None:
+    """Leave the first line of a class's docstring in its schema, which each client of the MCP server is sent."""
+    schema["description"] = schema.get("description", "").partition("\n")[0]
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra=_with_first_line)
 
 
 class PlanStep(_Frozen):

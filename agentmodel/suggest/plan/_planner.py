@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, Protocol
@@ -323,12 +323,15 @@ class Planner:
         used = {use.tool_ref for each in found for use in each.uses}
         domains = [each.agent.domain_id for each in found if each.agent is not None]
         domain_id = asked.domain_id or next(iter(domains), None)
-        known = self._failing_tools.look(domain_id, tools, used, user_id=asked.user_id, read=read)
+        domain, known = self._domain_and_tools(asked, domain_id, tools, used, read)
         working = [each for each in found if not any(use.tool_ref in known.failing for use in each.uses)]
         chosen = (working or found)[0]
         agent, mapping = chosen.agent, chosen.mapping
         domain_id = asked.domain_id if agent is None else agent.domain_id
-        domain = None if domain_id is None else read(self._repository.domain, domain_id)
+        if domain_id is None:
+            domain = None
+        elif domain is None or domain.domain_id != domain_id:
+            domain = read(self._repository.domain, domain_id)
         chance = _chance(agent, mapping.category, domain)
         others = [
             _alternative(each, each.agent_id, tools)
@@ -362,6 +365,17 @@ class Planner:
                 )
         plan = self._reviewed(plan.model_copy(update={"steps": steps}), known, agent, chance, domain)
         return plan, scores, domain
+
+    def _domain_and_tools(
+        self, asked: Plan, domain_id: str | None, tools: Mapping[ToolRef, Tool], used: set[ToolRef], read: Reads
+    ) -> tuple[Domain | None, KnownTools]:
+        """Return a domain and what is known of its tools; where these are not cached, one round trip reads both."""
+        unread, domain = self._failing_tools.to_read(domain_id), None
+        with self._repository.prefetched(map(Domain.at, unread), tools_in=unread) if unread else nullcontext():
+            if domain_id is not None:
+                domain = read(self._repository.domain, domain_id)
+            known = self._failing_tools.look(domain_id, tools, used, user_id=asked.user_id, read=read)
+        return domain, known
 
     def _step(
         self,

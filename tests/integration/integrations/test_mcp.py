@@ -37,6 +37,7 @@ from agentmodel.integrations.mcp import Caller, Role, Tokens, http_security, mcp
 from agentmodel.integrations.mcp._schemas import (
     AgentList,
     DomainList,
+    NextToolList,
     OpenReviews,
     OutcomeResult,
     Question,
@@ -60,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "list_tools": {"reader", "operator"},
     "route_request": {"reader", "operator"},
     "recommend_process": {"reader", "operator"},
+    "next_tools": {"reader", "operator"},
     "agent_ranking": {"reader", "operator"},
     "tool_health": {"reader", "operator"},
     "session_history": {"reader", "operator"},
@@ -77,6 +79,7 @@ GIVES: dict[str, type[BaseModel]] = {
     "list_tools": ToolCatalogue,
     "route_request": Route,
     "recommend_process": Plan,
+    "next_tools": NextToolList,
     "agent_ranking": Ranking,
     "tool_health": ToolList,
     "session_history": SessionList,
@@ -303,6 +306,32 @@ def test_no_id_has_to_be_known(connect: Callable[..., Any]) -> None:
     asyncio.run(scenario())
 
 
+def test_the_next_tool_is_told(connect: Callable[..., Any], world: World) -> None:
+    """In a recorded session, and by the tools called so far, the likely tools are those that the model predicts."""
+    session = run(world.model, USER, tools=(1,))
+    world.model.drain()
+    expected = world.model.planner.next_tools(USER, agent_id="AGT001", done=["locate"], category="cafe search")
+
+    async def scenario() -> None:
+        async with connect(USER, "reader") as client:
+            recorded = given(await client.call_tool("next_tools", {"session_id": session}))
+            arguments = {"agent_id": "AGT001", "done": ["TL001"], "category": "cafe search", "limit": 1}
+            found = given(await client.call_tool("next_tools", arguments))
+            refused = [
+                await client.call_tool("next_tools", wrong)
+                for wrong in ({}, arguments | {"session_id": session}, {"session_id": "SESSnone"})
+            ]
+
+            assert (["locate"], "search") == (recorded["done"], recorded["tools"][0]["tool"])
+            assert ["search"] == [each["tool"] for each in found["tools"]]
+            assert expected.tools[0].probability == found["tools"][0]["probability"]
+            assert all(each.is_error for each in refused)
+            assert "must be given where no session_id is" in told(refused[0])
+            assert "cannot be combined" in told(refused[1])
+
+    asyncio.run(scenario())
+
+
 def test_operators_read_what_was_saved(connect: Callable[..., Any], world: World) -> None:
     """The savings of all categories come back as the installation has them."""
 
@@ -521,6 +550,7 @@ async def allowed(client: Client, which: str, session: str) -> set[str]:
         "list_agents": {"domain_id": "DMN001"},
         "list_tools": {"agent_id": "AGT001"},
         "route_request": {"request": "a café"},
+        "next_tools": {"agent_id": "AGT001"},
         "agent_ranking": {"domain_id": "DMN001"},
         "tool_health": {"domain_id": "DMN001"},
         "record_execution": CALL,
