@@ -570,6 +570,18 @@ class AsyncAgentModel(_Twin[AgentModel]):
         return cls(AgentModel.from_settings(settings, **given, **overrides))
 
     @classmethod
+    def from_stack(
+        cls,
+        directory: str | Path = ".agentmodel",
+        *,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
+        **overrides: Unpack[SettingsOptions],
+    ) -> Self:
+        """Open the installation of the local stack that ``agentmodel up`` runs; see `AgentModel.from_stack`."""
+        return cls(AgentModel.from_stack(directory, redact=redact, router=router, **overrides))
+
+    @classmethod
     def local(
         cls,
         directory: str | Path | None = None,
@@ -592,6 +604,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
     refresh = _awaited(AgentModel.refresh)
     publish = _awaited(AgentModel.publish)
     migrate = _awaited(AgentModel.migrate)
+    export = _awaited(AgentModel.export)
     suggest = _awaited(AgentModel.suggest)
     route = _awaited(AgentModel.route)
     routing_prompt = _awaited(AgentModel.routing_prompt)

@@ -1,7 +1,8 @@
 """AgentModel: one installation, from the first record to the next suggestion.
 
-`AgentModel.local` starts one on embedded engines, `AgentModel.from_settings` opens the one that ``AGENTMODEL_*``
-describes. This is the only module that puts the stations together.
+`AgentModel.local` starts one on embedded engines, `AgentModel.from_stack` opens the one that ``agentmodel up`` runs,
+`AgentModel.from_settings` the one that ``AGENTMODEL_*`` describes. This is the only module that puts the stations
+together.
 
     with AgentModel.local() as model:
         with model.session("USR001", "find a café near the stadium", category="cafe search") as session:
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from agentmodel.embedded import Engines
     from agentmodel.erasure import Erasure, ErasureReport
     from agentmodel.privacy import Redactor
+    from agentmodel.redshift.export import ExportReport
     from agentmodel.redshift.ingest import FeedSource, ItemsFeed, JournalFeed
     from agentmodel.redshift.reports import SavingsRow
     from agentmodel.redshift.warehouse import Refreshed, SchemaChange, Warehouse
@@ -95,8 +97,8 @@ def _silent(what: str, done: int, of: int) -> None:
 class AgentModel:
     """An installation of the data layer, with all its stations.
 
-    Make one with `local` or `from_settings`. Nothing connects before it is needed. Use it in a ``with`` block, or call
-    `close`.
+    Make one with `local`, `from_stack` or `from_settings`. Nothing connects before it is needed. Use it in a
+    ``with`` block, or call `close`.
 
     Args:
         settings: Which table, Valkey and warehouse to use, and how.
@@ -211,6 +213,33 @@ class AgentModel:
         """
         loaded = settings if settings is not None else Settings.load(**overrides)
         return cls(loaded, valkey_credentials=valkey_credentials, redact=redact, router=router)
+
+    @classmethod
+    def from_stack(
+        cls,
+        directory: str | Path = ".agentmodel",
+        *,
+        redact: bool | str | Redactor | None = None,
+        router: Router | None = None,
+        **overrides: Unpack[SettingsOptions],
+    ) -> Self:
+        """Open the local stack that ``agentmodel up`` runs, so that commands and the console see what is recorded.
+
+        Its addresses are used also where the environment names others; other settings are those of the environment.
+
+        Args:
+            directory: The folder of the stack, as in ``agentmodel up --dir``.
+            redact: What is redacted before it is kept, see `AgentModel`.
+            router: Chooses the domain of a request, see `AgentModel`.
+            overrides: Single settings that take precedence, such as ``ranking="evidence"``.
+
+        Raises:
+            ConfigurationError: No stack runs in the folder, or a setting is not accepted.
+        """
+        from agentmodel.embedded import running_stack
+
+        settings = Settings.load(**{**running_stack(directory), **overrides})
+        return cls(settings, redact=redact, router=router)
 
     @classmethod
     def local(
@@ -659,6 +688,36 @@ class AgentModel:
         from agentmodel.suggest.evaluate import stop_harmful
 
         return stop_harmful(self.impact(), self.repository, now=datetime.now(UTC))
+
+    def export(
+        self, to: str | Path, *, full: bool = False, progress: _Progress = _silent, wait: float = WAIT
+    ) -> ExportReport:
+        """Write history, scores and patterns as Parquet into a folder or a bucket, as of the last refresh.
+
+        Only what changed since the export before is written, and what was erased since is removed. Where this model
+        redacts, the texts are redacted once more.
+
+        Args:
+            to: A folder, or a URL such as ``s3://bucket/prefix``.
+            full: Write every file anew.
+            progress: Called with what is written, how much of it is done, and of how much.
+            wait: Seconds to wait for another export that is under way; 0 does not wait.
+
+        Raises:
+            ConfigurationError: There is no warehouse, or the folder or bucket cannot be written.
+            ValidationError: ``to`` is neither, or something else than an export is there.
+            LeaseHeld: Another export takes longer than ``wait``.
+            Unavailable: A store or S3 does not answer; exporting again does the rest.
+            MissingExtraError: pyarrow is not installed; the message has the pip line.
+        """
+        warehouse = self.warehouse  # before the import, as in `evaluate`
+        from agentmodel.redshift.export import export
+
+        with self.table.lease("export", doing="export", wait=wait) as lease:
+            return export(
+                warehouse, self.settings, to, redaction=self.table.redaction, full=full,
+                progress=lease.checked(progress),
+            )  # fmt: skip
 
     # Suggest
 

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 from urllib.parse import urlsplit
@@ -39,6 +41,9 @@ _SECRET = (
     "access_key_id", "secret_access_key", "valkey_url", "warehouse_url", "mcp_state_key", "redact_key",
     "review_webhook_url", "review_webhook_secret",
 )  # fmt: skip
+_OF_OTHERS = re.compile(  # of tests, and those that Kubernetes sets for a service with the name agentmodel
+    r"^AGENTMODEL_(TEST_|([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)|PORT(_\d+_[A-Z]+[A-Z_]*)?=[a-z]+://|PORT_\d+_[A-Z]+_))"
+)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _VALKEY_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix", "valkey+cluster", "valkeys+cluster")
 
@@ -351,8 +356,14 @@ class Settings(BaseSettings):
         """Read the settings from the environment; ``overrides`` win over it.
 
         Raises:
-            ConfigurationError: A value is not accepted; the message names each variable, its value and the rule.
+            ConfigurationError: A value is not accepted, and the message names each variable, its value and the rule; or
+                a variable ``AGENTMODEL_…`` is no setting, and the message names the nearest one. Those that begin with
+                ``AGENTMODEL_TEST_`` are left to tests.
         """
+        given = [name.lower() for name, value in sorted(os.environ.items()) if not _OF_OTHERS.search(f"{name}={value}")]
+        names = [name.removeprefix("agentmodel_") for name in given if name.startswith("agentmodel_")]
+        if unknown := [name for name in names if name not in cls.model_fields]:
+            raise ConfigurationError("; ".join(map(_not_a_setting, unknown)))
         try:
             return cls(**overrides)
         except pydantic.ValidationError as error:
@@ -411,6 +422,12 @@ class SettingsOptions(TypedDict, total=False):
     mcp_state_key: SecretStr | str | None
 
 
+def _not_a_setting(name: str) -> str:
+    similar = get_close_matches(name, Settings.model_fields, n=1)
+    remedy = f"use AGENTMODEL_{similar[0].upper()}" if similar else "unset it"
+    return f"AGENTMODEL_{name.upper()} is not a setting: {remedy}"
+
+
 def _sentence(problem: ErrorDetails) -> str:
     """Say what is wrong with a setting; the value of one that may hold a secret is not shown."""
     rule = rule_of(problem["msg"])
@@ -419,8 +436,7 @@ def _sentence(problem: ErrorDetails) -> str:
     name = "_".join(map(str, problem["loc"])).lower()
     variable = f"AGENTMODEL_{name.upper()}"
     if problem["type"] == "extra_forbidden":
-        similar = get_close_matches(name, Settings.model_fields, n=1)
-        return f"{variable} is not a setting" + (f": use AGENTMODEL_{similar[0].upper()}" if similar else "")
+        return _not_a_setting(name)
     given = problem["input"]
     if name == "endpoint" and isinstance(given, str):
         given = without_secrets(given)

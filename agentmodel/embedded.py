@@ -223,6 +223,20 @@ def find_stack(directory: str | Path = ".agentmodel") -> dict[str, Any] | None:
     return {name: value for name, value in stack.items() if name in Settings.model_fields}
 
 
+def running_stack(directory: str | Path = ".agentmodel") -> dict[str, Any]:
+    """Return the settings that reach the stack running in a folder.
+
+    Raises:
+        ConfigurationError: None is running there.
+    """
+    stack = find_stack(directory)
+    if stack is None:
+        raise ConfigurationError(
+            f"no stack runs in {directory}: run `agentmodel up --dir {directory}`, or name its folder"
+        )
+    return stack
+
+
 # Valkey
 
 

@@ -362,4 +362,9 @@ class Erasure:
             "the user's id and categories, in pages of `agentmodel report`",
             "you delete them, or write them again",
         )
+        yield Remaining(
+            "exports that were written",
+            "the user's rows, in files of `agentmodel export`",
+            "the next export to the same place removes them",
+        )
         yield Remaining("logs", "the user's id, and texts of errors where your code logs them", "your logs are deleted")

@@ -86,7 +86,9 @@ def by_procedure(connection: Connection, schema: str) -> Iterator[Answer]:
     for stage in STAGES:
         show(connection, stage)
         assign(connection, stage)
-        connection.exec_driver_sql(f"CALL agentmodel_refresh(CAST('{DAY}' AS DATE), {HALF_LIFE})")
+        connection.exec_driver_sql(
+            f"CALL agentmodel_refresh(CAST('{DAY}' AS DATE), {HALF_LIFE}, {score.REVISION_PRIOR})"
+        )
         connection.commit()
         yield answer_by_text(connection, files)
 
@@ -160,7 +162,7 @@ def answer(warehouse: Warehouse) -> Answer:
     reports: dict[str, Any] = {
         "30_report_savings.sql": queries.savings(),
         "31_report_agent_ranking.sql": queries.agent_ranking(as_of, half_life),
-        "32_report_patterns.sql": queries.patterns(as_of, recommended),
+        "32_report_patterns.sql": queries.patterns(as_of, recommended, named=True),
         "33_report_pattern_steps.sql": queries.steps(recommended),
         "34_report_tool_errors.sql": queries.tool_errors(),
         "35_report_tool_failures.sql": queries.tool_failures(),

@@ -331,7 +331,10 @@ CREATE TABLE IF NOT EXISTS work_user (
     PRIMARY KEY (userid)
 ) DISTKEY (userid);
 
+DROP TABLE IF EXISTS refresh_terms;
+
 CREATE TABLE IF NOT EXISTS refresh_terms (
     as_of DATE ENCODE AZ64,
-    half_life_days DOUBLE PRECISION ENCODE RAW
+    half_life_days DOUBLE PRECISION ENCODE RAW,
+    revision_prior DOUBLE PRECISION ENCODE RAW
 );

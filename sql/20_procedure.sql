@@ -1,6 +1,6 @@
--- Create the refresh as a procedure, for a schedule: CALL agentmodel_refresh(CURRENT_DATE, 30).
+-- Create the refresh as a procedure, for a schedule: CALL agentmodel_refresh(CURRENT_DATE, 30, 10).
 
-CREATE OR REPLACE PROCEDURE agentmodel_refresh(for_day DATE, half_life DOUBLE PRECISION) AS $$
+CREATE OR REPLACE PROCEDURE agentmodel_refresh(for_day DATE, half_life DOUBLE PRECISION, earlier_revisions DOUBLE PRECISION) AS $$
 BEGIN
 
 -- Wait until no other refresh runs: two at once would count twice.
@@ -9,7 +9,8 @@ LOCK TABLE work_change;
 -- Set the parameters of the refresh.
 DELETE FROM refresh_terms;
 
-INSERT INTO refresh_terms (as_of, half_life_days) VALUES (for_day, half_life);
+INSERT INTO refresh_terms (as_of, half_life_days, revision_prior) VALUES (for_day, half_life,
+    earlier_revisions);
 
 -- Empty work_change by DELETE, because TRUNCATE would commit.
 DELETE FROM work_change;
@@ -660,10 +661,11 @@ INSERT INTO agent_score_summary (domainid, agentid, agentnm, total_executions, s
     counted_executions, counted_successes, updated_at) WITH present AS
 (SELECT timed.agentid AS agentid, timed.agentver AS agentver, timed.executions AS executions,
     timed.successes AS successes, least(CAST(1.0 AS DOUBLE PRECISION),
-    (CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
+    (CAST((SELECT max(refresh_terms.revision_prior) AS max_3
+FROM refresh_terms) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
     1) AS DOUBLE PRECISION))) * power(CAST(0.5 AS DOUBLE PRECISION),
-    least((CAST(timed.executions AS DOUBLE PRECISION) / CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)),
-    CAST(60.0 AS DOUBLE PRECISION))) AS weight
+    least((CAST(timed.executions AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.revision_prior) AS max_3
+FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) AS weight
 FROM (SELECT runs.agentid AS agentid, runs.agentver AS agentver, runs.executions AS executions,
     runs.successes AS successes,
     row_number() OVER (PARTITION BY runs.agentid ORDER BY coalesce(max(agent_execution.last_time), '') DESC,

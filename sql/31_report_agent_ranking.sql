@@ -3,10 +3,11 @@
 WITH present AS
 (SELECT timed.agentid AS agentid, timed.agentver AS agentver, timed.executions AS executions,
     timed.successes AS successes, least(CAST(1.0 AS DOUBLE PRECISION),
-    (CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
+    (CAST((SELECT max(refresh_terms.revision_prior) AS max_3
+FROM refresh_terms) AS DOUBLE PRECISION) / CAST(greatest(all_runs.executions - timed.executions,
     1) AS DOUBLE PRECISION))) * power(CAST(0.5 AS DOUBLE PRECISION),
-    least((CAST(timed.executions AS DOUBLE PRECISION) / CAST(CAST(10.0 AS DOUBLE PRECISION) AS DOUBLE PRECISION)),
-    CAST(60.0 AS DOUBLE PRECISION))) AS weight
+    least((CAST(timed.executions AS DOUBLE PRECISION) / CAST((SELECT max(refresh_terms.revision_prior) AS max_3
+FROM refresh_terms) AS DOUBLE PRECISION)), CAST(60.0 AS DOUBLE PRECISION))) AS weight
 FROM (SELECT runs.agentid AS agentid, runs.agentver AS agentver, runs.executions AS executions,
     runs.successes AS successes,
     row_number() OVER (PARTITION BY runs.agentid ORDER BY coalesce(max(agent_execution.last_time), '') DESC,

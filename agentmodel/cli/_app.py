@@ -19,7 +19,9 @@ from agentmodel.cli import (
     _console,
     _demo,
     _deploy,
+    _env,
     _erase,
+    _export,
     _journal,
     _learn,
     _mcp,
@@ -45,7 +47,11 @@ Try `agentmodel demo` first. Other commands work on the stores that AGENTMODEL_â
 that they do not name is taken from the local stack that `agentmodel up` runs in the folder --dir."""
 
 app = typer.Typer(
-    name="agentmodel", help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    name="agentmodel",
+    help=_HELP,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -74,6 +80,7 @@ def agentmodel(
 
 _demo.add(app)
 _up.add(app)
+_env.add(app)
 _write.add(app)
 _journal.add(app)
 _read.add(app)
@@ -81,6 +88,7 @@ _sessions.add(app)
 _learn.add(app)
 _reviews.add(app)
 _erase.add(app)
+_export.add(app)
 _check.add(app)
 _mcp.add(app)
 _console.add(app)
@@ -115,7 +123,8 @@ def _describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, _CLICK_ERROR):
         text = str(cast("Any", error).format_message())
         if isinstance(error, _USAGE_ERROR):
-            return f"{text} (see `agentmodel --help`)", _WRONG_USE
+            context = cast("Any", error).ctx
+            return f"{text} (see `{'agentmodel' if context is None else context.command_path} --help`)", _WRONG_USE
         return text, _FAILURE
     if isinstance(error, OSError):
         return f"{error.filename or 'the operating system'}: {error.strerror or error}", _FAILURE

@@ -432,22 +432,26 @@ def _add_uncatalogued(model: AgentModel, known: dict[tuple[str, str], dict[str, 
         known[tool] |= {"state": state, "since": health.since, "until": health.half_open_at, "note": note}
 
 
-def _circuit(row: ToolLine) -> str | None:
-    """Return the state of a tool, and for how many users alone it is open."""
-    users = f"open for {row.failing_users} user{'s' if row.failing_users > 1 else ''}"
-    return f"{row.state}, {users}" if row.state != "open" and row.failing_users else row.state
+def _health(row: ToolLine) -> str | None:
+    """Return in words whether a tool is failing, and for how many users alone it is."""
+    since = f"{printable(row.since)} UTC"
+    words = {"closed": "working", "open": f"failing since {since}", "half-open": f"tried again, failing since {since}"}
+    state = None if row.state is None else words[row.state]
+    if row.state == "open" or not row.failing_users:
+        return state
+    return f"{state or 'unknown'}, failing for {row.failing_users} user{'s' if row.failing_users > 1 else ''}"
 
 
 def show_tools(out: Output, rows: Sequence[ToolLine], *, ids: bool = False) -> None:
     """Show the tools that are failing now or have failed."""
     failing = [row for row in rows if row.errors or row.failing_users or row.state in ("open", "half-open")]
     cells = (
-        (with_id(row.agent_name, row.agent_id, ids=ids), with_id(row.tool_name, row.tool_id, ids=ids), _circuit(row),
+        (with_id(row.agent_name, row.agent_id, ids=ids), with_id(row.tool_name, row.tool_id, ids=ids), _health(row),
          row.calls, row.errors,
          None if row.error_rate is None else f"{row.error_rate:.0%}", _show.moment(row.last_error_at), row.last_message)
         for row in failing[:_TOOLS]
     )  # fmt: skip
-    columns = ("agent", "tool", "circuit", "calls>", "failed>", "failure rate>", "last failure (UTC)",
+    columns = ("agent", "tool", "health", "calls>", "failed>", "failure rate>", "last failure (UTC)",
                "last error message")  # fmt: skip
     title = out.say("Tools that failed (the first {shown} of {all})", shown=_TOOLS, all=len(failing))
     title = title if len(failing) > _TOOLS else "Tools that failed"
@@ -455,10 +459,9 @@ def show_tools(out: Output, rows: Sequence[ToolLine], *, ids: bool = False) -> N
     for row in failing:
         if row.state in ("open", "half-open"):
             told = out.say(
-                "{tool} of {agent} is failing (circuit open) since {since} UTC; it can be tried again from {until} UTC"
+                "{tool} of {agent} is failing since {since} UTC; it is tried again from {until} UTC"
                 if row.state == "open"
-                else "{tool} of {agent} is failing (circuit half-open) since {since} UTC; "
-                "it may be tried again since {until} UTC",
+                else "{tool} of {agent} is failing since {since} UTC; it may be tried again since {until} UTC",
                 tool=row.tool_name or row.tool_id, agent=row.agent_name or row.agent_id,
                 since=printable(row.since), until=printable(row.until),
             )  # fmt: skip

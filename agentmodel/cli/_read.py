@@ -105,7 +105,9 @@ def route(
     out.table("Domains that fit the request", columns, rows, empty="No domain fits the request.")
 
 
-def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_json: Json = False) -> None:
+def agents(
+    ctx: typer.Context, *, domain: Domain = None, ids: WithIds = False, limit: Limit = 20, as_json: Json = False
+) -> None:
     """Rank the agents of each domain, best first.
 
     Shows the scores that the last publish wrote.
@@ -118,7 +120,7 @@ def agents(ctx: typer.Context, *, domain: Domain = None, limit: Limit = 20, as_j
         out.data([agent for _, ranked in rankings for agent in ranked])
         return
     for each, ranked in rankings:
-        _show.agents(out, each.name, ranked)
+        _show.agents(out, each.name, ranked, ids=ids)
     if rankings:
         _show.ranking_legend(out)
     else:
@@ -148,8 +150,8 @@ def _reports(model: AgentModel) -> tuple[ModuleType, Warehouse]:
 def tools(ctx: typer.Context, *, domain: Domain = None, ids: WithIds = False, as_json: Json = False) -> None:
     """List the tools that fail: how often, and whether now.
 
-    Counts are as of the last refresh. The circuit of a tool is closed while it works, open while it is failing, and
-    half-open when it may be tried again. With --json, tools that never failed are listed too.
+    Counts are as of the last refresh. A tool works, is failing, or is being tried again. With --json, tools that never
+    failed are listed too.
     """
     with open_model(stack_of(ctx)) as model:
         domains = [each.domain_id for each in _domains(model, domain)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from agentmodel.access.trace_import import Imported
 from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.cli._stations import Stations
-from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.models import Agent
 from agentmodel.exceptions import KeyFormatError
 from agentmodel.keys import parse_time
@@ -34,28 +33,34 @@ _JOURNAL = {
     "dead": "dead letters",
     "oldest_seconds": "age of the oldest entry (s)",
     "level": "durability of a recorded entry",
-    "breaker": "circuit breaker",
 }
+_ITEMS = {
+    "Domain": "domains", "Agent": "agents", "Tool": "tools", "User": "users", "UserSession": "sessions",
+    "UserSessionProcess": "processes of sessions", "ToolExecution": "tool calls",
+    "UserToolMapping": "mappings of users",
+    "Review": "questions to people, and outcomes", "Suggestion": "suggestions", "internal": "of agentmodel itself",
+}  # fmt: skip
+_BREAKER = {"closed": "works", "open": "does not answer"}
 
 
-def agents(out: Output, domain: str, ranked: Sequence[Agent]) -> None:
+def agents(out: Output, domain: str, ranked: Sequence[Agent], *, ids: bool = False) -> None:
     """Show the agents of a domain, best first."""
     rows = (
         (
-            rank, agent.agent_id, agent.name, agent.executions or 0, agent.successes or 0,
+            rank, agent.name, *([agent.agent_id] if ids else []), agent.executions or 0, agent.successes or 0,
             _share(agent.successes, agent.executions), None if agent.last_run_at is None else agent.last_run_at.date(),
             agent.score, _evidence(agent), *_revision(agent),
         )
         for rank, agent in enumerate(ranked, start=1)
     )  # fmt: skip
-    columns = ("rank>", "agent", "name", "executions>", "successes>", "success rate>", "last run", "score>",
-               "evidence (90 %)>", "revision", "its successes>", "earlier ones>")  # fmt: skip
+    columns = ("rank>", "agent", *(["agent id"] if ids else []), "executions>", "successes>", "success rate>",
+               "last run", "score>", "evidence (90 %)>", "revision", "its successes>", "earlier ones>")  # fmt: skip
     none = "No agent yet. Import calls with `agentmodel import`, or record calls by the name of their agent."
     out.table(out.say("Agents of {domain}, best first", domain=printable(domain)), columns, rows, empty=none)
     for agent in ranked:
         if agent.health is not None:
-            worse = "{agent} ({id}) has become worse: {note}"
-            out.line(printable(out.say(worse, agent=agent.name, id=agent.agent_id, note=agent.health_note)))
+            worse = out.say("{agent} has become worse: {note}", agent=agent.name, note=agent.health_note)
+            out.line(printable(worse))
 
 
 def ranking_legend(out: Output) -> None:
@@ -203,14 +208,17 @@ def stations(out: Output, counts: Stations) -> None:
     if counts.cache is None:
         rows.append((cache, "not used", "AGENTMODEL_VALKEY_URL is not set"))
     else:
-        rows += [(cache, f"journal: {_JOURNAL[name]}", _number(value)) for name, value in counts.cache.items()]
-    rows.append((dynamo, "circuit breaker", counts.dynamo["breaker"]))
+        rows += [
+            (cache, f"journal: {_JOURNAL[name]}", _number(value))
+            for name, value in counts.cache.items()
+            if name != "breaker"
+        ]
+        rows.append((cache, "state", _BREAKER[counts.cache["breaker"]]))
+    rows.append((dynamo, "state", _BREAKER[counts.dynamo["breaker"]]))
     if counts.dynamo["items"] is not None:
         rows.append((dynamo, "items", _number(counts.dynamo["items"])))
     for kind, items in (counts.dynamo["entities"] or {}).items():
-        known = entity_of({"EntityType": {"S": kind}})
-        entity = kind if known is None else known.__name__
-        rows.append((dynamo, f"  {entity}" if entity == kind else f"  {entity} ({kind})", _number(items)))
+        rows.append((dynamo, f"  {_ITEMS.get(kind, kind)}", _number(items)))
     if counts.redshift is None:
         rows.append((warehouse, "not used", "AGENTMODEL_WAREHOUSE_URL is not set"))
     else:

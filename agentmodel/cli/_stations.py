@@ -10,6 +10,7 @@ from typing import Any
 
 from agentmodel.cache.journal import Journal
 from agentmodel.client import AgentModel
+from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.models import Agent, Tool, UserToolMapping
 from agentmodel.exceptions import TableNotFound, Unavailable
 
@@ -26,7 +27,8 @@ class Stations:
             (``oldest_seconds``), the durability that a receipt names (``level``), and the state of the circuit breaker
             (``breaker``). None without Valkey.
         dynamo: The state of the table's circuit breaker (``breaker``), and its items, all (``items``) and by kind
-            (``entities``); None where they were not counted.
+            (``entities``): the names of their classes, and ``internal`` for items that only agentmodel itself reads;
+            None where they were not counted.
         redshift: Rows of each table of the warehouse, the landed table among them. None without one.
         suggest: Agents, tools and mappings that a publish has written to; empty where they were not counted.
         failed: Why a store could not be counted, by the names above.
@@ -102,11 +104,12 @@ def _scanned(model: AgentModel) -> tuple[Counter[str], dict[str, int]]:
     while True:
         answer = model.table.call("Scan", **request)
         for item in answer["Items"]:
-            kind = item.get("EntityType", {}).get("S", "without EntityType")
+            entity = entity_of(item)
+            kind = "internal" if entity is None else entity.__name__
             kinds[kind] += 1
             published[kind] += "ScoreRunDT" in item
         if answer.get("LastEvaluatedKey") is None:
             break
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-    names = {"agents": Agent.kind, "tools": Tool.kind, "mappings": UserToolMapping.kind}
-    return kinds, {name: published[kind] for name, kind in names.items()}
+    names = {"agents": Agent, "tools": Tool, "mappings": UserToolMapping}
+    return kinds, {name: published[entity.__name__] for name, entity in names.items()}

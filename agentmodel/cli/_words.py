@@ -14,7 +14,9 @@ KOREAN = {
     "failed": "실패",
     "address": "주소",
     "agent": "에이전트",
+    "agent id": "에이전트 id",
     "agents": "에이전트",
+    "amount": "양",
     "among first three": "처음 셋 안에 맞음",
     "answer": "답",
     "answered": "캐시가 답함",
@@ -32,12 +34,12 @@ KOREAN = {
     "calls": "호출",
     "calls not made": "아낀 호출",
     "cases": "사례",
+    "cost": "비용",
     "cases with a choice": "선택이 있던 사례",
     "categories": "카테고리",
     "category": "카테고리",
     "change": "변화",
     "chose a best agent": "가장 좋은 에이전트를 고름",
-    "circuit": "차단기",
     "compared": "비교함",
     "difference": "차이",
     "different later requests": "서로 다른 나중 요청",
@@ -59,6 +61,7 @@ KOREAN = {
     "false alarms": "잘못된 경보",
     "first guess right": "첫 예측이 맞음",
     "found by": "찾은 방법",
+    "health": "지금 상태",
     "id": "id",
     "in sessions": "세션 수",
     "its successes": "이 리비전의 성공",
@@ -72,6 +75,7 @@ KOREAN = {
     "likelihood": "가능성",
     "lowest 15 % that failed": "하위 15 % 중 실패",
     "marked": "표시됨",
+    "made of": "계산",
     "mean prediction": "예측 평균",
     "metered calls": "토큰을 아는 호출",
     "name": "이름",
@@ -126,6 +130,7 @@ KOREAN = {
     "took (ms)": "걸린 시간 (ms)",
     "tool": "도구",
     "tool sequence": "도구 순서",
+    "unit": "단위",
     "until": "언제까지",
     "use and work": "사용과 일",
     "user": "사용자",
@@ -140,8 +145,11 @@ KOREAN = {
     "with a plan": "계획 있음",
     "with another result": "다른 결과",
     "without": "없음",
+    "written now": "이번에 쓴 행",
     "90 % interval": "90 % 구간",
     # titles
+    "{calls} calls a month": "한 달에 호출 {calls}번",
+    "The export in {folder}": "{folder}에 내보낸 것",
     "Agents of {domain}, best first": "{domain}의 에이전트, 좋은 순서",
     "Answering repeated reads of a session from the cache": "한 세션에서 되풀이된 읽기에 캐시가 답하기",
     "Changed": "바뀐 것",
@@ -220,7 +228,7 @@ KOREAN = {
     "The history has no calls to compare.": "이력에 비교할 호출이 없습니다.",
     "The history is too short to measure this.": "이것을 재기에는 이력이 너무 짧습니다.",
     # agents, tools, errors
-    "{agent} ({id}) has become worse: {note}": "{agent} ({id})이(가) 나빠졌습니다: {note}",
+    "{agent} has become worse: {note}": "{agent}이(가) 나빠졌습니다: {note}",
     "execution: what one agent did in one session. score: what the agents are ordered by, from the last publish.": (
         "실행: 한 세션에서 한 에이전트가 한 일. 점수: 에이전트의 순서를 정하는 수, 마지막 publish 기준."
     ),
@@ -230,12 +238,11 @@ KOREAN = {
     "evidence: estimated success rate, 0 to 1, with its 90 % interval; few executions make it wide.": (
         "근거: 추정 성공률(0~1)과 90 % 구간. 실행이 적으면 구간이 넓습니다."
     ),
-    "{tool} of {agent} is failing (circuit open) since {since} UTC; it can be tried again from {until} UTC": (
-        "{agent}의 {tool}이(가) {since} UTC부터 실패하고 있습니다(차단기 open). {until} UTC부터 다시 시도할 수 있습니다"
+    "{tool} of {agent} is failing since {since} UTC; it is tried again from {until} UTC": (
+        "{agent}의 {tool}이(가) {since} UTC부터 실패하고 있습니다. {until} UTC부터 다시 시도합니다"
     ),
-    "{tool} of {agent} is failing (circuit half-open) since {since} UTC; it may be tried again since {until} UTC": (
-        "{agent}의 {tool}이(가) {since} UTC부터 실패했습니다(차단기 half-open). "
-        "{until} UTC부터 다시 시도할 수 있게 되었습니다"
+    "{tool} of {agent} is failing since {since} UTC; it may be tried again since {until} UTC": (
+        "{agent}의 {tool}이(가) {since} UTC부터 실패했습니다. {until} UTC부터 다시 시도할 수 있습니다"
     ),
     "* Fewer than three agents have 20 later runs, so little is known of how good they are.": (
         "* 나중 실행이 20개 이상인 에이전트가 셋이 안 되어, 얼마나 좋은지 잘 알 수 없습니다."

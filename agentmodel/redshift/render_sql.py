@@ -1,8 +1,9 @@
 """Render the warehouse as SQL for Redshift: every statement of the package, made from the models.
 
 The files of `rendered` are run in their order, in one session, with ``enable_case_sensitive_identifier`` on: zero-ETL
-needs it, and the landed names ``"PK"`` and ``"SK"`` are in capitals. The parameters of a refresh, the day to score for
-and the half-life of evidence, are one row of ``refresh_terms``, so that no statement reads a clock.
+needs it, and the landed names ``"PK"`` and ``"SK"`` are in capitals. The parameters of a refresh, the day to score for,
+the half-life of evidence and the prior of earlier revisions, are one row of ``refresh_terms``, so that no statement
+reads a clock.
 
 A refresh is one transaction, from ``10_begin.sql`` to ``19_commit.sql``. The procedure, for a schedule, is one too.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +33,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateTable, DropTable
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TIMESTAMP
 
@@ -44,6 +46,7 @@ from agentmodel.redshift._connection import checked_schema, opening
 from agentmodel.redshift._constructs import SecondsBefore, constant_day
 from agentmodel.redshift._leases import WRITERS
 from agentmodel.redshift._table_layout import is_view
+from agentmodel.redshift.score import REVISION_PRIOR
 
 __all__ = ["drift", "rendered", "write"]
 
@@ -56,7 +59,13 @@ _WIDTH: Final = 110
 
 _ALONE: Final = "-- Wait until no other refresh runs: two at once would count twice."
 
-_TERMS: Final = Table("refresh_terms", MetaData(), Column("as_of", Date), Column("half_life_days", Double))
+_TERMS: Final = Table(
+    "refresh_terms",
+    MetaData(),
+    Column("as_of", Date),
+    Column("half_life_days", Double),
+    Column("revision_prior", Double),
+)
 
 PROCEDURE: Final = "20_procedure.sql"
 """The file of the procedure, which holds the statements of a refresh."""
@@ -95,7 +104,8 @@ def rendered(landed_table: str = LANDED, *, schema: str | None = None) -> dict[s
             [_text(CreateTable(table_of(m.AgentToolAnalysisStaging)), dialect)],
         ),
         "04_terms.sql": _file(
-            "Set the parameters of the refresh: change the day to score for, and the half-life of evidence in days.",
+            "Set the parameters of the refresh: the day to score for, the half-life of evidence in days, and how many "
+            "executions earlier revisions of an agent count as at most.",
             [_text(delete(_TERMS), dialect), _text(_example_terms(), dialect)],
         ),
         "10_begin.sql": _file(
@@ -157,6 +167,7 @@ def _parameters(landed_table: str) -> statements.RefreshParameters:
         m.landed_table(landed_table),
         as_of=day,
         half_life=_only_value(_TERMS.c.half_life_days, _TERMS),
+        revision_prior=_only_value(_TERMS.c.revision_prior, _TERMS),
         since=func.coalesce(
             SecondsBefore(_only_value(watermark.seen_until, watermark), _OVERLAP), never, type_=TIMESTAMP()
         ),
@@ -170,15 +181,20 @@ def _session(schema: str | None) -> list[str]:
 
 
 def _tables(dialect: Dialect) -> Iterator[str]:
-    for table in [*m.Base.metadata.sorted_tables, _TERMS]:
+    for table in m.Base.metadata.sorted_tables:
         if not is_view(table):
             yield _text(CreateTable(table, if_not_exists=True), dialect)
+    # one row, which every refresh writes; an older release made it with fewer columns
+    yield _text(DropTable(_TERMS, if_exists=True), dialect)
+    yield _text(CreateTable(_TERMS, if_not_exists=True), dialect)
 
 
 def _example_terms() -> Executable:
-    day, half_life = constant_day(EXAMPLE_DAY), cast(literal_column("30"), Double)
-    rows = select(day.label("as_of"), half_life.label("half_life_days"))
-    return insert(_TERMS).from_select(["as_of", "half_life_days"], rows)
+    half_life, prior = (cast(literal_column(number), Double) for number in ("30", f"{REVISION_PRIOR:.0f}"))
+    values = (constant_day(EXAMPLE_DAY), half_life, prior)
+    columns = list(_TERMS.columns)
+    rows = select(*(value.label(column.name) for value, column in zip(values, columns, strict=True)))
+    return insert(_TERMS).from_select(columns, rows)
 
 
 def _phases(parameters: statements.RefreshParameters, dialect: Dialect) -> dict[str, str]:
@@ -197,14 +213,16 @@ def _phases(parameters: statements.RefreshParameters, dialect: Dialect) -> dict[
 
 def _procedure(parameters: statements.RefreshParameters, dialect: Dialect) -> str:
     """Return the refresh as a procedure: a schedule can send 40 statements at once, and a refresh has more."""
-    values = insert(_TERMS).values(as_of=literal_column("for_day"), half_life_days=literal_column("half_life"))
+    given = {"as_of": "for_day", "half_life_days": "half_life", "revision_prior": "earlier_revisions"}
+    values = insert(_TERMS).values({column: literal_column(argument) for column, argument in given.items()})
     alone = f"{_ALONE}\n{_text(WRITERS, dialect)}"
     first = f"-- Set the parameters of the refresh.\n{_text(delete(_TERMS), dialect)};\n\n{_text(values, dialect)}"
     steps = statements.incremental_refresh(parameters)
     parts = [alone, first, *(f"-- {step.description}\n{_text(step.statement, dialect)}" for step in steps)]
     body = "\n\n".join(f"{part};" for part in parts)
-    head = "CREATE OR REPLACE PROCEDURE agentmodel_refresh(for_day DATE, half_life DOUBLE PRECISION) AS $$"
-    description = "Create the refresh as a procedure, for a schedule: CALL agentmodel_refresh(CURRENT_DATE, 30)."
+    arguments = "for_day DATE, half_life DOUBLE PRECISION, earlier_revisions DOUBLE PRECISION"
+    head = f"CREATE OR REPLACE PROCEDURE agentmodel_refresh({arguments}) AS $$"
+    description = "Create the refresh as a procedure, for a schedule: CALL agentmodel_refresh(CURRENT_DATE, 30, 10)."
     return _file(description, [f"{head}\nBEGIN\n\n{body}\n\nEND;\n$$ LANGUAGE plpgsql"])
 
 
@@ -212,7 +230,9 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
     half_life, recommended = parameters.half_life, [m.UserProcessPattern.recommended.is_(True)]
     reports: dict[str, Any] = {
         "30_report_savings.sql": queries.savings(),
-        "31_report_agent_ranking.sql": queries.agent_ranking(parameters.as_of, half_life),
+        "31_report_agent_ranking.sql": queries.agent_ranking(
+            parameters.as_of, half_life, revision_prior=parameters.revision_prior
+        ),
         "32_report_patterns.sql": queries.patterns(parameters.as_of, recommended, named=True),
         "33_report_pattern_steps.sql": queries.steps(recommended),
         "34_report_tool_errors.sql": queries.tool_errors(),
@@ -238,7 +258,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
 
 
 def _full(parameters: statements.RefreshParameters, dialect: Dialect) -> str:
-    full = statements.RefreshParameters(parameters.landed, as_of=parameters.as_of, half_life=parameters.half_life)
+    full = replace(parameters, since=None, previous_as_of=None)
     parts = [f"-- {step.description}\n{_text(step.statement, dialect)}" for step in statements.full_refresh(full)]
     description = "Build every table from scratch, instead of 10 to 19; this needs history mode."
     return _file(description, ["BEGIN", f"{_ALONE}\n{_text(WRITERS, dialect)}", *parts, "COMMIT"])

@@ -154,7 +154,7 @@ def test_stations_are_counted(cli: Cli, learnt: None) -> None:
     """The journal is empty, the items are in the table by kind, the rows in the warehouse."""
     counts = cli.json("stats")
     assert (0, 0) == (counts["cache"]["depth"], counts["cache"]["pending"])
-    assert 3 == counts["dynamo"]["entities"]["UserSessPrcToolMappHist"]
+    assert 3 == counts["dynamo"]["entities"]["ToolExecution"]
     assert counts["dynamo"]["items"] == cli.json("stats", "--no-scan")["dynamo"]["items"]
     assert 3 == counts["redshift"]["user_tool_mapping_hist"]
     assert {"agents": 1, "tools": 2, "mappings": 1} == counts["suggest"]

@@ -52,7 +52,7 @@ def _is_whole(found: dict[str, Any]) -> None:
     assert found["plan"]["agent_id"] in {agent["agent_id"] for agent in found["agents"]}
     entities = stations["dynamo"]["entities"]
     assert (0, 0) == (stations["cache"]["depth"], stations["cache"]["dead"])
-    assert (recorded["sessions"], recorded["calls"]) == (entities["UserSession"], entities["UserSessPrcToolMappHist"])
+    assert (recorded["sessions"], recorded["calls"]) == (entities["UserSession"], entities["ToolExecution"])
     assert sum(entities.values()) == stations["dynamo"]["items"]
     assert recorded["calls"] == stations["redshift"]["user_tool_mapping_hist"]
     assert (4, 12) == (stations["suggest"]["agents"], entities["Tool"])

@@ -15,6 +15,7 @@ from agentmodel.cli import main
 from agentmodel.cli._model import resolve_settings
 from agentmodel.client import AgentModel
 from agentmodel.embedded import find_stack
+from agentmodel.exceptions import ConfigurationError
 
 
 @contextmanager
@@ -54,6 +55,7 @@ def test_a_stack_runs_until_it_is_stopped_and_keeps_what_was_recorded(
     with up(folder) as process:
         assert 0 == main(["--dir", str(folder), "seed"])
         _second_up_is_refused(folder, process.pid, capsys)
+        _its_variables_reach_it(folder, capsys)
         with AgentModel.from_settings(resolve_settings(folder)) as model, model.session("USR001", "a café") as session:
             pass
         code, out, err = stop(process, signal.SIGINT)
@@ -69,6 +71,29 @@ def test_a_stack_runs_until_it_is_stopped_and_keeps_what_was_recorded(
         code, _, _ = stop(process, signal.SIGTERM)
     assert 0 == code
     assert session.session_id in shown
+
+
+def _its_variables_reach_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `env` prints reaches the stack in every form, as `from_stack` does, whatever the environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENTMODEL_VALKEY_URL", "valkey://127.0.0.1:1")
+        with AgentModel.from_stack(folder, ranking="evidence") as model:
+            assert model.repository.domains().items
+            assert "evidence" == model.settings.ranking
+    capsys.readouterr()
+    printed = []
+    for form in (["--json"], ["--format", "shell"], ["--format", "dotenv"]):
+        assert 0 == main(["--dir", str(folder), "env", *form])
+        printed.append(capsys.readouterr().out)
+    variables = json.loads(printed[0])
+    shell = subprocess.run(
+        ["sh", "-c", f"{printed[1]}\nenv"], capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
+    )
+    lines = [line for line in shell.stdout.splitlines() if line.startswith("AGENTMODEL_")]
+
+    assert {f"{name}={value}" for name, value in variables.items()} == set(lines)
+    assert {f"{name}='{value}'" for name, value in variables.items()} == set(printed[2].splitlines())
+    assert model.settings.valkey_url == variables["AGENTMODEL_VALKEY_URL"]
 
 
 def _second_up_is_refused(folder: Path, pid: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,3 +121,11 @@ def test_a_running_stack_drains_by_itself(tmp_path: Path) -> None:
 
     assert stored is not None
     assert 0 == code
+
+
+def test_without_a_running_stack_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither `env` nor `from_stack` takes a folder in which nothing runs."""
+    assert 1 == main(["--dir", str(tmp_path), "env"])
+    assert f"no stack runs in {tmp_path}: run `agentmodel up" in capsys.readouterr().err
+    with pytest.raises(ConfigurationError, match="no stack runs in"):
+        AgentModel.from_stack(tmp_path)

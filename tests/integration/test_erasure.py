@@ -277,7 +277,7 @@ def test_what_remains_is_what_the_report_names(model: AgentModel, tmp_path: Path
 
     report = model.erase_user(MINA)
     model.refresh()
-    assert "reports that were written" in {left.where for left in report.remaining}
+    assert {"reports that were written", "exports that were written"} <= {left.where for left in report.remaining}
     model.report(page)
     assert not {one for one in (MINA, SECRET) if one in page.read_text("utf-8")}
 

@@ -291,7 +291,7 @@ STATIONS = {
 """Members of a model whose own functions are looked at."""
 
 OPERATORS = {
-    "close", "drain", "drainer", "erase_user", "evaluate", "from_settings", "impact", "import_traces", "local", "migrate",
+    "close", "drain", "drainer", "erase_user", "evaluate", "export", "from_settings", "from_stack", "impact", "import_traces", "local", "migrate",
     "publish", "refresh", "report", "resume_plans", "savings", "settle", "stats", "valkey", "warehouse", "wrong_steps",
 }  # fmt: skip
 """Members of a model that operators use; what they give is of all users."""

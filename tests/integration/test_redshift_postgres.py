@@ -9,11 +9,12 @@ from datetime import date
 import pytest
 
 from agentmodel._erasure_marks import user_key
-from agentmodel.redshift import render_sql
+from agentmodel.redshift import export, render_sql
 from agentmodel.redshift._refresh_sql import erase_user
 from agentmodel.redshift.render_sql import rendered
 from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_histories import Feed, corrected, deletions, told
+from tests.integration.redshift_lint import broken
 from tests.integration.redshift_oracle import derived_categories, expected, held
 from tests.integration.redshift_postgres import (
     LANDED,
@@ -91,6 +92,23 @@ def test_an_erased_user_leaves_the_tables(server: Server) -> None:
     assert expected(others, DAY, derived=False) == tables(server, "erased")
     server.run(path + script(files, "full_build.sql"))
     assert expected(others, DAY, derived=False) == tables(server, "erased")
+
+
+def test_the_statements_of_an_export_run(server: Server) -> None:
+    """Redshift's text of what an export asks keeps every rule of the lint, and PostgreSQL takes it."""
+    files = rendered(LANDED)
+    path, feed = warehouse_in("exported"), told()
+    server.run(created("exported") + path + script(files, "02_tables.sql", "03_staging_view.sql", "04_terms.sql"))
+    server.run(
+        path + landed(feed.rows()) + script(files, *[name for name in sorted(files) if "10" <= name[:2] <= "19"])
+    )
+    asked = [export._signatures(each) for each in export._TABLES.values()]
+    asked += [export._select(each, ("202506", None) if each.month else ()) for each in export._TABLES.values()]
+    texts = [render_sql._text(each, render_sql._redshift()) for each in asked]
+
+    assert [] == [(text, broken(text)) for text in texts if broken(text)]
+    for text in texts:
+        server.run(f"{path}{translated(text)};")
 
 
 def test_a_persons_deletion_is_not_taken_for_an_expiry(server: Server) -> None:

@@ -23,6 +23,7 @@ PAY: Call = ("TL002", {"amount": 7})
 PAY_9: Call = ("TL002", {"amount": 9})
 REFUND: Call = ("TL003", {"amount": 7})
 NOTE: Call = ("TL004", {})
+NO_CATEGORY: dict[str, Any] = {"category": None, "user": "USR003"}
 
 
 def run(
@@ -32,9 +33,10 @@ def run(
     failing: tuple[str, ...] = (),
     category: str | None = "pay a bill",
     user: str = "USR001",
+    request: str = "pay my bill",
 ) -> str:
     """Record a session that makes these calls; its id."""
-    with model.session(user, "pay my bill", category=category) as session:
+    with model.session(user, request, category=category) as session:
         for tool, values in calls:
             with session.process("step") as process, process.call("AGT001", tool, values=values) as call:
                 if tool in failing:
@@ -47,14 +49,18 @@ def run(
 
 @pytest.fixture
 def model(settings: Settings) -> Iterator[AgentModel]:
-    """A history of three successes that pay 7, two failures that pay 9, notes that differ, and another user's."""
+    """A history of four successes that pay 7, two failures that pay 9, notes that differ, and another user's.
+
+    A third user has the same history, without a category.
+    """
     with opened(settings.model_copy(update={"review_runs": "suspect"})) as model:
         catalogue(model, agents=1, tools=TOOLS)
         model.repository.update(Tool.at("AGT001", "TL001"), Tool.read_only.to(True))
-        for n in range(4):
-            run(model, SEARCH, PAY, ("TL004", {"text": f"note {n}"}))
-        for _ in range(2):
-            run(model, SEARCH, PAY_9, succeeded=False)
+        for kind in ({}, NO_CATEGORY):
+            for n in range(4):
+                run(model, SEARCH, PAY, ("TL004", {"text": f"note {n}"}), **kind)
+            for _ in range(2):
+                run(model, SEARCH, PAY_9, succeeded=False, **kind)
         run(model, REFUND, user="USR002")
         learn(model)
         model.publish()
@@ -79,6 +85,38 @@ def test_a_run_is_marked_when_it_ends_and_a_person_is_asked(model: AgentModel) -
     stored = model.repository.session("USR001", other)
     assert stored is not None
     assert stored.chance == pytest.approx(check.chance, abs=1e-6)
+
+
+def test_without_a_category_a_run_is_compared_with_those_of_its_request(model: AgentModel) -> None:
+    """The category that a refresh derives from the request says which runs are alike, in other words, too."""
+    found = {}
+    for request in ("pay my bill", "please pay my phone bill", "cancel the hotel in Denver"):
+        session_id = run(model, SEARCH, PAY_9, succeeded=None, request=request, **NO_CATEGORY)
+        session = model.repository.session("USR003", session_id)
+        assert session is not None
+        found[request] = session.suspect, str(model.run_checks.wrong_step("USR003", session_id))
+    guard = model.guard(review="history")
+    with model.session("USR003", "pay my bill") as asked:
+        decision = guard.before(
+            agent_id="AGT001", tool_id="TL002", arguments=PAY_9[1], user_id="USR003", session_id=asked.session_id
+        )
+
+    wrong = "step 2, unexpected write by `pay`"
+    assert [(True, wrong), (True, wrong), (None, "unknown")] == list(found.values())
+    assert isinstance(decision, Ask)
+    assert "this call of pay was made in failed runs of this category only" == decision.review.reason
+
+
+def test_the_first_prompt_is_the_request_where_a_session_has_none(model: AgentModel) -> None:
+    """A session that keeps its request in its first process, as the sample does, is compared by that."""
+    with model.session("USR003", "") as session, session.process("step", prompt="pay my bill") as process:
+        with process.call("AGT001", "TL002", values={"amount": 9}):
+            pass
+        with process.call("AGT001", "TL001", values={}):
+            pass
+    model.settle()
+
+    assert model.run_checks.check("USR003", session.session_id).suspect
 
 
 def test_without_successes_nothing_is_said(model: AgentModel) -> None:
@@ -170,7 +208,8 @@ def test_the_command_line_shows_what_went_wrong(
     )
     assert "What went wrong, as far as the record shows: step 2, unexpected write by `refund`." in text
     assert {"answer": "unexpected write", "tool": "refund", "step": 2} == found["wrong_step"]
-    assert [("pay a bill", "unexpected write", "pay", 2)] == [
+    categories = ("pay a bill", "~pay my bill · 931222")
+    assert [(category, "unexpected write", "pay", 2) for category in categories] == [
         (row["category"], row["answer"], row["tool"], row["runs"]) for row in steps
     ]
     assert "unexpected write" in shown("errors", "--runs")

@@ -81,7 +81,7 @@ TWIN_ONLY = {
 
 AT_ONCE = {
     # they begin blocks or return objects, and wait for nothing
-    AgentModel: {"bind", "bound", "from_settings", "guard", "in_session", "local", "session", "tool"},
+    AgentModel: {"bind", "bound", "from_settings", "from_stack", "guard", "in_session", "local", "session", "tool"},
     Recorder: {"session"},
     SessionRecorder: {"fail", "process", "succeed"},
     ProcessRecorder: {"call"},

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,9 +49,12 @@ def test_no_command_is_explained_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("name", ["agentmodel", "agentmodel table", *COMMANDS])
 def test_every_command_helps(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--help` works everywhere and says what the command does."""
+    """`--help` and `-h` work everywhere and say what the command does."""
+    assert 0 == main([*name.split()[1:], "-h"])
+    short = capsys.readouterr().out
     assert 0 == main([*name.split()[1:], "--help"])
     out = capsys.readouterr().out
+    assert short == out
     assert out.startswith(f"Usage: {name} ")
     assert name == "agentmodel" or "Show this message" in out
 
@@ -59,3 +65,20 @@ def test_every_reading_command_prints_json(name: str) -> None:
     options = {text for param in COMMANDS[name].params for text in param.opts}
 
     assert (name not in ("agentmodel up", "agentmodel mcp", "agentmodel console")) == ("--json" in options)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_wrong_use_points_to_the_help_of_the_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that a command does not have is told with how that command's help is shown."""
+    assert 2 == main([*name.split()[1:], "--no-such-option"])
+    assert f"(see `{name} --help`)" in capsys.readouterr().err
+
+
+def test_shells_complete_commands() -> None:
+    """A shell that asks for completions gets the commands that begin so."""
+    asked = {"_AGENTMODEL_COMPLETE": "complete_bash", "COMP_WORDS": "agentmodel ses", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "agentmodel"], env=os.environ | asked, capture_output=True, text=True, check=False
+    )
+
+    assert ["session", "sessions"] == sorted(done.stdout.split())

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 import agentmodel
-from agentmodel import Domain, exceptions
+from agentmodel import AgentModel, Domain, exceptions
 from agentmodel.config import Settings
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import AgentModelError, ConfigurationError, TableUnavailable, ValidationError
@@ -127,6 +127,35 @@ def test_a_wrong_setting_is_named_with_its_value_and_remedy(given: dict[str, obj
     """What is wrong with a setting is told by its variable, its value and what would be accepted."""
     with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
         Settings.load(**given)
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("AGENTMODEL_VALKEY_URI", "AGENTMODEL_VALKEY_URI is not a setting: use AGENTMODEL_VALKEY_URL"),
+        ("agentmodel_tabel", "AGENTMODEL_TABEL is not a setting: use AGENTMODEL_TABLE"),
+        ("AGENTMODEL_XYZZY", "AGENTMODEL_XYZZY is not a setting: unset it"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(variable: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that no setting has would be ignored in silence, so it is refused with the nearest name."""
+    monkeypatch.setenv(variable, "secret")
+
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        Settings.load()
+    with pytest.raises(ConfigurationError):
+        AgentModel.from_settings()
+    monkeypatch.delenv(variable)
+    for name, value in {
+        "AGENTMODEL_TEST_ANYTHING": "1", "AGENTMODEL_SERVICE_HOST": "10.0.0.1", "AGENTMODEL_PORT": "tcp://10.0.0.1:80",
+        "AGENTMODEL_CONSOLE_SERVICE_PORT_HTTP": "80", "AGENTMODEL_CONSOLE_PORT_80_TCP_ADDR": "10.0.0.1",
+        "AGENTMODEL_PORT_80_TCP": "tcp://10.0.0.1:80",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    Settings.load()
+    monkeypatch.setenv("AGENTMODEL_PORT", "80")
+    with pytest.raises(ConfigurationError, match="AGENTMODEL_PORT is not a setting"):
+        Settings.load()
 
 
 @pytest.mark.parametrize(

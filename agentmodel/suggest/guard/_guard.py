@@ -435,15 +435,16 @@ class Guard:
     def _against_history(self, call: _Call) -> str | None:
         """Return what the earlier runs of the user and category say against a write call.
 
-        Nothing is said where there are too few successes, and where the session has no category.
+        Nothing is said where there are too few successes, and where the session has neither a category nor a request.
         """
         if call.item is not None and call.item.read_only:
             return None
         session = self._repository.session(call.user_id, call.session_id)
-        category = None if session is None else session.category
-        history = write_history(self._repository, call.user_id, category)
+        if session is None:
+            return None
+        history = write_history(self._repository, session)
         if not history.successes:
-            _log.debug("guard.no_history: no earlier runs of %s of category %s are known", call.user_id, category)
+            _log.debug("guard.no_history: no earlier runs of %s like %s are known", call.user_id, call.session_id)
         arguments = self._repository.redaction.text(canonical(call.arguments))
         return history.reason(call.tool, sorted_arguments(arguments))
 

@@ -5,8 +5,9 @@
         print(check.note, check.chance)
     print(model.run_checks.wrong_step("USR001", session_id))
 
-A run is compared with the earlier runs of its user and category, as of the last publish. Each session of a typed
-category is checked when it ends, in the background. `agentmodel.suggest._run_check` has the method.
+A run is compared with the earlier runs of its user and category, as of the last publish. A session without a typed
+category is compared with the runs of the derived category that its request belongs to. Each session with a category or
+a request is checked when it ends, in the background. `agentmodel.suggest._run_check` has the method.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from agentmodel import keys
+from agentmodel._categories import Founders, compared_text, is_derived
 from agentmodel._log import logger
+from agentmodel._text import words_of
+from agentmodel.access.pagination import every
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS
-from agentmodel.dynamo.models import ToolExecution, UserSession
+from agentmodel.dynamo.models import ToolExecution, UserSession, UserToolMapping
 from agentmodel.exceptions import AgentModelError, NotFound
 from agentmodel.suggest._run_check import RunCheck, WriteHistory, WrongStep
 from agentmodel.suggest.review._decision import canonical
@@ -58,16 +63,38 @@ def sorted_arguments(stored: str | None) -> str:
         return stored or ""
 
 
-def write_history(repository: Repository, user_id: str, category: str | None) -> WriteHistory:
-    """Return what the last publish knows of the writes of a user's runs of a category.
+def write_history(repository: Repository, session: UserSession, *, opening: str | None = None) -> WriteHistory:
+    """Return what the last publish knows of the writes of the runs of a session's user and category.
+
+    Args:
+        repository: Reads mappings.
+        session: The session.
+        opening: What its first process asked for, which counts where the session has no request.
 
     Raises:
         TableUnavailable: The table does not answer.
     """
-    if category is None or user_id == ANONYMOUS:  # the anonymous user is many people
+    user_id, category = session.user_id, session.category
+    mapping = None
+    if user_id == ANONYMOUS:  # the anonymous user is many people
         return WriteHistory(whose=user_id)
-    mapping = repository.mapping(user_id, category)
+    if category and not is_derived(category):
+        mapping = repository.mapping(user_id, category)
+    elif request := compared_text(session.request or opening or ""):
+        mapping = _derived_mapping(repository, user_id, request)
     return WriteHistory.unpacked(None if mapping is None else mapping.writes, whose=user_id)
+
+
+def _derived_mapping(repository: Repository, user_id: str, request: str) -> UserToolMapping | None:
+    """Return the user's mapping of the derived category that a request belongs to, as a refresh will find it."""
+    words = words_of(request)
+    own = [each for each in every(partial(repository.user_mappings, user_id)) if is_derived(each.category)]
+    known = [(each, compared_text(text)) for each in own for text in each.requests or ()]
+    same = next((each for each, text in known if words_of(text) == words), None)
+    if same is not None or not words:
+        return same
+    nearest = Founders((each.category, text) for each, text in known).nearest(request)
+    return next((each for each in own if each.category == nearest), None)
 
 
 class RunChecks:
@@ -107,8 +134,8 @@ class RunChecks:
             NotFound: The session does not exist.
             TableUnavailable: The table does not answer.
         """
-        session, calls = self._session(user_id, session_id)
-        return self._check(session, calls)
+        session, opening, calls = self._session(user_id, session_id)
+        return self._check(session, opening, calls)
 
     def wrong_step(self, user_id: str, session_id: str) -> WrongStep:
         """Return which step of a failed run did it, as far as the record shows; ask it about a run that failed.
@@ -121,8 +148,8 @@ class RunChecks:
             NotFound: The session does not exist.
             TableUnavailable: The table does not answer.
         """
-        session, calls = self._session(user_id, session_id)
-        history = write_history(self._repository, session.user_id, session.category)
+        session, opening, calls = self._session(user_id, session_id)
+        history = write_history(self._repository, session, opening=opening)
         found = history.wrong_step([_made(call) for call in calls])
         if found.step is None:
             return found
@@ -136,7 +163,7 @@ class RunChecks:
             for entity in entities
             if isinstance(entity, UserSession)
             and entity.ended_at is not None
-            and entity.category is not None
+            and (entity.category or entity.request)
             and entity.chance is None
             and entity.user_id != ANONYMOUS
         ]
@@ -156,8 +183,8 @@ class RunChecks:
                 _log.warning("did not check how session %s of %s ended: %s", each.session_id, each.user_id, error)
 
     def _mark(self, ended: _Ended) -> None:
-        session, calls = self._session(ended.user_id, ended.session_id)
-        check = self._check(session, calls)
+        session, opening, calls = self._session(ended.user_id, ended.session_id)
+        check = self._check(session, opening, calls)
         if check.chance is None or session.chance is not None:
             return
         session.suspect, session.chance = check.suspect, round(check.chance, 6)
@@ -173,22 +200,27 @@ class RunChecks:
                 call_id="run check",
             )
 
-    def _check(self, session: UserSession, calls: Sequence[ToolExecution]) -> RunCheck:
-        history = write_history(self._repository, session.user_id, session.category)
+    def _check(self, session: UserSession, opening: str | None, calls: Sequence[ToolExecution]) -> RunCheck:
+        history = write_history(self._repository, session, opening=opening)
         agent_id = _agent_of(calls) if history.successes else None
         agent = None if agent_id is None else self._repository.agent(agent_id)
         counts = (0, 0) if agent is None else (agent.executions or 0, agent.successes or 0)
         return history.check([_made(call) for call in calls], agent=counts)
 
-    def _session(self, user_id: str, session_id: str) -> tuple[UserSession, list[ToolExecution]]:
+    def _session(self, user_id: str, session_id: str) -> tuple[UserSession, str | None, list[ToolExecution]]:
+        """Return a session, what its first process asked for, and its calls."""
         user = keys.id_of("USR", user_id)
         session = self._repository.session(user, session_id)
         if session is None:
             raise NotFound("session", session_id)
         history = self._repository.session_history(user, session_id)
         made = [call for call in history.executions if call.status in _MADE]
-        return session, sorted(
-            made, key=lambda call: (call.executed_at or _LONG_AGO, call.call_number or 0, call.attempt)
+        asked = sorted((each for each in history.processes if each.prompt), key=lambda each: each.process_id)
+        opening = asked[0].prompt if asked else None
+        return (
+            session,
+            opening,
+            sorted(made, key=lambda call: (call.executed_at or _LONG_AGO, call.call_number or 0, call.attempt)),
         )
 
 

@@ -438,7 +438,7 @@ class MessagesApi(BaseHTTPRequestHandler):
             {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}
         ]
         for index, block in enumerate(blocks):
-            empty = {**block, **({"input": {}} if "input" in block else {"text": ""})}
+            empty: dict[str, Any] = {**block, "input": {}} if "input" in block else {**block, "text": ""}
             part = ("input_json_delta", "partial_json", json.dumps(block.get("input")))
             kind, name, value = part if "input" in block else ("text_delta", "text", "done")
             events += [
