@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentmodel._log import logger
-from agentmodel._text import storable_text
+from agentmodel._text import NAME_BYTES, storable_text
 
-__all__ = ["MAX_COUNT", "count_or_none"]
+__all__ = ["MAX_COUNT", "Usage", "count_or_none"]
 
 _log = logger(__name__)
 
@@ -49,3 +49,41 @@ def _whole(value: Any) -> int | None:
         return int(item) if item == int(item) else None
     except Exception:  # noqa: BLE001  # code of the value may raise anything
         return None
+
+
+class Usage(NamedTuple):
+    """What a model took for a message that requests calls, or for one of these calls.
+
+    Attributes:
+        input_tokens: Tokens that it read, those of its provider's cache included.
+        output_tokens: Tokens that it wrote, those of its reasoning included.
+        cached_tokens: Of ``input_tokens``, those that were read from the provider's cache.
+        cache_write_tokens: Of ``input_tokens``, those that were written into the provider's cache.
+        reasoning_tokens: Of ``output_tokens``, those of its reasoning.
+        model_name: Its name, as its provider has it.
+    """
+
+    input_tokens: Any = None
+    output_tokens: Any = None
+    cached_tokens: Any = None
+    cache_write_tokens: Any = None
+    reasoning_tokens: Any = None
+    model_name: Any = None
+
+    def checked(self) -> Usage:
+        """Return it with counts that are counts, and a name that is a name; see `count_or_none`."""
+        counts = (count_or_none(name, value) for name, value in zip(self._fields, self[:-1], strict=False))
+        name = self.model_name
+        return Usage._make((*counts, storable_text(name, limit=NAME_BYTES) if isinstance(name, str) and name else None))
+
+    def shares(self, parts: int) -> list[Usage]:
+        """Divide it over the calls of its message: sums stay exact, the remainder goes to the first call.
+
+        >>> [(share.input_tokens, share.output_tokens) for share in Usage(11, None).shares(3)]
+        [(5, None), (3, None), (3, None)]
+        """
+        if not parts:
+            return []
+        rest = [None if count is None else count // parts for count in self[:-1]]
+        first = [None if count is None else count - count // parts * (parts - 1) for count in self[:-1]]
+        return [Usage._make((*share, self.model_name)) for share in (first, *[rest] * (parts - 1))]

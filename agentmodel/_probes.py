@@ -193,7 +193,7 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # as http.server calls it
             """Log nothing: a probe every few seconds says nothing."""
 
     class ProbeServer(ThreadingHTTPServer):

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
+from agentmodel._counts import Usage
 from agentmodel._process import ForkSafeLock
 from agentmodel.access.recorder import (
     CallRecorder,
@@ -298,6 +299,10 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         result: What the tool returned; set it in the block.
         input_tokens: Tokens of the model's request for the call; set it in the block.
         output_tokens: Tokens that the model took to make the call; set it in the block.
+        cached_tokens: Of the input tokens, those that were read from the provider's cache.
+        cache_write_tokens: Of the input tokens, those that were written into the provider's cache.
+        reasoning_tokens: Of the output tokens, those of the model's reasoning.
+        model_name: The model that asked for the call, as its provider names it.
         receipt: What the record reached; None until the block has ended.
     """
 
@@ -307,6 +312,10 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         self.result: Any = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.cached_tokens: int | None = None
+        self.cache_write_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        self.model_name: str | None = None
         self.receipt: Receipt[ToolExecution] | None = None
 
     async def __aenter__(self) -> Self:
@@ -320,7 +329,8 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         inner = self.sync
-        inner.result, inner.input_tokens, inner.output_tokens = self.result, self.input_tokens, self.output_tokens
+        for name in ("result", *Usage._fields):
+            setattr(inner, name, getattr(self, name))
         self.receipt = await self._recorder.record(inner.ended(error))
 
     mark = _direct(CallRecorder.mark)

@@ -52,6 +52,7 @@ from agentmodel.exceptions import (
     TableUnavailable,
     ValidationError,
 )
+from agentmodel.prices import Prices
 
 if TYPE_CHECKING:
     from agentmodel.cache.drainer import Drained, Drainer
@@ -580,6 +581,16 @@ class AgentModel:
         return None if items is None else ItemsFeed(items)
 
     @cached_property
+    def prices(self) -> Prices | None:
+        """Return the prices of models that `AGENTMODEL_PRICES` names; None where it names none.
+
+        Raises:
+            ValidationError: The file cannot be read, or is of no known format.
+        """
+        path = self.settings.prices
+        return None if path is None else Prices.read(path)
+
+    @cached_property
     def warehouse(self) -> Warehouse:
         """Return the warehouse, opened, with its tables created.
 
@@ -647,6 +658,7 @@ class AgentModel:
             half_life_days=self.settings.half_life_days,
             revision_prior=self.settings.revision_prior,
             memory_limit=self.settings.warehouse_memory,
+            prices=self.prices,
         )
         self._resources.callback(warehouse.close)
         return warehouse

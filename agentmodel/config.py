@@ -164,6 +164,14 @@ class Settings(BaseSettings):
         default=None, description="The most memory DuckDB may use, such as 2GB; the rest goes to disk. Unset: no limit."
     )
 
+    # Costs
+    prices: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Path of a JSON file with the prices of models, in the format of LiteLLM's "
+        "model_prices_and_context_window.json or of genai-prices' data.json. Unset: costs are unknown.",
+    )
+
     # Learning
     language: Language = Field(
         default="en", description="Language of what commands print for people: `en` or `ko`. JSON is the same in both."
@@ -398,6 +406,7 @@ class SettingsOptions(TypedDict, total=False):
     landed_table: str
     feed: FeedName
     warehouse_memory: str | None
+    prices: str | None
     language: Language
     ranking: Ranking
     half_life_days: float

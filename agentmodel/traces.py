@@ -114,10 +114,14 @@ class TraceRecord(BaseModel):
         category: The kind of request.
         input_tokens: Tokens that the model read for this call.
         output_tokens: Tokens that the model wrote for this call.
+        cached_tokens: Of the input tokens, those that were read from the provider's cache.
+        cache_write_tokens: Of the input tokens, those that were written into the provider's cache.
+        reasoning_tokens: Of the output tokens, those of the model's reasoning.
+        model_name: The model that asked for the call, as its provider names it.
         revision: The revision of the agent (of its prompt, model and tools); None if unknown.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
 
     domain: _Name
     agent: _Name
@@ -137,6 +141,10 @@ class TraceRecord(BaseModel):
     category: str | None = None
     input_tokens: _Tokens | None = None
     output_tokens: _Tokens | None = None
+    cached_tokens: _Tokens | None = None
+    cache_write_tokens: _Tokens | None = None
+    reasoning_tokens: _Tokens | None = None
+    model_name: str | None = None
     revision: str | None = None
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ START = "  - Reference: # written by scripts/reference.py\n"
 GROUPS = {
     "Model and settings": ("client", "aio", "config", "privacy", "embedded", "erasure", "cli"),
     "Record and read": ("access.recorder", "access.repository", "access.patterns", "access.pagination", "tools",
-                        "access.trace_import", "traces"),
+                        "access.trace_import", "traces", "prices"),
     "Valkey": ("cache",),
     "Entities and keys": ("dynamo", "keys", "access"),
     "Warehouse": ("redshift",),

@@ -168,6 +168,7 @@ def answer(warehouse: Warehouse) -> Answer:
         "35_report_tool_failures.sql": queries.tool_failures(),
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
+        "38_report_costs.sql": queries.costs(),
         "38_report_tokens.sql": queries.tokens(),
         "39_report_impact.sql": queries.impact(),
     }
@@ -186,7 +187,7 @@ def answer_by_text(connection: Connection, files: dict[str, str]) -> Answer:
 
 def tables(connection: Connection) -> dict[str, list[Any]]:
     """Return the rows of every table that a refresh keeps, in no order."""
-    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
+    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser, m.ModelPriceRow)
     hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     kept = [table for table in m.Base.metadata.sorted_tables if table not in hidden]
     return {table.name: list(connection.execute(select(table)).all()) for table in kept}

@@ -98,6 +98,19 @@ CREATE TABLE IF NOT EXISTS erased_user (
     PRIMARY KEY (userkey)
 ) DISTSTYLE ALL;
 
+CREATE TABLE IF NOT EXISTS model_price (
+    modelnm VARCHAR(1020) ENCODE ZSTD NOT NULL,
+    validfrom DATE ENCODE AZ64 NOT NULL,
+    validuntil DATE ENCODE AZ64 NOT NULL,
+    inputprice DOUBLE PRECISION ENCODE RAW NOT NULL,
+    outputprice DOUBLE PRECISION ENCODE RAW NOT NULL,
+    cachereadprice DOUBLE PRECISION ENCODE RAW,
+    cachewriteprice DOUBLE PRECISION ENCODE RAW,
+    reasoningprice DOUBLE PRECISION ENCODE RAW,
+    mostinput BIGINT ENCODE AZ64,
+    PRIMARY KEY (modelnm, validfrom)
+) DISTSTYLE ALL;
+
 CREATE TABLE IF NOT EXISTS refresh_watermark (
     name VARCHAR(32) ENCODE ZSTD NOT NULL,
     seen_until TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
@@ -191,6 +204,10 @@ CREATE TABLE IF NOT EXISTS user_tool_mapping_hist (
     inputtokens BIGINT ENCODE AZ64,
     outputtokens BIGINT ENCODE AZ64,
     load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
+    cachedtokens BIGINT ENCODE AZ64,
+    cachewritetokens BIGINT ENCODE AZ64,
+    reasoningtokens BIGINT ENCODE AZ64,
+    modelnm VARCHAR(1020) ENCODE ZSTD,
     agentver VARCHAR(1020) ENCODE ZSTD,
     PRIMARY KEY (userid, sessionid, processid, agentid, toolid, attempt)
 ) DISTKEY (userid) SORTKEY (sessionid, processid, agentid, toolid);

@@ -24,13 +24,16 @@ WHERE session_outcome.source IN (CAST('person' AS VARCHAR(24)), CAST('event' AS 
     coalesce(sum(c.tokens_log), 0) AS coalesce_5, coalesce(sum(c.tokens_log * c.tokens_log),
     0) AS coalesce_6, count(c.seconds) AS count_4, coalesce(sum(c.seconds), 0) AS coalesce_7,
     coalesce(sum(c.seconds_log), 0) AS coalesce_8, coalesce(sum(c.seconds_log * c.seconds_log),
-    0) AS coalesce_9
+    0) AS coalesce_9, count(c.money) AS count_5, coalesce(sum(c.money), 0) AS coalesce_10,
+    coalesce(sum(c.money_log), 0) AS coalesce_11, coalesce(sum(c.money_log * c.money_log), 0) AS coalesce_12
 FROM (SELECT session.domainid AS domainid, session.category AS category,
     session.holdoutshare AS holdoutshare, session.since AS since, session.withheldyn AS withheldyn,
     session.started AS started, session.success AS success, session.calls AS calls, session.tokens AS tokens,
-    session.seconds AS seconds, CAST(ln(1 + session.calls) AS DOUBLE PRECISION) AS calls_log,
+    session.seconds AS seconds, session.money AS money,
+    CAST(ln(1 + session.calls) AS DOUBLE PRECISION) AS calls_log,
     CAST(ln(1 + session.tokens) AS DOUBLE PRECISION) AS tokens_log,
-    CAST(ln(1 + session.seconds) AS DOUBLE PRECISION) AS seconds_log
+    CAST(ln(1 + session.seconds) AS DOUBLE PRECISION) AS seconds_log,
+    CAST(ln(1 + session.money) AS DOUBLE PRECISION) AS money_log
 FROM (SELECT asked.domainid AS domainid, coalesce(run.category, CASE WHEN (usersession.category = ''
     OR left(usersession.category, 1) = CAST('~' AS VARCHAR(4))) THEN NULL ELSE usersession.category END,
     '') AS category, asked.holdoutshare AS holdoutshare, coalesce(asked.planssincedt, '') AS since,
@@ -61,7 +64,8 @@ FROM (SELECT asked.domainid AS domainid, coalesce(run.category, CASE WHEN (users
     WHEN TO_CHAR(CAST(TO_TIMESTAMP(left(usersession.sessionstartdt, 14), 'YYYYMMDDHH24MISS') AS TIMESTAMP),
     'YYYYMMDDHH24MISS') = left(usersession.sessionstartdt,
     14) THEN CAST(TO_TIMESTAMP(left(usersession.sessionstartdt, 14),
-    'YYYYMMDDHH24MISS') AS TIMESTAMP) END ELSE NULL END) AS BIGINT) END AS DOUBLE PRECISION) AS seconds
+    'YYYYMMDDHH24MISS') AS TIMESTAMP) END ELSE NULL END) AS BIGINT) END AS DOUBLE PRECISION) AS seconds,
+    CAST(tokens.money * 1000000 AS DOUBLE PRECISION) AS money
 FROM (SELECT suggestion.userid AS userid, suggestion.sessionid AS sessionid, suggestion.domainid AS domainid,
     suggestion.holdoutshare AS holdoutshare, suggestion.planssincedt AS planssincedt,
     suggestion.withheldyn AS withheldyn, row_number() OVER (PARTITION BY suggestion.userid,
@@ -79,8 +83,46 @@ FROM agent_execution GROUP BY agent_execution.userid,
     user_tool_mapping_hist.sessionid AS sessionid,
     CAST(least(greatest(sum(CAST(coalesce(user_tool_mapping_hist.inputtokens,
     0) + coalesce(user_tool_mapping_hist.outputtokens, 0) AS BIGINT)), -4000000000000000000),
-    4000000000000000000) AS BIGINT) AS n
+    4000000000000000000) AS BIGINT) AS n, CAST(CASE WHEN (count(CAST(CASE
+    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL AND user_tool_mapping_hist.outputtokens IS NOT NULL
+    AND (model_price.mostinput IS NULL
+    OR user_tool_mapping_hist.inputtokens <= model_price.mostinput)) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
+    0)) - coalesce(user_tool_mapping_hist.cachewritetokens, 0),
+    0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(user_tool_mapping_hist.cachedtokens,
+    0) AS DOUBLE PRECISION) * coalesce(model_price.cachereadprice,
+    model_price.inputprice) + CAST(coalesce(user_tool_mapping_hist.cachewritetokens,
+    0) AS DOUBLE PRECISION) * coalesce(model_price.cachewriteprice,
+    model_price.inputprice) + CAST(greatest(user_tool_mapping_hist.outputtokens - coalesce(user_tool_mapping_hist.reasoningtokens,
+    0),
+    0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(user_tool_mapping_hist.reasoningtokens,
+    0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
+    model_price.outputprice) END AS DOUBLE PRECISION)) = count(*)) THEN sum(CAST(CASE
+    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL AND user_tool_mapping_hist.outputtokens IS NOT NULL
+    AND (model_price.mostinput IS NULL
+    OR user_tool_mapping_hist.inputtokens <= model_price.mostinput)) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
+    0)) - coalesce(user_tool_mapping_hist.cachewritetokens, 0),
+    0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(user_tool_mapping_hist.cachedtokens,
+    0) AS DOUBLE PRECISION) * coalesce(model_price.cachereadprice,
+    model_price.inputprice) + CAST(coalesce(user_tool_mapping_hist.cachewritetokens,
+    0) AS DOUBLE PRECISION) * coalesce(model_price.cachewriteprice,
+    model_price.inputprice) + CAST(greatest(user_tool_mapping_hist.outputtokens - coalesce(user_tool_mapping_hist.reasoningtokens,
+    0),
+    0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(user_tool_mapping_hist.reasoningtokens,
+    0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
+    model_price.outputprice) END AS DOUBLE PRECISION)) END AS DOUBLE PRECISION) AS money
 FROM user_tool_mapping_hist
+    LEFT OUTER JOIN model_price ON model_price.modelnm = user_tool_mapping_hist.modelnm
+    AND model_price.validfrom <= coalesce(CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
+    WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
+    'YYYYMMDD') = left(user_tool_mapping_hist.transactdt,
+    8) THEN TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD') END ELSE NULL END,
+    CAST('0001-01-01' AS DATE)) AND model_price.validuntil > coalesce(CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
+    WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
+    'YYYYMMDD') = left(user_tool_mapping_hist.transactdt,
+    8) THEN TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD') END ELSE NULL END,
+    CAST('9999-12-30' AS DATE))
 WHERE coalesce(user_tool_mapping_hist.inputtokens,
     user_tool_mapping_hist.outputtokens) IS NOT NULL GROUP BY user_tool_mapping_hist.userid,
     user_tool_mapping_hist.sessionid) AS tokens ON tokens.userid = asked.userid

@@ -213,7 +213,8 @@ WHERE work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND work_chan
 -- Read the items of kind UserSessPrcToolMappHist into user_tool_mapping_hist.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, agentver, load_timestamp) SELECT left(split_part(unpacked."PK", '#', 1), 132) AS left_1,
+    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, agentver,
+    load_timestamp) SELECT left(split_part(unpacked."PK", '#', 1), 132) AS left_1,
     left(split_part(unpacked."PK", '#', 2), 132) AS left_2, left(split_part(unpacked."SK", '#', 1),
     132) AS left_3, left(split_part(unpacked."SK", '#', 2), 132) AS left_4, left(split_part(unpacked."SK",
     '#', 3), 132) AS left_5, coalesce(CASE WHEN (ltrim(split_part(unpacked."SK", '#', 4),
@@ -236,7 +237,14 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     WHEN (CAST(unpacked."value"."InputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."InputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_6,
     CASE
     WHEN (CAST(unpacked."value"."OutputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."OutputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_7,
-    left(CAST(unpacked."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_10, unpacked.loaded_at
+    CASE
+    WHEN (CAST(unpacked."value"."CachedTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."CachedTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_8,
+    CASE
+    WHEN (CAST(unpacked."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_9,
+    CASE
+    WHEN (CAST(unpacked."value"."ReasoningTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."ReasoningTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_10,
+    left(CAST(unpacked."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10,
+    left(CAST(unpacked."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_11, unpacked.loaded_at
 FROM (SELECT item."PK" AS "PK", item."SK" AS "SK", item.kind AS kind, item.present AS present,
     item.loaded_at AS loaded_at, item."value" AS "value"
 FROM (SELECT landed."PK" AS "PK", landed."SK" AS "SK", landed."value" AS "value", CASE
@@ -389,9 +397,11 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN rpad(user_tool_mapping_hist.transactdt,
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
-    user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
-    nullif(user_tool_mapping_hist.agentver, '') AS revision
+    user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
+    user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
+    user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
+    user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
@@ -458,9 +468,11 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN rpad(user_tool_mapping_hist.transactdt,
     20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
     user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
-    user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.transactdt AS transactdt,
-    user_tool_mapping_hist.toolvalues AS toolvalues, user_tool_mapping_hist.resultmsg AS resultmsg,
-    nullif(user_tool_mapping_hist.agentver, '') AS revision
+    user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
+    user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
+    user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
+    user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)))) AS c GROUP BY c.agentid, c.toolid,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from agentmodel import keys
-from agentmodel._counts import count_or_none
+from agentmodel._counts import Usage
 from agentmodel._log import logger
 from agentmodel._names import takes_names
 from agentmodel._outcomes import check_outcome
@@ -663,6 +663,10 @@ class CallRecorder:
         result: What the tool returned. Text is stored as it is, anything else as JSON.
         input_tokens: Tokens that the model read for this call. What is no count is left out, with a warning.
         output_tokens: Tokens that the model wrote for this call, likewise.
+        cached_tokens: Of the input tokens, those that were read from the provider's cache.
+        cache_write_tokens: Of the input tokens, those that were written into the provider's cache.
+        reasoning_tokens: Of the output tokens, those of the model's reasoning.
+        model_name: The model that asked for the call, as its provider names it.
         receipt: Where the call was stored; set when the block has ended.
     """
 
@@ -674,6 +678,10 @@ class CallRecorder:
         self.result: Any = None
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.cached_tokens: int | None = None
+        self.cache_write_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        self.model_name: str | None = None
         self.receipt: Receipt[ToolExecution] | None = None
 
     @property
@@ -716,8 +724,9 @@ class CallRecorder:
         entity.executed_at = self._began
         entity.duration_ms = max(0, round((self._recorder.now() - self._began).total_seconds() * 1000))
         entity.result = storable_text(self.result)
-        entity.input_tokens = count_or_none("input_tokens", self.input_tokens)
-        entity.output_tokens = count_or_none("output_tokens", self.output_tokens)
+        usage = Usage(*(getattr(self, name) for name in Usage._fields)).checked()
+        for name, value in usage._asdict().items():
+            setattr(entity, name, value)
         return entity
 
 

@@ -412,19 +412,26 @@ def _history(
         status=record.status,
         result=storable_text(record.result),
         call_number=record.step,
-        # a record without a status or revision has the id that it had before records could have them
+        # a record without a status, revision or model has the id that it had before records could have them
         call_id=_digest(*call, str(seen[call]), record.model_dump_json(exclude=_without(record))),
         error_type=record.error_type,
         duration_ms=duration,
         input_tokens=record.input_tokens,
         output_tokens=record.output_tokens,
+        cached_tokens=record.cached_tokens,
+        cache_write_tokens=record.cache_write_tokens,
+        reasoning_tokens=record.reasoning_tokens,
+        model_name=storable_text(record.model_name, limit=NAME_BYTES),
         revision=storable_text(record.revision, limit=NAME_BYTES),
     )
     return process, execution
 
 
+_LATER = ("status", "revision", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "model_name")
+
+
 def _without(record: TraceRecord) -> set[str]:
-    return {name for name in ("status", "revision") if getattr(record, name) is None}
+    return {name for name in _LATER if getattr(record, name) is None}
 
 
 def _digest(*parts: str) -> str:

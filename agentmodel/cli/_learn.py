@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -292,11 +292,11 @@ def _show_impact(out: Output, found: Impact) -> None:
          "plans are stopped" if row.stopped_at is not None else row.verdict,
          row.success.runs_with, row.success.runs_without, _mean(row.success, "{:.0%}"), _change(row.success, " points"),
          _mean(row.calls, "{:.1f}"), _change(row.calls), _mean(row.tokens, "{:,.0f}"), _change(row.tokens),
-         _mean(row.seconds, "{:.1f}"), _change(row.seconds))
+         _mean(row.seconds, "{:.1f}"), _change(row.seconds), _mean(_in_units(row.money), "{:.6f}"), _change(row.money))
         for row in found.rows
     )  # fmt: skip
     columns = ("domain", "category", "plans", "with>", "without>", "success>", "difference>", "calls>", "change>",
-               "tokens>", "change>", "seconds>", "change>")  # fmt: skip
+               "tokens>", "change>", "seconds>", "change>", "cost>", "change>")  # fmt: skip
     out.table("With a plan and without", columns, rows, empty="The catalogue has no domain yet.")
     out.line(printable(found.sentence))
     for row in found.rows:
@@ -313,6 +313,16 @@ def _mean(effect: Effect, form: str) -> str | None:
     if effect.with_plan is None or effect.without_plan is None:
         return None
     return f"{form.format(effect.with_plan)} / {form.format(effect.without_plan)}"
+
+
+def _in_units(effect: Effect) -> Effect:
+    """Return an effect on millionths of money as one on money."""
+    with_plan, without = effect.with_plan, effect.without_plan
+    return replace(
+        effect,
+        with_plan=None if with_plan is None else with_plan / 1_000_000,
+        without_plan=None if without is None else without / 1_000_000,
+    )
 
 
 def _change(effect: Effect, unit: str = " %") -> str | None:
@@ -341,14 +351,16 @@ def savings(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 def _show_savings(out: Output, found: Sequence[SavingsRow]) -> None:
     rows = (
-        (row.category, row.hits, row.sessions, f"{row.seconds:,.1f}", row.timed, row.tokens, row.metered)
+        (row.category, row.hits, row.sessions, f"{row.seconds:,.1f}", row.timed, row.tokens, row.metered,
+         _show.money(row.cost), row.priced)
         for row in found
     )  # fmt: skip
-    columns = ("category", "calls not made>", "in sessions>", "seconds>", "timed calls>", "tokens>", "metered calls>")
+    columns = ("category", "calls not made>", "in sessions>", "seconds>", "timed calls>", "tokens>", "metered calls>",
+               "cost>", "priced calls>")  # fmt: skip
     none = "No call was answered from the cache yet, as of the last refresh."
     out.table("Saved by cached answers", columns, rows, empty=none)
     if found:
-        note = "Seconds and tokens are those of the last equal call that was made; a call without one adds none."
+        note = "Seconds, tokens and cost are those of the last equal call that was made; a call without one adds none."
         out.line(out.say(note))
 
 

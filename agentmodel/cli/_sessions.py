@@ -19,6 +19,7 @@ from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.keys import id_of
+from agentmodel.prices import Prices
 
 if TYPE_CHECKING:  # the warehouse loads SQLAlchemy, which few commands need
     from agentmodel.access.repository import SessionHistory
@@ -198,15 +199,17 @@ def session(
         check = model.run_checks.check(who, session_id) if has_ended else None
         wrong = model.run_checks.wrong_step(who, session_id) if has_ended and outcome is False else None
         names = _names(model, who, history)
+        prices = model.prices
     out = Output(as_json=as_json)
     if as_json:
         parts = {"processes": history.processes, "executions": history.executions, "reviews": history.reviews}
         told = {"check": check, "wrong_step": wrong, "complete": history.complete}
-        out.data({"session": found, "outcome": outcome, **parts, **told})
+        cost, priced = (None, 0) if prices is None else prices.total(history.executions)
+        out.data({"session": found, "outcome": outcome, "cost": cost, "priced_calls": priced, **parts, **told})
     else:
         if found is not None and diagnosis is not None:
             _show_outcome(out, found, diagnosis, names)
-        _show_calls(out, session_id, history, names, ids=ids)
+        _show_calls(out, session_id, history, names, ids=ids, prices=prices)
         _show_said(out, history, names)
         _show.run_check(out, check, wrong)
     if not history.complete:
@@ -251,21 +254,29 @@ def _show_outcome(out: Output, found: UserSession, diagnosis: Diagnosis, names: 
     out.line()
 
 
-def _show_calls(out: Output, session_id: str, history: SessionHistory, names: dict[str, str], *, ids: bool) -> None:
+def _show_calls(
+    out: Output, session_id: str, history: SessionHistory, names: dict[str, str], *, ids: bool, prices: Prices | None
+) -> None:
     def named(each: str, name: str | None = None) -> str:
         return with_id(name or names.get(each), each, ids=ids)
 
     rows = (
         (e.call_number, named(e.process_id), named(e.agent_id), named(e.tool_id, e.tool_name), e.attempt,
          _cut(e.values), _status(e), e.duration_ms,
-         e.executed_at, _cut(e.result))
+         e.executed_at, *([] if prices is None else [_show.money(prices.cost(e))]), _cut(e.result))
         for e in history.executions
     )  # fmt: skip
     columns = ("call>", "process", "agent", "tool", "attempt>", "arguments", "status", "took (ms)>",
-               "called at (UTC)", "result")  # fmt: skip
-    out.table(
-        out.say("Tool calls of {session}, in order", session=session_id), columns, rows, empty="No tool call yet."
-    )
+               "called at (UTC)", *([] if prices is None else ["cost>"]), "result")  # fmt: skip
+    title = out.say("Tool calls of {session}, in order", session=session_id)
+    out.table(title, columns, rows, empty="No tool call yet.")
+    if prices is not None:
+        total, priced = prices.total(history.executions)
+        if total is None:
+            out.line(out.say("Cost: unknown."))
+        else:
+            told = "Cost: {cost}, of {priced} of {calls} calls; a call without a known model and price adds none."
+            out.line(out.say(told, cost=_show.money(total), priced=priced, calls=len(history.executions)))
 
 
 def _status(call: ToolExecution) -> str:

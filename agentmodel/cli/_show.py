@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the reports load SQLAlchemy, which few commands need
     from agentmodel.suggest.review import RunCheck, WrongStep
 
 __all__ = [
-    "agents", "bad_lines", "imported", "moment", "patterns", "plan", "ranking_legend", "run_check",
+    "agents", "bad_lines", "imported", "moment", "money", "patterns", "plan", "ranking_legend", "run_check",
     "stations", "tools", "wrong_steps",
 ]  # fmt: skip
 
@@ -183,6 +183,11 @@ def _plan_lines(out: Output, suggested: Plan) -> Iterator[str]:
 def _confidence(out: Output, confidence: Confidence) -> str:
     mean, low, high = (f"{value:.0%}" for value in (confidence.mean, confidence.low, confidence.high))
     return out.say("{mean} ({low} to {high})", mean=mean, low=low, high=high)
+
+
+def money(cost: float | None) -> str | None:
+    """Return a cost with six digits after the point, in the currency of the prices; None where it is unknown."""
+    return None if cost is None else f"{cost:,.6f}"
 
 
 def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> None:

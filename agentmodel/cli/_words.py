@@ -90,6 +90,7 @@ KOREAN = {
     "plans": "계획",
     "predicted between": "예측 범위",
     "predictor": "예측 방법",
+    "priced calls": "가격을 아는 호출",
     "process": "프로세스",
     "rank": "순위",
     "ranking": "순위 방식",
@@ -247,8 +248,12 @@ KOREAN = {
     "* Fewer than three agents have 20 later runs, so little is known of how good they are.": (
         "* 나중 실행이 20개 이상인 에이전트가 셋이 안 되어, 얼마나 좋은지 잘 알 수 없습니다."
     ),
-    "Seconds and tokens are those of the last equal call that was made; a call without one adds none.": (
-        "초와 토큰은 실제로 실행된 마지막 같은 호출의 것입니다. 그런 호출이 없으면 더하지 않습니다."
+    "Seconds, tokens and cost are those of the last equal call that was made; a call without one adds none.": (
+        "초, 토큰, 비용은 실제로 실행된 마지막 같은 호출의 것입니다. 그런 호출이 없으면 더하지 않습니다."
+    ),
+    "Cost: unknown.": "비용: 알 수 없음.",
+    "Cost: {cost}, of {priced} of {calls} calls; a call without a known model and price adds none.": (
+        "비용: {cost}, 호출 {calls}번 중 {priced}번. 모델과 가격을 모르는 호출은 더하지 않습니다."
     ),
     "no type recorded": "종류가 기록되지 않음",
     # sessions

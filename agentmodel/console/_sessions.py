@@ -113,6 +113,7 @@ class SessionPages:
                 "milliseconds": sum(call.duration_ms or 0 for call in calls),
                 "input": sum(call.input_tokens or 0 for call in calls),
                 "output": sum(call.output_tokens or 0 for call in calls),
+                "cost": None if self._model.prices is None else self._model.prices.total(calls),
             },
             older=None if history.cursor is None else f"?{urlencode({'after': history.cursor})}",
             reference=self._model.reviews.reference,

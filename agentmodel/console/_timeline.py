@@ -91,7 +91,7 @@ def interval(low: float, mean: float, high: float) -> Markup:
 def change(low: float, mean: float, high: float) -> Markup:
     """Draw an interval of a change on a line from -1 to 1, with its mean and a mark at 0.
 
-    >>> print(change(-0.5, 0, 0.5)[-57:])
+    >>> print(change(-0.5, 0, 0.5)[-59:])
     <line class="zero" x1="50%" x2="50%" y1="1" y2="15"/></svg>
     """
     low, mean, high = ((1 + share) / 2 for share in (low, mean, high))

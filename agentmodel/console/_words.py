@@ -151,6 +151,8 @@ KOREAN = {
     "No call is left that failed: what went wrong is not in the calls.": "실패로 남은 호출이 없습니다. 문제는 호출 밖에 있습니다.",
     "%(n)s of them made good": "그중 %(n)s회는 만회됨",
     "%(input)s tokens in, %(output)s out": "입력 %(input)s, 출력 %(output)s 토큰",
+    "cost: %(cost)s, of %(known)s of %(calls)s calls": "비용: %(cost)s (호출 %(calls)s회 중 %(known)s회)",
+    "cost: unknown": "비용: 알 수 없음",
     "This session is long: a part of its steps is shown, and judged by itself.": "긴 세션입니다. 일부 단계만 표시하고 그 "
     "부분만으로 판단합니다.",
     "Valkey does not answer: the newest records may be missing.": "Valkey가 응답하지 않아 최신 기록이 빠졌을 수 있습니다.",

@@ -374,6 +374,14 @@ class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
     """Tokens that the model read for it. Ours."""
     output_tokens: Attr[int | None] = count("OutputTokens", default=None)
     """Tokens that the model wrote for it. Ours."""
+    cached_tokens: Attr[int | None] = count("CachedTokens", default=None)
+    """Of `input_tokens`, those that were read from the provider's cache. Ours."""
+    cache_write_tokens: Attr[int | None] = count("CacheWriteTokens", default=None)
+    """Of `input_tokens`, those that were written into the provider's cache. Ours."""
+    reasoning_tokens: Attr[int | None] = count("ReasoningTokens", default=None)
+    """Of `output_tokens`, those of the model's reasoning. Ours."""
+    model_name: Attr[str | None] = text("ModelNM", default=None, redact="none")
+    """The model that asked for it, as its provider names it. Ours."""
     revision: Attr[str | None] = text("AgentVer", default=None, redact="none")
     """The revision of the agent: of its prompt, model and tools. Ours."""
     version: Attr[int | None] = number("Version", default=None)

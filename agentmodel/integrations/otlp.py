@@ -165,6 +165,10 @@ def session_records(
             ended_at=call.ended_at,
             input_tokens=call.input_tokens,
             output_tokens=call.output_tokens,
+            cached_tokens=call.cached_tokens,
+            cache_write_tokens=call.cache_write_tokens,
+            reasoning_tokens=call.reasoning_tokens,
+            model_name=call.model_name,
             revision=call.revision,
         )
 

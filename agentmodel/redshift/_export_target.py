@@ -29,6 +29,7 @@ class ExportTarget(Protocol):
 
     def names(self, under: str) -> list[str]:
         """Return the names of the files that begin with a text."""
+        ...
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files; those that are not there are passed over."""

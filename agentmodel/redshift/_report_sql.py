@@ -12,13 +12,14 @@ from agentmodel.redshift import _executions_sql as history
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift._constructs import ListAgg, Ratio, Rows, constant, time_of, total
+from agentmodel.redshift._costs_sql import cost_of, has_price
 from agentmodel.redshift._requests_sql import first_prompts, request_of, typed_category
 from agentmodel.redshift._scores_sql import agent_scores
 from agentmodel.redshift.models import agent_name, newest_days, rows_of, tool_names
 
 __all__ = [
-    "agent_ranking", "domain_requests", "example_requests", "executions_per_day", "impact", "patterns", "requests",
-    "savings", "steps", "tokens", "tool_errors", "tool_failures",
+    "agent_ranking", "costs", "domain_requests", "example_requests", "executions_per_day", "impact", "patterns",
+    "requests", "savings", "steps", "tokens", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
 MAX_AGENTS: Final = 100
@@ -286,9 +287,12 @@ def impact() -> Rows:
     A row is a domain, a category, the share that was withheld, since when plans are given, and whether they were. A
     session counts once, by its first plan, when its outcome is known: as reviewed, as reported, as recorded, else that
     of its executions. Of what a session cost it has the number of sessions, the sum, and the sums of ln(1 + cost) and
-    of its square: calls that were made, tokens where they were recorded, and whole seconds from beginning to end.
+    of its square: calls that were made, tokens where they were recorded, whole seconds from beginning to end, and
+    millionths of money where the cost of every call is known that has tokens.
     """
     g, s, e, h = m.SuggestionRow, m.UserSessionRow, m.AgentExecution, m.UserToolMappingHist
+    p = m.ModelPriceRow
+    cost = cost_of(h, p)
     first = func.row_number().over(partition_by=[g.user_id, g.session_id], order_by=g.key).label("place")
     made = rows_of(g.user_id, g.session_id, g.domain_id, g.share, g.since, g.withheld, first)
     asked = made.where(g.session_id.is_not(None), g.domain_id.is_not(None), g.share > 0).subquery("asked")
@@ -309,7 +313,9 @@ def impact() -> Rows:
             h.user_id,
             h.session_id,
             total(func.coalesce(h.input_tokens, constant(0)) + func.coalesce(h.output_tokens, constant(0))).label("n"),
+            cast(case((func.count(cost) == func.count(), func.sum(cost, type_=Double()))), Double).label("money"),
         )
+        .outerjoin(p, has_price(h, p))
         .where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None))
         .group_by(h.user_id, h.session_id)
         .subquery("tokens")
@@ -322,6 +328,7 @@ def impact() -> Rows:
         "calls": func.coalesce(run.c.calls, constant(0)),
         "tokens": tokens.c.n,
         "seconds": case((ended >= began, ended - began)),
+        "money": tokens.c.money * 1_000_000,
     }
     session = (
         rows_of(
@@ -332,7 +339,7 @@ def impact() -> Rows:
             asked.c.withheld,
             func.coalesce(s.started, EMPTY).label("started"),
             success.label("success"),
-            *(cast(cost, Double).label(name) for name, cost in costs.items()),
+            *(cast(each, Double).label(name) for name, each in costs.items()),
         )
         .join(s, and_(s.user_id == own[0], s.session_id == own[1]))
         .outerjoin(run, and_(run.c.user_id == own[0], run.c.session_id == own[1]))
@@ -346,20 +353,21 @@ def impact() -> Rows:
     key = [c[name] for name in ("domain_id", "category", "share", "since", "withheld")]
     sums: list[ColumnElement[Any]] = []
     for name in costs:
-        cost, log = c[name], c[f"{name}_log"]
-        parts = (func.sum(each, type_=Double()) for each in (cost, log, log * log))
-        sums += [func.count(cost), *(func.coalesce(part, constant(0), type_=Double()) for part in parts)]
+        plain, log = c[name], c[f"{name}_log"]
+        parts = (func.sum(each, type_=Double()) for each in (plain, log, log * log))
+        sums += [func.count(plain), *(func.coalesce(part, constant(0), type_=Double()) for part in parts)]
     counts = func.min(c.started), func.count(), total(c.success)
     return rows_of(*key, *counts, *sums).group_by(*key).order_by(*key)
 
 
 def savings() -> Rows:
-    """Count by category the calls that the cache answered, and the time and the tokens that this saved.
+    """Count by category the calls that the cache answered, and the time, the tokens and the money that this saved.
 
     An answer saved what the last equal call took that was made and succeeded (same agent, tool and arguments), less
     what the answer itself took. Where no such call was recorded, only the call counts.
     """
-    c, s = history.calls(cached=True).subquery("c"), m.UserSessionRow
+    c, s, p = history.calls(cached=True).subquery("c"), m.UserSessionRow, m.ModelPriceRow
+    cost = cost_of(c.c, p)
     made, zero = c.c.ok == constant(1), constant(0)
     equal = [c.c.agent_id, c.c.tool_id, func.md5(func.coalesce(c.c["values"], EMPTY))]
     order = [
@@ -373,14 +381,18 @@ def savings() -> Rows:
         c.c.user_id, c.c.session_id, c.c.ok, c.c.duration_ms,
         *(part.label(f"equal{at}") for at, part in enumerate(equal)),
         before.label("turn"), case((made, c.c.duration_ms)).label("made_ms"), tokens.label("tokens"),
-        case((and_(made, known), tokens)).label("made_tokens"),
-    ).subquery("turn")  # fmt: skip
+        case((and_(made, known), tokens)).label("made_tokens"), case((made, cost)).label("made_cost"),
+        cast(case((known, cost), else_=zero), Double).label("cost"),
+    ).outerjoin(p, has_price(c.c, p)).subquery("turn")  # fmt: skip
     since = [turn.c.equal0, turn.c.equal1, turn.c.equal2, turn.c.turn]
-    milliseconds, last = (func.max(turn.c[name]).over(partition_by=since) for name in ("made_ms", "made_tokens"))
+    milliseconds, last, paid = (
+        func.max(turn.c[name]).over(partition_by=since) for name in ("made_ms", "made_tokens", "made_cost")
+    )
     call = rows_of(
         turn.c.user_id, turn.c.session_id, turn.c.ok,
         func.coalesce(turn.c.duration_ms, zero, type_=Double()).label("ms"),
         turn.c.tokens, milliseconds.label("made_ms"), last.label("made_tokens"),
+        (paid - turn.c.cost).label("saved_cost"),
     ).subquery("call")  # fmt: skip
     category = func.coalesce(s.category, EMPTY)
     saved_ms = cast(case((call.c.made_ms > call.c.ms, call.c.made_ms - call.c.ms), else_=zero), Double)
@@ -393,6 +405,7 @@ def savings() -> Rows:
         call.c.made_tokens,
         saved_ms.label("saved_ms"),
         saved_tokens.label("saved_tokens"),
+        cast(case((call.c.saved_cost < zero, zero), else_=call.c.saved_cost), Double).label("saved_cost"),
     )
     joined = saved.outerjoin(s, and_(s.user_id == call.c.user_id, s.session_id == call.c.session_id))
     hit = joined.where(call.c.ok.is_(None)).subquery("hit")
@@ -406,6 +419,8 @@ def savings() -> Rows:
             Ratio(func.sum(hit.c.saved_ms, type_=Double()), constant(1000)).label("seconds"),
             func.count(hit.c.made_tokens).label("metered"),
             total(hit.c.saved_tokens).label("tokens"),
+            func.count(hit.c.saved_cost).label("priced"),
+            func.sum(hit.c.saved_cost, type_=Double()).label("cost"),
         )
         .group_by(hit.c.category)
         .order_by(hit.c.category)
@@ -434,3 +449,23 @@ def tokens() -> Rows:
         .group_by(t.agent_id, t.tool_id, named.c.tool_name)
     )
     return rows.order_by((counts[1] + counts[2]).desc(), t.agent_id, t.tool_id)
+
+
+def costs(condition: Sequence[ColumnElement[bool]] = ()) -> Rows:
+    """Select what calls cost per agent and model, by the prices as of the last refresh, dearest first.
+
+    Every call counts whose tokens were told, also one that was not made: the model asked for it.
+    """
+    h, p = m.UserToolMappingHist, m.ModelPriceRow
+    named = func.coalesce(h.model_name, EMPTY, type_=String())
+    call = (
+        rows_of(h.agent_id, named.label("model_name"), h.input_tokens, h.output_tokens, cost_of(h, p).label("cost"))
+        .outerjoin(p, has_price(h, p))
+        .where(func.coalesce(h.input_tokens, h.output_tokens).is_not(None), *condition)
+        .subquery("call")
+    )
+    c, cost = call.c, func.sum(call.c.cost, type_=Double())
+    tokens = (total(func.coalesce(c[name], constant(0))).label(name) for name in ("input_tokens", "output_tokens"))
+    sums = [func.count().label("calls"), *tokens, func.count(c.cost).label("priced"), cost.label("cost")]
+    rows = rows_of(c.agent_id.label("agent_id"), c.model_name, *sums).group_by(c.agent_id, c.model_name)
+    return rows.order_by(func.coalesce(cost, constant(0)).desc(), c.agent_id, c.model_name)

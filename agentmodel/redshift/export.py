@@ -408,7 +408,7 @@ class _Turn:
         attribute = fields.get(exported.named.get(name, name))
         if not redaction.active or attribute is None or attribute.redact == "none":
             return None
-        members = {"text": "none", "plain": "values"}.get(attribute.redact, attribute.redact)
+        members: Any = {"text": "none", "plain": "values"}.get(attribute.redact, attribute.redact)
         return lambda text: redaction.text(text, fields=members)
 
     def table(self, rows: Sequence[Sequence[Any]]) -> Any:

@@ -43,8 +43,8 @@ from agentmodel.redshift._table_layout import add_view, layout
 
 __all__ = [
     "AgentDaily", "AgentExecution", "AgentRow", "AgentScoreSummary", "AgentTool", "AgentToolAnalysisStaging",
-    "DerivedCategory", "DomainRow", "ErasedUser", "RefreshWatermark", "SessionOutcome", "SuggestionRow",
-    "ToolErrorSummary", "ToolRow",
+    "DerivedCategory", "DomainRow", "ErasedUser", "ModelPriceRow", "RefreshWatermark", "SessionOutcome",
+    "SuggestionRow", "ToolErrorSummary", "ToolRow",
     "UserInfo", "UserProcessPattern", "UserSessionProcessRow", "UserSessionRow", "UserToolMappingHist", "landed_table",
 ]  # fmt: skip
 
@@ -268,6 +268,10 @@ class UserToolMappingHist(Base):
     input_tokens: Mapped[int | None] = mapped_column("inputtokens", BigInteger)
     output_tokens: Mapped[int | None] = mapped_column("outputtokens", BigInteger)
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
+    cached_tokens: Mapped[int | None] = mapped_column("cachedtokens", BigInteger)
+    cache_write_tokens: Mapped[int | None] = mapped_column("cachewritetokens", BigInteger)
+    reasoning_tokens: Mapped[int | None] = mapped_column("reasoningtokens", BigInteger)
+    model_name: Mapped[str | None] = mapped_column("modelnm", Varchar(NAME))
     revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
 
 
@@ -522,6 +526,26 @@ class DerivedCategory(Base):
     category: Mapped[str] = mapped_column("category", Varchar(NAME))
     founder: Mapped[str | None] = mapped_column("founder", Varchar(PROSE))
     number: Mapped[int] = mapped_column("number", Integer)
+
+
+class ModelPriceRow(Base):
+    """What a token of a model costs from a day on, for every model that calls name and the price table knows.
+
+    A refresh fills it from `AGENTMODEL_PRICES`; see `agentmodel.prices.ModelPrice`. Without that setting it is yours.
+    """
+
+    __tablename__ = "model_price"
+    __table_args__ = layout(style="ALL")
+
+    model_name: Mapped[str] = mapped_column("modelnm", Varchar(NAME), primary_key=True)
+    since: Mapped[date] = mapped_column("validfrom", Date, primary_key=True)
+    until: Mapped[date] = mapped_column("validuntil", Date)
+    input: Mapped[float] = mapped_column("inputprice", Double)
+    output: Mapped[float] = mapped_column("outputprice", Double)
+    cache_read: Mapped[float | None] = mapped_column("cachereadprice", Double)
+    cache_write: Mapped[float | None] = mapped_column("cachewriteprice", Double)
+    reasoning: Mapped[float | None] = mapped_column("reasoningprice", Double)
+    most_input: Mapped[int | None] = mapped_column("mostinput", BigInteger)
 
 
 class ErasedUser(Base):

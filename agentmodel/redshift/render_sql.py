@@ -239,6 +239,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "35_report_tool_failures.sql": queries.tool_failures(),
         "36_report_sessions.sql": queries.requests(),
         "37_report_executions_per_day.sql": queries.executions_per_day(),
+        "38_report_costs.sql": queries.costs(),
         "38_report_tokens.sql": queries.tokens(),
         "39_report_impact.sql": queries.impact(),
     }
@@ -251,6 +252,7 @@ def _reports(parameters: statements.RefreshParameters, dialect: Dialect) -> dict
         "35_report_tool_failures.sql": "List calls and errors of each tool, and its last error.",
         "36_report_sessions.sql": "List the request and the outcome of each session.",
         "37_report_executions_per_day.sql": "List executions per agent and day; without a time the day is 0001-01-01.",
+        "38_report_costs.sql": "List what models cost per agent, by the prices in model_price.",
         "38_report_tokens.sql": "List tokens per agent and tool.",
         "39_report_impact.sql": "Count sessions whose plan was given or withheld at random, and sum up their costs.",
     }

@@ -98,6 +98,7 @@ def report(warehouse: Warehouse, *, as_of: date, rows: int = 500, wrong_steps: S
             _wrong_steps(wrong_steps, rows),
             _days(daily, day, rows),
             _tokens(tokens, names, rows),
+            _costs(reports.costs(warehouse), names, rows),
         ),
     )
     head = _element(
@@ -289,6 +290,19 @@ def _tokens(found: Sequence[reports.ToolTokens], names: dict[str, str], rows: in
         table = _table("Most tokens first", columns, cells, left_out=len(found) - rows)
         parts = [_pair(chart, _legend(("tokens in", "one"), ("tokens out", "two")), table)]
     return _section("Tokens", "Tokens of the messages that called a tool, where they were recorded.", parts)
+
+
+def _costs(found: Sequence[reports.AgentCost], names: dict[str, str], rows: int) -> ET.Element:
+    parts = []
+    if any(row.priced for row in found):
+        cells = (
+            (names.get(row.agent_id, row.agent_id), row.model_name or "not told", row.calls, row.priced,
+             "unknown" if row.cost is None else f"{row.cost:,.6f}")
+            for row in found[:rows]
+        )  # fmt: skip
+        columns = ("agent", "model", "calls>", "of known cost>", "cost>")
+        parts = [_table("Dearest first", columns, cells, left_out=len(found) - rows)]
+    return _section("Costs", "What models cost, by the prices as of the last refresh, where they are known.", parts)
 
 
 # -- elements ---------------------------------------------------------------------------------------------------------

@@ -23,9 +23,9 @@ from agentmodel.redshift.rows import Rows, of_report
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [
-    "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern", "SavingsRow",
-    "SessionRequest", "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "domain_requests",
-    "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings",
+    "AgentCost", "AgentScore", "CostSums", "DayExecutions", "PatternStep", "PlanSums", "RecommendedPattern",
+    "SavingsRow", "SessionRequest", "ToolErrors", "ToolFailures", "ToolTokens", "agent_ranking", "costs",
+    "domain_requests", "example_requests", "executions_per_day", "plan_sums", "recommended_patterns", "savings",
     "session_requests", "tokens_per_tool", "tool_errors", "tool_failures",
 ]  # fmt: skip
 
@@ -253,6 +253,29 @@ class ToolTokens:
 
 
 @dataclass(frozen=True)
+class AgentCost:
+    """What a model took for an agent's calls, by the prices of `AGENTMODEL_PRICES`.
+
+    Attributes:
+        agent_id: Id of the agent.
+        model_name: The model, as its provider names it; '' where nobody told it.
+        calls: Calls whose tokens were told.
+        input_tokens: Tokens that the model read for them.
+        output_tokens: Tokens that it wrote for them.
+        priced: Those of the calls whose cost is known.
+        cost: What these cost, in the currency of the prices; None where no cost is known.
+    """
+
+    agent_id: str
+    model_name: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    priced: int
+    cost: float | None
+
+
+@dataclass(frozen=True)
 class CostSums:
     """What sessions cost.
 
@@ -285,6 +308,7 @@ class PlanSums:
         calls: The calls that were made.
         tokens: The recorded tokens.
         seconds: The time from beginning to end.
+        money: What the model cost, in millionths of the currency of the prices; of sessions whose cost is known.
     """
 
     domain_id: str
@@ -298,6 +322,7 @@ class PlanSums:
     calls: CostSums
     tokens: CostSums
     seconds: CostSums
+    money: CostSums
 
 
 @dataclass(frozen=True)
@@ -312,6 +337,8 @@ class SavingsRow:
         seconds: The time that these took when they were made last, less what the answers took.
         metered: Those for which tokens of an equal call were recorded before.
         tokens: These tokens, less those that were recorded with the answers.
+        priced: Those for which the cost of an equal call is known.
+        cost: These costs, less those of the answers, in the currency of the prices; None where none is known.
     """
 
     category: str
@@ -321,6 +348,8 @@ class SavingsRow:
     seconds: float
     metered: int
     tokens: int
+    priced: int
+    cost: float | None
 
 
 @takes_names
@@ -454,10 +483,9 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
 def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
     """Return what sessions whose plan was given or withheld at random came to, by domain, category and share."""
     found = []
-    for *key, withheld, first, sessions, successes, calls, tokens, seconds in (
-        (*row[:8], row[8:12], row[12:16], row[16:]) for row in warehouse.read(queries.impact())
-    ):
-        costs = (CostSums(*each) for each in (calls, tokens, seconds))
+    for row in warehouse.read(queries.impact()):
+        *key, withheld, first, sessions, successes = row[:8]
+        costs = (CostSums(*row[at : at + 4]) for at in range(8, 24, 4))
         found.append(PlanSums(*[*key, withheld == "Y", first, sessions, successes, *costs]))
     return of_report(found, PlanSums)
 
@@ -465,8 +493,8 @@ def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
 def savings(warehouse: Warehouse) -> Rows[SavingsRow]:
     """Return what answers from the cache saved in each category that has some, by category.
 
-    It is counted, not estimated: an answer saved one call, and the time and tokens of the last equal call that was made
-    and succeeded (same agent, tool and arguments), whoever made it. What a plan saves is measured by
+    It is counted, not estimated: an answer saved one call, and the time, tokens and cost of the last equal call that
+    was made and succeeded (same agent, tool and arguments), whoever made it. What a plan saves is measured by
     `AgentModel.impact`.
     """
     return of_report((SavingsRow(*row) for row in warehouse.read(queries.savings())), SavingsRow)
@@ -497,3 +525,13 @@ def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> Rows[T
     if agent_id is not None:
         rows = rows.where(m.AgentTool.agent_id == agent_id)
     return of_report((ToolTokens(*row) for row in warehouse.read(rows)), ToolTokens)
+
+
+@takes_names
+def costs(warehouse: Warehouse, agent_id: str | None = None) -> Rows[AgentCost]:
+    """Return what models cost per agent and model, dearest first, by the prices as of the last refresh.
+
+    What has no price is unknown, never zero: ``priced`` says of how many calls ``cost`` is.
+    """
+    rows = queries.costs(() if agent_id is None else [m.UserToolMappingHist.agent_id == agent_id])
+    return of_report((AgentCost(*row) for row in warehouse.read(rows)), AgentCost)

@@ -42,10 +42,12 @@ from agentmodel._process import ForkSafeLock, never_collect, renew_in_child
 from agentmodel._schema_change import SchemaChange
 from agentmodel._urls import without_secrets
 from agentmodel.exceptions import ConfigurationError, ValidationError, WarehouseUnavailable
+from agentmodel.prices import Prices
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import models as m
 from agentmodel.redshift._connection import checked_schema, redshift_engine
 from agentmodel.redshift._constructs import key_part
+from agentmodel.redshift._costs_sql import load_prices
 from agentmodel.redshift._duckdb_dialect import duckdb_engine, rewrite_file
 from agentmodel.redshift._duckdb_landing import (
     Landed,
@@ -102,6 +104,7 @@ class Warehouse:
         engine: The SQLAlchemy engine.
         half_life_days: Days after which an execution counts half in the `evidence` ranking.
         revision_prior: Executions that earlier revisions of an agent count as at most, see `score.revision_weight`.
+        prices: The prices of models, which a refresh stores; None leaves those that are stored.
     """
 
     def __init__(
@@ -114,8 +117,10 @@ class Warehouse:
         overlap: timedelta,
         half_life_days: float,
         revision_prior: float = REVISION_PRIOR,
+        prices: Prices | None = None,
     ) -> None:
         self.engine = engine
+        self.prices = prices
         self.revision_prior = revision_prior
         self._schema = schema
         self.half_life_days = half_life_days
@@ -147,6 +152,7 @@ class Warehouse:
         revision_prior: float = REVISION_PRIOR,
         memory_limit: str | None = None,
         threads: int | None = None,
+        prices: Prices | None = None,
     ) -> Self:
         """Open a warehouse.
 
@@ -163,6 +169,7 @@ class Warehouse:
             revision_prior: Executions that earlier revisions of an agent count as at most, from 1.
             memory_limit: The most memory DuckDB may use, such as ``512MB``.
             threads: The most threads DuckDB may use.
+            prices: The prices of models, by which a refresh tells what calls cost.
 
         Raises:
             ConfigurationError: The URL, the table's name or another argument is not valid.
@@ -185,6 +192,7 @@ class Warehouse:
                 overlap=overlap,
                 half_life_days=half_life_days,
                 revision_prior=revision_prior,
+                prices=prices,
             )
         except ConfigurationError:
             engine.dispose()
@@ -463,6 +471,8 @@ class Warehouse:
             for done, step in enumerate(steps):
                 report(step.name, done, len(steps))  # before it runs, so that the name of a long statement is shown
                 step.run(connection)
+            if self.prices is not None:
+                load_prices(connection, self.prices)
             report("commit", len(steps), len(steps))
             return Refreshed(day, is_full, _counts(connection), set_aside=set_aside)
 

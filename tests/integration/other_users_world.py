@@ -24,6 +24,7 @@ from agentmodel import (
     UserToolMapping,
     keys,
 )
+from agentmodel._counts import Usage
 from agentmodel.dynamo.models import Agent, Domain, Suggestion
 from agentmodel.integrations._tracking import conventions
 from agentmodel.integrations._tracking.tracker import Tracker
@@ -178,10 +179,14 @@ def functions(model: AgentModel) -> None:
             balance(argument)
 
 
+TOKENS = dict.fromkeys(Usage._fields[:-1], 1)
+"""What the model took for a call, without its name."""
+
+
 def traces(model: AgentModel, folder: Path) -> None:
     """Import a trace file with a canary in every field, and a call of a tool that does not exist."""
     record: dict[str, Any] = {"step": 1, "success": False, "started_at": "2026-01-01T00:00:00Z", "user": USER}
-    record |= {"ended_at": "2026-01-01T00:00:01Z", "session_success": True, "input_tokens": 1, "output_tokens": 1}
+    record |= {"ended_at": "2026-01-01T00:00:01Z", "session_success": True} | TOKENS
     record |= {"domain": DOMAIN, "agent": "finder", "tool": "search", "category": SHARED, "request": SIMILAR}
     for name in TraceRecord.model_fields.keys() - record.keys() - {"status"}:
         record[name] = {canary(name): canary(name)} if name in ("arguments", "result") else canary(name)
@@ -196,7 +201,7 @@ def tracked(model: AgentModel) -> None:
     """Report events with canaries, as an integration of one's own does."""
     with Tracker(model, domain=DOMAIN) as tracker:
         run = tracker.run(**filled(tracker.run, user=USER, session=f"{MARK} tracked", suggestion_id=None))
-        run.turn(**filled(run.turn, calls=[f"{MARK}1"], input_tokens=1, output_tokens=1))
+        run.turn(**filled(run.turn, calls=[f"{MARK}1"], **TOKENS))
         named = {"agent": "agent 1", "tool": "search"}
         asked = {"call_id": f"{MARK}1", "at": None, "source": ""}
         attempt = run.start(**filled(run.start, **named, **asked))

@@ -495,7 +495,7 @@ TEXTS: dict[str, dict[str, tuple[str, int]]] = {
     "user_tool_mapping_hist": {
         "toolnm": ("ToolNM", NAME), "toolvalues": ("ToolValues", LONG), "transactdt": ("TransactDT", 20),
         "succyn": ("SuccYN", 1), "resultmsg": ("ResultMsg", LONG), "status": ("Status", 16),
-        "errortype": ("ErrorType", NAME), "agentver": ("AgentVer", NAME),
+        "errortype": ("ErrorType", NAME), "agentver": ("AgentVer", NAME), "modelnm": ("ModelNM", NAME),
     },
     "suggestion": {"sessionid": ("UserSessionID", m.ID), "domainid": ("DomainID", m.ID), "withheldyn": ("WithheldYN", 1),
                    "planssincedt": ("PlansSinceDT", 20)},
@@ -546,7 +546,9 @@ def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
     if name == "user_tool_mapping_hist":
         row |= {"attempt": call_of(item).attempt, "durationms": n(item, "DurationMs")}
         row |= {"callno": whole(item, "CallNo"), "inputtokens": count(item, "InputTokens"),
-                "outputtokens": count(item, "OutputTokens")}  # fmt: skip
+                "outputtokens": count(item, "OutputTokens"), "cachedtokens": count(item, "CachedTokens"),
+                "cachewritetokens": count(item, "CacheWriteTokens"),
+                "reasoningtokens": count(item, "ReasoningTokens")}  # fmt: skip
     return name, row
 
 
@@ -573,7 +575,7 @@ def staging_row(item: Item, agents: Mapping[str, Item]) -> dict[str, Any] | None
 
 def compared() -> dict[str, Table]:
     """Every table that is compared, by name."""
-    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser)
+    models = (*m.WORK, m.RefreshWatermark, m.DerivedCategory, m.ErasedUser, m.ModelPriceRow)
     hidden = {m.LEASES, m.VERSION, *(model.__table__ for model in models)}
     return {table.name: table for table in m.Base.metadata.sorted_tables if table not in hidden}
 

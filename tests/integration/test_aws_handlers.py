@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -245,9 +246,11 @@ def reached(model: AgentModel) -> dict[str, Any]:
 
 
 def test_lambda_and_from_settings_open_the_same(
-    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Every setting, each with a value of its own, reaches the model that Lambda opens as it does `from_settings`."""
+    prices = tmp_path / "prices.json"
+    prices.write_text('{"m": {"input_cost_per_token": 1.0, "output_cost_per_token": 1.0}}', encoding="utf-8")
     others: dict[str, Any] = {
         "region": "eu-west-1", "dynamodb_attempts": 3, "batch_deadline": 11.0, "mapping_partitions": 3,
         "valkey_prefix": "other", "shards": 7, "journal_limit": 99, "journal_wait": 0.5,
@@ -257,7 +260,7 @@ def test_lambda_and_from_settings_open_the_same(
         "mcp_answer_characters": 50_000, "mcp_calls_per_minute": 7, "guard_timeout": 1.5, "redact": "token",
         "redact_key": "s" * 32, "route_by_descriptions": True, "holdout": 0.1, "revision_prior": 5.0, "review_below": 0.4, "review_share": 0.2,
         "review_runs": "suspect", "review_webhook_url": "https://example.com/reviews",
-        "review_webhook_secret": "whsec_" + "c2Vj" * 8, "warehouse_schema": "learned",
+        "review_webhook_secret": "whsec_" + "c2Vj" * 8, "warehouse_schema": "learned", "prices": str(prices),
     }  # fmt: skip
     wanted = Settings.load(**(settings.model_dump() | others))
     same = [name for name, each in Settings.model_fields.items() if getattr(wanted, name) == each.default]

@@ -292,7 +292,7 @@ STATIONS = {
 
 OPERATORS = {
     "close", "drain", "drainer", "erase_user", "evaluate", "export", "from_settings", "from_stack", "impact", "import_traces", "local", "migrate",
-    "publish", "refresh", "report", "resume_plans", "savings", "settle", "stats", "valkey", "warehouse", "wrong_steps",
+    "prices", "publish", "refresh", "report", "resume_plans", "savings", "settle", "stats", "valkey", "warehouse", "wrong_steps",
 }  # fmt: skip
 """Members of a model that operators use; what they give is of all users."""
 

@@ -219,9 +219,9 @@ def test_an_empty_history_says_so() -> None:
         warehouse.create()
         page = Page(report(warehouse, as_of=DAY))
 
-    assert 6 == page.texts.count("No data yet.")
+    assert 7 == page.texts.count("No data yet.")
     assert {} == page.tables
-    assert page.tags["section"] == 6
+    assert page.tags["section"] == 7
 
 
 def test_where_failed_runs_went_wrong(warehouse: Warehouse) -> None:

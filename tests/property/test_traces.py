@@ -51,6 +51,8 @@ def records(draw: st.DrawFn) -> TraceRecord:
         request=draw(st.none() | text),
         category=draw(st.none() | text),
         input_tokens=draw(st.none() | count),
+        cached_tokens=draw(st.none() | count),
+        model_name=draw(st.none() | st.just("gpt-5")),
         output_tokens=draw(st.none() | count),
     )
 

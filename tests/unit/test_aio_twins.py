@@ -34,7 +34,7 @@ TWINS: dict[type, type] = {
 
 SYNC_ONLY = {
     # stations that the model's own methods use; who needs one has `sync`
-    AgentModel: {"drainer", "valkey", "warehouse"},
+    AgentModel: {"drainer", "prices", "valkey", "warehouse"},
     # what the tool functions and the integrations make records with, in threads of their own
     Recorder: {
         "agent_revision",

@@ -163,7 +163,8 @@ def landed(given: tuple[int, int], withheld: tuple[int, int], *, domain: str = "
     values: dict[str, Any] = {"category": "c", "share": 0.5, "since": "", "first": "20260101"} | more
     return [
         PlanSums(
-            domain_id=domain, withheld=held, sessions=of, successes=good, calls=cost, tokens=cost, seconds=cost, **values
+            domain_id=domain, withheld=held, sessions=of, successes=good, calls=cost, tokens=cost, seconds=cost,
+            money=cost, **values,
         )
         for held, (good, of) in ((False, given), (True, withheld))
         if of

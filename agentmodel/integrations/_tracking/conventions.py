@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentmodel._counts import count_or_none
+from agentmodel._counts import Usage, count_or_none
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
@@ -69,6 +69,20 @@ _USER = ("user.id", "enduser.id")
 _METADATA = ("traceloop.association.properties.", "langsmith.metadata.")
 _INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
 _OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion")
+_CACHED_TOKENS = (
+    "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.details.cache_read_tokens", "llm.token_count.prompt_details.cache_read",
+)  # fmt: skip
+_CACHE_WRITE_TOKENS = (
+    "gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens",
+    "gen_ai.usage.cache_write_input_tokens", "gen_ai.usage.details.cache_write_tokens",
+    "llm.token_count.prompt_details.cache_write",
+)  # fmt: skip
+_REASONING_TOKENS = (
+    "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.details.reasoning_tokens", "gen_ai.usage.reasoning_tokens",
+    "llm.usage.reasoning_tokens", "llm.token_count.completion_details.reasoning",
+)  # fmt: skip
+_MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 _HAYSTACK = "haystack.agent.step"
 _ARGUMENTS = ("gen_ai.tool.call.arguments", "tool_arguments", "gen_ai.prompt", f"{_HAYSTACK}.tool.input")
 _RESULT = ("gen_ai.tool.call.result", "tool_response", "gen_ai.completion", f"{_HAYSTACK}.tool.output")
@@ -474,15 +488,17 @@ def _type_in(description: str) -> str | None:
     return named[1] if named else "ValidationError" if _INVALID.search(description) else None
 
 
-def tokens_of(span: Span) -> tuple[int | None, int | None]:
-    """Return the input and output tokens of the model's message."""
-    counts = span.attributes
+def tokens_of(span: Span) -> Usage:
+    """Return the tokens of the model's message, and the model."""
+    counts, model_name = span.attributes, _first(span, _MODEL, "ls_model_name")
     replies = parsed(counts.get(f"{_HAYSTACK}.llm.output"))
     for reply in _list(replies.get("replies")) if isinstance(replies, dict) else ():
         meta = reply.get("meta") if isinstance(reply, dict) else None
         usage = meta.get("usage") if isinstance(meta, dict) else None
         counts = {f"gen_ai.usage.{name}": count for name, count in usage.items()} if isinstance(usage, dict) else counts
-    return _number(counts, _INPUT_TOKENS), _number(counts, _OUTPUT_TOKENS)
+        model_name = model_name or (text_or_none(meta.get("model")) if isinstance(meta, dict) else None)
+    kinds = (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
+    return Usage._make((*(_number(counts, names) for names in kinds), model_name))
 
 
 def _list(value: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from agentmodel import keys
-from agentmodel._counts import count_or_none
+from agentmodel._counts import Usage
 from agentmodel._log import logger
 from agentmodel._process import renew_in_child
 from agentmodel._text import storable_text
@@ -30,7 +30,7 @@ from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome
 from agentmodel.integrations._tracking.revisions import Revisions
 from agentmodel.integrations._tracking.run_identity import RunIdentity
 
-__all__ = ["SessionWriter", "split"]
+__all__ = ["SessionWriter"]
 
 _log = logger(__name__)
 
@@ -38,23 +38,10 @@ _NAME = 200  # characters of a session's name, which is an index key
 _SUCCEEDED: tuple[Status, ...] = ("ok", "edited", "cache_hit")
 
 
-def split(total: int | None, parts: int) -> list[int | None]:
-    """Divide the tokens of one message over its calls: the sum stays exact, the remainder goes to the first.
-
-    >>> split(11, 3), split(None, 2), split(5, 0)
-    ([5, 3, 3], [None, None], [])
-    """
-    if total is None or parts == 0:
-        return [None] * parts
-    share = total // parts
-    return [total - share * (parts - 1), *[share] * (parts - 1)]
-
-
 @dataclass(slots=True)
 class _CallState:
     number: int
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(slots=True)
@@ -140,16 +127,14 @@ class SessionWriter:
 
     # Events
 
-    def turn(self, run: RunIdentity, name: str, calls: Sequence[str], tokens: tuple[int | None, int | None]) -> None:
+    def turn(self, run: RunIdentity, name: str, calls: Sequence[str], usage: Usage) -> None:
         """Number the calls that the model asked for; a turn that a second recorder reports again is ignored."""
         session = self._session(run)
         step = _StepState(name)
-        counts = count_or_none("input_tokens", tokens[0]), count_or_none("output_tokens", tokens[1])
-        input_shares, output_shares = (split(total, len(calls)) for total in counts)
-        for call_id, *shares in zip(calls, input_shares, output_shares, strict=True):
+        for call_id, share in zip(calls, usage.checked().shares(len(calls)), strict=True):
             if call_id not in session.calls:
                 session.call_count += 1
-                session.calls[call_id] = _CallState(session.call_count, *shares)
+                session.calls[call_id] = _CallState(session.call_count, share)
                 session.steps[call_id] = step
 
     def start(self, run: RunIdentity, call_id: str) -> None:
@@ -185,8 +170,7 @@ class SessionWriter:
             call_id=self._call_id(run.user_id, run.session, call_id, str(attempt.number)),
             error_type=storable_text(outcome.error_type),
             duration_ms=max(0, round((outcome.at - attempt.at).total_seconds() * 1000)),
-            input_tokens=call.input_tokens if first else None,
-            output_tokens=call.output_tokens if first else None,
+            **(call.usage if first else Usage())._asdict(),
             revision=self._revisions.of(attempt.agent),
         )
         self._calls.append((attempt.label, process, execution))

@@ -19,12 +19,14 @@ the tool calls among them, each once:
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from agentmodel._counts import Usage
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.conventions import (
@@ -55,6 +57,11 @@ from agentmodel.integrations._tracking.requested import SpanRequest, requested_m
 
 __all__ = ["RequestedCalls", "SpanCall", "SpanEvaluation", "calls", "evaluations"]
 
+T = TypeVar("T")
+
+_LOOK_BACK = 100
+"""Messages of a model among which the request of a call is looked for, so that a long trace is read in good time."""
+
 _NO_SPAN = Span(trace_id="", span_id="", parent_id=None, name="")  # has attributes of a resource, to look a value up
 
 
@@ -80,6 +87,10 @@ class SpanCall:
         ended_at: When it ended.
         input_tokens: Its share of the tokens that the message took; None if they were not counted.
         output_tokens: Likewise.
+        cached_tokens: Likewise; see `agentmodel._counts.Usage`.
+        cache_write_tokens: Likewise.
+        reasoning_tokens: Likewise.
+        model_name: The model that wrote the message, likewise.
         service: The resource's ``service.name``.
         revision: The revision of the agent; None if no span has it.
         request: What the user asked for in its conversation, likewise.
@@ -103,6 +114,10 @@ class SpanCall:
     ended_at: datetime
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    model_name: str | None = None
     service: str | None = None
     revision: str | None = None
     request: str | None = None
@@ -211,10 +226,10 @@ class RequestedCalls:
         """Return the message that requested a call."""
         return self._messages.get((session, call_id))
 
-    def tokens(self, session: str, call_id: str) -> tuple[int | None, int | None]:
+    def tokens(self, session: str, call_id: str) -> Usage:
         """Return a call's share of its message's tokens, once: they were spent on its first attempt."""
         if (session, call_id) not in self._without_tokens:
-            return None, None
+            return Usage()
         self._without_tokens.remove((session, call_id))
         message = self._messages[session, call_id]
         return message.share(message.ids.index(call_id))
@@ -229,17 +244,15 @@ class _Message:
     ids: tuple[str, ...]
     input_tokens: int | None
     output_tokens: int | None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    model_name: str | None = None
 
-    def share(self, position: int) -> tuple[int | None, int | None]:
-        """Return the tokens of one of its calls; the first takes the remainder, so that sums stay exact."""
-
-        def part(tokens: int | None) -> int | None:
-            if tokens is None:
-                return None
-            whole, rest = divmod(tokens, len(self.ids))
-            return whole + (rest if position == 0 else 0)
-
-        return part(self.input_tokens), part(self.output_tokens)
+    def share(self, position: int) -> Usage:
+        """Return what one of its calls took."""
+        usage = Usage(*(getattr(self, name) for name in Usage._fields))
+        return usage.shares(len(self.ids))[position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +279,8 @@ class _Trace:
         self._inputs_of: dict[str, list[Any]] = {}
         self._requests_of: dict[str, str] | None = None
         self._requests: dict[str, list[list[Span]]] = {}  # by call id: each request, with the spans that tell of it
-        self._asked: list[tuple[Span, list[SpanRequest]]] = []  # what models requested, in time order
+        self._asked: dict[str, list[tuple[Span, list[SpanRequest]]]] = {}  # by tool: messages that request it
+        self._agents: dict[str, str | None] = {}  # by span
         self._matched: dict[str, str] = {}  # by span: the id of the request, of calls whose spans have none
 
     def ancestors(self, span: Span) -> Iterator[Span]:
@@ -299,6 +313,11 @@ class _Trace:
 
     def agent(self, span: Span) -> str | None:
         """Return the agent that made a call: that of its span or of one around it, else of the workflow's last step."""
+        if span.span_id not in self._agents:
+            self._agents[span.span_id] = self._agent(span)
+        return self._agents[span.span_id]
+
+    def _agent(self, span: Span) -> str | None:
         around = (agent_of(one) for one in (span, *self.ancestors(span)))
         if found := next(filter(None, around), None):
             return found
@@ -331,15 +350,18 @@ class _Trace:
             else:
                 taken[span.scope, given] = span
         for span in without:
-            for asking, asked in reversed(self._asked):
-                if asking.started_ns <= span.started_ns and (found := self._match(span, asked, taken)) is not None:
+            tool, arguments = tool_of(span), self._arguments(span)
+            before = _before(span, self._asked.get(tool, ()), lambda one: one[0])
+            for _, asked in reversed(before[-_LOOK_BACK:]):
+                same_tool = [one for one in asked if one.tool == tool]
+                if (found := self._match(span, arguments, same_tool, taken)) is not None:
                     self._matched[span.span_id] = found
                     taken[span.scope, found] = span
                     break
 
-    def _match(self, span: Span, asked: Sequence[SpanRequest], taken: Mapping[tuple[str, str], Span]) -> str | None:
-        arguments = self._arguments(span)
-        same_tool = [one for one in asked if one.tool == tool_of(span)]
+    def _match(
+        self, span: Span, arguments: Any, same_tool: list[SpanRequest], taken: Mapping[tuple[str, str], Span]
+    ) -> str | None:
         same = [one for one in same_tool if one.arguments is None or one.arguments == arguments]
         free = [one for one in same if (span.scope, one.call_id) not in taken]
         if not same and len(same_tool) == 1 and (span.scope, same_tool[0].call_id) not in taken:
@@ -397,7 +419,8 @@ class _Trace:
             own = [[one for one in calls if (span.span_id, one.call_id) not in inner] for calls in asked]
             own = [calls for calls in own if calls]
             for number, calls in enumerate(own):
-                self._asked.append((span, calls))
+                for tool in {one.tool for one in calls if one.tool is not None}:
+                    self._asked.setdefault(tool, []).append((span, calls))
                 ids = tuple(self._request_id(given, span) for given in dict.fromkeys(one.call_id for one in calls))
                 # the tokens of a span with several messages are those of all, and of answers that request no call
                 tokens = tokens_of(span) if len(asked) == 1 else (None, None)
@@ -408,10 +431,11 @@ class _Trace:
 
     def _request_id(self, call_id: str, span: Span) -> str:
         """Note that a model's span requests a call; return the id of the request, which a later message has anew."""
-        requests, agent = self._requests.setdefault(call_id, []), self.agent(span)
-        for number, known in enumerate(requests, 1):
+        requests = self._requests.setdefault(call_id, [])
+        for number in range(len(requests), max(0, len(requests) - _LOOK_BACK), -1):
+            known = requests[number - 1]
             # agents that run at once may number their calls alike
-            if any(_overlap(span, one) for one in known) and self.agent(known[0]) == agent:
+            if any(_overlap(span, one) for one in known) and self.agent(known[0]) == self.agent(span):
                 known.append(span)
                 return _numbered(call_id, number)
         requests.append([span])
@@ -419,12 +443,11 @@ class _Trace:
 
     def _answered(self, call_id: str, span: Span) -> int:
         """Return which request of its id a call answers: the last one before it, of its own agent if that has one."""
-        requests = [known[0] for known in self._requests.get(call_id, ()) if known[0].started_ns <= span.started_ns]
-        if len(requests) > 1:
-            agent = self.agent(span)
-            own = [number for number, one in enumerate(requests, 1) if self.agent(one) == agent]
-            return own[-1] if own else len(requests)
-        return len(requests)
+        before = _before(span, self._requests.get(call_id, ()), lambda known: known[0])
+        for number in range(len(before), max(0, len(before) - _LOOK_BACK), -1):
+            if self.agent(before[number - 1][0]) == self.agent(span):
+                return number
+        return len(before)
 
     def own_ids(self, tools: Sequence[Span]) -> list[tuple[Span, tuple[str, str]]]:
         """Return each tool span with the id of its call and the id of its request; a retry has both of the first."""
@@ -453,7 +476,7 @@ class _Trace:
         order = message.started_ns, message.number, position, span.started_ns
         return _OrderedCall(span, session, call_id, request_id, message, position, order)
 
-    def call(self, one: _OrderedCall, turn: int, tokens: tuple[int | None, int | None]) -> SpanCall:
+    def call(self, one: _OrderedCall, turn: int, usage: Usage) -> SpanCall:
         """Return the call that a span describes."""
         span = one.span
         status, error_type = outcome_of(span)
@@ -473,8 +496,7 @@ class _Trace:
             error_type=error_type,
             started_at=_time(span.started_ns),
             ended_at=_time(max(span.started_ns, span.ended_ns)),
-            input_tokens=tokens[0],
-            output_tokens=tokens[1],
+            **usage._asdict(),
             service=span.service,
             revision=next(filter(None, map(revision_of, self._around(span))), None),
             request=self.request(one.session),
@@ -509,6 +531,11 @@ def _once(spans: Sequence[Span], trace: _Trace) -> list[Span]:
 
 def _twins(one: Span, other: Span) -> bool:
     return one.scope != other.scope and _overlap(one, other)
+
+
+def _before(span: Span, given: Sequence[T], of: Callable[[T], Span]) -> Sequence[T]:
+    """Return those, in time order, that began before a span."""
+    return given[: bisect_right(given, span.started_ns, key=lambda one: of(one).started_ns)]
 
 
 def _overlap(one: Span, other: Span) -> bool:

@@ -36,6 +36,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from agentmodel._background import MAX_WAITING, BackgroundWorker
+from agentmodel._counts import Usage
 from agentmodel._log import logger
 from agentmodel._outcomes import check_outcome
 from agentmodel._process import renew_in_child
@@ -45,6 +46,7 @@ from agentmodel.dynamo.models import OutcomeSource, Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.attempts import Attempt, AttemptOutcome, Attempts
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.recorded import ReportedCalls
 from agentmodel.integrations._tracking.revisions import Revisions, RevisionsGiven
 from agentmodel.integrations._tracking.run_identity import RunIdentity, SessionLookup, user_id_of
 from agentmodel.integrations._tracking.session_writer import SessionWriter
@@ -81,6 +83,7 @@ class Tracker:
         lookup: Finds the sessions of runs in the history.
         writer: Writes the sessions.
         revisions: The revisions of the agents.
+        reported: The calls that recorders reported, whose spans are left out.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Tracker:
         self.model = model
         self.domain = domain
         self.lookup = SessionLookup(model, domain)
+        self.reported = ReportedCalls.of(model)
         self.revisions = Revisions(revisions)
         self.writer = SessionWriter(model, domain, self.failed, self.revisions, max_sessions=max_sessions)
         self._failures = 0
@@ -266,7 +270,7 @@ class TrackedRun(RunIdentity):
     ) -> None:
         super().__init__(tracker.lookup, user, session=session, request=request, category=category)
         self._tracker = tracker
-        self._report, self._writer = tracker.enqueue, tracker.writer
+        self._report, self._writer, self._reported = tracker.enqueue, tracker.writer, tracker.reported
         self._attempts = Attempts()
 
     def renew(self) -> None:
@@ -291,6 +295,10 @@ class TrackedRun(RunIdentity):
         calls: Sequence[str],
         input_tokens: int | None = None,
         output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        model_name: str | None = None,
         scope: str = "",
     ) -> None:
         """Report that the model asked for calls, in this order.
@@ -301,14 +309,19 @@ class TrackedRun(RunIdentity):
         Args:
             name: Name of the step.
             calls: The framework's ids of the calls.
-            input_tokens: Tokens that the turn took.
-            output_tokens: Tokens that it gave.
+            input_tokens: Tokens that the model read, those of its provider's cache included.
+            output_tokens: Tokens that it wrote, those of its reasoning included.
+            cached_tokens: Of the input tokens, those that were read from the provider's cache.
+            cache_write_tokens: Of the input tokens, those that were written into it.
+            reasoning_tokens: Of the output tokens, those of its reasoning.
+            model_name: The model, as its provider names it.
             scope: Which of several agents that run at once asks for them, where each may number its calls by itself:
                 the same id in another scope is another call. Report starts and edits of its calls with the same scope.
         """
         name = storable_text(name, limit=NAME_BYTES) or "model"
         own = [self._attempts.ask(call_id, scope) for call_id in calls]
-        self._report(f"turn {name}", partial(self._writer.turn, self, name, own, (input_tokens, output_tokens)))
+        usage = Usage(input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, model_name)
+        self._report(f"turn {name}", partial(self._writer.turn, self, name, own, usage))
 
     def asked(self, call_id: str, *, scope: str = "") -> tuple[int, datetime | None]:
         """Return how many calls of this id the model asked for in this process, and when it asked for the last one."""
@@ -345,6 +358,7 @@ class TrackedRun(RunIdentity):
         began = at or datetime.now(UTC)
         agent = storable_text(agent, limit=NAME_BYTES) or "agent"
         tool = storable_text(tool, limit=NAME_BYTES) or "tool"
+        self._reported.note(call_id, tool, began)
         number, first = self._attempts.start(
             call_id, source, agent=agent, tool=tool, arguments=arguments, at=began, scope=scope
         )

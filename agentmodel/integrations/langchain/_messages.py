@@ -79,11 +79,17 @@ def answer_in(result: Any, call_id: str | None) -> ToolMessage | None:
 
 def report_turn(run: TrackedRun, node: str, message: AIMessage, *, scope: str) -> None:
     """Report to a run which calls a message requests, in its order, and how many tokens it took."""
-    usage = message.usage_metadata
+    usage: Mapping[str, Any] = message.usage_metadata or {}
+    read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+    made_by = message.response_metadata
     run.turn(
         node,
         calls=[call_id for call in message.tool_calls if (call_id := id_or_none(call["id"]))],
-        input_tokens=None if usage is None else usage["input_tokens"],
-        output_tokens=None if usage is None else usage["output_tokens"],
+        input_tokens=usage.get("input_tokens"),
+        output_tokens=usage.get("output_tokens"),
+        cached_tokens=read.get("cache_read"),
+        cache_write_tokens=read.get("cache_creation"),
+        reasoning_tokens=written.get("reasoning"),
+        model_name=made_by.get("model_name") or made_by.get("model") or made_by.get("model_id"),
         scope=scope,
     )

@@ -33,6 +33,7 @@ from typing_extensions import override
 
 from agentmodel._text import error_text, type_name
 from agentmodel.dynamo.models import Status
+from agentmodel.exceptions import ConfigurationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
@@ -165,6 +166,20 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
                 return each
         return None
 
+    def _check_trackers(self, config: Mapping[str, Any]) -> None:
+        """Check that no callback handler would record the calls of the run a second time.
+
+        Raises:
+            ConfigurationError: One of another tracker listens.
+        """
+        for each in getattr(config.get("callbacks"), "handlers", ()):
+            other = each.tracker if isinstance(each, AgentModelCallback) else self.tracker
+            if other is not self.tracker and other.model is self.tracker.model:
+                raise ConfigurationError(
+                    "the middleware and the callback handler of this run have two trackers, which would record each "
+                    "call twice: make both with the same Tracker"
+                )
+
     @override
     def before_agent(self, state: AgentModelState, runtime: Runtime[Any]) -> dict[str, Any]:
         """Plan for a new request; a run that is resumed does not come here, and keeps its plan."""
@@ -176,6 +191,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         return await asyncio.to_thread(self._begun, state, get_config())
 
     def _begun(self, state: AgentModelState, config: Mapping[str, Any]) -> dict[str, Any]:
+        self._check_trackers(config)
         kept: dict[str, Any] = {}
         with FailuresCounted(self.tracker, "plan"):
             run = self._run(config, state)

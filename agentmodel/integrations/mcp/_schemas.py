@@ -295,6 +295,8 @@ class Saved(_Result):
     seconds: float
     metered: int
     tokens: int
+    priced: int
+    cost: float | None
 
 
 class Savings(_Result):

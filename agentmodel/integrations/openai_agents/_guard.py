@@ -186,9 +186,9 @@ class AgentModelGuard:
         key = canonical([tool, arguments])
         if key in granted:
             granted.discard(key)
-            run.edited(call_id)
+            run.edited(call_id, scope=agent)
             return Resolution.of(tool, arguments, Go())
-        resolve = partial(self._enforcer.resolve_call, call_id=call_id, plan=self._plans.get(run))
+        resolve = partial(self._enforcer.resolve_call, call_id=call_id, scope=agent, plan=self._plans.get(run))
         return await asyncio.to_thread(resolve, run, agent, tool, arguments)
 
     def _grant(self, run: TrackedRun, resolution: Resolution) -> None:

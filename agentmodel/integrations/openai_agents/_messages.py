@@ -13,7 +13,7 @@ from typing import Any
 from agents import ModelBehaviorError, default_tool_error_function
 from agents.run_context import RunContextWrapper
 from agents.tool import FunctionTool, Tool, default_tool_timeout_error_message
-from agents.tracing import Span, get_current_trace
+from agents.tracing import GenerationSpanData, ResponseSpanData, Span, get_current_trace
 
 from agentmodel._text import error_text, type_name
 from agentmodel.dynamo.models import Status
@@ -21,6 +21,7 @@ from agentmodel.integrations._tracking.messages import content_text
 from agentmodel.integrations._tracking.tracker import TrackedRun
 from agentmodel.suggest.guard import Resolution
 
+TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _METADATA = ("user_id", "session_id", "request", "category", "suggestion_id")
 _INVALID_INPUT = "Invalid JSON input for tool"  # the SDK's message for pydantic's error, which it hides
 
@@ -52,6 +53,7 @@ class Task:
     asks: int = 0  # calls of the model
     begun: dict[str, int] = field(default_factory=dict)  # attempts by call, of hooks without spans
     errors: dict[str, str] = field(default_factory=dict)  # by call
+    model_name: str | None = None  # that answered last, where a span tells it
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +63,9 @@ class ModelTurn:
     calls: list[Node] = field(default_factory=list)
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
     inner: bool = False  # it includes a run of another agent, and that run's tokens
 
 
@@ -179,7 +184,16 @@ def failed(node: Node) -> str | None:
 
 def add_tokens(turn: ModelTurn, usage: Mapping[str, Any] | None) -> None:
     """Add the tokens of a call of the model to its turn."""
-    for name in ("input_tokens", "output_tokens"):
-        tokens = (usage or {}).get(name)
+    usage = usage or {}
+    details = [usage.get(f"{name}_tokens_details") or {} for name in ("input", "output")]
+    told = dict(usage) | {name: value for each in details for name, value in dict(each).items()}
+    for name in TOKENS:
+        tokens = told.get(name)
         if isinstance(tokens, int):
             setattr(turn, name, (getattr(turn, name) or 0) + tokens)
+
+
+def model_of(data: GenerationSpanData | ResponseSpanData) -> str | None:
+    """Return the model that a span is about."""
+    name = data.model if isinstance(data, GenerationSpanData) else getattr(data.response, "model", None)
+    return name if isinstance(name, str) else None

@@ -42,6 +42,7 @@ from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.messages import last_request
 from agentmodel.integrations._tracking.tracker import Tracker, check_tracker
 from agentmodel.integrations.openai_agents._messages import (
+    TOKENS,
     Node,
     RequestedCall,
     Task,
@@ -50,6 +51,7 @@ from agentmodel.integrations.openai_agents._messages import (
     failed,
     failure_of,
     last_turn,
+    model_of,
     name_of,
     plain,
     time_of,
@@ -213,7 +215,19 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
             run = self.runs.run(task)
             self.runs.requested(run).update(asked)
             usage = response.usage
-            run.turn("model", calls=list(asked), input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+            read, made = usage.input_tokens_details, usage.output_tokens_details
+            run.turn(
+                "model",
+                calls=list(asked),
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                scope=agent.name,
+                cached_tokens=read.cached_tokens,
+                cache_write_tokens=getattr(read, "cache_write_tokens", None),  # of newer versions
+                reasoning_tokens=made.reasoning_tokens,
+                # a run's configuration may set another model than its agent has; the span tells which it was
+                model_name=task.model_name or (agent.model if isinstance(agent.model, str) else None),
+            )
 
     @override
     async def on_tool_start(self, context: RunContextWrapper[Any], agent: Agent[Any], tool: Tool) -> None:
@@ -240,7 +254,9 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         waiting.pop(call_id, None)
         if node is None and not isinstance(context, ToolContext):
             return  # its end would not be seen
-        attempt = run.start(call_id, agent=agent.name, tool=name, arguments=arguments_of(arguments), at=at)
+        attempt = run.start(
+            call_id, agent=agent.name, tool=name, arguments=arguments_of(arguments), at=at, scope=agent.name
+        )
         if node is None:
             task.begun[call_id] = attempt
         else:
@@ -296,8 +312,10 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         if isinstance(data, FunctionSpanData):
             if not node.within:  # a span that a tool opens itself is part of its call
                 self._call_ended(node)
-        elif isinstance(data, (GenerationSpanData, ResponseSpanData)) and node.turn is not None:
-            add_tokens(node.turn, data.usage)
+        elif isinstance(data, (GenerationSpanData, ResponseSpanData)):
+            node.task.model_name = model_of(data)
+            if node.turn is not None:
+                add_tokens(node.turn, data.usage)
         elif isinstance(data, TurnSpanData):
             self._turn_ended(node)
         whole = node.owner and node.task.outermost is None
@@ -375,9 +393,8 @@ class AgentModelRecorder(RunHooks[Any], TracingProcessor):
         if missing is not None:
             calls.append(node.span.span_id)
         if calls:
-            self.runs.run(task).turn(
-                "model", calls=calls, input_tokens=turn.input_tokens, output_tokens=turn.output_tokens
-            )
+            usage = {name: getattr(turn, name) for name in TOKENS}
+            self.runs.run(task).turn("model", calls=calls, **usage, model_name=task.model_name)
         for call in turn.calls:
             self._report_from_span(call)
         if missing is not None:

@@ -151,4 +151,5 @@ class Runs:
             arguments=arguments_of(requested.arguments),
             status=status,
             result=plain(message),
+            scope=requested.agent,
         )

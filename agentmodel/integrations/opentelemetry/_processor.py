@@ -29,6 +29,7 @@ from agentmodel._process import renew_in_child
 from agentmodel.access.trace_import import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.integrations._tracking.conventions import CATEGORY, REQUEST, Event, Span, request_of
+from agentmodel.integrations._tracking.recorded import ReportedCalls
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.integrations.otlp import DEFAULT_DOMAIN, session_records, trace_outcome
 from agentmodel.keys import lenient_id_of
@@ -96,6 +97,7 @@ class AgentModelSpanProcessor(SpanProcessor):
         max_spans: int = 50_000,
     ) -> None:
         self._model = model
+        self._reported = ReportedCalls.of(model)
         self._domain = domain
         told = dict(zip(TOLD, (agent, user, session, request, category), strict=True))
         self._told = {name: value for name, value in told.items() if value is not None}
@@ -229,6 +231,10 @@ class AgentModelSpanProcessor(SpanProcessor):
         sessions: dict[tuple[str | None, str], list[TraceRecord]] = {}
         by_session: dict[tuple[str | None, str], list[SpanCall]] = {}
         for call in calls(spans, self._requested):
+            if self._reported.has(call.call_id, call.tool, call.started_at, call.ended_at):
+                continue  # a recorder of its framework reported it, and knows more of it
+            if not self._reported.take(call.trace_id, call.span_id, self):
+                continue
             by_session.setdefault((call.user, call.session or call.trace_id), []).append(call)
         for key, made in by_session.items():
             records = list(session_records(key[1], made, self._domain, after=self._step(key, made[0].service)))

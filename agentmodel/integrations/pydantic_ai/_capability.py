@@ -298,6 +298,10 @@ class AgentModelCapability(AbstractCapability[Any]):
             calls=[call.tool_call_id for call in calls],
             input_tokens=usage.input_tokens or None,
             output_tokens=usage.output_tokens or None,
+            cached_tokens=usage.cache_read_tokens or None,
+            cache_write_tokens=usage.cache_write_tokens or None,
+            reasoning_tokens=usage.details.get("reasoning_tokens"),
+            model_name=response.model_name,
         )
         for call in calls:
             if is_output(ctx, call.tool_name) is None and ctx.tool_manager is not None:

@@ -33,7 +33,9 @@ from strands.hooks import (
 from typing_extensions import override
 
 from agentmodel._process import ForkSafeLock
+from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status
+from agentmodel.exceptions import ConfigurationError
 from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 from agentmodel.integrations._tracking.messages import content_text, last_request
@@ -42,6 +44,9 @@ from agentmodel.integrations.strands._guard import GuardHooks, plain, text_of
 from agentmodel.suggest.guard import Guard, Resolution
 
 __all__ = ["AgentModelHooks"]
+
+_listening: weakref.WeakKeyDictionary[HookRegistry, weakref.WeakSet[AgentModel]] = weakref.WeakKeyDictionary()
+"""The installations that providers of an agent record for."""
 
 _BEFORE = "v1:before_tool_call:"  # how Strands begins the ids of interrupts raised by a hook before a tool ran
 
@@ -86,7 +91,17 @@ class AgentModelHooks(HookProvider):
 
     @override
     def register_hooks(self, registry: HookRegistry, **kwargs: Any) -> None:
-        """Listen to an agent."""
+        """Listen to an agent.
+
+        Raises:
+            ConfigurationError: Another provider of the same installation listens to it already.
+        """
+        installations = _listening.setdefault(registry, weakref.WeakSet())
+        if self.tracker.model in installations:
+            raise ConfigurationError(
+                "two providers of AgentModelHooks listen to one agent, which would record each call twice: give it one"
+            )
+        installations.add(self.tracker.model)
         registry.add_callback(BeforeInvocationEvent, self._invoked)
         registry.add_callback(AfterModelCallEvent, self._turn)
         registry.add_callback(BeforeToolCallEvent, self._before)
@@ -136,11 +151,7 @@ class AgentModelHooks(HookProvider):
             self._asked[event.agent] = asked
         usage: Mapping[str, Any] = dict((message.get("metadata") or {}).get("usage") or {})
         self._run(event.agent, event.invocation_state).turn(
-            "model",
-            calls=list(asked),
-            input_tokens=usage.get("inputTokens"),
-            output_tokens=usage.get("outputTokens"),
-            scope=event.agent.name,
+            "model", calls=list(asked), **_usage(event.agent, usage), scope=event.agent.name
         )
 
     @count_failures
@@ -206,6 +217,22 @@ class AgentModelHooks(HookProvider):
         if self._guard is not None:
             self._guard.forget(event.agent)
         self._run(event.agent, event.invocation_state).finish(succeeded=False if failed else None)
+
+
+def _usage(agent: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokens of a message, and the model. Some providers count cached tokens beside the input."""
+    given, made, total = (told.get(name) for name in ("inputTokens", "outputTokens", "totalTokens"))
+    cached, kept = told.get("cacheReadInputTokens"), told.get("cacheWriteInputTokens")
+    if given is not None and made is not None and total is not None and given + made < total:
+        given += (cached or 0) + (kept or 0)
+    config = agent.model.get_config()
+    return {
+        "input_tokens": given,
+        "output_tokens": made,
+        "cached_tokens": cached,
+        "cache_write_tokens": kept,
+        "model_name": config.get("model_id") if isinstance(config, Mapping) else None,
+    }
 
 
 def _status(event: AfterToolCallEvent, resolution: Resolution | None, *, edited: bool) -> Status:

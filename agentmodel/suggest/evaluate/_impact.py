@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Impact", "ImpactRow", "Verdict", "impact", "stop_harmful"]
 
 _log = logger(__name__)
-_COSTS = ("calls", "tokens", "seconds")
+_COSTS = ("calls", "tokens", "seconds", "money")
 _FOUND = 0.10  # the difference for which the number of runs is told
 _USUAL_SHARE = 0.1  # the share that the number of runs is told for where none is withheld
 
@@ -52,6 +52,7 @@ class ImpactRow:
         calls: The effect on the calls that were made; ``change`` is in shares of what runs cost without a plan.
         tokens: The same of recorded tokens.
         seconds: The same of the time from beginning to end.
+        money: The same of what the model cost, in millionths of the currency of the prices, where that is known.
         runs_missing: About how many more runs are needed before anything is said; 0 where something is.
         stopped_at: Since when no plans are given in the domain, because they did harm; None where they are given.
     """
@@ -64,6 +65,7 @@ class ImpactRow:
     calls: Effect
     tokens: Effect
     seconds: Effect
+    money: Effect
     runs_missing: int
     stopped_at: datetime | None = None
 

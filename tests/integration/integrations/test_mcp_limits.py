@@ -155,7 +155,7 @@ ANSWERS: list[tuple[str, dict[str, Any]]] = [
 def test_no_answer_is_too_large(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the largest value in every field, each tool, resource, form and error stays below the number of characters."""
     which = large_records(model)
-    row = Saved(category='"' * 1000, hits=1, sessions=1, timed=1, seconds=1.0, metered=1, tokens=1)
+    row = Saved(category='"' * 1000, hits=1, sessions=1, timed=1, seconds=1.0, metered=1, tokens=1, priced=1, cost=1.0)
     monkeypatch.setattr(model, "savings", lambda: [row] * 500)
     forms: list[int] = []
 
@@ -228,7 +228,7 @@ def paged(model: AgentModel, tool: str, rows: str, **arguments: Any) -> list[dic
 def test_pages_end_by_size_and_go_on(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages that end early have a cursor, and together they have every row once, whatever limit was asked for."""
     large_records(model)
-    row = Saved(category='"' * 1000, hits=1, sessions=1, timed=1, seconds=1.0, metered=1, tokens=1)
+    row = Saved(category='"' * 1000, hits=1, sessions=1, timed=1, seconds=1.0, metered=1, tokens=1, priced=1, cost=1.0)
     monkeypatch.setattr(model, "savings", lambda: [row.model_copy(update={"hits": n}) for n in range(60)])
 
     agents = paged(model, "agent_ranking", "agents", domain_id="DMN009", limit=100)

@@ -351,18 +351,23 @@ def test_unknown_tool_that_ends_the_run(
     assert [("nope", "unknown_tool", (10, 1))] == [(c.tool, c.status, c.tokens) for c in calls(model, tracker)]
 
 
-def test_agents_as_tools_and_handoffs(model: AgentModel, tracker: Tracker, recorder: AgentModelRecorder) -> None:
-    """A handoff is no call; an agent used as a tool is one, and its own calls are its own, in the same session."""
-    inner = Agent(name="inner", model=scripted(turn(Asked("n1", "search", {"q": "n"}))), tools=[search])
+@pytest.mark.parametrize("ids", [("c1", "c2", "n1"), ("call_0", "call_1", "call_0")], ids=["own", "alike"])
+@pytest.mark.parametrize("hooked", [False, True])
+def test_agents_as_tools_and_handoffs(
+    model: AgentModel, tracker: Tracker, recorder: AgentModelRecorder, ids: tuple[str, ...], hooked: bool
+) -> None:
+    """A handoff is no call; an agent used as a tool is one, and its own calls are its own, also where ids are alike."""
+    c1, c2, n1 = ids
+    inner = Agent(name="inner", model=scripted(turn(Asked(n1, "search", {"q": "n"}))), tools=[search])
     other = Agent(name="other", model=scripted(turn(Asked("o1", "search", {"q": "o"}))), tools=[search])
     turns = [
-        turn(Asked("c1", "ask_inner", {"input": "x"}), Asked("c2", "search", {"q": "c"})),
+        turn(Asked(c1, "ask_inner", {"input": "x"}), Asked(c2, "search", {"q": "c"})),
         turn(Asked("c3", "over", {})),
     ]
     agent = Agent(
         name=AGENT,
         model=scripted(*turns),
-        tools=[inner.as_tool("ask_inner", "Ask."), search],
+        tools=[inner.as_tool("ask_inner", "Ask.", hooks=recorder if hooked else None), search],
         handoffs=[handoff(other, tool_name_override="over")],
     )
     run(agent, REQUEST, hooks=recorder, run_config=config(recorder))
@@ -377,7 +382,7 @@ def test_agents_as_tools_and_handoffs(model: AgentModel, tracker: Tracker, recor
         ("inner", "search", "ok", 10),
         ("other", "search", "ok", 10),
     } == {(names[call.agent_id], call.tool_name, call.status, call.input_tokens) for call in executions}
-    assert 4 == len(executions)
+    assert [1] * 4 == [call.attempt for call in executions]
 
 
 def domain(model: AgentModel) -> str:

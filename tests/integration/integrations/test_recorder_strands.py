@@ -244,6 +244,35 @@ def test_a_cancelled_invocation(model: AgentModel) -> None:
     assert session.ended_at is not None
 
 
+def test_an_agent_inside_a_call(model: AgentModel) -> None:
+    """An agent that is a tool, and whose model numbers its calls alike, has calls of its own; parts are a request."""
+    state = {"session_id": SESSION, "user_id": USER}
+
+    @tool
+    def find(q: str) -> str:
+        """Have it found."""
+        finder(q, invocation_state=dict(state))
+        return f"found {q}"
+
+    with Tracker(model, domain=DOMAIN) as tracker:
+        finder, boss = (
+            Agent(
+                model=Scripted([Turn((Asked("call_0", name, {"q": "a"}),), 4, 2)]),
+                tools=[each],
+                name=agent,
+                callback_handler=None,
+                hooks=[AgentModelHooks(tracker)],
+            )
+            for agent, name, each in (("finder", "search", search), ("boss", "find", find))
+        )
+        parts: list[Any] = [{"text": "find"}, {"text": "a café"}]
+        boss(parts, invocation_state=dict(state))
+
+    (session,) = list(model.repository.sessions("USRada"))
+    assert "find\na café" == session.request
+    assert [("find", 1, (4, 2)), ("search", 1, (4, 2))] == [(one.tool, one.attempt, one.tokens) for one in shown(model)]
+
+
 def test_errors_are_counted(model: AgentModel) -> None:
     """A hook that fails is counted, and the agent does not learn of it."""
     with Tracker(model) as tracker:

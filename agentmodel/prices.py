@@ -1,0 +1,273 @@
+"""Prices of models, from a table that the application gives, and what calls cost by them.
+
+    prices = Prices.read("model_prices_and_context_window.json")
+    prices.cost(call)          # in the table's currency; None where it is not known
+
+Two formats are read: that of LiteLLM's ``model_prices_and_context_window.json`` (prices of a token, by the name of the
+model; a table of your own needs no more of it than ``input_cost_per_token`` and ``output_cost_per_token``), and that of
+``data.json`` of pydantic's ``genai-prices`` (prices of a million tokens, with rules for names). No table comes with the
+package, and nothing is fetched.
+
+What has no price is unknown, never zero: a model that the table does not name, a call whose tokens were not told, a
+request above the length up to which a price is given, a price that depends on the time of day.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from agentmodel.dynamo.models import ToolExecution
+from agentmodel.exceptions import ValidationError
+
+__all__ = ["ModelPrice", "Prices"]
+
+_MILLION: Final = 1_000_000
+_ABOVE = re.compile(r"^(?:input|output)_cost_per_token_above_(\d+)k_tokens$")
+_PER_TOKEN: Final = {
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cache_read": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "reasoning": "output_cost_per_reasoning_token",
+}
+_PER_MILLION: Final = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """What a token of a model costs, in the currency of the table.
+
+    Attributes:
+        input: A token that it reads.
+        output: A token that it writes.
+        cache_read: A token that it reads from its provider's cache; None: as any other that it reads.
+        cache_write: A token that is written into that cache; None: as any other that it reads.
+        reasoning: A token of its reasoning; None: as any other that it writes.
+        most_input: Tokens of a request up to which this holds; None for any length.
+        since: The first day of which it holds; None from the beginning.
+        until: The day from which it holds no more; None without an end.
+    """
+
+    input: float
+    output: float
+    cache_read: float | None = None
+    cache_write: float | None = None
+    reasoning: float | None = None
+    most_input: int | None = None
+    since: date | None = None
+    until: date | None = None
+
+    def holds(self, day: date | None) -> bool:
+        """Return whether it holds on a day; on an unknown day only one that always holds does."""
+        if day is None:
+            return self.since is None and self.until is None
+        return (self.since is None or self.since <= day) and (self.until is None or day < self.until)
+
+    def cost(
+        self, input_tokens: int, output_tokens: int, *, cached: int = 0, cache_write: int = 0, reasoning: int = 0
+    ) -> float | None:
+        """Return what tokens cost; None where the request is longer than the price holds for.
+
+        Args:
+            input_tokens: Tokens that the model read, those of the cache included.
+            output_tokens: Tokens that it wrote, those of its reasoning included.
+            cached: Of the input, those that were read from the provider's cache.
+            cache_write: Of the input, those that were written into it.
+            reasoning: Of the output, those of its reasoning.
+
+        >>> ModelPrice(2e-6, 10e-6, cache_read=1e-6).cost(1000, 100, cached=500)
+        0.0025
+        """
+        if self.most_input is not None and input_tokens > self.most_input:
+            return None
+        parts = (
+            (max(input_tokens - cached - cache_write, 0), self.input),
+            (cached, self.input if self.cache_read is None else self.cache_read),
+            (cache_write, self.input if self.cache_write is None else self.cache_write),
+            (max(output_tokens - reasoning, 0), self.output),
+            (reasoning, self.output if self.reasoning is None else self.reasoning),
+        )
+        return math.fsum(tokens * price for tokens, price in parts)
+
+
+class Prices:
+    """A table of prices of models.
+
+    Args:
+        table: The parsed JSON of either format.
+        source: Where it is from, for errors.
+
+    Raises:
+        ValidationError: It is of neither format, or a price is no number from 0 up.
+    """
+
+    def __init__(self, table: Any, *, source: str = "table") -> None:
+        self._source = source
+        providers: Any = table.get("providers") if isinstance(table, dict) else table
+        is_list = isinstance(providers, list) and all(isinstance(one, dict) and "models" in one for one in providers)
+        self._providers: list[dict[str, Any]] = providers if is_list else []
+        self._named: dict[str, tuple[ModelPrice, ...]] = {}
+        self._known: dict[str, tuple[ModelPrice, ...]] = {}
+        if is_list:
+            for provider in self._providers:
+                for model in provider["models"]:
+                    self._dated(str(model.get("id")), model.get("prices"))  # so that what is wrong is told at once
+            return
+        if not isinstance(table, dict) or not table or not all(isinstance(one, dict) for one in table.values()):
+            raise ValidationError(
+                "prices", source, "must be LiteLLM's object of models by name, or genai-prices' list of providers"
+            )
+        for name, told in table.items():
+            if name != "sample_spec":
+                self._named[name.lower()] = self._of_litellm(name, told)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Prices:
+        """Read a table from a file.
+
+        Raises:
+            ValidationError: The file cannot be read, is no JSON, or is of neither format.
+        """
+        try:
+            return cls(json.loads(Path(path).read_text(encoding="utf-8")), source=str(path))
+        except OSError as error:
+            raise ValidationError("prices", str(path), f"cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            if isinstance(error, ValidationError):
+                raise
+            raise ValidationError("prices", str(path), f"must be JSON: {error}") from None
+
+    def of(self, model_name: str) -> tuple[ModelPrice, ...]:
+        """Return the prices of a model, one after the other in time; none where the table does not know it.
+
+        A name may have its provider in front, such as ``openai/gpt-5``.
+        """
+        if model_name not in self._known:
+            if len(self._known) >= 10_000:
+                self._known.clear()
+            self._known[model_name] = self._find(model_name.strip().lower())
+        return self._known[model_name]
+
+    def cost(self, call: ToolExecution) -> float | None:
+        """Return what the model took for a call costs, in the currency of the table; None where it is not known."""
+        if call.model_name is None or call.input_tokens is None or call.output_tokens is None:
+            return None
+        day = None if call.executed_at is None else call.executed_at.date()
+        price = next((one for one in self.of(call.model_name) if one.holds(day)), None)
+        if price is None:
+            return None
+        return price.cost(
+            call.input_tokens,
+            call.output_tokens,
+            cached=call.cached_tokens or 0,
+            cache_write=call.cache_write_tokens or 0,
+            reasoning=call.reasoning_tokens or 0,
+        )
+
+    def total(self, calls: Iterable[ToolExecution]) -> tuple[float | None, int]:
+        """Return what calls cost together, and how many have a known cost; None where none has."""
+        costs = [cost for call in calls if (cost := self.cost(call)) is not None]
+        return (math.fsum(costs) if costs else None), len(costs)
+
+    def _find(self, name: str) -> tuple[ModelPrice, ...]:
+        if self._named:
+            while name not in self._named and "/" in name:
+                name = name.partition("/")[2]
+            return self._named.get(name, ())
+        provider_id, _, rest = name.replace(":", "/", 1).partition("/")
+        for provider in self._providers:
+            if rest and provider.get("id") == provider_id:
+                return self._of_provider(provider, rest)
+        for provider in self._providers:
+            if _matches(provider.get("model_match"), name):
+                return self._of_provider(provider, name)
+        return ()
+
+    def _of_provider(self, provider: Mapping[str, Any], name: str) -> tuple[ModelPrice, ...]:
+        for model in provider["models"]:
+            if _matches(model.get("match"), name):
+                return self._dated(str(model.get("id")), model.get("prices"))
+        return ()
+
+    def _of_litellm(self, name: str, told: Mapping[str, Any]) -> tuple[ModelPrice, ...]:
+        if told.get("input_cost_per_token") is None or told.get("output_cost_per_token") is None:
+            return ()  # it is paid by the image, the second or the query
+        found = {each: self._number(name, field, told.get(field)) for each, field in _PER_TOKEN.items()}
+        above = [1000 * int(longer[1]) for field in told if (longer := _ABOVE.match(field))]
+        return (ModelPrice(**found, most_input=min(above, default=None)),)  # type: ignore[arg-type]  # both are set
+
+    def _dated(self, name: str, told: Any) -> tuple[ModelPrice, ...]:
+        """Return the prices of a model of genai-prices: one, or several of which a later one holds from a day on."""
+        found: list[ModelPrice] = []
+        for since, prices in self._of_days(name, told):
+            if found:
+                found[-1] = replace(found[-1], until=since)
+            price = self._of_million(name, prices)
+            if price is None:
+                return ()
+            found.append(replace(price, since=since))
+        return tuple(found)
+
+    def _of_days(self, name: str, told: Any) -> Iterator[tuple[date | None, Mapping[str, Any]]]:
+        rows: Sequence[Any] = told if isinstance(told, list) else [{"prices": told}]
+        for row in rows:
+            constraint = (row.get("constraint") or {}) if isinstance(row, dict) else None
+            if constraint is None or not isinstance(row.get("prices"), dict):
+                raise ValidationError(f"prices of {name}", row, "must be an object of prices, or a list of such")
+            if set(constraint) - {"start_date", "type"}:
+                yield None, {}  # of a time of day, or of a tier that calls do not tell
+                return
+            given = constraint.get("start_date")
+            try:
+                yield (None if given is None else date.fromisoformat(given)), row["prices"]
+            except (TypeError, ValueError):
+                raise ValidationError(f"start_date of {name}", given, "must be a day such as 2026-03-13") from None
+
+    def _of_million(self, name: str, told: Mapping[str, Any]) -> ModelPrice | None:
+        found: dict[str, float | None] = {}
+        limits: list[int] = []
+        for each, field in _PER_MILLION.items():
+            given = told.get(field)
+            if isinstance(given, dict):
+                limits += [int(tier["start"]) for tier in given.get("tiers") or ()]
+                given = given.get("base")
+            number = self._number(name, field, given)
+            found[each] = None if number is None else number / _MILLION
+        if found["input"] is None or found["output"] is None:
+            return None
+        return ModelPrice(**found, most_input=min(limits, default=None))  # type: ignore[arg-type]  # both are set
+
+    def _number(self, name: str, field: str, given: Any) -> float | None:
+        if given is None:
+            return None
+        if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
+            raise ValidationError(f"{field} of {name} in {self._source}", given, "must be a number from 0 up")
+        return float(given)
+
+
+def _matches(rule: Any, name: str) -> bool:
+    """Return whether a rule of genai-prices fits a name."""
+    if not isinstance(rule, dict):
+        return False
+    texts = {kind: str(text).lower() for kind, text in rule.items() if kind not in ("or", "and")}
+    return (
+        ("equals" in rule and name == texts["equals"])
+        or ("starts_with" in rule and name.startswith(texts["starts_with"]))
+        or ("ends_with" in rule and name.endswith(texts["ends_with"]))
+        or ("contains" in rule and texts["contains"] in name)
+        or ("regex" in rule and re.search(str(rule["regex"]), name) is not None)
+        or any(_matches(each, name) for each in rule.get("or") or ())
+        or ("and" in rule and all(_matches(each, name) for each in rule["and"]))
+    )

@@ -1,0 +1,183 @@
+"""Prices of models: the formats of LiteLLM and genai-prices, and what is unknown."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentmodel import ToolExecution
+from agentmodel.exceptions import ValidationError
+from agentmodel.prices import ModelPrice, Prices
+
+LITELLM: dict[str, Any] = {
+    "sample_spec": {"input_cost_per_token": "what a token costs", "output_cost_per_token": 0.0},
+    "small": {"input_cost_per_token": 1e-6, "output_cost_per_token": 4e-6, "litellm_provider": "own"},
+    "us.deep-v1:0": {
+        "input_cost_per_token": 2e-6,
+        "output_cost_per_token": 8e-6,
+        "cache_read_input_token_cost": 2e-7,
+        "cache_creation_input_token_cost": 2.5e-6,
+        "output_cost_per_reasoning_token": 6e-6,
+        "input_cost_per_token_above_200k_tokens": 4e-6,
+    },
+    "free": {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0},
+    "painter": {"output_cost_per_image": 0.04},
+}
+GENAI: list[dict[str, Any]] = [
+    {
+        "id": "maker",
+        "model_match": {"or": [{"starts_with": "small"}, {"regex": "^deep-?[0-9]"}]},
+        "models": [
+            {"id": "small", "match": {"equals": "small"}, "prices": {"input_mtok": 1, "output_mtok": 4}},
+            {
+                "id": "deep",
+                "match": {"and": [{"contains": "deep"}, {"ends_with": "-v1"}]},
+                "prices": {
+                    "input_mtok": {"base": 2, "tiers": [{"start": 200000, "price": 4}]},
+                    "output_mtok": {"base": 8, "tiers": [{"start": 200000, "price": 12}]},
+                    "cache_read_mtok": 0.2,
+                    "cache_write_mtok": 2.5,
+                },
+            },
+            {
+                "id": "small-dated",
+                "match": {"starts_with": "small-2"},
+                "prices": [
+                    {"prices": {"input_mtok": 1, "output_mtok": 4}},
+                    {"constraint": {"start_date": "2026-03-01"}, "prices": {"input_mtok": 2, "output_mtok": 8}},
+                ],
+            },
+            {
+                "id": "small-nightly",
+                "match": {"equals": "small-night"},
+                "prices": [
+                    {"constraint": {"start_time": "00:30:00Z", "end_time": "16:30:00Z"}, "prices": {"input_mtok": 1}},
+                    {"prices": {"input_mtok": 2, "output_mtok": 8}},
+                ],
+            },
+        ],
+    },
+    {
+        "id": "shop",
+        "models": [{"id": "small", "match": {"equals": "small"}, "prices": {"input_mtok": 3, "output_mtok": 9}}],
+    },
+]
+
+
+def call(model_name: str | None = "small", **told: Any) -> ToolExecution:
+    """A call of a model."""
+    given: dict[str, Any] = {
+        "input_tokens": 1000,
+        "output_tokens": 100,
+        "executed_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return ToolExecution(
+        user_id="USR001", session_id="SESS1", process_id="PRC001", agent_id="AGT001", tool_id="TL001", tool_name="t",
+        succeeded=True, model_name=model_name, **given | told,
+    )  # fmt: skip
+
+
+def test_litellm_prices_tokens() -> None:
+    """A name is found as it is, in either case, and behind its provider; cached and reasoning tokens have prices."""
+    prices = Prices(LITELLM)
+    deep = {"cached_tokens": 500, "cache_write_tokens": 100, "reasoning_tokens": 50}
+
+    assert [0.0014] * 3 == [prices.cost(call(name)) for name in ("small", "Small", "own/small")]
+    cost = prices.cost(call("bedrock/us.deep-v1:0", **deep))
+    assert cost == pytest.approx(400 * 2e-6 + 500 * 2e-7 + 100 * 2.5e-6 + 50 * 8e-6 + 50 * 6e-6)
+    assert 0.0 == prices.cost(call("free"))  # free is a price
+
+
+def test_genai_prices_follows_its_rules() -> None:
+    """A name without a provider is looked up at the provider whose rule it fits, one with a provider at that one."""
+    prices = Prices(GENAI)
+
+    assert [0.0014, 0.0014, 0.0039] == [
+        pytest.approx(prices.cost(call(name))) for name in ("small", "maker:small", "shop/small")
+    ]
+    assert 0.0028 == pytest.approx(prices.cost(call("deep3-v1")))
+    assert 0.00234 == pytest.approx(prices.cost(call("deep3-v1", cached_tokens=300, cache_write_tokens=160)))
+    assert Prices({"providers": GENAI}).cost(call()) == prices.cost(call())
+
+
+def test_a_price_holds_for_its_time() -> None:
+    """A call has the price of its day; without a day it has none where there are several."""
+    prices = Prices(GENAI)
+    days = (datetime(2026, 2, 28, 23, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC), None)
+
+    assert [0.0014, 0.0028, None] == [prices.cost(call("small-2", executed_at=day)) for day in days]
+    first, second = prices.of("small-2")
+    assert (None, date(2026, 3, 1), date(2026, 3, 1), None) == (first.since, first.until, second.since, second.until)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        call("large"),
+        call(None),
+        call("painter"),
+        call("small-night"),
+        call(input_tokens=None),
+        call(output_tokens=None),
+        call("us.deep-v1:0", input_tokens=200_001),
+        call("deep3-v1", input_tokens=200_001),
+    ],
+)
+def test_what_has_no_price_is_unknown(unknown: ToolExecution) -> None:
+    """An unknown model, untold tokens, a length without a price and a price of a time of day: unknown, not zero."""
+    assert [None, None] == [Prices(table).cost(unknown) for table in (LITELLM, GENAI)]
+    assert (None, 0) == Prices(LITELLM).total([unknown])
+
+
+def test_a_total_says_how_much_of_it_is_known() -> None:
+    """The sum is of what is known, with how many calls that is."""
+    total, known = Prices(LITELLM).total([call(), call("large"), call()])
+
+    assert (0.0028, 2) == (total, known)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ([], ""),
+        ({}, "must be LiteLLM's object"),
+        (3, "must be LiteLLM's object"),
+        ({"small": 1}, "must be LiteLLM's object"),
+        (
+            {"small": {"input_cost_per_token": "1", "output_cost_per_token": 1}},
+            "input_cost_per_token of small in table",
+        ),
+        (
+            {"small": {"input_cost_per_token": 1, "output_cost_per_token": -1}},
+            "output_cost_per_token of small in table",
+        ),
+        ([{"id": "a", "models": [{"id": "m", "prices": 3}]}], "prices of m"),
+        ([{"id": "a", "models": [{"id": "m", "prices": {"input_mtok": True}}]}], "input_mtok of m in table"),
+        (
+            [{"id": "a", "models": [{"id": "m", "prices": [{"constraint": {"start_date": "May"}, "prices": {}}]}]}],
+            "start_date of m",
+        ),
+    ],
+)
+def test_a_wrong_table_is_told(table: Any, told: str) -> None:
+    """A table of another form, and a price that is none, raise an error that names the model and the field."""
+    if table == []:
+        assert Prices(table).cost(call()) is None  # a table without a price
+        return
+    with pytest.raises(ValidationError, match=told):
+        Prices(table)
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    """A file that cannot be read, or is no JSON, is named."""
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(LITELLM), encoding="utf-8")
+    assert (ModelPrice(1e-6, 4e-6),) == Prices.read(path).of("small")
+    path.write_text("{", encoding="utf-8")
+    for wrong, rule in ((path, "must be JSON"), (tmp_path / "none.json", "cannot be read")):
+        with pytest.raises(ValidationError, match=rule):
+            Prices.read(wrong)
