@@ -28,6 +28,9 @@ __all__ = ["Durability", "FeedName", "Ranking", "Settings", "SettingsOptions"]
 Durability = Literal["valkey", "valkey-replicated", "valkey-durable", "dynamodb"]
 """How durable a write is when `record` returns, weakest first."""
 
+Language = Literal["en", "ko"]
+"""Languages of the texts of a plan, and of what commands print for people."""
+
 Ranking = Literal["classic", "evidence"]
 """Which score orders agents: `classic` is the formula of the AWS sample, `evidence` the expected success rate."""
 
@@ -170,6 +173,9 @@ class Settings(BaseSettings):
     )
 
     # Learning
+    language: Language = Field(
+        default="en", description="Language of what commands print for people: `en` or `ko`. JSON is the same in both."
+    )
     ranking: Ranking = Field(default="classic", description="Which score orders agents: `classic` or `evidence`.")
     half_life_days: float = Field(
         default=30.0,
@@ -401,6 +407,7 @@ class SettingsOptions(TypedDict, total=False):
     feed: FeedName
     warehouse_memory: str | None
     prices: str | None
+    language: Language
     ranking: Ranking
     half_life_days: float
     revision_prior: float

@@ -94,7 +94,7 @@ def units(
     cells = [
         (row.unit, f"{row.amount:,.1f}", "" if row.cost is None else f"{row.cost:,.2f}", row.made_of) for row in rows
     ]
-    out.table(f"{calls:,} calls a month", ("unit", "amount>", "cost>", "made of"), cells)
+    out.table(out.say("{calls} calls a month", calls=f"{calls:,}"), ("unit", "amount>", "cost>", "made of"), cells)
     if given is not None:
         known = [row.cost for row in rows if row.cost is not None]
         out.line(f"Sum of {len(known)} units with a price, as of {given['as_of']}: {sum(known):,.2f}.")

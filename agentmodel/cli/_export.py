@@ -34,7 +34,7 @@ def export(
         out.data(report)
         return
     rows = [(table, count, report.written[table]) for table, count in report.rows.items()]
-    out.table(f"The export in {report.to}", ("table", "rows", "written now"), rows)
+    out.table(out.say("The export in {folder}", folder=report.to), ("table", "rows", "written now"), rows)
     seen = (
         "nothing, because there was no refresh yet"
         if report.seen_until is None

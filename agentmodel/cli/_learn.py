@@ -184,9 +184,10 @@ def _show_regimes(out: Output, found: Evaluation) -> None:
         columns = ("use and work", "runs per agent>", *(f"{name}>" for name in rankings), "evidence, 90 %>",
                    "oracle, 90 %>")  # fmt: skip
         mark = " *" if some["oracle"].says_little else ""
-        out.table(f"Regret in {domain}{mark}, if use and work were spread in a known way (simulated)", columns, rows)
+        title = "Regret in {domain}, if use and work were spread in a known way (simulated)"
+        out.table(out.say(title, domain=f"{domain}{mark}"), columns, rows)
     if any(row.says_little for row in found.regimes):
-        out.line("* Fewer than three agents have 20 later runs, so little is known of how good they are.")
+        out.line(out.say("* Fewer than three agents have 20 later runs, so little is known of how good they are."))
         out.line()
 
 
@@ -359,9 +360,8 @@ def _show_savings(out: Output, found: Sequence[SavingsRow]) -> None:
     none = "No call was answered from the cache yet, as of the last refresh."
     out.table("Saved by cached answers", columns, rows, empty=none)
     if found:
-        out.line(
-            "Seconds, tokens and cost are those of the last equal call that was made; a call without one adds none."
-        )
+        note = "Seconds, tokens and cost are those of the last equal call that was made; a call without one adds none."
+        out.line(out.say(note))
 
 
 # The rows of tools
@@ -465,18 +465,19 @@ def show_tools(out: Output, rows: Sequence[ToolLine], *, ids: bool = False) -> N
     )  # fmt: skip
     columns = ("agent", "tool", "health", "calls>", "failed>", "failure rate>", "last failure (UTC)",
                "last error message")  # fmt: skip
-    title = "Tools that failed" + (f" (the first {_TOOLS} of {len(failing)})" if len(failing) > _TOOLS else "")
+    title = out.say("Tools that failed (the first {shown} of {all})", shown=_TOOLS, all=len(failing))
+    title = title if len(failing) > _TOOLS else "Tools that failed"
     out.table(title, columns, cells, empty="No tool failed.")
     for row in failing:
         if row.state in ("open", "half-open"):
-            retry = "it is tried again from" if row.state == "open" else "it may be tried again since"
-            tool = f"{row.tool_name or row.tool_id} of {row.agent_name or row.agent_id}"
-            out.line(
-                printable(
-                    f"{tool} is failing since "
-                    f"{printable(row.since)} UTC; {retry} {printable(row.until)} UTC: {row.note}"
-                )
-            )
+            told = out.say(
+                "{tool} of {agent} is failing since {since} UTC; it is tried again from {until} UTC"
+                if row.state == "open"
+                else "{tool} of {agent} is failing since {since} UTC; it may be tried again since {until} UTC",
+                tool=row.tool_name or row.tool_id, agent=row.agent_name or row.agent_id,
+                since=printable(row.since), until=printable(row.until),
+            )  # fmt: skip
+            out.line(printable(f"{told}: {row.note}"))
 
 
 def add(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from agentmodel.cli._words import KOREAN
+from agentmodel.config import Language, Settings
 from agentmodel.dynamo.entity import Entity
 
 __all__ = ["Output", "UpdateProgress", "plain", "printable", "with_id"]
@@ -88,6 +91,19 @@ class Output:
         self._out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
         self._err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
+    @cached_property
+    def language(self) -> Language:
+        """The language of what is printed for people: the setting ``language``."""
+        return Settings.load().language
+
+    def say(self, text: str, **values: object) -> str:
+        """Return a text of a command in the language of the setting, with values in the places of its names.
+
+        A text that has no translation is returned as it is.
+        """
+        told = KOREAN.get(text, text) if self.language == "ko" else text
+        return told.format(**values) if values else told
+
     def data(self, value: Any) -> None:
         """Print a value as one JSON document."""
         utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
@@ -114,15 +130,16 @@ class Output:
             rows: The cells of each row.
             empty: What to print below the header when there is no row.
         """
-        self._out.print(Text(title, style="bold"), soft_wrap=True)
+        self._out.print(Text(self.say(title), style="bold"), soft_wrap=True)
         table = Table(show_edge=False, pad_edge=False)
         for column in columns:
-            table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left")
+            table.add_column(self.say(column.rstrip(">")), justify="right" if column.endswith(">") else "left")
         for row in rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))
+            cells = (self.say(printable(cell)) if isinstance(cell, bool) else printable(cell) for cell in row)
+            table.add_row(*map(Text, cells))
         self._out.print(table)
         if table.row_count == 0:
-            self._out.print(empty, soft_wrap=True)
+            self._out.print(self.say(empty), soft_wrap=True)
         self._out.print()
 
     @contextmanager

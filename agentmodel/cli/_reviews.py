@@ -70,9 +70,9 @@ def list_(
         for review in found:
             _list_one(out, review, names)
         if not found:
-            out.line(printable(f"No question waits in queue {queue!r}."))
+            out.line(printable(out.say("No question waits in queue {queue}.", queue=repr(queue))))
         if cursor is not None:
-            out.line(f"There may be more: add --cursor {cursor}")
+            out.line(out.say("There may be more: add --cursor {cursor}", cursor=cursor))
     if unreadable:
         out.note(f"Questions left out because they cannot be read: {unreadable}. Run `agentmodel check` to see why.")
 
@@ -274,7 +274,8 @@ def sweep(ctx: typer.Context, *, queue: Queue = DEFAULT_QUEUE, as_json: Json = F
     if as_json:
         out.data(done)
     else:
-        out.line(f"Questions expired: {done.expired}, escalated: {done.escalated}, verdicts finished: {done.applied}.")
+        told = "Questions expired: {expired}, escalated: {escalated}, verdicts finished: {applied}."
+        out.line(out.say(told, expired=done.expired, escalated=done.escalated, applied=done.applied))
 
 
 # Check what is given, print what is found
@@ -318,25 +319,27 @@ def _print_status(review: Review, *, as_json: bool) -> None:
     if as_json:
         out.data(_data(review))
     else:
-        out.line(f"{printable(Reviews.reference(review))}: {_status_text(review)}")
+        out.line(f"{printable(Reviews.reference(review))}: {_status_text(out, review)}")
 
 
-def _status_text(review: Review) -> str:
+def _status_text(out: Output, review: Review) -> str:
     """Return the status of a question in words: who decided what, or until when it can be answered."""
     status = _status(review)
     if status == "claimed":
-        return f"claimed by {printable(review.claimed_by)} until {printable(review.claimed_until)} UTC"
+        by, until = printable(review.claimed_by), printable(review.claimed_until)
+        return out.say("claimed by {name} until {until} UTC", name=by, until=until)
     if status == "pending":
-        expiry = review.on_expiry or "reject"
-        return f"open until {printable(review.answer_until)} UTC; without an answer it counts as {expiry}"
+        told = "open until {until} UTC; without an answer it counts as {answer}"
+        return out.say(told, until=printable(review.answer_until), answer=out.say(review.on_expiry or "reject"))
     if status == "expired":
-        return f"expired: nobody answered in time, so it counts as {review.decision or review.on_expiry or 'reject'}"
+        answer = out.say(review.decision or review.on_expiry or "reject")
+        return out.say("expired: nobody answered in time, so it counts as {answer}", answer=answer)
     verdict = ""
     if review.verdict is not None:
-        corrected = {True: ", the run succeeded", False: ", the run failed", None: ""}[review.outcome]
-        verdict = f": {review.verdict}{corrected}"
-    by = f" by {printable(review.decided_by)}" if review.decided_by else ""
-    return f"{status}{by}{verdict}"
+        corrected = {True: "{verdict}, the run succeeded", False: "{verdict}, the run failed", None: "{verdict}"}
+        verdict = ": " + out.say(corrected[review.outcome], verdict=out.say(review.verdict))
+    by = out.say(" by {name}", name=printable(review.decided_by)) if review.decided_by else ""
+    return f"{out.say(status)}{by}{verdict}"
 
 
 def _exact(arguments: Any, *, indent: int | None = None) -> str:
@@ -349,29 +352,32 @@ def _exact(arguments: Any, *, indent: int | None = None) -> str:
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
-def _about(review: Review, names: Mapping[str, str]) -> str:
+def _about(out: Output, review: Review, names: Mapping[str, str]) -> str:
     """Return what the question is about: a tool of an agent, a step, or a run."""
     if review.tool_id is None:
-        return "a run that has ended" if review.phase == "post" else "a step"
-    return f"{review.tool_id} of {names.get(review.agent_id or '', review.agent_id or 'no agent')}"
+        return out.say("a run that has ended" if review.phase == "post" else "a step")
+    agent = names.get(review.agent_id or "", review.agent_id or out.say("no agent"))
+    return out.say("{tool} of {agent}", tool=review.tool_id, agent=agent)
 
 
 def _list_one(out: Output, review: Review, names: Mapping[str, str]) -> None:
     """Show a question, with its reference on a line of its own to be copied."""
     out.line(printable(Reviews.reference(review)))
     out.line(f"  {printable(review.question)}")
-    with_ = "" if review.arguments is None else f" with {_exact(review.arguments)}"
-    out.line(f"  {printable(_about(review, names))}{with_}")
+    about = printable(_about(out, review, names))
+    if review.arguments is not None:
+        about = out.say("{about} with {arguments}", about=about, arguments=_exact(review.arguments))
+    out.line(f"  {about}")
     if review.reason:
-        out.line(f"  why: {printable(review.reason)}")
-    out.line(f"  {_status_text(review)}")
+        out.line("  " + out.say("why: {reason}", reason=printable(review.reason)))
+    out.line(f"  {_status_text(out, review)}")
 
 
 def _show_one(out: Output, review: Review, names: Mapping[str, str]) -> None:
     out.line(printable(review.question))
     rows: Sequence[tuple[str, Any]] = (
         ("review", Reviews.reference(review)),
-        ("about", _about(review, names)),
+        ("about", _about(out, review, names)),
         ("step", review.process_id),
         ("why it is asked", review.reason),
         ("queue", review.queue_name),
@@ -382,12 +388,13 @@ def _show_one(out: Output, review: Review, names: Mapping[str, str]) -> None:
     )
     for name, value in rows:
         if value is not None:
-            out.line(f"{name}: {printable(value)}")
-    out.line(f"status: {_status_text(review)}")
+            out.line(f"{out.say(name)}: {printable(value)}")
+    out.line(out.say("status: {status}", status=_status_text(out, review)))
     if review.arguments is not None:
-        out.line(f"arguments: {_exact(review.arguments, indent=2)}")
+        out.line(out.say("arguments: {arguments}", arguments=_exact(review.arguments, indent=2)))
     if review.decision == "edit":
-        out.line(f"arguments to call with instead: {_exact(review.final_arguments, indent=2)}")
+        final = _exact(review.final_arguments, indent=2)
+        out.line(out.say("arguments to call with instead: {arguments}", arguments=final))
     out.line()
     trail = (
         (_show.moment(event.get("at")), event.get("what"), event.get("by"), event.get("to"), event.get("note"))

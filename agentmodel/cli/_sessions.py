@@ -126,8 +126,8 @@ def _show_sessions(out: Output, page: SessionPage, *, ids: bool) -> None:
     short = _short_ids([row.session_id for row in page.rows])
     rows = [
         (row.session_id if ids else short[row.session_id], _show.moment(row.started), *([row.user_id] if ids else []),
-         row.user_name, row.category, _cut(row.request), _outcome(row.outcome), _count(row), ", ".join(row.agents),
-         "new" if row.is_new else " ")
+         row.user_name, row.category, _cut(row.request), _outcome(out, row.outcome), _count(row), ", ".join(row.agents),
+         out.say("new") if row.is_new else " ")
         for row in page.rows
     ]  # fmt: skip
     columns = ("session", "began (UTC)", *(["user id"] if ids else []), "user", "category", "request", "outcome",
@@ -135,9 +135,9 @@ def _show_sessions(out: Output, page: SessionPage, *, ids: bool) -> None:
     none = "No session. Record or import some, then run `agentmodel drain` and `agentmodel refresh`; or ask for more."
     out.table("Sessions, newest first", columns, rows, empty=none)
     if page.cursor is not None:
-        out.line(f"There may be more: add --cursor {page.cursor}")
+        out.line(out.say("There may be more: add --cursor {cursor}", cursor=page.cursor))
     if page.rows:
-        out.line("`agentmodel session ID` shows one; the beginning of its id is enough.")
+        out.line(out.say("`agentmodel session ID` shows one; the beginning of its id is enough."))
 
 
 def _short_ids(session_ids: Sequence[str]) -> dict[str, str]:
@@ -160,8 +160,8 @@ def _count(row: ListedSession) -> str | None:
     return None if row.calls is None else f"{row.failed} of {row.calls}"
 
 
-def _outcome(outcome: bool | None) -> str:
-    return "unknown" if outcome is None else "succeeded" if outcome else "failed"
+def _outcome(out: Output, outcome: bool | None) -> str:
+    return out.say("unknown" if outcome is None else "succeeded" if outcome else "failed")
 
 
 def _cut(text: str | None) -> str | None:
@@ -227,23 +227,30 @@ def _names(model: AgentModel, user_id: str, history: SessionHistory) -> dict[str
 
 def _show_outcome(out: Output, found: UserSession, diagnosis: Diagnosis, names: dict[str, str]) -> None:
     basis = {
-        "reviewed": ", as a person judged", "reported": ", as it was reported from outside",
-        "recorded": ", as it was recorded", "calls": ", judged by its calls", "nothing": "",
-    }[diagnosis.basis]  # fmt: skip
+        "reviewed": "Outcome: {outcome}, as a person judged.",
+        "reported": "Outcome: {outcome}, as it was reported from outside.",
+        "recorded": "Outcome: {outcome}, as it was recorded.",
+        "calls": "Outcome: {outcome}, judged by its calls.",
+        "nothing": "Outcome: {outcome}.",
+    }[diagnosis.basis]
     out.line(f"{printable(found.request or found.name)}")
-    began = f"began {printable(found.started_at)} UTC"
-    ended = "" if found.ended_at is None else f", ended {printable(found.ended_at)} UTC"
-    category = "" if found.category is None else f", category {printable(found.category)}"
-    out.line(f"{printable(names.get(found.user_id, found.user_id))}, {began}{ended}{category}")
-    out.line(f"Outcome: {_outcome(diagnosis.outcome)}{basis}.")
+    told = [out.say("began {at} UTC", at=printable(found.started_at))]
+    if found.ended_at is not None:
+        told.append(out.say("ended {at} UTC", at=printable(found.ended_at)))
+    if found.category is not None:
+        told.append(out.say("category {category}", category=printable(found.category)))
+    out.line(", ".join([printable(names.get(found.user_id, found.user_id)), *told]))
+    out.line(out.say(basis, outcome=_outcome(out, diagnosis.outcome)))
     for call in diagnosis.unresolved:
-        error = "" if call.error_type is None else f" with {printable(call.error_type)}"
         step = printable(names.get(call.process_id, call.process_id))
+        error = "" if call.error_type is None else out.say(" with {error}", error=printable(call.error_type))
+        failed = "Failed, and not made good later: {tool} in {step}{error}"
         why = "" if not call.result else f": {printable(_cut(call.result))}"
-        out.line(f"Failed, and not made good later: {printable(call.tool_name)} in {step}{error}{why}")
+        out.line(out.say(failed, tool=printable(call.tool_name), step=step, error=error) + why)
     for review in diagnosis.refused:
-        by = "" if review.decided_by is None else f" by {printable(review.decided_by)}"
-        out.line(f"Not approved{by} ({review.status}): {printable(_cut(review.question))}")
+        by = "" if review.decided_by is None else out.say(" by {name}", name=printable(review.decided_by))
+        refused = out.say("Not approved{by} ({status})", by=by, status=out.say(review.status or "rejected"))
+        out.line(f"{refused}: {printable(_cut(review.question))}")
     out.line()
 
 
@@ -261,11 +268,15 @@ def _show_calls(
     )  # fmt: skip
     columns = ("call>", "process", "agent", "tool", "attempt>", "arguments", "status", "took (ms)>",
                "called at (UTC)", *([] if prices is None else ["cost>"]), "result")  # fmt: skip
-    out.table(f"Tool calls of {session_id}, in order", columns, rows, empty="No tool call yet.")
+    title = out.say("Tool calls of {session}, in order", session=session_id)
+    out.table(title, columns, rows, empty="No tool call yet.")
     if prices is not None:
         total, priced = prices.total(history.executions)
-        known = f"of {priced} of {len(history.executions)} calls; a call without a known model and price adds none"
-        out.line("Cost: unknown." if total is None else f"Cost: {_show.money(total)}, {known}.")
+        if total is None:
+            out.line(out.say("Cost: unknown."))
+        else:
+            told = "Cost: {cost}, of {priced} of {calls} calls; a call without a known model and price adds none."
+            out.line(out.say(told, cost=_show.money(total), priced=priced, calls=len(history.executions)))
 
 
 def _status(call: ToolExecution) -> str:
@@ -351,7 +362,7 @@ def errors(
 
 def _show_errors(out: Output, found: Sequence[ErrorCount], *, ids: bool) -> None:
     rows: list[tuple[Any, ...]] = [
-        (each.error_type or "no type recorded", with_id(each.tool_name, each.tool_id, ids=ids),
+        (each.error_type or out.say("no type recorded"), with_id(each.tool_name, each.tool_id, ids=ids),
          with_id(each.agent_name, each.agent_id, ids=ids), each.failures, each.sessions, _show.moment(each.newest))
         for each in found
     ]  # fmt: skip

@@ -56,19 +56,21 @@ def agents(out: Output, domain: str, ranked: Sequence[Agent], *, ids: bool = Fal
     columns = ("rank>", "agent", *(["agent id"] if ids else []), "executions>", "successes>", "success rate>",
                "last run", "score>", "evidence (90 %)>", "revision", "its successes>", "earlier ones>")  # fmt: skip
     none = "No agent yet. Import calls with `agentmodel import`, or record calls by the name of their agent."
-    out.table(f"Agents of {printable(domain)}, best first", columns, rows, empty=none)
+    out.table(out.say("Agents of {domain}, best first", domain=printable(domain)), columns, rows, empty=none)
     for agent in ranked:
         if agent.health is not None:
-            out.line(printable(f"{agent.name} has become worse: {agent.health_note}"))
+            worse = out.say("{agent} has become worse: {note}", agent=agent.name, note=agent.health_note)
+            out.line(printable(worse))
 
 
 def ranking_legend(out: Output) -> None:
     """Explain the columns of `agents` whose names do not."""
-    out.line(
-        "execution: what one agent did in one session. score: what the agents are ordered by, from the last publish."
-    )
-    out.line("revision: that of the newest execution; in score and evidence, what earlier ones did fades.")
-    out.line("evidence: estimated success rate, 0 to 1, with its 90 % interval; few executions make it wide.")
+    for text in (
+        "execution: what one agent did in one session. score: what the agents are ordered by, from the last publish.",
+        "revision: that of the newest execution; in score and evidence, what earlier ones did fades.",
+        "evidence: estimated success rate, 0 to 1, with its 90 % interval; few executions make it wide.",
+    ):
+        out.line(out.say(text))
     out.line()
 
 
@@ -101,7 +103,8 @@ def tools(out: Output, failures: Iterable[ToolFailures]) -> None:
         for f in failing[:_ROWS]
     )
     columns = ("agent", "tool", "calls>", "failed>", "failure rate>", "last failure (UTC)", "last error message")
-    title = "Tools that failed" + (f" (the first {_ROWS} of {len(failing)})" if len(failing) > _ROWS else "")
+    title = out.say("Tools that failed (the first {shown} of {all})", shown=_ROWS, all=len(failing))
+    title = title if len(failing) > _ROWS else "Tools that failed"
     out.table(title, columns, rows, empty="No tool failed.")
 
 
@@ -132,38 +135,54 @@ def patterns(out: Output, found: Iterable[RecommendedPattern], *, every: bool, i
 def plan(out: Output, suggested: Plan) -> None:
     """Show a plan: the agent, the steps, the reasons, what to avoid and the alternatives."""
     request = suggested.category or suggested.request or suggested.domain_id
-    agent = "no agent is known" if suggested.agent_id is None else f"use {suggested.agent} ({suggested.agent_id})"
-    out.line(printable(f"Plan for {suggested.user_id}, {request}: {agent} [source: {suggested.source}]"))
-    for line in _plan_lines(suggested):
+    agent = (
+        out.say("no agent is known")
+        if suggested.agent_id is None
+        else out.say("use {agent} ({id})", agent=suggested.agent, id=suggested.agent_id)
+    )
+    head = "Plan for {user}, {request}: {agent} [source: {source}]"
+    out.line(
+        printable(out.say(head, user=suggested.user_id, request=request, agent=agent, source=out.say(suggested.source)))
+    )
+    for line in _plan_lines(out, suggested):
         out.line(printable(line))
     out.line()
 
 
-def _plan_lines(suggested: Plan) -> Iterator[str]:
+def _plan_lines(out: Output, suggested: Plan) -> Iterator[str]:
     """Yield the lines of a plan below its first one."""
     for number, step in enumerate(suggested.steps, start=1):
-        rate = "" if step.success_share is None else f", {step.success_share:.0%} of {step.calls} calls succeeded"
+        share = "" if step.success_share is None else f"{step.success_share:.0%}"
+        rate = out.say(", {share} of {calls} calls succeeded", share=share, calls=step.calls) if share else ""
         what = "" if step.process is None else f"{step.process}: "
         yield f"{number}. {what}{step.tool} ({step.agent_id}, {step.tool_id}){rate}"
         if step.warning is not None:
-            instead = (
-                "" if step.fallback is None else f"; if it fails, use {fallback_text(step.fallback, step.agent_id)}"
-            )
-            yield f"   caution: {step.warning}{instead}"
+            yield out.say("   caution: {reason}", reason=step.warning.in_language(out.language))
+            if step.fallback is not None:
+                instead = fallback_text(step.fallback, step.agent_id, language=out.language)
+                yield out.say("   if it fails, use {other}", other=instead)
     if suggested.confidence is not None:
-        yield f"expected success rate (and 90 % interval): {_confidence(suggested.confidence)}"
-    yield from (f"why: {reason}" for reason in suggested.reasons)
+        rate = _confidence(out, suggested.confidence)
+        yield out.say("expected success rate (and 90 % interval): {rate}", rate=rate)
+    yield from (out.say("why: {reason}", reason=reason.in_language(out.language)) for reason in suggested.reasons)
     for avoid in suggested.avoid:
-        yield f"avoid: {avoid.tool} of {avoid.agent or avoid.agent_id}: {avoid.reason}"
+        yield out.say(
+            "avoid: {tool} of {agent}: {reason}",
+            tool=avoid.tool, agent=avoid.agent or avoid.agent_id, reason=avoid.reason.in_language(out.language),
+        )  # fmt: skip
     for other in suggested.alternatives:
         tools = f", {' -> '.join(other.tools)}" if other.tools else ""
-        rate = _confidence(other.confidence)
-        yield f"alternative: {other.agent} ({other.agent_id}){tools}: {rate} [source: {other.source}]"
-    yield from (f"ask a person first: {reason}" for reason in suggested.review_reasons)
+        yield out.say(
+            "alternative: {agent} ({id}){tools}: {rate} [source: {source}]", agent=other.agent, id=other.agent_id,
+            tools=tools, rate=_confidence(out, other.confidence), source=out.say(other.source),
+        )  # fmt: skip
+    for why in suggested.review_reasons:
+        yield out.say("ask a person first: {reason}", reason=why.in_language(out.language))
 
 
-def _confidence(confidence: Confidence) -> str:
-    return f"{confidence.mean:.0%} ({confidence.low:.0%} to {confidence.high:.0%})"
+def _confidence(out: Output, confidence: Confidence) -> str:
+    mean, low, high = (f"{value:.0%}" for value in (confidence.mean, confidence.low, confidence.high))
+    return out.say("{mean} ({low} to {high})", mean=mean, low=low, high=high)
 
 
 def money(cost: float | None) -> str | None:

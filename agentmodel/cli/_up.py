@@ -56,7 +56,7 @@ def up(
 def _show_addresses(out: Output, engines: Engines, console: str | None) -> None:
     settings = engines.settings
     out.table(
-        f"The stack of {engines.directory}",
+        out.say("The stack of {folder}", folder=engines.directory),
         ("store", "address"),
         [
             ("cache (Valkey)", without_secrets(settings.valkey_url or "")),

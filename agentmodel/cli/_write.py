@@ -275,8 +275,8 @@ def refresh(
             f"Copied {done.landed.items} items into the warehouse, {done.landed.changed} of them new or changed; "
             f"{done.landed.expired} had expired by TTL, {done.landed.erased} had been deleted."
         )
-    how = "rebuilt" if done.full else "updated"
-    out.table(f"Warehouse {how} as of {done.as_of}", ("table", "rows>"), done.rows.items())
+    title = "Warehouse rebuilt as of {day}" if done.full else "Warehouse updated as of {day}"
+    out.table(out.say(title, day=done.as_of), ("table", "rows>"), done.rows.items())
     out.line("Run `agentmodel publish` to write the scores back to the table.")
 
 

@@ -255,7 +255,7 @@ def test_lambda_and_from_settings_open_the_same(
         "region": "eu-west-1", "dynamodb_attempts": 3, "batch_deadline": 11.0, "mapping_partitions": 3,
         "valkey_prefix": "other", "shards": 7, "journal_limit": 99, "journal_wait": 0.5,
         "durability": "dynamodb", "landed_table": "Landed", "feed": "stream", "warehouse_memory": "123.0 MiB",
-        "ranking": "evidence", "half_life_days": 12.0, "ttl_days_high": 50, "ttl_days_low": 20, "ttl_score": 2.0,
+        "language": "ko", "ranking": "evidence", "half_life_days": 12.0, "ttl_days_high": 50, "ttl_days_low": 20, "ttl_score": 2.0,
         "mcp_user": "USR009", "mcp_roles": "reader", "mcp_self_review": True, "mcp_state_key": "k" * 32,
         "mcp_answer_characters": 50_000, "mcp_calls_per_minute": 7, "guard_timeout": 1.5, "redact": "token",
         "redact_key": "s" * 32, "route_by_descriptions": True, "holdout": 0.1, "revision_prior": 5.0, "review_below": 0.4, "review_share": 0.2,

@@ -107,6 +107,20 @@ def test_what_was_learnt_is_shown(cli: Cli, learnt: None) -> None:
     assert "1. search: search" in cli("suggest", "USRkim", "--category", "quiet")
 
 
+def test_a_plan_is_shown_in_korean(cli: Cli, learnt: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AGENTMODEL_LANGUAGE=ko the plan, its reasons and the ranking are Korean."""
+    monkeypatch.setenv("AGENTMODEL_LANGUAGE", "ko")
+    plan, ranking = cli("suggest", "USRkim", "--category", "quiet"), cli("agents")
+
+    assert "USRkim의 계획, quiet: " in plan
+    assert "1. search: search" in plan
+    assert "예상 성공률(90 % 구간): " in plan
+    assert "이유: " in plan
+    assert "why: " not in plan
+    assert "의 에이전트, 좋은 순서" in ranking
+    assert "성공률" in ranking
+
+
 def test_history_is_shown(cli: Cli, learnt: None) -> None:
     """A user's sessions, and the calls of one in their order, every attempt one."""
     (session,) = cli.json("sessions", "--user", "USRkim")["sessions"]

@@ -68,6 +68,23 @@ def longer_ago(model: AgentModel) -> Reviews:
     )  # fmt: skip
 
 
+def test_a_question_is_shown_in_korean(cli: Cli, ask: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AGENTMODEL_LANGUAGE=ko state, deadline and trail are Korean; what was written stays, and so does JSON."""
+    reference = ask(reason="a large sum")
+    english = cli.json("show", reference)
+    monkeypatch.setenv("AGENTMODEL_LANGUAGE", "ko")
+    listed, shown, same = cli("list"), cli("show", reference), cli.json("show", reference)
+    decided = cli("reject", reference, "--reason", "no", *BY)
+
+    assert "Cancel the order?" in listed
+    assert "이유: a large sum" in listed
+    assert "UTC까지 열려 있음. 답이 없으면 거부" in listed
+    assert "상태: " in shown
+    assert "일어난 일" in shown
+    assert "거부됨 (kim)" in decided
+    assert english == same
+
+
 def test_a_queue_is_listed(cli: Cli, ask: Callable[..., str]) -> None:
     """Open questions come nearest deadline first, page by page, each queue its own."""
     later, soon = ask(), ask("Refund?", answer_within=timedelta(hours=1), reason="a large sum")

@@ -12,12 +12,10 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from agentmodel._text import prompt_text
+from agentmodel.config import Language
 from agentmodel.exceptions import ValidationError
 
 __all__ = ["LINES", "Language", "Reason", "ReasonCode", "check_language"]
-
-Language = Literal["en", "ko"]
-"""The languages of the texts of a plan."""
 
 ReasonCode = Literal[
     "routed", "by_router", "by_requests", "by_descriptions",

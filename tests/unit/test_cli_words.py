@@ -1,0 +1,124 @@
+"""What commands print for people is there in Korean, too."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import agentmodel.cli
+from agentmodel.cli._output import Output
+from agentmodel.cli._words import KOREAN
+from agentmodel.dynamo.models import VERDICTS, ReviewStatus
+from agentmodel.suggest.plan import PlanSource
+from agentmodel.suggest.review import Decision
+
+STATES = {
+    *get_args(ReviewStatus), *get_args(PlanSource), *get_args(Decision), *VERDICTS, "yes", "no",
+}  # fmt: skip
+"""What is shown of a review or a plan by its name."""
+
+SAME = {
+    " by {name}",
+    " with {error}",
+    "AUC",
+    "PK",
+    "SK",
+    "SNIPS",
+    "evidence, 90 %",
+    "id",
+    "oracle, 90 %",
+    "{mean} ({low} to {high})",
+}
+"""What is the same in Korean."""
+
+FILES = sorted(Path(agentmodel.cli.__file__).parent.glob("_*.py"))
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """The texts that an expression can be; of a conditional one both, of a text with values in it a mark."""
+    match node:
+        case ast.Constant(value=str(text)) if text:
+            yield text
+        case ast.JoinedStr():
+            yield "a text with values in it"
+        case ast.IfExp(body=body, orelse=other):
+            yield from (*texts(body), *texts(other))
+        case ast.Dict(values=values) | ast.Tuple(elts=values) | ast.List(elts=values):
+            yield from (text for value in values for text in texts(value))
+        case ast.Starred(value=value) | ast.Subscript(value=value):
+            yield from texts(value)
+
+
+def told(tree: ast.Module) -> Iterator[str]:
+    """What a file hands to tables and to `say`: titles, columns, empty tables, sentences."""
+    assigned: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            assigned.setdefault(node.targets[0].id, []).append(node.value)
+    for node in ast.walk(tree):
+        for given in _given(node):
+            values = assigned.get(given.id, []) if isinstance(given, ast.Name) else [given]
+            yield from (_column(text) for value in values for text in texts(value))
+
+
+def _given(node: ast.AST) -> list[ast.expr]:
+    """What a call of `table` or `say` is given to be shown."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="table"), args=[title, columns, *_], keywords=keywords):
+            return [title, columns, *(word.value for word in keywords if word.arg == "empty")]
+        case ast.Call(func=ast.Attribute(attr="say"), args=[text]):
+            return [text]
+        case _:
+            return []
+
+
+def _column(text: str) -> str:
+    return text.removesuffix(">")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_table_is_translated(path: Path) -> None:
+    """Each title, column and sentence that a command shows has a Korean text."""
+    shown = set(told(ast.parse(path.read_text(encoding="utf-8"))))
+
+    assert [] == sorted(shown - KOREAN.keys())
+
+
+def test_every_translation_is_used_and_has_the_same_values() -> None:
+    """Each text is one of a command, and its Korean one has the same names in braces."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in FILES if path.stem != "_words"]
+    written = {each.value for tree in trees for each in ast.walk(tree) if isinstance(each, ast.Constant)}
+    columns = {text.removesuffix(">") for text in written if isinstance(text, str)}
+    places = re.compile(r"\{\w+\}")
+
+    assert [] == [text for text in KOREAN if text not in columns and text not in STATES]
+    assert [] == sorted(STATES - KOREAN.keys())
+    assert [] == [en for en, ko in KOREAN.items() if sorted(places.findall(en)) != sorted(places.findall(ko))]
+    assert [] == [en for en, ko in KOREAN.items() if not re.search("[가-힣]", ko) and en not in SAME]
+
+
+def test_a_table_is_printed_in_korean(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Title, columns and yes or no are Korean; data is not translated, whatever it says."""
+    monkeypatch.setenv("AGENTMODEL_LANGUAGE", "ko")
+    Output().table("Domains that fit the request", ("domain", "likelihood>"), [("yes", True), ("domain", 0.5)])
+    printed = capsys.readouterr().out
+
+    assert "요청에 맞는 도메인" in printed.splitlines()[0]
+    assert "도메인" in printed
+    assert "yes" in printed
+    assert "예" in printed
+    assert 1 == printed.count("domain")
+
+
+def test_a_language_that_there_is_not() -> None:
+    """Another language is refused as every wrong setting is, with what it may be."""
+    from agentmodel.config import Settings
+    from agentmodel.exceptions import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match="must be 'en' or 'ko'"):
+        Settings.load(language="fr")
