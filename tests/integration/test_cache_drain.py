@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -520,15 +519,14 @@ class TestRun:
         """A long run says once a minute what it has done so far."""
         caplog.set_level(logging.INFO, "agentmodel.cache")
         record(journal, item("A"))
-        clock = itertools.count(0.0, 20.0)  # twenty seconds from one look to the next
-        monkeypatch.setattr(drain_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        monkeypatch.setattr(drain_module, "time", SimpleNamespace(monotonic=lambda: 20.0 * TenLooks.looks))
 
         class TenLooks(threading.Event):
-            looks = 0
+            looks = 0  # twenty seconds from one to the next
 
             def is_set(self) -> bool:
-                self.looks += 1
-                return self.looks > 10
+                TenLooks.looks += 1
+                return TenLooks.looks > 10
 
             def wait(self, timeout: float | None = None) -> bool:
                 return False

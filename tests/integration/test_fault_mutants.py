@@ -98,7 +98,7 @@ def plain_json(patch: pytest.MonkeyPatch) -> None:
 
 def an_id_is_one_call(patch: pytest.MonkeyPatch) -> None:
     """An id that ended and is asked for again is the same call."""
-    patch.setattr(Attempts, "ask", lambda _, call_id: call_id)
+    patch.setattr(Attempts, "ask", lambda _, call_id, *_scope: call_id)
 
 
 def junk_is_read(patch: pytest.MonkeyPatch) -> None:
