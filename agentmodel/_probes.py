@@ -75,8 +75,7 @@ class Probes:
         """
         if known is False:
             return ProbeAnswer(401, "not allowed: send a known token as `Authorization: Bearer …`\n")
-        name = urlsplit(f"//{host}").hostname or ""
-        if known is None and not (is_loopback(client) and is_loopback(name)):
+        if known is None and not (is_loopback(client) and is_loopback(_name_in(host))):
             return ProbeAnswer(403, "not allowed: without a token file, metrics are for this machine only\n")
         try:
             return self._exposition()
@@ -117,6 +116,14 @@ class Probes:
                 self._kept = page_figures(self._model, self._part)
                 self._read_at = self._now()
             return self._kept
+
+
+def _name_in(host: str) -> str:
+    """Return the name in a Host header; '' for one that cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _bearer(header: str) -> str:
@@ -183,6 +190,8 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
             else:
                 self._send(ProbeAnswer(404, f"there is no page {path}: use {' or '.join(PATHS)}\n"))
 
+        do_HEAD = do_GET  # noqa: N815  # as http.server calls it
+
         def _send(self, answer: ProbeAnswer) -> None:
             body = answer.text.encode()
             self.send_response(answer.status)
@@ -191,7 +200,8 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
             self.send_header("content-type", answer.media_type)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # as http.server calls it
             """Log nothing: a probe every few seconds says nothing."""

@@ -143,10 +143,12 @@ def priced(rows: list[UnitUsage], prices: Mapping[str, Any]) -> list[UnitUsage]:
         ) from None
     units = {row.unit for row in rows}
     given = prices.get("prices", {})
+    if not isinstance(given, Mapping):
+        raise ValidationError("prices", given, 'must be an object of prices by unit, as {"redshift rpu hours": 0.36}')
     for unit, price in given.items():
         if unit not in units:
             raise ValidationError("prices", unit, "must be one of the units: " + ", ".join(sorted(units)))
-        if not isinstance(price, int | float) or isinstance(price, bool) or price < 0:
+        if not isinstance(price, int | float) or isinstance(price, bool) or not 0 <= price < math.inf:
             raise ValidationError(f"price of {unit}", price, "must be a number from 0 up")
     return [
         UnitUsage(row.unit, row.amount, row.made_of, row.amount * given[row.unit] if row.unit in given else None)

@@ -28,7 +28,7 @@ class ExportTarget(Protocol):
         """Put a file there, in the place of one of the same name."""
 
     def names(self, under: str) -> list[str]:
-        """Return the names of the files that begin with a text."""
+        """Return the names of all files in a folder, whose name ends with a slash."""
         ...
 
     def remove(self, names: Iterable[str]) -> None:
@@ -73,9 +73,8 @@ class _Folder:
 
     def names(self, under: str) -> list[str]:
         with self._told():
-            found = (file for file in self._root.rglob("*") if file.is_file())
-            names = (file.relative_to(self._root).as_posix() for file in found)
-            return sorted(name for name in names if name.startswith(under))
+            found = (file for file in (self._root / under).rglob("*") if file.is_file())
+            return sorted(file.relative_to(self._root).as_posix() for file in found)
 
     def remove(self, names: Iterable[str]) -> None:
         with self._told():

@@ -13,6 +13,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +131,12 @@ _TABLES: Final[Mapping[str, _Exported]] = {
     ),
 }  # fmt: skip
 
+_OURS: Final = re.compile(
+    rf"({'|'.join(_TABLES)})/(month=([0-9]{{4}}-[0-9]{{2}}|{_UNDATED})/)?"
+    r"(part-[0-9]{4,}\.parquet|\.part-[0-9]{4,}\.parquet\.unfinished)"
+)
+"""Names that an export gives its files; what is named otherwise is somebody else's."""
+
 _ARROW: Final = {
     "text": "string", "int": "int64", "float": "double", "bool": "bool", "flag": "bool", "day": "date32[day]",
     "time": "timestamp[us, tz=UTC]", "moment": "timestamp[us, tz=UTC]",
@@ -197,13 +204,14 @@ def export(
         marks = warehouse.read(m.rows_of(m.RefreshWatermark.seen_until, m.RefreshWatermark.as_of))
         seen, as_of = marks[0] if marks else (None, None)
         sets = {each.name: each for each in _file_sets(warehouse)}
-        changed = [name for name, each in sets.items() if old.get(name, {}).get("signature") != each.signature]
+        there = {name for table in _TABLES for name in target.names(f"{table}/")}
+        changed = [name for name, each in sets.items() if not _is_there(old.get(name, {}), each.signature, there)]
         files = {name: old[name] for name in sets if name not in changed}
         for done, name in enumerate(changed):
             progress(name, done, len(changed))
             files[name] = _written(warehouse, target, sets[name], redaction)
     expected = {part for each in files.values() for part in each["parts"]}
-    stray = [name for table in _TABLES for name in target.names(f"{table}/") if name not in expected]
+    stray = sorted(name for name in there - expected if _OURS.fullmatch(name))
     target.remove(stray)
     seen_until = None if seen is None else seen.replace(tzinfo=UTC)
     manifest = {
@@ -230,15 +238,20 @@ def _read_manifest(target: ExportTarget, to: str) -> dict[str, Any]:
         return {}
     try:
         manifest: dict[str, Any] = json.loads(found)
-        version = manifest["format"]
+        version, is_one = manifest["format"], isinstance(manifest.get("files", {}), dict)
     except (ValueError, TypeError, KeyError):
-        raise ValidationError(
-            "to", to, f"must be an empty place or an export, and its {_MANIFEST} is of none"
-        ) from None
+        version, is_one = None, False
+    if not (is_one and isinstance(version, int)):
+        raise ValidationError("to", to, f"must be an empty place or an export, and its {_MANIFEST} is of none")
     if version > FORMAT:
         rule = f"must have format {FORMAT} or an older one, and has {version}, of a newer agentmodel: upgrade this one"
         raise ValidationError("to", to, rule)
     return manifest if version == FORMAT else {}
+
+
+def _is_there(entry: Mapping[str, Any], signature: str, there: AbstractSet[str]) -> bool:
+    """Return whether the files of an entry of the manifest have the rows of the warehouse, and none is missing."""
+    return entry.get("signature") == signature and there.issuperset(entry["parts"])
 
 
 def _put(target: ExportTarget, name: str, make: Callable[[Path], object]) -> None:
@@ -289,28 +302,35 @@ def _folder(table: str, exported: _Exported, month: str | None) -> str:
 def _signatures(exported: _Exported) -> Any:
     """Select for each month how many rows there are, and for each place of their digests, how many have a high digit.
 
-    A row has the digest of its key and of when it was loaded, or of all its values where a refresh computes them anew.
+    A row has the digest of its key and of when it was loaded, or of all its values where nothing says when, and where
+    a refresh computes them anew.
     So other rows have other counts: that 32 counts stay the same by chance is as rare as one in 2^32.
     """
     model = exported.model
-    empty: ColumnElement[str] = literal_column("''")
-    values: list[Any] = [*inspect(model).primary_key, *([model.loaded_at] if exported.loads else ())]
-    if not exported.loads:
-        values = [
-            case((getattr(model, attribute), literal_column("1")), else_=literal_column("0"))
-            if kind == "bool"
-            else getattr(model, attribute)
-            for _, attribute, kind in exported.parsed
-        ]
-    key = empty
+    all_values: list[Any] = [
+        case((getattr(model, attribute), literal_column("1")), else_=literal_column("0"))
+        if kind == "bool"
+        else getattr(model, attribute)
+        for _, attribute, kind in exported.parsed
+    ]
+    digest = _digest(all_values)
+    if exported.loads:  # without history mode of zero-ETL nothing says when
+        digest = case(
+            (model.loaded_at.is_(None), digest), else_=_digest([*inspect(model).primary_key, model.loaded_at])
+        )
+    month = _month(exported) if exported.month else cast(null(), String(6))
+    row = m.rows_of(month.label("month"), digest.label("digest")).select_from(model).subquery("row_")
+    digits = [func.right(func.left(row.c.digest, _number(place)), literal_column("1")) for place in range(1, 33)]
+    counts = [func.count(case((digit >= literal_column("'8'"), literal_column("1")))) for digit in digits]
+    counted = m.rows_of(row.c.month, func.count().label("rows"), *counts).select_from(row)
+    return counted.group_by(row.c.month)
+
+
+def _digest(values: Sequence[Any]) -> ColumnElement[str]:
+    key = empty = literal_column("''", String)
     for value in values:
         key = key.concat(func.md5(func.coalesce(cast(value, String(WIDEST)), empty)))
-    digest = func.md5(key, type_=String())
-    digits = [func.right(func.left(digest, place), literal_column("1")) for place in map(_number, range(1, 33))]
-    counts = [func.count(case((digit >= literal_column("'8'"), literal_column("1")))) for digit in digits]
-    month = _month(exported) if exported.month else null()
-    counted = m.rows_of(month.label("month"), func.count().label("rows"), *counts).select_from(model)
-    return counted.group_by(month) if exported.month else counted
+    return func.md5(key, type_=String())
 
 
 def _month(exported: _Exported) -> ColumnElement[str]:

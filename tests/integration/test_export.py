@@ -15,12 +15,14 @@ pytest.importorskip("pyarrow", reason="an export is written by pyarrow")
 
 from botocore.session import Session
 from pyarrow import dataset, parquet
+from sqlalchemy import update
 
 from agentmodel import AgentModel
 from agentmodel.cli import main
 from agentmodel.exceptions import ConfigurationError, LeaseHeld, Unavailable, ValidationError
 from agentmodel.redshift import _export_target, export
 from agentmodel.redshift.export import COLUMNS
+from agentmodel.redshift.models import UserSessionRow
 from agentmodel.redshift.reports import agent_ranking
 from tests.integration.suggest_world import catalogue, learn, run
 
@@ -296,6 +298,57 @@ def test_a_place_that_has_something_else(model: AgentModel, tmp_path: Path) -> N
         model.export(file)
 
     assert {"manifest.json", "file"} == set(contents(tmp_path))
+
+
+@pytest.mark.parametrize("manifest", ['{"format": "1"}', '{"format": null}', '{"format": 1, "files": []}', "[1]"])
+def test_a_manifest_of_another_kind(model: AgentModel, tmp_path: Path, manifest: str) -> None:
+    """A manifest that no export wrote is refused in words, whatever its members are."""
+    (tmp_path / "manifest.json").write_text(manifest, encoding="utf-8")
+    with pytest.raises(ValidationError, match="empty place or an export"):
+        model.export(tmp_path)
+
+
+def test_other_files_stay(model: AgentModel, tmp_path: Path) -> None:
+    """In a folder with folders of the same names, as projects of agents have, only files of exports are removed."""
+    others = ("agents/planner.py", "tools/search.py", "users/part-0000.csv", "calls/month=2024-01/part-00000-a.parquet")
+    left = ("calls/month=2024-01/part-0000.parquet", "calls/month=2024-01/.part-0001.parquet.unfinished")
+    for name in (*others, *left):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    report = model.export(tmp_path)
+    found = contents(tmp_path)
+
+    assert {name: name.encode() for name in others} == {name: found.get(name) for name in others}
+    assert len(left) == report.removed
+    assert found.keys().isdisjoint(left)
+
+
+def test_a_file_that_is_missing_is_written_again(model: AgentModel, tmp_path: Path) -> None:
+    """What somebody deleted from an export comes back, though its rows have not changed."""
+    model.export(tmp_path)
+    expected = everything(tmp_path)
+    next(tmp_path.glob("calls/*/part-0000.parquet")).unlink()
+    report = model.export(tmp_path)
+
+    assert {"calls"} == {table for table, count in report.written.items() if count}
+    assert expected == everything(tmp_path)
+
+
+def test_changes_are_seen_where_nothing_says_when(tmp_path: Path) -> None:
+    """Without history mode no row says when it was loaded: one that changes is written anew all the same."""
+    with AgentModel.local() as other:
+        catalogue(other)
+        run(other, request="one")
+        learn(other)
+        with other.warehouse.begin() as connection:
+            connection.execute(update(UserSessionRow).values(loaded_at=None))
+        first, again = other.export(tmp_path), other.export(tmp_path)
+        with other.warehouse.begin() as connection:
+            connection.execute(update(UserSessionRow).values(summary="다른 말"))
+        changed = other.export(tmp_path)
+
+    assert (1, 0, 1) == tuple(each.written["sessions"] for each in (first, again, changed))
+    assert "다른 말" == rows(tmp_path, "sessions")[0]["summary"]
 
 
 def test_two_exports_do_not_mix(model: AgentModel, tmp_path: Path) -> None:

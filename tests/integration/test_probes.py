@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, build_opener
@@ -150,6 +151,8 @@ def apps(model: AgentModel, tokens: Tokens | None) -> Iterator[Starlette]:
         (False, "127.0.0.1", "localhost", None, 200),
         (False, "127.0.0.1", "evil.example", None, 403),  # a page of the web that resolves to this machine
         (False, "10.0.0.1", "localhost", None, 403),
+        (False, "127.0.0.1", "[::1", None, 403),  # a name that cannot be read
+        (False, "127.0.0.1", "", None, 403),
         (True, "10.0.0.1", "history.example", "scraper", 200),
         (True, "10.0.0.1", "history.example", "guessed", 401),
         (True, "127.0.0.1", "localhost", None, 401),
@@ -161,8 +164,9 @@ def test_who_reads_metrics(
     """Without tokens this machine alone, under a name of it; with tokens whoever has one. Health answers everybody."""
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     for app in apps(model, tokens if has_tokens else None):
-        asked = TestClient(app, base_url=f"http://{host}", client=(client, 4000))
-        metrics, health = asked.get("/metrics", headers=headers), asked.get("/healthz")
+        asked = TestClient(app, base_url="http://localhost", client=(client, 4000))
+        metrics = asked.get("/metrics", headers={**headers, "host": host})
+        health = asked.get("/healthz", headers={"host": host})
 
         assert (status, 200) == (metrics.status_code, health.status_code), metrics.text
         assert ("agentmodel_journal_depth" in metrics.text) == (status == 200)
@@ -196,6 +200,14 @@ def test_the_drainer_answers_both(model: AgentModel, tokens: Tokens) -> None:
             pass
     with serving_probes(Probes(model, "drain"), host="127.0.0.1", port=0, tokens=None) as address:
         assert 200 == fetched(f"{address}/metrics")[0]
+        asked = HTTPConnection(address.removeprefix("http://"), timeout=60)
+        answers = []
+        for method, path, host in (("GET", "/metrics", "[::1"), ("HEAD", "/healthz", "localhost")):
+            asked.request(method, path, headers={"host": host})
+            with asked.getresponse() as answer:
+                answers.append((answer.status, answer.read()[:11]))
+            asked.close()
+        assert [(403, b"not allowed"), (200, b"")] == answers
 
 
 def test_other_machines_need_tokens(model: AgentModel, capsys: pytest.CaptureFixture[str]) -> None:

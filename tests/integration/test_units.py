@@ -132,10 +132,14 @@ def test_prices_are_the_readers(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ({"prices": {}}, "as_of .* must be the day"),
         ({"as_of": "2026-12-01", "prices": {"rpu": 1}}, r"prices \('rpu'\) must be one of the units: dynamodb"),
         ({"as_of": "2026-12-01", "prices": {"redshift rpu hours": "1"}}, "price of redshift rpu hours"),
+        ({"as_of": "2026-12-01", "prices": {"redshift rpu hours": float("nan")}}, "price of redshift rpu hours"),
+        ({"as_of": "2026-12-01", "prices": {"redshift rpu hours": float("inf")}}, "price of redshift rpu hours"),
+        ({"as_of": "2026-12-01", "prices": [0.36]}, "must be an object of prices by unit"),
+        ({"as_of": "2026-12-01", "prices": None}, "must be an object of prices by unit"),
     ],
 )
 def test_prices_that_are_none(prices: dict[str, Any], told: str) -> None:
-    """A file without a day, of another unit, or with a text for a price is refused."""
+    """A file without a day, of another unit, without an object of prices, or with no number for one is refused."""
     with pytest.raises(ValidationError, match=told):
         priced(usage(Volume(calls=1)), prices)
 

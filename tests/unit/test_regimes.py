@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from agentmodel.exceptions import ValidationError
 from agentmodel.suggest.evaluate import RANKINGS, RegimeRow, ReplayedRun, evaluate
 from agentmodel.suggest.evaluate._regimes import REGIMES, regimes
 from agentmodel.suggest.evaluate._routes import routes
@@ -112,6 +114,13 @@ def test_the_same_seed_draws_the_same_worlds() -> None:
 
     assert regimes(runs, worlds=5) == regimes(runs, worlds=5)
     assert regimes(runs, worlds=5) != regimes(runs, worlds=5, seed=1)
+
+
+@pytest.mark.parametrize("wrong", [{"uses": (20, 0)}, {"uses": (-3,)}, {"worlds": 0}])
+def test_numbers_that_are_none(wrong: dict[str, Any]) -> None:
+    """No runs and no worlds are refused by their name."""
+    with pytest.raises(ValidationError, match=f"{next(iter(wrong))} .* must be a number from 1 up"):
+        regimes(history(8), **wrong)
 
 
 def test_one_agent_is_no_choice() -> None:

@@ -206,7 +206,7 @@ def evaluate(
         read_only: Names of the tools that only read, for `answers` and `checks`; ``*`` stands for any letters.
 
     Raises:
-        ValidationError: ``train_share`` is not between 0 and 1.
+        ValidationError: ``train_share`` is not between 0 and 1, or one of ``uses`` is below 1.
     """
     domains = by_domain(runs)
     predictions = _predictions(runs, train_share, half_life_days)

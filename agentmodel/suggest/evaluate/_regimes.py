@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
+from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import score as scores
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, training_runs
@@ -104,7 +105,13 @@ def regimes(
         uses: Mean numbers of runs of an agent.
         worlds: How many worlds are drawn of each regime and number.
         seed: Seed of the draws.
+
+    Raises:
+        ValidationError: A mean number of runs, or the number of worlds, is below 1.
     """
+    for name, number in (("worlds", worlds), *(("uses", use) for use in uses)):
+        if number < 1:
+            raise ValidationError(name, number, "must be a number from 1 up")
     rows = []
     for domain, own in by_domain(runs).items():
         pool = _Pool(own, train_share)
