@@ -630,11 +630,14 @@ class AgentModel:
             WarehouseUnavailable: The warehouse does not answer or rejects a statement; nothing in it was changed.
         """
         changes: list[SchemaChange] = []
+        asks_warehouse = only == "warehouse" or (only is None and self.settings.warehouse_url is not None)
+        warehouse = self._opened_warehouse if asks_warehouse else None
         if only != "warehouse":
+            if apply and warehouse is not None:
+                warehouse.migration()  # one that cannot be brought up is refused before the table is changed
             table = self.table
             changes += table.migrate(wait=wait, progress=progress) if apply else table.migration(progress=progress)
-        if only == "warehouse" or (only is None and self.settings.warehouse_url is not None):
-            warehouse = self._opened_warehouse
+        if warehouse is not None:
             changes += warehouse.migrate(wait=wait) if apply else warehouse.migration()
         return changes
 

@@ -251,7 +251,7 @@ def _read_manifest(target: ExportTarget, to: str) -> dict[str, Any]:
 
 def _is_there(entry: Mapping[str, Any], signature: str, there: AbstractSet[str]) -> bool:
     """Return whether the files of an entry of the manifest have the rows of the warehouse, and none is missing."""
-    return entry.get("signature") == signature and there.issuperset(entry["parts"])
+    return entry.get("signature") == signature and there >= set(entry["parts"])
 
 
 def _put(target: ExportTarget, name: str, make: Callable[[Path], object]) -> None:
@@ -327,7 +327,8 @@ def _signatures(exported: _Exported) -> Any:
 
 
 def _digest(values: Sequence[Any]) -> ColumnElement[str]:
-    key = empty = literal_column("''", String)
+    empty = literal_column("''", String)
+    key: ColumnElement[str] = empty
     for value in values:
         key = key.concat(func.md5(func.coalesce(cast(value, String(WIDEST)), empty)))
     return func.md5(key, type_=String())

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from agentmodel import AgentModel, Settings, UserSession, keys
@@ -283,6 +284,20 @@ class TestANewerTable:
 
         leases = {one for one in held(table) if one[0].startswith("LEASE#")}
         assert before == {one: item for one, item in held(table).items() if one not in leases}
+
+    def test_stays_where_the_warehouse_is_newer(self, table: Table, settings: Settings, tmp_path: Path) -> None:
+        """Beside a warehouse of a newer version, which is refused, an older table is not changed either."""
+        url = stored.warehouse_url(tmp_path)
+        with duckdb.connect(url.removeprefix("duckdb:///")) as connection:
+            connection.execute("CREATE TABLE warehouse_version AS SELECT 9 AS version")
+        before = held(table)
+        with (
+            AgentModel.from_settings(settings.model_copy(update={"warehouse_url": url, "valkey_url": None})) as model,
+            pytest.raises(NewerData, match="the warehouse has schema 9"),
+        ):
+            model.migrate(apply=True)
+
+        assert before == held(table)
 
     def test_commands_exit_with_the_code(
         self, table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
