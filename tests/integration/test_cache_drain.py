@@ -522,7 +522,7 @@ class TestRun:
         monkeypatch.setattr(drain_module, "time", SimpleNamespace(monotonic=lambda: 20.0 * TenLooks.looks))
 
         class TenLooks(threading.Event):
-            looks = 0  # twenty seconds from one to the next
+            looks: int = 0  # twenty seconds from one to the next
 
             def is_set(self) -> bool:
                 TenLooks.looks += 1

@@ -273,7 +273,7 @@ def adk(*, openinference: bool = False, handled: bool = True) -> Callable[[], No
         os.environ["ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS"] = "true"
         os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "SPAN_AND_EVENT"
         from google.adk.agents import LlmAgent
-        from google.adk.models import BaseLlm, LlmResponse
+        from google.adk.models import BaseLlm, LlmResponse  # type: ignore[attr-defined,unused-ignore]  # without a list
         from google.adk.runners import InMemoryRunner
         from google.genai import types
         from opentelemetry import trace
@@ -288,7 +288,9 @@ def adk(*, openinference: bool = False, handled: bool = True) -> Callable[[], No
         said = turns() if handled else iter([both])
 
         class Scripted(BaseLlm):
-            async def generate_content_async(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            async def generate_content_async(  # type: ignore[override,unused-ignore]  # it takes whatever ADK gives
+                self, *args: Any, **kwargs: Any
+            ) -> AsyncIterator[Any]:
                 turn = next(said)
                 parts = [
                     types.Part(function_call=types.FunctionCall(id=call_id, name=name, args=arguments))
@@ -308,7 +310,7 @@ def adk(*, openinference: bool = False, handled: bool = True) -> Callable[[], No
             return q
 
         async def go() -> None:
-            failed = (lambda **given: {"error": str(given["error"])}) if handled else None
+            failed: Any = (lambda **given: {"error": str(given["error"])}) if handled else None
             agent = LlmAgent(
                 name=AGENT,
                 model=Scripted(model="scripted"),

@@ -458,7 +458,9 @@ def test_a_run_that_cannot_be_opened_is_guarded(
 
 def test_a_tool_of_mcp_that_fails(model: AgentModel, tracker: Tracker) -> None:
     """A result that says by itself that the tool failed, as those of MCP do, is an error and is not cached."""
-    answers = iter([{"isError": True, "content": [{"type": "text", "text": "no route"}]}, {"found": "a"}])
+    answers: Iterator[dict[str, Any]] = iter(
+        [{"isError": True, "content": [{"type": "text", "text": "no route"}]}, {"found": "a"}]
+    )
 
     def search(q: str) -> dict[str, Any]:
         """Search."""
