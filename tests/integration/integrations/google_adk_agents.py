@@ -34,7 +34,8 @@ class Scripted(BaseLlm):  # type: ignore[misc,unused-ignore]  # Any where ADK is
     results: dict[str, Any] = Field(default_factory=dict)
 
     def __init__(self, turns: Sequence[Turn]) -> None:
-        super().__init__(turns=list(turns))  # type: ignore[call-arg,unused-ignore]  # a field of pydantic
+        given: dict[str, Any] = {"turns": list(turns)}
+        super().__init__(**given)
 
     async def generate_content_async(self, llm_request: Any, stream: bool = False) -> Any:  # ADK's
         """The next turn."""
