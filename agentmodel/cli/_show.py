@@ -193,10 +193,12 @@ def money(cost: float | None) -> str | None:
 def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> None:
     """Show how a run that ended compares with earlier successes, and what went wrong in a failed one."""
     if check is not None:
-        chance = "" if check.chance is None else f" Chance that it succeeded by that: {check.chance:.0%}."
-        out.line(f"{'This run looks wrong' if check.suspect else 'Compared with earlier runs'}: {check.note}.{chance}")
+        told = "This run looks wrong: {note}." if check.suspect else "Compared with earlier runs: {note}."
+        chance = "" if check.chance is None else f"{check.chance:.0%}"
+        by_that = f" {out.say('Chance that it succeeded by that: {chance}.', chance=chance)}" if chance else ""
+        out.line(out.say(told, note=check.note) + by_that)
     if wrong is not None:
-        out.line(f"What went wrong, as far as the record shows: {wrong}.")
+        out.line(out.say("What went wrong, as far as the record shows: {wrong}.", wrong=wrong))
 
 
 def wrong_steps(out: Output, found: Sequence[WrongStepRow]) -> None:
