@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+# --8<-- [start:catalogue]
 from agentmodel import Agent, AgentModel, Domain, Tool, User
 
-# --8<-- [start:catalogue]
 CATALOGUE = [
     Domain(domain_id="DMN001", name="Store search"),
     Agent(agent_id="AGT001", domain_id="DMN001", name="map agent"),
