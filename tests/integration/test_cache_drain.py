@@ -519,10 +519,9 @@ class TestRun:
         """A long run says once a minute what it has done so far."""
         caplog.set_level(logging.INFO, "agentmodel.cache")
         record(journal, item("A"))
-        monkeypatch.setattr(drain_module, "time", SimpleNamespace(monotonic=lambda: 20.0 * TenLooks.looks))
 
         class TenLooks(threading.Event):
-            looks = 0  # twenty seconds from one to the next
+            looks: int = 0  # twenty seconds from one to the next
 
             def is_set(self) -> bool:
                 TenLooks.looks += 1
@@ -531,6 +530,7 @@ class TestRun:
             def wait(self, timeout: float | None = None) -> bool:
                 return False
 
+        monkeypatch.setattr(drain_module, "time", SimpleNamespace(monotonic=lambda: 20.0 * TenLooks.looks))
         drainer.run(TenLooks())
 
         lines = [line for line in caplog.messages if line.startswith("drain.minute")]

@@ -33,13 +33,16 @@ def test_scores_patterns_and_tools_go_back(model: AgentModel) -> None:
     mapping = model.repository.mapping("USR001", "cafe search")
     tool = model.repository.tool("AGT001", "TL002")
 
-    assert (2, 6, 1, 1) == (published.agents, published.tools, published.mappings, published.rankings)
+    assert (2, 6, 1, 1, 1) == (
+        published.agents, published.tools, published.mappings, published.rankings, published.domains
+    )  # fmt: skip
     assert ("AGT001", 2.0, 2, 2) == (best.agent_id, best.score, best.executions, best.successes)
     assert ("AGT002", 0.0, 1, 0) == (other.agent_id, other.score, other.executions, other.successes)
     assert tool is not None
     assert (2, 1, "no answer") == (tool.calls, tool.errors, tool.last_error)
     assert mapping is not None
     assert {"AGT001": "agent 1"} == mapping.agents
+    assert {"PRC001": "step 1", "PRC002": "step 2", "PRC003": "step 3"} == mapping.processes
     assert ["locate", "search", "format"] == list(mapping.tools.values())
     assert [2, 1] == (mapping.counts or {})["PRC002#AGT001#TL002"]
     assert ["find a café near the stadium"] == mapping.requests

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -273,7 +273,8 @@ def adk(*, openinference: bool = False, handled: bool = True) -> Callable[[], No
         os.environ["ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS"] = "true"
         os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "SPAN_AND_EVENT"
         from google.adk.agents import LlmAgent
-        from google.adk.models import BaseLlm, LlmResponse
+        from google.adk.models import BaseLlm
+        from google.adk.models.llm_response import LlmResponse
         from google.adk.runners import InMemoryRunner
         from google.genai import types
         from opentelemetry import trace
@@ -288,7 +289,7 @@ def adk(*, openinference: bool = False, handled: bool = True) -> Callable[[], No
         said = turns() if handled else iter([both])
 
         class Scripted(BaseLlm):
-            async def generate_content_async(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            async def generate_content_async(self, *args: Any, **kwargs: Any) -> Any:
                 turn = next(said)
                 parts = [
                     types.Part(function_call=types.FunctionCall(id=call_id, name=name, args=arguments))
@@ -308,7 +309,7 @@ def adk(*, openinference: bool = False, handled: bool = True) -> Callable[[], No
             return q
 
         async def go() -> None:
-            failed = (lambda **given: {"error": str(given["error"])}) if handled else None
+            failed: Any = (lambda **given: {"error": str(given["error"])}) if handled else None
             agent = LlmAgent(
                 name=AGENT,
                 model=Scripted(model="scripted"),

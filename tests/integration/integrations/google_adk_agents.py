@@ -34,7 +34,8 @@ class Scripted(BaseLlm):  # type: ignore[misc,unused-ignore]  # Any where ADK is
     results: dict[str, Any] = Field(default_factory=dict)
 
     def __init__(self, turns: Sequence[Turn]) -> None:
-        super().__init__(turns=list(turns))
+        given: dict[str, Any] = {"turns": list(turns)}
+        super().__init__(**given)
 
     async def generate_content_async(self, llm_request: Any, stream: bool = False) -> Any:  # ADK's
         """The next turn."""
@@ -96,7 +97,7 @@ class Conversation:
         async for event in self.runner.run_async(user_id=self._user, session_id=SESSION, new_message=message):
             for call in event.get_function_calls():
                 if call.name == "adk_request_confirmation":
-                    self.waits[call.args["originalFunctionCall"]["id"]] = call
+                    self.waits[(call.args or {})["originalFunctionCall"]["id"]] = call
 
     def tell(self, text: str) -> None:
         """Say something."""
