@@ -444,18 +444,19 @@ def _add_uncatalogued(model: AgentModel, known: dict[tuple[str, str], dict[str, 
         known[tool] |= {"state": state, "since": health.since, "until": health.half_open_at, "note": note}
 
 
-_HEALTH = {
-    "closed": "working", "open": "failing since {since} UTC", "half-open": "tried again, failing since {since} UTC",
-}  # fmt: skip
-
-
 def _health(out: Output, row: ToolLine) -> str | None:
     """Return in words whether a tool is failing, and for how many users alone it is."""
-    state = None if row.state is None else out.say(_HEALTH[row.state], since=printable(row.since))
+    since = f"{printable(row.since)} UTC"
+    words = {
+        "closed": out.say("working"),
+        "open": out.say("failing since {since}", since=since),
+        "half-open": out.say("tried again, failing since {since}", since=since),
+    }
+    state = None if row.state is None else words[row.state]
     if row.state == "open" or not row.failing_users:
         return state
-    told = "{state}, failing for 1 user" if row.failing_users == 1 else "{state}, failing for {users} users"
-    return out.say(told, state=state or out.say("unknown"), users=row.failing_users)
+    some = "{state}, failing for {users} user" if row.failing_users == 1 else "{state}, failing for {users} users"
+    return out.say(some, state=state or out.say("unknown"), users=row.failing_users)
 
 
 def show_tools(out: Output, rows: Sequence[ToolLine], *, ids: bool = False) -> None:

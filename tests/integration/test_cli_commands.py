@@ -119,6 +119,9 @@ def test_a_plan_is_shown_in_korean(cli: Cli, learnt: None, monkeypatch: pytest.M
     assert "why: " not in plan
     assert "의 에이전트, 좋은 순서" in ranking
     assert "성공률" in ranking
+    assert " to " not in ranking
+    assert "3 중 1" in cli("sessions")
+    assert "정상" in cli("tools")
 
 
 def test_history_is_shown(cli: Cli, learnt: None) -> None:
