@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from agentmodel._metrics import METRICS, Figure, page_figures
-from agentmodel.callers import Tokens, digest_of, is_loopback
+from agentmodel.callers import Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ConfigurationError, MissingExtraError
 
@@ -75,8 +75,7 @@ class Probes:
         """
         if known is False:
             return ProbeAnswer(401, "not allowed: send a known token as `Authorization: Bearer …`\n")
-        name = urlsplit(f"//{host}").hostname or ""
-        if known is None and not (is_loopback(client) and is_loopback(name)):
+        if known is None and not (is_loopback(client) and is_local_name(host)):
             return ProbeAnswer(403, "not allowed: without a token file, metrics are for this machine only\n")
         try:
             return self._exposition()
