@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from agentmodel._metrics import METRICS, Figure, page_figures
-from agentmodel.callers import Tokens, digest_of, is_loopback
+from agentmodel.callers import Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ConfigurationError, MissingExtraError
 
@@ -75,7 +75,7 @@ class Probes:
         """
         if known is False:
             return ProbeAnswer(401, "not allowed: send a known token as `Authorization: Bearer …`\n")
-        if known is None and not (is_loopback(client) and is_loopback(_name_in(host))):
+        if known is None and not (is_loopback(client) and is_local_name(host)):
             return ProbeAnswer(403, "not allowed: without a token file, metrics are for this machine only\n")
         try:
             return self._exposition()
@@ -116,14 +116,6 @@ class Probes:
                 self._kept = page_figures(self._model, self._part)
                 self._read_at = self._now()
             return self._kept
-
-
-def _name_in(host: str) -> str:
-    """Return the name in a Host header; '' for one that cannot be read."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def _bearer(header: str) -> str:

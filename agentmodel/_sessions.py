@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agentmodel import keys
 from agentmodel._diagnosis import failed
 from agentmodel._log import logger
-from agentmodel.cache.newest_sessions import NewestSession, NewestSessions
+from agentmodel.cache.newest_sessions import MOST_SESSIONS, NewestSession, NewestSessions
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import ToolExecution, UserSession
 from agentmodel.exceptions import CacheUnavailable, CursorError, KeyFormatError, NotFound, ValidationError
@@ -29,7 +29,7 @@ __all__ = ["ListedSession", "SessionFinder", "SessionPage", "cursor_of"]
 
 _log = logger(__name__)
 _STEP = 100  # sessions of the sorted set that are looked at together
-_STEPS = 5  # of a page
+_LOOKED_AT = 500  # of them that a page reads; the next page goes on from there
 _ITEMS = 300  # of a session that is not in the warehouse: what its row is made of
 
 
@@ -74,7 +74,7 @@ class SessionPage:
     """A page of sessions, newest first.
 
     Attributes:
-        rows: The sessions.
+        rows: The sessions; a page may have few or none, and a cursor.
         cursor: Where the next page begins; None where this is the last.
         complete: Whether nothing is missing: False while Valkey does not answer.
     """
@@ -116,33 +116,44 @@ class SessionFinder:
 
         after = _position_of(cursor or "")
         rows = [_known(each) for each in newest_sessions(warehouse, narrow, after=after, limit=limit + 1)]
-        complete = True
+        complete, end = True, None
         try:
-            rows += self._newer(warehouse, narrow, after, limit + 1)
+            newer, end = self._newer(warehouse, narrow, after, limit + 1)
+            rows += newer
         except CacheUnavailable as error:
             complete = False
             _log.debug("sessions.not_listed: what is newer than the warehouse is left out: %s", error)
-        rows.sort(key=lambda row: row.position, reverse=True)
-        more = len(rows) > limit
-        return SessionPage(tuple(rows[:limit]), cursor_of(rows[limit - 1].position) if more else None, complete)
+        rows = sorted((row for row in rows if end is None or row.position > end), key=_position, reverse=True)
+        if len(rows) > limit:
+            end = rows[limit - 1].position
+        return SessionPage(tuple(rows[:limit]), None if end is None else cursor_of(end), complete)
 
     def _newer(
         self, warehouse: Warehouse, narrow: SessionFilter, after: tuple[str, str, str] | None, limit: int
-    ) -> list[ListedSession]:
-        """Return sessions that the warehouse does not have; the sorted set is cleared of those that it has."""
+    ) -> tuple[list[ListedSession], tuple[str, str, str] | None]:
+        """Return sessions that the warehouse does not have, and where the page ends if too many had to be looked at.
+
+        The sorted set is cleared of those that the warehouse has. Sessions that began at the same time are looked at
+        together, since the set has them in another order than the list.
+        """
         from agentmodel.redshift.session_list import known_sessions
 
         newest, found = self._newest, list[ListedSession]()
         if newest is None:
-            return found
-        until, skip = _time_of(after), 0
-        for _ in range(_STEPS):
+            return found, None
+        until, skip, looked_at, last = _time_of(after), 0, 0, None
+        while True:
             named = newest.newest(_STEP, until=until, skip=skip)
-            known = known_sessions(warehouse, [each[:2] for each in named])
-            gone = [each for each in named if each[:2] in known]
-            for each in named:
-                if each[:2] in known or (narrow.user_id is not None and each.user_id != narrow.user_id):
+            own = [each for each in named if narrow.user_id in (None, each.user_id)]
+            known = known_sessions(warehouse, [each[:2] for each in own])
+            gone = [each for each in own if each[:2] in known]
+            for each in own:
+                if each[:2] in known or (after is not None and _place(each) >= after):
                     continue
+                if last is not None and each.started_at != last and (len(found) >= limit or looked_at >= _LOOKED_AT):
+                    newest.remove(gone)
+                    return found, None if len(found) >= limit else (keys.format_time("started_at", last), "", "")
+                last, looked_at = each.started_at, looked_at + 1
                 session = self._model.repository.session(each.user_id, each.session_id)
                 if session is None:
                     gone.append(each)
@@ -150,13 +161,10 @@ class SessionFinder:
                 row = self._fitting(session, narrow)
                 if row is not None and (after is None or row.position < after):
                     found.append(row)
-                    if len(found) == limit:
-                        break
             newest.remove(gone)
             skip += len(named) - len(gone)
-            if len(named) < _STEP or len(found) == limit:
-                break
-        return found
+            if len(named) < _STEP:
+                return found, None
 
     def _fitting(self, session: UserSession, narrow: SessionFilter) -> ListedSession | None:
         """Return the row of a session if it is one that is looked for."""
@@ -185,7 +193,7 @@ class SessionFinder:
     # Find one
 
     def find(
-        self, beginning: str, *, user_id: str | None = None, warehouse: Warehouse | None = None
+        self, beginning: str, *, user_id: str | None = None, warehouse: Warehouse | None = None, field: str = "ID"
     ) -> tuple[str, str]:
         """Return user and session of the one session whose id begins so.
 
@@ -193,12 +201,13 @@ class SessionFinder:
             beginning: The id, or the beginning of it, with or without ``SESS``.
             user_id: Whose session it is; without one, the newest sessions and the warehouse are searched.
             warehouse: The warehouse; None where there is none.
+            field: What the id is called in an error.
 
         Raises:
             NotFound: No session begins so.
             ValidationError: It cannot begin an id, or begins several; the message names some.
         """
-        text = keys.check_id("ID", beginning if beginning.startswith("SESS") else f"SESS{beginning}", "SESS")
+        text = keys.check_id(field, beginning if beginning.startswith("SESS") else f"SESS{beginning}", "SESS")
         if user_id is not None and self._model.repository.session(user_id, text) is not None:
             return user_id, text
         found = dict.fromkeys(self._like(text, user_id, warehouse))
@@ -206,7 +215,7 @@ class SessionFinder:
         if len(exact or found) > 1:
             some = ", ".join(f"{session} of {user}" for user, session in sorted(exact or found)[:5])
             raise ValidationError(
-                "ID",
+                field,
                 beginning, f"must be the beginning of one session's id, and {some} begin so: add characters"
                 " or --user"
             )  # fmt: skip
@@ -233,7 +242,7 @@ class SessionFinder:
 
     def _remembered(self) -> Sequence[NewestSession]:
         try:
-            return [] if self._newest is None else self._newest.newest(_STEP * _STEPS)
+            return [] if self._newest is None else self._newest.newest(MOST_SESSIONS)
         except CacheUnavailable as error:
             _log.debug("sessions.not_listed: what is newer than the warehouse is not searched: %s", error)
             return []
@@ -262,6 +271,14 @@ def _row(
     )
 
 
+def _position(row: ListedSession) -> tuple[str, str, str]:
+    return row.position
+
+
+def _place(named: NewestSession) -> tuple[str, str, str]:
+    return keys.format_time("started_at", named.started_at), named.session_id, named.user_id
+
+
 def _time_of(position: tuple[str, str, str] | None) -> datetime | None:
     try:
         return None if position is None else keys.parse_time(position[0])
@@ -286,9 +303,10 @@ def _position_of(text: str) -> tuple[str, str, str] | None:
     if not text:
         return None
     try:
-        started, session_id, user_id = json.loads(base64.urlsafe_b64decode(text.encode()))
-    except ValueError:
+        place = json.loads(base64.urlsafe_b64decode(text.encode()))
+    except (ValueError, RecursionError):
         raise CursorError(value=text) from None
-    if not all(isinstance(each, str) for each in (started, session_id, user_id)):
-        raise CursorError(value=text)
-    return started, session_id, user_id
+    match place:
+        case [str(started), str(session_id), str(user_id)]:
+            return started, session_id, user_id
+    raise CursorError(value=text)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic import ValidationError as Invalid
@@ -195,6 +196,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_local_name(host: str) -> bool:
+    """Return whether a Host header names this machine; one that cannot be read does not.
+
+    >>> is_local_name("localhost:8321"), is_local_name("[::1]:8321"), is_local_name("[::1"), is_local_name("")
+    (True, True, False, False)
+    """
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
 
 
 def _listed(roles: Iterable[str]) -> str:

@@ -122,8 +122,7 @@ class Prices:
         self._known: dict[str, tuple[ModelPrice, ...]] = {}
         if is_list:
             for provider in self._providers:
-                for model in provider["models"]:
-                    self._dated(str(model.get("id")), model.get("prices"))  # so that what is wrong is told at once
+                self._check(provider, source)  # so that what is wrong is told at once
             return
         if not isinstance(table, dict) or not table or not all(isinstance(one, dict) for one in table.values()):
             raise ValidationError(
@@ -180,6 +179,19 @@ class Prices:
         """Return what calls cost together, and how many have a known cost; None where none has."""
         costs = [cost for call in calls if (cost := self.cost(call)) is not None]
         return (math.fsum(costs) if costs else None), len(costs)
+
+    def _check(self, provider: Mapping[str, Any], source: str) -> None:
+        """Raise an error if the prices or the rules of a provider cannot be read."""
+        try:
+            _check_rule(provider.get("model_match"))
+            for model in provider["models"]:
+                _check_rule(model.get("match"))
+                self._dated(str(model.get("id")), model.get("prices"))
+        except ValidationError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, re.error) as error:
+            message = f"must be models as genai-prices has them: {type(error).__name__}: {error}"
+            raise ValidationError(f"models of {provider.get('id')}", source, message) from None
 
     def _find(self, name: str) -> tuple[ModelPrice, ...]:
         if self._named:
@@ -255,6 +267,15 @@ class Prices:
         if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
             raise ValidationError(f"{field} of {name} in {self._source}", given, "must be a number from 0 up")
         return float(given)
+
+
+def _check_rule(rule: Any) -> None:
+    """Raise what is wrong with a rule of genai-prices: an expression that is none, or alternatives that are no list."""
+    for kind, told in rule.items() if isinstance(rule, dict) else ():
+        if kind == "regex":
+            re.compile(str(told))
+        for each in told or () if kind in ("or", "and") else ():
+            _check_rule(each)
 
 
 def _matches(rule: Any, name: str) -> bool:

@@ -145,6 +145,7 @@ class TraceImport:
                 come from one source.
             progress: Called after each batch with the step's name, the number of records done, and of all records.
         """
+        sources = [partial(_fitting, source) for source in sources]
         result = Imported()
         sessions: dict[tuple[str, str, str], _ImportedSession] = {}
         catalogue: dict[str, Entity] = {}
@@ -195,7 +196,7 @@ class TraceImport:
 
     def stored_session(self, user_id: str, domain: str, session: str) -> UserSession | None:
         """Return the stored session that a trace's session was imported as, or None when it was not imported before."""
-        source_id = _source_id(keys.name_of("DMN", domain), session)
+        source_id = _source_id(keys.name_of("DMN", _cut(domain)), session)
         if (user_id, source_id) not in self._sessions:
             self._load_sessions(user_id)
         return self._sessions.get((user_id, source_id))
@@ -318,6 +319,19 @@ def _batches(things: Iterable[_T]) -> Iterator[list[_T]]:
     rest = iter(things)
     while batch := list(islice(rest, _BATCH)):
         yield batch
+
+
+def _fitting(source: _TraceSource) -> Iterator[TraceRecord | TraceOutcome | BadLine]:
+    """Yield what a source has, with names of domains and tools that fit into keys, as every recorder cuts them."""
+    for record in source():
+        names = () if isinstance(record, BadLine) else ("domain", "tool")
+        long = {name: cut for name in names if (cut := _cut(given := getattr(record, name, ""))) != given}
+        yield record.model_copy(update=long) if long and not isinstance(record, BadLine) else record
+
+
+def _cut(name: str) -> str:
+    is_long = len(name.encode(errors="surrogatepass")) > NAME_BYTES
+    return (storable_text(name, limit=NAME_BYTES) or name) if is_long else name
 
 
 def _session_key(record: TraceRecord) -> tuple[str, str, str]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
+from agentmodel._log import logger
 from agentmodel.access.pagination import every
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Agent
-from agentmodel.exceptions import ValidationError
+from agentmodel.exceptions import ValidationError, WarehouseUnavailable
 from agentmodel.keys import id_of
 
 __all__ = ["Ids", "only_one"]
 
+_log = logger(__name__)
 _MOST = 1000  # of a page of the catalogue
 
 
@@ -34,9 +36,15 @@ class Ids:
             return user_id
         if model.repository.sessions(user_id, 1).items:
             return user_id
-        from agentmodel.redshift.session_list import users_like
+        try:
+            warehouse = model.warehouse
+            from agentmodel.redshift.session_list import users_like
 
-        return only_one(users_like(model.warehouse, user_id), text, field=field) or user_id
+            found = users_like(warehouse, user_id)
+        except WarehouseUnavailable as error:  # whether the command needs it, the command says
+            _log.debug("ids.not_searched: %s is taken for a whole id: %s", user_id, error)
+            return user_id
+        return only_one(found, text, field=field) or user_id
 
     def domain(self, text: str | None, *, field: str = "--domain") -> str | None:
         """Return the id of a domain."""

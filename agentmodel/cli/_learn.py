@@ -444,22 +444,27 @@ def _add_uncatalogued(model: AgentModel, known: dict[tuple[str, str], dict[str, 
         known[tool] |= {"state": state, "since": health.since, "until": health.half_open_at, "note": note}
 
 
-def _health(row: ToolLine) -> str | None:
+def _health(out: Output, row: ToolLine) -> str | None:
     """Return in words whether a tool is failing, and for how many users alone it is."""
     since = f"{printable(row.since)} UTC"
-    words = {"closed": "working", "open": f"failing since {since}", "half-open": f"tried again, failing since {since}"}
+    words = {
+        "closed": out.say("working"),
+        "open": out.say("failing since {since}", since=since),
+        "half-open": out.say("tried again, failing since {since}", since=since),
+    }
     state = None if row.state is None else words[row.state]
     if row.state == "open" or not row.failing_users:
         return state
-    return f"{state or 'unknown'}, failing for {row.failing_users} user{'s' if row.failing_users > 1 else ''}"
+    some = "{state}, failing for {users} user" if row.failing_users == 1 else "{state}, failing for {users} users"
+    return out.say(some, state=state or out.say("unknown"), users=row.failing_users)
 
 
 def show_tools(out: Output, rows: Sequence[ToolLine], *, ids: bool = False) -> None:
     """Show the tools that are failing now or have failed."""
     failing = [row for row in rows if row.errors or row.failing_users or row.state in ("open", "half-open")]
     cells = (
-        (with_id(row.agent_name, row.agent_id, ids=ids), with_id(row.tool_name, row.tool_id, ids=ids), _health(row),
-         row.calls, row.errors,
+        (with_id(row.agent_name, row.agent_id, ids=ids), with_id(row.tool_name, row.tool_id, ids=ids),
+         _health(out, row), row.calls, row.errors,
          None if row.error_rate is None else f"{row.error_rate:.0%}", _show.moment(row.last_error_at), row.last_message)
         for row in failing[:_TOOLS]
     )  # fmt: skip

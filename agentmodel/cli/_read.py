@@ -58,10 +58,8 @@ def suggest(
     with open_model(stack_of(ctx)) as model:
         if request is not None:
             model.planner.load()  # this process makes no second plan, for which it could load them in the background
-        known = Ids(model)
-        plan = model.suggest(
-            known.user(user, field="USER"), category=category, request=request, domain_id=known.domain(domain)
-        )
+        # a user that is not known yet has a plan too, so the beginning of another one's id names a user of its own
+        plan = model.suggest(user, category=category, request=request, domain_id=Ids(model).domain(domain))
     text = None if language is None else plan.as_prompt(language=language)
     out = Output(as_json=as_json)
     if as_json:

@@ -126,8 +126,8 @@ def _show_sessions(out: Output, page: SessionPage, *, ids: bool) -> None:
     short = _short_ids([row.session_id for row in page.rows])
     rows = [
         (row.session_id if ids else short[row.session_id], _show.moment(row.started), *([row.user_id] if ids else []),
-         row.user_name, row.category, _cut(row.request), _outcome(out, row.outcome), _count(row), ", ".join(row.agents),
-         out.say("new") if row.is_new else " ")
+         row.user_name, row.category, _cut(row.request), _outcome(out, row.outcome), _count(out, row),
+         ", ".join(row.agents), out.say("new") if row.is_new else " ")
         for row in page.rows
     ]  # fmt: skip
     columns = ("session", "began (UTC)", *(["user id"] if ids else []), "user", "category", "request", "outcome",
@@ -156,8 +156,8 @@ def _short_ids(session_ids: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _count(row: ListedSession) -> str | None:
-    return None if row.calls is None else f"{row.failed} of {row.calls}"
+def _count(out: Output, row: ListedSession) -> str | None:
+    return None if row.calls is None else out.say("{part} of {whole}", part=row.failed, whole=row.calls)
 
 
 def _outcome(out: Output, outcome: bool | None) -> str:

@@ -49,7 +49,7 @@ def agents(out: Output, domain: str, ranked: Sequence[Agent], *, ids: bool = Fal
         (
             rank, agent.name, *([agent.agent_id] if ids else []), agent.executions or 0, agent.successes or 0,
             _share(agent.successes, agent.executions), None if agent.last_run_at is None else agent.last_run_at.date(),
-            agent.score, _evidence(agent), *_revision(agent),
+            agent.score, _evidence(out, agent), *_revision(out, agent),
         )
         for rank, agent in enumerate(ranked, start=1)
     )  # fmt: skip
@@ -74,21 +74,21 @@ def ranking_legend(out: Output) -> None:
     out.line()
 
 
-def _revision(agent: Agent) -> tuple[str | None, str | None, str | None]:
+def _revision(out: Output, agent: Agent) -> tuple[str | None, str | None, str | None]:
     """Return an agent's present revision, its successes, and those of earlier revisions."""
     if agent.ranked_revision is None:
         return None, None, None
     good, runs = agent.revision_successes or 0, agent.revision_executions or 0
     before = (agent.executions or 0) - runs
-    earlier = f"{(agent.successes or 0) - good} of {before}" if before else None
-    return agent.ranked_revision, f"{good} of {runs}", earlier
+    earlier = out.say("{part} of {whole}", part=(agent.successes or 0) - good, whole=before) if before else None
+    return agent.ranked_revision, out.say("{part} of {whole}", part=good, whole=runs), earlier
 
 
-def _evidence(agent: Agent) -> str | None:
+def _evidence(out: Output, agent: Agent) -> str | None:
     if agent.evidence is None:
         return None
     low, high = agent.evidence_low or 0.0, agent.evidence_high or 0.0
-    return f"{agent.evidence:.2f} ({low:.2f} to {high:.2f})"
+    return out.say("{mean} ({low} to {high})", mean=f"{agent.evidence:.2f}", low=f"{low:.2f}", high=f"{high:.2f}")
 
 
 def _share(part: int | None, whole: int | None) -> str | None:
@@ -193,10 +193,12 @@ def money(cost: float | None) -> str | None:
 def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> None:
     """Show how a run that ended compares with earlier successes, and what went wrong in a failed one."""
     if check is not None:
-        chance = "" if check.chance is None else f" Chance that it succeeded by that: {check.chance:.0%}."
-        out.line(f"{'This run looks wrong' if check.suspect else 'Compared with earlier runs'}: {check.note}.{chance}")
+        told = "This run looks wrong: {note}." if check.suspect else "Compared with earlier runs: {note}."
+        chance = "" if check.chance is None else f"{check.chance:.0%}"
+        by_that = f" {out.say('Chance that it succeeded by that: {chance}.', chance=chance)}" if chance else ""
+        out.line(out.say(told, note=check.note) + by_that)
     if wrong is not None:
-        out.line(f"What went wrong, as far as the record shows: {wrong}.")
+        out.line(out.say("What went wrong, as far as the record shows: {wrong}.", wrong=wrong))
 
 
 def wrong_steps(out: Output, found: Sequence[WrongStepRow]) -> None:

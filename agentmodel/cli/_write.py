@@ -11,13 +11,15 @@ import typer
 from agentmodel._demo.world import seed as seed_catalogue
 from agentmodel._lease import WAIT
 from agentmodel._outcomes import OutcomeSource, check_outcome
+from agentmodel._sessions import SessionFinder
 from agentmodel.access.table_model import FILES
 from agentmodel.cli import _show
+from agentmodel.cli._ids import Ids
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, User, Wait, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.config import FeedName, Settings
-from agentmodel.exceptions import NotFound, ValidationError
+from agentmodel.exceptions import ValidationError
 from agentmodel.integrations.otlp import import_otlp
 from agentmodel.keys import id_of
 
@@ -189,7 +191,9 @@ def import_(
 def outcome(
     ctx: typer.Context,
     user: User,
-    session: Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session, such as SESS20250614001.")],
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="Id of the session, or the beginning of it, with or without SESS.")
+    ],
     *,
     succeeded: Annotated[
         bool | None,
@@ -217,8 +221,7 @@ def outcome(
     check_outcome(succeeded, score, source=source)
     user = id_of("USR", user, field="USER")
     with open_model(stack_of(ctx)) as model:
-        if model.repository.session(user, session) is None:
-            raise NotFound("session", f"{session} of {user}")
+        user, session = SessionFinder(model).find(session, user_id=Ids(model).user(user, field="USER"), field="SESSION")
         said = model.outcome(
             session, user_id=user, succeeded=succeeded, score=score, source=cast("OutcomeSource", source), by=by,
             reason=reason, agent_id=agent,

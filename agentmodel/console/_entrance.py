@@ -9,14 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agentmodel.callers import Caller, Tokens, digest_of, is_loopback
+from agentmodel.callers import Caller, Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.exceptions import NotAllowed
 
 __all__ = ["COOKIE", "COOKIE_SECONDS", "Entrance", "Headed", "TooManyAttempts", "Visit", "form_of"]
@@ -116,10 +116,10 @@ class Entrance:
             raise NotAllowed(
                 f"not allowed: this console has no tokens, so it answers its own machine only, not {address or 'this'}"
             )
-        name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if not is_loopback(name):
+        host = request.headers.get("host", "")
+        if not is_local_name(host):
             raise NotAllowed(
-                f"not allowed: this console has no tokens, so it answers to localhost and 127.0.0.1 only, not to {name}"
+                f"not allowed: this console has no tokens, so it answers to localhost and 127.0.0.1 only, not to {host}"
             )
 
     def log_in(self, request: Request, token: str) -> str | None:
@@ -163,7 +163,7 @@ class Entrance:
         if site is not None:
             return site in ("same-origin", "none")
         origin = headers.get("origin")
-        return origin is None or urlsplit(origin).netloc == headers.get("host")
+        return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 class Headed:

@@ -263,8 +263,11 @@ def rewrite_file(engine: Engine) -> str:
     Returns:
         Why the file still holds deleted rows; empty when it does not.
     """
+    database = _databases[engine]
+    if not database.has_file:  # in memory: closing it would lose everything
+        return ""
     engine.dispose()
-    return _databases[engine].rewrite()
+    return database.rewrite()
 
 
 class _Database:
@@ -320,11 +323,14 @@ class _Database:
             self._database.close()
             self._database = None
 
+    @property
+    def has_file(self) -> bool:
+        """Return whether the database is in a file, and not in memory."""
+        return self._file.is_file()
+
     def rewrite(self) -> str:
         """Copy the tables into a new file, which takes the place of the old one; return why that was not possible."""
         duckdb = _duckdb()
-        if not self._file.is_file():
-            return ""  # in memory
         draft = Path(f"{self._path}.new")
         with self._lock:
             try:

@@ -521,7 +521,7 @@ class TestRun:
         record(journal, item("A"))
 
         class TenLooks(threading.Event):
-            looks = 0  # twenty seconds from one to the next
+            looks: int = 0  # twenty seconds from one to the next
 
             def is_set(self) -> bool:
                 TenLooks.looks += 1

@@ -119,6 +119,9 @@ def test_a_plan_is_shown_in_korean(cli: Cli, learnt: None, monkeypatch: pytest.M
     assert "why: " not in plan
     assert "의 에이전트, 좋은 순서" in ranking
     assert "성공률" in ranking
+    assert " to " not in ranking
+    assert "3 중 1" in cli("sessions")
+    assert "정상" in cli("tools")
 
 
 def test_history_is_shown(cli: Cli, learnt: None) -> None:
@@ -145,6 +148,7 @@ def test_an_outcome_is_recorded(cli: Cli, learnt: None) -> None:
     assert (True, 0.75, "event") == (told["outcome"], told["score"], told["source"])
     assert [("refund", True)] == [(one["decided_by"], one["outcome"]) for one in found["reviews"]]
     assert "Outcomes from outside" in cli("session", session["session_id"], "--user", "kim")
+    assert "failed, by event refund" in cli("outcome", "kim", session["session_id"][4:-1], *said[3:], "--failed")
     cli("outcome", "kim", "SESS0", "--failed", code=1)
     cli(*said, "--score", "2", code=2)
     cli("drain")

@@ -520,6 +520,8 @@ def test_a_form_of_another_site_changes_nothing(model: AgentModel, someone: Call
     assert 403 == kim.client.post(path, data=form | {"csrf": "é"}).status_code
     assert 403 == kim.client.post(path, data=whole, headers={"sec-fetch-site": "cross-site"}).status_code
     assert 403 == kim.client.post(path, data=whole, headers=elsewhere).status_code
+    assert 403 == kim.client.post(path, data=whole, headers={"origin": "http://[evil"}).status_code
+    assert 403 == kim.client.post(path, data=whole, headers={"origin": "null"}).status_code
     assert 403 == kim.client.post("/log-in", data={"token": "token-kim"}, headers=elsewhere).status_code
     assert 403 == someone("lee").client.post(path, data=whole).status_code
     assert 405 == kim.client.get(path).status_code
@@ -561,6 +563,7 @@ def test_the_limit_ends_with_its_minute(tokens_file: Path) -> None:
         ("::1", "[::1]:8321", 200),
         ("127.0.0.1", "evil.example:8321", 403),
         ("127.0.0.1", "localhost.evil.example", 403),
+        ("127.0.0.1", "[localhost", 403),
         ("10.0.0.1", "localhost", 403),
     ],
 )

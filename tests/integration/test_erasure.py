@@ -35,6 +35,7 @@ from agentmodel.erasure import Erasure
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._feeds import FeedBatch, FeedItem
 from agentmodel.redshift._refresh_sql import OF_USERS
+from agentmodel.redshift.session_list import active_users
 from agentmodel.redshift.warehouse import Warehouse
 from agentmodel.suggest._routing_store import RoutingStore
 
@@ -564,6 +565,19 @@ def test_the_asyncio_model_erases_too(model: AgentModel) -> None:
 
     assert MINA == report.user_id
     assert [] == places(model, None, SECRET)
+
+
+def test_a_warehouse_in_memory_keeps_what_is_of_others(settings: Settings) -> None:
+    """A warehouse that is in no file loses the erased user alone; nothing has to be written anew."""
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        catalogue(model)
+        for user in (MINA, OTHER):
+            work(model, user, "plain")
+        learn(model)
+        model.erase_user(MINA)
+
+        assert [OTHER] == [row.user_id for row in active_users(model.warehouse)]
 
 
 def test_a_wrong_id_is_refused_before_anything_is_read(model: AgentModel) -> None:

@@ -62,6 +62,18 @@ def kinds(items: list[dict[str, Any]]) -> Counter[str]:
 class TestOneSession:
     """A few lines, looked at closely."""
 
+    def test_a_name_that_is_too_long_for_a_key(self, model: AgentModel, tmp_path: Path) -> None:
+        """It is cut, and costs neither its line nor the others; importing again adds nothing."""
+        lines = [line(1), line(2, "검색" * 2000), line(3, domain="c" * 2000), line(4, domain="c" * 2000)]
+        path = written(tmp_path / "t.jsonl", *lines)
+
+        assert 4 == model.import_traces(path).lines
+        before = dump(model)
+        model.import_traces(path)
+        assert before == dump(model)
+        (domain,) = [one for one in model.repository.domains() if one.name.startswith("ccc")]
+        assert len(domain.name) < 700
+
     def test_catalogue_and_history(self, model: AgentModel, tmp_path: Path) -> None:
         """Domain, agent, tools and user are made of the names; session, processes and executions of the lines."""
         times = {"started_at": "2025-06-14T09:00:00Z", "ended_at": "2025-06-14T09:00:01.500Z"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,11 @@ import pytest
 pytest.importorskip("duckdb", reason="the warehouse is an extra")
 pytest.importorskip("typer", reason="the command line is an extra")
 
-from agentmodel import AgentModel, Settings, ToolExecution, UserSession
+from agentmodel import AgentModel, Settings, ToolExecution, UserSession, _sessions
 from agentmodel._sessions import SessionFinder, SessionPage
 from agentmodel.cache.newest_sessions import MOST_SESSIONS, NewestSessions
 from agentmodel.cli import main
-from agentmodel.exceptions import CacheUnavailable, NotFound, ValidationError
+from agentmodel.exceptions import CacheUnavailable, CursorError, NotFound, ValidationError
 from agentmodel.redshift.session_list import SessionFilter, active_users, error_types
 from tests.integration.suggest_world import catalogue, run
 from tests.integration.test_cli_errors import environment
@@ -165,6 +166,75 @@ def test_a_drain_adds_what_a_recorder_could_not(settings: Settings) -> None:
     assert [(session_id, True)] == [(row.session_id, row.is_new) for row in after]
     assert 1 == erased.removed["valkey"]["places in the list of newest sessions"]
     assert [] == left
+
+
+def test_sessions_of_one_moment_are_paged(settings: Settings) -> None:
+    """Sessions that began together, which Valkey and the list order differently, are on a page each, and once."""
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        now = datetime.now(UTC)
+        for n in range(7):
+            one = UserSession(user_id=f"USR{n}", session_id=f"SESS{9 - n}", name="n", started_at=now)
+            model.recorder.record(one)
+        model.settle()
+        found, cursor = list[str](), None
+        while len(found) < 10:
+            page = listed(model, 2, cursor)
+            found += [row.session_id for row in page.rows]
+            cursor = page.cursor
+            if cursor is None:
+                break
+
+    assert [f"SESS{n}" for n in (9, 8, 7, 6, 5, 4, 3)] == found
+
+
+def test_a_page_that_looks_at_many_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit ends no list: a page that looked at enough says where the next one begins."""
+    monkeypatch.setattr(_sessions, "_STEP", 3)
+    monkeypatch.setattr(_sessions, "_LOOKED_AT", 4)
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        now = datetime.now(UTC)
+        for n in range(13):
+            begun, about = now - timedelta(seconds=n // 2), "old" if n > 10 else "new"
+            one = UserSession(
+                user_id="USRa" if n > 10 else "USRb", session_id=f"SESS{n:02}", name=about, started_at=begun
+            )
+            model.recorder.record(one)
+        model.settle()
+        found, cursor, pages = list[str](), None, 0
+        while pages < 10:
+            page = listed(model, 5, cursor, text="old")
+            found, cursor, pages = found + [row.session_id for row in page.rows], page.cursor, pages + 1
+            if cursor is None:
+                break
+        of_user = listed(model, 5, user_id="USRa")
+
+    assert ["SESS12", "SESS11"] == sorted(found, reverse=True)
+    assert 1 < pages < 10
+    assert (["SESS11", "SESS12"], None) == ([row.session_id for row in of_user.rows], of_user.cursor)
+
+
+@pytest.mark.parametrize("place", [5, None, "abc", {"a": 1, "b": 2, "c": 3}, ["a", "b"], ["a", "b", 3]])
+def test_what_is_no_cursor_is_refused(model: AgentModel, place: object) -> None:
+    """A cursor with anything but three texts in it is not one of this list."""
+    with pytest.raises(CursorError):
+        listed(model, cursor=base64.urlsafe_b64encode(json.dumps(place).encode()).decode())
+
+
+def test_a_beginning_is_not_needed_where_the_warehouse_is_away(
+    model: AgentModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan for a user without a history needs no warehouse, and is not that of a user whose id begins so."""
+    for name, value in environment(model.settings).items():
+        monkeypatch.setenv(name, value)
+    model.warehouse.close()
+
+    assert 0 == main(["suggest", "USR00", "--domain", "DMN001", "--json"])
+    assert "USR00" == json.loads(capsys.readouterr().out)["user_id"]
+    monkeypatch.setenv("AGENTMODEL_WAREHOUSE_URL", "duckdb:////nowhere/at/all.duckdb")
+    assert 1 == main(["sessions", "--user", "USR00"])
+    assert "USR00 does not exist" in capsys.readouterr().err
 
 
 def test_without_valkey_the_list_says_so(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 import agentmodel.cli
+from agentmodel.cli._learn import ToolLine, _health
 from agentmodel.cli._output import Output
 from agentmodel.cli._words import KOREAN
 from agentmodel.dynamo.models import VERDICTS, ReviewStatus
+from agentmodel.suggest.health import HealthState
 from agentmodel.suggest.plan import PlanSource
 from agentmodel.suggest.review import Decision
 
@@ -113,6 +116,16 @@ def test_a_table_is_printed_in_korean(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "yes" in printed
     assert "예" in printed
     assert 1 == printed.count("domain")
+
+
+def test_health_is_told_in_korean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each state of a tool has its Korean words, also where it fails for some users alone."""
+    monkeypatch.setenv("AGENTMODEL_LANGUAGE", "ko")
+    row = ToolLine(None, "AGT001", "finder", "TL001", "search")
+    states = [replace(row, state=state, failing_users=users) for state in get_args(HealthState) for users in (0, 1, 2)]
+    told = [_health(Output(), each) or "" for each in states]
+
+    assert [] == [each for each in told if re.search("[a-z]", each)]
 
 
 def test_a_language_that_there_is_not() -> None:

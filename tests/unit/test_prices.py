@@ -161,6 +161,11 @@ def test_a_total_says_how_much_of_it_is_known() -> None:
             [{"id": "a", "models": [{"id": "m", "prices": [{"constraint": {"start_date": "May"}, "prices": {}}]}]}],
             "start_date of m",
         ),
+        ([{"id": "a", "models": None}], "models of a"),
+        ([{"id": "a", "models": ["m"]}], "models of a"),
+        ([{"id": "a", "models": [], "model_match": {"or": [{"contains": "b"}, {"regex": "("}]}}], "models of a"),
+        ([{"id": "a", "models": [{"id": "m", "match": {"and": 5}, "prices": {}}]}], "models of a"),
+        ([{"id": "a", "models": [{"id": "m", "prices": {"input_mtok": {"tiers": [{"price": 2}]}}}]}], "models of a"),
     ],
 )
 def test_a_wrong_table_is_told(table: Any, told: str) -> None:

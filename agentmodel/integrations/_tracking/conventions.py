@@ -457,7 +457,7 @@ def _error_type(span: Span) -> str | None:
 def _says_error(span: Span) -> bool:
     """Whether a span that ended well says otherwise, in an attribute or in its result."""
     output = output_of(span)
-    in_result = isinstance(output, dict) and output.get("is_error") is True
+    in_result = isinstance(output, dict) and True in (output.get("is_error"), output.get("isError"))
     status = (message_of(output) or {}).get("status")
     told = span.attributes.get("haystack.tool.error") is True or span.attributes.get("gen_ai.tool.status") == "error"
     return told or in_result or status == "error"

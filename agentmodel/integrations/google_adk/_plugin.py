@@ -226,9 +226,25 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
                 call = _OpenCall(copy.deepcopy(tool_args), datetime.now(UTC), around=_CALLING.get())
                 invocation.calls[place] = call
                 _CALLING.set(invocation)
-                if not _is_unknown(tool):
-                    return await self._decided(invocation, place, call, tool_args, context=tool_context)
-        return None
+                if _is_unknown(tool):
+                    return None
+                return await self._decided(invocation, place, call, tool_args, context=tool_context)
+        return self._undecided(tool, tool_args, tool_context)
+
+    def _undecided(self, tool: BaseTool, tool_args: dict[str, Any], context: Any) -> dict[str, Any] | None:
+        """Return what the model reads of a call about which nothing could be decided; None if it is made."""
+        if self._enforcer is None or tool.name in _INTERNAL or _is_unknown(tool):
+            return None
+        resolution = self._enforcer.undecided(tool.name, tool_args)
+        if resolution.permits:
+            return None
+        with FailuresCounted(self.tracker, f"a call of {tool.name}"):
+            invocation, place = self._invocation(context.invocation_id), _place(tool, context)
+            call = None if invocation is None else invocation.calls.get(place)
+            if invocation is not None and call is not None:
+                call.settled = True
+                _record(invocation, place, call, status="blocked", result=resolution.content)
+        return {"error": resolution.content}
 
     async def _decided(
         self,
@@ -313,9 +329,14 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
                 _record(invocation, place, call, status="error", result=invalid, error_type="ValidationError")
                 return None
             notice = None if call.resolution is None else call.resolution.notice
-            _record(invocation, place, call, status="ok" if notice is None else "edited", result=result)
+            failed = isinstance(result, dict) and True in (result.get("isError"), result.get("is_error"))  # as MCP says
+            if failed:
+                _record(invocation, place, call, status="error", result=result, error_type="tool_error")
+            else:
+                _record(invocation, place, call, status="ok" if notice is None else "edited", result=result)
             if self._enforcer is not None and call.resolution is not None:
-                await asyncio.to_thread(self._enforcer.keep, call.resolution, result)
+                if not failed:
+                    await asyncio.to_thread(self._enforcer.keep, call.resolution, result)
                 return None if notice is None else {"note": notice, **_as_answer(result)}
         return None
 

@@ -31,7 +31,6 @@ from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, S
 from pydantic_ai.messages import ModelResponse, ToolCallPart, ToolReturn
 from pydantic_ai.models import ModelRequestContext
 from pydantic_ai.tools import ToolDefinition
-from pydantic_core import to_jsonable_python
 from typing_extensions import override
 
 from agentmodel.dynamo.models import Status
@@ -41,6 +40,7 @@ from agentmodel.integrations._failures import FailuresCounted
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
 from agentmodel.integrations.pydantic_ai._messages import (
+    as_json,
     asked_of,
     error_of,
     is_output,
@@ -339,8 +339,12 @@ class AgentModelCapability(AbstractCapability[Any]):
         """Decide about a call, by the arguments as all others leave them."""
         running, resolution = self._running, None
         if running is None:
+            if self._enforcer is not None:  # the run could not be opened, so nothing can be decided
+                resolution = self._enforcer.undecided(call.tool_name, args)
+                if not resolution.permits:
+                    raise SkipToolExecution(resolution.content)
             return args
-        arguments = to_jsonable_python(args, serialize_unknown=True)
+        arguments = as_json(args)
         if self._enforcer is not None:
             resolution = await self._resolved(ctx, running, call, arguments, self._enforcer)
             if resolution.waits and resolution.review is not None:
@@ -451,7 +455,7 @@ class AgentModelCapability(AbstractCapability[Any]):
                 status = "interrupted"
             if isinstance(result, ToolReturn):
                 result = result.return_value
-            result = to_jsonable_python(result, serialize_unknown=True) if error is None else result
+            result = as_json(result) if error is None else result
             began = max(entered, begun.at)
             running.call(call, status, begun.arguments, result=result, error_type=error_type, began=began)
         return begun

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_ai import RunContext, exceptions
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart, ToolReturn
+from pydantic_core import to_jsonable_python
 
 from agentmodel._text import error_text, type_name
 from agentmodel.dynamo.models import Status
@@ -16,8 +17,8 @@ from agentmodel.integrations._tracking.messages import content_text
 from agentmodel.suggest.guard import as_content
 
 __all__ = [
-    "Returned", "asked_of", "error_of", "is_output", "note_in", "noted_in", "request_of", "returns_of", "told",
-    "with_notice",
+    "Returned", "as_json", "asked_of", "error_of", "is_output", "note_in", "noted_in", "request_of", "returns_of",
+    "told", "with_notice",
 ]  # fmt: skip
 
 _WRAPPERS = tuple(
@@ -41,6 +42,14 @@ class Returned:
     call: ToolCallPart
     status: Status
     content: Any
+
+
+def as_json(value: Any) -> Any:
+    """Return arguments or a result as JSON; as they are where they have no such form, or may be read only once."""
+    try:
+        return value if isinstance(value, Iterator) else to_jsonable_python(value, serialize_unknown=True)
+    except Exception:  # noqa: BLE001  # a serializer of the application's; the record says what could not be told
+        return value
 
 
 def told(ctx: RunContext[Any], name: str) -> str | None:

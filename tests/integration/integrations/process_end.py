@@ -155,6 +155,35 @@ def pydantic_ai(model: AgentModel) -> Run:
     return run
 
 
+def google_adk(model: AgentModel) -> Run:
+    """The plugin for Google ADK."""
+    from google.adk.agents import LlmAgent
+    from google.adk.apps import App
+    from google.adk.models import BaseLlm, LlmResponse  # type: ignore[attr-defined,unused-ignore]  # without a list
+    from google.adk.runners import InMemoryRunner
+    from google.genai.types import ModelContent, Part
+
+    from agentmodel.integrations.google_adk import AgentModelPlugin, Tracker
+
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    plugin = AgentModelPlugin(Tracker(model))
+
+    def run(user: str) -> None:
+        said = iter([Part.from_function_call(name="search", args={"q": "a"}), Part(text="done")])
+
+        async def answer(*_: Any, **__: Any) -> Any:
+            yield LlmResponse(content=ModelContent(next(said)))
+
+        scripted: Any = type("Scripted", (BaseLlm,), {"generate_content_async": answer})(model="scripted")
+        app = App(name="cafes", root_agent=LlmAgent(name="finder", model=scripted, tools=[search]), plugins=[plugin])
+        asyncio.run(InMemoryRunner(app=app).run_debug("find it", user_id=user, session_id=user, quiet=True))
+
+    return run
+
+
 def spans(model: AgentModel) -> Run:
     """The span processor of OpenTelemetry, whose provider is not shut down."""
     from opentelemetry.sdk.trace import TracerProvider
@@ -181,6 +210,7 @@ RECORDERS: dict[str, Callable[[AgentModel], Run]] = {
     "Strands": strands,
     "OpenAI Agents": openai_agents,
     "Pydantic AI": pydantic_ai,
+    "Google ADK": google_adk,
     "OpenTelemetry": spans,
 }
 

@@ -109,6 +109,15 @@ class TestTraps:
 
         assert ["search", "fetch"] == [one.tool for one in calls([inner, span(1)])]
 
+    @pytest.mark.parametrize(("name", "status"), [("isError", "error"), ("is_error", "error"), ("error", "ok")])
+    def test_a_result_that_says_error(self, name: str, status: str) -> None:
+        """A span that ends well with a result of MCP that says the tool failed is a failure."""
+        result = json.dumps({"content": [{"type": "text", "text": "no route"}], name: True})
+
+        (one,) = calls([span(1, attributes={"gen_ai.tool.name": "search", "gen_ai.tool.call.result": result})])
+
+        assert status == one.status
+
     def test_ancestors_that_end_later_tell_agent_and_user(self) -> None:
         """What stands on a span around the call counts, whatever ended first."""
         around = Span("t", "9", None, "invoke_agent", attributes={"gen_ai.agent.name": "finder", "user.id": "u1"})

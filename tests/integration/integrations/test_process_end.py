@@ -22,6 +22,7 @@ PACKAGES = {
     "Strands": "strands",
     "OpenAI Agents": "agents",
     "Pydantic AI": "pydantic_ai",
+    "Google ADK": "google.adk",
     "OpenTelemetry": "opentelemetry.sdk",
 }
 ENDS = {"end of the script": 0, "exit": 3, "exception": 1}

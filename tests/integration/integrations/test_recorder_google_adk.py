@@ -388,6 +388,20 @@ def test_two_questions_at_once(model: AgentModel, tracker: Tracker) -> None:
     assert [("pay", "rejected"), ("search", "ok"), ("pay", "ok")] == recorded(tracker, model)
 
 
+def test_the_same_id_in_a_later_message(model: AgentModel, tracker: Tracker) -> None:
+    """A call with the id and the arguments of an earlier one is another call: its approval is not that one's."""
+    scripted = Scripted([PAY, PAY])
+    talk = Conversation(agent_of(scripted, [pay]), guarded(tracker, review=["pay"]))
+    talk.tell(REQUEST)
+    (first,) = talk.waits.values()
+    talk.answer(APPROVE)
+    (second,) = talk.waits.values()
+
+    questions = [one.args["toolConfirmation"]["payload"]["review"] for one in (first, second)]
+    assert questions[0] != questions[1]
+    assert [("pay", "ok")] == recorded(tracker, model)
+
+
 def test_a_person_says_no_in_adks_own_dialog(model: AgentModel, tracker: Tracker) -> None:
     """A confirmation that is denied without a decision rejects the call and withdraws its question."""
     scripted = Scripted([PAY])
@@ -415,6 +429,48 @@ def test_a_guard_that_fails_refuses(model: AgentModel, tracker: Tracker, monkeyp
     assert 1 == tracker.errors
     assert tracker.flush()
     assert ["blocked"] == [call.status for call in shown(model)]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_run_that_cannot_be_opened_is_guarded(
+    model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Where the plugin itself fails, a call that a person may have to approve is not made; others are."""
+
+    def down(*_: object, **__: object) -> Any:
+        raise RuntimeError("no")
+
+    ours = guarded(tracker, review=["pay"])
+    if known:
+        monkeypatch.setattr(ours, "_resolved", down)
+    else:
+        monkeypatch.setattr(tracker, "run", down)
+    scripted = Scripted([PAY, replace(ASK, calls=(replace(ASK.calls[0], call_id="c2"),))])
+    Conversation(agent_of(scripted, [pay, search]), ours).tell(REQUEST)
+
+    assert "nobody can be asked" in scripted.results["c1"]["error"]
+    assert {"result": "found a"} == scripted.results["c2"]
+    assert tracker.errors
+    assert tracker.flush()
+    wanted = [("pay", "blocked"), ("search", "ok")] if known else []
+    assert wanted == [(call.tool, call.status) for call in (shown(model) if known else [])]
+
+
+def test_a_tool_of_mcp_that_fails(model: AgentModel, tracker: Tracker) -> None:
+    """A result that says by itself that the tool failed, as those of MCP do, is an error and is not cached."""
+    answers: Iterator[dict[str, Any]] = iter(
+        [{"isError": True, "content": [{"type": "text", "text": "no route"}]}, {"found": "a"}]
+    )
+
+    def search(q: str) -> dict[str, Any]:
+        """Search."""
+        return next(answers)
+
+    scripted = Scripted([ASK, replace(ASK, calls=(replace(ASK.calls[0], call_id="c2"),))])
+    Conversation(agent_of(scripted, [search]), guarded(tracker, review="never")).tell(REQUEST)
+
+    assert [("search", "error"), ("search", "ok")] == recorded(tracker, model)
+    assert {"found": "a"} == scripted.results["c2"]
 
 
 def test_resumed_by_another_runner(model: AgentModel, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from agentmodel import AgentModel, Settings
 from agentmodel.exceptions import ValidationError
+from tests.hostile import HOSTILE
 from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
     CATEGORY,
@@ -218,6 +219,50 @@ def test_how_a_tool_fails(model: AgentModel, tracker: Tracker) -> None:
     (session,) = model.repository.sessions(f"USR{USER}")
     results = [call.result for call in model.repository.session_history(f"USR{USER}", session.session_id).executions]
     assert ["again", "no route"] == results
+
+
+def test_values_without_json(model: AgentModel, tracker: Tracker) -> None:
+    """The application gets its own arguments and results, whatever they are, and each call is recorded."""
+    values = {name: value for name, value in HOSTILE.items() if name != "no class"}  # Pydantic AI asks for it itself
+    got: list[bool] = []
+
+    class Changed(AbstractCapability[Any]):
+        async def before_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any) -> Any:
+            return {"q": values[call.tool_call_id]}
+
+        async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:
+            got.append(await handler(args) is values[call.tool_call_id])
+            return "found"
+
+    def search(q: Any) -> Any:
+        return q
+
+    turns = [Turn((Asked(name, "search", {"q": "a"}),), 3, 2) for name in values]
+    told(agent_of(Scripted(turns), [search], Changed(), AgentModelCapability(tracker)), REQUEST)
+
+    assert [True] * len(values) == got
+    assert tracker.flush()
+    assert 0 == tracker.errors
+    (session,) = model.repository.sessions(f"USR{USER}")
+    calls = model.repository.session_history(f"USR{USER}", session.session_id).executions
+    assert ["ok"] * len(values) == [call.status for call in calls]
+
+
+def test_a_result_that_is_read_once(model: AgentModel, tracker: Tracker) -> None:
+    """A generator that a tool returns is left to whoever reads it."""
+
+    class Read(AbstractCapability[Any]):
+        async def wrap_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any) -> Any:
+            return list(await handler(args))
+
+    def search(q: str) -> Any:
+        return iter([q])
+
+    scripted = Scripted(ONE)
+    told(agent_of(scripted, [search], Read(), AgentModelCapability(tracker)), REQUEST)
+
+    assert ["a"] == scripted.results["c1"]
+    assert [("search", "ok")] == recorded(tracker, model)
 
 
 def test_a_tool_that_ends_the_run(model: AgentModel, tracker: Tracker) -> None:

@@ -474,6 +474,22 @@ def test_a_decision_that_cannot_be_written(
     assert "paid 7" == scripted.results["c1"]
 
 
+def test_a_run_that_cannot_be_opened_is_guarded(model: AgentModel, tracker: Tracker) -> None:
+    """Where the user of a run cannot be read, a call that a person may have to approve is not made; others are."""
+
+    class Deps:
+        @property
+        def user_id(self) -> str:
+            raise LookupError("not signed in")
+
+    scripted = Scripted([PAYMENTS[0], AGAIN])
+    told(agent_of(scripted, [pay, search], guarded(tracker, review=["pay"])), REQUEST, metadata=None, deps=Deps())
+
+    assert "nobody can be asked" in scripted.results["c1"]
+    assert "found a" == scripted.results["c2"]
+    assert tracker.errors
+
+
 def test_the_loop_is_not_held_up(model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the guard waits for a store, the event loop goes on."""
     ours, scripted, reached = guarded(tracker, review="never"), Scripted([ASK]), threading.Event()
