@@ -236,8 +236,9 @@ def _read_manifest(target: ExportTarget, to: str) -> dict[str, Any]:
     found = target.read(_MANIFEST)
     if found is None:
         return {}
+    manifest: dict[str, Any] = {}
     try:
-        manifest: dict[str, Any] = json.loads(found)
+        manifest = json.loads(found)
         version, is_one = manifest["format"], isinstance(manifest.get("files", {}), dict)
     except (ValueError, TypeError, KeyError):
         version, is_one = None, False
