@@ -498,7 +498,7 @@ def tokens_of(span: Span) -> Usage:
         counts = {f"gen_ai.usage.{name}": count for name, count in usage.items()} if isinstance(usage, dict) else counts
         model_name = model_name or (text_or_none(meta.get("model")) if isinstance(meta, dict) else None)
     kinds = (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
-    return Usage._make((*(_number(counts, names) for names in kinds), model_name))
+    return Usage(*(_number(counts, names) for names in kinds))._replace(model_name=model_name)
 
 
 def _list(value: Any) -> list[Any]:
