@@ -46,6 +46,7 @@ GROUPS = {
         "redshift.reports": "Reports",
         "redshift.report_html": "HTML report",
         "redshift.session_list": "List of sessions",
+        "redshift.decisions": "Decisions of people",
         "redshift.export": "Export to Parquet",
         "prices": "Prices of models",
         "console": "Console",
