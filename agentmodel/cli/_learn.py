@@ -170,13 +170,13 @@ def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     out.table("Predicted and actual success rates", columns, chances, empty=none)
     _show_answers(out, found)
     _show_checks(out, found)
-    told = (
+    predictors = (
         (out.say(row.predictor), _digits(row.error), None if row.auc is None else _digits(row.auc),
          f"{row.failures:.0%}", row.cases)
         for row in found.chances
     )  # fmt: skip
     columns = ("predictor", "off by, on average>", "area under ROC>", "lowest 15 % that failed>", "runs>")
-    out.table("How well predictions tell the runs that fail", columns, told, empty=none)
+    out.table("How well predictions tell the runs that fail", columns, predictors, empty=none)
 
 
 def _show_regimes(out: Output, found: Evaluation) -> None:
