@@ -99,7 +99,10 @@ GROUPS = {
         "erasure": "Erasure",
     },
 }
-"""The public modules with their titles, in the order of the guides. A group has no name of a tab: axe takes both for one."""
+"""The public modules with their titles, in the order of the guides.
+
+A group has not the name of a tab: a screen reader could not tell them apart.
+"""
 
 
 def grouped() -> dict[str, dict[str, str]]:
