@@ -56,7 +56,11 @@ def drain(
     if port is not None and not keep_on:
         raise ValidationError("--port", port, "must be used with --keep-on")
     out, known = Output(as_json=as_json), None if tokens is None else Tokens.of_file(tokens)
-    with open_model(stack_of(ctx), fails_without_valkey=not keep_on) as model, out.progress("drain") as update:
+    stack = stack_of(ctx)  # what is drained may go into the warehouse too: AGENTMODEL_FEED=journal
+    with (
+        open_model(stack, fails_without_valkey=not keep_on, changes_warehouse=True) as model,
+        out.progress("drain") as update,
+    ):
         progress = drain_progress(update)
         if keep_on:
             with _minute_log(), stop_event() as stop:

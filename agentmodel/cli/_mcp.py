@@ -12,6 +12,7 @@ import typer
 
 from agentmodel.cli._model import open_model, resolve_settings
 from agentmodel.cli._options import stack_of
+from agentmodel.cli._output import Output
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.keys import id_of
 
@@ -53,6 +54,9 @@ def mcp(
     stateless: Annotated[
         bool, typer.Option("--stateless", help="With http: keep no session between requests.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With http: print what is served as one line of JSON on stdout.")
+    ] = False,
 ) -> None:
     """Serve the history to an MCP client.
 
@@ -65,6 +69,10 @@ def mcp(
     if tokens is not None and transport is Transport.STDIO:
         raise ConfigurationError(
             "--tokens can be used with --transport http only: with stdio, name the caller by --user instead"
+        )
+    if as_json and transport is Transport.STDIO:
+        raise ConfigurationError(
+            "--json can be used with --transport http only: with stdio, stdout belongs to the protocol"
         )
     verifier = None if tokens is None else Tokens.of_file(tokens)
     caller = None
@@ -87,6 +95,8 @@ def mcp(
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # the thread that reads stdin cannot be cancelled
             asyncio.run(server.run_stdio_async())
         else:
+            if as_json:
+                Output(as_json=True).json_line(mcp=f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp")
             asyncio.run(
                 server.run_streamable_http_async(
                     host=host, port=port, json_response=stateless, stateless_http=stateless, transport_security=security

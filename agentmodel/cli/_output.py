@@ -111,6 +111,11 @@ class Output:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
+    def json_line(self, **values: Any) -> None:
+        """Print values as one line of JSON, for a command that goes on."""
+        sys.stdout.write(f"{json.dumps(plain(values))}\n")
+        sys.stdout.flush()
+
     def line(self, text: str = "") -> None:
         """Print a line of text on stdout."""
         self._out.print(text, soft_wrap=True)

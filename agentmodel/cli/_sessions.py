@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -13,7 +13,7 @@ from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel._sessions import ListedSession, SessionFinder, SessionPage
 from agentmodel.cli import _show
 from agentmodel.cli._ids import Ids
-from agentmodel.cli._model import agent_names, open_model, parse_as_of
+from agentmodel.cli._model import agent_names, open_model, parse_as_of, parse_span
 from agentmodel.cli._options import Json, Limit, WithIds, stack_of
 from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.client import AgentModel
@@ -32,7 +32,6 @@ _INCOMPLETE = (
     "Valkey does not answer: records that are not in the table yet may be missing. Run the command again once it "
     "answers; `agentmodel stats` shows whether it does."
 )
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _CELL = 300  # characters of arguments and results in a table
 _TIME = len("SESS20250614140530000000")  # of a session's id: its time, which few others have
 
@@ -108,12 +107,11 @@ def _since(text: str | None) -> datetime | None:
     """
     if text is None:
         return None
-    number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.isascii() and number.isdigit():
-        try:
-            return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
-        except OverflowError:
-            raise ValidationError("--since", text, "must be a time after the year 1") from None
+    try:
+        if (span := parse_span(text)) is not None:
+            return datetime.now(UTC) - span
+    except OverflowError:
+        raise ValidationError("--since", text, "must be a time after the year 1") from None
     try:
         day = parse_as_of(text)
     except ValidationError as error:
