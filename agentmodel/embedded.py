@@ -34,7 +34,7 @@ import time
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +48,7 @@ from redis.retry import Retry
 from agentmodel._log import logger
 from agentmodel._moto import Answer, MotoServer, answer, shorten
 from agentmodel._process import exit_on_sigterm, renew_in_child
-from agentmodel._table_log import TableLog, changed_keys, region_of, replace_file, sync_folder
+from agentmodel._table_log import TableLog, alone, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError, TableUnavailable
 
@@ -142,7 +142,7 @@ class Engines:
 
     def _start(self) -> Self:
         with ExitStack() as started:
-            holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+            holder: dict[str, Any] = {}
             if self.directory is None:
                 temporary = _TemporaryFolder()
                 started.callback(temporary.remove)
@@ -150,7 +150,7 @@ class Engines:
             else:
                 home = self.directory
                 home.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-                started.enter_context(_locked(home, holder))
+                holder = started.enter_context(locked(home))
                 _stop_orphan(home)
                 _make_private(home)
             found = self._start_engines(started, home)
@@ -558,11 +558,12 @@ class DynamoServer:
         body = environ["wsgi.input"].read()
         environ["wsgi.input"] = io.BytesIO(body)
         try:
-            log.append([])
-            answered = answer(environ)
-            operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-            if answered[0] == 200:
-                log.append(self._changes_of(operation, json.loads(body or b"{}"), region_of(environ)))
+            with alone(log.path.parent, "change"):
+                log.append([])
+                answered = answer(environ)
+                operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+                if answered[0] == 200:
+                    log.append(self._changes_of(operation, json.loads(body or b"{}"), region_of(environ)))
         except OSError as error:
             told = f"the change cannot be kept in {log.path} ({error.strerror or error}): free some space there"
             return (
@@ -627,6 +628,10 @@ class DynamoServer:
                 ``region/table.jsonl.gz`` (its items).
             last: Whether to reject all further requests, so that no write is acknowledged that is not in the files.
         """
+        with nullcontext() if self._changes is None else alone(folder, "save"):
+            return self._save(folder, last=last)
+
+    def _save(self, folder: Path, *, last: bool) -> int:
         kept: set[Path] = set()
         count = 0
         tables, logged = self._dump(last=last)
@@ -793,9 +798,15 @@ def _base64(value: Any) -> str:
 
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _CONTENT = {
-    "lock", "stack.json", "ports.json", "tables", "valkey", "warehouse.duckdb", "warehouse.duckdb.wal", "warehouse.duckdb.new",
-    "warehouse.read.duckdb", "warehouse.read.duckdb.new", "appendonlydir", "valkey.conf", "valkey.log",
+    "lock", "stack.json", "ports.json", "tables", "valkey", "warehouse.duckdb", "warehouse.duckdb.wal",
+    "warehouse.duckdb.new", "warehouse.read.duckdb", "warehouse.read.duckdb.new", "appendonlydir", "valkey.conf",
+    "valkey.log",
 }  # fmt: skip
+
+
+def holds_only_a_stack(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what stacks write."""
+    return {path.name for path in folder.iterdir()} <= _CONTENT
 
 
 def _make_private(folder: Path) -> None:
@@ -858,10 +869,17 @@ def _remove_folder(path: Path, pid: int) -> None:
 
 
 @contextmanager
-def _locked(home: Path, holder: dict[str, Any]) -> Iterator[None]:
-    """Lock the folder; the system releases the lock when the process ends, however it ends."""
+def locked(home: Path) -> Iterator[dict[str, Any]]:
+    """Lock the folder of a stack; give this process and the time, which the lock names to others.
+
+    The system releases the lock when the process ends, however it ends.
+
+    Raises:
+        ConfigurationError: Another process has it.
+    """
     import fcntl
 
+    holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE_FILE)
     with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
         for attempt in range(10):  # `find_stack` of another process may hold it for a moment
@@ -875,7 +893,7 @@ def _locked(home: Path, holder: dict[str, Any]) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps(holder))
         file.flush()
-        yield
+        yield holder
 
 
 def _running(home: Path, file: Any) -> str:

@@ -17,6 +17,7 @@ from agentmodel.cli._options import JsonLine, stack_of
 from agentmodel.cli._output import Output
 from agentmodel.cli._signals import stop_event
 from agentmodel.cli._up_learning import Learning
+from agentmodel.cli._upgrade import upgrade
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.embedded import Engines
@@ -77,22 +78,33 @@ def up(
             "address reads and changes everything"
         )
     with stop_event() as stop:
-        engines = Engines(directory or stack_of(ctx), settings=own, host=host, port=port)
-        with engines, AgentModel(engines.settings, engines=engines) as model:
-            learning = Learning(model, every=every, tell=out.note if as_json else out.line)
-            model.table.create()
-            if own.warehouse_url is None:
-                with closing(model.warehouse) as warehouse:
-                    warehouse.share()
-                    if not warehouse.has_landed():
-                        learning.soon()  # there may be records of a program that ran here before
-            with serving(model, port=console_port) if with_console else nullcontext() as address:
-                _show_addresses(out, engines, address)
-                left = _drain_until(stop, model, engines, out, learning)
+        folder, tell = directory or stack_of(ctx), out.note if as_json else out.line
+        with Engines(folder, settings=own, host=host, port=port) as engines:
+            changes, backup = upgrade(engines, folder, own=own)
+            if backup is not None:
+                tell(f"Upgraded the data of an earlier version. A backup from before is in {backup} .")
+                for change in changes:
+                    tell(f"  {change.table}: {change.text}")
+            with AgentModel(engines.settings, engines=engines) as model:
+                learning = Learning(model, every=every, tell=tell)
+                model.table.create()
+                if own.warehouse_url is None:
+                    _share(model, learning)
+                with serving(model, port=console_port) if with_console else nullcontext() as address:
+                    _show_addresses(out, engines, address)
+                    left = _drain_until(stop, model, engines, out, learning)
     if left:
         raise typer.Exit(1)
     if not as_json:
         out.line("Stopped.")
+
+
+def _share(model: AgentModel, learning: Learning) -> None:
+    """Let other processes read the warehouse."""
+    with closing(model.warehouse) as warehouse:
+        warehouse.share()
+        if not warehouse.has_landed():
+            learning.soon()  # there may be records of a program that ran here before
 
 
 def _seconds(text: str) -> float:
