@@ -83,7 +83,7 @@ def back_up(directory: Path, to: Path) -> StackBackup:
         with tempfile.TemporaryDirectory(prefix=".agentmodel-", dir=to.parent) as folder:
             copied = Path(folder) / "stack"
             _copy(home, copied)
-            manifest = {
+            manifest: dict[str, Any] = {
                 "format": _FORMAT,
                 "agentmodel": installed_version() or "",
                 "made_at": now.isoformat(),
