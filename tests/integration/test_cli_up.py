@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -287,24 +286,28 @@ def test_learning_that_fails_is_told_and_tried_again(tmp_path: Path) -> None:
     assert "learned from" in learned
 
 
+class SetMeanwhile(threading.Event):
+    """Is set when the work that is under way asks for the first time."""
+
+    asked = False
+
+    def is_set(self) -> bool:
+        self.asked = True
+        return True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.asked
+
+
 def test_a_refresh_under_way_is_given_up_at_the_stop(tmp_path: Path) -> None:
     """A stop rolls back what is being learned; nothing is told."""
     told = list[str]()
-    stopping = threading.Event()
     with AgentModel.local(tmp_path / "stack") as model:
         seed(model)
-
-        def stopped(step: str, done: int, total: int) -> None:
-            stopping.set()
-
-        refresh = model.refresh
-
-        def slow(*, progress: Any) -> Any:
-            return refresh(progress=lambda *step: (stopped(*step), progress(*step)))
-
-        model.refresh = slow  # type: ignore[method-assign]
+        stopping = SetMeanwhile()
         Learning(model, every=0.01, tell=told.append).run(stopping)
 
+        assert stopping.asked
         assert [] == told
         assert 0 == model.warehouse.counts()["refresh_watermark"]
 
