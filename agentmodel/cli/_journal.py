@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from agentmodel._ids import only_one
 from agentmodel._probes import Probes, serving_probes
 from agentmodel.cache.drainer import Drained
 from agentmodel.callers import Tokens
-from agentmodel.cli._ids import only_one
 from agentmodel.cli._model import drain_progress, open_model
 from agentmodel.cli._options import Json, Limit, stack_of
 from agentmodel.cli._output import Output

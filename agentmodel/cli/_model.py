@@ -16,13 +16,16 @@ from agentmodel.config import Settings
 from agentmodel.embedded import find_stack
 from agentmodel.exceptions import ConfigurationError, CorruptItem, TableUnavailable, ValidationError
 
-__all__ = ["DEFAULT_STACK", "drain_progress", "open_model", "parse_as_of", "parse_span", "resolve_settings"]
+__all__ = [
+    "DEFAULT_STACK", "drain_progress", "open_model", "parse_as_of", "parse_since", "parse_span", "resolve_settings",
+]  # fmt: skip
 
 DEFAULT_STACK = Path(".agentmodel")
 """The folder of the local stack when --dir is not given."""
 
-_ADDRESSES = {"table", "region", "endpoint", "valkey_url", "warehouse_url"}
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+_ADDRESSES = {"table", "region", "endpoint", "valkey_url", "warehouse_url"}
 _KEYS = {"access_key_id", "secret_access_key"}
 
 
@@ -129,6 +132,27 @@ def parse_span(text: str) -> timedelta | None:
     if unit not in _UNITS or not (number.isascii() and number.isdigit()):
         return None
     return timedelta(**{_UNITS[unit]: int(number)})
+
+
+def parse_since(text: str | None) -> datetime | None:
+    """Return the time that ``--since`` names.
+
+    Raises:
+        ValidationError: It names none.
+    """
+    if text is None:
+        return None
+    try:
+        if (span := parse_span(text)) is not None:
+            return datetime.now(UTC) - span
+    except OverflowError:
+        raise ValidationError("--since", text, "must be a time after the year 1") from None
+    try:
+        day = parse_as_of(text)
+    except ValidationError as error:
+        rule = f"must be a span such as 30m, 12h, 1d or 2w; or it {error.rule}"
+        raise ValidationError("--since", text, rule) from None
+    return day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def agent_names(model: AgentModel, agent_ids: Iterable[str | None]) -> dict[str, str]:
