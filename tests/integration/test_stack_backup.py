@@ -57,6 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 def content(model: AgentModel) -> dict[str, Any]:
     """Every item of the table, key of Valkey and row of the warehouse."""
+    model.settle()
     table = sorted(json.dumps(item, sort_keys=True, default=str) for item in scanned(model))
     with closing(redis.Redis.from_url(str(model.settings.valkey_url).replace("valkey:", "redis:", 1))) as client:
         names: Any = client.keys("*")
