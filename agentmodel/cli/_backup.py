@@ -34,7 +34,8 @@ def backup(
     if as_json:
         out.data(done)
     else:
-        out.line(f"Wrote {done.path}: {done.files} files of the stack, {done.size / 1e6:.1f} MB before compression.")
+        told = "Wrote {path}: {files} files of the stack, {size} MB before compression."
+        out.tell(told, path=done.path, files=done.files, size=f"{done.size / 1e6:.1f}")
 
 
 def restore(
@@ -62,8 +63,9 @@ def restore(
     if as_json:
         out.data(done)
         return
-    out.line(f"Restored the stack of {done.made_at:%Y-%m-%d %H:%M:%S} UTC into {directory}: {done.files} files.")
-    out.line("Whoever was erased after that time is back: run `agentmodel up`, and erase them again.")
+    told = "Restored the stack of {at} UTC into {folder}: {files} files."
+    out.tell(told, at=f"{done.made_at:%Y-%m-%d %H:%M:%S}", folder=directory, files=done.files)
+    out.tell("Whoever was erased after that time is back: run `agentmodel up`, and erase them again.")
 
 
 def add(app: typer.Typer) -> None:

@@ -71,10 +71,10 @@ def console(
         if as_json:
             out.json_line(console=address)
         else:
-            out.line(f"The console is at {address} . Ctrl-C stops it.")
+            out.tell("The console is at {address} . Ctrl-C stops it.", address=address)
         stop.wait()
     if not as_json:
-        out.line("Stopped.")
+        out.tell("Stopped.")
 
 
 @contextmanager

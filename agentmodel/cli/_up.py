@@ -78,15 +78,18 @@ def up(
             "address reads and changes everything"
         )
     with stop_event() as stop:
-        folder, tell = directory or stack_of(ctx), out.note if as_json else out.line
+        folder = directory or stack_of(ctx)
         with Engines(folder, settings=own, host=host, port=port) as engines:
             changes, backup = upgrade(engines, folder, own=own)
             if backup is not None:
-                tell(f"Upgraded the data of an earlier version. A backup from before is in {backup} .")
+                tell = out.note if as_json else out.line
+                tell(
+                    out.say("Upgraded the data of an earlier version. A backup from before is in {path} .", path=backup)
+                )
                 for change in changes:
                     tell(f"  {change.table}: {change.text}")
             with AgentModel(engines.settings, engines=engines) as model:
-                learning = Learning(model, every=every, tell=tell)
+                learning = Learning(model, every=every, out=out)
                 model.table.create()
                 if own.warehouse_url is None:
                     _share(model, learning)
@@ -96,7 +99,7 @@ def up(
     if left:
         raise typer.Exit(1)
     if not as_json:
-        out.line("Stopped.")
+        out.tell("Stopped.")
 
 
 def _share(model: AgentModel, learning: Learning) -> None:
@@ -139,7 +142,7 @@ def _show_addresses(out: Output, engines: Engines, console: str | None) -> None:
             *([] if console is None else [("console", console)]),
         ],
     )
-    out.line("Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.")
+    out.tell("Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.")
 
 
 def _drain_until(stop: threading.Event, model: AgentModel, engines: Engines, out: Output, learning: Learning) -> bool:
@@ -159,7 +162,7 @@ def _drain_until(stop: threading.Event, model: AgentModel, engines: Engines, out
     while not stop.wait(_SAVE_SECONDS):
         engines.save()
     if not out.as_json:
-        out.line("Stopping: draining the journal.")
+        out.tell("Stopping: draining the journal.")
     for worker in workers:
         worker.join()
     try:

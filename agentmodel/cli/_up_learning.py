@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 
 from agentmodel.cache.drainer import Drained
+from agentmodel.cli._output import Output
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import AgentModelError
 
@@ -29,11 +29,11 @@ class Learning:
     Args:
         model: The installation.
         every: Seconds between two times; 0 for never.
-        tell: Takes the line that says what was done.
+        out: Prints the line that says what was done; on stderr where stdout is JSON.
     """
 
-    def __init__(self, model: AgentModel, *, every: float, tell: Callable[[str], None]) -> None:
-        self._model, self._every, self._tell = model, every, tell
+    def __init__(self, model: AgentModel, *, every: float, out: Output) -> None:
+        self._model, self._every, self._out = model, every, out
         self._due = time.monotonic() + every
         self._has_records = False
 
@@ -69,15 +69,22 @@ class Learning:
             return self._every
         except AgentModelError as error:
             pause = min(self._every, _AGAIN)
-            self._say(f"learning failed and is tried again in {pause:.0f} seconds: {error}")
+            told = "{at} UTC: learning failed and is tried again in {pause} seconds: {error}"
+            self._print(self._out.say(told, at=_now(), pause=f"{pause:.0f}", error=error))
             return pause
         changed = 0 if landed is None else landed.changed
         if changed:
-            self._say(
-                f"learned from {changed} new or changed items; updated {published.agents} agents, {published.tools} "
-                f"tools and {published.mappings} plans of users"
+            told = (
+                "{at} UTC: learned from {changed} new or changed items; updated agents: {agents}, tools: {tools}, plans of "
+                "users: {plans}"
             )
+            found = {"agents": published.agents, "tools": published.tools, "plans": published.mappings}
+            self._print(self._out.say(told, at=_now(), changed=changed, **found))
         return self._every
 
-    def _say(self, text: str) -> None:
-        self._tell(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {text}")
+    def _print(self, text: str) -> None:
+        (self._out.note if self._out.as_json else self._out.line)(text)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"

@@ -22,6 +22,7 @@ from agentmodel._stack_backup import restore
 from agentmodel._urls import readers_url
 from agentmodel.cli import main
 from agentmodel.cli._model import resolve_settings
+from agentmodel.cli._output import Output
 from agentmodel.cli._up_learning import Learning
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
@@ -188,7 +189,7 @@ def test_it_learns_and_others_read_meanwhile(tmp_path: Path) -> None:
                 step.call("AGT001", "TL001"),
             ):
                 pass
-        learned = next(line for line in process.stderr if " 0 plans" not in line)
+        learned = next(line for line in process.stderr if "users: 0" not in line)
         with opened(folder / "warehouse.duckdb"):  # as one that refreshes
             reads = [
                 command(folder, *words, "--json")
@@ -264,13 +265,25 @@ def test_an_erased_user_leaves_the_copy_too(tmp_path: Path) -> None:
         assert b"nobody else has made" not in copy.read_bytes()
 
 
+class Told(Output):
+    """Keeps the lines that are printed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: queue.Queue[str] = queue.Queue()
+
+    def line(self, text: str = "") -> None:
+        self.lines.put(text)
+
+
 def test_learning_that_fails_is_told_and_tried_again(tmp_path: Path) -> None:
     """While the warehouse cannot be used it says so; then it learns, and it ends in the middle of its work."""
-    told: queue.Queue[str] = queue.Queue()
+    out = Told()
+    told = out.lines
     stopping = threading.Event()
     with AgentModel.local(tmp_path / "stack") as model:
         seed(model)
-        learning = Learning(model, every=0.01, tell=told.put)
+        learning = Learning(model, every=0.01, out=out)
         worker = threading.Thread(target=learning.run, args=(stopping,))
         with opened(tmp_path / "stack" / "warehouse.duckdb") as process:
             worker.start()
@@ -280,7 +293,7 @@ def test_learning_that_fails_is_told_and_tried_again(tmp_path: Path) -> None:
             learned = told.get(timeout=60)
         stopping.set()
         worker.join()
-        Learning(model, every=0, tell=told.put).run(threading.Event())  # returns at once
+        Learning(model, every=0, out=out).run(threading.Event())  # returns at once
 
     assert f"learning failed and is tried again in 0 seconds: process {process.pid}" in failed
     assert "learned from" in learned
@@ -301,14 +314,14 @@ class SetMeanwhile(threading.Event):
 
 def test_a_refresh_under_way_is_given_up_at_the_stop(tmp_path: Path) -> None:
     """A stop rolls back what is being learned; nothing is told."""
-    told = list[str]()
+    out = Told()
     with AgentModel.local(tmp_path / "stack") as model:
         seed(model)
         stopping = SetMeanwhile()
-        Learning(model, every=0.01, tell=told.append).run(stopping)
+        Learning(model, every=0.01, out=out).run(stopping)
 
         assert stopping.asked
-        assert [] == told
+        assert out.lines.empty()
         assert 0 == model.warehouse.counts()["refresh_watermark"]
 
 
