@@ -5,6 +5,9 @@ often it was tried. They are handled later, in other threads and in any order, b
 they were emitted: there `CURRENT` is the call.
 """
 
+# CrewAI has an environment of its own.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import copy

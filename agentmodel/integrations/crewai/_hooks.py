@@ -12,6 +12,9 @@ CrewAI cannot suspend a call. One that a person must decide about is blocked, an
 or the hook waits for the person.
 """
 
+# CrewAI has an environment of its own.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import json
@@ -27,7 +30,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from crewai import hooks as crewai_hooks
+import crewai.hooks as crewai_hooks
 from crewai.events import crewai_event_bus
 from crewai.events.event_bus import is_replaying
 from crewai.events.types.tool_usage_events import (
@@ -114,8 +117,8 @@ class AgentModelCrewHooks:
 
     Args:
         tracker: Writes the history; its ``domain`` is the domain of the agents.
-        guard: Plans, and decides before each call: it puts a plan into the prompt, blocks a tool that is failing, asks a
-            person, and returns cached results. None only records.
+        guard: Plans, and decides before each call: it puts a plan into the prompt, blocks a tool that is failing, asks
+            a person, and returns cached results. None only records.
         wait: How long a call waits, in its thread, for the person who was asked. By default it does not wait: it is
             blocked, and an equal one after the decision is made as decided.
 
@@ -129,7 +132,7 @@ class AgentModelCrewHooks:
     def __init__(self, tracker: Tracker, *, guard: Guard | None = None, wait: timedelta = timedelta(0)) -> None:
         check_tracker(tracker)
         if wait < timedelta(0) or (wait and guard is None):
-            rule = "must not be negative" if guard is not None else "needs a guard, which asks: give guard=model.guard()"
+            rule = "must not be negative" if guard else "needs a guard, which asks a person: give guard=model.guard()"
             raise ValidationError("wait", wait, rule)
         self.tracker = tracker
         self._enforcer = None if guard is None else RunEnforcer(guard, tracker)
