@@ -59,6 +59,7 @@ _NO_SUCH_TOOL = "don't exist"
 """Part of what CrewAI tells a model that asked, in text, for a tool that there is not."""
 
 _FLUSH_SECONDS = 10.0  # that the end of a session waits for CrewAI's events
+_CALL_SECONDS = 1.0  # that the decision about a call waits for those of the calls before it
 _ASKED = 1000  # calls of a session that people were asked about, of which is known how many were made
 
 
@@ -92,6 +93,7 @@ class _Session:
     Attributes:
         hooks: Whose block it is.
         run: The session in the history; None if it could not be opened.
+        asked: What is known of the calls that people were asked about.
         calls: Calls that CrewAI is making, by the identity of their arguments.
         untold: Calls of which CrewAI did not tell yet how their tool ended.
         planned: Whether a plan was asked for.
@@ -99,8 +101,8 @@ class _Session:
         seen: Agents whose revision was noted.
     """
 
-    def __init__(self, hooks: AgentModelCrewHooks, run: TrackedRun | None) -> None:
-        self.hooks, self.run = hooks, run
+    def __init__(self, hooks: AgentModelCrewHooks, run: TrackedRun | None, asked: _Asked) -> None:
+        self.hooks, self.run, self.asked = hooks, run, asked
         self.calls: dict[int, CrewCall] = {}
         self.untold: set[CrewCall] = set()
         self.lock = threading.Lock()
@@ -167,7 +169,9 @@ class AgentModelCrewHooks:
         with FailuresCounted(self.tracker, "session"):
             name = id_or_none(session) or uuid.uuid4().hex
             run = self.tracker.run(name, user=user, request=request, category=category)
-        here = _Session(self, run)
+        with _LOCK:  # blocks of one session share it
+            asked = _Asked() if run is None else self._asked.setdefault(run, _Asked())
+        here = _Session(self, run, asked)
         token, succeeded = _SESSION.set(here), None
         try:
             yield
@@ -242,6 +246,10 @@ class AgentModelCrewHooks:
                 call.answered("unknown_tool", None)
             return None
         if self._enforcer is not None:
+            with session.lock:
+                awaited = any(one.over for one in session.untold)
+            if awaited:  # of a call that succeeded the result is cached first
+                crewai_event_bus.flush(timeout=_CALL_SECONDS)
             call.resolution = resolution = self._resolved(session, call, self._enforcer)
             if not resolution.permits:
                 with FailuresCounted(self.tracker, what):
@@ -265,7 +273,7 @@ class AgentModelCrewHooks:
         with FailuresCounted(self.tracker, f"the decision about a call of {call.tool}"):
             if session.run is None:
                 return resolution
-            asked = self._asked.setdefault(session.run, _Asked())
+            asked = session.asked
             key, until = canonical([call.agent, call.tool, arguments]), time.monotonic() + self._wait
             while True:
                 with asked.lock:
@@ -361,7 +369,7 @@ class AgentModelCrewHooks:
 
 def _install() -> None:
     """Register the hooks and handlers, if CrewAI does not have them: an application may have cleared them."""
-    with _INSTALLING:
+    with _LOCK:
         for point, hook in _HOOKS.items():
             if hook not in crewai_hooks.get_hooks(point):
                 crewai_hooks.register_hook(point, hook)
@@ -396,7 +404,7 @@ def _handler(act: Callable[[AgentModelCrewHooks, _Session, Any], None]) -> Calla
     return handle
 
 
-_INSTALLING = threading.Lock()
+_LOCK = threading.Lock()
 _HOOKS: dict[Any, Callable[[Any], Any]] = {
     crewai_hooks.InterceptionPoint.PRE_MODEL_CALL: _before_model,
     crewai_hooks.InterceptionPoint.PRE_TOOL_CALL: _before_tool,
