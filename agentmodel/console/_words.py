@@ -129,7 +129,7 @@ KOREAN = {
     "Text": "내용",
     "Agent": "에이전트",
     "Tool": "도구",
-    "Category": "분류",
+    "Category": "카테고리",
     "Outcome": "결과",
     "Begun in the last": "시작 시점",
     "any time": "전체 기간",
