@@ -75,8 +75,8 @@ class Learning:
         changed = 0 if landed is None else landed.changed
         if changed:
             told = (
-                "{at} UTC: learned from {changed} new or changed items; updated agents: {agents}, tools: {tools}, plans "
-                "of users: {plans}"
+                "{at} UTC: learned from {changed} new or changed items; updated agents: {agents}, tools: {tools}, "
+                "plans of users: {plans}"
             )
             found = {"agents": published.agents, "tools": published.tools, "plans": published.mappings}
             self._print(self._out.say(told, at=_now(), changed=changed, **found))
