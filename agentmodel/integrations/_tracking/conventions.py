@@ -82,6 +82,7 @@ _REASONING_TOKENS = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.details.reasoning_tokens", "gen_ai.usage.reasoning_tokens",
     "llm.usage.reasoning_tokens", "llm.token_count.completion_details.reasoning",
 )  # fmt: skip
+_TOTAL_TOKENS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 _HAYSTACK = "haystack.agent.step"
 _ARGUMENTS = ("gen_ai.tool.call.arguments", "tool_arguments", "gen_ai.prompt", f"{_HAYSTACK}.tool.input")
@@ -526,7 +527,8 @@ def tokens_of(span: Span) -> Usage:
         counts = {f"gen_ai.usage.{name}": count for name, count in usage.items()} if isinstance(usage, dict) else counts
         model_name = model_name or (text_or_none(meta.get("model")) if isinstance(meta, dict) else None)
     kinds = (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
-    return Usage(*(_number(counts, names) for names in kinds))._replace(model_name=model_name)
+    usage = Usage(*(_number(counts, names) for names in kinds))._replace(model_name=model_name)
+    return usage.with_cached(_number(counts, _TOTAL_TOKENS))
 
 
 def _list(value: Any) -> list[Any]:
