@@ -35,6 +35,7 @@ __all__ = [
     "is_pending",
     "is_same",
     "is_tool",
+    "may_wait",
     "message_of",
     "outcome_of",
     "output_of",
@@ -224,13 +225,18 @@ def is_same(outer: Span, span: Span) -> bool:
 
 
 def is_pending(span: Span) -> bool:
-    """Whether a call waits for a person, or is made elsewhere.
+    """Whether a span says that its call waits for a person, or is made elsewhere.
 
-    Its span has neither error nor result in OpenAI Agents, the question for a result in ADK, and a word for it in
-    PydanticAI; that one has failed, too, by the older conventions.
+    It has the question for a result in ADK, and a word for it in PydanticAI; that one has failed, too, by the older
+    conventions.
     """
-    openai = _APPROVALS in span.scope and not span.failed and output_of(span) is None
-    return openai or _DEFERRED in span.attributes or _adk_answer(span).get("error") == _ADK_ASKS
+    return _DEFERRED in span.attributes or _adk_answer(span).get("error") == _ADK_ASKS
+
+
+def may_wait(span: Span) -> bool:
+    """Whether a call has arguments and neither error nor result: in OpenAI Agents it waits, or it returned None."""
+    ended = not span.failed and output_of(span) is None
+    return _APPROVALS in span.scope and ended and input_of(span) is not None
 
 
 def _adk_answer(span: Span) -> Mapping[str, Any]:
