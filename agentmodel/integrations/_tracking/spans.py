@@ -13,8 +13,8 @@ the tool calls among them, each once:
 - A span around the model's own repeats its messages, with the tokens of all of them: the inner one counts.
 - Tokens of a model's message are divided over the calls it requested, also when a call is made in a later trace, after
   a person approved it. Of a call that is retried the first attempt has them.
-- A call that waits for a person's approval has a span that ended: it is skipped. Where that span only lacks a result, as
-  in OpenAI Agents, it waits unless its agent goes on after it.
+- A call that waits for a person's approval has a span that ended: it is skipped. Where that span only lacks a result,
+  as in OpenAI Agents, it waits unless its agent goes on after it.
 """
 
 from __future__ import annotations
