@@ -199,6 +199,9 @@ class UserSessionRow(Base):
     reviewed: Mapped[str | None] = mapped_column("reviewedsuccyn", String(1))
     category: Mapped[str | None] = mapped_column("category", Varchar(NAME))
     request: Mapped[str | None] = mapped_column("userrequest", String(WIDEST))
+    # epoch seconds, 0 where the item stays; NULL where an earlier agentmodel loaded it
+    expires: Mapped[float | None] = mapped_column("expiresat", Double)
+    ttl_days: Mapped[int | None] = mapped_column("ttldays", Integer)
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
     user: Mapped[UserInfo | None] = _related("UserSessionRow.user_id = UserInfo.user_id")

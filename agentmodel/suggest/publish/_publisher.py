@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -258,13 +258,12 @@ class Publisher:
         from agentmodel.redshift import reports
         from agentmodel.suggest.publish import _warehouse_queries as queries
 
-        since = self._now() - timedelta(days=self._settings.ttl_days_high + 1)
         of_domains, of_categories = queries.tool_sequences(warehouse)
         return _WarehouseResults(
             ranking=reports.agent_ranking(warehouse, as_of=as_of, ranking=self._settings.ranking),
             failures=reports.tool_failures(warehouse),
             patterns=_best(reports.recommended_patterns(warehouse, as_of=as_of)),
-            sessions=queries.session_scores(warehouse, as_of=as_of, loaded_since=since),
+            sessions=queries.session_scores(warehouse, self._settings, as_of=as_of, now=self._now()),
             requests=reports.example_requests(warehouse),
             routes=newest_requests(warehouse),
             of_domains=of_domains,

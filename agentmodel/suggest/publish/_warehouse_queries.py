@@ -1,4 +1,4 @@
-"""Queries of a publish beside the reports: how far the last refresh saw, and the score of each session.
+"""Queries of a publish beside the reports: how far the last refresh saw, and which sessions to keep for other days.
 
 Both are single selects over tables that a refresh keeps, the same on Redshift and DuckDB.
 """
@@ -8,15 +8,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, ColumnElement, Date, and_, cast, func, literal_column, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Date,
+    Double,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from agentmodel.access.trace_import import ANONYMOUS
+from agentmodel.config import Settings
 from agentmodel.redshift import models as m
 from agentmodel.redshift.models import newest_days, rows_of
-from agentmodel.redshift.score import as_of_expression, pattern_score_expression
+from agentmodel.redshift.score import as_of_expression, number_expression, pattern_score_expression
 from agentmodel.redshift.warehouse import day_of
 from agentmodel.suggest._chance import RunCounts
 from agentmodel.suggest._sequences import SEQUENCES_OF_A_CATEGORY, SEQUENCES_OF_A_DOMAIN
@@ -52,22 +65,35 @@ def seen_until(warehouse: Warehouse) -> datetime:
     return datetime(1, 1, 1, tzinfo=UTC) if seen is None else seen.replace(tzinfo=UTC)
 
 
-def session_scores(warehouse: Warehouse, *, as_of: date, loaded_since: datetime) -> list[SessionScore]:
-    """Return the score of each session that was loaded since a time: that of the best pattern that its agents took.
+def session_scores(warehouse: Warehouse, settings: Settings, *, as_of: date, now: datetime) -> list[SessionScore]:
+    """Return the score of each session that is kept for other days than its score says.
 
-    Sessions that were loaded earlier are kept no longer than the longest retention, so the table has them no more.
+    For how long it is kept is what its item said when it landed. So where nothing changed, no session is returned, and
+    what a publish did not finish is returned again. A session whose item landed before the warehouse had this column is
+    returned as long as the table may have it.
+
+    Args:
+        warehouse: A refreshed warehouse.
+        settings: Say how many days a high and a low score are kept, and which scores are high.
+        as_of: The day that recency is counted to.
+        now: Sessions that expired before have left the table, and are not returned.
     """
     e, p, s, newest = m.AgentExecution, m.UserProcessPattern, m.UserSessionRow, newest_days()
-    since = loaded_since.replace(tzinfo=None)
+    since = (now - timedelta(days=settings.ttl_days_high + 1)).replace(tzinfo=None)
     own_day = func.least(newest.c.day, as_of_expression(day_of(as_of)), type_=Date())
-    value = pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day)
+    score = func.max(pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day), type_=Double())
+    low, high = (literal_column(str(days)) for days in (settings.ttl_days_low, settings.ttl_days_high))
+    wanted = case((score >= number_expression(settings.ttl_score), high), else_=low)
+    unknown = and_(s.expires.is_(None), or_(s.loaded_at.is_(None), s.loaded_at >= since))
+    kept = func.coalesce(func.nullif(func.max(s.ttl_days), literal_column("0")), low)
     rows = (
-        rows_of(e.user_id, e.session_id, func.max(value))
+        rows_of(e.user_id, e.session_id, score)
         .join(p, and_(p.user_id == e.user_id, p.pattern_key == e.pattern_key))
         .join(s, and_(s.user_id == e.user_id, s.session_id == e.session_id))
         .outerjoin(newest, newest.c.agent_id == e.agent_id)
-        .where(or_(s.loaded_at.is_(None), s.loaded_at >= since))
+        .where(or_(unknown, s.expires > number_expression(now.timestamp())))
         .group_by(e.user_id, e.session_id)
+        .having(or_(func.max(s.expires).is_(None), kept != wanted))
         .order_by(e.user_id, e.session_id)
     )
     return [SessionScore(*row) for row in warehouse.read(rows)]
