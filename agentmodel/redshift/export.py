@@ -37,7 +37,6 @@ from agentmodel.dynamo.models import (
 )
 from agentmodel.exceptions import MissingExtraError, ValidationError
 from agentmodel.redshift import models as m
-from agentmodel.redshift._constructs import WIDEST
 from agentmodel.redshift._export_target import ExportTarget, target_of
 
 if TYPE_CHECKING:
@@ -305,7 +304,6 @@ def _signatures(exported: _Exported) -> Any:
 
     A row has the digest of its key and of when it was loaded, or of all its values where nothing says when, and where
     a refresh computes them anew.
-    So other rows have other counts: that 32 counts stay the same by chance is as rare as one in 2^32.
     """
     model = exported.model
     all_values: list[Any] = [
@@ -314,25 +312,15 @@ def _signatures(exported: _Exported) -> Any:
         else getattr(model, attribute)
         for _, attribute, kind in exported.parsed
     ]
-    digest = _digest(all_values)
+    digest = m.digest_of(all_values)
     if exported.loads:  # without history mode of zero-ETL nothing says when
         digest = case(
-            (model.loaded_at.is_(None), digest), else_=_digest([*inspect(model).primary_key, model.loaded_at])
+            (model.loaded_at.is_(None), digest), else_=m.digest_of([*inspect(model).primary_key, model.loaded_at])
         )
     month = _month(exported) if exported.month else cast(null(), String(6))
     row = m.rows_of(month.label("month"), digest.label("digest")).select_from(model).subquery("row_")
-    digits = [func.right(func.left(row.c.digest, _number(place)), literal_column("1")) for place in range(1, 33)]
-    counts = [func.count(case((digit >= literal_column("'8'"), literal_column("1")))) for digit in digits]
-    counted = m.rows_of(row.c.month, func.count().label("rows"), *counts).select_from(row)
+    counted = m.rows_of(row.c.month, func.count().label("rows"), *m.digest_counts(row.c.digest)).select_from(row)
     return counted.group_by(row.c.month)
-
-
-def _digest(values: Sequence[Any]) -> ColumnElement[str]:
-    empty = literal_column("''", String)
-    key: ColumnElement[str] = empty
-    for value in values:
-        key = key.concat(func.md5(func.coalesce(cast(value, String(WIDEST)), empty)))
-    return func.md5(key, type_=String())
 
 
 def _month(exported: _Exported) -> ColumnElement[str]:
