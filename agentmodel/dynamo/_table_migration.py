@@ -24,7 +24,7 @@ from agentmodel.dynamo._layout import ENTITY_TYPE, KINDS, PRIMARY_KEY, item_name
 from agentmodel.dynamo.entity import Entity, Item
 from agentmodel.exceptions import Conflict, CorruptItem, NewerData
 
-__all__ = ["FORMAT", "FORMAT_KEY", "Progress", "TableMigration", "change_request", "check_format"]
+__all__ = ["FORMAT", "FORMAT_KEY", "Progress", "TableMigration", "change_request", "check_format", "forget_place"]
 
 FORMAT: Final = 2
 """The format of this version's table; that of 0.1.0, which stored no number, is 1. It only ever grows."""
@@ -137,6 +137,35 @@ def _unchanged(expected: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
         "ExpressionAttributeNames": {f"#n{i}": name for i, name in enumerate(expected)},
         "ExpressionAttributeValues": {f":n{i}": v for i, v in enumerate(expected.values()) if v is not None},
     }
+
+
+def forget_place(call: Callable[..., dict[str, Any]], table: str, owner: str) -> int:
+    """Remove the place where a migration was stopped if it is the key of a user's item; the next one begins anew.
+
+    Args:
+        call: Calls an operation of DynamoDB.
+        table: Name of the table.
+        owner: The user's id.
+
+    Returns:
+        1 if it was removed, else 0.
+    """
+    mark = call("GetItem", TableName=table, Key=FORMAT_KEY, ConsistentRead=True).get("Item", {})
+    place = mark.get(_REACHED)
+    if place is None or keys.owner_of(place["M"]["PK"]["S"])[0] != owner:
+        return 0
+    try:
+        call(
+            "UpdateItem",
+            TableName=table,
+            Key=FORMAT_KEY,
+            UpdateExpression=f"REMOVE {_TARGET}, {_REACHED}",
+            ConditionExpression=f"{_REACHED} = :place",
+            ExpressionAttributeValues={":place": place},
+        )
+    except Conflict:  # a migration that is under way is further now, and names another item
+        return 0
+    return 1
 
 
 class TableMigration:
