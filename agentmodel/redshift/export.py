@@ -197,7 +197,7 @@ def export(
     target = target_of(to, settings)
     before = _read_manifest(target, str(to))
     redaction = redaction or Redaction(None)
-    anew = full or before.get("redacted") != redaction.active
+    anew = full or before.get("redacted") != redaction.active or before.get("redaction") != redaction.rules
     old: Mapping[str, Any] = {} if anew else before.get("files", {})
     with warehouse.snapshot():  # one state of all tables, while a refresh commits another
         marks = warehouse.read(m.rows_of(m.RefreshWatermark.seen_until, m.RefreshWatermark.as_of))
@@ -217,6 +217,7 @@ def export(
         "agentmodel": installed_version(),
         "format": FORMAT,
         "redacted": redaction.active,
+        "redaction": redaction.rules,
         "seen_until": None if seen_until is None else seen_until.isoformat(),
         "as_of": None if as_of is None else str(as_of),
         "columns": COLUMNS,
