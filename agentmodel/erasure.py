@@ -38,7 +38,6 @@ from agentmodel._erasure_marks import (
 )
 from agentmodel._names import takes_names
 from agentmodel.access.repository import Caches, Repository
-from agentmodel.dynamo._table_migration import forget_place
 from agentmodel.dynamo.entity import Item, ItemKey
 from agentmodel.dynamo.models import Review, Tool
 from agentmodel.dynamo.table import Query, Table
@@ -158,8 +157,7 @@ class Erasure:
                 remaining.append(Remaining("warehouse", f"landed and computed rows: {error}", _NEXT_REFRESH))
         progress("table", 3, _STEPS)
         remaining += self._erase_items(user_id, mark, removed["table"])
-        stopped_at = forget_place(self._table.call, self._table.name, user_id)
-        removed["table"] += Counter({"places of stopped migrations": stopped_at})
+        removed["table"] += Counter({"places of stopped migrations": self._table.forget_place(user_id)})
         removed["table"] += Counter({"requests to route by": self._forget_requests(mark.user_key)})
         progress("caches", 4, _STEPS)
         if self._caches is not None:

@@ -24,7 +24,7 @@ from agentmodel.dynamo._layout import ENTITY_TYPE, KINDS, PRIMARY_KEY, item_name
 from agentmodel.dynamo.entity import Entity, Item
 from agentmodel.exceptions import Conflict, CorruptItem, NewerData
 
-__all__ = ["FORMAT", "FORMAT_KEY", "Progress", "TableMigration", "change_request", "check_format", "forget_place"]
+__all__ = ["FORMAT", "FORMAT_KEY", "Progress", "TableMigration", "change_request", "check_format"]
 
 FORMAT: Final = 2
 """The format of this version's table; that of 0.1.0, which stored no number, is 1. It only ever grows."""
@@ -139,35 +139,6 @@ def _unchanged(expected: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
     }
 
 
-def forget_place(call: Callable[..., dict[str, Any]], table: str, owner: str) -> int:
-    """Remove the place where a migration was stopped if it is the key of a user's item; the next one begins anew.
-
-    Args:
-        call: Calls an operation of DynamoDB.
-        table: Name of the table.
-        owner: The user's id.
-
-    Returns:
-        1 if it was removed, else 0.
-    """
-    mark = call("GetItem", TableName=table, Key=FORMAT_KEY, ConsistentRead=True).get("Item", {})
-    place = mark.get(_REACHED)
-    if place is None or keys.owner_of(place["M"]["PK"]["S"])[0] != owner:
-        return 0
-    try:
-        call(
-            "UpdateItem",
-            TableName=table,
-            Key=FORMAT_KEY,
-            UpdateExpression=f"REMOVE {_TARGET}, {_REACHED}",
-            ConditionExpression=f"{_REACHED} = :place",
-            ExpressionAttributeValues={":place": place},
-        )
-    except Conflict:  # a migration that is under way is further now, and names another item
-        return 0
-    return 1
-
-
 class TableMigration:
     """Shows and makes what brings a table up to this version.
 
@@ -218,6 +189,24 @@ class TableMigration:
             values = {f":{name}": value for name, value in plan.wanted.items()}
             self._store(f"SET {sets} REMOVE {_TARGET}, {_REACHED}", values)
         return self._shown(done)
+
+    def forget_place(self, owner: str) -> int:
+        """Remove the place where a migration was stopped if it names a user's item; see `Table.forget_place`."""
+        place = self._mark().get(_REACHED)
+        if place is None or keys.owner_of(place["M"]["PK"]["S"])[0] != owner:
+            return 0
+        try:
+            self._call(
+                "UpdateItem",
+                TableName=self._table,
+                Key=FORMAT_KEY,
+                UpdateExpression=f"REMOVE {_TARGET}, {_REACHED}",
+                ConditionExpression=f"{_REACHED} = :place",
+                ExpressionAttributeValues={":place": place},
+            )
+        except Conflict:  # a migration that is under way is further now, and names another item
+            return 0
+        return 1
 
     def _mark(self) -> Item:
         answer = self._call("GetItem", TableName=self._table, Key=FORMAT_KEY, ConsistentRead=True)

@@ -39,7 +39,7 @@ from agentmodel.keys import EXECUTION, mapping_partition, parse_time
 from agentmodel.suggest._chance import Cells, least_likely, packed_counts
 from agentmodel.suggest._routing_store import RoutingStore
 from agentmodel.suggest._sequences import packed_sequences, total_distances
-from agentmodel.suggest.publish._fencing import PublishLease, PublishRun, Superseded
+from agentmodel.suggest.publish._fencing import OutOfTime, PublishLease, PublishRun, Superseded
 from agentmodel.suggest.publish._retention import Retention
 from agentmodel.suggest.publish._routing_data import newest_requests, ship
 from agentmodel.suggest.publish._run_writes import run_writes
@@ -62,6 +62,7 @@ _Mappings: TypeAlias = dict[ItemKey[UserToolMapping], UserToolMapping]
 
 _log = logger(__name__)
 _PAGE = 1000  # more than a cached page has, so that what is compared is read from the table
+_TOLD = 100  # mappings, between two calls of `progress`
 _RATE_DRIFT = 0.02  # of a domain's success rate, which alone is not worth a write
 _ATTEMPTS = 5  # of a write, while others write first
 
@@ -145,6 +146,7 @@ class Publisher:
         self._table = table
         self._writer = writer
         self._caches = caches
+        self._retention = Retention(settings, table, caches=caches)
         self._now = now
 
     def publish(
@@ -161,7 +163,8 @@ class Publisher:
             warehouse: A refreshed warehouse.
             as_of: The day that recency is counted to. Together with how far the refresh had seen it identifies the
                 run: an older run writes nothing after a newer one has begun.
-            progress: Called with how many agents, tools, mappings and sessions are done, and of how many.
+            progress: Called with how many agents, tools, mappings and sessions are done, and of how many. It may raise
+                `OutOfTime`.
             before_writing: Entered before the first write, and left at the end: the lease of publishing.
 
         Returns:
@@ -237,20 +240,24 @@ class Publisher:
 
         Raises:
             Superseded: A newer run has begun; none of this run's writes is on the way.
+            OutOfTime: `progress` says so; likewise.
         """
-        retention = Retention(self._settings, self._table, caches=self._caches)
         counts = [len(part) for part in results[:4]]
+
+        def further(part: int) -> Callable[[int], None]:
+            return lambda number: progress("publish", sum(counts[:part]) + number, sum(counts))
+
         try:
             self._agents(results.ranking, lease, done)
             progress("publish", sum(counts[:1]), sum(counts))
             self._tools(results.failures, lease, done)
             progress("publish", sum(counts[:2]), sum(counts))
             self._domains(results, lease, done)
-            mappings = self._mappings(warehouse, results, retention, lease, done)
+            mappings = self._mappings(warehouse, results, lease, done, further(2))
             progress("publish", sum(counts[:3]), sum(counts))
             done.routes = ship(results.routes, self._repository, self._table, lease)
-            done.extended, done.shortened = retention.apply(results.sessions, lease)
-        except Superseded:
+            done.extended, done.shortened = self._retention.apply(results.sessions, lease, further(3))
+        except (OutOfTime, Superseded):
             lease.give_up()
             raise
         lease.end()
@@ -358,9 +365,9 @@ class Publisher:
         self,
         warehouse: Warehouse,
         results: _WarehouseResults,
-        retention: Retention,
         lease: PublishLease,
         done: Published,
+        further: Callable[[int], None],
     ) -> _Mappings:
         """Write the mappings that are recommended, let others expire; return all as they are stored then."""
         found: _Mappings = {}
@@ -368,7 +375,7 @@ class Publisher:
         stored = self._table.get_many(keys, consistent=True, readable=True)
         rates = {row.domain_id: row.domain_rate for row in results.ranking}
         writes = run_writes(warehouse, stored, rates=rates, read_only=self._read_only)
-        wanted = [self._mapping(pattern, results, retention, writes) for pattern in results.patterns]
+        wanted = [self._mapping(pattern, results, writes) for pattern in results.patterns]
         names = (
             "index_number",
             "processes",
@@ -382,7 +389,9 @@ class Publisher:
             "sequences",
             "writes",
         )
-        for mapping, current in zip(wanted, stored, strict=True):
+        for number, (mapping, current) in enumerate(zip(wanted, stored, strict=True)):
+            if number % _TOLD == 0:
+                further(number)
             values = {name: getattr(mapping, name) for name in (*names, "expires_at")}
             entity = mapping if current is None else current
             with _alone(entity, done):
@@ -396,7 +405,6 @@ class Publisher:
         self,
         pattern: RecommendedPattern,
         results: _WarehouseResults,
-        retention: Retention,
         writes: Mapping[tuple[str, str, str], dict[str, Any]],
     ) -> UserToolMapping:
         score = round(pattern.score, 6)
@@ -417,7 +425,7 @@ class Publisher:
             requests=results.requests.get((pattern.user_id, pattern.category)),
             sequences=packed_sequences(results.of_categories.get((pattern.user_id, pattern.category), [])),
             writes=writes.get(scope),
-            expires_at=expiry(self._now(), days=retention.days(score)),
+            expires_at=expiry(self._now(), days=self._retention.days(score)),
         )
 
     def _read_only(self, domain_id: str) -> set[str]:
