@@ -263,8 +263,8 @@ def rules_of(redactor: Redactor) -> str:
     >>> rules_of(PatternRedactor()) == rules_of(PatternRedactor()) != rules_of(PatternRedactor(action="drop"))
     True
     """
-    function = getattr(redactor, "__func__", redactor)
-    named = function if hasattr(function, "__code__") else type(redactor)
+    function: Any = getattr(redactor, "__func__", redactor)
+    named: Any = function if hasattr(function, "__code__") else type(redactor)
     code = getattr(function, "__code__", None) or getattr(type(redactor).__call__, "__code__", None)
     rules = getattr(redactor, "rules", "")
     told = [

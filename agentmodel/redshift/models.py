@@ -685,7 +685,7 @@ def digest_counts(digest: Any) -> list[ColumnElement[int]]:
 
     Other rows have other counts: that all 32 stay the same by chance is as rare as one in 2^32.
     """
-    places = (literal_column(str(place)) for place in range(1, 33))
+    places: list[ColumnElement[int]] = [literal_column(str(place)) for place in range(1, 33)]
     digits = [func.right(func.left(digest, place), literal_column("1")) for place in places]
     return [func.count(case((digit >= literal_column("'8'"), literal_column("1")))) for digit in digits]
 

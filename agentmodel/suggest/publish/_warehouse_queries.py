@@ -92,7 +92,8 @@ def session_scores(warehouse: Warehouse, settings: Settings, *, as_of: date, now
     own_day = func.least(newest.c.day, as_of_expression(day_of(as_of)), type_=Date())
     value = pattern_score_expression(p.executions, p.successes, last=p.decay_day, as_of=own_day)
     score = func.max(value, type_=Double())
-    low, high = (literal_column(str(days)) for days in (settings.ttl_days_low, settings.ttl_days_high))
+    low: ColumnElement[int] = literal_column(str(settings.ttl_days_low))
+    high: ColumnElement[int] = literal_column(str(settings.ttl_days_high))
     wanted = case((score >= number_expression(settings.ttl_score), high), else_=low)
     unknown = and_(s.expires.is_(None), or_(s.loaded_at.is_(None), s.loaded_at >= since))
     kept = func.coalesce(func.nullif(func.max(s.ttl_days), literal_column("0")), low)
@@ -191,7 +192,7 @@ def run_calls(warehouse: Warehouse, scopes: Collection[Scope]) -> dict[Scope, li
 def _newest_runs(users: Sequence[str] | None = None) -> Subquery:
     """Select the newest runs of each user and category, of some users or of all."""
     e, a = m.AgentExecution, m.AgentRow
-    newest = [func.max(e.last_day).desc(), e.session_id.desc()]
+    newest: list[Any] = [func.max(e.last_day).desc(), e.session_id.desc()]
     runs = (
         rows_of(
             func.min(a.domain_id).label("domain_id"),
@@ -212,7 +213,7 @@ def _newest_runs(users: Sequence[str] | None = None) -> Subquery:
     return rows_of(*columns).where(placed.c.place <= literal_column(str(_RUNS_OF_A_CATEGORY))).subquery("runs")
 
 
-def _with_calls(runs: Subquery) -> tuple[list[ColumnElement[Any]], Any, ColumnElement[bool]]:
+def _with_calls(runs: Subquery) -> tuple[list[Any], Any, ColumnElement[bool]]:
     """Return tool and arguments of a successful call of a run, the table of calls, and how it is joined."""
     h = m.UserToolMappingHist
     made: list[ColumnElement[str]] = [literal_column(f"'{status}'") for status in ("", "ok", "error", "edited")]
