@@ -143,8 +143,10 @@ def _outputs() -> dict[str, Any]:
     integration = {"Fn::Select": [6, {"Fn::Split": [":", att("Integration", "IntegrationArn")]}]}
     made = "CREATE DATABASE ${LandedDatabase} FROM INTEGRATION '${Id}' SET REFRESH_INTERVAL 3600 HISTORY_MODE = TRUE"
     grants = (
-        f'CREATE ROLE "{DATABASE_ROLE}"; GRANT CREATE ON DATABASE dev TO {learner}; '
-        f"GRANT CREATE, USAGE ON SCHEMA public TO {learner}; GRANT USAGE ON DATABASE ${{LandedDatabase}} TO {learner}"
+        f'CREATE ROLE "{DATABASE_ROLE}"',
+        f"GRANT CREATE ON DATABASE dev TO {learner}",
+        f"GRANT CREATE, USAGE ON SCHEMA public TO {learner}",
+        f"GRANT USAGE ON DATABASE ${{LandedDatabase}} TO {learner}",
     )
     return {
         "ApplicationPolicy": {
@@ -165,8 +167,8 @@ def _outputs() -> dict[str, Any]:
         },
         "GrantsSql": {
             "Condition": "MakesIntegration",
-            "Description": "Run it once, as the administrator, after LandedDatabaseSql.",
-            "Value": sub(grants),
+            "Description": "Run them once, as the administrator, after LandedDatabaseSql; a list for --sqls.",
+            "Value": sub(json.dumps(grants)),
         },
     }  # fmt: skip
 

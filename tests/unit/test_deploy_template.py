@@ -108,6 +108,15 @@ def test_every_variable_is_a_setting() -> None:
         assert {"AGENTMODEL_TABLE", "AGENTMODEL_REGION", "AGENTMODEL_VALKEY_URL"} <= names <= known
 
 
+def test_the_grants_are_a_list_that_the_cli_takes() -> None:
+    """The output is a JSON list of statements without a semicolon, as ``batch-execute-statement --sqls`` reads it."""
+    grants = json.loads(template()["Outputs"]["GrantsSql"]["Value"]["Fn::Sub"])
+
+    assert 'CREATE ROLE "agentmodel_learner"' == grants[0]
+    assert all(each.startswith("GRANT ") and each.endswith(' TO ROLE "agentmodel_learner"') for each in grants[1:])
+    assert ";" not in "".join(grants)
+
+
 def test_every_condition_and_parameter_is_used() -> None:
     """What nobody refers to would be asked of the reader for nothing."""
     whole = template()
