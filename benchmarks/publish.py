@@ -1,6 +1,6 @@
 """Measure a publish after few new runs, beside histories that grow: what it reads, and how long it takes.
 
-    python benchmarks/publish.py                                        # 2,000 and 20,000 sessions
+    python benchmarks/publish.py                                        # 500 and 5,000 sessions
     DYNOXIDE=/path/to/dynoxide python benchmarks/publish.py --table dynoxide
 
 200 users have one category each, so that ten times the history is ten times the sessions of each mapping. After a first
@@ -28,7 +28,7 @@ from servers import serving
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.suggest.publish import _run_writes, _warehouse_queries
 
-SIZES = (2_000, 20_000)
+SIZES = (500, 5_000)
 USERS, NEW_USERS, NEW = 200, 10, 50
 TOOLS = ("TL001", "TL002", "TL003")
 NOW = datetime.now(UTC)
@@ -89,7 +89,7 @@ def measure(size: int, engine: str) -> None:
     with serving(engine) as endpoint:
         settings = Settings(
             endpoint=endpoint, access_key_id="local", secret_access_key=SecretStr("local"), warehouse_url="duckdb://",
-            dynamodb_timeout=30.0,
+            dynamodb_timeout=300.0,
         )  # fmt: skip
         with AgentModel(settings) as model:
             model.table.create()
