@@ -30,7 +30,7 @@ def erase(ctx: typer.Context, user: User, *, yes: Yes = False, as_json: Json = F
     user_id = keys.id_of("USR", user, field="USER")
     if not (yes or sys.stdin.isatty()):
         raise ValidationError("--yes", yes, "must be given, because nobody can be asked here: it cannot be undone")
-    with open_model(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx), changes_warehouse=True) as model:
         if not yes:
             question = f"Erase {user_id}, who has {_held(model, user_id)}? It cannot be undone."
             typer.confirm(question, abort=True, err=True)
@@ -57,7 +57,8 @@ def _held(model: AgentModel, user_id: str) -> str:
 
 
 def _show(out: Output, report: ErasureReport) -> None:
-    out.line(f"Erased {report.user_id}: everything that was recorded before {report.erased_at:%Y-%m-%d %H:%M:%S} UTC.")
+    told = "Erased {user}: everything that was recorded before {at} UTC."
+    out.tell(told, user=report.user_id, at=f"{report.erased_at:%Y-%m-%d %H:%M:%S}")
     rows = [(store, what, count) for store, counts in report.removed.items() for what, count in counts.items()]
     out.table("Removed", ("store", "what", "number>"), rows, empty="Nothing was left to remove.")
     remaining = [(left.where, left.what, left.until) for left in report.remaining]

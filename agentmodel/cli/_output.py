@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -41,6 +42,8 @@ def plain(value: Any) -> Any:
         return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, date):  # or a datetime, which is a date too
         return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -111,9 +114,18 @@ class Output:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
+    def json_line(self, **values: Any) -> None:
+        """Print values as one line of JSON, for a command that goes on."""
+        sys.stdout.write(f"{json.dumps(plain(values))}\n")
+        sys.stdout.flush()
+
     def line(self, text: str = "") -> None:
         """Print a line of text on stdout."""
         self._out.print(text, soft_wrap=True)
+
+    def tell(self, sentence: str, **values: object) -> None:
+        """Print a sentence of a command on stdout, in the language of the setting: `line` of `say`."""
+        self.line(self.say(sentence, **values))
 
     def note(self, text: str) -> None:
         """Print a line of text on stderr, where programs that read stdout do not see it."""
