@@ -155,7 +155,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         return self.tracker.run(
             str(metadata.get("thread_id") or session or parent or uuid.uuid4().hex),
             user=user_of(config),
-            request=asked_for(metadata) or request_of(state),
+            request=lambda: asked_for(metadata) or request_of(state),
             category=text_of(metadata.get("category")),
         )
 
