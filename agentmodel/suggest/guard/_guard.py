@@ -490,7 +490,7 @@ class Guard:
             return None
         try:
             tools = {} if call.item is None else {call.ref: call.item}
-            health = self._health.health([call.ref], tools, user_id=call.counted_user).get(call.ref)
+            health = self._health.health_by_failures([call.ref], tools, user_id=call.counted_user).get(call.ref)
         except AgentModelError as error:
             _log.warning(
                 "guard: could not read the health of %s of %s; not blocking the call: %s",
