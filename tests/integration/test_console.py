@@ -680,6 +680,26 @@ def test_the_effect_is_measured_anew_after_a_refresh(settings: Settings, monkeyp
     assert [model] == computed
 
 
+def test_the_effect_has_costs_that_are_known(settings: Settings, tmp_path: Path) -> None:
+    """What models cost stands on the page with the calls that it is of; without a price it is unknown, not zero."""
+    known = {"id": "known", "match": {"equals": "known"}, "prices": {"input_mtok": 2, "output_mtok": 8}}
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps([{"id": "maker", "model_match": {"contains": "n"}, "models": [known]}]), "utf-8")
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://", prices=str(prices)) as model:
+        model.table.create()
+        catalogue(model)
+        with model.session("USR001", "a café") as session, session.process("p") as process:
+            for name in ("known", "known", "other"):
+                with process.call("AGT001", "TL001") as call:
+                    call.model_name, call.input_tokens, call.output_tokens = name, 1000, 500
+        model.drain()
+        model.refresh()
+        text = Person(console(model)).see("/effect")
+
+    assert "agent 1 known 2 2,000 1,000 0.012000" in text
+    assert "agent 1 other 1 1,000 500 unknown" in text
+
+
 def test_an_agent_has_the_course_of_its_tools(model: AgentModel, someone: Callable[[str], Person]) -> None:
     """Each tool of an agent that was called has its calls week by week."""
     text = someone("kim").see("/agents/AGT001")
