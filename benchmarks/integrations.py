@@ -283,7 +283,7 @@ def google_adk(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         model: str = "scripted"
         asked: int = 0
 
-        async def generate_content_async(self, llm_request: Any, stream: bool = False) -> Any:
+        async def generate_content_async(self, *_: Any, **__: Any) -> Any:
             number, self.asked = self.asked, self.asked + 1
             call = FunctionCall(id=f"c{number}", name="search", args={"q": "a"})
             part = Part(text="done") if number == calls else Part(function_call=call)
