@@ -84,10 +84,15 @@ def test_a_decision_waits_for_failures_only(model: AgentModel, monkeypatch: pyte
 
     flushed: list[float] = []
     flush = model._background.flush
+
+    def counted(seconds: float) -> bool:
+        flushed.append(seconds)
+        return flush(seconds)
+
     with model.session(USER, "find a café"):
         search("a")
         model.settle()
-        monkeypatch.setattr(model._background, "flush", lambda left: flushed.append(left) or flush(left))
+        monkeypatch.setattr(model._background, "flush", counted)
         search("b")
         search("c")
         after_successes = len(flushed)
@@ -160,13 +165,12 @@ def test_the_last_request_is_looked_for_from_the_end() -> None:
 
 def test_the_request_of_a_known_run_is_not_looked_for(model: AgentModel) -> None:
     """A recorder may hand over how to find the request: that is called once for a run."""
-    asked: list[str] = []
+    requests = iter(["find a café", "find a bar"])
     with Tracker(model, domain="cafes") as tracker:
-        for _ in range(3):
-            run = tracker.run("t1", user="kim", request=lambda: asked.append("find a café") or asked[-1])
+        runs = [tracker.run("t1", user="kim", request=lambda: next(requests)) for _ in range(3)]
 
-    assert ["find a café"] == asked
-    assert "find a café" == run.request
+    assert {"find a café"} == {run.request for run in runs}
+    assert ["find a bar"] == list(requests)
 
 
 def test_remembered_numbers_are_bounded() -> None:
