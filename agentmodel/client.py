@@ -162,7 +162,7 @@ class AgentModel:
         self.on_close: list[Callable[[], object]] = []
         self._background = BackgroundWorker("learning", batch=1000, linger=0.02, when_full="wait")
         self._counting = ForkSafeLock()
-        self._failures = self._learned_failures = 0  # recorded batches with a failed call, and those learned from
+        self._failures = self._learned_failures = 0  # recorded batches with a failure, and those learned from
         self._resources.callback(self._background.close)
         self.recorder.observers.append(self._learn_in_background)
 
@@ -491,7 +491,11 @@ class AgentModel:
             self._background.put(self._remember, [each for each in recorded if isinstance(each, UserSession)])
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
         self._background.put(self.run_checks.learn, self.run_checks.ended_in(recorded))
-        if any(isinstance(each, ToolExecution) and not each.succeeded for each in recorded):
+        now = datetime.now(UTC)
+        if any(
+            isinstance(each, ToolExecution) and not (each.succeeded and (each.executed_at or now) <= now)
+            for each in recorded
+        ):  # a success may end a failure where the clock of who recorded it is ahead
             with self._counting:  # after the put, so that who sees the count waits for what it counts
                 self._failures += 1
 

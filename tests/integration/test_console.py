@@ -200,6 +200,20 @@ def test_sessions_are_searched(model: AgentModel) -> None:
     assert 3 == len(found(since=datetime.now(UTC) - timedelta(days=1)))
 
 
+def test_sessions_are_filtered_and_sorted_on_the_page(model: AgentModel, someone: Callable[[str], Person]) -> None:
+    """Beginnings of names and ids are enough, the oldest come first if asked, and the address keeps the filters."""
+    kim = someone("kim")
+
+    def listed(query: str) -> list[str]:
+        return re.findall(r'href="/sessions/USR\d+/[^"]+">([^<]+)<', kim.client.get(f"/sessions?{query}").text)
+
+    assert ["100% of_cafés", "find a café near the stadium"] == listed("user=user+1&tool=sea")
+    assert ["100% of_cafés"] == listed("user=USR001&agent=AGT001&outcome=failed")
+    assert ["find a café near the stadium", "100% of_cafés"] == listed("sort=oldest")[:2]
+    assert "begin so" in kim.see("/sessions?agent=agent", 422)
+    assert "Without filters" in kim.see("/sessions?text=nothing+like+it")
+
+
 def test_a_row_says_how_a_session_went(model: AgentModel) -> None:
     """Calls, failures, agents and outcome of a session stand in its row."""
     rows = newest_sessions(model.warehouse, SessionFilter(user_id="USR001"))

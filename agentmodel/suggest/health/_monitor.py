@@ -339,7 +339,8 @@ class HealthMonitor:
     ) -> dict[ToolRef, Cusum]:
         """Return the same as `health`, for who asks whether a tool is failing: it waits for recorded failures only.
 
-        No success makes a tool fail that does not, or has a tool tried again that is not to be tried yet.
+        No success makes a tool fail. One has a tool tried again only once its time has come, which ends the waiting
+        anyway; where the clock of who recorded it is ahead, it is waited for, too.
         """
         self._settle_failures()
         return self._states_for(tool_refs, tools, user_id)
