@@ -96,6 +96,7 @@ class _Call:
     catalogued: bool = True
     agent: Agent | None = None
     works: bool = False
+    equal_calls: bool = False
     memory_id: str = ""  # under which the outcome of the rule is remembered
 
     def __post_init__(self) -> None:
@@ -242,6 +243,7 @@ class Guard:
         fresh: bool = False,
         asked_at: datetime | None = None,
         asked: int = 1,
+        equal_calls: bool = False,
     ) -> GuardDecision:
         """Decide what to do about a call that is about to be made.
 
@@ -262,6 +264,9 @@ class Guard:
             asked_at: When the model asked for this call, if that was seen. A question from before is about an earlier
                 call with the same id, if that call has ended: some servers send the same ids in every turn.
             asked: How many calls of this id the model asked for, as far as the caller saw it: all but the last ended.
+            equal_calls: Whether ``call_id`` is the id of all calls of the session, since the framework gives none: a
+                question is then about one of the calls with these arguments, and that one of them needed no question
+                says nothing of the next.
         """
         within = () if "/" in agent_id else (self._domain,)  # "support/finder" names a domain of its own
         ref = ToolRef(keys.lenient_id_of("AGT", agent_id, *within), keys.lenient_id_of("TL", tool_id))
@@ -278,6 +283,7 @@ class Guard:
             key=None if call_id is None else canonical([*ref, call_id]),
             number=asked,
             process_id=process_id,
+            equal_calls=equal_calls,
         )
         with deadline(self._timeout):
             with self._reads_ahead(call):
@@ -302,7 +308,7 @@ class Guard:
         released = False
         if self._rule != "never" and call.key is not None:
             outcome = self._decided_calls.recall(call.session, call.memory_id)
-            released = outcome == "released"
+            released = outcome == "released" and not call.equal_calls
             try:
                 review = None if released else self._review(call, asked_at, ended=call.number > 1)
             except AgentModelError as error:

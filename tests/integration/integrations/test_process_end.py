@@ -23,6 +23,7 @@ PACKAGES = {
     "OpenAI Agents": "agents",
     "Pydantic AI": "pydantic_ai",
     "Google ADK": "google.adk",
+    "CrewAI": "crewai",
     "OpenTelemetry": "opentelemetry.sdk",
 }
 ENDS = {"end of the script": 0, "exit": 3, "exception": 1}
