@@ -54,6 +54,8 @@ RECORDERS: dict[str, Seen] = {
     "Pydantic AI, capability with a guard": Seen(),
     "Google ADK, plugin": Seen(looks={"rejected": "ok", "edited": "ok", "cache hit": "ok"}),
     "Google ADK, plugin with a guard": Seen(),
+    "Claude Agent SDK, client": Seen(looks={"cache hit": "ok"}),
+    "Claude Agent SDK, client with a guard": Seen(),
     "spans of Strands": _STRANDS_SPANS,
     "spans of Strands, latest conventions": _STRANDS_SPANS,
     "spans of PydanticAI, version 5": _OTHER_SPANS,
