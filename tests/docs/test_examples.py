@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.integrations.messages_api import MessagesApi, SaidTurn
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+CLAUDE: dict[str, list[SaidTurn]] = {
+    "claude_agent_sdk_guard": [([("c1", "mcp__cafes__pay", {"amount": 8})], (9, 2))],
+    "claude_agent_sdk_quickstart": [([("c1", "mcp__cafes__search", {"near": "park"})], (9, 2))],
+}
+"""What the model says in examples of the Claude Agent SDK, whose program asks a server."""
 
 
 def _missing(path: Path) -> list[str]:
@@ -25,6 +33,7 @@ def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path) -> Non
     """Each example runs in an empty folder and prints its .out file, with warnings as errors."""
     if missing := _missing(path):
         pytest.skip(f"{', '.join(missing)} is not installed")
+    api = MessagesApi(CLAUDE[path.stem]) if path.stem in CLAUDE else None
     run = subprocess.run(
         [sys.executable, "-W", "error", str(path)],
         cwd=tmp_path,
@@ -32,7 +41,10 @@ def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path) -> Non
         text=True,
         timeout=120,
         check=False,
+        env=os.environ | ({} if api is None else api.environment(tmp_path)),
     )
+    if api is not None:
+        api.close()
 
     assert "" == run.stderr
     assert 0 == run.returncode

@@ -423,6 +423,30 @@ def google_adk(model: AgentModel, _: Path) -> None:
         assert 0 == tracker.errors
 
 
+def claude_agent_sdk(model: AgentModel, _: Path) -> None:
+    """Run conversations of the Claude Agent SDK with the client."""
+    from agentmodel.integrations.claude_agent_sdk import Tracker as ClaudeTracker
+    from tests.integration.integrations.claude_agents import ClaudeTalk, text, tool
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    @tool("search", "find places", {"q": str})
+    async def search(given: Any) -> dict[str, Any]:
+        return text(canary("result"))
+
+    @tool("pay", "pay for it", {"q": str})
+    async def pay(given: Any) -> dict[str, Any]:
+        raise Declined(canary("exception"))
+
+    calls = [Asked(f"{MARK}{name}", name, {"q": canary("q")}) for name in ("search", NOWHERE, "pay")]
+    with ClaudeTracker(model, domain=DOMAIN) as tracker:
+        guard = model.guard(review="never", domain=DOMAIN)
+        user = str(WHO["user_id"])
+        turns = [Turn((call,), 1, 1) for call in calls]
+        ClaudeTalk(tracker, turns, tools=[search, pay], agent="agent 1", user=user, guard=guard).tell(canary("request"))
+        assert tracker.flush()
+        assert 0 == tracker.errors
+
+
 def mcp(model: AgentModel, _: Path) -> None:
     """Record calls through the MCP server, with a canary in every argument that takes one."""
     from mcp import Client
@@ -443,6 +467,7 @@ def mcp(model: AgentModel, _: Path) -> None:
 
 
 RECORDERS: dict[str, tuple[str, Callable[[AgentModel, Path], None]]] = {
+    "claude_agent_sdk": ("claude_agent_sdk", claude_agent_sdk),
     "google_adk": ("google.adk", google_adk),
     "langchain": ("langchain", langchain),
     "mcp": ("mcp", mcp),

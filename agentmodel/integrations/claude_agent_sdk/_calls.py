@@ -22,7 +22,7 @@ from agentmodel.suggest.guard import Resolution
 __all__ = ["INTERNAL", "CallsOfConversation", "OpenCall", "plain_result"]
 
 INTERNAL = frozenset({"Agent", "Task"})
-"""Tools by which an agent starts another one. They return at once, so they are no calls: those of the other agent are."""
+"""Tools by which an agent starts another one. They return at once, so they say nothing of it; its own calls do."""
 
 
 _MAX_DONE = 1000

@@ -164,6 +164,27 @@ def google_adk(model: AgentModel, calls: list[Call], decide: Decide, **rules: An
     return text
 
 
+def claude_agent_sdk(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
+    """The client of the Claude Agent SDK: the text in what its model reads, after what the SDK calls a denied call."""
+    pytest.importorskip("claude_agent_sdk", reason="the extra claude-agent-sdk is not installed")
+    from agentmodel.integrations.claude_agent_sdk import Tracker
+    from tests.integration.integrations.claude_agents import PROGRAM, ClaudeTalk, named
+
+    if not PROGRAM:
+        pytest.skip("the program of the Claude Agent SDK is not installed")
+    turns = [Turn((Asked(f"c{n}", *call),), 3, 2) for n, call in enumerate(calls)]
+    if "review" in rules and isinstance(rules["review"], list):
+        rules["review"] = [named(tool) for tool in rules["review"]]
+    with Tracker(model, domain=DOMAIN) as tracker:
+        talk = ClaudeTalk(tracker, turns, guard=model.guard(domain=DOMAIN, **rules))
+        talk.tell(REQUEST)
+        if talk.question is not None:
+            decide()
+            talk.go_on()
+    denied = f"PreToolUse:{named(calls[-1][0])} hook error: "
+    return talk.results[f"c{len(calls) - 1}"].removeprefix(denied).replace(named(""), "")
+
+
 def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
     """The guard of OpenAI Agents."""
     pytest.importorskip("agents", reason="the extra openai-agents is not installed")
@@ -192,7 +213,9 @@ def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules:
 
 
 FRAMEWORKS = pytest.mark.parametrize(
-    "framework", [python, langchain, strands, openai_agents, pydantic_ai, google_adk], ids=lambda run: run.__name__
+    "framework",
+    [python, langchain, strands, openai_agents, pydantic_ai, google_adk, claude_agent_sdk],
+    ids=lambda run: run.__name__,
 )
 
 

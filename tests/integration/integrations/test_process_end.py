@@ -23,6 +23,7 @@ PACKAGES = {
     "OpenAI Agents": "agents",
     "Pydantic AI": "pydantic_ai",
     "Google ADK": "google.adk",
+    "Claude Agent SDK": "claude_agent_sdk",
     "OpenTelemetry": "opentelemetry.sdk",
 }
 ENDS = {"end of the script": 0, "exit": 3, "exception": 1}
