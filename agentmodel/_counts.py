@@ -61,6 +61,8 @@ class Usage(NamedTuple):
         cache_write_tokens: Of ``input_tokens``, those that were written into the provider's cache.
         reasoning_tokens: Of ``output_tokens``, those of its reasoning.
         model_name: Its name, as its provider has it.
+        request_input_tokens: Of a share, ``input_tokens`` of the whole message: prices depend on it; None where the
+            message is not divided.
     """
 
     input_tokens: Any = None
@@ -69,12 +71,15 @@ class Usage(NamedTuple):
     cache_write_tokens: Any = None
     reasoning_tokens: Any = None
     model_name: Any = None
+    request_input_tokens: Any = None
 
     def checked(self) -> Usage:
         """Return it with counts that are counts, and a name that is a name; see `count_or_none`."""
-        counts = (count_or_none(name, value) for name, value in zip(self._fields, self[:-1], strict=False))
+        counts = {name: count_or_none(name, value) for name, value in self._asdict().items() if name != "model_name"}
         name = self.model_name
-        return Usage._make((*counts, storable_text(name, limit=NAME_BYTES) if isinstance(name, str) and name else None))
+        return Usage(
+            **counts, model_name=storable_text(name, limit=NAME_BYTES) if isinstance(name, str) and name else None
+        )
 
     def shares(self, parts: int) -> list[Usage]:
         """Divide it over the calls of its message: sums stay exact, the remainder goes to the first call.
@@ -82,8 +87,10 @@ class Usage(NamedTuple):
         >>> [(share.input_tokens, share.output_tokens) for share in Usage(11, None).shares(3)]
         [(5, None), (3, None), (3, None)]
         """
-        if not parts:
-            return []
-        rest = [None if count is None else count // parts for count in self[:-1]]
-        first = [None if count is None else count - count // parts * (parts - 1) for count in self[:-1]]
-        return [Usage._make((*share, self.model_name)) for share in (first, *[rest] * (parts - 1))]
+        if parts < 2:
+            return [self] * parts
+        whole = self.input_tokens if self.request_input_tokens is None else self.request_input_tokens
+        counts = self[: self._fields.index("model_name")]
+        rest = [None if count is None else count // parts for count in counts]
+        first = [None if count is None else count - count // parts * (parts - 1) for count in counts]
+        return [Usage._make((*share, self.model_name, whole)) for share in (first, *[rest] * (parts - 1))]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import time
 from typing import Any
 
@@ -78,7 +79,14 @@ class ErasureMark:
     def covers_item(self, item: Item) -> bool:
         """Return whether a stored item of the user belongs to what was erased."""
         _, session_id = keys.owner_of(item["PK"]["S"])
+        made = next((item[name] for name in ("SuggestDT", "AskedDT", "DecidedDT") if name in item), None)
+        if made is not None and made.get("S", "") < self._began:
+            return True  # an outcome or a decision that was written into it later gave it a newer version
         return self.covers(session_id or item["SK"]["S"], _version(item))
+
+    @property
+    def _began(self) -> str:
+        return keys.format_time("before", datetime.fromtimestamp((self.before >> 16) / 1000, UTC))
 
     def covers_learned(self, read_at: int) -> bool:
         """Return whether what was read from the warehouse at this version may hold erased history."""

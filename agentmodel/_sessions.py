@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agentmodel import keys
 from agentmodel._diagnosis import failed
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agentmodel.redshift.session_list import SessionFilter, SessionSummary
     from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["ListedSession", "SessionFinder", "SessionPage", "cursor_of"]
+__all__ = ["ListedSession", "SessionFinder", "SessionPage", "cursor_of", "position_of"]
 
 _log = logger(__name__)
 _STEP = 100  # sessions of the sorted set that are looked at together
@@ -104,9 +104,15 @@ class SessionFinder:
         return SessionPage(tuple(_row(each, name, outcome(each)) for each in page), page.cursor, page.complete)
 
     def of_all(
-        self, warehouse: Warehouse, narrow: SessionFilter, *, limit: int, cursor: str | None = None
+        self,
+        warehouse: Warehouse,
+        narrow: SessionFilter,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> SessionPage:
-        """Return sessions of all users: those of the warehouse, and newer ones.
+        """Return sessions of all users: those of the warehouse, and newer ones unless the oldest come first.
 
         Raises:
             CursorError: The cursor is not one of this list.
@@ -114,8 +120,12 @@ class SessionFinder:
         """
         from agentmodel.redshift.session_list import newest_sessions
 
-        after = _position_of(cursor or "")
-        rows = [_known(each) for each in newest_sessions(warehouse, narrow, after=after, limit=limit + 1)]
+        after = cast("tuple[str, str, str] | None", position_of(cursor or "", 3))
+        found = newest_sessions(warehouse, narrow, after=after, limit=limit + 1, oldest_first=oldest_first)
+        rows = [_known(each) for each in found]
+        if oldest_first:
+            more = len(rows) > limit
+            return SessionPage(tuple(rows[:limit]), cursor_of(rows[limit - 1].position) if more else None)
         complete, end = True, None
         try:
             newer, end = self._newer(warehouse, narrow, after, limit + 1)
@@ -294,19 +304,27 @@ def _known(row: SessionSummary) -> ListedSession:
     )  # fmt: skip
 
 
-def cursor_of(position: tuple[str, str, str]) -> str:
+def cursor_of(position: tuple[str, ...]) -> str:
     """Return the cursor after a place in the list."""
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
 
 
-def _position_of(text: str) -> tuple[str, str, str] | None:
+def position_of(text: str, parts: int) -> tuple[str, ...] | None:
+    """Return the place in a list that a cursor names; None for none.
+
+    Args:
+        text: The cursor; '' for none.
+        parts: Of how many texts a place is made.
+
+    Raises:
+        CursorError: It is not one of this list.
+    """
     if not text:
         return None
     try:
         place = json.loads(base64.urlsafe_b64decode(text.encode()))
     except (ValueError, RecursionError):
         raise CursorError(value=text) from None
-    match place:
-        case [str(started), str(session_id), str(user_id)]:
-            return started, session_id, user_id
+    if isinstance(place, list) and len(place) == parts and all(isinstance(each, str) for each in place):
+        return tuple(place)
     raise CursorError(value=text)

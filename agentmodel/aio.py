@@ -303,6 +303,8 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         cache_write_tokens: Of the input tokens, those that were written into the provider's cache.
         reasoning_tokens: Of the output tokens, those of the model's reasoning.
         model_name: The model that asked for the call, as its provider names it.
+        request_input_tokens: Where the model asked for several calls at once, the tokens that it read for all of them:
+            some prices depend on it.
         receipt: What the record reached; None until the block has ended.
     """
 
@@ -316,6 +318,7 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         self.cache_write_tokens: int | None = None
         self.reasoning_tokens: int | None = None
         self.model_name: str | None = None
+        self.request_input_tokens: int | None = None
         self.receipt: Receipt[ToolExecution] | None = None
 
     async def __aenter__(self) -> Self:

@@ -202,18 +202,19 @@ class AgentModel:
         """Open the installation that ``AGENTMODEL_*`` describes.
 
         Args:
-            settings: Used as they are, in place of the environment.
+            settings: Used in place of the environment.
             valkey_credentials: Called for user and password at every new connection to Valkey, such as for an IAM
                 token.
             redact: What is redacted before it is kept, see `AgentModel`.
             router: Chooses the domain of a request, see `AgentModel`.
-            overrides: Single settings that take precedence over the environment, such as ``table="History"``.
+            overrides: Single settings that take precedence over both, such as ``table="History"``.
 
         Raises:
             ConfigurationError: A setting is not accepted.
         """
-        loaded = settings if settings is not None else Settings.load(**overrides)
-        return cls(loaded, valkey_credentials=valkey_credentials, redact=redact, router=router)
+        if settings is None or overrides:
+            settings = Settings.load(**{**dict(settings or ()), **overrides})
+        return cls(settings, valkey_credentials=valkey_credentials, redact=redact, router=router)
 
     @classmethod
     def from_stack(

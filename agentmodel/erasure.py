@@ -38,6 +38,7 @@ from agentmodel._erasure_marks import (
 )
 from agentmodel._names import takes_names
 from agentmodel.access.repository import Caches, Repository
+from agentmodel.dynamo._layout import item_name
 from agentmodel.dynamo.entity import Item, ItemKey
 from agentmodel.dynamo.models import Review, Tool
 from agentmodel.dynamo.table import Query, Table
@@ -259,7 +260,7 @@ class Erasure:
             if seen.setdefault((item["PK"]["S"], item["SK"]["S"]), segment) != segment:
                 continue
             if keys.owner_of(item["PK"]["S"])[0] == user_id:
-                if mark.covers_item(item) and delete_unless_newer(self._table, item):
+                if self._erase_item(mark, item):
                     counts[kind] += 1
                     kept["files"] += "DtlFileLoc" in item
             elif kind == Review.kind:
@@ -268,6 +269,20 @@ class Erasure:
                 counts["last errors of tools"] += self._clear_last_error(Tool.at(item["PK"]["S"], item["SK"]["S"]))
         return counts, kept
 
+    def _erase_item(self, mark: ErasureMark, item: Item) -> bool:
+        """Delete an item that the mark covers, also where it is written again meanwhile and is still covered."""
+        key = {"PK": item["PK"], "SK": item["SK"]}
+        for _ in range(_ATTEMPTS):
+            if not mark.covers_item(item):
+                return False
+            if delete_unless_newer(self._table, item):
+                return True
+            stored = self._table.call("GetItem", TableName=self._table.name, Key=key, ConsistentRead=True).get("Item")
+            if stored is None:
+                return False
+            item = stored
+        raise Conflict(f"{item_name(key)} was changed by others {_ATTEMPTS} times in a row: erase again")
+
     def _scan(self, user_id: str, segment: int) -> Iterator[Item]:
         """Yield the user's items in one segment, tools that have a last error, and reviews that name the user."""
         request: dict[str, Any] = {
@@ -275,7 +290,7 @@ class Erasure:
             "ConsistentRead": True,
             "Segment": segment,
             "TotalSegments": _SEGMENTS,
-            "ProjectionExpression": "PK, SK, EntityType, #v, LastErrorBy, DtlFileLoc",
+            "ProjectionExpression": "PK, SK, EntityType, #v, LastErrorBy, DtlFileLoc, SuggestDT, AskedDT, DecidedDT",
             "FilterExpression": "begins_with(PK, :user) OR begins_with(PK, :fence) OR attribute_exists(LastErrorMsg) "
             "OR contains(Trail, :by)",
             "ExpressionAttributeNames": {"#v": "Version"},

@@ -8,8 +8,11 @@ model; a table of your own needs no more of it than ``input_cost_per_token`` and
 ``data.json`` of pydantic's ``genai-prices`` (prices of a million tokens, with rules for names). No table comes with the
 package, and nothing is fetched.
 
+A price may depend on how much a request reads. Tokens of a request are divided over the calls that it asked for, so its
+own length decides, not a call's share of it.
+
 What has no price is unknown, never zero: a model that the table does not name, a call whose tokens were not told, a
-request above the length up to which a price is given, a price that depends on the time of day.
+price that depends on the time of day, or is of each request.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.exceptions import ValidationError
@@ -29,7 +32,7 @@ from agentmodel.exceptions import ValidationError
 __all__ = ["ModelPrice", "Prices"]
 
 _MILLION: Final = 1_000_000
-_ABOVE = re.compile(r"^(?:input|output)_cost_per_token_above_(\d+)k_tokens$")
+_ABOVE = re.compile(r"^(\w+)_above_(\d+)(k?)_tokens$")
 _PER_TOKEN: Final = {
     "input": "input_cost_per_token",
     "output": "output_cost_per_token",
@@ -43,6 +46,10 @@ _PER_MILLION: Final = {
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
 }
+_UNTOLD: Final = (
+    "off_peak_pricing", "input_cost_per_request", "output_cost_per_request", "input_cost_per_query", "requests_kcount",
+)  # fmt: skip
+"""Prices by what calls do not tell, the time of day and the number of requests: what such a model costs is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,8 @@ class ModelPrice:
         cache_read: A token that it reads from its provider's cache; None: as any other that it reads.
         cache_write: A token that is written into that cache; None: as any other that it reads.
         reasoning: A token of its reasoning; None: as any other that it writes.
-        most_input: Tokens of a request up to which this holds; None for any length.
+        above_input: Tokens of a request above which this holds; 0 from the first one.
+        most_input: Tokens of a request up to which this holds; None without an end.
         since: The first day of which it holds; None from the beginning.
         until: The day from which it holds no more; None without an end.
     """
@@ -65,20 +73,30 @@ class ModelPrice:
     cache_read: float | None = None
     cache_write: float | None = None
     reasoning: float | None = None
+    above_input: int = 0
     most_input: int | None = None
     since: date | None = None
     until: date | None = None
 
-    def holds(self, day: date | None) -> bool:
-        """Return whether it holds on a day; on an unknown day only one that always holds does."""
+    def holds(self, day: date | None, request_tokens: int) -> bool:
+        """Return whether it holds on a day for a request; on an unknown day only one that always holds does.
+
+        Args:
+            day: The day, in UTC.
+            request_tokens: Tokens that the model read for the whole request.
+        """
+        if self.above_input and request_tokens <= self.above_input:
+            return False
+        if self.most_input is not None and request_tokens > self.most_input:
+            return False
         if day is None:
             return self.since is None and self.until is None
         return (self.since is None or self.since <= day) and (self.until is None or day < self.until)
 
     def cost(
         self, input_tokens: int, output_tokens: int, *, cached: int = 0, cache_write: int = 0, reasoning: int = 0
-    ) -> float | None:
-        """Return what tokens cost; None where the request is longer than the price holds for.
+    ) -> float:
+        """Return what tokens cost.
 
         Args:
             input_tokens: Tokens that the model read, those of the cache included.
@@ -90,8 +108,6 @@ class ModelPrice:
         >>> ModelPrice(2e-6, 10e-6, cache_read=1e-6).cost(1000, 100, cached=500)
         0.0025
         """
-        if self.most_input is not None and input_tokens > self.most_input:
-            return None
         parts = (
             (max(input_tokens - cached - cache_write, 0), self.input),
             (cached, self.input if self.cache_read is None else self.cache_read),
@@ -149,7 +165,7 @@ class Prices:
             raise ValidationError("prices", str(path), f"must be JSON: {error}") from None
 
     def of(self, model_name: str) -> tuple[ModelPrice, ...]:
-        """Return the prices of a model, one after the other in time; none where the table does not know it.
+        """Return the prices of a model, of days and of lengths of requests; none where the table does not know it.
 
         A name may have its provider in front, such as ``openai/gpt-5``.
         """
@@ -164,7 +180,8 @@ class Prices:
         if call.model_name is None or call.input_tokens is None or call.output_tokens is None:
             return None
         day = None if call.executed_at is None else call.executed_at.date()
-        price = next((one for one in self.of(call.model_name) if one.holds(day)), None)
+        length = call.input_tokens if call.request_input_tokens is None else call.request_input_tokens
+        price = next((one for one in self.of(call.model_name) if one.holds(day, length)), None)
         if price is None:
             return None
         return price.cost(
@@ -214,22 +231,30 @@ class Prices:
         return ()
 
     def _of_litellm(self, name: str, told: Mapping[str, Any]) -> tuple[ModelPrice, ...]:
-        if told.get("input_cost_per_token") is None or told.get("output_cost_per_token") is None:
-            return ()  # it is paid by the image, the second or the query
-        found = {each: self._number(name, field, told.get(field)) for each, field in _PER_TOKEN.items()}
-        above = [1000 * int(longer[1]) for field in told if (longer := _ABOVE.match(field))]
-        return (ModelPrice(**found, most_input=min(above, default=None)),)  # type: ignore[arg-type]  # both are set
+        tiers: _Tiers = {each: {0: self._number(name, field, told.get(field))} for each, field in _PER_TOKEN.items()}
+        each_of = {field: each for each, field in _PER_TOKEN.items()}
+        for field, given in told.items():
+            longer = _ABOVE.match(field)
+            if longer is not None and longer[1] in each_of and given is not None:
+                start = int(longer[2]) * (1000 if longer[3] else 1)
+                tiers[each_of[longer[1]]][start] = self._number(name, field, given)
+        for tier in told.get("tiered_pricing") or ():
+            bounds = tier.get("range") if isinstance(tier, dict) else None
+            if not isinstance(bounds, list) or not bounds or type(bounds[0]) is not int:
+                raise ValidationError(f"tiered_pricing of {name}", tier, "must be objects with a range and prices")
+            for each, field in _PER_TOKEN.items():
+                if tier.get(field) is not None:
+                    tiers[each][bounds[0]] = self._number(name, field, tier[field])
+        return () if any(map(told.get, _UNTOLD)) else _by_length(tiers)
 
     def _dated(self, name: str, told: Any) -> tuple[ModelPrice, ...]:
         """Return the prices of a model of genai-prices: one, or several of which a later one holds from a day on."""
         found: list[ModelPrice] = []
         for since, prices in self._of_days(name, told):
-            if found:
-                found[-1] = replace(found[-1], until=since)
-            price = self._of_million(name, prices)
-            if price is None:
+            found = [each if each.until else replace(each, until=since) for each in found]
+            if not prices or any(map(prices.get, _UNTOLD)):
                 return ()
-            found.append(replace(price, since=since))
+            found += [replace(price, since=since) for price in _by_length(self._of_million(name, prices))]
         return tuple(found)
 
     def _of_days(self, name: str, told: Any) -> Iterator[tuple[date | None, Mapping[str, Any]]]:
@@ -247,19 +272,16 @@ class Prices:
             except (TypeError, ValueError):
                 raise ValidationError(f"start_date of {name}", given, "must be a day such as 2026-03-13") from None
 
-    def _of_million(self, name: str, told: Mapping[str, Any]) -> ModelPrice | None:
-        found: dict[str, float | None] = {}
-        limits: list[int] = []
+    def _of_million(self, name: str, told: Mapping[str, Any]) -> _Tiers:
+        found: _Tiers = {}
         for each, field in _PER_MILLION.items():
             given = told.get(field)
+            tiers = {0: given}
             if isinstance(given, dict):
-                limits += [int(tier["start"]) for tier in given.get("tiers") or ()]
-                given = given.get("base")
-            number = self._number(name, field, given)
-            found[each] = None if number is None else number / _MILLION
-        if found["input"] is None or found["output"] is None:
-            return None
-        return ModelPrice(**found, most_input=min(limits, default=None))  # type: ignore[arg-type]  # both are set
+                tiers = {0: given.get("base"), **{int(one["start"]): one["price"] for one in given.get("tiers") or ()}}
+            numbers = {start: self._number(name, field, price) for start, price in tiers.items()}
+            found[each] = {start: None if number is None else number / _MILLION for start, number in numbers.items()}
+        return found
 
     def _number(self, name: str, field: str, given: Any) -> float | None:
         if given is None:
@@ -267,6 +289,21 @@ class Prices:
         if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
             raise ValidationError(f"{field} of {name} in {self._source}", given, "must be a number from 0 up")
         return float(given)
+
+
+_Tiers: TypeAlias = dict[str, dict[int, float | None]]
+"""The prices of each kind of token, by the tokens of a request above which each holds."""
+
+
+def _by_length(tiers: _Tiers) -> tuple[ModelPrice, ...]:
+    """Return a price for each range of lengths; a kind without one of its own keeps that of shorter requests."""
+    starts = sorted({start for own in tiers.values() for start in own})
+    found = []
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        held = {each: own[max(one for one in own if one <= start)] for each, own in tiers.items()}
+        if held["input"] is not None and held["output"] is not None:  # else it is paid by the image, or the second
+            found.append(ModelPrice(**held, above_input=start, most_input=end))  # type: ignore[arg-type]  # both are set
+    return tuple(found)
 
 
 def _check_rule(rule: Any) -> None:

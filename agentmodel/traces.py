@@ -118,6 +118,8 @@ class TraceRecord(BaseModel):
         cache_write_tokens: Of the input tokens, those that were written into the provider's cache.
         reasoning_tokens: Of the output tokens, those of the model's reasoning.
         model_name: The model that asked for the call, as its provider names it.
+        request_input_tokens: Where the model asked for several calls at once, the tokens that it read for all of them:
+            some prices depend on it.
         revision: The revision of the agent (of its prompt, model and tools); None if unknown.
     """
 
@@ -145,6 +147,7 @@ class TraceRecord(BaseModel):
     cache_write_tokens: _Tokens | None = None
     reasoning_tokens: _Tokens | None = None
     model_name: str | None = None
+    request_input_tokens: _Tokens | None = None
     revision: str | None = None
 
     @model_validator(mode="after")

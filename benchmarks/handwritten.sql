@@ -92,12 +92,13 @@ SELECT part("PK", 1) AS userid, part("PK", 2) AS sessionid, part("SK", 1) AS pro
     a[1] AS toolnm, a[2] AS toolvalues, a[3] AS transactdt, a[4] AS succyn, a[5] AS resultmsg,
     whole(a[6]) AS callno, a[7] AS status, a[8] AS errortype, number(a[9]) AS durationms, tally(a[10]) AS inputtokens,
     tally(a[11]) AS outputtokens, tally(a[12]) AS cachedtokens, tally(a[13]) AS cachewritetokens,
-    tally(a[14]) AS reasoningtokens, a[15] AS modelnm, a[16] AS agentver, loaded_at AS load_timestamp
+    tally(a[14]) AS reasoningtokens, a[15] AS modelnm, tally(a[17]) AS requestinputtokens,
+    a[16] AS agentver, loaded_at AS load_timestamp
 FROM (
     SELECT "PK", "SK", loaded_at, json_extract_string("value", ['$.ToolNM.S', '$.ToolValues.S', '$.TransactDT.S',
         '$.SuccYN.S', '$.ResultMsg.S', '$.CallNo.N', '$.Status.S', '$.ErrorType.S', '$.DurationMs.N',
         '$.InputTokens.N', '$.OutputTokens.N', '$.CachedTokens.N', '$.CacheWriteTokens.N', '$.ReasoningTokens.N',
-        '$.ModelNM.S', '$.AgentVer.S']) AS a
+        '$.ModelNM.S', '$.AgentVer.S', '$.RequestInputTokens.N']) AS a
     FROM item WHERE kind = 'UserSessPrcToolMappHist'
 );
 

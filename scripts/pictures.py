@@ -7,6 +7,7 @@ its station, with the file that does it. Those of the guides are boxes in a grid
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -350,11 +351,108 @@ def collections() -> str:
     return narrow("The table's item collections: partition keys with their items by sort key", y + 2, parts)
 
 
+KOREAN_PICTURES = ("assets/loop.svg", "suggest/review.svg", "assets/deployment.svg", "assets/collections.svg")
+"""Pictures of the Korean pages, which lie in docs/ko."""
+
+KOREAN = {
+    # loop
+    "The loop: a request goes through access, cache, table and warehouse; what is learnt comes back": (
+        "한 바퀴: 요청은 접근 계층, 캐시, 테이블, 웨어하우스를 지나고 배운 것이 돌아옵니다"
+    ),
+    "a request": "요청",
+    "a user, in words; an agent that calls tools": "사용자의 말, 그리고 도구를 호출하는 에이전트",
+    "access": "접근 계층 (access)",
+    "eight typed patterns, one recorder": "타입이 있는 접근 패턴 여덟 가지, 기록기 하나",
+    "cache · Valkey": "캐시 (cache) · Valkey",
+    "journal, cached copies, ranking, health of tools": "저널, 사본, 순위, 도구의 상태",
+    "dynamo · DynamoDB": "테이블 (dynamo) · DynamoDB",
+    "one table: history, agents, mappings": "테이블 하나: 이력, 에이전트, 매핑",
+    "redshift": "웨어하우스 (redshift)",
+    "executions, scores, patterns": "실행, 점수, 패턴",
+    "suggest": "제안 (suggest)",
+    "publish · plan · avoid failing tools": "내보내기 · 계획 · 고장 난 도구 피하기",
+    "ask a person · return cached results": "사람에게 묻기 · 캐시된 결과 돌려주기",
+    "at once": "바로",
+    "a drainer, a moment later": "드레이너가 잠시 뒤에",
+    "zero-ETL, then a refresh": "zero-ETL, 그다음 refresh",
+    "scores and best processes": "점수와 가장 좋은 방법",
+    # states of a question
+    "The states of a question: pending, claimed, and how it ends": "질문의 상태: 대기 중, 맡음, 그리고 끝",
+    "pending": "대기 중 (pending)",
+    "asked; in the queue until its deadline": "물었고, 기한까지 대기열에 있음",
+    "claimed": "맡음 (claimed)",
+    "one person looks at it, for 15 minutes": "한 사람이 15분 동안 봄",
+    "approved": "승인",
+    "as asked": "물은 대로",
+    "edited": "고쳐서 승인",
+    "other": "다른",
+    "arguments": "인자로",
+    "rejected": "거부",
+    "with a": "이유와",
+    "reason": "함께",
+    "responded": "글로 답함",
+    "a text in": "호출 대신",
+    "its place": "글",
+    "expired · cancelled · completed": "만료 · 취소 · 판정됨",
+    "the deadline passed · whoever asked took it back": "기한이 지남 · 물은 쪽이 거두어들임",
+    "· a verdict was given on a run that had ended": "· 끝난 실행을 판정함",
+    "claim, or decide at once": "맡거나 바로 결정",
+    # deployment
+    "What the template makes: application, Valkey, drainer, table, warehouse and functions": (
+        "템플릿이 만드는 것: 애플리케이션, Valkey, 드레이너, 테이블, 웨어하우스, 함수"
+    ),
+    "your application": "여러분의 애플리케이션",
+    "with ApplicationPolicy and the security group": "ApplicationPolicy와 보안 그룹",
+    "journal, cached copies": "저널, 사본",
+    "durable, in three zones": "가용 영역 세 곳에 저장",
+    "function, each minute:": "1분마다 함수:",
+    "figures of the journal": "저널의 수치",
+    "drainer": "드레이너",
+    "two Fargate tasks,": "Fargate 태스크 두 개,",
+    "or a function": "또는 함수",
+    "function, each 5 minutes:": "5분마다 함수:",
+    "overdue questions": "기한이 지난 질문",
+    "index, TTL, point-in-time recovery": "인덱스, TTL, 시점 복구(PITR)",
+    "the landed table; scores and patterns": "들어온 테이블, 점수와 패턴",
+    "function, each hour: refresh and publish": "한 시간마다 함수: refresh와 publish",
+    "records, reads": "기록, 읽기",
+    "entries": "기록",
+    # item collections
+    "The table's item collections: partition keys with their items by sort key": (
+        "테이블의 아이템 모음: 파티션 키와 정렬 키 순서의 아이템"
+    ),
+    "UserPrcToolMapp#cafe": "UserPrcToolMapp#카페",
+    "its second attempt": "두 번째 시도",
+    "index GSI1: Domain": "인덱스 GSI1: Domain",
+    "hotel search": "매장 검색",
+    "Domain, by name": "Domain, 이름 순서",
+    "store search": "호텔 검색",
+    "index GSI1: DMN001": "인덱스 GSI1: DMN001",
+    "Agent, by score": "Agent, 점수 순서",
+    "Tool, by name": "Tool, 이름 순서",
+    "index GSI1: USR001": "인덱스 GSI1: USR001",
+    "café near the stadium": "잠실역 근처 카페",
+    "UserSession, by name": "UserSession, 이름 순서",
+    "index GSI1: UserPrcToolMapp": "인덱스 GSI1: UserPrcToolMapp",
+    "cafe search": "매장검색:카페",
+    "UserToolMapping, by category": "UserToolMapping, 카테고리 순서",
+    "index GSI1: Review#refunds": "인덱스 GSI1: Review#refunds",
+    "Review, by due time": "Review, 기한 순서",
+}
+"""The texts of these pictures in Korean; what is not here is a name, and stays."""
+
+
+def in_korean(picture: str) -> str:
+    """Return a picture with its texts in Korean."""
+    return re.sub(r">([^<>]+)<", lambda found: f">{KOREAN.get(found[1], found[1])}<", picture)
+
+
 def main() -> int:
     """Write the pictures, or with `--check` compare them and return 1 if one differs."""
     stale = []
     pictures = {f"contributing/{name}.svg": drawn(title, steps) for name, (title, steps) in PICTURES.items()}
     pictures |= {picture.file: mapped(picture) for picture in MAPS} | {"assets/collections.svg": collections()}
+    pictures |= {f"ko/{Path(name).name}": in_korean(pictures[name]) for name in KOREAN_PICTURES}
     for name, picture in pictures.items():
         path = DOCS / name
         if "--check" in sys.argv:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = {"README.md": "readme", "README.ko.md": "ko_agent"}
+EXAMPLES = {"README.md": "readme", "README.ko.md": "ko_readme"}
 
 
 def rendered(readme: str, example: str) -> str:

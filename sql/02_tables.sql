@@ -107,8 +107,9 @@ CREATE TABLE IF NOT EXISTS model_price (
     cachereadprice DOUBLE PRECISION ENCODE RAW,
     cachewriteprice DOUBLE PRECISION ENCODE RAW,
     reasoningprice DOUBLE PRECISION ENCODE RAW,
+    aboveinput BIGINT ENCODE AZ64 NOT NULL,
     mostinput BIGINT ENCODE AZ64,
-    PRIMARY KEY (modelnm, validfrom)
+    PRIMARY KEY (modelnm, validfrom, aboveinput)
 ) DISTSTYLE ALL;
 
 CREATE TABLE IF NOT EXISTS refresh_watermark (
@@ -208,6 +209,7 @@ CREATE TABLE IF NOT EXISTS user_tool_mapping_hist (
     cachewritetokens BIGINT ENCODE AZ64,
     reasoningtokens BIGINT ENCODE AZ64,
     modelnm VARCHAR(1020) ENCODE ZSTD,
+    requestinputtokens BIGINT ENCODE AZ64,
     agentver VARCHAR(1020) ENCODE ZSTD,
     PRIMARY KEY (userid, sessionid, processid, agentid, toolid, attempt)
 ) DISTKEY (userid) SORTKEY (sessionid, processid, agentid, toolid);

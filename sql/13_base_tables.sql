@@ -151,7 +151,7 @@ DELETE FROM user_tool_mapping_hist USING work_change
 -- Insert them into user_tool_mapping_hist as they are now, except those that a person deleted.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, agentver,
+    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, requestinputtokens, agentver,
     load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
     left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 1),
     132) AS left_3, left(split_part(work_change."SK", '#', 2), 132) AS left_4,
@@ -182,7 +182,8 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     WHEN (CAST(work_change."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_9,
     CASE
     WHEN (CAST(work_change."value"."ReasoningTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."ReasoningTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_10,
-    left(CAST(work_change."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10,
+    left(CAST(work_change."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10, CASE
+    WHEN (CAST(work_change."value"."RequestInputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."RequestInputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_11,
     left(CAST(work_change."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_11, work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1

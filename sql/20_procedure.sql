@@ -149,6 +149,7 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
@@ -316,7 +317,7 @@ DELETE FROM user_tool_mapping_hist USING work_change
 -- Insert them into user_tool_mapping_hist as they are now, except those that a person deleted.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, agentver,
+    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, requestinputtokens, agentver,
     load_timestamp) SELECT left(split_part(work_change."PK", '#', 1), 132) AS left_1,
     left(split_part(work_change."PK", '#', 2), 132) AS left_2, left(split_part(work_change."SK", '#', 1),
     132) AS left_3, left(split_part(work_change."SK", '#', 2), 132) AS left_4,
@@ -347,7 +348,8 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     WHEN (CAST(work_change."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_9,
     CASE
     WHEN (CAST(work_change."value"."ReasoningTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."ReasoningTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_10,
-    left(CAST(work_change."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10,
+    left(CAST(work_change."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10, CASE
+    WHEN (CAST(work_change."value"."RequestInputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(work_change."value"."RequestInputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_11,
     left(CAST(work_change."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_11, work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('UserSessPrcToolMappHist' AS VARCHAR(92)) AND work_change.present = 1
@@ -455,6 +457,7 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid
@@ -522,6 +525,7 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist JOIN work_session ON work_session.userid = user_tool_mapping_hist.userid

@@ -26,8 +26,7 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.ok AS ok, c.duratio
     0) AS tokens, CASE WHEN (c.ok = 1 AND coalesce(c.inputtokens,
     c.outputtokens) IS NOT NULL) THEN coalesce(c.inputtokens, 0) + coalesce(c.outputtokens,
     0) END AS made_tokens, CASE WHEN (c.ok = 1) THEN CAST(CASE WHEN (c.inputtokens IS NOT NULL
-    AND c.outputtokens IS NOT NULL AND (model_price.mostinput IS NULL
-    OR c.inputtokens <= model_price.mostinput)) THEN CAST(greatest((c.inputtokens - coalesce(c.cachedtokens,
+    AND c.outputtokens IS NOT NULL) THEN CAST(greatest((c.inputtokens - coalesce(c.cachedtokens,
     0)) - coalesce(c.cachewritetokens, 0),
     0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(c.cachedtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.cachereadprice,
@@ -38,8 +37,7 @@ FROM (SELECT c.userid AS userid, c.sessionid AS sessionid, c.ok AS ok, c.duratio
     0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
     model_price.outputprice) END AS DOUBLE PRECISION) END AS made_cost, CAST(CASE
     WHEN (coalesce(c.inputtokens, c.outputtokens) IS NOT NULL) THEN CAST(CASE WHEN (c.inputtokens IS NOT NULL
-    AND c.outputtokens IS NOT NULL AND (model_price.mostinput IS NULL
-    OR c.inputtokens <= model_price.mostinput)) THEN CAST(greatest((c.inputtokens - coalesce(c.cachedtokens,
+    AND c.outputtokens IS NOT NULL) THEN CAST(greatest((c.inputtokens - coalesce(c.cachedtokens,
     0)) - coalesce(c.cachewritetokens, 0),
     0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(c.cachedtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.cachereadprice,
@@ -67,12 +65,45 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
 WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
     '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)), CAST('cache_hit' AS VARCHAR(36)))) AS c
-    LEFT OUTER JOIN model_price ON model_price.modelnm = c.modelnm AND model_price.validfrom <= coalesce(CASE
+    JOIN (SELECT DISTINCT answered.agentid AS agent_id, answered.toolid AS tool_id,
+    md5(coalesce(answered.toolvalues, '')) AS arguments
+FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.sessionid AS sessionid,
+    user_tool_mapping_hist.processid AS processid, user_tool_mapping_hist.agentid AS agentid,
+    user_tool_mapping_hist.toolid AS toolid, user_tool_mapping_hist.attempt AS attempt,
+    user_tool_mapping_hist.toolnm AS toolnm, CASE WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('ok' AS VARCHAR(8))) THEN 1 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('error' AS VARCHAR(20))) THEN 0 WHEN (nullif(user_tool_mapping_hist.status,
+    '') = CAST('cache_hit' AS VARCHAR(36))) THEN NULL
+    WHEN (user_tool_mapping_hist.succyn = CAST('Y' AS VARCHAR(4))) THEN 1 ELSE 0 END AS ok, CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
+    WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
+    'YYYYMMDD') = left(user_tool_mapping_hist.transactdt,
+    8) THEN TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD') END ELSE NULL END AS day, CASE
+    WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN rpad(user_tool_mapping_hist.transactdt,
+    20, '0') END AS clock, user_tool_mapping_hist.callno AS callno,
+    user_tool_mapping_hist.durationms AS durationms, user_tool_mapping_hist.inputtokens AS inputtokens,
+    user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
+    user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
+    user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
+    user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
+    user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
+FROM user_tool_mapping_hist
+WHERE nullif(user_tool_mapping_hist.status, '') IS NULL OR nullif(user_tool_mapping_hist.status,
+    '') IN (CAST('ok' AS VARCHAR(8)), CAST('error' AS VARCHAR(20)),
+    CAST('cache_hit' AS VARCHAR(36)))) AS answered
+WHERE answered.ok IS NULL) AS wanted ON c.agentid = wanted.agent_id AND c.toolid = wanted.tool_id
+    AND md5(coalesce(c.toolvalues, '')) = wanted.arguments
+    LEFT OUTER JOIN model_price ON (model_price.aboveinput = 0 OR coalesce(c.requestinputtokens,
+    c.inputtokens) > model_price.aboveinput) AND (model_price.mostinput IS NULL
+    OR coalesce(c.requestinputtokens, c.inputtokens) <= model_price.mostinput)
+    AND model_price.modelnm = c.modelnm AND model_price.validfrom <= coalesce(CASE
     WHEN (c.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(c.transactdt, 8), 'YYYYMMDD'), 'YYYYMMDD') = left(c.transactdt,
     8) THEN TO_DATE(left(c.transactdt, 8), 'YYYYMMDD') END ELSE NULL END, CAST('0001-01-01' AS DATE))

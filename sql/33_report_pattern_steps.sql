@@ -39,6 +39,7 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
@@ -69,6 +70,7 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist

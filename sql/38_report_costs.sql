@@ -8,9 +8,8 @@ SELECT call.agentid AS agent_id, call.model_name, count(*) AS calls,
 FROM (SELECT user_tool_mapping_hist.agentid AS agentid, coalesce(user_tool_mapping_hist.modelnm,
     '') AS model_name, user_tool_mapping_hist.inputtokens AS inputtokens,
     user_tool_mapping_hist.outputtokens AS outputtokens, CAST(CASE
-    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL AND user_tool_mapping_hist.outputtokens IS NOT NULL
-    AND (model_price.mostinput IS NULL
-    OR user_tool_mapping_hist.inputtokens <= model_price.mostinput)) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
+    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL
+    AND user_tool_mapping_hist.outputtokens IS NOT NULL) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
     0)) - coalesce(user_tool_mapping_hist.cachewritetokens, 0),
     0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(user_tool_mapping_hist.cachedtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.cachereadprice,
@@ -21,9 +20,12 @@ FROM (SELECT user_tool_mapping_hist.agentid AS agentid, coalesce(user_tool_mappi
     0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(user_tool_mapping_hist.reasoningtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
     model_price.outputprice) END AS DOUBLE PRECISION) AS cost
-FROM user_tool_mapping_hist
-    LEFT OUTER JOIN model_price ON model_price.modelnm = user_tool_mapping_hist.modelnm
-    AND model_price.validfrom <= coalesce(CASE
+FROM user_tool_mapping_hist LEFT OUTER JOIN model_price ON (model_price.aboveinput = 0
+    OR coalesce(user_tool_mapping_hist.requestinputtokens,
+    user_tool_mapping_hist.inputtokens) > model_price.aboveinput) AND (model_price.mostinput IS NULL
+    OR coalesce(user_tool_mapping_hist.requestinputtokens,
+    user_tool_mapping_hist.inputtokens) <= model_price.mostinput)
+    AND model_price.modelnm = user_tool_mapping_hist.modelnm AND model_price.validfrom <= coalesce(CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
     'YYYYMMDD') = left(user_tool_mapping_hist.transactdt,

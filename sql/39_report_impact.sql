@@ -84,9 +84,8 @@ FROM agent_execution GROUP BY agent_execution.userid,
     CAST(least(greatest(sum(CAST(coalesce(user_tool_mapping_hist.inputtokens,
     0) + coalesce(user_tool_mapping_hist.outputtokens, 0) AS BIGINT)), -4000000000000000000),
     4000000000000000000) AS BIGINT) AS n, CAST(CASE WHEN (count(CAST(CASE
-    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL AND user_tool_mapping_hist.outputtokens IS NOT NULL
-    AND (model_price.mostinput IS NULL
-    OR user_tool_mapping_hist.inputtokens <= model_price.mostinput)) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
+    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL
+    AND user_tool_mapping_hist.outputtokens IS NOT NULL) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
     0)) - coalesce(user_tool_mapping_hist.cachewritetokens, 0),
     0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(user_tool_mapping_hist.cachedtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.cachereadprice,
@@ -97,9 +96,8 @@ FROM agent_execution GROUP BY agent_execution.userid,
     0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(user_tool_mapping_hist.reasoningtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
     model_price.outputprice) END AS DOUBLE PRECISION)) = count(*)) THEN sum(CAST(CASE
-    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL AND user_tool_mapping_hist.outputtokens IS NOT NULL
-    AND (model_price.mostinput IS NULL
-    OR user_tool_mapping_hist.inputtokens <= model_price.mostinput)) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
+    WHEN (user_tool_mapping_hist.inputtokens IS NOT NULL
+    AND user_tool_mapping_hist.outputtokens IS NOT NULL) THEN CAST(greatest((user_tool_mapping_hist.inputtokens - coalesce(user_tool_mapping_hist.cachedtokens,
     0)) - coalesce(user_tool_mapping_hist.cachewritetokens, 0),
     0) AS DOUBLE PRECISION) * model_price.inputprice + CAST(coalesce(user_tool_mapping_hist.cachedtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.cachereadprice,
@@ -110,9 +108,12 @@ FROM agent_execution GROUP BY agent_execution.userid,
     0) AS DOUBLE PRECISION) * model_price.outputprice + CAST(coalesce(user_tool_mapping_hist.reasoningtokens,
     0) AS DOUBLE PRECISION) * coalesce(model_price.reasoningprice,
     model_price.outputprice) END AS DOUBLE PRECISION)) END AS DOUBLE PRECISION) AS money
-FROM user_tool_mapping_hist
-    LEFT OUTER JOIN model_price ON model_price.modelnm = user_tool_mapping_hist.modelnm
-    AND model_price.validfrom <= coalesce(CASE
+FROM user_tool_mapping_hist LEFT OUTER JOIN model_price ON (model_price.aboveinput = 0
+    OR coalesce(user_tool_mapping_hist.requestinputtokens,
+    user_tool_mapping_hist.inputtokens) > model_price.aboveinput) AND (model_price.mostinput IS NULL
+    OR coalesce(user_tool_mapping_hist.requestinputtokens,
+    user_tool_mapping_hist.inputtokens) <= model_price.mostinput)
+    AND model_price.modelnm = user_tool_mapping_hist.modelnm AND model_price.validfrom <= coalesce(CASE
     WHEN (user_tool_mapping_hist.transactdt ~ '^[1-9][0-9]{3}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9][0-9]{0,6}$') THEN CASE
     WHEN TO_CHAR(TO_DATE(left(user_tool_mapping_hist.transactdt, 8), 'YYYYMMDD'),
     'YYYYMMDD') = left(user_tool_mapping_hist.transactdt,

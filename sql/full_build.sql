@@ -213,7 +213,7 @@ WHERE work_change.kind = CAST('UserSessionProcess' AS VARCHAR(72)) AND work_chan
 -- Read the items of kind UserSessPrcToolMappHist into user_tool_mapping_hist.
 INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, toolid, attempt, toolnm,
     toolvalues, transactdt, succyn, resultmsg, callno, status, errortype, durationms, inputtokens,
-    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, agentver,
+    outputtokens, cachedtokens, cachewritetokens, reasoningtokens, modelnm, requestinputtokens, agentver,
     load_timestamp) SELECT left(split_part(unpacked."PK", '#', 1), 132) AS left_1,
     left(split_part(unpacked."PK", '#', 2), 132) AS left_2, left(split_part(unpacked."SK", '#', 1),
     132) AS left_3, left(split_part(unpacked."SK", '#', 2), 132) AS left_4, left(split_part(unpacked."SK",
@@ -243,7 +243,8 @@ INSERT INTO user_tool_mapping_hist (userid, sessionid, processid, agentid, tooli
     WHEN (CAST(unpacked."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."CacheWriteTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_9,
     CASE
     WHEN (CAST(unpacked."value"."ReasoningTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."ReasoningTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_10,
-    left(CAST(unpacked."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10,
+    left(CAST(unpacked."value"."ModelNM"."S" AS VARCHAR(65535)), 255) AS left_10, CASE
+    WHEN (CAST(unpacked."value"."RequestInputTokens"."N" AS VARCHAR(65535)) ~ '^[0-9]{1,13}$') THEN CAST(CAST(unpacked."value"."RequestInputTokens"."N" AS VARCHAR(65535)) AS BIGINT) ELSE NULL END AS anon_11,
     left(CAST(unpacked."value"."AgentVer"."S" AS VARCHAR(65535)), 255) AS left_11, unpacked.loaded_at
 FROM (SELECT item."PK" AS "PK", item."SK" AS "SK", item.kind AS kind, item.present AS present,
     item.loaded_at AS loaded_at, item."value" AS "value"
@@ -400,6 +401,7 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist
@@ -471,6 +473,7 @@ FROM (SELECT user_tool_mapping_hist.userid AS userid, user_tool_mapping_hist.ses
     user_tool_mapping_hist.outputtokens AS outputtokens, user_tool_mapping_hist.cachedtokens AS cachedtokens,
     user_tool_mapping_hist.cachewritetokens AS cachewritetokens,
     user_tool_mapping_hist.reasoningtokens AS reasoningtokens, user_tool_mapping_hist.modelnm AS modelnm,
+    user_tool_mapping_hist.requestinputtokens AS requestinputtokens,
     user_tool_mapping_hist.transactdt AS transactdt, user_tool_mapping_hist.toolvalues AS toolvalues,
     user_tool_mapping_hist.resultmsg AS resultmsg, nullif(user_tool_mapping_hist.agentver, '') AS revision
 FROM user_tool_mapping_hist

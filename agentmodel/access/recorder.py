@@ -667,6 +667,8 @@ class CallRecorder:
         cache_write_tokens: Of the input tokens, those that were written into the provider's cache.
         reasoning_tokens: Of the output tokens, those of the model's reasoning.
         model_name: The model that asked for the call, as its provider names it.
+        request_input_tokens: Where the model asked for several calls at once, the tokens that it read for all of them:
+            some prices depend on it.
         receipt: Where the call was stored; set when the block has ended.
     """
 
@@ -682,6 +684,7 @@ class CallRecorder:
         self.cache_write_tokens: int | None = None
         self.reasoning_tokens: int | None = None
         self.model_name: str | None = None
+        self.request_input_tokens: int | None = None
         self.receipt: Receipt[ToolExecution] | None = None
 
     @property

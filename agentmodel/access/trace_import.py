@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from agentmodel import keys
-from agentmodel._counts import MAX_COUNT
+from agentmodel._counts import MAX_COUNT, Usage
 from agentmodel._log import logger
 from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.access.pagination import every
@@ -436,16 +436,17 @@ def _history(
         cache_write_tokens=record.cache_write_tokens,
         reasoning_tokens=record.reasoning_tokens,
         model_name=storable_text(record.model_name, limit=NAME_BYTES),
+        request_input_tokens=record.request_input_tokens,
         revision=storable_text(record.revision, limit=NAME_BYTES),
     )
     return process, execution
 
 
-_LATER = ("status", "revision", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "model_name")
+_LATER = ("status", "revision", *Usage._fields[2:])
 
 
 def _without(record: TraceRecord) -> set[str]:
-    return {name for name in _LATER if getattr(record, name) is None}
+    return {"request_input_tokens", *(name for name in _LATER if getattr(record, name) is None)}
 
 
 def _digest(*parts: str) -> str:

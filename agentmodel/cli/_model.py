@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from agentmodel.config import Settings
 from agentmodel.embedded import find_stack
 from agentmodel.exceptions import ConfigurationError, CorruptItem, TableUnavailable, ValidationError
 
-__all__ = ["DEFAULT_STACK", "drain_progress", "open_model", "parse_as_of", "resolve_settings"]
+__all__ = ["DEFAULT_STACK", "drain_progress", "open_model", "parse_as_of", "parse_since", "resolve_settings"]
 
 DEFAULT_STACK = Path(".agentmodel")
 """The folder of the local stack when --dir is not given."""
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 _ADDRESSES = {"table", "region", "endpoint", "valkey_url", "warehouse_url"}
 _KEYS = {"access_key_id", "secret_access_key"}
@@ -97,6 +99,28 @@ def parse_as_of(text: str | None) -> date | datetime:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValidationError("--as-of", text, rule) from None
+
+
+def parse_since(text: str | None) -> datetime | None:
+    """Return the time that ``--since`` names.
+
+    Raises:
+        ValidationError: It names none.
+    """
+    if text is None:
+        return None
+    number, unit = text[:-1], text[-1:]
+    if unit in _UNITS and number.isascii() and number.isdigit():
+        try:
+            return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
+        except OverflowError:
+            raise ValidationError("--since", text, "must be a time after the year 1") from None
+    try:
+        day = parse_as_of(text)
+    except ValidationError as error:
+        rule = f"must be a span such as 30m, 12h, 1d or 2w; or it {error.rule}"
+        raise ValidationError("--since", text, rule) from None
+    return day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def agent_names(model: AgentModel, agent_ids: Iterable[str | None]) -> dict[str, str]:

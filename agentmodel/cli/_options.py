@@ -9,7 +9,7 @@ import typer
 
 from agentmodel.cli._model import DEFAULT_STACK
 
-__all__ = ["AsOf", "Domain", "Files", "Json", "Limit", "Timezone", "User", "Wait", "WithIds", "stack_of"]
+__all__ = ["AsOf", "Domain", "Files", "Json", "Limit", "Since", "Timezone", "User", "Wait", "WithIds", "stack_of"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
 WithIds = Annotated[bool, typer.Option("--ids", help="Show ids too, whole.")]
@@ -30,6 +30,10 @@ Timezone = Annotated[
 Wait = Annotated[
     float,
     typer.Option(metavar="SECONDS", help="Seconds to wait where another process does the same work; 0 does not wait."),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Only since then: 30m, 12h, 1d or 2w ago, or a day such as 2025-06-14."),
 ]
 Limit = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Show at most this many.")]
 

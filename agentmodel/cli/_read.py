@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from agentmodel._ids import Ids
 from agentmodel.access.pagination import every
 from agentmodel.cli import _show
-from agentmodel.cli._ids import Ids
 from agentmodel.cli._learn import show_tools, tool_rows
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Domain, Json, Limit, User, WithIds, stack_of

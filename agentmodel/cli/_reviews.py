@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from agentmodel._decisions import ANSWERS, page_of_decisions
+from agentmodel._ids import only_one
 from agentmodel.cli import _show
-from agentmodel.cli._ids import only_one
-from agentmodel.cli._model import agent_names, open_model
-from agentmodel.cli._options import Json, Limit, stack_of
+from agentmodel.cli._model import agent_names, open_model, parse_since
+from agentmodel.cli._options import Json, Limit, Since, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict
 from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.suggest.review import DEFAULT_QUEUE, Decision, Reviews, status_now
+
+if TYPE_CHECKING:  # the warehouse loads SQLAlchemy, which few commands need
+    from agentmodel.redshift.decisions import PastDecision
 
 __all__ = ["add"]
 
@@ -51,7 +55,20 @@ Hash = Annotated[
 def list_(
     ctx: typer.Context,
     *,
-    queue: Queue = DEFAULT_QUEUE,
+    queue: Annotated[
+        str | None, typer.Option(metavar="NAME", help=f"Name of the queue. [default: {DEFAULT_QUEUE}]")
+    ] = None,
+    decided: Annotated[
+        bool, typer.Option("--decided", help="List what was decided, newest first, in every queue.")
+    ] = False,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="With --decided: only of this reviewer.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="USER", help="With --decided: only about this user.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="With --decided: only about this agent.")] = None,
+    tool: Annotated[str | None, typer.Option(metavar="TOOL", help="With --decided: only about this tool.")] = None,
+    answer: Annotated[
+        str | None, typer.Option(metavar="ANSWER", help=f"With --decided: only one of: {', '.join(ANSWERS)}.")
+    ] = None,
+    since: Since = None,
     limit: Limit = 20,
     cursor: Annotated[
         str | None,
@@ -59,7 +76,23 @@ def list_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the open questions of a queue, nearest deadline first."""
+    """List the open questions of a queue, nearest deadline first, or what was decided.
+
+    What was decided comes from the warehouse, as of the last refresh.
+    """
+    narrow = {"by": by, "user": user, "agent": agent, "tool": tool, "answer": answer}
+    if decided:
+        with open_model(stack_of(ctx)) as model:
+            made, cursor = page_of_decisions(
+                model, model.warehouse, **narrow, queue=queue, since=parse_since(since), limit=limit, cursor=cursor,
+                dashes="--",
+            )  # fmt: skip
+        _show_decided(Output(as_json=as_json), made, cursor)
+        return
+    for name, value in {**narrow, "since": since}.items():
+        if value is not None:
+            raise ValidationError(f"--{name}", value, "is of decisions: add --decided")
+    queue = queue or DEFAULT_QUEUE
     with open_model(stack_of(ctx)) as model:
         found, cursor, unreadable = _open_questions(model, queue, limit, cursor)
         names = {} if as_json else agent_names(model, (review.agent_id for review in found))
@@ -75,6 +108,21 @@ def list_(
             out.line(out.say("There may be more: add --cursor {cursor}", cursor=cursor))
     if unreadable:
         out.note(f"Questions left out because they cannot be read: {unreadable}. Run `agentmodel check` to see why.")
+
+
+def _show_decided(out: Output, made: Sequence[PastDecision], cursor: str | None) -> None:
+    if out.as_json:
+        out.data({"decisions": [{"reference": each.reference, **plain(each)} for each in made], "cursor": cursor})
+        return
+    rows = [
+        (_show.moment(each.at), out.say(each.verdict or each.status), each.by, each.user_name, each.tool_name,
+         each.agent_name, each.question, each.reason)
+        for each in made
+    ]  # fmt: skip
+    columns = ("decided (UTC)", "answer", "by", "user", "tool", "agent", "question", "reason of the answer")
+    out.table("Decisions, newest first", columns, rows, empty="No decision. Run `agentmodel refresh`; or ask for more.")
+    if cursor is not None:
+        out.line(out.say("There may be more: add --cursor {cursor}", cursor=cursor))
 
 
 def _found(model: AgentModel, review: str) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from agentmodel._diagnosis import Diagnosis, diagnose
+from agentmodel._ids import Ids
 from agentmodel._outcomes import OUTCOME_SOURCES
 from agentmodel._sessions import ListedSession, SessionFinder, SessionPage
 from agentmodel.cli import _show
-from agentmodel.cli._ids import Ids
-from agentmodel.cli._model import agent_names, open_model, parse_as_of
-from agentmodel.cli._options import Json, Limit, WithIds, stack_of
+from agentmodel.cli._model import agent_names, open_model, parse_since
+from agentmodel.cli._options import Json, Limit, Since, WithIds, stack_of
 from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import NotFound, ValidationError
@@ -32,14 +31,9 @@ _INCOMPLETE = (
     "Valkey does not answer: records that are not in the table yet may be missing. Run the command again once it "
     "answers; `agentmodel stats` shows whether it does."
 )
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _CELL = 300  # characters of arguments and results in a table
 _TIME = len("SESS20250614140530000000")  # of a session's id: its time, which few others have
 
-Since = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Only since then: 30m, 12h, 1d or 2w ago, or a day such as 2025-06-14."),
-]
 Agent = Annotated[str | None, typer.Option(metavar="AGENT", help="Only of this agent: its name or id.")]
 Tool = Annotated[str | None, typer.Option(metavar="TOOL", help="Only of this tool: its name or id.")]
 
@@ -69,7 +63,7 @@ def sessions(
     From the warehouse, as of the last refresh; newer ones are marked as new. With --user and no other option, from
     table and journal.
     """
-    moment, user = _since(since), None if user is None else id_of("USR", user, field="--user")
+    moment, user = parse_since(since), None if user is None else id_of("USR", user, field="--user")
     with open_model(stack_of(ctx)) as model:
         known = Ids(model)
         listed = SessionFinder(model)
@@ -98,28 +92,6 @@ def sessions(
         _show_sessions(out, page, ids=ids)
     if not page.complete:
         out.note(_INCOMPLETE)
-
-
-def _since(text: str | None) -> datetime | None:
-    """Return the time that ``--since`` names.
-
-    Raises:
-        ValidationError: It names none.
-    """
-    if text is None:
-        return None
-    number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.isascii() and number.isdigit():
-        try:
-            return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
-        except OverflowError:
-            raise ValidationError("--since", text, "must be a time after the year 1") from None
-    try:
-        day = parse_as_of(text)
-    except ValidationError as error:
-        rule = f"must be a span such as 30m, 12h, 1d or 2w; or it {error.rule}"
-        raise ValidationError("--since", text, rule) from None
-    return day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _show_sessions(out: Output, page: SessionPage, *, ids: bool) -> None:
@@ -335,7 +307,7 @@ def errors(
     The most frequent first, as of the last refresh. With --runs, each failed run is compared with the other runs of its
     user and category.
     """
-    moment = _since(since)
+    moment = parse_since(since)
     out = Output(as_json=as_json)
     if runs:
         for name, given in (("--since", since), ("--agent", agent), ("--tool", tool)):

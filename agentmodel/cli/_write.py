@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 import typer
 
 from agentmodel._demo.world import seed as seed_catalogue
+from agentmodel._ids import Ids
 from agentmodel._lease import WAIT
 from agentmodel._outcomes import OutcomeSource, check_outcome
 from agentmodel._sessions import SessionFinder
 from agentmodel.access.table_model import FILES
 from agentmodel.cli import _show
-from agentmodel.cli._ids import Ids
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, User, Wait, stack_of
 from agentmodel.cli._output import Output, plain, printable

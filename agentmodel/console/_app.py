@@ -19,6 +19,7 @@ from agentmodel._probes import PATHS, Probes, starlette_probe
 from agentmodel.callers import Caller, Tokens, digest_of, roles_of
 from agentmodel.client import AgentModel
 from agentmodel.console._agents import AgentPages
+from agentmodel.console._decisions import DecisionPages
 from agentmodel.console._effect import EffectPages
 from agentmodel.console._entrance import COOKIE, COOKIE_SECONDS, Entrance, Headed, TooManyAttempts, Visit, form_of
 from agentmodel.console._inbox import InboxPages
@@ -65,8 +66,9 @@ def console(
     local = Caller(user_id="USRlocal", roles=roles_of(["reader", "reviewer", "operator", "curator"]))
     site = Site()
     door = _Door(site, Entrance(tokens, caller or local, secret or secrets.token_hex(32)))
-    inbox = InboxPages(model, site)
     reader = WarehouseReader(model, release=release_warehouse)
+    decisions = DecisionPages(model, site, reader)
+    inbox = InboxPages(model, site, decisions)
     sessions, agents = SessionPages(model, site, reader), AgentPages(model, site, reader)
     plans, effect = PlanPages(model, site), EffectPages(model, site, reader)
     probes, knows = Probes(model, "console"), None if tokens is None else _knower(tokens)
@@ -77,6 +79,7 @@ def console(
             Route("/inbox/news", door.read(inbox.news), name="news"),
             Route("/inbox/{ref:path}", door.read(inbox.inbox), name="review"),
             Route("/decide/{ref:path}", door.write(inbox.decide), methods=["POST"], name="decide"),
+            Route("/decisions", door.read(decisions.decisions), name="decisions"),
             Route("/sessions", door.read(sessions.sessions), name="sessions"),
             Route("/sessions/{user}/{session}", door.read(sessions.session), name="session"),
             Route("/agents", door.read(agents.agents), name="agents"),

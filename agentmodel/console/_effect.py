@@ -1,11 +1,10 @@
-"""Effect: what plans change, what cached answers saved, how runs went week by week, and how long history is kept."""
+"""Effect: what plans change, cached answers saved and models cost, how runs went, and how long history is kept."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 from starlette.responses import Response
@@ -17,12 +16,13 @@ from agentmodel.console._site import Site
 from agentmodel.console._timeline import change, shares, weeks
 from agentmodel.suggest.evaluate import Effect, ImpactRow
 
+if TYPE_CHECKING:
+    from agentmodel.redshift.warehouse import Warehouse
+
 __all__ = ["EffectPages"]
 
 _ROWS = 100  # of each table
-_TOOLS = 15  # of the chart of tokens
-_KEPT_SECONDS = 300.0
-_NOTHING: Mapping[str, Any] = {"impact": None, "rows": (), "savings": (), "saved": {}, "course": "", "tokens": ""}
+_TOOLS = 15  # of each chart
 
 
 class EffectPages:
@@ -32,56 +32,64 @@ class EffectPages:
         model: The installation.
         site: Makes the pages.
         reader: Gives the warehouse.
-        now: Returns seconds.
     """
 
-    def __init__(
-        self, model: AgentModel, site: Site, reader: WarehouseReader, *, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._model, self._site, self._reader, self._now = model, site, reader, now
+    def __init__(self, model: AgentModel, site: Site, reader: WarehouseReader) -> None:
+        self._model, self._site, self._reader = model, site, reader
         self._lock = threading.Lock()  # of several who ask at once, one computes
-        self._known: tuple[str, float, Mapping[str, Any]] = ("", 0.0, _NOTHING)
+        self._known: tuple[str, Mapping[str, Any]] = ("", {})
 
     def effect(self, visit: Visit) -> Response:
         """Show what plans and the cache change, as of the last refresh."""
         visit.caller.need("operator")
         told: dict[str, Any] = {"missing": not self._reader.is_set, "keeping": self._model.settings}
-        measured = self._measured() if self._reader.is_set else _NOTHING
-        return self._site.page(visit.request, "effect.html", visit, **told, **measured)
+        if self._reader.is_set:
+            with self._reader.opened() as warehouse:
+                found = self._model.impact()
+                told |= {"impact": found, "rows": [_row(row) for row in found.rows[:_ROWS]]}
+                told |= self._counted(warehouse)
+        return self._site.page(visit.request, "effect.html", visit, **told)
 
-    def _measured(self) -> Mapping[str, Any]:
-        """Return what the warehouse says, which is asked again after a refresh or an erasure, and after five minutes.
+    def _counted(self, warehouse: Warehouse) -> Mapping[str, Any]:
+        """Return what is counted from all calls, and is counted again after a refresh or an erasure."""
+        from sqlalchemy import func
 
-        Savings are computed from all calls, which takes seconds where there are millions.
-        """
-        with self._lock, self._reader.opened() as warehouse:
-            from sqlalchemy import func
+        from agentmodel.redshift import models as m
+        from agentmodel.redshift.reports import costs, executions_per_day, tokens_per_tool, tool_failures
 
-            from agentmodel.redshift import models as m
-            from agentmodel.redshift.reports import executions_per_day, tokens_per_tool
-
-            marks = m.rows_of(m.RefreshWatermark.seen_until, m.RefreshWatermark.as_of)
-            erased = m.rows_of(func.count()).select_from(m.ErasedUser)
+        marks = m.rows_of(m.RefreshWatermark.seen_until, m.RefreshWatermark.as_of)
+        erased = m.rows_of(func.count()).select_from(m.ErasedUser)
+        with self._lock:
             state = repr([*warehouse.read(marks), *warehouse.read(erased)])
-            known, at, measured = self._known
-            if known == state and self._now() - at < _KEPT_SECONDS:
-                return measured
-            found, savings = self._model.impact(), self._model.savings()
+            known, counted = self._known
+            if known == state:
+                return counted
+            savings, paid, failures = self._model.savings(), costs(warehouse), tool_failures(warehouse)
             used = [each for each in tokens_per_tool(warehouse) if each.input_tokens or each.output_tokens]
-            measured = {
-                "impact": found,
-                "rows": [_row(row) for row in found.rows[:_ROWS]],
+            names = {each.agent_id: each.agent_name for each in failures}
+            counted = {
                 "savings": savings[:_ROWS],
                 "saved": {key: sum(getattr(row, key) for row in savings) for key in ("hits", "seconds", "tokens")},
+                "costs": [{"agent": names.get(row.agent_id, row.agent_id), "cost": row} for row in paid[:_ROWS]],
                 "course": weeks(executions_per_day(warehouse)),
+                "failing": shares(
+                    [(f"{each.tool_name} · {each.agent_name}", each.errors, each.calls - each.errors)
+                     for each in failures[:_TOOLS] if each.errors], ("bad", "good")
+                ),
                 "tokens": shares([(each.tool_name, each.input_tokens, each.output_tokens) for each in used[:_TOOLS]]),
-            }
-            self._known = state, self._now(), measured
-            return measured
+            }  # fmt: skip
+            self._known = state, counted
+            return counted
 
 
 def _row(row: ImpactRow) -> dict[str, Any]:
-    return {"row": row, "picture": _picture(row.success), "costs": [row.calls, row.tokens, row.seconds]}
+    costs = (("%.1f", 1, row.calls), ("%.0f", 1, row.tokens), ("%.1f", 1, row.seconds), ("%.6f", 1_000_000, row.money))
+    return {"row": row, "picture": _picture(row.success), "costs": [_means(*each) for each in costs]}
+
+
+def _means(form: str, unit: int, effect: Effect) -> str:
+    """Return the means with a plan and without; a mean that is not known is a dash."""
+    return " / ".join("–" if each is None else form % (each / unit) for each in (effect.with_plan, effect.without_plan))
 
 
 def _picture(effect: Effect) -> Markup:

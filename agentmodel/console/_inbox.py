@@ -13,6 +13,7 @@ from typing import Any, cast, get_args
 from starlette.responses import RedirectResponse, Response
 
 from agentmodel.client import AgentModel
+from agentmodel.console._decisions import DecisionPages
 from agentmodel.console._entrance import Visit
 from agentmodel.console._site import Site, visible
 from agentmodel.console._timeline import timeline
@@ -35,10 +36,11 @@ class InboxPages:
     Args:
         model: The installation.
         site: Makes the pages.
+        decisions: Knows what was decided before.
     """
 
-    def __init__(self, model: AgentModel, site: Site) -> None:
-        self._model, self._site = model, site
+    def __init__(self, model: AgentModel, site: Site, decisions: DecisionPages) -> None:
+        self._model, self._site, self._decisions = model, site, decisions
         self._news: dict[str, tuple[float, str]] = {}
         self._lock = threading.Lock()
 
@@ -128,6 +130,7 @@ class InboxPages:
             "fields": fields_of(review.arguments, None if tool is None else tool.spec, typed),
             "calls": calls[-_CALLS:],
             "timeline": timeline(calls, names),
+            "before": self._decisions.earlier(review),
             "typed": typed,
             "earlier": [
                 each

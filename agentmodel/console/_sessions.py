@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from agentmodel import keys
 from agentmodel._diagnosis import diagnose, failed
+from agentmodel._ids import Ids
 from agentmodel._sessions import SessionFinder, SessionPage
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
@@ -22,12 +23,12 @@ from agentmodel.exceptions import NotFound
 if TYPE_CHECKING:
     from agentmodel.redshift.session_list import SessionFilter
 
-__all__ = ["SessionPages"]
+__all__ = ["SPANS", "SessionPages"]
 
 _SHOWN = 50  # sessions of a page
 _ITEMS = 300  # of a session's page: its steps, calls and questions
-_SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
-_NARROW = ("user", "agent", "tool", "category", "outcome", "text", "since")
+SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+_NARROW = ("user", "agent", "tool", "category", "outcome", "text", "since", "sort")
 _Outcome = Literal["succeeded", "failed", "unknown"]
 
 
@@ -50,38 +51,52 @@ class SessionPages:
         those that are searched for, from the warehouse as of the last refresh, with newer ones, which are marked.
         """
         asked = {name: visit.asked(name) for name in _NARROW}
-        user = keys.id_of("USR", asked["user"], field="user") if asked["user"] else None
         is_operator = "operator" in visit.caller.roles
-        if user is not None or not is_operator:
-            user = visit.caller.history_of(user)
         narrowed = any(asked[name] for name in _NARROW if name != "user")
-        fresh = user is not None and not narrowed
-        page, cursor = SessionPage((), None), visit.asked("after") or None
-        missing = not self._reader.is_set and not fresh
-        if fresh:
-            page = self._list.of_user(cast("str", user), limit=_SHOWN, cursor=cursor)
-        elif not missing:
+        cursor = visit.asked("after") or None
+        page, fresh, missing = SessionPage((), None), False, False
+        if not self._reader.is_set:
+            user = self._user(visit, asked["user"])
+            fresh = user is not None and not narrowed
+            missing = not fresh
+            if fresh:
+                page = self._list.of_user(cast("str", user), limit=_SHOWN, cursor=cursor)
+        else:
             with self._reader.opened() as warehouse:
-                page = self._list.of_all(warehouse, self._narrowed(user, asked), limit=_SHOWN, cursor=cursor)
+                user = self._user(visit, asked["user"])
+                fresh = user is not None and not narrowed
+                if fresh:
+                    page = self._list.of_user(cast("str", user), limit=_SHOWN, cursor=cursor)
+                else:
+                    page = self._list.of_all(
+                        warehouse, self._narrowed(user, asked), limit=_SHOWN, cursor=cursor,
+                        oldest_first=asked["sort"] == "oldest",
+                    )  # fmt: skip
         query = urlencode({name: text for name, text in asked.items() if text})
         older = f"?{query}{'&' if query else ''}{urlencode({'after': page.cursor})}"
         return self._site.page(
             visit.request, "sessions.html", visit, rows=page.rows, asked=asked, is_operator=is_operator, fresh=fresh,
-            missing=missing, narrowed=narrowed, after=cursor, complete=page.complete,
+            missing=missing, after=cursor, complete=page.complete, first=f"?{query}",
             older=None if page.cursor is None else older,
         )  # fmt: skip
+
+    def _user(self, visit: Visit, text: str) -> str | None:
+        """Return the user whose sessions are shown; None for those of all users."""
+        if "operator" in visit.caller.roles:
+            return Ids(self._model).user(text, field="user") if text else None
+        return visit.caller.history_of(keys.id_of("USR", text, field="user") if text else None)
 
     def _narrowed(self, user: str | None, asked: dict[str, str]) -> SessionFilter:
         from agentmodel.redshift.session_list import SessionFilter
 
-        span = _SPANS.get(asked["since"])
+        ids, span = Ids(self._model), SPANS.get(asked["since"])
         outcome = asked["outcome"] if asked["outcome"] in ("succeeded", "failed", "unknown") else None
         return SessionFilter(
             user_id=user,
             since=None if span is None else datetime.now(UTC) - span,
             category=asked["category"] or None,
-            agent=asked["agent"] or None,
-            tool=asked["tool"] or None,
+            agent=ids.agent(asked["agent"] or None, field="agent"),
+            tool=ids.tool(asked["tool"] or None, field="tool"),
             outcome=cast("_Outcome | None", outcome),
             text=asked["text"] or None,
         )

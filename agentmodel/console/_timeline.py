@@ -99,11 +99,12 @@ def change(low: float, mean: float, high: float) -> Markup:
     return Markup(str(interval(low, mean, high)).replace("</svg>", f"{zero}</svg>"))  # noqa: S704  # numbers only
 
 
-def shares(rows: Sequence[tuple[str, int, int]]) -> Markup:
+def shares(rows: Sequence[tuple[str, int, int]], kinds: tuple[str, str] = ("good", "rest")) -> Markup:
     """Draw a bar of two parts for each row, with its name above it; '' without a row.
 
     Args:
         rows: The name and the two numbers of each.
+        kinds: The classes of the two parts.
     """
     if not rows:
         return Markup("")
@@ -114,7 +115,7 @@ def shares(rows: Sequence[tuple[str, int, int]]) -> Markup:
         y, first = number * _LANE, 100 * one / most
         text = escape(visible(f"{name}: {one:,} + {other:,}")[:80])
         out.append(f'<text x="0" y="{y + 13}">{text}</text>')
-        for kind, x, width in (("good", 0.0, first), ("rest", first, 100 * other / most)):
+        for kind, x, width in ((kinds[0], 0.0, first), (kinds[1], first, 100 * other / most)):
             if width:
                 out.append(f'<rect class="{kind}" x="{x:.2f}%" width="{width:.2f}%" y="{y + 18}" height="12"/>')
     return Markup("".join([*out, "</svg>"]))  # noqa: S704  # names in it are escaped above

@@ -382,6 +382,8 @@ class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
     """Of `output_tokens`, those of the model's reasoning. Ours."""
     model_name: Attr[str | None] = text("ModelNM", default=None, redact="none")
     """The model that asked for it, as its provider names it. Ours."""
+    request_input_tokens: Attr[int | None] = count("RequestInputTokens", default=None)
+    """Where the model asked for several calls at once, the tokens that it read for all of them. Ours."""
     revision: Attr[str | None] = text("AgentVer", default=None, redact="none")
     """The revision of the agent: of its prompt, model and tools. Ours."""
     version: Attr[int | None] = number("Version", default=None)

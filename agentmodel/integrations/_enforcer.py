@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
@@ -21,6 +22,7 @@ class RunEnforcer(Enforcer):
 
     def __init__(self, guard: Guard, tracker: Tracker) -> None:
         super().__init__(guard, failed=tracker.failed)
+        self._reported = tracker.reported
 
     def plan(
         self, run: TrackedRun, *, request: str | None, category: str | None, domain_id: str | None = None
@@ -58,7 +60,10 @@ class RunEnforcer(Enforcer):
                 **more,
             )
 
-        return self.resolve(tool, arguments, decide=decide)
+        resolution = self.resolve(tool, arguments, decide=decide)
+        if resolution.waits and call_id is not None:
+            self._reported.note(call_id, tool, datetime.now(UTC))  # the span of a call that waits is no call either
+        return resolution
 
 
 def prompt_of(plan: Plan | None, *, language: Language = "en") -> str | None:

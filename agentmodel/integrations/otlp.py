@@ -169,6 +169,7 @@ def session_records(
             cache_write_tokens=call.cache_write_tokens,
             reasoning_tokens=call.reasoning_tokens,
             model_name=call.model_name,
+            request_input_tokens=call.request_input_tokens,
             revision=call.revision,
         )
 

@@ -417,6 +417,7 @@ ENTITIES: Final = (
             m.UserToolMappingHist.cache_write_tokens: _count("CacheWriteTokens"),
             m.UserToolMappingHist.reasoning_tokens: _count("ReasoningTokens"),
             m.UserToolMappingHist.model_name: _text("ModelNM", **_NAME),
+            m.UserToolMappingHist.request_input_tokens: _count("RequestInputTokens"),
             m.UserToolMappingHist.revision: _text("AgentVer", **_NAME),
         },
     ),

@@ -21,14 +21,17 @@ _UNKNOWN_DAY: Final = date(9999, 12, 30)
 
 
 def has_price(call: Any, price: Any) -> ColumnElement[bool]:
-    """Return whether a price is that of a call's model, and holds on its day; without a day only one that always does.
+    """Return whether a price is that of a call's model, and holds on its day for its request; see `ModelPrice.holds`.
 
     Args:
         call: The model of tool calls, or the columns of a select of it.
         price: The model of prices.
     """
     day = day_of(call.time)
+    length = func.coalesce(call.request_input_tokens, call.input_tokens)
     return and_(
+        or_(price.above_input == constant(0), length > price.above_input),
+        or_(price.most_input.is_(None), length <= price.most_input),
         price.model_name == call.model_name,
         price.since <= func.coalesce(day, constant_day(m.UNDATED), type_=Date()),
         price.until > func.coalesce(day, constant_day(_UNKNOWN_DAY), type_=Date()),
@@ -61,8 +64,7 @@ def cost_of(call: Any, price: Any) -> ColumnElement[float]:
         cost = cost + other
     # engines differ in what the greatest of a number and NULL is
     told = and_(call.input_tokens.is_not(None), call.output_tokens.is_not(None))
-    fits = or_(price.most_input.is_(None), call.input_tokens <= price.most_input)
-    return cast(case((and_(told, fits), cost)), Double)
+    return cast(case((told, cost)), Double)
 
 
 def load_prices(connection: Connection, prices: Prices) -> None:
@@ -72,14 +74,15 @@ def load_prices(connection: Connection, prices: Prices) -> None:
     wanted = {
         (
             name, price.since or m.UNDATED, price.until or _ALWAYS, price.input, price.output, price.cache_read,
-            price.cache_write, price.reasoning, price.most_input,
+            price.cache_write, price.reasoning, price.above_input, price.most_input,
         )
         for name in named
         if name
         for price in prices.of(name)
     }  # fmt: skip
     columns = (
-        p.model_name, p.since, p.until, p.input, p.output, p.cache_read, p.cache_write, p.reasoning, p.most_input,
+        p.model_name, p.since, p.until, p.input, p.output, p.cache_read, p.cache_write, p.reasoning, p.above_input,
+        p.most_input,
     )  # fmt: skip
     if wanted != {tuple(row) for row in connection.execute(select(*columns))}:
         connection.execute(delete(p))

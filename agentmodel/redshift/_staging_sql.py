@@ -50,6 +50,7 @@ def counted_calls(history: Any, *, cached: bool = False) -> Rows:
         h.cache_write_tokens,
         h.reasoning_tokens,
         h.model_name,
+        h.request_input_tokens,
         h.time,
         h.values,
         h.result,

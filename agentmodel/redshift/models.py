@@ -272,6 +272,7 @@ class UserToolMappingHist(Base):
     cache_write_tokens: Mapped[int | None] = mapped_column("cachewritetokens", BigInteger)
     reasoning_tokens: Mapped[int | None] = mapped_column("reasoningtokens", BigInteger)
     model_name: Mapped[str | None] = mapped_column("modelnm", Varchar(NAME))
+    request_input_tokens: Mapped[int | None] = mapped_column("requestinputtokens", BigInteger)
     revision: Mapped[str | None] = mapped_column("agentver", Varchar(NAME))
 
 
@@ -529,7 +530,7 @@ class DerivedCategory(Base):
 
 
 class ModelPriceRow(Base):
-    """What a token of a model costs from a day on, for every model that calls name and the price table knows.
+    """What a token of a model costs from a day on, in requests of a length, for every model that calls name.
 
     A refresh fills it from `AGENTMODEL_PRICES`; see `agentmodel.prices.ModelPrice`. Without that setting it is yours.
     """
@@ -545,6 +546,7 @@ class ModelPriceRow(Base):
     cache_read: Mapped[float | None] = mapped_column("cachereadprice", Double)
     cache_write: Mapped[float | None] = mapped_column("cachewriteprice", Double)
     reasoning: Mapped[float | None] = mapped_column("reasoningprice", Double)
+    above_input: Mapped[int] = mapped_column("aboveinput", BigInteger, primary_key=True)
     most_input: Mapped[int | None] = mapped_column("mostinput", BigInteger)
 
 

@@ -5,6 +5,7 @@ For operators; a user may see its own sessions.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,14 +138,16 @@ def newest_sessions(
     *,
     after: tuple[str, str, str] | None = None,
     limit: int = 50,
+    oldest_first: bool = False,
 ) -> list[SessionSummary]:
-    """Return sessions, newest first, as of the last refresh.
+    """Return sessions, newest first unless told otherwise, as of the last refresh.
 
     Args:
         warehouse: A refreshed warehouse.
         narrow: Which sessions; all of them when not given.
         after: The `SessionSummary.position` of the last session of the page before.
         limit: The most sessions, 1 to 1,000.
+        oldest_first: Whether the oldest come first; those without a time are the oldest.
 
     Raises:
         ValidationError: ``limit`` is out of range, or ``since`` has no time zone.
@@ -152,7 +155,7 @@ def newest_sessions(
     """
     if not 1 <= limit <= _MAX_LIMIT:
         raise ValidationError("limit", limit, f"must be a whole number from 1 to {_MAX_LIMIT}")
-    rows = _listed(narrow or SessionFilter(), after).limit(limit)
+    rows = _listed(narrow or SessionFilter(), after, oldest_first=oldest_first).limit(limit)
     with warehouse.snapshot():
         found = warehouse.read(rows)
         if not found:
@@ -184,10 +187,21 @@ def sessions_like(warehouse: Warehouse, beginning: str, *, limit: int = 10) -> l
     return [(user, session) for user, session in warehouse.read(rows.order_by(s.session_id, s.user_id).limit(limit))]
 
 
-def users_like(warehouse: Warehouse, beginning: str, *, limit: int = 10) -> list[str]:
-    """Return the ids of users with sessions that begin so, in order."""
-    s = m.UserSessionRow
-    rows = rows_of(s.user_id).distinct().where(s.user_id.startswith(beginning, autoescape=True))
+def users_like(warehouse: Warehouse, beginning: str, *, name: str | None = None, limit: int = 10) -> list[str]:
+    """Return the ids of users with sessions, in order, whose id begins so, or whose name does.
+
+    Args:
+        warehouse: A refreshed warehouse.
+        beginning: The beginning of an id.
+        name: The beginning of a name, in upper or lower case; None looks at ids only.
+        limit: The most users.
+    """
+    s, u = m.UserSessionRow, m.UserInfo
+    fits = s.user_id.startswith(beginning, autoescape=True)
+    if name is not None:
+        named = rows_of(u.user_id).where(func.lower(u.name).startswith(name.lower(), autoescape=True))
+        fits = or_(fits, s.user_id.in_(named))
+    rows = rows_of(s.user_id).distinct().where(fits)
     return [user for (user,) in warehouse.read(rows.order_by(s.user_id).limit(limit))]
 
 
@@ -301,7 +315,7 @@ def _summary(row: Any, counts: dict[Any, Any], agents: dict[Any, list[tuple[str,
     )
 
 
-def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None) -> Rows:
+def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None, *, oldest_first: bool) -> Rows:
     s, u = m.UserSessionRow, m.UserInfo
     started = func.coalesce(s.started, EMPTY)
     request = func.coalesce(func.nullif(s.request, EMPTY), s.name, EMPTY)
@@ -326,13 +340,15 @@ def _listed(narrow: SessionFilter, after: tuple[str, str, str] | None) -> Rows:
         where.append(func.lower(request).contains(narrow.text.lower(), autoescape=True))
     if after is not None:  # times are not unique
         at, session_id, user_id = after
-        same = or_(s.session_id < session_id, and_(s.session_id == session_id, s.user_id < user_id))
-        where += [started <= at, or_(started < at, same)]
+        beyond = operator.gt if oldest_first else operator.lt
+        same = or_(beyond(s.session_id, session_id), and_(s.session_id == session_id, beyond(s.user_id, user_id)))
+        where += [started >= at if oldest_first else started <= at, or_(beyond(started, at), same)]
     rows = _called(rows.outerjoin(u, u.user_id == s.user_id), narrow)
     if narrow.outcome is not None:
         rows, condition = _ended(rows, narrow.outcome)
         where.append(condition)
-    return rows.where(*where).order_by(started.desc(), s.session_id.desc(), s.user_id.desc())
+    order = (started, s.session_id, s.user_id)
+    return rows.where(*where).order_by(*(order if oldest_first else (each.desc() for each in order)))
 
 
 def _called(rows: Rows, narrow: SessionFilter) -> Rows:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Executable,
+    Table,
     column,
     delete,
     exc,
@@ -197,6 +198,11 @@ class Warehouse:
         except ConfigurationError:
             engine.dispose()
             raise
+
+    @property
+    def landed(self) -> Table:
+        """Return the table that zero-ETL lands, see `agentmodel.redshift.models.landed_table`."""
+        return self._landed
 
     def close(self) -> None:
         """Close all connections; afterwards another process may open a DuckDB file."""

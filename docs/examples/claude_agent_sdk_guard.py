@@ -20,12 +20,11 @@ async def talk(prompt: str | None = None, resume: str | None = None) -> tuple[st
     async with AgentModelClient(tracker, options, user="kim", tools={"cafes": [pay]}, guard=guard) as client:
         if prompt is not None:
             await client.query(prompt)
-        session = ""
         async for message in client.receive_response():
             if isinstance(message, ResultMessage):
-                session = message.session_id
+                resume = message.session_id
                 print(message.terminal_reason)
-        return session, client.question or {}
+    return resume or "", client.question or {}
 
 
 with AgentModel.local() as model, Tracker(model, domain="cafes") as tracker:

@@ -65,11 +65,11 @@ def test_the_readme_has_every_extra() -> None:
     assert set(EXTRAS) - {"docs", "browser", "dev"} <= named
 
 
-@pytest.mark.parametrize("page", ["quickstart.md", "ko/quickstart.md"])
-def test_the_quickstart_shows_all_of_its_program(page: str) -> None:
+@pytest.mark.parametrize(("page", "example"), [("quickstart.md", "quickstart"), ("ko/quickstart.md", "ko_quickstart")])
+def test_the_quickstart_shows_all_of_its_program(page: str, example: str) -> None:
     """The blocks of the quickstart, one after the other, are its program: nothing is left to be guessed."""
-    program = (ROOT / "docs" / "examples" / "quickstart.py").read_text(encoding="utf-8")
-    shown = re.findall(r'--8<-- "quickstart\.py:(\w+)"', (ROOT / "docs" / page).read_text(encoding="utf-8"))
+    program = (ROOT / "docs" / "examples" / f"{example}.py").read_text(encoding="utf-8")
+    shown = re.findall(rf'--8<-- "{example}\.py:(\w+)"', (ROOT / "docs" / page).read_text(encoding="utf-8"))
     parts = [program.split(f"[start:{name}]\n")[1].split(f"# --8<-- [end:{name}]")[0] for name in shown]
     code = [line for line in program.splitlines() if line.strip() and not line.startswith(('"""', "# --8<--"))]
 

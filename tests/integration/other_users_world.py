@@ -179,14 +179,14 @@ def functions(model: AgentModel) -> None:
             balance(argument)
 
 
-TOKENS = dict.fromkeys(Usage._fields[:-1], 1)
+TOKENS = dict.fromkeys(Usage._fields[:-2], 1)
 """What the model took for a call, without its name."""
 
 
 def traces(model: AgentModel, folder: Path) -> None:
     """Import a trace file with a canary in every field, and a call of a tool that does not exist."""
     record: dict[str, Any] = {"step": 1, "success": False, "started_at": "2026-01-01T00:00:00Z", "user": USER}
-    record |= {"ended_at": "2026-01-01T00:00:01Z", "session_success": True} | TOKENS
+    record |= {"ended_at": "2026-01-01T00:00:01Z", "session_success": True, "request_input_tokens": 1} | TOKENS
     record |= {"domain": DOMAIN, "agent": "finder", "tool": "search", "category": SHARED, "request": SIMILAR}
     for name in TraceRecord.model_fields.keys() - record.keys() - {"status"}:
         record[name] = {canary(name): canary(name)} if name in ("arguments", "result") else canary(name)

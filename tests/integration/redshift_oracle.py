@@ -548,7 +548,8 @@ def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
         row |= {"callno": whole(item, "CallNo"), "inputtokens": count(item, "InputTokens"),
                 "outputtokens": count(item, "OutputTokens"), "cachedtokens": count(item, "CachedTokens"),
                 "cachewritetokens": count(item, "CacheWriteTokens"),
-                "reasoningtokens": count(item, "ReasoningTokens")}  # fmt: skip
+                "reasoningtokens": count(item, "ReasoningTokens"),
+                "requestinputtokens": count(item, "RequestInputTokens")}  # fmt: skip
     return name, row
 
 

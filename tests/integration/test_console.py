@@ -200,6 +200,20 @@ def test_sessions_are_searched(model: AgentModel) -> None:
     assert 3 == len(found(since=datetime.now(UTC) - timedelta(days=1)))
 
 
+def test_sessions_are_filtered_and_sorted_on_the_page(model: AgentModel, someone: Callable[[str], Person]) -> None:
+    """Beginnings of names and ids are enough, the oldest come first if asked, and the address keeps the filters."""
+    kim = someone("kim")
+
+    def listed(query: str) -> list[str]:
+        return re.findall(r'href="/sessions/USR\d+/[^"]+">([^<]+)<', kim.client.get(f"/sessions?{query}").text)
+
+    assert ["100% of_cafés", "find a café near the stadium"] == listed("user=user+1&tool=sea")
+    assert ["100% of_cafés"] == listed("user=USR001&agent=AGT001&outcome=failed")
+    assert ["find a café near the stadium", "100% of_cafés"] == listed("sort=oldest")[:2]
+    assert "begin so" in kim.see("/sessions?agent=agent", 422)
+    assert "Without filters" in kim.see("/sessions?text=nothing+like+it")
+
+
 def test_a_row_says_how_a_session_went(model: AgentModel) -> None:
     """Calls, failures, agents and outcome of a session stand in its row."""
     rows = newest_sessions(model.warehouse, SessionFilter(user_id="USR001"))
@@ -678,6 +692,26 @@ def test_the_effect_is_measured_anew_after_a_refresh(settings: Settings, monkeyp
 
     assert ["1", "1", "2"] == seen
     assert [model] == computed
+
+
+def test_the_effect_has_costs_that_are_known(settings: Settings, tmp_path: Path) -> None:
+    """What models cost stands on the page with the calls that it is of; without a price it is unknown, not zero."""
+    known = {"id": "known", "match": {"equals": "known"}, "prices": {"input_mtok": 2, "output_mtok": 8}}
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps([{"id": "maker", "model_match": {"contains": "n"}, "models": [known]}]), "utf-8")
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://", prices=str(prices)) as model:
+        model.table.create()
+        catalogue(model)
+        with model.session("USR001", "a café") as session, session.process("p") as process:
+            for name in ("known", "known", "other"):
+                with process.call("AGT001", "TL001") as call:
+                    call.model_name, call.input_tokens, call.output_tokens = name, 1000, 500
+        model.drain()
+        model.refresh()
+        text = Person(console(model)).see("/effect")
+
+    assert "agent 1 known 2 2,000 1,000 0.012000" in text
+    assert "agent 1 other 1 1,000 500 unknown" in text
 
 
 def test_an_agent_has_the_course_of_its_tools(model: AgentModel, someone: Callable[[str], Person]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from agentmodel import AgentModel, Settings
 from agentmodel.exceptions import ValidationError
+from agentmodel.integrations._tracking.tracker import Tracker
 from agentmodel.prices import Prices
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
@@ -99,17 +100,17 @@ def test_the_warehouse_says_what_python_says(model: AgentModel, tmp_path: Path) 
     assert model.prices is not None
     wanted = [model.prices.cost(call) for call in stored]
 
-    told = [0.0026, 0.001875, 0.001275, None, None, 0.0036, 0.0, None, None, None]
+    told = [0.0026, 0.001875, 0.001275, 0.004804, None, 0.0036, 0.0, None, None, None]
     assert [None if cost is None else pytest.approx(cost) for cost in told] == wanted
     assert wanted == [None if cost is None else pytest.approx(cost) for _, cost in model.warehouse.read(rows)]
     found = {row.model_name: (row.calls, row.priced, row.cost) for row in reports.costs(model.warehouse)}
     assert {
-        "deep-1": (4, 2, pytest.approx(0.003875)), "deep-2": (1, 1, pytest.approx(0.001875)),
+        "deep-1": (4, 3, pytest.approx(0.008679)), "deep-2": (1, 1, pytest.approx(0.001875)),
         "dated-1": (1, 1, pytest.approx(0.0036)), "free-1": (1, 1, 0.0), "other": (1, 0, None), "": (1, 0, None),
     } == found  # fmt: skip
-    assert model.prices.total(stored)[0] == pytest.approx(0.00935)
+    assert model.prices.total(stored)[0] == pytest.approx(0.014154)
     page = model.report(tmp_path / "report.html").read_text(encoding="utf-8")
-    assert {"0.003875", "unknown", "not told"} <= set(re.findall(r">([^<]+)</td>", page))
+    assert {"0.008679", "unknown", "not told"} <= set(re.findall(r">([^<]+)</td>", page))
 
 
 def test_prices_are_stored_once(model: AgentModel, tmp_path: Path) -> None:
@@ -120,7 +121,8 @@ def test_prices_are_stored_once(model: AgentModel, tmp_path: Path) -> None:
         model.warehouse.prices = None if prices is None else Prices(prices)
         model.refresh(as_of=TODAY)
         stored = sorted(model.warehouse.read(select(m.ModelPriceRow.model_name, m.ModelPriceRow.input)))
-        wanted = [("dated-1", 1e-6), ("dated-1", 3e-6), ("deep-1", 2e-6), ("deep-2", 2e-6), ("free-1", 0.0)]
+        deep = [(name, price) for name in ("deep-1", "deep-2") for price in (2e-6, 4e-6)]  # by length
+        wanted = [("dated-1", 1e-6), ("dated-1", 3e-6), *deep, ("free-1", 0.0)]
         assert (wanted if prices is PRICES else [("deep-1", 1.0)]) == [(name, price) for name, price in stored]
 
 
@@ -180,3 +182,23 @@ def test_a_wrong_file_is_told(settings: Settings) -> None:
         for ask in (lambda: model.prices, lambda: model.warehouse):
             with pytest.raises(ValidationError, match="cannot be read"):
                 ask()
+
+
+def test_a_long_request_has_its_price_everywhere(model: AgentModel) -> None:
+    """Calls that a long request asked for cost what the request does: in Python and in SQL."""
+    with Tracker(model, domain="cafes") as tracker:
+        run = tracker.run("long", user="USR001")
+        run.turn("model", calls=["a", "b", "c"], input_tokens=1200, output_tokens=30, model_name="deep-1")
+        for call_id in ("a", "b", "c"):
+            run.call(call_id, agent="finder", tool="search", status="ok")
+    model.drain()
+    model.refresh(as_of=TODAY)
+    (session,) = model.repository.sessions("USR001")
+    stored = model.repository.session_history("USR001", session.session_id).executions
+
+    assert [1200] * 3 == [call.request_input_tokens for call in stored]
+    assert model.prices is not None
+    wanted = 1200 * 4e-6 + 30 * 8e-6
+    assert wanted == pytest.approx(model.prices.total(stored)[0])
+    (row,) = reports.costs(model.warehouse)
+    assert (3, pytest.approx(wanted)) == (row.priced, row.cost)

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 import redis
 
-from agentmodel import Agent, AgentModel, Domain, Tool, User
-from agentmodel._erasure_marks import ErasureMarks, session_key, user_key
+from agentmodel import Agent, AgentModel, Domain, Review, Tool, User, erasure
+from agentmodel._erasure_marks import ErasureMarks, delete_unless_newer, session_key, user_key
 from agentmodel.access._journal_sink import HistorySink
 from agentmodel.aio import AsyncAgentModel
 from agentmodel.cache.journal import Entry
@@ -31,6 +31,7 @@ from agentmodel.cache.valkey import Valkey
 from agentmodel.cli import main
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Entity, Item
+from agentmodel.dynamo.models import Suggestion
 from agentmodel.erasure import Erasure
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._feeds import FeedBatch, FeedItem
@@ -382,6 +383,51 @@ def test_a_drainer_takes_back_what_it_wrote_while_the_user_was_erased(
     assert {"UserInfo", "Review", "Suggestion"} == kinds  # those were written by nobody who is on the way
     model.erase_user(MINA)
     assert [] == places(model, None, SECRET)
+
+
+@pytest.mark.parametrize("moment", ["before the scan", "before the delete"])
+def test_an_outcome_or_a_decision_that_comes_while_the_user_is_erased_keeps_nothing(
+    model: AgentModel, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """An older item that is written again after the mark has a newer version, and is erased with its history."""
+    catalogue(model)
+    work(model, MINA, SECRET)
+    model.drain()
+    model.settle()
+    written: list[str] = []
+
+    def write() -> None:
+        """Write into each suggestion and question of the user once, as a drainer or a reviewer does."""
+        for item in list(of_user(model, MINA).values()):
+            if item["EntityType"]["S"] in {"Suggestion", "Review"} and item["SK"]["S"] not in written:
+                written.append(item["SK"]["S"])
+                kind = {"Suggestion": Suggestion, "Review": Review}[item["EntityType"]["S"]]
+                model.writer.save(kind.from_item(item), existing=True)
+
+    if moment == "before the scan":
+        erase_items = Erasure._erase_items
+        monkeypatch.setattr(Erasure, "_erase_items", lambda *given: (write(), erase_items(*given))[1])
+    else:
+        monkeypatch.setattr(erasure, "delete_unless_newer", lambda *given: (write(), delete_unless_newer(*given))[1])
+    model.erase_user(MINA)
+
+    assert len(written) > 3
+    assert {} == of_user(model, MINA)
+    assert [] == places(model, None, SECRET)
+
+
+def test_a_question_that_is_asked_after_the_erasure_stays(model: AgentModel) -> None:
+    catalogue(model)
+    work(model, MINA, SECRET)
+    model.erase_user(MINA)
+    model.suggest(MINA, category="newer", request="newer", domain_id="DMN001")
+    review = model.reviews.ask(MINA, "SESSnew", "may it?", agent_id="AGT001", tool_id="TL001", arguments={}, reason="")
+    model.erase_user("USRother")
+    model.drain()
+
+    kinds = {item["EntityType"]["S"] for item in of_user(model, MINA).values()}
+    assert {"Review", "Suggestion"} <= kinds
+    assert review.asked_at is not None
 
 
 def test_entries_of_a_dead_drainer_are_erased_too(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,7 +318,7 @@ def test_commands_show_names_and_take_beginnings(
     [
         (["sessions", "--since", "1y"], "--since"),
         (["sessions", "--since", "999999999d"], "--since"),
-        (["sessions", "--agent", "AGT"], "must be the beginning of one id only, and AGT001, AGT002 begin so"),
+        (["sessions", "--agent", "AGT"], "must be the beginning of one only, and AGT001, AGT002 begin so"),
         (["errors", "--runs", "--tool", "x"], "cannot be combined with --runs"),
     ],
 )

@@ -54,6 +54,7 @@ def records(draw: st.DrawFn) -> TraceRecord:
         cached_tokens=draw(st.none() | count),
         model_name=draw(st.none() | st.just("gpt-5")),
         output_tokens=draw(st.none() | count),
+        request_input_tokens=draw(st.none() | count),
     )
 
 

@@ -129,6 +129,18 @@ def test_a_wrong_setting_is_named_with_its_value_and_remedy(given: dict[str, obj
         Settings.load(**given)
 
 
+def test_single_settings_win_over_given_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting beside given settings is used and checked, and the environment is not asked for the others."""
+    given = Settings.load(table="Given")
+    monkeypatch.setenv("AGENTMODEL_REGION", "eu-central-1")
+    with AgentModel.from_settings(given, holdout=0.25) as model:
+        used = model.settings
+
+    assert ("Given", given.region, 0.25) == (used.table, used.region, used.holdout)
+    with pytest.raises(ConfigurationError, match="AGENTMODEL_HOLDOUT"):
+        AgentModel.from_settings(given, holdout=2)
+
+
 @pytest.mark.parametrize(
     ("variable", "message"),
     [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentmodel import ToolExecution
+from agentmodel._counts import Usage
 from agentmodel.exceptions import ValidationError
 from agentmodel.prices import ModelPrice, Prices
 
@@ -23,9 +25,19 @@ LITELLM: dict[str, Any] = {
         "cache_creation_input_token_cost": 2.5e-6,
         "output_cost_per_reasoning_token": 6e-6,
         "input_cost_per_token_above_200k_tokens": 4e-6,
+        "output_cost_per_token_above_200k_tokens": 12e-6,
+        "input_cost_per_token_above_200k_tokens_priority": 9e-6,
     },
     "free": {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0},
     "painter": {"output_cost_per_image": 0.04},
+    "asker": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6, "input_cost_per_request": 0.005},
+    "sleeper": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6, "off_peak_pricing": {"hours_utc": "0-8"}},
+    "ranged": {
+        "tiered_pricing": [
+            {"range": [0, 200000], "input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6},
+            {"range": [200000, 1000000], "input_cost_per_token": 4e-6, "output_cost_per_token": 12e-6},
+        ],
+    },
 }
 GENAI: list[dict[str, Any]] = [
     {
@@ -50,6 +62,11 @@ GENAI: list[dict[str, Any]] = [
                     {"prices": {"input_mtok": 1, "output_mtok": 4}},
                     {"constraint": {"start_date": "2026-03-01"}, "prices": {"input_mtok": 2, "output_mtok": 8}},
                 ],
+            },
+            {
+                "id": "small-ask",
+                "match": {"equals": "small-ask"},
+                "prices": {"input_mtok": 1, "output_mtok": 4, "requests_kcount": 12},
             },
             {
                 "id": "small-nightly",
@@ -104,6 +121,45 @@ def test_genai_prices_follows_its_rules() -> None:
     assert Prices({"providers": GENAI}).cost(call()) == prices.cost(call())
 
 
+@pytest.mark.parametrize(("table", "name"), [(LITELLM, "us.deep-v1:0"), (LITELLM, "ranged"), (GENAI, "deep3-v1")])
+def test_a_long_request_has_the_price_of_its_length(table: Any, name: str) -> None:
+    """The length of the request decides, not the share of it that a call has: the shares cost what the request does."""
+    prices = Prices(table)
+    short, long = (Usage(tokens, 300, model_name=name) for tokens in (200_000, 200_001))
+    told = [[call(**share._asdict()) for share in usage.shares(3)] for usage in (short, long)]
+
+    assert [0.4024, 0.803604] == [pytest.approx(prices.total(each)[0]) for each in told]
+    assert [0.4024, 0.803604] == [pytest.approx(prices.cost(call(**each._asdict()))) for each in (short, long)]
+    assert [(0, 200_000), (200_000, None)] == [(one.above_input, one.most_input) for one in prices.of(name)]
+
+
+def test_genai_prices_itself_agrees() -> None:
+    """Each model that has prices of lengths in genai-prices costs what that package says."""
+    genai: Any = pytest.importorskip("genai_prices", reason="it comes with Pydantic AI")
+    providers = pytest.importorskip("genai_prices.data").providers
+    models = [model for provider in providers for model in provider.models]
+    tiered = [model.prices for model in models if not isinstance(model.prices, list) and "+tiers" in str(model.prices)]
+    both = [priced for priced in tiered if priced.output_mtok is not None]
+
+    assert len(both) >= 20
+    for priced in both:
+        rows = {name: _json(one) for name, one in vars(priced).items() if one is not None}
+        ours = Prices([{"id": "own", "models": [{"id": "it", "match": {"equals": "it"}, "prices": rows}]}])
+        for tokens in (1_000, 128_000, 128_001, 200_001, 272_001, 1_000_000):
+            usage = genai.Usage(input_tokens=tokens, output_tokens=700, cache_read_tokens=300)
+            wanted = priced.calc_price(usage)["total_price"]
+            got = ours.cost(call("own:it", input_tokens=tokens, output_tokens=700, cached_tokens=300))
+            assert float(wanted) == pytest.approx(got), (str(priced), tokens)
+
+
+def _json(price: Any) -> Any:
+    """A price as ``data.json`` has it."""
+    if isinstance(price, Decimal):
+        return float(price)
+    tiers = [{"start": each.start, "price": float(each.price)} for each in price.tiers]
+    return {"base": float(price.base), "tiers": tiers}
+
+
 def test_a_price_holds_for_its_time() -> None:
     """A call has the price of its day; without a day it has none where there are several."""
     prices = Prices(GENAI)
@@ -123,12 +179,13 @@ def test_a_price_holds_for_its_time() -> None:
         call("small-night"),
         call(input_tokens=None),
         call(output_tokens=None),
-        call("us.deep-v1:0", input_tokens=200_001),
-        call("deep3-v1", input_tokens=200_001),
+        call("asker"),
+        call("sleeper"),
+        call("small-ask"),
     ],
 )
 def test_what_has_no_price_is_unknown(unknown: ToolExecution) -> None:
-    """An unknown model, untold tokens, a length without a price and a price of a time of day: unknown, not zero."""
+    """An unknown model, untold tokens, a price of a time of day and one of each request: unknown, not zero."""
     assert [None, None] == [Prices(table).cost(unknown) for table in (LITELLM, GENAI)]
     assert (None, 0) == Prices(LITELLM).total([unknown])
 
@@ -166,6 +223,7 @@ def test_a_total_says_how_much_of_it_is_known() -> None:
         ([{"id": "a", "models": [], "model_match": {"or": [{"contains": "b"}, {"regex": "("}]}}], "models of a"),
         ([{"id": "a", "models": [{"id": "m", "match": {"and": 5}, "prices": {}}]}], "models of a"),
         ([{"id": "a", "models": [{"id": "m", "prices": {"input_mtok": {"tiers": [{"price": 2}]}}}]}], "models of a"),
+        ({"small": {"tiered_pricing": [{"input_cost_per_token": 1}]}}, "tiered_pricing of small"),
     ],
 )
 def test_a_wrong_table_is_told(table: Any, told: str) -> None:

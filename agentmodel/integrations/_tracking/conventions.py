@@ -103,6 +103,9 @@ _WORKFLOW_AGENT = re.compile(r"\bcurrent_agent_name=['\"]([^'\"]+)['\"]")
 _ADK = ("gcp.vertex.agent", "openinference.instrumentation.google_adk")
 _ADK_MERGED = "(merged tools)"  # the name of a span for the answers to all calls of a turn, which is no call
 _ADK_EVENT = "gcp.vertex.agent.event_id"
+_ADK_ASKS = "This tool call requires confirmation, please approve or reject."
+_ADK_REJECTED = "This tool call is rejected."
+_ADK_INVALID = "Invoking `"  # how its answer begins in place of a tool that was given wrong arguments
 _NOT_FOUND = ("Tool not found", "<tool_use_error>Error: No such tool available")
 """How the result of an unknown tool begins in spans of CrewAI's listener, and in those of Claude's SDK."""
 
@@ -115,6 +118,7 @@ _MESSAGES = (
     "haystack.agent.input",
 )
 _NUMBERED = (("llm.input_messages.", ".message.role", ".message.content"), ("gen_ai.prompt.", ".role", ".content"))
+_DEFERRED = "pydantic_ai.tool.deferral.name"
 _APPROVALS = "openai_agents"  # scopes whose spans of pending approvals look like successes
 
 
@@ -219,8 +223,21 @@ def is_same(outer: Span, span: Span) -> bool:
 
 
 def is_pending(span: Span) -> bool:
-    """Whether a call waits for approval: the emitters of OpenAI Agents end its span without error and result."""
-    return _APPROVALS in span.scope and not span.failed and output_of(span) is None
+    """Whether a call waits for a person, or is made elsewhere.
+
+    Its span has neither error nor result in OpenAI Agents, the question for a result in ADK, and a word for it in
+    PydanticAI; that one has failed, too, by the older conventions.
+    """
+    openai = _APPROVALS in span.scope and not span.failed and output_of(span) is None
+    return openai or _DEFERRED in span.attributes or _adk_answer(span).get("error") == _ADK_ASKS
+
+
+def _adk_answer(span: Span) -> Mapping[str, Any]:
+    """Return what ADK gave the model for a call; nothing of other emitters."""
+    output = output_of(span) if span.scope in _ADK else None
+    if isinstance(output, dict) and "response" in output and output.keys() <= {"id", "name", "response"}:
+        output = output["response"]
+    return output if isinstance(output, dict) else {}
 
 
 def tool_of(span: Span) -> str:
@@ -413,10 +430,9 @@ def result_of(span: Span) -> Any:
         texts = (_exception(span, "exception.message"), span.description)
         return next((text for text in texts if text), None)
     if isinstance(output, dict) and (span.scope in _ADK or span.name.startswith(_HAYSTACK)):
-        if "response" in output and output.keys() <= {"id", "name", "response"}:
-            output = output["response"]
+        output = _adk_answer(span) or output
         only = {"error"} if outcome_of(span)[0] != "ok" else {"result"}  # how they wrap what is no object
-        return next(iter(output.values())) if isinstance(output, dict) and output.keys() == only else output
+        return next(iter(output.values())) if output.keys() == only else output
     if isinstance(output, dict) and "llama_index" in span.scope and isinstance(output.get("blocks"), list):
         output = output["blocks"]
     return _text_of_blocks(output)
@@ -442,6 +458,8 @@ def outcome_of(span: Span) -> tuple[Status, str | None]:
         return "interrupted", None
     if _is_unknown(span, failed=failed):
         return "unknown_tool", None
+    if _adk_answer(span).get("error") == _ADK_REJECTED:
+        return "rejected", None
     return ("error", error_type or OTHER) if failed else ("ok", None)
 
 
@@ -450,17 +468,21 @@ def _error_type(span: Span) -> str | None:
     given = text_or_none(span.attributes.get("error.type")) or _exception(span, "exception.type")
     if given is None and span.failed:
         given = _type_in(span.description)
+    if str(_adk_answer(span).get("error")).startswith(_ADK_INVALID):
+        given = "ValidationError"
     named = _CLASS.fullmatch(given) if given is not None else None
     return named[1] if named else given
 
 
 def _says_error(span: Span) -> bool:
     """Whether a span that ended well says otherwise, in an attribute or in its result."""
-    output = output_of(span)
-    in_result = isinstance(output, dict) and True in (output.get("is_error"), output.get("isError"))
+    output, answer = output_of(span), _adk_answer(span)
+    in_result = any(
+        True in (one.get("is_error"), one.get("isError")) for one in (output, answer) if isinstance(one, dict)
+    )
     status = (message_of(output) or {}).get("status")
     told = span.attributes.get("haystack.tool.error") is True or span.attributes.get("gen_ai.tool.status") == "error"
-    return told or in_result or status == "error"
+    return told or in_result or bool(answer.get("error")) or "error" in (status, answer.get("status"))
 
 
 def _is_left(span: Span) -> bool:
@@ -498,7 +520,7 @@ def tokens_of(span: Span) -> Usage:
         counts = {f"gen_ai.usage.{name}": count for name, count in usage.items()} if isinstance(usage, dict) else counts
         model_name = model_name or (text_or_none(meta.get("model")) if isinstance(meta, dict) else None)
     kinds = (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
-    return Usage._make((*(_number(counts, names) for names in kinds), model_name))
+    return Usage(*(_number(counts, names) for names in kinds))._replace(model_name=model_name)
 
 
 def _list(value: Any) -> list[Any]:

@@ -91,6 +91,7 @@ class SpanCall:
         cache_write_tokens: Likewise.
         reasoning_tokens: Likewise.
         model_name: The model that wrote the message, likewise.
+        request_input_tokens: Tokens that it read for all calls of the message, where there are several.
         service: The resource's ``service.name``.
         revision: The revision of the agent; None if no span has it.
         request: What the user asked for in its conversation, likewise.
@@ -118,6 +119,7 @@ class SpanCall:
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     model_name: str | None = None
+    request_input_tokens: int | None = None
     service: str | None = None
     revision: str | None = None
     request: str | None = None
@@ -214,7 +216,7 @@ class RequestedCalls:
     def add(self, session: str, message: _Message) -> None:
         """Remember a message; one that a later trace repeats, without its tokens, changes nothing."""
         for call_id in message.ids:
-            if message.input_tokens is None and (session, call_id) in self._messages:
+            if message.usage.input_tokens is None and (session, call_id) in self._messages:
                 continue
             self._messages[session, call_id] = message
             self._messages.move_to_end((session, call_id))
@@ -232,7 +234,7 @@ class RequestedCalls:
             return Usage()
         self._without_tokens.remove((session, call_id))
         message = self._messages[session, call_id]
-        return message.share(message.ids.index(call_id))
+        return message.usage.shares(len(message.ids))[message.ids.index(call_id)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,17 +244,7 @@ class _Message:
     started_ns: int
     number: int
     ids: tuple[str, ...]
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    model_name: str | None = None
-
-    def share(self, position: int) -> Usage:
-        """Return what one of its calls took."""
-        usage = Usage(*(getattr(self, name) for name in Usage._fields))
-        return usage.shares(len(self.ids))[position]
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,10 +415,10 @@ class _Trace:
                     self._asked.setdefault(tool, []).append((span, calls))
                 ids = tuple(self._request_id(given, span) for given in dict.fromkeys(one.call_id for one in calls))
                 # the tokens of a span with several messages are those of all, and of answers that request no call
-                tokens = tokens_of(span) if len(asked) == 1 else (None, None)
+                tokens = tokens_of(span) if len(asked) == 1 else Usage()
                 # two instrumentations tell one message, at times one of them without its tokens
-                if ids not in messages or messages[ids][1].input_tokens is None:
-                    messages[ids] = self.session(span), _Message(span.started_ns, number, ids, *tokens)
+                if ids not in messages or messages[ids][1].usage.input_tokens is None:
+                    messages[ids] = self.session(span), _Message(span.started_ns, number, ids, tokens)
         return list(messages.values())
 
     def _request_id(self, call_id: str, span: Span) -> str:

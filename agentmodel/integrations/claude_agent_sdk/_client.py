@@ -14,7 +14,7 @@ Without a guard it only listens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, SdkMcpTool, StreamEvent, Transport
 from typing_extensions import override
@@ -76,6 +76,11 @@ class AgentModelClient(ClaudeSDKClient):  # type: ignore[misc,unused-ignore]  # 
     def question(self) -> dict[str, Any] | None:
         """Return the question about the deferred call with which the run stopped, as JSON to show; None without one."""
         return self._agentmodel.question
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
 
     @override
     async def receive_messages(self) -> AsyncIterator[Any]:

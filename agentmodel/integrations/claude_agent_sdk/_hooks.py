@@ -72,11 +72,13 @@ class ConversationHooks:
             ValidationError: The options have a server of the name of one of the tools' servers, or a file of servers.
         """
         servers = options.mcp_servers
-        if self._servers and not isinstance(servers, dict):
-            raise ValidationError("mcp_servers", str(servers), "must be a mapping of servers where tools= is given")
-        for server in self._servers:
-            if server in servers:
-                raise ValidationError("tools", server, "must not name a server that options.mcp_servers has too")
+        if self._servers:
+            if not isinstance(servers, dict):
+                raise ValidationError("mcp_servers", str(servers), "must be a mapping of servers where tools= is given")
+            for server in self._servers:
+                if server in servers:
+                    raise ValidationError("tools", server, "must not name a server that options.mcp_servers has too")
+            servers = {**servers, **self._servers}
         with FailuresCounted(self.tracker, "revision"):
             self._see(options)
         hooks: dict[Any, list[HookMatcher]] = {event: list(given) for event, given in (options.hooks or {}).items()}
@@ -90,9 +92,8 @@ class ConversationHooks:
         }
         for event, matcher in ours.items():
             hooks.setdefault(event, []).append(matcher)
-        merged: Any = {**servers, **self._servers} if isinstance(servers, dict) else servers
         # the parts of a message tell what it took; without them the SDK tells that of its beginning
-        return replace(options, hooks=hooks, mcp_servers=merged, include_partial_messages=True)
+        return replace(options, hooks=hooks, mcp_servers=servers, include_partial_messages=True)
 
     def _see(self, options: ClaudeAgentOptions) -> None:
         """Note of which revision the agents are."""

@@ -38,8 +38,11 @@ from agentmodel.suggest.plan import Plan
 
 __all__ = ["AgentModelPlugin"]
 
-_INVALID = "failed as the following mandatory input parameters are not present"
-"""Part of what ADK answers in place of a tool that lacks arguments; it tells no error for that."""
+_INVALID = "Invoking `"
+"""How ADK's answer begins in place of a tool that was given wrong arguments; it raises no error for that."""
+
+_REJECTED = {"error": "This tool call is rejected."}
+"""What ADK answers in place of a tool of its own confirmation, to which a person said no."""
 
 _INTERNAL = frozenset({"adk_request_confirmation", "adk_request_credential", "adk_request_input", "transfer_to_agent"})
 """Tools by which ADK asks a person or passes the conversation on; they are no calls."""
@@ -322,20 +325,21 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
             call = None if invocation is None else self._closed(invocation, place)
             if invocation is None or call is None or call.settled:
                 return None
-            if tool_context.function_call_id in tool_context.actions.requested_tool_confirmations:
+            actions, call_id = tool_context.actions, tool_context.function_call_id
+            if call_id in actions.requested_tool_confirmations or call_id in actions.requested_auth_configs:
                 return None  # the tool itself asks a person, and is called again
-            invalid = result.get("error") if isinstance(result, dict) else None
-            if _INVALID in str(invalid):
-                _record(invocation, place, call, status="error", result=invalid, error_type="ValidationError")
+            if tool_context.tool_confirmation is not None and result == _REJECTED:
+                _record(invocation, place, call, status="rejected", result=result["error"])
                 return None
             notice = None if call.resolution is None else call.resolution.notice
-            failed = isinstance(result, dict) and True in (result.get("isError"), result.get("is_error"))  # as MCP says
-            if failed:
-                _record(invocation, place, call, status="error", result=result, error_type="tool_error")
+            failed = _failure_of(result)
+            if failed is not None:
+                told = result["error"] if result.keys() == {"error"} else result
+                _record(invocation, place, call, status="error", result=told, error_type=failed)
             else:
                 _record(invocation, place, call, status="ok" if notice is None else "edited", result=result)
             if self._enforcer is not None and call.resolution is not None:
-                if not failed:
+                if failed is None:
                     await asyncio.to_thread(self._enforcer.keep, call.resolution, result)
                 return None if notice is None else {"note": notice, **_as_answer(result)}
         return None
@@ -385,6 +389,20 @@ def _place(tool: BaseTool, context: Any) -> tuple[str, str, str]:
 def _is_unknown(tool: BaseTool) -> bool:
     """Return whether there is no such tool: ADK then shows one that is nothing but a name."""
     return type(tool) is BaseTool
+
+
+def _failure_of(result: Any) -> str | None:
+    """Return the type of the error that a result tells; None if it tells none.
+
+    ADK's tools tell an error by ``error``, as its own telemetry reads it, or by ``status``, as its documentation has it
+    for functions; MCP does by ``isError``.
+    """
+    if not isinstance(result, dict):
+        return None
+    if str(result.get("error")).startswith(_INVALID):
+        return "ValidationError"
+    told = result.get("error") or result.get("status") == "error"
+    return "tool_error" if told or True in (result.get("isError"), result.get("is_error")) else None
 
 
 def _as_answer(result: Any) -> dict[str, Any]:

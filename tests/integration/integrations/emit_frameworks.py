@@ -4,7 +4,7 @@
 
 The scripted model asks for what the scenario of all recorders begins with: two calls at once, one that fails and that it
 asks for again, one that always fails, one with invalid arguments, and an unknown tool. No person decides and nothing is
-answered from a cache. A dump is a file of OTLP-JSON whose resource says which versions made it; texts that no call
+answered from a cache, except in ``adk-decisions``. A dump is a file of OTLP-JSON whose resource says which versions made it; texts that no call
 needs, such as the model's whole input at each turn, are cut.
 """
 
@@ -328,6 +328,31 @@ def adk(*, openinference: bool = False, handled: bool = True) -> Callable[[], No
     return run
 
 
+def adk_decisions() -> None:
+    """Google ADK's own spans of what people decide and a callback answers; it runs where the project is installed."""
+    os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "SPAN_AND_EVENT"
+    from google.adk.tools.function_tool import FunctionTool
+    from opentelemetry import trace
+
+    trace.set_tracer_provider(PROVIDER)
+    from tests.integration.integrations.google_adk_agents import Conversation, Scripted, agent_of, pay, search
+    from tests.integration.integrations.scenario import SCRIPT, Asked, Turn
+
+    def order(q: str) -> dict[str, str]:
+        """Order something, and tell how that went as ADK's documentation has it."""
+        return {"status": "error", "error_message": f"no {q}"}
+
+    def known(tool: Any, args: dict[str, Any], tool_context: Any) -> dict[str, Any] | None:
+        return {"result": "found a"} if tool_context.function_call_id == "c9" else None
+
+    script = [*SCRIPT[-3:], Turn((Asked("c10", "order", {"q": "a"}),), 90, 4)]
+    tools = [search, FunctionTool(pay, require_confirmation=True), order]
+    talk = Conversation(agent_of(Scripted(script), tools, before_tool_callback=known))
+    talk.tell(REQUEST)
+    talk.answer({}, confirmed=False)
+    talk.answer({})
+
+
 # CrewAI
 
 
@@ -448,6 +473,7 @@ EMITTERS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "haystack": (haystack, ("haystack-ai", "opentelemetry-haystack")),
     "adk": (adk(), ("google-adk",)),
     "adk-abandoned": (adk(handled=False), ("google-adk",)),
+    "adk-decisions": (adk_decisions, ("google-adk",)),
     "adk-openinference": (adk(openinference=True), ("google-adk", "openinference-instrumentation-google-adk")),
     "claude": (claude, ("claude-agent-sdk", "openinference-instrumentation-claude-agent-sdk")),
     "crewai": (crewai(), ("crewai", "openinference-instrumentation-crewai")),

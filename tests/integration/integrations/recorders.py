@@ -52,7 +52,7 @@ RECORDERS: dict[str, Seen] = {
     "OpenAI Agents, spans alone": Seen(("edited",), {"cache hit": "ok", "rejected": "interrupted"}),
     "Pydantic AI, capability": Seen(looks={"cache hit": "ok"}),
     "Pydantic AI, capability with a guard": Seen(),
-    "Google ADK, plugin": Seen(looks={"rejected": "ok", "edited": "ok", "cache hit": "ok"}),
+    "Google ADK, plugin": Seen(looks={"rejected": "error", "edited": "ok", "cache hit": "ok"}),
     "Google ADK, plugin with a guard": Seen(),
     "Claude Agent SDK, client": Seen(looks={"cache hit": "ok"}),
     "Claude Agent SDK, client with a guard": Seen(),

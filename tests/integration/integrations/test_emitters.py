@@ -335,6 +335,18 @@ class TestOutcomes:
 
         assert ["no route", "closed"] == [one.result for one in made]
 
+    @pytest.mark.parametrize("failed", [False, True])
+    def test_a_deferred_call_of_pydantic_ai_is_none(self, failed: bool) -> None:
+        """A call that waits for a person or is made elsewhere ends well, or by older conventions with an error."""
+        asked = asking(1, ("c1", "pay", {"amount": 8}), tokens=7)
+        told = {"gen_ai.tool.call.id": "c1", "pydantic_ai.tool.deferral.name": "ApprovalRequired"}
+        made = tool(5, "pay", told={"gen_ai.tool.call.id": "c1", "gen_ai.tool.call.result": "paid 8"})
+
+        assert [("paid 8", "ok", 7)] == [
+            (one.result, one.status, one.input_tokens)
+            for one in calls([asked, tool(3, "pay", told=told, failed=failed), made])
+        ]
+
     def test_adks_merged_span_is_no_call(self) -> None:
         """The span that ADK makes of all answers of a turn is not a tool with a success."""
         assert [] == calls([tool(1, "(merged tools)", scope=ADK, told={"gcp.vertex.agent.event_id": "e"})])

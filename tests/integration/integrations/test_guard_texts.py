@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -34,9 +35,9 @@ def model(settings: Settings) -> Iterator[AgentModel]:
                     tool_id=keys.stable_id("TL", name),
                     domain_id=keys.stable_id("DMN", DOMAIN),
                     name=name,
-                    read_only=name == "search",
+                    read_only=name.endswith("search"),
                 )
-                for name in ("search", "pay")
+                for name in ("search", "pay", "mcp__cafes__search", "mcp__cafes__pay")  # as Claude's SDK calls them
             ]
         )
         yield model
@@ -309,15 +310,15 @@ def test_a_guard_that_fails_where_nobody_is_asked(
 @FRAMEWORKS
 def test_a_failing_tool(model: AgentModel, framework: Callable[..., Any]) -> None:
     """What the model reads of a tool that is failing is the guard's own message."""
-    for n in range(46):
+    for n, name in itertools.product(range(46), ("pay", "mcp__cafes__pay")):
         model.recorder.record(
             ToolExecution(
                 user_id=f"USR00{2 + n % 2}",
                 session_id="SESS20250614001",
                 process_id="PRC001",
                 agent_id=AGENT_ID,
-                tool_id=keys.stable_id("TL", "pay"),
-                tool_name="pay",
+                tool_id=keys.stable_id("TL", name),
+                tool_name=name,
                 succeeded=n < 40,
                 executed_at=datetime.now(UTC) + timedelta(milliseconds=n),
             )

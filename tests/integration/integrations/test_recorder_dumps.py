@@ -72,9 +72,9 @@ class Emitter:
 
 
 DUMPS = {
-    "adk": Emitter("Google ADK, its own", errors={"*": "TOOL_ERROR"}, told=(AGENT, None, SESSION, REQUEST)),
+    "adk": Emitter("Google ADK, its own", errors={"failure": "TOOL_ERROR"}, told=(AGENT, None, SESSION, REQUEST)),
     "adk-openinference": Emitter(
-        "OpenInference, Google ADK", errors={"*": "TOOL_ERROR"}, told=(AGENT, USER, SESSION, REQUEST), tokens=False
+        "OpenInference, Google ADK", errors={"failure": "TOOL_ERROR"}, told=(AGENT, USER, SESSION, REQUEST), tokens=False
     ),
     "agent-framework": Emitter("Microsoft Agent Framework, its own", ("invalid arguments", "unknown tool")),
     "agno": Emitter(
@@ -142,6 +142,22 @@ def test_calls_that_a_run_ended_before() -> None:
         ("slow", {"q": "a"}, None, "interrupted", None, (6, 3)),
         ("broken", {"q": "b"}, "no route to b", "error", "ValueError", (5, 2)),
     ] == [row_of(one) for one in found("adk-abandoned")]
+
+
+def test_what_people_and_callbacks_decide_in_adk() -> None:
+    """A call that waits is none, one that a person rejected is that, and a result tells an error by its status.
+
+    What a callback answers looks like the tool's own result.
+    """
+    calls = found("adk-decisions")
+
+    assert [
+        ("pay", {"amount": 7}, "This tool call is rejected.", "rejected", None, (60, 4)),
+        ("pay", {"amount": 8}, "paid 8", "ok", None, (70, 4)),
+        ("search", {"q": "a"}, "found a", "ok", None, (80, 4)),
+        ("order", {"q": "a"}, {"status": "error", "error_message": "no a"}, "error", "_OTHER", (90, 4)),
+    ] == [row_of(one) for one in calls]
+    assert {(AGENT, SESSION)} == {(one.agent, one.session) for one in calls}
 
 
 def test_dumps_are_those_that_the_program_makes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -39,11 +40,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # ADK warns of its own experi
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from fastapi.openapi.models import APIKey
     from google.adk.agents import ParallelAgent
+    from google.adk.auth import AuthConfig
     from google.adk.plugins.base_plugin import BasePlugin
     from google.adk.sessions.sqlite_session_service import SqliteSessionService
     from google.adk.tools.agent_tool import AgentTool
     from google.adk.tools.function_tool import FunctionTool
+    from google.adk.tools.tool_context import ToolContext
 
     from agentmodel.integrations.google_adk import AgentModelPlugin, Tracker
     from tests.integration.integrations.google_adk_agents import Conversation, Scripted, agent_of, broken, pay, search
@@ -154,6 +158,7 @@ def test_scenario(model: AgentModel, tracker: Tracker) -> None:
         replace(call, arguments={"amount": 8}) if call.arguments == {"amount": 5} else call for call in expected()
     ]
     seen = [replace(call, status=one.status) for call, one in zip(amounts, expected(looks=LOOKS), strict=True)]
+    seen = [replace(call, error_type="tool_error") if call.arguments == {"amount": 7} else call for call in seen]
     assert wanted(seen) == calls
     tell("Google ADK, plugin", calls)
     assert 0 == tracker.errors
@@ -258,6 +263,80 @@ def test_a_tool_that_asks_by_itself(model: AgentModel, tracker: Tracker) -> None
 
     assert [] == before
     assert [("pay", "ok")] == recorded(tracker, model)
+
+
+def test_a_tool_that_asks_by_itself_and_is_rejected(model: AgentModel, tracker: Tracker) -> None:
+    """What a person says no to by ADK's own means is `rejected`, with what the model reads."""
+    talk = Conversation(
+        agent_of(Scripted([PAY]), [FunctionTool(pay, require_confirmation=True)]), AgentModelPlugin(tracker)
+    )
+    talk.tell(REQUEST)
+    talk.answer({}, confirmed=False)
+
+    assert [("pay", "rejected")] == recorded(tracker, model)
+
+
+def test_a_tool_that_waits_for_a_sign_in(model: AgentModel, tracker: Tracker) -> None:
+    """A tool that asks for credentials is called again when it has them: until then it is no call."""
+
+    def signed(q: str, tool_context: ToolContext) -> dict[str, bool]:
+        """Ask for credentials."""
+        scheme = APIKey.model_validate({"type": "apiKey", "name": "key", "in": "header"})
+        tool_context.request_credential(AuthConfig(auth_scheme=scheme))
+        return {"pending": True}
+
+    talk = Conversation(
+        agent_of(Scripted([Turn((Asked("c1", "signed", {"q": "a"}),), 3, 2)]), [signed]), AgentModelPlugin(tracker)
+    )
+    talk.tell(REQUEST)
+
+    assert tracker.flush()
+    (session,) = model.repository.sessions(f"USR{USER}")
+    assert () == model.repository.session_history(f"USR{USER}", session.session_id).executions
+    assert 0 == tracker.errors
+
+
+FAILURES: list[tuple[dict[str, Any], Any]] = [
+    ({"error": "no route"}, "no route"),
+    ({"error": "no route", "at": 3}, {"error": "no route", "at": 3}),
+    ({"status": "error", "error_message": "no"}, {"status": "error", "error_message": "no"}),
+    ({"isError": True, "content": []}, {"isError": True, "content": []}),
+]
+
+
+def test_a_result_that_tells_an_error(model: AgentModel, tracker: Tracker) -> None:
+    """A result with an error, by ADK's tools, by its documentation or by MCP, is the call's failure; no other one is."""
+    results = [*(told for told, _ in FAILURES), {"error": None, "found": 1}, {"status": "success"}]
+    said = iter(results)
+
+    def order(q: str) -> dict[str, Any]:
+        """Order."""
+        return next(said)
+
+    turns = [Turn((Asked(f"c{n}", "order", {"q": "a"}),), 3, 2) for n in range(len(results))]
+    Conversation(agent_of(Scripted(turns), [order]), AgentModelPlugin(tracker)).tell(REQUEST)
+
+    assert [("order", "error")] * 4 + [("order", "ok")] * 2 == recorded(tracker, model)
+    (session,) = model.repository.sessions(f"USR{USER}")
+    calls = model.repository.session_history(f"USR{USER}", session.session_id).executions
+    failed = sorted(calls, key=lambda call: call.call_number or 0)[:4]
+    assert {"tool_error"} == {call.error_type for call in failed}
+    assert [as_text(told) for _, told in FAILURES] == [call.result for call in failed]
+
+
+def as_text(told: Any) -> str:
+    """A result as it is stored."""
+    return told if isinstance(told, str) else json.dumps(told)
+
+
+def test_arguments_of_a_wrong_type(model: AgentModel, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ADK answers in place of a tool with wrong arguments, where it looks at their types, is a `ValidationError`."""
+    monkeypatch.setenv("ADK_ENABLE_FUNCTION_TOOL_ARG_VALIDATION", "1")
+    agent = agent_of(Scripted([Turn((Asked("c1", "pay", {"amount": "much"}),), 3, 2)]), [pay])
+    Conversation(agent, AgentModelPlugin(tracker)).tell(REQUEST)
+
+    assert [("pay", "error")] == recorded(tracker, model)
+    assert ["ValidationError"] == [call.error_type for call in shown(model)]
 
 
 def test_revisions(model: AgentModel) -> None:

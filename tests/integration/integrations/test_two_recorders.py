@@ -10,6 +10,7 @@ import pytest
 
 from agentmodel import AgentModel
 from agentmodel.exceptions import ConfigurationError
+from agentmodel.integrations._enforcer import RunEnforcer
 from agentmodel.integrations._tracking.recorded import ReportedCalls
 from tests.integration.integrations.scenario import DOMAIN, SESSION, USER, Asked, Turn, shown
 
@@ -92,6 +93,54 @@ def test_two_providers_of_hooks(model: AgentModel) -> None:
             with pytest.raises(ConfigurationError, match="listen to one agent"):
                 Agent(model=Scripted(SCRIPT), hooks=[AgentModelHooks(first), AgentModelHooks(other)])
         Agent(model=Scripted(SCRIPT), hooks=[AgentModelHooks(second)])
+
+
+def test_a_question_of_a_guard_is_no_call(model: AgentModel) -> None:
+    """While a person decides, the span of the call has ended; neither recorder has it until the call is made."""
+    pytest.importorskip("pydantic_ai", reason="the extra pydantic-ai is not installed")
+    from pydantic_ai.models.instrumented import InstrumentationSettings
+
+    from agentmodel.integrations.pydantic_ai import AgentModelCapability
+    from tests.integration.integrations import pydantic_ai_agents as agents
+
+    provider = TracerProvider()
+    provider.add_span_processor(AgentModelSpanProcessor(model, domain=DOMAIN))
+    scripted = agents.Scripted([Turn((Asked("c1", "pay", {"amount": 7}),), 6, 4)])
+    with Tracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelCapability(tracker, guard=model.guard(domain=DOMAIN, review=["pay"]))
+        agent = agents.agent_of(scripted, [agents.pay], ours)
+        agent.instrument = InstrumentationSettings(tracer_provider=provider)
+        asked = agents.told(agent, "find a café")
+        provider.force_flush()
+        assert tracker.flush()
+        model.drain()
+        before = shown(model)
+        agents.answered(agent, asked, {"decision": "approve", "by": "kim"})
+    provider.force_flush()
+    model.drain()
+
+    assert [] == before
+    assert [("pay", "ok")] == [(call.tool, call.status) for call in shown(model)]
+    provider.shutdown()
+
+
+def test_the_span_of_a_question_is_known(model: AgentModel, provider: TracerProvider) -> None:
+    """A guard that asks a person about a call tells of it, so that a span that says nothing of it is left out."""
+    with Tracker(model, domain=DOMAIN) as tracker:
+        enforcer = RunEnforcer(model.guard(domain=DOMAIN, review=["pay"]), tracker)
+        run_of_it = tracker.run(SESSION, user=USER)
+        waits = enforcer.resolve_call(run_of_it, "finder", "pay", {"amount": 7}, call_id="c1")
+        attributes = {
+            "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "pay", "gen_ai.tool.call.id": "c1",
+            "user.id": "kim", "session.id": SESSION,
+        }  # fmt: skip
+        with provider.get_tracer("agents").start_as_current_span("execute_tool pay", attributes=attributes):
+            pass
+        provider.force_flush()
+        model.drain()
+
+    assert waits.waits
+    assert [] == list(model.repository.sessions("USRkim"))
 
 
 def test_two_trackers_in_langchain(model: AgentModel) -> None:

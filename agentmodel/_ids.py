@@ -1,4 +1,4 @@
-"""Take names, ids and unique beginnings of ids for what a command names."""
+"""Take names, ids and unique beginnings of ids for what a person names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Ids:
         self._model = model
 
     def user(self, text: str, *, field: str) -> str:
-        """Return the id of a user; a beginning is looked for in the warehouse where no user has that id or name."""
+        """Return the id of a user; a beginning of an id or name is looked for in the warehouse if no user has it."""
         user_id = id_of("USR", text, field=field)
         model = self._model
         if model.settings.warehouse_url is None or model.repository.user(user_id) is not None:
@@ -40,7 +40,7 @@ class Ids:
             warehouse = model.warehouse
             from agentmodel.redshift.session_list import users_like
 
-            found = users_like(warehouse, user_id)
+            found = users_like(warehouse, user_id, name=None if text.startswith("USR") else text)
         except WarehouseUnavailable as error:  # whether the command needs it, the command says
             _log.debug("ids.not_searched: %s is taken for a whole id: %s", user_id, error)
             return user_id
@@ -56,23 +56,27 @@ class Ids:
             return domain_id
         return only_one((each for each in known if each.startswith(domain_id)), text, field=field) or domain_id
 
-    def agent(self, text: str | None) -> str | None:
-        """Return the id or the name of an agent; a text that fits none is returned as it is."""
-        return self._catalogued(text, lambda: self._agents, "AGT", "--agent")
+    def agent(self, text: str | None, *, field: str = "--agent") -> str | None:
+        """Return the id or the name of the agent that a text begins; one that fits none is returned as it is."""
+        return self._catalogued(text, lambda: self._agents, "AGT", field)
 
-    def tool(self, text: str | None) -> str | None:
-        """Return the id or the name of a tool; a text that fits none is returned as it is."""
-        return self._catalogued(text, lambda: self._tools, "TL", "--tool")
+    def tool(self, text: str | None, *, field: str = "--tool") -> str | None:
+        """Return the id or the name of the tool that a text begins; one that fits none is returned as it is."""
+        return self._catalogued(text, lambda: self._tools, "TL", field)
 
     def _catalogued(
         self, text: str | None, known: Callable[[], list[tuple[str, str]]], prefix: str, field: str
     ) -> str | None:
-        if text is None or not text.startswith(prefix):
-            return text
+        if text is None:
+            return None
         pairs = known()
         if any(text in pair for pair in pairs):
             return text
-        return only_one((each for each, _ in pairs if each.startswith(text)), text, field=field) or text
+        if text.startswith(prefix):
+            found = [each for each, _ in pairs if each.startswith(text)]
+        else:
+            found = [name for _, name in pairs if name.lower().startswith(text.lower())]
+        return only_one(found, text, field=field) or text
 
     @cached_property
     def _agents(self) -> list[tuple[str, str]]:
@@ -98,5 +102,5 @@ def only_one(found: Iterable[str], text: str, *, field: str) -> str | None:
     several = sorted(set(found))
     if len(several) > 1:
         some = ", ".join(several[:5])
-        raise ValidationError(field, text, f"must be the beginning of one id only, and {some} begin so")
+        raise ValidationError(field, text, f"must be the beginning of one only, and {some} begin so")
     return several[0] if several else None

@@ -1,14 +1,12 @@
-"""도구 두 개를 쓰는 에이전트: 두 번째 요청에는 지난번에 성공한 방법이 계획으로 주어진다."""
-
 from agentmodel import AgentModel
 
 with AgentModel.local() as model:  # 이 컴퓨터에서 실제 엔진이 뜬다
 
-    @model.tool(agent="매장 안내", domain="매장 검색")
+    @model.tool(agent="매장 안내")
     def locate(place: str) -> str:
         return "37.51, 127.07"
 
-    @model.tool(agent="매장 안내", domain="매장 검색")
+    @model.tool(agent="매장 안내")
     def search(near: str) -> str:
         return "카페 온다"
 
