@@ -425,8 +425,10 @@ def google_adk(model: AgentModel, _: Path) -> None:
 
 def claude_agent_sdk(model: AgentModel, _: Path) -> None:
     """Run conversations of the Claude Agent SDK with the client."""
+    from claude_agent_sdk import tool
+
     from agentmodel.integrations.claude_agent_sdk import Tracker as ClaudeTracker
-    from tests.integration.integrations.claude_agents import ClaudeTalk, text, tool
+    from tests.integration.integrations.claude_agents import ClaudeTalk, text
     from tests.integration.integrations.scenario import Asked, Turn
 
     @tool("search", "find places", {"q": str})

@@ -26,7 +26,7 @@ RESULT = {
 }  # fmt: skip
 
 
-class ScriptedTransport(Transport):
+class ScriptedTransport(Transport):  # type: ignore[misc,unused-ignore]  # Any where the SDK is not installed
     """The protocol as the SDK's program speaks it.
 
     Args:

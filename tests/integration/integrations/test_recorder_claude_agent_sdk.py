@@ -444,9 +444,7 @@ def test_a_person_answers_in_place_of_the_tool(model: AgentModel, tracker: Track
     talk.go_on()
 
     assert "It is paid already." == talk.results["c1"]
-    assert "paid 7" not in talk.results.values()
-    (call,) = seen(model) if tracker.flush() else ()
-    assert ("pay", "ok") != (call.tool, call.status)
+    assert [("pay", "rejected")] == recorded(tracker, model)
 
 
 def test_two_questions_at_once(model: AgentModel, tracker: Tracker) -> None:
