@@ -11,13 +11,14 @@ ARCH ?= arm64
 # Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install check demo test test-browser test-lowest test-engine test-wheel lint types docs bench lambda mutants clean
+.PHONY: help install check demo test test-browser pictures test-lowest test-engine test-wheel lint types docs bench lambda mutants clean
 help:
 	@echo "make install      the package with every extra and the tools, in $(VENV)"
 	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
 	@echo "make demo         the whole loop on embedded engines, in a minute"
 	@echo "make test         unit, property, integration and docs tests"
 	@echo "make test-browser console and documentation in a real Chromium (needs one: apt-get install chromium)"
+	@echo "make pictures     the screenshots of the console in the documentation, in both languages"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-wheel   the same against the built wheel"
@@ -56,6 +57,10 @@ $(VENV)/.installed-browser: pyproject.toml | install
 
 test-browser: $(VENV)/.installed-browser docs
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+# The test makes them as it checks what they show; look at them before you commit them.
+pictures: $(VENV)/.installed-browser
+	CONSOLE_PICTURES=docs $(BIN)/python -m pytest tests/browser/test_console_browser.py -k pictures
 
 $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 	$(PYTHON) -m venv --clear $(LOWEST)

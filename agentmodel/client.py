@@ -30,7 +30,7 @@ from agentmodel import keys
 from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
 from agentmodel._clock import HybridClock
 from agentmodel._deadline import seconds_left
-from agentmodel._erasure_marks import ErasureMarks
+from agentmodel._erasure_marks import ErasureMarks, erasing_key, user_key
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
 from agentmodel._names import takes_names
@@ -494,7 +494,10 @@ class AgentModel:
         if self._newest is None:
             return
         try:
-            self._newest.add((each.user_id, each.session_id, each.started_at) for each in sessions if each.started_at)
+            self._newest.add(
+                ((each.user_id, each.session_id, each.started_at) for each in sessions if each.started_at),
+                erasing_key=lambda user_id: erasing_key(self.settings.valkey_prefix, user_key(user_id)),
+            )
         except CacheUnavailable as error:
             _log.debug("sessions.not_listed: %d sessions are listed after the next refresh: %s", len(sessions), error)
 

@@ -16,38 +16,104 @@ from scripts.public_names import ROOT, public_modules
 PAGES = ROOT / "docs" / "reference"
 START = "  - Reference: # written by scripts/reference.py\n"
 
-# What each module is for, or each folder; the first that fits
 GROUPS = {
-    "Model and settings": ("client", "aio", "config", "privacy", "embedded", "erasure", "cli"),
-    "Record and read": ("access.recorder", "access.repository", "access.patterns", "access.pagination", "tools",
-                        "access.trace_import", "traces", "prices"),
-    "Valkey": ("cache",),
-    "Entities and keys": ("dynamo", "keys", "access"),
-    "Warehouse": ("redshift",),
-    "Plan, guard and review": ("suggest.plan", "suggest.health", "suggest.guard", "suggest.review", "suggest.publish",
-                               "suggest.evaluate"),
-    "Console and callers": ("console", "callers"),
-    "Integrations": ("integrations",),
-    "Testing": ("testing",),
-    "AWS": ("aws",),
-    "Errors": ("exceptions",),
-}  # fmt: skip
+    "Start": {
+        "client": "AgentModel",
+        "aio": "AsyncAgentModel",
+        "config": "Settings",
+        "cli": "Command line",
+        "embedded": "Embedded engines",
+        "exceptions": "Errors",
+    },
+    "Record": {
+        "access.recorder": "Recorder",
+        "tools": "Functions as tools",
+        "integrations.langchain": "LangChain and LangGraph",
+        "integrations.strands": "Strands Agents",
+        "integrations.openai_agents": "OpenAI Agents SDK",
+        "integrations.pydantic_ai": "Pydantic AI",
+        "integrations.google_adk": "Google ADK",
+        "integrations.claude_agent_sdk": "Claude Agent SDK",
+        "integrations.opentelemetry": "OpenTelemetry",
+        "integrations.otlp": "OpenTelemetry files",
+        "integrations.mcp": "MCP server",
+        "traces": "Trace files",
+        "access.trace_import": "Import of traces",
+    },
+    "Look": {
+        "access.repository": "Repository",
+        "access.patterns": "Access patterns",
+        "access.pagination": "Pages and cursors",
+        "redshift.reports": "Reports",
+        "redshift.report_html": "HTML report",
+        "redshift.session_list": "List of sessions",
+        "redshift.decisions": "Decisions of people",
+        "redshift.export": "Export to Parquet",
+        "prices": "Prices of models",
+        "console": "Console",
+        "callers": "Callers and roles",
+    },
+    "Plan": {
+        "suggest.plan": "Plans and routing",
+        "suggest.publish": "Publish",
+        "suggest.evaluate": "Evaluate and impact",
+        "redshift.score": "Scores",
+    },
+    "Guard": {
+        "suggest.guard": "Guard",
+        "suggest.health": "Health of tools",
+        "suggest.review": "Reviews",
+    },
+    "Data model": {
+        "dynamo.models": "Entities",
+        "dynamo.entity": "Base of the entities",
+        "keys": "Keys",
+        "dynamo.table": "Table",
+        "dynamo.writer": "Conditional writes",
+        "access.table_model": "Model files of the table",
+        "testing": "Test strategies",
+        "testing.plugin": "Fixtures for pytest",
+    },
+    "Valkey": {
+        "cache.valkey": "Connection",
+        "cache.journal": "Journal",
+        "cache.drainer": "Drainer",
+        "cache.read_through": "Cached reads",
+        "cache.user_cache": "Cache of a user",
+        "cache.leaderboard": "Ranking",
+        "cache.newest_sessions": "Newest sessions",
+        "cache.change_log": "Log of changes",
+        "cache.stats": "Statistics",
+    },
+    "Warehouse": {
+        "redshift.warehouse": "Warehouse",
+        "redshift.models": "Tables",
+        "redshift.rows": "Lists of rows",
+        "redshift.ingest": "Feeds",
+        "redshift.render_sql": "SQL files",
+    },
+    "Run it": {
+        "aws.handlers": "Lambda functions",
+        "aws.template": "CloudFormation template",
+        "aws.units": "Units that AWS bills",
+        "privacy": "Redaction",
+        "erasure": "Erasure",
+    },
+}
+"""The public modules with their titles, grouped as the guides are."""
 
 
-def grouped() -> dict[str, list[str]]:
-    """The public modules below the package, by the parts of their names, in the order of the groups.
+def grouped() -> dict[str, dict[str, str]]:
+    """The groups of the reference.
 
     Raises:
-        LookupError: A module fits no group.
+        LookupError: A public module has no title, or a title no module.
     """
-    left = [module.removeprefix("agentmodel.") for module in public_modules() if module != "agentmodel"]
-    groups: dict[str, list[str]] = {}
-    for group, starts in GROUPS.items():
-        groups[group] = [m for start in starts for m in left if m == start or m.startswith(f"{start}.")]
-        left = [module for module in left if module not in groups[group]]
-    if left:
-        raise LookupError(f"GROUPS of scripts/reference.py must name a group for {', '.join(left)}")
-    return groups
+    modules = {module.removeprefix("agentmodel.") for module in public_modules() if module != "agentmodel"}
+    titled = {module for group in GROUPS.values() for module in group}
+    if modules != titled:
+        raise LookupError(f"GROUPS of scripts/reference.py and the public modules differ: {sorted(modules ^ titled)}")
+    return GROUPS
 
 
 def main() -> None:
@@ -59,11 +125,11 @@ def main() -> None:
             page.unlink()
     for group, modules in groups.items():
         navigation += f"      - {group}:\n"
-        for module in modules:
+        for module, title in modules.items():
             page = PAGES / f"{module}.md"
             if not page.exists():
                 page.write_text(f"::: agentmodel.{module}\n", encoding="utf-8")
-            navigation += f"          - {module}: reference/{page.name}\n"
+            navigation += f"          - {title}: reference/{page.name}\n"
     config = ROOT / "mkdocs.yml"
     before = config.read_text(encoding="utf-8").partition(START)[0]
     config.write_text(before + navigation, encoding="utf-8")

@@ -38,7 +38,7 @@ class Erasing:
         until: The version before which a record of an open session is erased.
         open_sessions: SHA-1 digests of the open sessions.
         whose: The digest of the user that cached results carry.
-        erasing_key: The key that exists while no result of the user's calls is cached.
+        erasing_key: The key that exists while no result of the user's calls is cached; it holds ``before``.
     """
 
     owner: str
@@ -70,7 +70,7 @@ def erase_user(valkey: Valkey, keys: KeyNames, erasing: Erasing) -> ErasedKeys:
     Raises:
         CacheUnavailable: Valkey does not answer, or forbids SCAN.
     """
-    valkey.execute(("SET", erasing.erasing_key, "1", "EX", _ERASING_SECONDS))
+    valkey.execute(("SET", erasing.erasing_key, erasing.before, "EX", _ERASING_SECONDS))
     counts: Counter[str] = Counter()
     found = sorted(valkey.scan(f"{keys.prefix}:*"))
     shard = keys.shard(erasing.owner)

@@ -51,27 +51,34 @@ class NewestSessions:
         self._valkey, self._now = valkey, now
         self._key = KeyNames(valkey.settings.valkey_prefix, valkey.settings.shards).newest()
 
-    def add(self, sessions: Iterable[tuple[str, str, datetime]]) -> None:
-        """Add sessions; those that began more than seven days ago are left out.
+    def add(self, sessions: Iterable[tuple[str, str, datetime]], *, erasing_key: Callable[[str], str]) -> None:
+        """Add sessions; those that began more than seven days ago, or before an erasure of their user, are left out.
 
         Args:
             sessions: The user, the session and when it began, of each.
+            erasing_key: Returns the key in Valkey that holds, while a user is erased and for a time after, the version
+                from which on its records stay.
 
         Raises:
             CacheUnavailable: Valkey does not answer, or has no memory left.
         """
         oldest = int((self._now() - _KEPT_SECONDS) * 1_000_000)
-        scored = [(_score(at), f"{user_id} {session_id}") for user_id, session_id, at in sessions]
-        flat = [part for score, member in scored if score >= oldest for part in (score, member)]
-        if flat:
-            self._valkey.execute_many(
-                [
-                    ("ZADD", self._key, *flat),
-                    ("ZREMRANGEBYSCORE", self._key, "-inf", f"({oldest}"),
-                    ("ZREMRANGEBYRANK", self._key, 0, -MOST_SESSIONS - 1),
-                    ("EXPIRE", self._key, _KEPT_SECONDS),
-                ]
-            )
+        new = [NewestSession(*each) for each in sessions]
+        new = [each for each in new if _score(each.started_at) >= oldest]
+        if not new:
+            return
+        users = list(dict.fromkeys(each.user_id for each in new))
+        replies = self._valkey.execute_many(
+            [
+                ("ZADD", self._key, *(part for each in new for part in (_score(each.started_at), _member(each)))),
+                ("ZREMRANGEBYSCORE", self._key, "-inf", f"({oldest}"),
+                ("ZREMRANGEBYRANK", self._key, 0, -MOST_SESSIONS - 1),
+                ("EXPIRE", self._key, _KEPT_SECONDS),
+                *(("GET", erasing_key(user)) for user in users),  # last: an erasure sets it before it removes sessions
+            ]
+        )
+        before = {user: int(found) for user, found in zip(users, replies[4:], strict=True) if found is not None}
+        self.remove(each for each in new if _score(each.started_at) // 1000 << 16 < before.get(each.user_id, 0))
 
     def newest(self, limit: int, *, until: datetime | None = None, skip: int = 0) -> list[NewestSession]:
         """Return sessions, newest first.
@@ -100,9 +107,13 @@ class NewestSessions:
         Raises:
             CacheUnavailable: Valkey does not answer.
         """
-        members = [f"{each.user_id} {each.session_id}" for each in sessions]
+        members = [_member(each) for each in sessions]
         if members:
             self._valkey.execute(("ZREM", self._key, *members))
+
+
+def _member(session: NewestSession) -> str:
+    return f"{session.user_id} {session.session_id}"
 
 
 def _score(at: datetime) -> int:

@@ -132,11 +132,14 @@ def _show_results(out: Output, results: _CheckResults, *, fix: bool) -> None:
         ]
         out.data({"items": results.checked, "repaired": results.repaired, "problems": rows})
     else:
-        counts = ", ".join(f"{number} of {code}" for code, number in summary(results.problems).items()) or "none"
-        repaired = f", repaired: {results.repaired}" if fix else ""
-        out.line(f"Items checked: {results.checked}{repaired}. Problems left: {counts}.")
+        counts = ", ".join(f"{code} × {number}" for code, number in summary(results.problems).items())
+        told = "Items checked: {checked}, repaired: {repaired}. Problems left: {left}."
+        if not fix:
+            told = "Items checked: {checked}. Problems left: {left}."
+        values = {"repaired": results.repaired} if fix else {}
+        out.tell(told, checked=results.checked, left=counts or out.say("none"), **values)
         if not fix and any(problem.repair is not None for problem in results.problems):
-            out.line("Run `agentmodel check --fix` to repair the items where that is safe.")
+            out.tell("Run `agentmodel check --fix` to repair the items where that is safe.")
     if left:
         raise typer.Exit(1)
 

@@ -67,9 +67,9 @@ def console(
     ):
         if verifier is not None and not is_loopback(host):
             out.note("warning: tokens are sent in clear text unless a proxy with TLS is in front of this address")
-        out.line(f"The console is at {address} . Ctrl-C stops it.")
+        out.tell("The console is at {address} . Ctrl-C stops it.", address=address)
         stop.wait()
-    out.line("Stopped.")
+    out.tell("Stopped.")
 
 
 @contextmanager

@@ -90,12 +90,13 @@ def demo(
         _run(model, source, out)
     if keep is not None:
         folder = shlex.quote(str(keep))
-        out.note(
-            f"The data is kept in {keep}. Run `agentmodel up --dir {folder}`; then, in another terminal, "
-            f"`agentmodel --dir {folder} agents` or any other command works on it."
+        kept = (
+            "The data is kept in {keep}. Run `agentmodel up --dir {folder}`; then, in another terminal, "
+            "`agentmodel --dir {folder} agents` or any other command works on it."
         )
+        out.note(out.say(kept, keep=keep, folder=folder))
     elif not as_json:
-        out.note("The data is deleted. Run `agentmodel demo --keep DIR` to keep it for the other commands.")
+        out.note(out.say("The data is deleted. Run `agentmodel demo --keep DIR` to keep it for the other commands."))
 
 
 def _run(model: AgentModel, source: _Source, out: Output) -> None:
@@ -129,11 +130,16 @@ def _record(model: AgentModel, source: _Source, today: date, out: Output) -> tup
     with out.progress("record") as update, _without_health_warnings():
         recorded = Simulation(seed=source.seed, sessions=source.sessions, as_of=today).run(model, update)
     if not out.as_json:
-        out.line(
-            f"Recorded {recorded.sessions} simulated sessions with {recorded.calls} tool calls: {recorded.failures} "
-            f"calls failed, and {recorded.retries} calls were retries (seed {source.seed})."
+        told = (
+            "Recorded {sessions} simulated sessions with {calls} tool calls: {failures} calls failed, and {retries} "
+            "calls were retries (seed {seed})."
         )
-        out.line(f"The API key among the arguments of the first call was masked: {recorded.first_arguments}")
+        out.tell(
+            told, sessions=recorded.sessions, calls=recorded.calls, failures=recorded.failures,
+            retries=recorded.retries, seed=source.seed,
+        )  # fmt: skip
+        masked = "The API key among the arguments of the first call was masked: {arguments}"
+        out.tell(masked, arguments=recorded.first_arguments)
     return {"seed": source.seed, "recorded": recorded, "as_of_from": "today"}, today
 
 
@@ -163,8 +169,10 @@ def _show_results(model: AgentModel, as_of: date | datetime, recorded: dict[str,
         data = {"as_of": as_of, **recorded, "agents": agents, "tools": failures, "plan": plan, "stations": stations}
         out.data(data)
         return
-    meaning = "the latest time in the traces" if recorded["as_of_from"] == "traces" else "today in UTC"
-    out.line(f"Computed and published the scores as of {as_of:%Y-%m-%d}, {meaning}.")
+    told = "Computed and published the scores as of {day}, today in UTC."
+    if recorded["as_of_from"] == "traces":
+        told = "Computed and published the scores as of {day}, the latest time in the traces."
+    out.tell(told, day=f"{as_of:%Y-%m-%d}")
     out.line()
     for domain in domains:
         _show.agents(out, domain.name, ranked[domain.domain_id])

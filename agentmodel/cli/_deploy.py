@@ -54,7 +54,7 @@ def template(
         if as_json:
             out.data({"folder": str(folder), "written": list(files)})
         else:
-            out.line(f"Wrote {', '.join(files)} into {folder}.")
+            out.tell("Wrote {files} into {folder}.", files=", ".join(files), folder=folder)
     elif as_json:
         out.data(aws.template())
     else:
@@ -92,12 +92,14 @@ def units(
         out.data(rows)
         return
     cells = [
-        (row.unit, f"{row.amount:,.1f}", "" if row.cost is None else f"{row.cost:,.2f}", row.made_of) for row in rows
+        (row.unit, f"{row.amount:,.1f}", "" if row.cost is None else f"{row.cost:,.2f}", out.say(row.made_of))
+        for row in rows
     ]
     out.table(out.say("{calls} calls a month", calls=f"{calls:,}"), ("unit", "amount>", "cost>", "made of"), cells)
     if given is not None:
         known = [row.cost for row in rows if row.cost is not None]
-        out.line(f"Sum of {len(known)} units with a price, as of {given['as_of']}: {sum(known):,.2f}.")
+        told = "Sum of {units} units with a price, as of {day}: {total}."
+        out.tell(told, units=len(known), day=given["as_of"], total=f"{sum(known):,.2f}")
 
 
 def _read_prices(file: Path) -> dict[str, Any]:

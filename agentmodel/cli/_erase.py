@@ -57,7 +57,8 @@ def _held(model: AgentModel, user_id: str) -> str:
 
 
 def _show(out: Output, report: ErasureReport) -> None:
-    out.line(f"Erased {report.user_id}: everything that was recorded before {report.erased_at:%Y-%m-%d %H:%M:%S} UTC.")
+    told = "Erased {user}: everything that was recorded before {at} UTC."
+    out.tell(told, user=report.user_id, at=f"{report.erased_at:%Y-%m-%d %H:%M:%S}")
     rows = [(store, what, count) for store, counts in report.removed.items() for what, count in counts.items()]
     out.table("Removed", ("store", "what", "number>"), rows, empty="Nothing was left to remove.")
     remaining = [(left.where, left.what, left.until) for left in report.remaining]

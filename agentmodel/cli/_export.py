@@ -35,12 +35,11 @@ def export(
         return
     rows = [(table, count, report.written[table]) for table, count in report.rows.items()]
     out.table(out.say("The export in {folder}", folder=report.to), ("table", "rows", "written now"), rows)
-    seen = (
-        "nothing, because there was no refresh yet"
-        if report.seen_until is None
-        else f"{report.seen_until:%Y-%m-%d %H:%M:%S} UTC"
-    )
-    out.line(f"It has what the last refresh had read: {seen}. Files removed: {report.removed}.")
+    if report.seen_until is None:
+        out.tell("It has nothing, because there was no refresh yet. Files removed: {removed}.", removed=report.removed)
+    else:
+        told = "It has what the last refresh had read, until {seen} UTC. Files removed: {removed}."
+        out.tell(told, seen=f"{report.seen_until:%Y-%m-%d %H:%M:%S}", removed=report.removed)
 
 
 def add(app: typer.Typer) -> None:

@@ -74,12 +74,13 @@ def _show(out: Output, done: Drained) -> None:
     if out.as_json:
         out.data(done)
     else:
-        out.line(
-            f"Entries written to the table: {done.written}, superseded by a newer version: {done.stale}, put aside as "
-            f"dead letters: {done.dead}, left in the journal: {done.left}."
+        told = (
+            "Entries written to the table: {written}, superseded by a newer version: {stale}, put aside as dead "
+            "letters: {dead}, left in the journal: {left}."
         )
+        out.tell(told, written=done.written, stale=done.stale, dead=done.dead, left=done.left)
         if done.dead:
-            out.line("Run `agentmodel dead list` to see why they could not be written.")
+            out.tell("Run `agentmodel dead list` to see why they could not be written.")
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def retry(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
     """
     with open_model(stack_of(ctx), fails_without_valkey=True) as model:
         done = model.drainer.retry(letter)
-    _report(letter, done, "is in the journal again, for the next drain", as_json=as_json)
+    _report(letter, done, "Dead letter {letter} is in the journal again, for the next drain.", as_json=as_json)
 
 
 @dead.command()
@@ -150,17 +151,17 @@ def drop(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
     """
     with open_model(stack_of(ctx), fails_without_valkey=True) as model:
         done = model.drainer.drop(letter)
-    _report(letter, done, "is deleted", as_json=as_json)
+    _report(letter, done, "Dead letter {letter} is deleted.", as_json=as_json)
 
 
-def _report(letter: str, done: bool, outcome: str, *, as_json: bool) -> None:
+def _report(letter: str, done: bool, told: str, *, as_json: bool) -> None:
     if not done:
         raise NotFound("dead letter", letter)
     out = Output(as_json=as_json)
     if as_json:
         out.data({"letter": letter, "done": done})
     else:
-        out.line(f"Dead letter {letter} {outcome}.")
+        out.tell(told, letter=letter)
 
 
 def add(app: typer.Typer) -> None:

@@ -90,7 +90,7 @@ def evaluate(
     if as_json:
         out.data({**plain(found), "calibration_error": errors, "off_policy": values})
     elif not found.runs:
-        out.line("No run yet. Record or import runs, then run `agentmodel drain` and `agentmodel refresh`.")
+        out.tell("No run yet. Record or import runs, then run `agentmodel drain` and `agentmodel refresh`.")
     else:
         _show_evaluation(out, found, learn)
     if not as_json and values is not None:
@@ -120,21 +120,19 @@ def _errors(found: Evaluation) -> dict[str, float | None]:
 
 def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     none = "The history is too short to measure this."
-    out.line(
-        f"{found.runs} runs; the first {found.training_runs} ({learn:.0%} of each domain) were learned from before "
-        "the first prediction."
-    )
-    out.line("Regret is how much lower the success rate of the chosen agent is than that of the best one; 0 is best.")
+    told = "{runs} runs; the first {learned} ({share} of each domain) were learned from before the first prediction."
+    out.tell(told, runs=found.runs, learned=found.training_runs, share=f"{learn:.0%}")
+    out.tell("Regret is how much lower the success rate of the chosen agent is than that of the best one; 0 is best.")
     out.line()
     rankings = (
-        (row.ranking, _digits(row.regret), _between(row.low, row.high), f"{row.hits:.0%}", row.cases)
+        (out.say(row.ranking), _digits(row.regret), _between(row.low, row.high), f"{row.hits:.0%}", row.cases)
         for row in found.rankings
     )
     agent_columns = ("ranking", "regret>", "90 % interval>", "chose a best agent>", "cases>")
     out.table("Choosing the agent", agent_columns, rankings, empty=none)
     _show_regimes(out, found)
     plans = (
-        (row.domain, row.scope, f"{row.equal:.0%}", f"{row.best_equal:.0%}", _digits(row.distance),
+        (row.domain, out.say(row.scope), f"{row.equal:.0%}", f"{row.best_equal:.0%}", _digits(row.distance),
          _digits(row.best_distance), f"{row.first_step:.0%}", row.cases)
         for row in found.plans
     )  # fmt: skip
@@ -142,7 +140,14 @@ def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
                     "cases>")  # fmt: skip
     out.table("Choosing the steps: plans compared with later runs that succeeded", plan_columns, plans, empty=none)
     asked = (
-        (row.domain, row.categories, f"{row.with_plan:.0%}", f"{row.equal:.1%}", _digits(row.distance), row.cases)
+        (
+            row.domain,
+            out.say(row.categories),
+            f"{row.with_plan:.0%}",
+            f"{row.equal:.1%}",
+            _digits(row.distance),
+            row.cases,
+        )
         for row in found.requests
     )
     request_columns = ("domain", "categories", "with a plan>", "same tools>", "edit distance>", "cases>")
@@ -152,20 +157,26 @@ def _show_evaluation(out: Output, found: Evaluation, learn: float) -> None:
     tool_columns = ("domain", "first guess right>", "among first three>", "cases>")
     out.table("Predicting the next tool", tool_columns, nexts, empty=none)
     chances = (
-        (row.predictor, f"{row.low:.0%} to {row.high:.0%}", f"{row.predicted:.0%}", f"{row.observed:.0%}", row.cases)
+        (
+            out.say(row.predictor),
+            f"{row.low:.0%}–{row.high:.0%}",
+            f"{row.predicted:.0%}",
+            f"{row.observed:.0%}",
+            row.cases,
+        )
         for row in found.calibration
     )
     columns = ("predictor", "predicted between", "mean prediction>", "actual success rate>", "runs>")
     out.table("Predicted and actual success rates", columns, chances, empty=none)
     _show_answers(out, found)
     _show_checks(out, found)
-    told = (
-        (row.predictor, _digits(row.error), None if row.auc is None else _digits(row.auc), f"{row.failures:.0%}",
-         row.cases)
+    predictors = (
+        (out.say(row.predictor), _digits(row.error), None if row.auc is None else _digits(row.auc),
+         f"{row.failures:.0%}", row.cases)
         for row in found.chances
     )  # fmt: skip
     columns = ("predictor", "off by, on average>", "area under ROC>", "lowest 15 % that failed>", "runs>")
-    out.table("How well predictions tell the runs that fail", columns, told, empty=none)
+    out.table("How well predictions tell the runs that fail", columns, predictors, empty=none)
 
 
 def _show_regimes(out: Output, found: Evaluation) -> None:
@@ -177,8 +188,8 @@ def _show_regimes(out: Output, found: Evaluation) -> None:
         some = next(iter(own.values()))
         rankings = [name for name in some if name != "oracle"]
         rows = (
-            (regime, use, *(_digits(each[name].regret) for name in rankings),
-             _between(each["evidence"].low, each["evidence"].high), f"0 to {_digits(each['oracle'].high)}")
+            (out.say(regime), use, *(_digits(each[name].regret) for name in rankings),
+             _between(each["evidence"].low, each["evidence"].high), f"0–{_digits(each['oracle'].high)}")
             for (regime, use), each in own.items()
         )  # fmt: skip
         columns = ("use and work", "runs per agent>", *(f"{name}>" for name in rankings), "evidence, 90 %>",
@@ -221,7 +232,8 @@ def _show_checks(out: Output, found: Evaluation) -> None:
     """Show how well runs are told from failed ones by what they wrote, and what is known of wrong steps."""
     rows = (
         (row.domain, row.runs, row.compared, None if row.auc is None else _digits(row.auc), row.marked,
-         f"{row.right} of {row.failed}", f"{row.false_alarms:.1%}", f"{row.asked_right} of {row.asked}")
+         out.say("{part} of {whole}", part=row.right, whole=row.failed), f"{row.false_alarms:.1%}",
+         out.say("{part} of {whole}", part=row.asked_right, whole=row.asked))
         for row in found.checks
     )  # fmt: skip
     columns = ("domain", "later runs>", "compared>", "AUC>", "marked>", "failed runs marked>", "false alarms>",
@@ -231,7 +243,7 @@ def _show_checks(out: Output, found: Evaluation) -> None:
         "Runs that look wrong: compared with earlier successes of their user and category", columns, rows, empty=none
     )
     steps = (
-        (row.domain, answer, count, f"{count / sum(row.wrong_steps.values()):.0%}")
+        (row.domain, out.say(answer), count, f"{count / sum(row.wrong_steps.values()):.0%}")
         for row in found.checks
         for answer, count in row.wrong_steps.items()
     )
@@ -240,7 +252,7 @@ def _show_checks(out: Output, found: Evaluation) -> None:
 
 def _show_values(out: Output, values: Sequence[OffPolicyRow]) -> None:
     rows = (
-        (row.policy, None if row.snips is None else _digits(row.snips), _digits(row.dr),
+        (out.say(row.policy), None if row.snips is None else _digits(row.snips), _digits(row.dr),
          _between(row.dr_low, row.dr_high), f"{row.ess:.1f}", row.cases, row.explored)
         for row in values
     )  # fmt: skip
@@ -255,7 +267,7 @@ def _digits(value: float) -> str:
 
 
 def _between(low: float, high: float) -> str:
-    return f"{low:.3f} to {high:.3f}"
+    return f"{low:.3f}–{high:.3f}"
 
 
 # The command impact
@@ -288,9 +300,11 @@ def impact(
 
 def _show_impact(out: Output, found: Impact) -> None:
     rows = (
-        (row.domain or "all domains", "all" if row.category is None else row.category or "none",
-         "plans are stopped" if row.stopped_at is not None else row.verdict,
-         row.success.runs_with, row.success.runs_without, _mean(row.success, "{:.0%}"), _change(row.success, " points"),
+        (row.domain or out.say("all domains"),
+         out.say("all") if row.category is None else row.category or out.say("none"),
+         out.say("plans are stopped" if row.stopped_at is not None else row.verdict),
+         row.success.runs_with, row.success.runs_without, _mean(row.success, "{:.0%}"),
+         _change(row.success, f" {out.say('points')}"),
          _mean(row.calls, "{:.1f}"), _change(row.calls), _mean(row.tokens, "{:,.0f}"), _change(row.tokens),
          _mean(row.seconds, "{:.1f}"), _change(row.seconds), _mean(_in_units(row.money), "{:.6f}"), _change(row.money))
         for row in found.rows
@@ -298,15 +312,15 @@ def _show_impact(out: Output, found: Impact) -> None:
     columns = ("domain", "category", "plans", "with>", "without>", "success>", "difference>", "calls>", "change>",
                "tokens>", "change>", "seconds>", "change>", "cost>", "change>")  # fmt: skip
     out.table("With a plan and without", columns, rows, empty="The catalogue has no domain yet.")
-    out.line(printable(found.sentence))
+    out.line(printable(" ".join(out.say(text, **values) for text, values in found.texts)))
+    stopped = (
+        "No plans are given in {domain} since {since} UTC, because they did harm. `agentmodel impact --resume {id}` "
+        "lets them be given again."
+    )
     for row in found.rows:
         if row.stopped_at is not None:
-            out.line(
-                printable(
-                    f"No plans are given in {row.domain} since {printable(row.stopped_at)} UTC, because they did harm. "
-                    f"`agentmodel impact --resume {row.domain_id}` lets them be given again."
-                )
-            )
+            told = out.say(stopped, domain=row.domain, since=printable(row.stopped_at), id=row.domain_id)
+            out.line(printable(told))
 
 
 def _mean(effect: Effect, form: str) -> str | None:
@@ -328,7 +342,7 @@ def _in_units(effect: Effect) -> Effect:
 def _change(effect: Effect, unit: str = " %") -> str | None:
     if effect.low is None or effect.high is None:
         return None
-    return f"{100 * effect.low:+.0f} to {100 * effect.high:+.0f}{unit}"
+    return f"{100 * effect.low:+.0f}…{100 * effect.high:+.0f}{unit}"
 
 
 # The command savings

@@ -115,6 +115,10 @@ class Output:
         """Print a line of text on stdout."""
         self._out.print(text, soft_wrap=True)
 
+    def tell(self, sentence: str, **values: object) -> None:
+        """Print a sentence of a command on stdout, in the language of the setting: `line` of `say`."""
+        self.line(self.say(sentence, **values))
+
     def note(self, text: str) -> None:
         """Print a line of text on stderr, where programs that read stdout do not see it."""
         self._err.print(text)

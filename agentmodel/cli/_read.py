@@ -122,7 +122,7 @@ def agents(
     if rankings:
         _show.ranking_legend(out)
     else:
-        out.line("No domain yet. Run `agentmodel import FILE…` with trace files, or `agentmodel seed` for the demo's.")
+        out.tell("No domain yet. Run `agentmodel import FILE…` with trace files, or `agentmodel seed` for the demo's.")
 
 
 def _domains(model: AgentModel, wanted: str | None) -> Iterator[DomainEntity]:
@@ -212,7 +212,8 @@ def report(
     if as_json:
         out.data({"file": str(file), "bytes": size, "as_of": day})
     else:
-        out.line(f"Wrote {file} ({size / 1000:.0f} kB), as of {day:%Y-%m-%d}. Open it in a browser.")
+        told = "Wrote {file} ({size} kB), as of {day}. Open it in a browser."
+        out.tell(told, file=file, size=f"{size / 1000:.0f}", day=f"{day:%Y-%m-%d}")
 
 
 def stats(
@@ -284,7 +285,7 @@ def sql(
     if as_json:
         out.data(files if folder is None else {"folder": str(folder), "written": list(files)})
     elif folder is not None:
-        out.line(f"Wrote {len(files)} files into {folder}.")
+        out.tell("Wrote {number} files into {folder}.", number=len(files), folder=folder)
     else:
         typer.echo("\n".join(f"-- {name}\n{text}" for name, text in files.items()), nl=False)
 
@@ -294,7 +295,7 @@ def check_files(folder: Path, differing: list[str], out: Output, *, command: str
     if out.as_json:
         out.data({"folder": str(folder), "differing": differing})
     elif not differing:
-        out.line(f"The files in {folder} are up to date.")
+        out.tell("The files in {folder} are up to date.", folder=folder)
     if differing:
         out.note(
             f"error: files in {folder} that are missing, out of date or no longer needed ({len(differing)}): "

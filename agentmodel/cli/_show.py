@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -194,16 +194,21 @@ def run_check(out: Output, check: RunCheck | None, wrong: WrongStep | None) -> N
     """Show how a run that ended compares with earlier successes, and what went wrong in a failed one."""
     if check is not None:
         told = "This run looks wrong: {note}." if check.suspect else "Compared with earlier runs: {note}."
+        note = "".join(out.say(text, **values) for text, values in check.texts)
         chance = "" if check.chance is None else f"{check.chance:.0%}"
         by_that = f" {out.say('Chance that it succeeded by that: {chance}.', chance=chance)}" if chance else ""
-        out.line(out.say(told, note=check.note) + by_that)
+        out.line(out.say(told, note=note) + by_that)
     if wrong is not None:
-        out.line(out.say("What went wrong, as far as the record shows: {wrong}.", wrong=wrong))
+        told = "{answer} of `{tool}`" if wrong.answer == "error" else "{answer} by `{tool}`"
+        answer = out.say(wrong.answer)
+        what = answer if wrong.tool is None else out.say(told, answer=answer, tool=wrong.tool)
+        step = "" if wrong.step is None else out.say("step {number}, ", number=wrong.step)
+        out.tell("What went wrong, as far as the record shows: {wrong}.", wrong=f"{step}{what}")
 
 
 def wrong_steps(out: Output, found: Sequence[WrongStepRow]) -> None:
     """Show where failed runs went wrong, by category with counts."""
-    rows = ((row.domain, row.category, row.answer, row.tool, row.runs) for row in found)
+    rows = ((row.domain, row.category, out.say(row.answer), row.tool, row.runs) for row in found)
     columns = ("domain", "category", "what is known", "tool", "runs>")
     out.table("Where failed runs went wrong", columns, rows, empty="No run failed.")
 
@@ -213,25 +218,31 @@ def stations(out: Output, counts: Stations) -> None:
     rows: list[tuple[str, str, object]] = []
     cache, dynamo, warehouse = "cache (Valkey)", "dynamo (DynamoDB)", "redshift (warehouse)"
     if counts.cache is None:
-        rows.append((cache, "not used", "AGENTMODEL_VALKEY_URL is not set"))
+        rows.append((cache, out.say("not used"), out.say("{name} is not set", name="AGENTMODEL_VALKEY_URL")))
     else:
         rows += [
-            (cache, f"journal: {_JOURNAL[name]}", _number(value))
+            (cache, out.say("journal: {what}", what=out.say(_JOURNAL[name])), _number(value))
             for name, value in counts.cache.items()
             if name != "breaker"
         ]
-        rows.append((cache, "state", _BREAKER[counts.cache["breaker"]]))
-    rows.append((dynamo, "state", _BREAKER[counts.dynamo["breaker"]]))
+        rows.append((cache, out.say("state"), out.say(_BREAKER[counts.cache["breaker"]])))
+    rows.append((dynamo, out.say("state"), out.say(_BREAKER[counts.dynamo["breaker"]])))
     if counts.dynamo["items"] is not None:
-        rows.append((dynamo, "items", _number(counts.dynamo["items"])))
+        rows.append((dynamo, out.say("items"), _number(counts.dynamo["items"])))
     for kind, items in (counts.dynamo["entities"] or {}).items():
-        rows.append((dynamo, f"  {_ITEMS.get(kind, kind)}", _number(items)))
+        rows.append((dynamo, f"  {out.say(_ITEMS.get(kind, kind))}", _number(items)))
     if counts.redshift is None:
-        rows.append((warehouse, "not used", "AGENTMODEL_WAREHOUSE_URL is not set"))
+        rows.append((warehouse, out.say("not used"), out.say("{name} is not set", name="AGENTMODEL_WAREHOUSE_URL")))
     else:
-        rows += [(warehouse, f"rows of {name}", _number(value)) for name, value in counts.redshift.items()]
-        rows += [(warehouse, "does not answer", "")] * (not counts.redshift)
-    rows += [("suggest (last publish)", f"{name} with results", _number(n)) for name, n in counts.suggest.items()]
+        rows += [
+            (warehouse, out.say("rows of {table}", table=name), _number(value))
+            for name, value in counts.redshift.items()
+        ]
+        rows += [(warehouse, out.say("does not answer"), "")] * (not counts.redshift)
+    rows += [
+        ("suggest (last publish)", out.say("{what} with results", what=out.say(name)), _number(n))
+        for name, n in counts.suggest.items()
+    ]
     out.table("What each store holds", ("store", "what", "value>"), _once(rows))
 
 
@@ -255,17 +266,23 @@ def bad_lines(out: Output, bad: Sequence[BadLine]) -> None:
         out.note(f"not imported: {len(bad) - _BAD_LINES} more lines")
 
 
+def added(out: Output, made: Mapping[str, int], *, none: str = "Nothing.") -> None:
+    """Show how many of what were put into the catalogue."""
+    told = ", ".join(f"{out.say(kind)} × {number}" for kind, number in sorted(made.items()))
+    out.line(out.say("Added to the catalogue: {what}.", what=told) if told else out.say(none))
+
+
 def imported(out: Output, done: Imported) -> None:
     """Show what an import did."""
-    repeated = f"; {done.repeated} of them were imported before and are not stored twice" if done.repeated else ""
-    out.line(f"Imported {done.lines} tool calls of {done.sessions} sessions{repeated}.")
+    out.tell("Imported {lines} tool calls of {sessions} sessions.", lines=done.lines, sessions=done.sessions)
+    if done.repeated:
+        out.tell("{repeated} of them were imported before and are not stored twice.", repeated=done.repeated)
     if done.created:
-        made = ", ".join(f"{number} {kind}" for kind, number in sorted(done.created.items()))
-        out.line(f"Added to the catalogue: {made}.")
+        added(out, done.created)
     if done.outcomes:
-        out.line(f"Recorded {done.outcomes} outcomes from outside.")
+        out.tell("Recorded {outcomes} outcomes from outside.", outcomes=done.outcomes)
     if done.unknown:
         names = ", ".join(map(printable, done.unknown[:_BAD_LINES]))
         out.note(f"not recorded: {len(done.unknown)} outcomes of sessions that were not imported, such as {names}")
     if done.bad:
-        out.line(f"Lines not imported: {len(done.bad)}.")
+        out.tell("Lines not imported: {number}.", number=len(done.bad))

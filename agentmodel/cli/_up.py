@@ -50,7 +50,7 @@ def up(
                 left = _drain_until(stop, model, engines, out)
     if left:
         raise typer.Exit(1)
-    out.line("Stopped.")
+    out.tell("Stopped.")
 
 
 def _show_addresses(out: Output, engines: Engines, console: str | None) -> None:
@@ -65,7 +65,7 @@ def _show_addresses(out: Output, engines: Engines, console: str | None) -> None:
             *([] if console is None else [("console", console)]),
         ],
     )
-    out.line("Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.")
+    out.tell("Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.")
 
 
 def _drain_until(stop: threading.Event, model: AgentModel, engines: Engines, out: Output) -> bool:
@@ -78,7 +78,7 @@ def _drain_until(stop: threading.Event, model: AgentModel, engines: Engines, out
     worker.start()
     while not stop.wait(_SAVE_SECONDS):
         engines.save()
-    out.line("Stopping: draining the journal.")
+    out.tell("Stopping: draining the journal.")
     worker.join()
     try:
         done = model.drain()

@@ -352,4 +352,243 @@ KOREAN = {
     "reason of the answer": "답의 이유",
     "text of the answer": "답의 글",
     "arguments (SHA-256)": "인자 (SHA-256)",
+    # what a command did
+    "none": "없음",
+    "Items checked: {checked}, repaired: {repaired}. Problems left: {left}.": (
+        "검사한 아이템: {checked}, 고친 것: {repaired}. 남은 문제: {left}."
+    ),
+    "Items checked: {checked}. Problems left: {left}.": "검사한 아이템: {checked}. 남은 문제: {left}.",
+    "Run `agentmodel check --fix` to repair the items where that is safe.": (
+        "안전한 것은 `agentmodel check --fix`로 고칠 수 있습니다."
+    ),
+    "The console is at {address} . Ctrl-C stops it.": "콘솔: {address} . Ctrl-C로 멈춥니다.",
+    "Stopped.": "멈추었습니다.",
+    "The data is kept in {keep}. Run `agentmodel up --dir {folder}`; then, in another terminal, "
+    "`agentmodel --dir {folder} agents` or any other command works on it.": (
+        "데이터를 {keep}에 남겼습니다. `agentmodel up --dir {folder}`를 실행하면, 다른 터미널에서 "
+        "`agentmodel --dir {folder} agents` 같은 명령을 쓸 수 있습니다."
+    ),
+    "The data is deleted. Run `agentmodel demo --keep DIR` to keep it for the other commands.": (
+        "데이터를 지웠습니다. 다른 명령에서도 쓰려면 `agentmodel demo --keep DIR`로 남기세요."
+    ),
+    "Recorded {sessions} simulated sessions with {calls} tool calls: {failures} calls failed, and {retries} calls were "
+    "retries (seed {seed}).": (
+        "시뮬레이션한 세션 {sessions}개와 도구 호출 {calls}번을 기록했습니다. 실패 {failures}번, 재시도 {retries}번 "
+        "(시드 {seed})."
+    ),
+    "The API key among the arguments of the first call was masked: {arguments}": (
+        "첫 호출의 인자에 있던 API 키를 가렸습니다: {arguments}"
+    ),
+    "Computed and published the scores as of {day}, today in UTC.": (
+        "오늘(UTC) {day} 기준으로 점수를 계산해서 내보냈습니다."
+    ),
+    "Computed and published the scores as of {day}, the latest time in the traces.": (
+        "트레이스의 마지막 시각 {day} 기준으로 점수를 계산해서 내보냈습니다."
+    ),
+    "Wrote {files} into {folder}.": "{folder}에 {files}을(를) 썼습니다.",
+    "Wrote {files} into {folder}, of the table {name}.": "{folder}에 테이블 {name}의 {files}을(를) 썼습니다.",
+    "Wrote {number} files into {folder}.": "{folder}에 파일 {number}개를 썼습니다.",
+    "The files in {folder} are up to date.": "{folder}의 파일은 최신입니다.",
+    "Wrote {file} ({size} kB), as of {day}. Open it in a browser.": (
+        "{file}을(를) 썼습니다({size} kB, {day} 기준). 브라우저로 여세요."
+    ),
+    "Sum of {units} units with a price, as of {day}: {total}.": "가격이 있는 단위 {units}개의 합, {day} 기준: {total}.",
+    "Erased {user}: everything that was recorded before {at} UTC.": "{user}: {at} UTC 전에 기록된 것을 모두 지웠습니다.",
+    "It has nothing, because there was no refresh yet. Files removed: {removed}.": (
+        "아직 refresh가 없어서 내보낸 것이 없습니다. 지운 파일: {removed}."
+    ),
+    "It has what the last refresh had read, until {seen} UTC. Files removed: {removed}.": (
+        "마지막 refresh가 {seen} UTC까지 읽은 것입니다. 지운 파일: {removed}."
+    ),
+    "Entries written to the table: {written}, superseded by a newer version: {stale}, put aside as dead letters: {dead}, "
+    "left in the journal: {left}.": (
+        "테이블에 쓴 기록: {written}, 새 버전이 있던 것: {stale}, 데드 레터가 된 것: {dead}, 저널에 남은 것: {left}."
+    ),
+    "Run `agentmodel dead list` to see why they could not be written.": (
+        "쓰지 못한 이유는 `agentmodel dead list`로 볼 수 있습니다."
+    ),
+    "Dead letter {letter} is deleted.": "데드 레터 {letter}을(를) 지웠습니다.",
+    "Dead letter {letter} is in the journal again, for the next drain.": (
+        "데드 레터 {letter}을(를) 저널에 다시 넣었습니다. 다음 drain이 옮깁니다."
+    ),
+    "No domain yet. Run `agentmodel import FILE…` with trace files, or `agentmodel seed` for the demo's.": (
+        "아직 도메인이 없습니다. `agentmodel import FILE…`로 트레이스를 가져오거나 `agentmodel seed`로 데모의 것을 넣으세요."
+    ),
+    "Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.": (
+        "준비되었습니다. 다른 명령은 다른 터미널에서 실행하세요. Ctrl-C를 누르면 저널을 옮기고 테이블을 저장한 다음 멈춥니다."
+    ),
+    "Stopping: draining the journal.": "멈추는 중: 저널을 테이블로 옮기고 있습니다.",
+    "Created table {name}.": "테이블 {name}을(를) 만들었습니다.",
+    "Table {name} exists already; nothing was changed.": "테이블 {name}이(가) 이미 있습니다. 아무것도 바꾸지 않았습니다.",
+    "Switched its stream on.": "스트림을 켰습니다.",
+    "Its stream was on already.": "스트림이 이미 켜져 있었습니다.",
+    "It is protected now.": "삭제 방지와 시점 복구를 켰습니다.",
+    "It was protected already.": "삭제 방지와 시점 복구가 이미 켜져 있었습니다.",
+    "Table {name} is set up as it should be.": "테이블 {name}은(는) 설계대로입니다.",
+    "Nothing was added: the demo's entries exist already.": "더한 것이 없습니다. 데모의 것이 이미 있습니다.",
+    "Added to the catalogue: {what}.": "카탈로그에 넣은 것: {what}.",
+    "Imported {lines} tool calls of {sessions} sessions.": "세션 {sessions}개의 도구 호출 {lines}번을 가져왔습니다.",
+    "{repeated} of them were imported before and are not stored twice.": (
+        "그중 {repeated}번은 전에 가져온 것이라 다시 저장하지 않았습니다."
+    ),
+    "Recorded {outcomes} outcomes from outside.": "밖에서 알린 결과 {outcomes}개를 기록했습니다.",
+    "Lines not imported: {number}.": "가져오지 못한 줄: {number}.",
+    "Recorded that {session} succeeded, by {by}.": "{session}의 성공을 기록했습니다 ({by}).",
+    "Recorded that {session} failed, by {by}.": "{session}의 실패를 기록했습니다 ({by}).",
+    "Run `agentmodel refresh` to count it in the scores.": "점수에 반영하려면 `agentmodel refresh`를 실행하세요.",
+    "Run `agentmodel refresh` to compute the scores.": "점수를 계산하려면 `agentmodel refresh`를 실행하세요.",
+    "Run `agentmodel publish` to write the scores back to the table.": (
+        "점수를 테이블에 쓰려면 `agentmodel publish`를 실행하세요."
+    ),
+    "Copied {items} items into the warehouse, {changed} of them new or changed; {expired} had expired by TTL, {erased} "
+    "had been deleted.": (
+        "아이템 {items}개를 웨어하우스로 옮겼습니다. 새것이거나 바뀐 것 {changed}, TTL로 만료된 것 {expired}, 지워진 것 {erased}."
+    ),
+    "Everything is up to date; nothing was changed.": "모두 최신입니다. 아무것도 바꾸지 않았습니다.",
+    "Nothing was changed. Make a backup of what is listed, then run this command with --apply.": (
+        "아무것도 바꾸지 않았습니다. 위의 것을 백업한 다음 --apply를 붙여 다시 실행하세요."
+    ),
+    # what was published
+    "agents with a new score": "점수가 바뀐 에이전트",
+    "tools with a new failure rate": "실패율이 바뀐 도구",
+    "mappings (best tool sequence of a user and category) added or changed": "더해지거나 바뀐 매핑(사용자와 카테고리의 가장 좋은 도구 순서)",
+    "domains whose ranking in Valkey was replaced": "Valkey의 순위를 바꾼 도메인",
+    "items that were up to date already": "이미 최신이던 아이템",
+    "items that a newer publish has written": "더 새로운 publish가 쓴 아이템",
+    "agents, tools and domains of the history that are not in the catalogue": "이력에는 있지만 카탈로그에 없는 에이전트, 도구, 도메인",
+    "mappings that are no longer recommended and expire sooner": "더는 추천하지 않아 일찍 만료되는 매핑",
+    "sessions that are kept for a longer time, since their score is high": "점수가 높아 더 오래 두는 세션",
+    "sessions that are kept for a shorter time, since their score fell": "점수가 내려가 더 짧게 두는 세션",
+    "domains whose newest requests, which others are routed by, were replaced": "도메인을 고르는 데 쓰는 최근 요청을 바꾼 도메인",
+    "domains with other counts of their runs, or other sequences of tools": "실행 수나 도구 순서가 바뀐 도메인",
+    "domains in which no plans are given any more, since they did harm": "계획이 해로워 더는 주지 않는 도메인",
+    "items that are damaged or would become too large": "손상되었거나 너무 커질 아이템",
+    "agents whose present revision is worse than the ones before": "현재 리비전이 앞선 것보다 나쁜 에이전트",
+    # what each store holds
+    "not used": "쓰지 않음",
+    "{name} is not set": "{name}이(가) 설정되지 않음",
+    "journal: {what}": "저널: {what}",
+    "entries not in the table yet": "아직 테이블에 없는 기록",
+    "of these, taken by a drainer": "그중 드레이너가 가져간 것",
+    "dead letters": "데드 레터",
+    "age of the oldest entry (s)": "가장 오래된 기록의 나이 (초)",
+    "durability of a recorded entry": "기록의 내구성",
+    "state": "상태",
+    "works": "정상",
+    "does not answer": "응답하지 않음",
+    "items": "아이템",
+    "domains": "도메인",
+    "tools": "도구",
+    "users": "사용자",
+    "processes of sessions": "세션의 프로세스",
+    "tool calls": "도구 호출",
+    "mappings of users": "사용자의 매핑",
+    "mappings": "매핑",
+    "questions to people, and outcomes": "사람에게 한 질문과 결과",
+    "suggestions": "제안",
+    "of agentmodel itself": "agentmodel 자신의 것",
+    "rows of {table}": "{table}의 행",
+    "{what} with results": "결과가 있는 {what}",
+    # measuring
+    "No run yet. Record or import runs, then run `agentmodel drain` and `agentmodel refresh`.": (
+        "아직 실행이 없습니다. 기록하거나 가져온 다음 `agentmodel drain`과 `agentmodel refresh`를 실행하세요."
+    ),
+    "{runs} runs; the first {learned} ({share} of each domain) were learned from before the first prediction.": (
+        "실행 {runs}개. 도메인마다 처음 {share}(모두 {learned}개)로 배운 다음 예측했습니다."
+    ),
+    "Regret is how much lower the success rate of the chosen agent is than that of the best one; 0 is best.": (
+        "후회는 고른 에이전트의 성공률이 가장 좋은 에이전트보다 얼마나 낮은지입니다. 0이 가장 좋습니다."
+    ),
+    "most used": "가장 많이 쓰임",
+    "last success": "마지막 성공",
+    "random": "무작위",
+    "evidence without categories": "카테고리 없는 evidence",
+    "unrelated": "쓰임과 상관없음",
+    "good agents used more": "좋은 에이전트가 더 쓰임",
+    "bad agents used more": "나쁜 에이전트가 더 쓰임",
+    "difficulty unevenly spread": "어려움이 고르지 않음",
+    "good agents get the hard tasks": "좋은 에이전트가 어려운 일을 맡음",
+    "category and agent": "카테고리와 에이전트",
+    "every run": "모든 실행",
+    "known": "입력한 것",
+    "derived": "요청에서 만든 것",
+    "chance": "성공 확률",
+    "success share": "성공 비율",
+    "best scored": "점수가 가장 높은 것",
+    "any candidate": "아무 후보",
+    "unexpected write": "예상하지 못한 쓰기",
+    "missing write": "빠진 쓰기",
+    "error": "오류",
+    "{answer} of `{tool}`": "`{tool}`의 {answer}",
+    "{answer} by `{tool}`": "`{tool}`의 {answer}",
+    "step {number}, ": "{number}번째 호출, ",
+    "not compared: {known} earlier successes of this category are known, at least {least} are needed": (
+        "비교하지 않음. 이 카테고리에서 알려진 앞선 성공은 {known}개이고 {least}개 이상 필요합니다"
+    ),
+    "its writes are those of an earlier success ({known} are known)": "쓰기가 앞선 성공 하나와 같음(알려진 성공 {known}개)",
+    "its writes differ by {differs} from those of the nearest of {known} earlier successes": (
+        "쓰기가 앞선 성공 {known}개 중 가장 가까운 것과 {differs}개 다름"
+    ),
+    "; that says little, because only {share} of them repeat another one's writes": (
+        ". 다만 다른 성공의 쓰기를 되풀이한 것이 {share}뿐이라 말해 주는 것이 적음"
+    ),
+    # what plans change
+    "all domains": "모든 도메인",
+    "all": "전체",
+    "plans are stopped": "계획을 멈춤",
+    "points": "점",
+    "helps": "도움이 됨",
+    "harms": "해로움",
+    "no difference shown": "차이가 보이지 않음",
+    "too few runs": "실행이 너무 적음",
+    "nothing withheld": "주지 않은 계획이 없음",
+    "No plans are given in {domain} since {since} UTC, because they did harm. `agentmodel impact --resume {id}` lets them "
+    "be given again.": (
+        "{domain}에서는 계획이 해로워서 {since} UTC부터 주지 않습니다. `agentmodel impact --resume {id}`로 다시 줍니다."
+    ),
+    "No session whose plan was withheld has ended, so it cannot be said what plans change: set AGENTMODEL_HOLDOUT, such "
+    "as 0.1, and give each session its plan.": (
+        "계획을 주지 않은 세션 가운데 끝난 것이 없어 계획이 무엇을 바꾸는지 말할 수 없습니다. AGENTMODEL_HOLDOUT을 0.1처럼 "
+        "설정하고 세션마다 계획을 넘기세요."
+    ),
+    "No session whose plan was withheld has an outcome yet, so it cannot be said what plans change.": (
+        "계획을 주지 않은 세션의 결과가 아직 없어 계획이 무엇을 바꾸는지 말할 수 없습니다."
+    ),
+    "In {domain}:": "{domain}:",
+    "{given} sessions ran with a plan and {withheld} without; at least {least} of each are needed before anything is "
+    "said, about {more} sessions more.": (
+        "계획이 있던 세션 {given}개, 없던 세션 {withheld}개. 각각 {least}개 이상, 세션 {more}개쯤이 더 필요합니다."
+    ),
+    "With a plan {given} of 100 requests succeed, without one {withheld}; the difference lies between {low} and {high} "
+    "points: plans help.": (
+        "계획이 있으면 100건 중 {given}건, 없으면 {withheld}건이 성공하고 차이는 {low}~{high}점입니다. 계획이 도움이 됩니다."
+    ),
+    "With a plan {given} of 100 requests succeed, without one {withheld}; the difference lies between {low} and {high} "
+    "points: plans do harm.": (
+        "계획이 있으면 100건 중 {given}건, 없으면 {withheld}건이 성공하고 차이는 {low}~{high}점입니다. 계획이 해롭습니다."
+    ),
+    "With a plan {given} of 100 requests succeed, without one {withheld}; the difference lies between {low} and {high} "
+    "points, so no effect is shown yet;": (
+        "계획이 있으면 100건 중 {given}건, 없으면 {withheld}건이 성공하고 차이는 {low}~{high}점이라 아직 효과가 보이지 않습니다."
+    ),
+    "one of {points} points is found after about {runs} sessions in half of all installations.": (
+        "{points}점의 차이는 설치의 절반에서 세션 {runs}개쯤 뒤에 알 수 있습니다."
+    ),
+    "You may look as often as you like: in at most {errors} of 100 installations without any effect would this ever be "
+    "said.": "몇 번을 보아도 됩니다. 효과가 없는 설치 100곳 중 이렇게 말하는 곳은 많아야 {errors}곳입니다.",
+    # units of AWS
+    "records, moved expiries, suggestions": "기록, 옮긴 만료 시각, 제안",
+    "plans, and each publish looks at the sessions of 60 days": "계획, 그리고 publish마다 보는 60일의 세션",
+    "items of 30 to 60 days, without indexes": "30~60일의 아이템, 인덱스 없이",
+    "point-in-time recovery, which zero-ETL needs": "zero-ETL에 필요한 시점 복구(PITR)",
+    "zero-ETL's incremental exports": "zero-ETL의 증분 내보내기",
+    "a shard with one replica": "복제본이 하나 있는 샤드",
+    "refreshes, and an hourly batch of zero-ETL, 60 seconds at least": "refresh, 그리고 한 시간마다 60초 이상의 zero-ETL",
+    "landed and base tables after a year, before compression": "1년 뒤의 테이블, 압축 전",
+    "two tasks of the drainer": "드레이너 태스크 두 개",
+    "learn as long as it waits, and a second of watch each minute": "learn이 기다리는 동안, 그리고 1분마다 watch 1초",
+    "not billed: records in the busiest second, to compare with the table's limit": (
+        "과금 없음: 가장 바쁜 1초의 기록. 테이블의 한도와 비교할 값"
+    ),
+    "not billed: memory of the nodes": "과금 없음: 노드의 메모리",
 }

@@ -78,11 +78,11 @@ def create(
     if as_json:
         out.data({"table": name, "created": created, "stream_switched_on": switched, "protected": protected})
         return
-    out.line(f"Created table {name}." if created else f"Table {name} exists already; nothing was changed.")
+    out.tell("Created table {name}." if created else "Table {name} exists already; nothing was changed.", name=name)
     if stream:
-        out.line("Switched its stream on." if switched else "Its stream was on already.")
+        out.tell("Switched its stream on." if switched else "Its stream was on already.")
     if protect:
-        out.line("It is protected now." if protected else "It was protected already.")
+        out.tell("It is protected now." if protected else "It was protected already.")
 
 
 @table.command()
@@ -103,7 +103,7 @@ def verify(ctx: typer.Context, *, as_json: Json = False) -> None:
     if problems:
         raise typer.Exit(1)
     if not as_json:
-        out.line(f"Table {name} is set up as it should be.")
+        out.tell("Table {name} is set up as it should be.", name=name)
 
 
 @table.command("model")
@@ -126,7 +126,8 @@ def write_model(
     if as_json:
         out.data({"folder": str(folder), "written": list(FILES)})
     else:
-        out.line(f"Wrote {' and '.join(FILES)} into {folder}, of the table {name}.")
+        told = "Wrote {files} into {folder}, of the table {name}."
+        out.tell(told, files=", ".join(FILES), folder=folder, name=name)
 
 
 def seed(ctx: typer.Context, *, wait: Wait = WAIT, as_json: Json = False) -> None:
@@ -140,8 +141,7 @@ def seed(ctx: typer.Context, *, wait: Wait = WAIT, as_json: Json = False) -> Non
     if as_json:
         out.data({"made": made})
     else:
-        added = ", ".join(f"{number} {kind}" for kind, number in sorted(made.items()))
-        out.line(f"Added: {added}." if added else "Nothing was added: the demo's entries exist already.")
+        _show.added(out, made, none="Nothing was added: the demo's entries exist already.")
 
 
 def import_(
@@ -230,9 +230,13 @@ def outcome(
     if as_json:
         out.data({"level": said.level, **plain(said.entity)})
         return
-    what = "succeeded" if said.entity.outcome else "failed"
-    out.line(printable(f"Recorded that {session} {what}, by {source}{'' if by is None else ' ' + by}."))
-    out.line("Run `agentmodel refresh` to count it in the scores.")
+    told = (
+        "Recorded that {session} succeeded, by {by}."
+        if said.entity.outcome
+        else "Recorded that {session} failed, by {by}."
+    )
+    out.line(printable(out.say(told, session=session, by=source if by is None else f"{source} {by}")))
+    out.tell("Run `agentmodel refresh` to count it in the scores.")
 
 
 def _plain_import(done: dict[str, Any]) -> dict[str, Any]:
@@ -274,13 +278,15 @@ def refresh(
         out.data(done)
         return
     if done.landed is not None:
-        out.line(
-            f"Copied {done.landed.items} items into the warehouse, {done.landed.changed} of them new or changed; "
-            f"{done.landed.expired} had expired by TTL, {done.landed.erased} had been deleted."
+        told = (
+            "Copied {items} items into the warehouse, {changed} of them new or changed; {expired} had expired by TTL, "
+            "{erased} had been deleted."
         )
+        landed = done.landed
+        out.tell(told, items=landed.items, changed=landed.changed, expired=landed.expired, erased=landed.erased)
     title = "Warehouse rebuilt as of {day}" if done.full else "Warehouse updated as of {day}"
     out.table(out.say(title, day=done.as_of), ("table", "rows>"), done.rows.items())
-    out.line("Run `agentmodel publish` to write the scores back to the table.")
+    out.tell("Run `agentmodel publish` to write the scores back to the table.")
 
 
 def _source(text: str | None) -> FeedSource | None:
@@ -309,7 +315,7 @@ def publish(ctx: typer.Context, *, as_of: AsOf = None, wait: Wait = WAIT, as_jso
     if as_json:
         out.data(done)
     else:
-        rows = ((_PUBLISHED[name], number) for name, number in plain(done).items())
+        rows = ((out.say(_PUBLISHED[name]), number) for name, number in plain(done).items())
         out.table("Published", ("what", "number>"), rows)
 
 
@@ -353,13 +359,13 @@ def _migrate(ctx: typer.Context, only: Literal["warehouse"] | None, *, apply: bo
         out.data({"applied": apply, "changes": [{"table": each.table, "change": each.text} for each in changes]})
         return
     if not changes:
-        out.line("Everything is up to date; nothing was changed.")
+        out.tell("Everything is up to date; nothing was changed.")
         return
     out.table("Changed" if apply else "To change", ("table", "change"), ((each.table, each.text) for each in changes))
     if not apply:
-        out.line("Nothing was changed. Make a backup of what is listed, then run this command with --apply.")
+        out.tell("Nothing was changed. Make a backup of what is listed, then run this command with --apply.")
     elif any(each.table != table for each in changes):
-        out.line("Run `agentmodel refresh` to compute the scores.")
+        out.tell("Run `agentmodel refresh` to compute the scores.")
 
 
 def add(app: typer.Typer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,16 +11,18 @@ from typing import Any, cast, get_args
 
 from starlette.responses import RedirectResponse, Response
 
+from agentmodel._diagnosis import failed
 from agentmodel.client import AgentModel
 from agentmodel.console._decisions import DecisionPages
 from agentmodel.console._entrance import Visit
-from agentmodel.console._site import Site, visible
+from agentmodel.console._form import edited_arguments, fields_of
+from agentmodel.console._site import Site
 from agentmodel.console._timeline import timeline
 from agentmodel.dynamo.models import VERDICTS, Review, Tool
 from agentmodel.exceptions import Conflict, ValidationError
 from agentmodel.suggest.review import DEFAULT_QUEUE, Decision, status_now
 
-__all__ = ["InboxPages", "edited_arguments", "fields_of"]
+__all__ = ["InboxPages"]
 
 _SHOWN = 50  # questions of a list
 _CALLS = 8  # of the session so far
@@ -129,7 +130,10 @@ class InboxPages:
             "may_decide": not own or self._model.settings.mcp_self_review,
             "fields": fields_of(review.arguments, None if tool is None else tool.spec, typed),
             "calls": calls[-_CALLS:],
-            "timeline": timeline(calls, names),
+            "made": len(calls),
+            "timeline": timeline(calls, names, history.reviews, now=now),
+            "failed": sum(map(failed, calls)),
+            "waits": bool(history.reviews),
             "before": self._decisions.earlier(review),
             "typed": typed,
             "earlier": [
@@ -177,7 +181,8 @@ class InboxPages:
             outcome = {"succeeded": True, "failed": False}.get(form.get("outcome", ""))
             reviews.verdict(review, verdict, by, outcome=outcome, reason=reason)
         elif decision in get_args(Decision):
-            arguments = edited_arguments(review.arguments, form)
+            tool = self._tool(review)
+            arguments = edited_arguments(review.arguments, form, None if tool is None else tool.spec)
             if decision == "approve" and arguments != review.arguments:  # what was typed would be dropped
                 raise ValidationError("arguments", "…", "must be as proposed: save and approve, or put them back")
             reviews.decide(
@@ -190,7 +195,7 @@ class InboxPages:
                 arguments_hash=form.get("hash"),
             )
         else:
-            raise ValidationError("decision", decision, "must be one that the page offers")
+            raise ValidationError("decision", decision, "must be made with one of the buttons of the page")
 
 
 def _version(found: Sequence[Review]) -> str:
@@ -202,74 +207,3 @@ def _version(found: Sequence[Review]) -> str:
 def _left(review: Review, now: datetime) -> float:
     """Return the seconds until the deadline."""
     return 0.0 if review.answer_until is None else (review.answer_until - now).total_seconds()
-
-
-def fields_of(
-    arguments: Any, spec: Mapping[str, Any] | None, typed: Mapping[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """Return a field of the form for each proposed argument, as the tool's schema describes it.
-
-    Args:
-        arguments: The proposed arguments; JSON.
-        spec: The tool's JSON Schema.
-        typed: What was typed before, by name of the field.
-    """
-    typed = typed or {}
-    if not isinstance(arguments, dict):
-        text = json.dumps(arguments, ensure_ascii=False, indent=2)
-        return [_field("", "json", text, typed, {})]
-    properties = (spec or {}).get("properties") or (spec or {}).get("parameters", {}).get("properties", {})
-    known = properties if isinstance(properties, dict) else {}
-    found = []
-    for name, value in arguments.items():
-        about = known.get(name, {})
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-        found.append(_field(name, "text" if isinstance(value, str) else "json", text, typed, about))
-    return found
-
-
-def _field(name: str, kind: str, was: str, typed: Mapping[str, str], about: Any) -> dict[str, Any]:
-    about = about if isinstance(about, dict) else {}
-    choices = [each for each in about.get("enum", []) if isinstance(each, str)] if kind == "text" else []
-    value = typed.get(f"arg.{name}", was)
-    return {
-        "name": name,
-        "kind": kind,
-        "was": was,
-        "value": value,
-        "hidden": visible(was) if visible(was) != was else "",
-        "choices": [*choices, value] if choices and value not in choices else choices,
-        "about": about.get("description", ""),
-        "rows": min(max(was.count("\n") + 1, len(was) // 60 + 1), 10),
-    }
-
-
-def edited_arguments(proposed: Any, form: Mapping[str, str]) -> Any:
-    """Return the arguments as the form has them: a text stays a text, everything else is JSON.
-
-    >>> edited_arguments({"place": "X", "guests": 4}, {"arg.place": "Y", "arg.guests": "6"})
-    {'place': 'Y', 'guests': 6}
-
-    Raises:
-        ValidationError: A field is not JSON.
-    """
-    if not isinstance(proposed, dict):
-        return _json("arguments", form["arg."], proposed) if "arg." in form else proposed
-    return {name: _value(name, value, form.get(f"arg.{name}")) for name, value in proposed.items()}
-
-
-def _value(name: str, was: Any, given: str | None) -> Any:
-    if given is None:
-        return was
-    if not isinstance(was, str):
-        return _json(name, given, was)
-    return was if given == was.replace("\r\n", "\n").replace("\r", "\n") else given  # a browser has one line end
-
-
-def _json(name: str, given: str, was: Any) -> Any:
-    if given == json.dumps(was, ensure_ascii=False, indent=2):
-        return was
-    try:
-        return json.loads(given)
-    except (ValueError, RecursionError):
-        raise ValidationError(name, given, 'must be JSON, such as 4, "text", ["a", "b"] or null') from None

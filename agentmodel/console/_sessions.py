@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlencode
 
@@ -16,8 +18,8 @@ from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader
 from agentmodel.console._site import Site
-from agentmodel.console._timeline import timeline
-from agentmodel.dynamo.models import Suggestion, UserSession
+from agentmodel.console._timeline import span, timeline
+from agentmodel.dynamo.models import Review, Suggestion, ToolExecution, UserSession
 from agentmodel.exceptions import NotFound
 
 if TYPE_CHECKING:
@@ -109,30 +111,36 @@ class SessionPages:
         session = repository.session(user, path["session"])
         if session is None:
             raise NotFound("session", f"{user} {path['session']}")
-        history = repository.session_history(
-            user, session.session_id, limit=_ITEMS, cursor=visit.asked("after") or None
-        )
+        cursor = visit.asked("after") or None
+        history = repository.session_history(user, session.session_id, limit=_ITEMS, cursor=cursor)
         names = {step.process_id: step.name for step in history.processes}
-        calls = history.executions
-        found = diagnose(session, history)
+        calls, now, plan = history.executions, datetime.now(UTC), self._plan(session)
         agents = {agent_id: repository.agent(agent_id) for agent_id in dict.fromkeys(c.agent_id for c in calls)}
         return self._site.page(
             visit.request, "session.html", visit, session=session, user=repository.user(user), steps=names, calls=calls,
-            reviews=history.reviews, found=found, is_part=bool(history.cursor or visit.asked("after")),
-            complete=history.complete, timeline=timeline(calls, names), plan=self._plan(session),
-            done=_names_of(calls), failed=failed,
+            reviews=history.reviews, found=diagnose(session, history), is_part=bool(history.cursor or cursor),
+            complete=history.complete, timeline=timeline(calls, names, history.reviews, now=now), failed=failed,
+            plan=plan, beside=_beside(plan or [], _names_of(calls)), waited=_waited, now=now, **self._paid(calls),
             agents={key: agent.name for key, agent in agents.items() if agent is not None},
-            totals={
+            older=None if history.cursor is None else f"?{urlencode({'after': history.cursor})}",
+            reference=self._model.reviews.reference,
+        )  # fmt: skip
+
+    def _paid(self, calls: Sequence[ToolExecution]) -> dict[str, Any]:
+        """Return what calls took and cost, together and each; None where no prices are set."""
+        prices = self._model.prices
+        return {
+            "totals": {
                 "calls": len(calls),
                 "failed": sum(map(failed, calls)),
                 "milliseconds": sum(call.duration_ms or 0 for call in calls),
                 "input": sum(call.input_tokens or 0 for call in calls),
                 "output": sum(call.output_tokens or 0 for call in calls),
-                "cost": None if self._model.prices is None else self._model.prices.total(calls),
+                "cost": None if prices is None else prices.total(calls),
             },
-            older=None if history.cursor is None else f"?{urlencode({'after': history.cursor})}",
-            reference=self._model.reviews.reference,
-        )  # fmt: skip
+            "priced": prices is not None,
+            "costs": [None if prices is None else prices.cost(call) for call in calls],
+        }
 
     def _plan(self, session: UserSession) -> list[str] | None:
         """Return the tools of the plan that the session followed; None where it had none."""
@@ -145,7 +153,29 @@ class SessionPages:
         return [tools.get(tool_id, tool_id) for tool_id in suggestion.steps]
 
 
-def _names_of(calls: Any) -> list[str]:
+def _beside(planned: list[str], made: list[str]) -> list[tuple[str, str]]:
+    """Return the steps of a plan beside those that were made; '' where the other has none.
+
+    >>> _beside(["find", "rate", "book"], ["find", "book", "pay"])
+    [('find', 'find'), ('rate', ''), ('book', 'book'), ('', 'pay')]
+    """
+    rows: list[tuple[str, str]] = []
+    for kind, a, b, c, d in SequenceMatcher(None, planned, made, autojunk=False).get_opcodes():
+        if kind == "equal":
+            rows += zip(planned[a:b], made[c:d], strict=True)
+        else:
+            rows += [(name, "") for name in planned[a:b]] + [("", name) for name in made[c:d]]
+    return rows
+
+
+def _waited(review: Review, now: datetime) -> str:
+    """Return how long a question waited for a person; '' where it was asked of nobody."""
+    if review.asked_at is None or review.source is not None:
+        return ""
+    return span(max(((review.decided_at or now) - review.asked_at).total_seconds(), 0.0))
+
+
+def _names_of(calls: Sequence[ToolExecution]) -> list[str]:
     """Return the tools in their order; a tool that was called again at once counts once."""
     names: list[str] = []
     for call in calls:

@@ -12,10 +12,10 @@ from markupsafe import Markup, escape
 
 from agentmodel._diagnosis import failed
 from agentmodel.console._site import visible
-from agentmodel.dynamo.models import ToolExecution
+from agentmodel.dynamo.models import Review, ToolExecution
 from agentmodel.redshift.reports import DayExecutions
 
-__all__ = ["change", "interval", "shares", "timeline", "weeks"]
+__all__ = ["change", "interval", "shares", "span", "timeline", "weeks"]
 
 _LANE, _AXIS = 38, 18  # pixels of height
 _MARK = 4
@@ -27,41 +27,81 @@ def _began(call: ToolExecution) -> datetime:
     return at - timedelta(milliseconds=call.duration_ms or 0)
 
 
-def timeline(calls: Sequence[ToolExecution], steps: Mapping[str, str]) -> Markup:
-    """Draw calls: a lane for each step, a bar for each call; a failed one has a cross besides its colour.
+def timeline(
+    calls: Sequence[ToolExecution], steps: Mapping[str, str], reviews: Sequence[Review] = (), *, now: datetime
+) -> Markup:
+    """Draw a session: a lane for each step, a bar for each call, and an open bar for each wait for a person.
+
+    A failed call has a cross besides its colour. A wait that is about no step of the session has a lane of its own.
 
     Args:
         calls: The calls of a session; those without a time are left out.
         steps: The name of each process.
+        reviews: Its questions to people; those that nobody had to answer are left out.
+        now: Until when an open question has waited.
     """
     timed = [call for call in calls if call.executed_at is not None]
-    if not timed:
+    waits = [wait for review in reviews if (wait := _wait(review, now)) is not None]
+    if not timed and not waits:
         return Markup("")
-    begin = min(map(_began, timed))
-    total = max(max(call.executed_at - begin for call in timed if call.executed_at).total_seconds(), 0.001)
-    lanes = {process: number for number, process in enumerate(dict.fromkeys(call.process_id for call in timed))}
+    begin = min([*map(_began, timed), *(began for _, began, _ in waits)])
+    end = max([*(call.executed_at for call in timed if call.executed_at), *(until for *_, until in waits)])
+    total = max((end - begin).total_seconds(), 0.001)
+    places = [
+        *((_began(call), call.process_id) for call in timed),
+        *((at, each.process_id or "") for each, at, _ in waits),
+    ]
+    lanes = {process: number for number, process in enumerate(dict.fromkeys(name for _, name in sorted(places)))}
     height = _LANE * len(lanes) + _AXIS
-    bad = sum(map(failed, timed))
-    title = f"<title>{len(timed)} calls in {total:.1f} s, {bad} failed</title>"
-    out = [f'<svg class="timeline" width="100%" height="{height}" role="img">{title}']
+    out = [f'<svg class="timeline" width="100%" height="{height}" role="img" aria-labelledby="timeline-t">']
     for process, number in lanes.items():
         y = number * _LANE
         out.append(f'<text x="0" y="{y + 13}">{escape(visible(steps.get(process, process))[:60])}</text>')
         out.append(f'<line x1="0" x2="100%" y1="{y + _LANE - 2}" y2="{y + _LANE - 2}"/>')
-    out += [
-        _bar(call, (_began(call) - begin).total_seconds() / total, total, lanes[call.process_id] * _LANE)
-        for call in timed
-    ]
+    for review, began, until in waits:
+        x, width = _place((began - begin).total_seconds(), (until - began).total_seconds(), total)
+        title = escape(
+            visible(f"{review.question[:200]}: {review.status or 'pending'} {review.decided_by or ''}".strip())
+        )
+        y = lanes[review.process_id or ""] * _LANE
+        place = f'x="{x:.2f}%" width="{width:.2f}%" y="{y + 18}" height="14"'
+        out.append(f'<rect class="wait" {place}><title>{title}</title></rect>')
+    out += [_bar(call, (_began(call) - begin).total_seconds(), total, lanes[call.process_id] * _LANE) for call in timed]
     for share, anchor in ((0, "start"), (50, "middle"), (100, "end")):
-        at = total * share / 100
-        text = f"{at:.1f} s" if total >= 1 else f"{1000 * at:.0f} ms"
+        text = span(total * share / 100)
         out.append(f'<text class="tick" x="{share}%" y="{height - 4}" text-anchor="{anchor}">{text}</text>')
     return Markup("".join([*out, "</svg>"]))  # noqa: S704  # texts in it are escaped above
 
 
+def span(seconds: float) -> str:
+    """Return a length of time in the unit in which people read it.
+
+    >>> span(0), span(0.0004), span(0.25), span(3.2), span(90), span(7_300), span(200_000)
+    ('0', '0.4 ms', '250 ms', '3.2 s', '1.5 min', '2.0 h', '2.3 d')
+    """
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    milliseconds = 1000 * seconds
+    return "0" if not milliseconds else f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
+def _wait(review: Review, now: datetime) -> tuple[Review, datetime, datetime] | None:
+    """Return a question with when it began and ended to wait; None where nobody had to answer it."""
+    if review.asked_at is None or review.source is not None or review.phase == "post":
+        return None
+    until = review.decided_at or min(now, review.answer_until or now)
+    return review, review.asked_at, max(until, review.asked_at)
+
+
+def _place(at: float, length: float, total: float) -> tuple[float, float]:
+    """Return where a bar begins and how wide it is, in percent; the shortest can still be seen."""
+    width = max(100 * length / total, 0.5)
+    return min(100 * at / total, 100 - width), width
+
+
 def _bar(call: ToolExecution, at: float, total: float, y: int) -> str:
-    width = max(100 * (call.duration_ms or 0) / 1000 / total, 0.5)
-    x = min(100 * at, 100 - width)
+    x, width = _place(at, (call.duration_ms or 0) / 1000, total)
     state = (call.error_type or call.status or "failed") if failed(call) else (call.status or "ok")
     title = escape(visible(f"{call.tool_name}, {call.duration_ms or 0} ms, {state}"))
     kind = "bad" if failed(call) else "good"

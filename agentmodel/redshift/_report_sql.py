@@ -452,14 +452,35 @@ def executions_per_day() -> Rows:
 
 
 def tokens() -> Rows:
-    """Select calls and tokens per agent and tool, most tokens first."""
-    t, named = m.AgentTool, tool_names()
+    """Select calls, tokens and their cost per agent and tool, most tokens first, by the prices as of the last refresh.
+
+    Calls whose history has expired keep their tokens; their cost is not known any more.
+    """
+    t, p, named = m.AgentTool, m.ModelPriceRow, tool_names()
+    c = history.calls().subquery("c")
+    paid = (
+        rows_of(c.c.agent_id, c.c.tool_id, cost_of(c.c, p).label("cost"))
+        .outerjoin(p, has_price(c.c, p))
+        .where(func.coalesce(c.c.input_tokens, c.c.output_tokens).is_not(None))
+        .subquery("paid")
+    )
+    tool = (paid.c.agent_id, paid.c.tool_id)
+    sums = func.count(paid.c.cost).label("priced"), func.sum(paid.c.cost, type_=Double()).label("cost")
+    known = rows_of(*tool, *sums).group_by(*tool).subquery("known")
     counts = [total(column) for column in (t.calls, t.input_tokens, t.output_tokens)]
     labels = [count.label(name) for count, name in zip(counts, ("calls", "input_tokens", "output_tokens"), strict=True)]
     rows = (
-        rows_of(t.agent_id.label("agent_id"), t.tool_id.label("tool_id"), named.c.tool_name, *labels)
+        rows_of(
+            t.agent_id.label("agent_id"),
+            t.tool_id.label("tool_id"),
+            named.c.tool_name,
+            *labels,
+            func.coalesce(known.c.priced, constant(0)).label("priced"),
+            known.c.cost,
+        )
         .join(named, and_(named.c.agent_id == t.agent_id, named.c.tool_id == t.tool_id))
-        .group_by(t.agent_id, t.tool_id, named.c.tool_name)
+        .outerjoin(known, and_(known.c.agent_id == t.agent_id, known.c.tool_id == t.tool_id))
+        .group_by(t.agent_id, t.tool_id, named.c.tool_name, known.c.priced, known.c.cost)
     )
     return rows.order_by((counts[1] + counts[2]).desc(), t.agent_id, t.tool_id)
 

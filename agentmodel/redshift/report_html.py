@@ -283,13 +283,17 @@ def _tokens(found: Sequence[reports.ToolTokens], names: dict[str, str], rows: in
             )
         cells = (
             (names.get(row.agent_id, row.agent_id), row.tool_name, row.calls, f"{row.input_tokens:,}",
-             f"{row.output_tokens:,}")
+             f"{row.output_tokens:,}", row.priced, _money(row.cost))
             for row in found[:rows]
         )  # fmt: skip
-        columns = ("agent", "tool", "calls>", "tokens in>", "tokens out>")
+        columns = ("agent", "tool", "calls>", "tokens in>", "tokens out>", "of known cost>", "cost>")
         table = _table("Most tokens first", columns, cells, left_out=len(found) - rows)
         parts = [_pair(chart, _legend(("tokens in", "one"), ("tokens out", "two")), table)]
     return _section("Tokens", "Tokens of the messages that called a tool, where they were recorded.", parts)
+
+
+def _money(cost: float | None) -> str:
+    return "unknown" if cost is None else f"{cost:,.6f}"
 
 
 def _costs(found: Sequence[reports.AgentCost], names: dict[str, str], rows: int) -> ET.Element:
@@ -297,7 +301,7 @@ def _costs(found: Sequence[reports.AgentCost], names: dict[str, str], rows: int)
     if any(row.priced for row in found):
         cells = (
             (names.get(row.agent_id, row.agent_id), row.model_name or "not told", row.calls, row.priced,
-             "unknown" if row.cost is None else f"{row.cost:,.6f}")
+             _money(row.cost))
             for row in found[:rows]
         )  # fmt: skip
         columns = ("agent", "model", "calls>", "of known cost>", "cost>")

@@ -242,6 +242,8 @@ class ToolTokens:
         calls: Calls of the tool.
         input_tokens: Tokens that the model read for them.
         output_tokens: Tokens that the model wrote for them.
+        priced: Those of the calls whose cost is known.
+        cost: What these cost, in the currency of the prices; None where no cost is known.
     """
 
     agent_id: str
@@ -250,6 +252,8 @@ class ToolTokens:
     calls: int
     input_tokens: int
     output_tokens: int
+    priced: int = 0
+    cost: float | None = None
 
 
 @dataclass(frozen=True)

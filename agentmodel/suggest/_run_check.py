@@ -89,7 +89,27 @@ class RunCheck:
     repeated: float
     differs: int | None
     chance: float | None
-    note: str
+    note: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put the note together."""
+        object.__setattr__(self, "note", "".join(text.format(**values) for text, values in self.texts))
+
+    @property
+    def texts(self) -> list[tuple[str, dict[str, object]]]:
+        """Return the parts of the note, each with names in braces and their values: what a translation needs."""
+        known: dict[str, object] = {"known": self.successes}
+        if self.differs is None:
+            told = "not compared: {known} earlier successes of this category are known, at least {least} are needed"
+            return [(told, known | {"least": _LEAST_SUCCESSES})]
+        texts = [("its writes are those of an earlier success ({known} are known)", known)]
+        if self.differs:
+            told = "its writes differ by {differs} from those of the nearest of {known} earlier successes"
+            texts = [(told, known | {"differs": self.differs})]
+        if self.repeated < _REPEATED:
+            told = "; that says little, because only {share} of them repeat another one's writes"
+            texts.append((told, {"share": f"{self.repeated:.0%}"}))
+        return texts
 
     @property
     def suspect(self) -> bool:
@@ -214,22 +234,13 @@ class WriteHistory:
         """
         known, share = self.successes, self.repeated
         if known < _LEAST_SUCCESSES:
-            note = (
-                f"not compared: {known} earlier successes of this category are known, "
-                f"at least {_LEAST_SUCCESSES} are needed"
-            )
-            return RunCheck(known, share, None, None, note)
+            return RunCheck(known, share, None, None)
         writes = set(self.writes(calls))
         differs = min(len(writes ^ good) for good in self.good)
         evidence = (1.8 if not differs else -2.6) * share - 0.2 * min(differs, 3) * (1 - share)
         odds = 0.9 * success_prior(self.rate, agent, (self.runs, known)) + evidence
         chance = 1 / (1 + math.exp(-odds))
-        note = f"its writes differ by {differs} from those of the nearest of {known} earlier successes"
-        if not differs:
-            note = f"its writes are those of an earlier success ({known} are known)"
-        if share < _REPEATED:
-            note += f"; that says little, because only {share:.0%} of them repeat another one's writes"
-        return RunCheck(known, share, differs, chance, note)
+        return RunCheck(known, share, differs, chance)
 
     def reason(self, tool: str, arguments: str) -> str | None:
         """Return why a person should be asked before a write call; None if nothing speaks against it."""

@@ -20,6 +20,7 @@ from agentmodel._demo.world import seed
 from agentmodel.callers import Tokens
 from agentmodel.cli._console import serving
 from agentmodel.dynamo.models import Review
+from tests.browser.pictured import TEXTS, dinner
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PEOPLE = {"kim": ["reader", "reviewer", "operator", "curator"], "lee": ["reader", "reviewer"]}
@@ -54,6 +55,8 @@ def model() -> Iterator[AgentModel]:
             process.call("AGT001", "TL001", values={"near": "Seomun Market"}) as call,
         ):
             call.result = ["Seomun Noodles"]
+        for language in TEXTS:
+            dinner(made, language)
         made.drain()
         made.refresh()
         made.publish()
@@ -113,10 +116,16 @@ def person(browser: Any, site: str) -> Iterator[Callable[..., Any]]:
     contexts, faults = [], []
 
     def opened(
-        name: str = "kim", *, scheme: str = "light", locale: str = "en-GB", width: int = 1280, script: bool = True
+        name: str = "kim",
+        *,
+        scheme: str = "light",
+        locale: str = "en-GB",
+        width: int = 1280,
+        height: int = 800,
+        script: bool = True,
     ) -> Any:
         context = browser.new_context(
-            color_scheme=scheme, locale=locale, viewport={"width": width, "height": 800}, java_script_enabled=script,
+            color_scheme=scheme, locale=locale, viewport={"width": width, "height": height}, java_script_enabled=script,
             base_url=site, reduced_motion="reduce",
         )  # fmt: skip
         contexts.append(context)

@@ -12,9 +12,10 @@ import pytest
 
 from agentmodel import AgentModel
 from tests.browser.conftest import ODD, SESSION, ask, violations
+from tests.browser.pictured import TEXTS
 
 PICTURES = os.environ.get("CONSOLE_PICTURES")
-"""A folder into which the pictures of the documentation are put."""
+"""A folder into which pictures are put: `make pictures` makes those of the documentation."""
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ def test_every_page_is_clean(
         "inbox": "/inbox",
         "long": f"/inbox/{long}",
         "question": f"/inbox/{question}",
+        "decisions": "/decisions",
         "sessions": "/sessions",
         "session": f"/sessions/USR001/{SESSION}",
         "agents": "/agents",
@@ -52,6 +54,51 @@ def test_every_page_is_clean(
         assert locale[:2] == page.locator("html").get_attribute("lang")
         if PICTURES:
             page.screenshot(path=Path(PICTURES) / f"{name}-{locale[:2]}-{scheme}-{width}.png")
+
+
+@pytest.mark.parametrize(("language", "locale"), [("en", "en-GB"), ("ko", "ko-KR")])
+def test_the_pictures_of_the_documentation(
+    person: Callable[..., Any], model: AgentModel, language: str, locale: str
+) -> None:
+    """A question is a form of its tool's schema, a session shows what failed and who was waited for, a phone has cards."""
+
+    def picture(page: Any, name: str) -> None:
+        if PICTURES:
+            page.screenshot(path=Path(PICTURES) / {"en": "assets"}.get(language, language) / f"console-{name}.png")
+
+    told = TEXTS[language]
+    page = person(locale=locale, height=940)
+    question = model.reviews.inbox(told["queue"]).items[0]
+    page.goto(f"/inbox/{model.reviews.reference(question)}")
+    kinds = [field.evaluate("each => each.type") for field in page.locator("#decision [data-was] [name^=arg]").all()]
+
+    assert ["textarea", "date", "textarea", "select-one", "textarea", "textarea"] == kinds
+    picture(page, "question")
+    page.goto(f"/sessions/USR001/{told['session']}")
+    assert (4, 2, 1) == tuple(
+        page.locator(f"svg.timeline {each}").count() for each in ("rect:not(.wait)", ".cross", ".wait")
+    )
+    assert told["why"] in page.locator(".steps").last.inner_text()
+    picture(page, "session")
+    phone = person(locale=locale, scheme="dark", width=375)
+    phone.goto(f"/sessions?text={told['request'][:6]}")
+    assert told["request"] in phone.locator(".rows").inner_text()
+    phone.goto("/sessions")
+    picture(phone, "sessions-phone")
+
+
+def test_enter_in_a_field_decides_nothing(person: Callable[..., Any], model: AgentModel) -> None:
+    """Enter in a field of one line sends no form: the first button would approve."""
+    question = model.reviews.inbox("bookings").items[0]
+    for script in (True, False):
+        page = person(script=script)
+        page.goto(f"/inbox/{model.reviews.reference(question)}")
+        page.locator("input[type=date]").press("Enter")
+        if not script:
+            page.locator("#told.bad").wait_for()
+        page.locator("#reason").fill("still here")
+
+        assert "pending" == model.reviews.get(question).status
 
 
 def test_odd_texts_are_text(person: Callable[..., Any], model: AgentModel) -> None:

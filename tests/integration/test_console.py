@@ -37,8 +37,8 @@ from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli._console import serving
 from agentmodel.console import console
 from agentmodel.console._entrance import Entrance
-from agentmodel.console._inbox import edited_arguments, fields_of
-from agentmodel.console._timeline import change, shares
+from agentmodel.console._form import edited_arguments, fields_of
+from agentmodel.console._timeline import change, shares, timeline
 from agentmodel.console._words import KOREAN
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.redshift.session_list import SessionFilter, SessionSummary, newest_sessions
@@ -275,6 +275,33 @@ def test_a_session_says_why_it_failed(model: AgentModel, someone: Callable[[str]
     assert "calls: 3, failed: 1" in text
 
 
+def test_a_timeline_has_waits_for_people() -> None:
+    """A question is an open bar in the lane of its step, from when it was asked to its answer, or until now."""
+    at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    call = ToolExecution(
+        user_id="USR001", session_id="SESS1", process_id="PRC001", agent_id="AGT001", tool_id="TL001", tool_name="find",
+        succeeded=True, executed_at=at + timedelta(seconds=10), duration_ms=10_000,
+    )  # fmt: skip
+
+    def question(name: str, **more: Any) -> Review:
+        return Review(user_id="USR001", session_id="SESS1", review_id=name, question=f"{name} <b>", **more)
+
+    answered = question("first", asked_at=at + timedelta(seconds=10), decided_at=at + timedelta(seconds=30), phase="pre",
+                        status="approved", decided_by="kim", process_id="PRC001")  # fmt: skip
+    still = question("second", asked_at=at + timedelta(seconds=30), phase="pre", process_id="PRC002")
+    said = question("said", asked_at=at, source="evaluator")
+    verdict = question("verdict", asked_at=at, phase="post")
+    now = at + timedelta(seconds=40)
+    picture = timeline([call], {"PRC001": "look", "PRC002": "pay"}, [answered, still, said, verdict], now=now)
+
+    assert 2 == picture.count('class="wait"')
+    assert 'class="wait" x="25.00%" width="50.00%" y="18" height="14"><title>first &lt;b&gt;: approved kim' in picture
+    assert 'class="wait" x="75.00%" width="25.00%" y="56"' in picture
+    assert 'class="good" x="0.00%" width="25.00%"' in picture
+    assert ">40.0 s<" in picture
+    assert "" == timeline([], {}, [said, verdict], now=now)
+
+
 def history_of(*calls: ToolExecution) -> SessionHistory:
     return SessionHistory(processes=(), executions=calls, reviews=())
 
@@ -379,7 +406,7 @@ def test_a_verdict_corrects_the_outcome(model: AgentModel, someone: Callable[[st
         ({"decision": "reject"}, "must be given for a rejection"),
         ({"decision": "respond"}, "must be given for a response"),
         ({"decision": "approve", "hash": "0" * 64}, "about other arguments"),
-        ({"decision": "burn"}, "must be one that the page offers"),
+        ({"decision": "burn"}, "must be made with one of the buttons"),
         ({"decision": "verdict", "verdict": "wrong"}, "must be `post`"),
     ],
 )
@@ -441,6 +468,71 @@ def test_arguments_survive_the_form() -> None:
         typed = {f"arg.{each['name']}": re.sub("\r\n?", "\n", each["value"]) for each in fields}
 
         assert repr(proposed) == repr(edited_arguments(proposed, typed)) == repr(edited_arguments(proposed, {}))
+
+
+SPEC: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "day": {"type": "string", "format": "date", "description": "When."},
+        "room": {"type": "string", "enum": ["hall", "garden"]},
+        "level": {"enum": [1, 2, "roof"]},
+        "quiet": {"type": "boolean"},
+        "guests": {"type": "integer", "minimum": 1, "maximum": 12},
+        "host": {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": ["integer", "null"]}}},
+        "note": {"type": "string"},
+    },
+}
+
+
+def test_a_form_is_made_of_the_schema() -> None:
+    """Choices, dates, flags and bounds are those of the schema; members of objects are fields; the rest can be added."""
+    proposed = {"day": "2026-12-01", "room": "hall", "level": 1, "quiet": True, "guests": 4, "host": {"name": "a.b"}}
+    fields = {each["name"]: each for each in fields_of(proposed, SPEC)}
+
+    assert ["day", "room", "level", "quiet", "guests", "host.name", "host.age", "note"] == list(fields)
+    assert ("date", "When.") == (fields["day"]["input"], fields["day"]["about"])
+    assert (["hall", "garden"], ["1", "2", "roof"]) == (fields["room"]["choices"], fields["level"]["choices"])
+    assert (["true", "false"], "≥ 1, ≤ 12") == (fields["quiet"]["choices"], fields["guests"]["about"])
+    assert (False, "") == (fields["note"]["given"], fields["note"]["value"])
+    assert "" == fields_of({"day": "tomorrow"}, SPEC)[0]["input"]  # an input of a date would drop it
+    typed = {f"arg.{name}": each["value"] for name, each in fields.items()}
+    assert proposed == edited_arguments(proposed, typed, SPEC)
+    form = typed | {"arg.quiet": "false", "arg.host.age": "30", "arg.note": "7", "arg.level": '"roof"'}
+    wanted = proposed | {"quiet": False, "level": "roof", "host": {"name": "a.b", "age": 30}, "note": "7"}
+    assert wanted == edited_arguments(proposed, form, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "told"),
+    [
+        ("guests", "13", "must be at most 12"),
+        ("guests", "0", "must be at least 1"),
+        ("guests", "true", "must be of the type integer"),
+        ("guests", "4.5", "must be of the type integer"),
+        ("room", "cellar", "must be one of hall, garden"),
+        ("host.age", '"old"', "must be of the type integer or null"),
+        ("quiet", "perhaps", "must be JSON"),
+    ],
+)
+def test_what_the_schema_does_not_admit_is_refused(field: str, text: str, told: str) -> None:
+    """A value that was typed is compared with the schema, and the error names the field; what was proposed is not."""
+    proposed = {"room": "hall", "quiet": True, "guests": 99, "host": {"name": "x"}}
+
+    with pytest.raises(ValidationError, match=told) as raised:
+        edited_arguments(proposed, {f"arg.{field}": text}, SPEC)
+    assert field == raised.value.field
+    assert proposed == edited_arguments(proposed, {"arg.guests": "99"}, SPEC)
+
+
+def test_names_with_dots_are_fields_of_their_own() -> None:
+    """A dot in a name and a member of an object are told apart."""
+    proposed = {"a.b": "1", "a": {"b": "2"}, "c\\": {"d": {"e": {"f": 1}}}}
+    fields = fields_of(proposed, None)
+    typed = {f"arg.{each['name']}": each["value"] for each in fields}
+
+    assert len(fields) == len(typed) == 3
+    assert proposed == edited_arguments(proposed, typed)
+    assert {"a.b": "1", "a": {"b": "x"}, "c\\": proposed["c\\"]} == edited_arguments(proposed, {"arg.a.b": "x"})
 
 
 def test_what_is_typed_is_redacted(settings: Settings) -> None:

@@ -109,6 +109,8 @@ def test_the_warehouse_says_what_python_says(model: AgentModel, tmp_path: Path) 
         "dated-1": (1, 1, pytest.approx(0.0036)), "free-1": (1, 1, 0.0), "other": (1, 0, None), "": (1, 0, None),
     } == found  # fmt: skip
     assert model.prices.total(stored)[0] == pytest.approx(0.014154)
+    (tokens,) = reports.tokens_per_tool(model.warehouse)
+    assert (10, 6, pytest.approx(0.014154)) == (tokens.calls, tokens.priced, tokens.cost)
     page = model.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert {"0.008679", "unknown", "not told"} <= set(re.findall(r">([^<]+)</td>", page))
 

@@ -136,6 +136,8 @@ def test_the_tables_are_the_reports(warehouse: Warehouse) -> None:
             str(row.calls),
             f"{row.input_tokens:,}",
             f"{row.output_tokens:,}",
+            "0",
+            "unknown",
         ]
         for row in reports.tokens_per_tool(warehouse)
     ] == tables["Most tokens first"][1:]

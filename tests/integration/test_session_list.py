@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -133,8 +133,9 @@ def test_the_set_is_bounded_and_cleared(settings: Settings) -> None:
         assert model.valkey is not None
         now = datetime.now(UTC)
         newest = NewestSessions(model.valkey)
-        newest.add((f"USR{n}", "SESS1", now - timedelta(seconds=n)) for n in range(MOST_SESSIONS + 5))
-        newest.add([("USRold", "SESS1", now - timedelta(days=8))])
+        many = [(f"USR{n}", "SESS1", now - timedelta(seconds=n)) for n in range(MOST_SESSIONS + 5)]
+        newest.add(many, erasing_key="erased:{}".format)
+        newest.add([("USRold", "SESS1", now - timedelta(days=8))], erasing_key="erased:{}".format)
         count = model.valkey.execute(("ZCARD", f"{settings.valkey_prefix}:newest"))
         lasts = model.valkey.execute(("TTL", f"{settings.valkey_prefix}:newest"))
         first = newest.newest(2, until=now - timedelta(seconds=1), skip=1)
@@ -166,6 +167,35 @@ def test_a_drain_adds_what_a_recorder_could_not(settings: Settings) -> None:
     assert [(session_id, True)] == [(row.session_id, row.is_new) for row in after]
     assert 1 == erased.removed["valkey"]["places in the list of newest sessions"]
     assert [] == left
+
+
+def test_a_late_step_adds_no_erased_session(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a background step adds after its user was erased is not in the list, and the user's next session is."""
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        late: list[Callable[[], None]] = []
+        add = NewestSessions.add
+
+        def wait(self: NewestSessions, sessions: Iterable[Any], **more: Any) -> None:
+            found = list(sessions)
+            late.append(lambda: add(self, found, **more))
+
+        monkeypatch.setattr(NewestSessions, "add", wait)
+        run(model, request="erased", tools=())
+        model.settle()
+        model.erase_user("USR001")
+        monkeypatch.setattr(NewestSessions, "add", add)
+        assert late
+        for step in late:
+            step()
+        assert model.valkey is not None
+        left = model.valkey.execute(("ZRANGE", f"{settings.valkey_prefix}:newest", 0, -1))
+        run(model, request="after", tools=())
+        model.settle()
+        named = requests(listed(model))
+
+    assert [] == left
+    assert ["after"] == named
 
 
 def test_sessions_of_one_moment_are_paged(settings: Settings) -> None:

@@ -12,18 +12,24 @@ from typing import get_args
 import pytest
 
 import agentmodel.cli
+from agentmodel.aws.units import Volume, usage
 from agentmodel.cli._learn import ToolLine, _health
 from agentmodel.cli._output import Output
 from agentmodel.cli._words import KOREAN
 from agentmodel.dynamo.models import VERDICTS, ReviewStatus
+from agentmodel.suggest.evaluate import RANKINGS, Verdict
+from agentmodel.suggest.evaluate._impact import TEXTS
+from agentmodel.suggest.evaluate._regimes import REGIMES
 from agentmodel.suggest.health import HealthState
 from agentmodel.suggest.plan import PlanSource
 from agentmodel.suggest.review import Decision
 
 STATES = {
     *get_args(ReviewStatus), *get_args(PlanSource), *get_args(Decision), *VERDICTS, "yes", "no",
+    *REGIMES, *(set(RANKINGS) - {"classic", "evidence"}), *get_args(Verdict), *TEXTS.values(),
+    *(row.made_of for row in usage(Volume(calls=1000))),
 }  # fmt: skip
-"""What is shown of a review or a plan by its name."""
+"""What is shown of a review, a plan or a measurement by its name; the two rankings have the same names in Korean."""
 
 SAME = {
     " by {name}",
@@ -34,12 +40,15 @@ SAME = {
     "SNIPS",
     "evidence, 90 %",
     "id",
+    "In {domain}:",
     "oracle, 90 %",
     "{mean} ({low} to {high})",
 }
 """What is the same in Korean."""
 
 FILES = sorted(Path(agentmodel.cli.__file__).parent.glob("_*.py"))
+ELSEWHERE = [Path(agentmodel.cli.__file__).parents[1] / "suggest" / name for name in ("_run_check.py", "evaluate")]
+"""Where else texts are made that commands show."""
 
 
 def texts(node: ast.AST) -> Iterator[str]:
@@ -58,7 +67,7 @@ def texts(node: ast.AST) -> Iterator[str]:
 
 
 def told(tree: ast.Module) -> Iterator[str]:
-    """What a file hands to tables and to `say`: titles, columns, empty tables, sentences."""
+    """What a file hands to tables, `say`, `tell` and `line`: titles, columns, empty tables, sentences."""
     assigned: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -70,12 +79,16 @@ def told(tree: ast.Module) -> Iterator[str]:
 
 
 def _given(node: ast.AST) -> list[ast.expr]:
-    """What a call of `table` or `say` is given to be shown."""
+    """What a call of `table`, `say`, `tell` or `line` is given to be shown."""
     match node:
         case ast.Call(func=ast.Attribute(attr="table"), args=[title, columns, *_], keywords=keywords):
             return [title, columns, *(word.value for word in keywords if word.arg == "empty")]
-        case ast.Call(func=ast.Attribute(attr="say"), args=[text]):
+        case ast.Call(func=ast.Attribute(attr="say" | "tell"), args=[text]):
             return [text]
+        case ast.Call(func=ast.Attribute(attr="line"), args=[ast.Constant(value=str()) as text]):
+            return [text]
+        case ast.Call(func=ast.Attribute(attr="line"), args=[ast.JoinedStr(values=parts)]):
+            return [part for part in parts if isinstance(part, ast.Constant) and re.search("[a-z]", str(part.value))]
         case _:
             return []
 
@@ -94,7 +107,9 @@ def test_every_table_is_translated(path: Path) -> None:
 
 def test_every_translation_is_used_and_has_the_same_values() -> None:
     """Each text is one of a command, and its Korean one has the same names in braces."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in FILES if path.stem != "_words"]
+    elsewhere = [file for path in ELSEWHERE for file in (path.glob("*.py") if path.is_dir() else [path])]
+    files = [path for path in (*FILES, *elsewhere) if path.stem != "_words"]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
     written = {each.value for tree in trees for each in ast.walk(tree) if isinstance(each, ast.Constant)}
     columns = {text.removesuffix(">") for text in written if isinstance(text, str)}
     places = re.compile(r"\{\w+\}")

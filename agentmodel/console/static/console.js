@@ -17,7 +17,7 @@ const keys = {
   j: () => step(1),
   k: () => step(-1),
   a: () => (button("approve") ?? button("verdict"))?.focus(),
-  e: () => one("#decision textarea, #decision select")?.focus(),
+  e: () => one("#decision [data-was] :is(textarea, select, input)")?.focus(),
   r: () => one("#reason")?.focus(),
   c: () => button("claim")?.focus(),
   "?": () => help?.showModal(),
@@ -31,13 +31,14 @@ document.addEventListener("keydown", (event) => {
     (button("verdict") ?? button(value))?.click();
     return;
   }
+  if (typing?.form?.id === "decision" && typing.matches("input") && event.key === "Enter") return event.preventDefault();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || help?.open || !(single?.checked ?? false)) return;
   const act = keys[event.key];
   if (act) { event.preventDefault(); act(); }
 });
-const fields = [...document.querySelectorAll("[data-was]")].filter((field) => field.querySelector("textarea, select"));
+const fields = [...document.querySelectorAll("[data-was]")].filter((field) => field.querySelector("textarea, select, input"));
 for (const field of fields) {
-  const input = field.querySelector("textarea, select");
+  const input = field.querySelector("textarea, select, input");
   const first = field.querySelector(".was").hidden ? input.value : null;
   const show = () => {
     const changed = input.value !== (first ?? field.dataset.was);

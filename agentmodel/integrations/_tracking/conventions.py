@@ -399,9 +399,15 @@ def output_of(span: Span) -> Any:
 
 
 def message_of(output: Any) -> Mapping[str, Any] | None:
-    """Return the fields of LangChain's tool message, which is written in three ways, also inside a `Command`."""
-    if isinstance(output, dict) and isinstance(output.get("output"), dict):
+    """Return the fields of LangChain's tool message, which is written in three ways, also inside `Command`s."""
+    if isinstance(output, dict) and isinstance(output.get("output"), dict | list):
         output = output["output"]
+    if isinstance(output, list):
+        return next((found for one in output if (found := _answer_in(one)) is not None), None)
+    return _answer_in(output)
+
+
+def _answer_in(output: Any) -> Mapping[str, Any] | None:
     if not isinstance(output, dict):
         return None
     if "goto" not in output or "update" not in output:

@@ -231,7 +231,8 @@ class AgentModelSpanProcessor(SpanProcessor):
         sessions: dict[tuple[str | None, str], list[TraceRecord]] = {}
         by_session: dict[tuple[str | None, str], list[SpanCall]] = {}
         for call in calls(spans, self._requested):
-            if self._reported.has(call.call_id, call.tool, call.started_at, call.ended_at):
+            call_id = None if call.call_id == call.span_id else call.call_id
+            if self._reported.has(call_id, call.tool, call.started_at, call.ended_at):
                 continue  # a recorder of its framework reported it, and knows more of it
             if not self._reported.take(call.trace_id, call.span_id, self):
                 continue

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from agentmodel._log import logger
 from agentmodel.dynamo.models import Domain
@@ -76,15 +76,45 @@ class Impact:
 
     Attributes:
         share: The share of plans that is withheld now.
-        sentence: The result as one sentence.
         rows: All domains together where there are several, then each domain, followed by its categories.
+        sentence: The result as one sentence.
     """
 
     share: float
-    sentence: str
     rows: tuple[ImpactRow, ...]
+    sentence: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put the sentence together."""
+        object.__setattr__(self, "sentence", " ".join(text.format(**values) for text, values in self.texts))
+
+    @property
+    def texts(self) -> list[tuple[str, dict[str, object]]]:
+        """Return the parts of the sentence, each with names in braces and their values: what a translation needs."""
+        return _texts(self.rows, self.share)
 
 
+_MEASURED = (
+    "With a plan {given} of 100 requests succeed, without one {withheld}; the difference lies between {low} and {high} "
+    "points"
+)
+TEXTS: Final = {
+    "nothing withheld": "No session whose plan was withheld has ended, so it cannot be said what plans change: set "
+    "AGENTMODEL_HOLDOUT, such as 0.1, and give each session its plan.",
+    "no outcome": "No session whose plan was withheld has an outcome yet, so it cannot be said what plans change.",
+    "domain": "In {domain}:",
+    "too few runs": "{given} sessions ran with a plan and {withheld} without; at least {least} of each are needed "
+    "before anything is said, about {more} sessions more.",
+    "helps": _MEASURED + ": plans help.",
+    "harms": _MEASURED + ": plans do harm.",
+    "no difference shown": _MEASURED + ", so no effect is shown yet;",
+    "needed": "one of {points} points is found after about {runs} sessions in half of all installations.",
+    "often": "You may look as often as you like: in at most {errors} of 100 installations without any effect would "
+    "this ever be said.",
+}
+"""What the sentence of an `Impact` is made of."""
+
+_Text = tuple[str, dict[str, object]]
 _Key = tuple[str, float]  # a category and the share that was withheld
 _Strata = dict[_Key, dict[bool, "PlanSums"]]  # by whether plans were withheld
 
@@ -114,7 +144,7 @@ def impact(sums: Iterable[PlanSums], domains: Iterable[Domain], *, share: float)
         strata = found.get(domain.domain_id, {})
         rows.append(_row(domain, None, list(strata.values()), share))
         rows += _of_categories(domain, strata, share)
-    return Impact(share, _sentence(rows, share), tuple(rows))
+    return Impact(share, tuple(rows))
 
 
 def _since(domain: Domain) -> str:
@@ -187,46 +217,31 @@ def _verdict(success: Effect) -> Verdict:
     return "harms" if success.high < 0 else "no difference shown"
 
 
-def _sentence(rows: Sequence[ImpactRow], share: float) -> str:
-    """Return the first row as a sentence."""
+def _texts(rows: Sequence[ImpactRow], share: float) -> list[_Text]:
+    """Return the first row as texts with names in braces, each with the values of these."""
     row = rows[0] if rows else _row(None, None, [], share)
     found = row.success
-    where = (
-        "" if row.domain is None or len([one for one in rows if one.category is None]) == 1 else f"In {row.domain}: "
-    )
     if row.verdict == "nothing withheld" or found.with_plan is None or found.without_plan is None:
-        return (
-            "No session whose plan was withheld has ended, so it cannot be said what plans change: set "
-            "AGENTMODEL_HOLDOUT, such as 0.1, and give each session its plan."
-            if not share
-            else "No session whose plan was withheld has an outcome yet, so it cannot be said what plans change."
-        )
+        return [(TEXTS["no outcome" if share else "nothing withheld"], {})]
+    several = len([one for one in rows if one.category is None]) > 1
+    texts: list[_Text] = [(TEXTS["domain"], {"domain": row.domain})] if row.domain is not None and several else []
     if row.verdict == "too few runs" or found.low is None or found.high is None:
-        return (
-            f"{where}{found.runs_with} sessions ran with a plan and {found.runs_without} without; at least "
-            f"{LEAST_RUNS} of each are needed before anything is said, about {row.runs_missing:,} sessions more."
-        )
-    with_plan, without, low, high = (
-        round(100 * number) for number in (found.with_plan, found.without_plan, found.low, found.high)
+        values = {"given": found.runs_with, "withheld": found.runs_without, "least": LEAST_RUNS}
+        return [*texts, (TEXTS["too few runs"], values | {"more": f"{row.runs_missing:,}"})]
+    shares = {"given": found.with_plan, "withheld": found.without_plan, "low": found.low, "high": found.high}
+    figures: dict[str, object] = {name: round(100 * number) for name, number in shares.items()}
+    if row.verdict != "no difference shown":
+        return [*texts, (TEXTS[row.verdict], figures), (TEXTS["often"], {"errors": round(100 * ALPHA)})]
+    runs = runs_to_find(
+        _FOUND,
+        success_rate=min(max(found.without_plan, 0.05), 0.95),
+        share=found.runs_without / (found.runs_with + found.runs_without),
     )
-    measured = (
-        f"{where}With a plan {with_plan} of 100 requests succeed, without one {without}; the difference lies between "
-        f"{low} and {high} points"
-    )
-    if row.verdict == "no difference shown":
-        runs = runs_to_find(
-            _FOUND,
-            success_rate=min(max(found.without_plan, 0.05), 0.95),
-            share=found.runs_without / (found.runs_with + found.runs_without),
-        )
-        return (
-            f"{measured}, so no effect is shown yet; one of {round(100 * _FOUND)} points is found after about "
-            f"{round(runs, -1):,.0f} sessions in half of all installations."
-        )
-    return (
-        f"{measured}: plans {'help' if row.verdict == 'helps' else 'do harm'}. You may look as often as you like: in "
-        f"at most {round(100 * ALPHA)} of 100 installations without any effect would this ever be said."
-    )
+    return [
+        *texts,
+        (TEXTS[row.verdict], figures),
+        (TEXTS["needed"], {"points": round(100 * _FOUND), "runs": f"{round(runs, -1):,.0f}"}),
+    ]
 
 
 def stop_harmful(found: Impact, repository: Repository, *, now: datetime) -> list[str]:

@@ -132,8 +132,9 @@ ANSWER = {"content": "no table", "type": "tool", "tool_call_id": "c1", "status":
     "update", [lambda one: {"messages": [{"type": "ai", "data": {}}, one]}, lambda one: [one]], ids=["state", "list"]
 )
 def test_an_error_in_a_command_of_a_span(message: dict[str, Any], update: Callable[[Any], Any]) -> None:
-    """The three instrumentations of LangChain write a `Command` each in its way, and its message decides."""
-    for output in ({**COMMAND, "update": update(message)}, {"output": {**COMMAND, "update": update(message)}}):
+    """The three instrumentations of LangChain write a `Command`, or several, each in its way; its message decides."""
+    command = {**COMMAND, "update": update(message)}
+    for output in (command, {"output": command}, [COMMAND, command], {"output": [command]}):
         told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.result": json.dumps(output)}
         (one,) = calls([Span("t", "1", None, "execute_tool book", attributes=told)])
 

@@ -12,7 +12,7 @@ from agentmodel import AgentModel
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.integrations._enforcer import RunEnforcer
 from agentmodel.integrations._tracking.recorded import ReportedCalls
-from tests.integration.integrations.scenario import DOMAIN, SESSION, USER, Asked, Turn, shown
+from tests.integration.integrations.scenario import DOMAIN, SESSION, USER, Asked, Shown, Turn, shown
 
 pytest.importorskip("strands", reason="the extra strands is not installed")
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
@@ -192,6 +192,39 @@ def test_another_call_of_the_same_id_is_another_call(model: AgentModel, provider
     model.drain()
 
     assert ["pay", "search"] == sorted(call.tool for call in shown(model))
+
+
+def test_spans_without_ids_are_known_by_tool_and_time(model: AgentModel, provider: TracerProvider) -> None:
+    """Where spans have no id of the model's, each reported call has one span of its tool and time; others are recorded."""
+    tracer = provider.get_tracer("agents")
+
+    def made(tool: str, **more: str) -> None:
+        attributes = {
+            "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool, "user.id": "kim", "session.id": SESSION,
+        }  # fmt: skip
+        with tracer.start_as_current_span(f"execute_tool {tool}", attributes=attributes | more):
+            pass
+
+    with Tracker(model, domain=DOMAIN) as tracker:
+        run = tracker.run(SESSION, user=USER)
+        for call_id in ("c1", "c2", "c3"):
+            run.call(call_id, agent="finder", tool="search", status="ok")
+        made("search", **{"gen_ai.tool.call.id": "c3"})  # by its id
+        for tool in ("search", "search", "search", "pay"):  # the third is somebody else's
+            made(tool)
+        provider.force_flush()
+        ReportedCalls.of(model).note("c4", "search", datetime.now(UTC) - timedelta(seconds=5))
+        made("search")
+    provider.force_flush()
+    model.drain()
+
+    assert 3 == len(shown(model))
+    assert ["pay", "search", "search"] == sorted(call.tool for call in every(model, "USRkim"))
+
+
+def every(model: AgentModel, user_id: str) -> list[Shown]:
+    """What a user's sessions hold; none where there are none."""
+    return shown(model, user_id=user_id) if model.repository.sessions(user_id) else []
 
 
 def test_what_is_remembered_is_bounded() -> None:
