@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 LOWEST ?= .venv-lowest
 MUTANTS ?= .venv-mutants
+CREWAI ?= .venv-crewai
 BIN := $(VENV)/bin
 ENGINE := $(VENV)/dynoxide/package/dynoxide
 ENGINE_PACKAGE := @dynoxide/linux-x64@1.2.1
@@ -11,7 +12,7 @@ ARCH ?= arm64
 # Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install check demo test test-browser pictures test-lowest test-engine test-wheel lint types docs bench lambda mutants clean
+.PHONY: help install check demo test test-browser pictures test-lowest test-engine test-crewai test-wheel lint types docs bench lambda mutants clean
 help:
 	@echo "make install      the package with every extra and the tools, in $(VENV)"
 	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
@@ -21,6 +22,7 @@ help:
 	@echo "make pictures     the screenshots of the console in the documentation, in both languages"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
+	@echo "make test-crewai  those of CrewAI, which does not install beside the rest, in $(CREWAI)"
 	@echo "make test-wheel   the same against the built wheel"
 	@echo "make lint         ruff, import contracts, rendered files, what Redshift takes of the SQL, and the prose of the pages"
 	@echo "make types        mypy --strict and pyright"
@@ -81,6 +83,20 @@ $(ENGINE): Makefile | install
 test-engine: install $(ENGINE)
 	$(BIN)/python scripts/with_engine.py $(ENGINE) -- $(BIN)/python -m pytest $(PARALLEL) -m table $(PYTEST_ARGS)
 
+$(CREWAI)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(CREWAI)
+	$(CREWAI)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[local,testing,crewai]' pytest-timeout
+	touch $@
+
+# In one process, since importing CrewAI takes longer than most of the tests; it warns of its own deprecated parts.
+test-crewai: $(CREWAI)/.installed
+	$(CREWAI)/bin/python -m pytest -W ignore -k crewai \
+		tests/integration/integrations/test_recorder_crewai.py tests/integration/integrations/test_guard_texts.py \
+		tests/integration/integrations/test_calls.py tests/integration/integrations/test_process_end.py \
+		tests/integration/test_other_users.py tests/integration/test_redaction_everywhere.py \
+		tests/docs/test_examples.py $(PYTEST_ARGS)
+
 test-wheel: install
 	PYTEST_ARGS="$(PYTEST_ARGS)" scripts/test_wheel $(BIN)/python
 
@@ -129,4 +145,4 @@ mutants: $(MUTANTS)/.installed
 	nice -n 19 $(MUTANTS)/bin/python scripts/mutants.py $(MUTANTS_ARGS)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(MUTANTS) site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(MUTANTS) $(CREWAI) site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

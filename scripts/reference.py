@@ -34,6 +34,7 @@ GROUPS = {
         "integrations.pydantic_ai": "Pydantic AI",
         "integrations.google_adk": "Google ADK",
         "integrations.claude_agent_sdk": "Claude Agent SDK",
+        "integrations.crewai": "CrewAI",
         "integrations.opentelemetry": "OpenTelemetry",
         "integrations.otlp": "OpenTelemetry files",
         "integrations.mcp": "MCP server",

@@ -41,10 +41,24 @@ class RunEnforcer(Enforcer):
         *,
         call_id: str | None = None,
         scope: str = "",
+        asked: tuple[int, datetime | None] | None = None,
         **more: Any,
     ) -> Resolution:
-        """Return what happens to a call; ``more`` are further arguments of `Guard.before`."""
-        asked, asked_at = (1, None) if call_id is None else run.asked(call_id, scope=scope)
+        """Return what happens to a call.
+
+        Args:
+            run: The session.
+            agent: Name of the agent.
+            tool: Name of the tool.
+            arguments: What the model requested.
+            call_id: The framework's id of the call.
+            scope: As in `TrackedRun.turn`.
+            asked: How many calls of this id the model asked for, and when for the last one; None takes that from the
+                turns of the run.
+            more: Further arguments of `Guard.before`.
+        """
+        if asked is None:
+            asked = (1, None) if call_id is None else run.asked(call_id, scope=scope)
 
         def decide() -> GuardDecision:
             return self.guard.before(
@@ -55,8 +69,8 @@ class RunEnforcer(Enforcer):
                 user_id=run.user_id,
                 session_id=run.session_id,
                 call_id=call_id,
-                asked=asked,
-                asked_at=asked_at,
+                asked=asked[0],
+                asked_at=asked[1],
                 **more,
             )
 

@@ -449,6 +449,36 @@ def claude_agent_sdk(model: AgentModel, _: Path) -> None:
         assert 0 == tracker.errors
 
 
+def crewai(model: AgentModel, _: Path) -> None:
+    """Run agents of CrewAI with the hooks."""
+    from crewai.tools import tool
+
+    from agentmodel.integrations.crewai import AgentModelCrewHooks
+    from agentmodel.integrations.crewai import Tracker as CrewTracker
+    from tests.integration.integrations.crewai_agents import agent_of, crew_of, scripted
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    @tool("search")
+    def search(q: str) -> str:
+        """Search."""
+        return canary("result")
+
+    @tool("pay")
+    def pay(q: str) -> str:
+        """Pay."""
+        raise Declined(canary("exception"))
+
+    calls = [Asked(f"{MARK}{name}", name, {"q": canary("q")}) for name in ("search", NOWHERE, "pay")]
+    with CrewTracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelCrewHooks(tracker, guard=model.guard(review="never", domain=DOMAIN))
+        with ours.session(user=str(WHO["user_id"]), request=canary("request")):
+            crew_of(
+                agent_of(scripted([Turn((call,), 1, 1) for call in calls]), [search, pay], role="agent 1")
+            ).kickoff()
+        assert tracker.flush()
+        assert 0 == tracker.errors
+
+
 def mcp(model: AgentModel, _: Path) -> None:
     """Record calls through the MCP server, with a canary in every argument that takes one."""
     from mcp import Client
@@ -470,9 +500,10 @@ def mcp(model: AgentModel, _: Path) -> None:
 
 RECORDERS: dict[str, tuple[str, Callable[[AgentModel, Path], None]]] = {
     "claude_agent_sdk": ("claude_agent_sdk", claude_agent_sdk),
+    "crewai": ("crewai", crewai),
     "google_adk": ("google.adk", google_adk),
     "langchain": ("langchain", langchain),
-    "mcp": ("mcp", mcp),
+    "mcp": ("mcp.client.client", mcp),  # from mcp 2 on
     "openai_agents": ("agents", openai_agents),
     "opentelemetry": ("opentelemetry.sdk", span_processor),
     "otlp": ("json", span_file),

@@ -197,6 +197,23 @@ def test_an_answer_survives_a_restart(model: AgentModel, settings: Settings) -> 
         answer.check(PAY)
 
 
+def test_calls_without_ids_are_told_by_their_number(model: AgentModel) -> None:
+    """Where all calls have one id, each equal one asks the rule anew, and finds an open question, also elsewhere."""
+    now = datetime.now(UTC)
+    rules: list[str | None] = [None, "too much"]
+    sometimes = model.guard(review=lambda *_: rules.pop(0))
+    free = before(sometimes, call_id="all", equal_calls=True, asked_at=now)
+    first = asked(before(sometimes, call_id="all", equal_calls=True, asked_at=now))
+    elsewhere = asked(before(model.guard(review="always"), call_id="all", equal_calls=True, asked_at=datetime.now(UTC)))
+    model.reviews.decide(first, "approve", "kim")
+    later = datetime.now(UTC)
+    second = asked(before(model.guard(review="always"), call_id="all", equal_calls=True, asked_at=later, asked=2))
+
+    assert Go() == free
+    assert [] == rules
+    assert first.review_id == elsewhere.review_id != second.review_id
+
+
 def test_an_id_that_is_used_again(model: AgentModel) -> None:
     """A model may give a later call the id of one that was decided and made; it is asked about, as a call of its own."""
     start = datetime.now(UTC)

@@ -516,6 +516,21 @@ def _claude_agent_sdk(model: AgentModel) -> Any:
     return [talk.api.asked, talk.results]
 
 
+def _crewai(model: AgentModel) -> Any:
+    from agentmodel.integrations.crewai import AgentModelCrewHooks
+    from agentmodel.integrations.crewai import Tracker as CrewTracker
+    from tests.integration.integrations.crewai_agents import agent_of, crew_of, pay, scripted, search
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    said = scripted([Turn((Asked("c1", "pay", {"amount": 7}),), 1, 1)])
+    with CrewTracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelCrewHooks(tracker, guard=model.guard(review="never", domain=DOMAIN))
+        with ours.session("thread of bob", user="bob", request=ASKED):
+            crew_of(agent_of(said, [search, pay], role="agent 1")).kickoff()
+        assert 0 == tracker.errors
+    return [said.systems, said.results]
+
+
 def _mcp(model: AgentModel) -> Any:
     """Everything that the MCP server says to a caller who is no operator."""
     from mcp import Client, MCPError
@@ -578,9 +593,10 @@ def _mcp(model: AgentModel) -> Any:
 
 READERS: dict[str, tuple[str, Callable[[AgentModel], Any]]] = {
     "claude_agent_sdk": ("claude_agent_sdk", _claude_agent_sdk),
+    "crewai": ("crewai", _crewai),
     "google_adk": ("google.adk", _google_adk),
     "langchain": ("langchain", _langchain),
-    "mcp": ("mcp", _mcp),
+    "mcp": ("mcp.client.client", _mcp),  # from mcp 2 on
     "openai_agents": ("agents", _openai_agents),
     "pydantic_ai": ("pydantic_ai", _pydantic_ai),
     "strands": ("strands", _strands),

@@ -253,6 +253,19 @@ def _claude_agent_sdk(model: AgentModel, folder: Path) -> None:
     assert 0 == tracker.errors
 
 
+def _crewai(model: AgentModel, folder: Path) -> None:
+    pytest.importorskip("crewai", reason="the extra crewai has an environment of its own: make test-crewai")
+    from agentmodel.integrations.crewai import AgentModelCrewHooks
+    from tests.integration.integrations.crewai_agents import agent_of, broken, crew_of, scripted, search
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    turns = [Turn((Asked(f"c{n}", name, {"q": TEXT}),), 1, 1) for n, name in enumerate(("search", "broken"))]
+    with Tracker(model, domain="support") as tracker:
+        with AgentModelCrewHooks(tracker).session("t1", user="ada"):
+            crew_of(agent_of(scripted(turns), [search, broken]), description=TEXT).kickoff()
+    assert 0 == tracker.errors
+
+
 def _openai_agents(model: AgentModel, folder: Path) -> None:
     pytest.importorskip("agents", reason="the extra openai-agents is not installed")
     from agents import Agent as OpenAIAgent
@@ -479,6 +492,7 @@ ENTRY_POINTS: dict[str, Callable[[AgentModel, Path], None]] = {
     "Pydantic AI": _pydantic_ai,
     "Google ADK": _google_adk,
     "Claude Agent SDK": _claude_agent_sdk,
+    "CrewAI": _crewai,
     "spans": _spans,
     "trace files": _traces,
     "OTLP files": _otlp,

@@ -18,6 +18,7 @@ except MissingExtraError as error:
 FRAMEWORKS = (
     "agents",
     "claude_agent_sdk",
+    "crewai",
     "google.adk",
     "langchain",
     "langchain_core",
@@ -39,6 +40,7 @@ FRAMEWORKS = (
         ("pydantic_ai", "pydantic_ai", "pydantic-ai"),
         ("google_adk", "google.adk", "google-adk"),
         ("claude_agent_sdk", "claude_agent_sdk", "claude-agent-sdk"),
+        ("crewai", "crewai", "crewai"),
         ("opentelemetry", "opentelemetry", "opentelemetry"),
         ("mcp", "mcp", "mcp"),
     ],

@@ -94,6 +94,7 @@ class _Call:
     agent: Agent | None = None
     works: bool = False
     number: int = 1  # among the calls of its id
+    equal_calls: bool = False
     first_key: str = ""
 
     def __post_init__(self) -> None:
@@ -238,6 +239,7 @@ class Guard:
         fresh: bool = False,
         asked_at: datetime | None = None,
         asked: int = 1,
+        equal_calls: bool = False,
     ) -> GuardDecision:
         """Decide what to do about a call that is about to be made.
 
@@ -258,6 +260,9 @@ class Guard:
             asked_at: When the model asked for this call, if that was seen. A question from before is about an earlier
                 call with the same id, if that call has ended: some servers send the same ids in every turn.
             asked: How many calls of this id the model asked for, as far as the caller saw it: all but the last ended.
+            equal_calls: Whether ``call_id`` is the id of all calls of the session, since the framework gives none: a
+                question is then about one of the calls with these arguments, and that one of them needed no question
+                says nothing of the next.
         """
         within = () if "/" in agent_id else (self._domain,)  # "support/finder" names a domain of its own
         ref = ToolRef(keys.lenient_id_of("AGT", agent_id, *within), keys.lenient_id_of("TL", tool_id))
@@ -278,6 +283,7 @@ class Guard:
                     key=None if call_id is None else canonical([*ref, call_id]),
                     process_id=process_id,
                     item=item,
+                    equal_calls=equal_calls,
                 ),
                 plan,
                 asked_at,
@@ -293,7 +299,7 @@ class Guard:
         if self._rule != "never" and call.key is not None:
             call.number = asked
             outcome = self._decided_calls.recall(call.session, call.memory_id)
-            released = outcome == "released"
+            released = outcome == "released" and not call.equal_calls
             try:
                 review = None if released else self._review(call, asked_at, ended=asked > 1)
             except AgentModelError as error:

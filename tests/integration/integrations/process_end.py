@@ -211,6 +211,22 @@ def claude_agent_sdk(model: AgentModel) -> Run:
     return lambda user: asyncio.run(talk(user))
 
 
+def crewai(model: AgentModel) -> Run:
+    """The hooks for CrewAI."""
+    from agentmodel.integrations.crewai import AgentModelCrewHooks, Tracker
+    from tests.integration.integrations.crewai_agents import agent_of, crew_of, scripted, search
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    ours = AgentModelCrewHooks(Tracker(model))
+
+    def run(user: str) -> None:
+        said = scripted([Turn((Asked("c1", "search", {"q": "a"}),), 1, 1)])
+        with ours.session(user, user=user):
+            crew_of(agent_of(said, [search])).kickoff()
+
+    return run
+
+
 def spans(model: AgentModel) -> Run:
     """The span processor of OpenTelemetry, whose provider is not shut down."""
     from opentelemetry.sdk.trace import TracerProvider
@@ -239,6 +255,7 @@ RECORDERS: dict[str, Callable[[AgentModel], Run]] = {
     "Pydantic AI": pydantic_ai,
     "Google ADK": google_adk,
     "Claude Agent SDK": claude_agent_sdk,
+    "CrewAI": crewai,
     "OpenTelemetry": spans,
 }
 
@@ -246,11 +263,15 @@ RECORDERS: dict[str, Callable[[AgentModel], Run]] = {
 def main(recorder: str, end: str) -> None:
     """Run and end."""
     run = RECORDERS[recorder](AgentModel.from_settings())
-    run("before")
+    forks_first = recorder == "CrewAI"  # a child of a process that has run a crew waits for threads that it lacks
+    if not forks_first:
+        run("before")
     if os.fork() == 0:
         run("child")
         sys.exit(0)
     assert os.wait()[1] == 0  # the child ended well
+    if forks_first:
+        run("before")
     run("after")
     if end == "exit":
         sys.exit(3)

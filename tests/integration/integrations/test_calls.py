@@ -457,6 +457,7 @@ def test_a_model_that_is_awaited_is_refused(model: AgentModel) -> None:
         ("pydantic_ai", "pydantic_ai", "AgentModelCapability"),
         ("google.adk", "google_adk", "AgentModelPlugin"),
         ("claude_agent_sdk", "claude_agent_sdk", "AgentModelClient"),
+        ("crewai", "crewai", "AgentModelCrewHooks"),
     ],
 )
 def test_what_is_no_tracker_is_refused(model: AgentModel, package: str, module: str, name: str) -> None:

@@ -186,6 +186,29 @@ def claude_agent_sdk(model: AgentModel, calls: list[Call], decide: Decide, **rul
     return talk.results[f"c{len(calls) - 1}"].removeprefix(denied).replace(named(""), "")
 
 
+def crewai(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
+    """CrewAI's hooks; a call that was decided about is made when the model asks again."""
+    pytest.importorskip("crewai", reason="the extra crewai has an environment of its own: make test-crewai")
+    from agentmodel.integrations.crewai import AgentModelCrewHooks, Tracker
+    from tests.integration.integrations.crewai_agents import agent_of, crew_of, pay, scripted, search
+
+    turns = [Turn((Asked(f"c{n}", *call),), 3, 2) for n, call in enumerate(calls)]
+    with Tracker(model, domain=DOMAIN) as tracker:
+        ours = AgentModelCrewHooks(tracker, guard=model.guard(domain=DOMAIN, **rules))
+
+        def run(*turns: Turn) -> Any:
+            said = scripted(turns)
+            with ours.session("thread-7", user=USER, request=REQUEST):
+                crew_of(agent_of(said, [search, pay])).kickoff()
+            return said.results[turns[-1].calls[0].call_id]
+
+        read = run(*turns)
+        if model.reviews.inbox().items:
+            decide()
+            read = run(turns[-1])
+    return read
+
+
 def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
     """The guard of OpenAI Agents."""
     pytest.importorskip("agents", reason="the extra openai-agents is not installed")
@@ -215,7 +238,7 @@ def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules:
 
 FRAMEWORKS = pytest.mark.parametrize(
     "framework",
-    [python, langchain, strands, openai_agents, pydantic_ai, google_adk, claude_agent_sdk],
+    [python, langchain, strands, openai_agents, pydantic_ai, google_adk, claude_agent_sdk, crewai],
     ids=lambda run: run.__name__,
 )
 

@@ -24,6 +24,7 @@ PACKAGES = {
     "Pydantic AI": "pydantic_ai",
     "Google ADK": "google.adk",
     "Claude Agent SDK": "claude_agent_sdk",
+    "CrewAI": "crewai",
     "OpenTelemetry": "opentelemetry.sdk",
 }
 ENDS = {"end of the script": 0, "exit": 3, "exception": 1}
