@@ -228,18 +228,17 @@ class BackgroundWorker:
 
     def _has_room(self, queue: _Queue, size: int) -> bool:
         """Return whether items of this size may be put now, after waiting for room if ``when_full`` is ``"wait"``."""
-
-        def fits() -> bool:
-            return self._closed or queue.outstanding == 0 or queue.outstanding + size <= self._max_waiting
-
-        if fits() or queue.is_handled_here():  # a handler cannot wait for itself
+        if self._fits(queue, size) or queue.is_handled_here():  # a handler cannot wait for itself
             return True
         if self._when_full == "drop" or queue.stalled:
             return False
         queue.skip_linger(queue.put)
-        room = queue.progress.wait_for(fits, self._max_wait)
+        room = queue.progress.wait_for(lambda: self._fits(queue, size), self._max_wait)
         queue.stalled = not room
         return room
+
+    def _fits(self, queue: _Queue, size: int) -> bool:
+        return self._closed or queue.outstanding == 0 or queue.outstanding + size <= self._max_waiting
 
     def _drop(self, count: int, why: str) -> None:
         with self._queue.lock:

@@ -81,6 +81,23 @@ class Usage(NamedTuple):
             **counts, model_name=storable_text(name, limit=NAME_BYTES) if isinstance(name, str) and name else None
         )
 
+    def with_cached(self, total: Any) -> Usage:
+        """Return it with cached tokens in the input, where its provider counts them beside it.
+
+        Args:
+            total: All tokens of the message, by which that is seen; None where they are not told.
+
+        >>> Usage(20, 40, 60, 20).with_cached(140).input_tokens, Usage(100, 40, 60, 20).with_cached(140).input_tokens
+        (100, 100)
+        """
+        usage, total = self.checked(), count_or_none("total_tokens", total)
+        cached = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
+        if usage.input_tokens is None or not cached:
+            return usage
+        counted = usage.input_tokens + (usage.output_tokens or 0)
+        beside = cached > usage.input_tokens if total is None else total == counted + cached
+        return usage._replace(input_tokens=usage.input_tokens + cached) if beside else usage
+
     def shares(self, parts: int) -> list[Usage]:
         """Divide it over the calls of its message: sums stay exact, the remainder goes to the first call.
 

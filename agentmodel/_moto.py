@@ -39,20 +39,21 @@ class MotoServer(socketserver.ThreadingTCPServer):
     """An HTTP/1.1 server that keeps connections open, with a thread for each of them.
 
     Args:
-        host: Address to bind, on a free port.
+        host: Address to bind.
         respond: Answers a request, which is given as a WSGI environment.
+        port: Port to bind; 0 is any.
     """
 
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, respond: Callable[[dict[str, Any]], Answer]) -> None:
+    def __init__(self, host: str, respond: Callable[[dict[str, Any]], Answer], *, port: int = 0) -> None:
         self.respond = respond
         self.ending = False
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
-        super().__init__((host, 0), _Connection)
+        super().__init__((host, port), _Connection)
 
     @property
     def port(self) -> int:

@@ -12,12 +12,13 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentmodel.exceptions import ConfigurationError
 
-__all__ = ["TableLog", "changed_keys", "region_of", "replace_file", "sync_folder"]
+__all__ = ["TableLog", "alone", "changed_keys", "region_of", "replace_file", "sync_folder"]
 
 _REGION = re.compile(r"Credential=[^/]*/\d+/([^/]+)/")
 
@@ -87,6 +88,20 @@ class TableLog:
                     f"line {number} of {self.path} cannot be read ({type(error).__name__}): delete this line to lose "
                     "its change only, or move the file away to start with the tables as they were last saved"
                 ) from None
+
+
+@contextmanager
+def alone(folder: Path, doing: Literal["change", "save"]) -> Iterator[None]:
+    """Let nobody else, of whatever process, change the tables of a folder, or save them, meanwhile.
+
+    Who wants both, such as for a backup, begins with ``save``.
+    """
+    import fcntl
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(folder / f"{doing}.lock", "ab", opener=_private) as file:  # Path.open has no opener
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def replace_file(path: Path, data: bytes) -> None:

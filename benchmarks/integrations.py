@@ -10,6 +10,7 @@ waiting time hides the cost: while one run goes on, the records of the run befor
 The report shows medians of the turns: what is added until the runs return (the agent waits for that), what is added
 until everything is written, and the processor time of this process for both, which depends least on other programs.
 "Decides" means with a guard that asks nobody and answers no call itself: the time to look at health and catalogue.
+A guard that may ask reads the table once for each call; how long one such read takes is printed first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from agentmodel import AgentModel
+from agentmodel import AgentModel, Review
+from agentmodel._deadline import deadline
 from agentmodel.exceptions import MissingExtraError
 from agentmodel.integrations._tracking.tracker import Tracker
 
@@ -259,6 +261,55 @@ def pydantic_ai(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     tracker.close()
 
 
+def google_adk(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
+    """Yield the cases with an agent of Google ADK."""
+    import asyncio
+
+    from google.adk.agents import LlmAgent, RunConfig
+    from google.adk.apps import App
+    from google.adk.models import BaseLlm
+    from google.adk.models.llm_response import LlmResponse
+    from google.adk.runners import Runner
+    from google.adk.sessions import InMemorySessionService
+    from google.genai.types import Content, FunctionCall, GenerateContentResponseUsageMetadata, Part
+
+    from agentmodel.integrations.google_adk import AgentModelPlugin
+
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    class Scripted(BaseLlm):  # type: ignore[misc,unused-ignore]  # Any where ADK is not installed
+        model: str = "scripted"
+        asked: int = 0
+
+        async def generate_content_async(self, *_: Any, **__: Any) -> Any:
+            number, self.asked = self.asked, self.asked + 1
+            call = FunctionCall(id=f"c{number}", name="search", args={"q": "a"})
+            part = Part(text="done") if number == calls else Part(function_call=call)
+            usage = GenerateContentResponseUsageMetadata(prompt_token_count=11, candidates_token_count=5)
+            yield LlmResponse(content=Content(role="model", parts=[part]), usage_metadata=usage)
+
+    async def conversation(plugins: list[Any]) -> None:
+        service, session = InMemorySessionService(), f"t{next(_names)}"
+        agent = LlmAgent(name="finder", model=Scripted(), tools=[search])
+        runner = Runner(app=App(name="cafes", root_agent=agent, plugins=plugins), session_service=service)
+        await service.create_session(app_name="cafes", user_id="kim", session_id=session)
+        message, config = Content(role="user", parts=[Part(text="find it")]), RunConfig(max_llm_calls=0)
+        async for _ in runner.run_async(user_id="kim", session_id=session, new_message=message, run_config=config):
+            pass
+
+    def run(*plugins: Any) -> None:
+        asyncio.run(conversation(list(plugins)))
+
+    tracker = Tracker(model, domain="google_adk")
+    guard = model.guard(review="never", cache=False)
+    yield "Google ADK, plugin", (run, lambda: run(AgentModelPlugin(tracker)), tracker.flush)
+    deciding = lambda: run(AgentModelPlugin(tracker, guard=guard))  # noqa: E731  # written like the case above
+    yield "Google ADK, plugin that decides", (run, deciding, tracker.flush)
+    tracker.close()
+
+
 def opentelemetry(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
     """Yield the cases with a program that makes spans: a span processor that does nothing, and ours."""
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -316,9 +367,21 @@ FRAMEWORKS = {
     "strands": strands,
     "openai": openai_agents,
     "pydantic_ai": pydantic_ai,
+    "google_adk": google_adk,
     "opentelemetry": opentelemetry,
     "python": python,
 }
+
+
+def table_read(model: AgentModel, *, times: int = 200) -> float:
+    """Return the microseconds of one consistent read of the table as a guard that may ask reads it, a median."""
+    seconds = []
+    for number in range(times):
+        began = time.perf_counter()
+        with deadline(2.0):
+            model.table.get(Review.at("USRkim", "SESS1", f"r{number}"), consistent=True)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds) * 1e6
 
 
 def report(asked: list[str], *, rounds: int, calls: int, times: int) -> list[Line]:
@@ -350,6 +413,8 @@ def main() -> None:
     if given.json:
         print(json.dumps([line.__dict__ for line in lines], indent=2))
         return
+    with AgentModel.local() as model:
+        print(f"One consistent read of the embedded table takes {table_read(model):.0f} µs.\n")
     print("| recorder | a call without | added: the agent waits | with the writing | processor time | ratio |")
     print("|---|---|---|---|---|---|")
     for line in lines:

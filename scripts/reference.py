@@ -17,7 +17,7 @@ PAGES = ROOT / "docs" / "reference"
 START = "  - Reference: # written by scripts/reference.py\n"
 
 GROUPS = {
-    "Start": {
+    "The model and its settings": {
         "client": "AgentModel",
         "aio": "AsyncAgentModel",
         "config": "Settings",
@@ -25,7 +25,7 @@ GROUPS = {
         "embedded": "Embedded engines",
         "exceptions": "Errors",
     },
-    "Record": {
+    "Recorders": {
         "access.recorder": "Recorder",
         "tools": "Functions as tools",
         "integrations.langchain": "LangChain and LangGraph",
@@ -41,7 +41,7 @@ GROUPS = {
         "traces": "Trace files",
         "access.trace_import": "Import of traces",
     },
-    "Look": {
+    "Reading and reports": {
         "access.repository": "Repository",
         "access.patterns": "Access patterns",
         "access.pagination": "Pages and cursors",
@@ -54,18 +54,18 @@ GROUPS = {
         "console": "Console",
         "callers": "Callers and roles",
     },
-    "Plan": {
+    "Plans and rankings": {
         "suggest.plan": "Plans and routing",
         "suggest.publish": "Publish",
         "suggest.evaluate": "Evaluate and impact",
         "redshift.score": "Scores",
     },
-    "Guard": {
+    "Guard and reviews": {
         "suggest.guard": "Guard",
         "suggest.health": "Health of tools",
         "suggest.review": "Reviews",
     },
-    "Data model": {
+    "Entities and keys": {
         "dynamo.models": "Entities",
         "dynamo.entity": "Base of the entities",
         "keys": "Keys",
@@ -93,7 +93,7 @@ GROUPS = {
         "redshift.ingest": "Feeds",
         "redshift.render_sql": "SQL files",
     },
-    "Run it": {
+    "AWS and privacy": {
         "aws.handlers": "Lambda functions",
         "aws.template": "CloudFormation template",
         "aws.units": "Units that AWS bills",
@@ -101,7 +101,10 @@ GROUPS = {
         "erasure": "Erasure",
     },
 }
-"""The public modules with their titles, grouped as the guides are."""
+"""The public modules with their titles, in the order of the guides.
+
+A group has not the name of a tab: a screen reader could not tell them apart.
+"""
 
 
 def grouped() -> dict[str, dict[str, str]]:

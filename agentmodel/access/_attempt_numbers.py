@@ -59,27 +59,33 @@ class AttemptNumbers:
     A number that the journal assigned is not in the table until the journal is drained. In an outage, a write that goes
     straight into the table could take the same number, and the journal would overwrite that item later.
 
+    Two writes that take the same number all the same are told apart when the journal is drained: one gets another.
+
     Args:
-        max_partitions: Partitions that are remembered; the least recently used one is forgotten first.
+        max_families: Families that are remembered; the least recently used one is forgotten first.
+        max_numbers: Numbers of a family that are remembered, the newest ones.
     """
 
-    def __init__(self, *, max_partitions: int = 1000) -> None:
-        self._max_partitions = max_partitions
-        self._calls: OrderedDict[str, dict[str, dict[int, str]]] = OrderedDict()
+    def __init__(self, *, max_families: int = 20_000, max_numbers: int = 10_000) -> None:
+        self._max_families, self._max_numbers = max_families, max_numbers
+        self._calls: OrderedDict[tuple[str, str], dict[int, str]] = OrderedDict()
         self._lock = ForkSafeLock()
 
     def remember(self, partition: str, number: ClaimedNumber) -> None:
         """Remember that a call has this number."""
         with self._lock:
-            self._calls.setdefault(partition, {}).setdefault(number.family, {})[number.number] = number.call_id
-            self._calls.move_to_end(partition)
-            if len(self._calls) > self._max_partitions:
+            known = self._calls.setdefault((partition, number.family), {})
+            known[number.number] = number.call_id
+            if len(known) > self._max_numbers:
+                del known[next(iter(known))]
+            self._calls.move_to_end((partition, number.family))
+            if len(self._calls) > self._max_families:
                 self._calls.popitem(last=False)
 
     def of_family(self, partition: str, family: str) -> dict[int, str]:
         """Return the numbers of a family that are known to be taken, each with its call."""
         with self._lock:
-            return dict(self._calls.get(partition, {}).get(family, {}))
+            return dict(self._calls.get((partition, family), {}))
 
 
 def with_number(entity: N, number: int) -> N:

@@ -478,7 +478,7 @@ class SessionRecorder:
         self._recorder = recorder
         self.revision = storable_text(revision, limit=NAME_BYTES)
         self._new = new
-        self._calls = 0
+        self._calls = self._processes = 0
         self._call_lock = ForkSafeLock()  # several threads may make calls in one session
         self._outer: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
@@ -505,7 +505,7 @@ class SessionRecorder:
 
     def __enter__(self) -> Self:
         if not self._new:
-            self.entity, self._calls, _ = self._recorder.resume(self.entity)
+            self.entity, self._calls, self._processes = self._recorder.resume(self.entity)
         self._recorder.open(self.entity, new=self._new)
         self._recorder.record(self.entity)
         self.begin()
@@ -560,10 +560,13 @@ class SessionRecorder:
             prompt: The prompt for the model. By default it is the session's request.
             number: The number of the process, from 1. By default it is the next free one.
         """
+        with self._call_lock:  # the next free one is nearly always this, and then is got by one write instead of two
+            self._processes = max(self._processes + 1, number or 0)
+            expected = self._processes
         entity = UserSessionProcess(
             user_id=self.user_id,
             session_id=self.session_id,
-            process_id=keys.process_id(number or 1),
+            process_id=keys.process_id(number or expected),
             name=storable_text(name) or "step",
             description=storable_text(description),
             prompt=storable_text(prompt if prompt is not None else self.entity.request),

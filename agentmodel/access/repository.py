@@ -7,6 +7,7 @@ methods read the table: the results are the same, only slower.
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -222,6 +223,21 @@ class Repository:
         query = patterns.SESSIONS.query(user_id, newest_first=newest_first)
         query_id = ("sessions", user_id, newest_first)
         return self._user_page(UserSession, query_id, query, owner=user_id, limit=limit, cursor=cursor)
+
+    @takes_names
+    def session_of_source(self, user_id: str, source_id: str) -> UserSession | None:
+        """Return the session of a user that was recorded for another system's session, the first one; None if none was.
+
+        A write is visible to its user at once.
+
+        Args:
+            user_id: The user.
+            source_id: What `UserSession.source_id` has.
+        """
+        query, wanted = patterns.SESSIONS.query(user_id), json.dumps(source_id, ensure_ascii=False).encode()
+        found, _, _ = self._user_items(("sessions",), query, user_id, limit=None, cursor=None, having=wanted)
+        sessions, _ = split_readable(found, UserSession)
+        return next((each for each in reversed(sessions) if each.source_id == source_id), None)
 
     @takes_names
     def session_history(
@@ -596,30 +612,47 @@ class Repository:
         return _full_page(page, limit, cursor)
 
     def _user_items(
-        self, query_id: tuple[Any, ...], query: Query, owner: str, *, limit: int | None, cursor: str | None
+        self,
+        query_id: tuple[Any, ...],
+        query: Query,
+        owner: str,
+        *,
+        limit: int | None,
+        cursor: str | None,
+        having: bytes = b"",
     ) -> tuple[list[Item], str | None, bool]:
-        """Return items, the cursor after them, and whether what is not in the table yet is among them."""
+        """Return items, the cursor after them, and whether what is not in the table yet is among them.
+
+        Where ``having`` is given, those without these bytes may be left out.
+        """
         if limit is not None:
             limit = _checked_limit(limit)
         start = self._start(query_id, cursor)
-        whole, complete = self._whole_partition(query_id[0], owner, query.partition)
+        whole, complete = self._whole_partition(query_id[0], owner, query, having=having)
         if whole is not None:
             ordered = whole[::-1] if query.newest_first else whole
             return *_cut(ordered, query_id, query, limit, start=start), complete
         found = self._table.query(query, limit=limit, start=start, consistent=True)
         return found.items, _cursor_after(query_id, found.last), complete
 
-    def _whole_partition(self, pattern: str, owner: str, partition: str) -> tuple[list[Item] | None, bool]:
+    def _whole_partition(
+        self, pattern: str, owner: str, query: Query, *, having: bytes
+    ) -> tuple[list[Item] | None, bool]:
         """Return a user's partition with the writes that are not in the table yet, None to read the table instead.
 
-        Beside it, whether those writes are known.
+        What the query does not ask for may be left out. Beside it, whether those writes are known.
         """
+        partition, prefix = query.partition, query.prefix.encode()
+
+        def wanted(name: bytes, data: bytes) -> bool:
+            return name.startswith(prefix) and having in data
+
         if self._caches is None:
             return None, True
         if partition not in self._large_partitions.names:
             try:
                 return self._caches.user_cache.partition(
-                    owner, partition, lambda: self._load(partition), pattern=pattern, renumber=renumbered
+                    owner, partition, lambda: self._load(partition), pattern=pattern, renumber=renumbered, wanted=wanted
                 )
             except _PartitionTooLarge:
                 self._large_partitions.add(partition)

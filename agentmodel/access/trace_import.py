@@ -198,19 +198,24 @@ class TraceImport:
         """Return the stored session that a trace's session was imported as, or None when it was not imported before."""
         source_id = _source_id(keys.name_of("DMN", _cut(domain)), session)
         if (user_id, source_id) not in self._sessions:
+            if self._live:
+                return self._live_session(user_id, source_id)
             self._load_sessions(user_id)
         return self._sessions.get((user_id, source_id))
+
+    def _live_session(self, user_id: str, source_id: str) -> UserSession | None:
+        """Return one stored session; a run asks for one, and its user may have many."""
+        try:
+            return self._repository.session_of_source(user_id, source_id)
+        except TableUnavailable as error:
+            _log.warning("could not look up the sessions of %s; recording new ones: %s", user_id, error)
+            return None
 
     def _load_sessions(self, user_id: str) -> None:
         if len(self._sessions) > _MAX_SESSIONS:
             self._sessions.clear()
-        try:
-            for stored in self._imported_sessions(user_id):
-                self._sessions[user_id, stored.source_id or ""] = stored
-        except TableUnavailable as error:
-            if not self._live:
-                raise
-            _log.warning("could not look up the sessions of %s; recording new ones: %s", user_id, error)
+        for stored in self._imported_sessions(user_id):
+            self._sessions[user_id, stored.source_id or ""] = stored
 
     @staticmethod
     def _collect(

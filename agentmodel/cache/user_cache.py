@@ -33,6 +33,7 @@ _T = TypeVar("_T")
 _Versioned: TypeAlias = Mapping[str, tuple[Item, int]]
 """Items by sort key, each with its version."""
 _Renumber: TypeAlias = Callable[[Item, Collection[Item]], Item | None]
+_Wanted: TypeAlias = Callable[[bytes, bytes], bool]
 
 
 class Overlaid(NamedTuple, Generic[_T]):
@@ -102,6 +103,7 @@ class UserCache:
         cached: bool = True,
         pattern: str = "partition",
         renumber: _Renumber | None = None,
+        wanted: _Wanted | None = None,
     ) -> Overlaid[list[Item]]:
         """Return all items of a partition in the order of their sort keys, without expired ones.
 
@@ -114,6 +116,8 @@ class UserCache:
             pattern: The access pattern to count the read under.
             renumber: Returns an undrained item, under whose key the table has another call, as a drain will write it
                 beside the stored items; None if it is among them. Without it the newer of the two is returned.
+            wanted: Says by an item's sort key and its bytes whether it may be asked for. Others need not be returned,
+                and are not decoded, which is most of the time of a read.
 
         Raises:
             CacheUnavailable: Valkey does not answer, and ``cached`` is false.
@@ -121,10 +125,11 @@ class UserCache:
         shard = self._keys.shard(owner)
         overlay, copy = self._keys.overlay(shard, partition), self._keys.copy(shard, partition)
         if not cached:
-            found = self._undrained(overlay, self._valkey.execute(("HGETALL", overlay)))
+            found = self._undrained(overlay, _only(wanted, self._valkey.execute(("HGETALL", overlay))))
             return Overlaid(self._sorted(_laid_over(_versioned(load()), found, renumber)), True)
         try:
-            undrained, stored = self._valkey.execute_many([("HGETALL", overlay), ("HGETALL", copy)])
+            answers = self._valkey.execute_many([("HGETALL", overlay), ("HGETALL", copy)])
+            undrained, stored = (_only(wanted, answer) for answer in answers)
             pending, copied = self._undrained(overlay, undrained), _read(stored)
         except CacheUnavailable:
             self._count("unavailable", pattern)
@@ -289,6 +294,13 @@ class UserCache:
     def _sorted(self, items: dict[str, tuple[Item, int]]) -> list[Item]:
         alive = self._alive(items)
         return [alive[name][0] for name in sorted(alive)]  # code points sort as DynamoDB's UTF-8 bytes do
+
+
+def _only(wanted: _Wanted | None, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the markers of a hash, and those of its items that are wanted."""
+    if wanted is None:
+        return fields
+    return {name: value for name, value in fields.items() if name.startswith(b"\0") or wanted(name, value)}
 
 
 def _read(fields: dict[bytes, bytes]) -> dict[str, tuple[Item, int]]:

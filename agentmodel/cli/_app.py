@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from agentmodel._version import installed_version
 from agentmodel.cli import (
+    _backup,
     _check,
     _console,
     _demo,
@@ -81,6 +82,7 @@ def agentmodel(
 _demo.add(app)
 _up.add(app)
 _env.add(app)
+_backup.add(app)
 _write.add(app)
 _journal.add(app)
 _read.add(app)

@@ -13,7 +13,7 @@ import typer
 
 from agentmodel.callers import Caller, Tokens, is_loopback, roles_of
 from agentmodel.cli._model import open_model
-from agentmodel.cli._options import stack_of
+from agentmodel.cli._options import JsonLine, stack_of
 from agentmodel.cli._output import Output
 from agentmodel.cli._signals import stop_event
 from agentmodel.client import AgentModel
@@ -45,7 +45,8 @@ def console(
         ),
     ] = None,
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")] = DEFAULT_PORT,
+    as_json: JsonLine = False,
 ) -> None:
     """Serve the console: web pages for people who look at the history and answer questions.
 
@@ -59,7 +60,7 @@ def console(
         )
     verifier = None if tokens is None else Tokens.of_file(tokens)
     caller = Caller(user_id=id_of("USR", user, field="--user"), roles=roles_of(role or _ROLES))
-    out = Output()
+    out = Output(as_json=as_json)
     with (
         stop_event() as stop,
         open_model(stack_of(ctx)) as model,
@@ -67,9 +68,13 @@ def console(
     ):
         if verifier is not None and not is_loopback(host):
             out.note("warning: tokens are sent in clear text unless a proxy with TLS is in front of this address")
-        out.tell("The console is at {address} . Ctrl-C stops it.", address=address)
+        if as_json:
+            out.json_line(console=address)
+        else:
+            out.tell("The console is at {address} . Ctrl-C stops it.", address=address)
         stop.wait()
-    out.tell("Stopped.")
+    if not as_json:
+        out.tell("Stopped.")
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def erase(ctx: typer.Context, user: User, *, yes: Yes = False, as_json: Json = F
     user_id = keys.id_of("USR", user, field="USER")
     if not (yes or sys.stdin.isatty()):
         raise ValidationError("--yes", yes, "must be given, because nobody can be asked here: it cannot be undone")
-    with open_model(stack_of(ctx)) as model:
+    with open_model(stack_of(ctx), changes_warehouse=True) as model:
         if not yes:
             question = f"Erase {user_id}, who has {_held(model, user_id)}? It cannot be undone."
             typer.confirm(question, abort=True, err=True)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from agentmodel._ids import only_one
 from agentmodel._probes import Probes, serving_probes
 from agentmodel.cache.drainer import Drained
 from agentmodel.callers import Tokens
@@ -23,9 +24,12 @@ from agentmodel.exceptions import NotFound, ValidationError
 __all__ = ["add"]
 
 
+_MOST = 10_000  # dead letters that a beginning is looked for in
+
 dead = typer.Typer(help="List, retry or drop records that cannot be written.", rich_markup_mode=None)
 Letter = Annotated[
-    str, typer.Argument(metavar="ID", help="Id of the dead letter, as `agentmodel dead list` prints it.")
+    str,
+    typer.Argument(metavar="ID", help="Id of the dead letter, as `agentmodel dead list` prints it, or its beginning."),
 ]
 
 
@@ -56,7 +60,11 @@ def drain(
     if port is not None and not keep_on:
         raise ValidationError("--port", port, "must be used with --keep-on")
     out, known = Output(as_json=as_json), None if tokens is None else Tokens.of_file(tokens)
-    with open_model(stack_of(ctx), fails_without_valkey=not keep_on) as model, out.progress("drain") as update:
+    stack = stack_of(ctx)  # what is drained may go into the warehouse too: AGENTMODEL_FEED=journal
+    with (
+        open_model(stack, fails_without_valkey=not keep_on, changes_warehouse=True) as model,
+        out.progress("drain") as update,
+    ):
         progress = drain_progress(update)
         if keep_on:
             with _minute_log(), stop_event() as stop:
@@ -139,6 +147,7 @@ def retry(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
     Remove the cause first, or the record becomes a dead letter again.
     """
     with open_model(stack_of(ctx), fails_without_valkey=True) as model:
+        letter = _whole(model, letter)
         done = model.drainer.retry(letter)
     _report(letter, done, "Dead letter {letter} is in the journal again, for the next drain.", as_json=as_json)
 
@@ -150,8 +159,17 @@ def drop(ctx: typer.Context, letter: Letter, *, as_json: Json = False) -> None:
     The record is lost; whoever recorded it can no longer read it.
     """
     with open_model(stack_of(ctx), fails_without_valkey=True) as model:
+        letter = _whole(model, letter)
         done = model.drainer.drop(letter)
     _report(letter, done, "Dead letter {letter} is deleted.", as_json=as_json)
+
+
+def _whole(model: AgentModel, letter: str) -> str:
+    """Return the id of a dead letter that is given by it, or by a beginning that no other one has."""
+    known = [each.id for each in model.drainer.dead(_MOST)]
+    if letter in known:
+        return letter
+    return only_one((each for each in known if each.startswith(letter)), letter, field="ID") or letter
 
 
 def _report(letter: str, done: bool, told: str, *, as_json: bool) -> None:

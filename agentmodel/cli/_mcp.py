@@ -12,6 +12,7 @@ import typer
 
 from agentmodel.cli._model import open_model, resolve_settings
 from agentmodel.cli._options import stack_of
+from agentmodel.cli._output import Output
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.keys import id_of
 
@@ -53,12 +54,19 @@ def mcp(
     stateless: Annotated[
         bool, typer.Option("--stateless", help="With http: keep no session between requests.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With http: print what is served as one line of JSON on stdout.")
+    ] = False,
 ) -> None:
     """Serve the history to an MCP client.
 
     With stdio it runs until the client closes the connection or Ctrl-C; with http until Ctrl-C. It needs
     `pip install 'agentmodel[mcp]'`.
     """
+    if as_json and transport is Transport.STDIO:
+        raise ConfigurationError(
+            "--json can be used with --transport http only: with stdio, stdout belongs to the protocol"
+        )
     from agentmodel.integrations.mcp import Caller, Tokens, http_security, mcp_server, roles_of
 
     settings = resolve_settings(stack_of(ctx))
@@ -87,6 +95,8 @@ def mcp(
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # the thread that reads stdin cannot be cancelled
             asyncio.run(server.run_stdio_async())
         else:
+            if as_json:
+                Output(as_json=True).json_line(mcp=f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp")
             asyncio.run(
                 server.run_streamable_http_async(
                     host=host, port=port, json_response=stateless, stateless_http=stateless, transport_security=security

@@ -9,13 +9,16 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from agentmodel._urls import readers_url
 from agentmodel.cache.drainer import Drained
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.embedded import find_stack
 from agentmodel.exceptions import ConfigurationError, CorruptItem, TableUnavailable, ValidationError
 
-__all__ = ["DEFAULT_STACK", "drain_progress", "open_model", "parse_as_of", "parse_since", "resolve_settings"]
+__all__ = [
+    "DEFAULT_STACK", "drain_progress", "open_model", "parse_as_of", "parse_since", "parse_span", "resolve_settings",
+]  # fmt: skip
 
 DEFAULT_STACK = Path(".agentmodel")
 """The folder of the local stack when --dir is not given."""
@@ -26,10 +29,15 @@ _ADDRESSES = {"table", "region", "endpoint", "valkey_url", "warehouse_url"}
 _KEYS = {"access_key_id", "secret_access_key"}
 
 
-def resolve_settings(directory: Path) -> Settings:
+def resolve_settings(directory: Path, *, changes_warehouse: bool = False) -> Settings:
     """Return the settings of the environment; what it leaves unset is taken from the stack that runs in a folder.
 
     The stack's credentials belong to its own endpoint, so they are not used for an endpoint of the environment.
+
+    Args:
+        directory: Folder of the stack.
+        changes_warehouse: Whether the command may change the warehouse. Otherwise a DuckDB file is read by its copy,
+            where it has one, so that other processes can read and change it meanwhile.
 
     Raises:
         ConfigurationError: No stack runs there and the environment names no store; or a setting is not valid.
@@ -42,19 +50,29 @@ def resolve_settings(directory: Path) -> Settings:
                 f"no stack runs in {directory}, and no AGENTMODEL_… setting names a store: run `agentmodel up`, "
                 "or set AGENTMODEL_REGION (or AGENTMODEL_ENDPOINT), AGENTMODEL_VALKEY_URL and AGENTMODEL_WAREHOUSE_URL"
             )
-        return own
+        return _reading(own, changes_warehouse=changes_warehouse)
     known = own.model_fields_set | (_KEYS if "endpoint" in own.model_fields_set else set())
     found: dict[str, Any] = {name: value for name, value in stack.items() if name not in known}
-    return Settings.load(**found)
+    return _reading(Settings.load(**found), changes_warehouse=changes_warehouse)
+
+
+def _reading(settings: Settings, *, changes_warehouse: bool) -> Settings:
+    url = settings.warehouse_url
+    if changes_warehouse or url is None:
+        return settings
+    return settings.model_copy(update={"warehouse_url": readers_url(url)})
 
 
 @contextmanager
-def open_model(directory: Path, *, fails_without_valkey: bool = False) -> Iterator[AgentModel]:
+def open_model(
+    directory: Path, *, fails_without_valkey: bool = False, changes_warehouse: bool = False
+) -> Iterator[AgentModel]:
     """Open the model that a command works on, and close it when the block ends.
 
     Args:
         directory: Folder of the stack.
         fails_without_valkey: The command fails when Valkey does not answer, so the warning about it is left out.
+        changes_warehouse: See `resolve_settings`.
 
     Raises:
         ConfigurationError: See `resolve_settings`.
@@ -63,7 +81,7 @@ def open_model(directory: Path, *, fails_without_valkey: bool = False) -> Iterat
     if fails_without_valkey:
         log.addFilter(_no_outage_warning)
     try:
-        with AgentModel.from_settings(resolve_settings(directory)) as model:
+        with AgentModel.from_settings(resolve_settings(directory, changes_warehouse=changes_warehouse)) as model:
             yield model
     finally:
         log.removeFilter(_no_outage_warning)
@@ -101,6 +119,21 @@ def parse_as_of(text: str | None) -> date | datetime:
         raise ValidationError("--as-of", text, rule) from None
 
 
+def parse_span(text: str) -> timedelta | None:
+    """Return a span of time such as 30m, 12h, 1d or 2w; None where the text is none.
+
+    Raises:
+        OverflowError: It is longer than time is counted.
+
+    >>> parse_span("12h"), parse_span("noon")
+    (datetime.timedelta(seconds=43200), None)
+    """
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not (number.isascii() and number.isdigit()):
+        return None
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
 def parse_since(text: str | None) -> datetime | None:
     """Return the time that ``--since`` names.
 
@@ -109,12 +142,11 @@ def parse_since(text: str | None) -> datetime | None:
     """
     if text is None:
         return None
-    number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.isascii() and number.isdigit():
-        try:
-            return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
-        except OverflowError:
-            raise ValidationError("--since", text, "must be a time after the year 1") from None
+    try:
+        if (span := parse_span(text)) is not None:
+            return datetime.now(UTC) - span
+    except OverflowError:
+        raise ValidationError("--since", text, "must be a time after the year 1") from None
     try:
         day = parse_as_of(text)
     except ValidationError as error:

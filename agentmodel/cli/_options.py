@@ -9,9 +9,23 @@ import typer
 
 from agentmodel.cli._model import DEFAULT_STACK
 
-__all__ = ["AsOf", "Domain", "Files", "Json", "Limit", "Since", "Timezone", "User", "Wait", "WithIds", "stack_of"]
+__all__ = [
+    "AsOf",
+    "Domain",
+    "Files",
+    "Json",
+    "JsonLine",
+    "Limit",
+    "Since",
+    "Timezone",
+    "User",
+    "Wait",
+    "WithIds",
+    "stack_of",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+JsonLine = Annotated[bool, typer.Option("--json", help="Print what is served as one line of JSON on stdout.")]
 WithIds = Annotated[bool, typer.Option("--ids", help="Show ids too, whole.")]
 AsOf = Annotated[
     str | None,

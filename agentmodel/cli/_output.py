@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -41,6 +42,8 @@ def plain(value: Any) -> Any:
         return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, date):  # or a datetime, which is a date too
         return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -109,6 +112,11 @@ class Output:
         utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
         text = json.dumps(plain(value), ensure_ascii=not utf8, indent=2)
         sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def json_line(self, **values: Any) -> None:
+        """Print values as one line of JSON, for a command that goes on."""
+        sys.stdout.write(f"{json.dumps(plain(values))}\n")
         sys.stdout.flush()
 
     def line(self, text: str = "") -> None:

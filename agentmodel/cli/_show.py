@@ -229,8 +229,8 @@ def stations(out: Output, counts: Stations) -> None:
     rows.append((dynamo, out.say("state"), out.say(_BREAKER[counts.dynamo["breaker"]])))
     if counts.dynamo["items"] is not None:
         rows.append((dynamo, out.say("items"), _number(counts.dynamo["items"])))
-    for kind, items in (counts.dynamo["entities"] or {}).items():
-        rows.append((dynamo, f"  {out.say(_ITEMS.get(kind, kind))}", _number(items)))
+    entities: Mapping[str, int] = counts.dynamo["entities"] or {}
+    rows += [(dynamo, f"  {out.say(_ITEMS.get(kind, kind))}", _number(items)) for kind, items in entities.items()]
     if counts.redshift is None:
         rows.append((warehouse, out.say("not used"), out.say("{name} is not set", name="AGENTMODEL_WAREHOUSE_URL")))
     else:

@@ -417,6 +417,26 @@ KOREAN = {
     "Ready. Run other commands in another terminal. Ctrl-C drains the journal, saves the tables and stops.": (
         "준비되었습니다. 다른 명령은 다른 터미널에서 실행하세요. Ctrl-C를 누르면 저널을 옮기고 테이블을 저장한 다음 멈춥니다."
     ),
+    "Upgraded the data of an earlier version. A backup from before is in {path} .": (
+        "이전 버전의 데이터를 이 버전에 맞게 고쳤습니다. 고치기 전의 백업: {path} ."
+    ),
+    "{at} UTC: learned from {changed} new or changed items; updated agents: {agents}, tools: {tools}, plans of "
+    "users: {plans}": (
+        "{at} UTC: 새로 생기거나 바뀐 아이템 {changed}개에서 배웠습니다. 갱신한 에이전트: {agents}, 도구: {tools}, "
+        "사용자의 계획: {plans}"
+    ),
+    "{at} UTC: learning failed and is tried again in {pause} seconds: {error}": (
+        "{at} UTC: 배우지 못했습니다. {pause}초 뒤에 다시 합니다: {error}"
+    ),
+    "Wrote {path}: {files} files of the stack, {size} MB before compression.": (
+        "{path}을(를) 만들었습니다. 스택의 파일 {files}개, 압축 전 {size} MB."
+    ),
+    "Restored the stack of {at} UTC into {folder}: {files} files.": (
+        "{at} UTC의 스택을 {folder}에 되돌려 놓았습니다. 파일 {files}개."
+    ),
+    "Whoever was erased after that time is back: run `agentmodel up`, and erase them again.": (
+        "그 뒤에 삭제한 사람의 데이터도 되돌아왔습니다. `agentmodel up`을 실행하고 다시 삭제하세요."
+    ),
     "Stopping: draining the journal.": "멈추는 중: 저널을 테이블로 옮기고 있습니다.",
     "Created table {name}.": "테이블 {name}을(를) 만들었습니다.",
     "Table {name} exists already; nothing was changed.": "테이블 {name}이(가) 이미 있습니다. 아무것도 바꾸지 않았습니다.",

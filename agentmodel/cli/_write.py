@@ -268,7 +268,7 @@ def refresh(
     """
     day = parse_as_of(as_of)
     out = Output(as_json=as_json)
-    with open_model(stack_of(ctx)) as model, out.progress("refresh") as update:
+    with open_model(stack_of(ctx), changes_warehouse=True) as model, out.progress("refresh") as update:
         done = model.refresh(as_of=day, full=full, source=_source(source), progress=update, wait=wait)
     if done.landed is not None and done.landed.fallback_reason:
         out.note(done.landed.fallback_reason)
@@ -352,7 +352,7 @@ def migrate(ctx: typer.Context, *, apply: Apply = False, wait: Wait = WAIT, as_j
 
 def _migrate(ctx: typer.Context, only: Literal["warehouse"] | None, *, apply: bool, wait: float, as_json: bool) -> None:
     out = Output(as_json=as_json)
-    with open_model(stack_of(ctx)) as model, out.progress("migrate") as update:
+    with open_model(stack_of(ctx), changes_warehouse=True) as model, out.progress("migrate") as update:
         changes = model.migrate(apply=apply, only=only, progress=update, wait=wait)
         table = model.table.name
     if as_json:

@@ -90,6 +90,15 @@ class AgentPages:
             runs, calls = executions_per_day(warehouse, agent.agent_id), tool_days(warehouse, agent.agent_id)
         return weeks(runs), {tool_id: weeks(days, height=48) for tool_id, days in calls.items()}
 
+    def describe(self, visit: Visit) -> Response:
+        """Change the description of an agent."""
+        visit.caller.need("curator")
+        agent = self._agent(visit)
+        text = visit.form.get("description", "").strip() or None
+        self._model.repository.update(Agent.at(agent.agent_id), Agent.description.to(text))
+        url = visit.request.url_for("agent", agent=agent.agent_id).include_query_params(saved=agent.agent_id)
+        return RedirectResponse(f"{url.path}?{url.query}", 303)
+
     def edit(self, visit: Visit) -> Response:
         """Change description, review and read-only mark of a tool."""
         visit.caller.need("curator")

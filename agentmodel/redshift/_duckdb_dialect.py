@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -27,15 +29,21 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import LRUCache
 
+from agentmodel._lease import WAIT
+from agentmodel._log import logger
 from agentmodel._process import ForkSafeLock
+from agentmodel._urls import copy_of
 from agentmodel.exceptions import ConfigurationError, MissingExtraError, WarehouseUnavailable
 from agentmodel.redshift._duckdb_reflection import Reflection
 
-__all__ = ["DuckDBDialect", "duckdb_engine", "rewrite_file"]
+__all__ = ["DuckDBDialect", "copy_for_readers", "duckdb_engine", "has_copy", "reads_only", "rewrite_file"]
+
+_log = logger(__name__)
 
 _COMPILED: LRUCache[Any, Any] = LRUCache(1000)
 """Compiled statements of all engines of the process: those of a refresh took half a second for each engine."""
 
+_PAUSE = 0.05  # seconds between two looks at a file that another process has open
 _PRIVATE = 0o600  # the mode of a new file: it holds what people asked
 _HOLDER = re.compile(r"held in (.+?) \(PID (\d+)\)")
 _MEMORY = re.compile(r"^[1-9][0-9]*(\.[0-9]+)?\s*(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
@@ -224,7 +232,8 @@ def duckdb_engine(
         threads: The most threads DuckDB may use; None for one per core.
 
     Raises:
-        WarehouseUnavailable: Another process has the file open, or it is not a DuckDB database.
+        WarehouseUnavailable: Another process has the file open, or it is not a DuckDB database. A file that has a copy
+            for readers is waited for, since whoever changes such a file has it for that time only.
         ConfigurationError: ``memory_limit`` is not an amount of memory.
         MissingExtraError: DuckDB is not installed.
     """
@@ -270,6 +279,28 @@ def rewrite_file(engine: Engine) -> str:
     return database.rewrite()
 
 
+def copy_for_readers(engine: Engine) -> None:
+    """Make or renew the copy of an engine's file that other processes read, while no connection is in use.
+
+    Afterwards the file is closed, so that others may change it. If the copy cannot be written, that is logged, and
+    readers go on with the one before.
+    """
+    database = _databases[engine]
+    if database.has_file and not reads_only(engine):
+        engine.dispose()
+        database.copy()
+
+
+def has_copy(engine: Engine) -> bool:
+    """Return whether the file of an engine has a copy that other processes read."""
+    return _databases[engine].has_copy
+
+
+def reads_only(engine: Engine) -> bool:
+    """Return whether an engine reads a copy, and can change nothing."""
+    return engine.url.query.get("access_mode") == "read_only"
+
+
 class _Database:
     """A DuckDB database of this process, open from the first connection until the engine is disposed of."""
 
@@ -278,19 +309,26 @@ class _Database:
         self._schema = schema
         self._file, self._log = Path(path), Path(f"{path}.wal")  # in memory there is no file of this name
         self._config = config
+        self._copy = copy_of(path)
+        self._reads_only = config.get("access_mode") == "read_only"
         self._opened_by = os.getpid()
         self._lock = ForkSafeLock()
         self._database: Any = self._open(config)
 
     def _open(self, config: dict[str, Any]) -> Any:
         duckdb, is_new = _duckdb(), not self._file.exists()
-        try:
-            database = duckdb.connect(self._path, config=config)
-        except duckdb.Error as error:
-            raise WarehouseUnavailable(_explain(self._path, str(error))) from error
+        deadline = time.monotonic() + (WAIT if self.has_copy else 0.0)
+        while True:
+            try:
+                database = duckdb.connect(self._path, config=config)
+                break
+            except duckdb.Error as error:
+                if not _HOLDER.search(str(error)) or time.monotonic() > deadline:
+                    raise WarehouseUnavailable(_explain(self._path, str(error))) from error
+            time.sleep(_PAUSE)
         if is_new and self._file.is_file():
             self._file.chmod(_PRIVATE)
-        if self._schema is not None:
+        if self._schema is not None and not self._reads_only:
             database.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
         self._protect_log()
         return database
@@ -327,6 +365,34 @@ class _Database:
     def has_file(self) -> bool:
         """Return whether the database is in a file, and not in memory."""
         return self._file.is_file()
+
+    @property
+    def has_copy(self) -> bool:
+        """Return whether there is a copy that other processes read."""
+        return self._copy.is_file() and not self._reads_only
+
+    def copy(self) -> None:
+        """Copy the file, unless the copy is newer, in place of the copy before; its readers go on with theirs."""
+        if self.has_copy and self._copy.stat().st_mtime_ns > self._file.stat().st_mtime_ns and not self._log.exists():
+            return
+        duckdb, draft = _duckdb(), Path(f"{self._copy}.new")
+        with self._lock:
+            try:
+                # opened by nobody else meanwhile: as in `rewrite`
+                held = duckdb.connect(self._path, config={**self._config, "custom_user_agent": "agentmodel-copy"})
+                with closing(held):
+                    held.execute("CHECKPOINT")
+                    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE))
+                    # by a child: the lock of a file ends when the process that has it closes the file once more
+                    copying = ["/bin/cp", str(self._file), str(draft)]
+                    subprocess.run(copying, check=True, capture_output=True)  # noqa: S603  # both paths are ours
+                    draft.replace(self._copy)
+            except (duckdb.Error, OSError, subprocess.CalledProcessError) as error:
+                _log.warning(
+                    "warehouse.not_copied: %s could not be renewed, and readers see the state before: %s",
+                    self._copy,
+                    getattr(error, "stderr", None) or str(error).partition("\n")[0],
+                )
 
     def rewrite(self) -> str:
         """Copy the tables into a new file, which takes the place of the old one; return why that was not possible."""

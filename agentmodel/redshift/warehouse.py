@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
@@ -49,7 +49,7 @@ from agentmodel.redshift import models as m
 from agentmodel.redshift._connection import checked_schema, redshift_engine
 from agentmodel.redshift._constructs import key_part
 from agentmodel.redshift._costs_sql import load_prices
-from agentmodel.redshift._duckdb_dialect import duckdb_engine, rewrite_file
+from agentmodel.redshift._duckdb_dialect import copy_for_readers, duckdb_engine, has_copy, reads_only, rewrite_file
 from agentmodel.redshift._duckdb_landing import (
     Landed,
     add_to_inbox,
@@ -251,6 +251,8 @@ class Warehouse:
     def lease(self, *, wait: float = WAIT) -> Iterator[Lease]:
         """Let only this thread land and refresh, to the end of the block; landings and refreshes in it hold the lease.
 
+        At its end the copy of a DuckDB file that other processes read is renewed, where there is one.
+
         Args:
             wait: Seconds to wait for another holder; 0 does not wait.
 
@@ -264,7 +266,8 @@ class Warehouse:
             yield held
             return
         leases = WarehouseLeases(self.begin, local=self._local)
-        with hold(leases, "refresh", doing="refresh", wait=wait) as lease:
+        with ExitStack() as afterwards, hold(leases, "refresh", doing="refresh", wait=wait) as lease:
+            afterwards.callback(self.share, first=False)
             self._thread.lease = lease
             try:
                 yield lease
@@ -299,6 +302,9 @@ class Warehouse:
     def _create(self, *, changes_follow: bool = False) -> None:
         """Create what is missing; refuse where what is there must change, unless those changes follow."""
         with self.begin() as connection:
+            if reads_only(self.engine):
+                check_schema(version_of(connection))
+                return
             self._create_schema(connection)
             if self._local:
                 create_landing(connection, self._landed)
@@ -550,7 +556,23 @@ class Warehouse:
         if self._gate.is_inside:
             return "this thread is reading the warehouse: call it again afterwards"
         with only_writer(self.engine), self._gate.alone():
-            return rewrite_file(self.engine)
+            problem = rewrite_file(self.engine)
+            if has_copy(self.engine):
+                copy_for_readers(self.engine)
+            return problem
+
+    def share(self, *, first: bool = True) -> None:
+        """Let other processes read a DuckDB file: by a copy, which each landing, refresh, erasure and migration renews.
+
+        The file is closed then, until this process uses it again, so that another one can change it. Nothing is done
+        for a database in memory and for Redshift, nor while this thread reads.
+
+        Args:
+            first: Whether to make a copy where there is none yet.
+        """
+        if self._local and not self._gate.is_inside and (first or has_copy(self.engine)):
+            with only_writer(self.engine), self._gate.alone():
+                copy_for_readers(self.engine)
 
     def _steps(
         self, connection: Connection, day: date, *, full: bool

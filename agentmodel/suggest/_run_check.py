@@ -96,16 +96,18 @@ class RunCheck:
         object.__setattr__(self, "note", "".join(text.format(**values) for text, values in self.texts))
 
     @property
-    def texts(self) -> list[tuple[str, dict[str, object]]]:
+    def texts(self) -> list[tuple[str, Mapping[str, object]]]:
         """Return the parts of the note, each with names in braces and their values: what a translation needs."""
-        known: dict[str, object] = {"known": self.successes}
+        known: Mapping[str, object] = {"known": self.successes}
         if self.differs is None:
             told = "not compared: {known} earlier successes of this category are known, at least {least} are needed"
-            return [(told, known | {"least": _LEAST_SUCCESSES})]
-        texts = [("its writes are those of an earlier success ({known} are known)", known)]
+            return [(told, {**known, "least": _LEAST_SUCCESSES})]
+        texts: list[tuple[str, Mapping[str, object]]] = [
+            ("its writes are those of an earlier success ({known} are known)", known)
+        ]
         if self.differs:
             told = "its writes differ by {differs} from those of the nearest of {known} earlier successes"
-            texts = [(told, known | {"differs": self.differs})]
+            texts = [(told, {**known, "differs": self.differs})]
         if self.repeated < _REPEATED:
             told = "; that says little, because only {share} of them repeat another one's writes"
             texts.append((told, {"share": f"{self.repeated:.0%}"}))

@@ -10,12 +10,11 @@ from functools import partial
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from agentmodel import keys
 from agentmodel._process import ForkSafeLock
 from agentmodel._text import error_text, prompt_text, storable_text, type_name
 from agentmodel.access.recorder import ProcessRecorder, SessionRecorder, running
 from agentmodel.access.trace_import import ANONYMOUS
-from agentmodel.dynamo.models import Status, ToolExecution, UserSessionProcess
+from agentmodel.dynamo.models import Status, ToolExecution
 from agentmodel.exceptions import (
     CallRejected,
     ConfigurationError,
@@ -321,15 +320,11 @@ class FunctionCall:
         around = self._process
         if around is not None and self._calls.is_first(around.process_id, self._tool.ref):
             return around.process_id
-        process = UserSessionProcess(
-            user_id=self._session.user_id,
-            session_id=self._session.session_id,
-            process_id=keys.process_id(1),
-            name=self._tool.name if around is None else around.entity.name,
-            prompt=self._session.entity.request if around is None else around.entity.prompt,
-            started_at=self._history.recorder.now(),
+        process = self._session.process(
+            self._tool.name if around is None else around.entity.name,
+            prompt=None if around is None else around.entity.prompt,
         )
-        return self._history.recorder.record(process).entity.process_id
+        return self._history.recorder.record(process.entity).entity.process_id
 
     def _write(self, status: Status, result: Any, error_type: str | None = None) -> None:
         if self._process_id is None or self._claim is None:

@@ -110,6 +110,22 @@ def test_dead_letter_is_retried(letter: str, model: AgentModel, capsys: pytest.C
     assert f"dead letter {letter} does not exist" in capsys.readouterr().err
 
 
+def test_dead_letter_by_the_beginning_of_its_id(
+    letter: str, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A beginning that one dead letter alone has names it; with several nothing is done, and they are named."""
+    with Valkey(settings) as valkey:
+        valkey.execute(("XADD", "am:{07}:j", "*", "k", "USR002", "m", "A", "i", "1", "x", "", "d", "damaged"))
+    assert 1 == said(capsys, "drain")["dead"]
+    letters = [one["id"] for one in said(capsys, "dead", "list")]
+    assert 2 == main(["dead", "drop", letter[:3]])
+    assert ", ".join(sorted(letters)) in capsys.readouterr().err
+    end = next(number for number in range(len(letter)) if letters[0][:number] != letters[1][:number])
+
+    assert {"letter": letter, "done": True} == said(capsys, "dead", "drop", letter[:end])
+    assert [one for one in letters if one != letter] == [one["id"] for one in said(capsys, "dead", "list")]
+
+
 def test_dead_letter_is_dropped(letter: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A dead letter that is dropped is gone."""
     assert 0 == main(["dead", "drop", letter])

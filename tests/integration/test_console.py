@@ -275,6 +275,28 @@ def test_a_session_says_why_it_failed(model: AgentModel, someone: Callable[[str]
     assert "calls: 3, failed: 1" in text
 
 
+def test_a_plan_stands_beside_what_was_done(settings: Settings) -> None:
+    """Each step of the plan stands beside the call that followed it; what was left out or added says so."""
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        catalogue(model)
+        for _ in range(3):
+            run(model)
+        model.drain()
+        model.refresh()
+        model.publish()
+        plan = model.suggest("USR001", category="cafe search")
+        with model.session("USR001", "a café", plan=plan) as session, session.process("p") as process:
+            for tool in ("TL001", "TL003", "TL009"):
+                with process.call(plan.agent_id or "", tool, tool_name={"TL009": "pay"}.get(tool)):
+                    pass
+        model.settle()
+        text = Person(console(model)).see(f"/sessions/USR001/{session.session_id}")
+
+    assert ["locate", "search", "format"] == [step.tool for step in plan.steps]
+    assert "Plan Done locate locate search not done format format pay not planned" in text
+
+
 def test_a_timeline_has_waits_for_people() -> None:
     """A question is an open bar in the lane of its step, from when it was asked to its answer, or until now."""
     at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -566,6 +588,10 @@ def test_a_curator_edits_the_catalogue(model: AgentModel, someone: Callable[[str
     assert tool is not None
     assert ("Finds it.", True, None) == (tool.description, tool.needs_review, tool.read_only)
     assert 422 == someone("kim").send("/agents/AGT002/TL003", {"read_only": "maybe"}).status_code
+    assert 403 == someone("one").send("/agents/AGT002", {"description": "Mine."}).status_code
+    assert 303 == someone("kim").send("/agents/AGT002", {"description": "Answers last."}).status_code
+    assert 404 == someone("kim").send("/agents/AGT999", {"description": "x"}).status_code
+    assert "Answers last." in someone("kim").see("/agents/AGT002")
     assert 404 == someone("kim").send("/agents/AGT002/TL999", form).status_code
     assert someone("kim").see("/agents?domain=DMN999", 404)
     assert "Edit" not in someone("one").see("/agents/AGT002")

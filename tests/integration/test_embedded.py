@@ -6,6 +6,7 @@ import gc
 import gzip
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ from pydantic import SecretStr
 from agentmodel import AgentModel, Domain
 from agentmodel._process import SIGTERM_STATUS
 from agentmodel.config import Settings
-from agentmodel.embedded import DynamoServer, Engines, ValkeyServer, find_stack
+from agentmodel.embedded import DynamoServer, Engines, ValkeyServer, _problem_of, find_stack
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
 TABLE = {
@@ -59,6 +60,11 @@ ITEM: dict[str, Any] = {
 def folder(tmp_path: Path) -> Path:
     """A folder for a stack, with a blank in its name."""
     return tmp_path / "my project" / ".agentmodel"
+
+
+def addresses(engines: Engines) -> list[str]:
+    """The ports of Valkey and of the DynamoDB server."""
+    return re.findall(r":([0-9]+)", f"{engines.settings.valkey_url} {engines.settings.endpoint}")
 
 
 @contextmanager
@@ -267,6 +273,52 @@ class TestKeptStack:
         assert b"damaged" == path.read_bytes()
         assert find_stack(folder) is None
 
+    def test_ports_stay_the_same(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """The next start has the ports of the last one; one that somebody else has by then is replaced, and is told."""
+        with Engines(folder) as engines:
+            first = addresses(engines)
+        with Engines(folder) as engines:
+            again = addresses(engines)
+        with socket.create_server(("127.0.0.1", int(first[0]))), Engines(folder) as engines:
+            other = addresses(engines)
+        with Engines(folder) as engines:
+            kept = addresses(engines)
+
+        assert first == again
+        assert (True, first[1]) == (first[0] != other[0], other[1])
+        assert other == kept
+        assert f"port {first[0]} of the last start" in caplog.text
+
+    def test_ports_that_are_asked_for(self, folder: Path) -> None:
+        """Valkey gets the port and the DynamoDB server the next one; a taken one is refused, and nothing runs."""
+        port = next(one for one in range(20_000, 30_000) if not _problem_of("127.0.0.1", one))
+        with Engines(folder, port=port) as engines:
+            assert [str(port), str(port + 1)] == addresses(engines)
+        with (
+            socket.create_server(("127.0.0.1", port + 1)),
+            pytest.raises(ConfigurationError, match=rf"port {port + 1} of the embedded engines .*give another --port"),
+        ):
+            Engines(folder, port=port).start()
+        assert find_stack(folder) is None
+
+    @pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])  # noqa: S104  # what is tested
+    def test_another_host(self, folder: Path, host: str, reached: str) -> None:
+        """The engines listen on the address that is asked for, and their settings reach them there."""
+        with Engines(folder, host=host) as engines:
+            valkey_port, dynamodb_port = addresses(engines)
+            assert reached in str(engines.settings.endpoint)
+            assert reached in str(engines.settings.valkey_url)
+            assert answers(engines.settings.valkey_url)
+            assert answers(f"valkey://127.0.0.2:{valkey_port}/0")
+            with dynamodb(engines.settings) as table:
+                table.create_table(**TABLE)
+            socket.create_connection(("127.0.0.2", int(dynamodb_port)), timeout=5).close()
+
+    def test_a_host_of_another_machine(self, folder: Path) -> None:
+        """An address that this machine does not have is refused."""
+        with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1 .*give another --host"):
+            Engines(folder, host="192.0.2.1").start()
+
     def test_an_error_inside_still_saves(self, folder: Path) -> None:
         """An exception in the block stops the engines as a normal end does."""
 
@@ -306,6 +358,7 @@ class TestKeptStack:
 
 
 RUN = """
+import re
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that started the tests with & has it ignored

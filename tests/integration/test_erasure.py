@@ -417,6 +417,7 @@ def test_an_outcome_or_a_decision_that_comes_while_the_user_is_erased_keeps_noth
 
 
 def test_a_question_that_is_asked_after_the_erasure_stays(model: AgentModel) -> None:
+    """What a user asks for after an erasure is theirs again, and stays."""
     catalogue(model)
     work(model, MINA, SECRET)
     model.erase_user(MINA)

@@ -146,6 +146,12 @@ def decorated(model: AgentModel, who: Who) -> Any:
     return {(each.agent_id, each.tool_id, each.tool_name) for each in history.executions}
 
 
+def sourced(model: AgentModel, who: Who) -> Any:
+    model.recorder.record(UserSession(user_id=IDS.user, session_id="SESSsourced", name="x", source_id="here"))
+    found = model.repository.session_of_source(who.user, "here")
+    return None if found is None else found.session_id
+
+
 def asked(model: AgentModel, who: Who) -> Any:
     review = model.reviews.ask(
         who.user, SESSION, "may it?", agent_id=who.agent, tool_id=who.tool, call_id="asked", arguments={}
@@ -218,6 +224,7 @@ ENTRY_POINTS: dict[str, Callable[[AgentModel, Who], Any]] = {
     "repository.domain_tools": lambda m, w: m.repository.domain_tools(w.domain),
     "repository.agent_tools": lambda m, w: m.repository.agent_tools(w.agent),
     "repository.sessions": lambda m, w: [each.session_id for each in m.repository.sessions(w.user)][-1:],
+    "repository.session_of_source": sourced,
     "repository.session_history": lambda m, w: list(m.repository.session_history(w.user, SESSION).executions),
     "repository.user_mappings": lambda m, w: m.repository.user_mappings(w.user),
     "repository.update": lambda m, w: m.repository.update(Agent.at(w.agent), Agent.description.to("x")).key,
@@ -309,7 +316,7 @@ def test_every_parameter_for_an_id_takes_names() -> None:
     described = " ".join(inspect.getsource(each) for each in (inspect.getmodule(test_mcp_tools_take_either),) if each)
     passes_on = {  # to what takes names
         "Recorder.session", "Recorder.cached_tool_name", "ProcessRecorder.call", "AgentModel.session", "Planner.suggest",
-        "AgentModel.erase_user", "Reviews.ask", "Reviews.about", "Guard.plan", "Guard.before", "HealthMonitor.health",
+        "AgentModel.erase_user", "Reviews.ask", "Reviews.about", "Guard.plan", "Guard.before", "HealthMonitor.health", "HealthMonitor.health_by_failures",
         "HealthMonitor.failing", "HealthMonitor.forget_user", "ResponseCache.call", "ResponseCache.forget",
         "SuggestionLog.of_user", "AgentModel.resume_plans", "ResponseCache.begins", "AgentModel.outcome", "Recorder.outcome", "Recorder.outcome_of", "Recorder.agent_revision",
     }  # fmt: skip

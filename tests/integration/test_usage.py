@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,12 +119,15 @@ def test_spans_tell_it(dialect: str) -> None:
     told = dict(zip(DIALECTS[dialect], TOLD.values(), strict=True))
     parts = [{"type": "tool_call", "id": call_id, "name": "search"} for call_id in ("c1", "c2")]
     told |= {"gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": parts}])}
+    beside = {name: 20 if value == 100 else value for name, value in told.items()}
     spans = [Span("t", "m", None, "chat", started_ns=1, ended_ns=2, attributes=told)]
     for number in (1, 2):
         given = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "s", "gen_ai.tool.call.id": f"c{number}"}
         spans.append(Span("t", f"s{number}", None, "tool", started_ns=3, ended_ns=4, attributes=given))
 
     assert ALL == tokens_of(spans[0])
+    for total in ({}, {"gen_ai.usage.total_tokens": 140}):  # a provider that counts cached tokens beside the input
+        assert ALL == tokens_of(replace(spans[0], attributes=beside | total))
     half = Usage(50, 20, 30, 10, 15, "gpt-5", 100)
     assert [half, half] == [Usage(*(getattr(call, name) for name in Usage._fields)) for call in calls(spans)]
 

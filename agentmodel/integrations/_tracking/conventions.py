@@ -35,6 +35,7 @@ __all__ = [
     "is_pending",
     "is_same",
     "is_tool",
+    "may_wait",
     "message_of",
     "outcome_of",
     "output_of",
@@ -82,6 +83,7 @@ _REASONING_TOKENS = (
     "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.details.reasoning_tokens", "gen_ai.usage.reasoning_tokens",
     "llm.usage.reasoning_tokens", "llm.token_count.completion_details.reasoning",
 )  # fmt: skip
+_TOTAL_TOKENS = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 _HAYSTACK = "haystack.agent.step"
 _ARGUMENTS = ("gen_ai.tool.call.arguments", "tool_arguments", "gen_ai.prompt", f"{_HAYSTACK}.tool.input")
@@ -223,13 +225,18 @@ def is_same(outer: Span, span: Span) -> bool:
 
 
 def is_pending(span: Span) -> bool:
-    """Whether a call waits for a person, or is made elsewhere.
+    """Whether a span says that its call waits for a person, or is made elsewhere.
 
-    Its span has neither error nor result in OpenAI Agents, the question for a result in ADK, and a word for it in
-    PydanticAI; that one has failed, too, by the older conventions.
+    It has the question for a result in ADK, and a word for it in PydanticAI; that one has failed, too, by the older
+    conventions.
     """
-    openai = _APPROVALS in span.scope and not span.failed and output_of(span) is None
-    return openai or _DEFERRED in span.attributes or _adk_answer(span).get("error") == _ADK_ASKS
+    return _DEFERRED in span.attributes or _adk_answer(span).get("error") == _ADK_ASKS
+
+
+def may_wait(span: Span) -> bool:
+    """Whether a call has arguments and neither error nor result: in OpenAI Agents it waits, or it returned None."""
+    ended = not span.failed and output_of(span) is None
+    return _APPROVALS in span.scope and ended and input_of(span) is not None
 
 
 def _adk_answer(span: Span) -> Mapping[str, Any]:
@@ -526,7 +533,8 @@ def tokens_of(span: Span) -> Usage:
         counts = {f"gen_ai.usage.{name}": count for name, count in usage.items()} if isinstance(usage, dict) else counts
         model_name = model_name or (text_or_none(meta.get("model")) if isinstance(meta, dict) else None)
     kinds = (_INPUT_TOKENS, _OUTPUT_TOKENS, _CACHED_TOKENS, _CACHE_WRITE_TOKENS, _REASONING_TOKENS)
-    return Usage(*(_number(counts, names) for names in kinds))._replace(model_name=model_name)
+    usage = Usage(*(_number(counts, names) for names in kinds))._replace(model_name=model_name)
+    return usage.with_cached(_number(counts, _TOTAL_TOKENS))
 
 
 def _list(value: Any) -> list[Any]:

@@ -59,24 +59,27 @@ def user_texts(messages: Any) -> Iterator[str]:
 
 
 def _user_text(message: Any) -> str | None:
-    role: Any
-    content: Any
     if isinstance(message, str):
-        role, content = "user", message
-    elif isinstance(message, list | tuple):
+        return content_text(message)
+    if isinstance(message, list | tuple):
         role, content = message if len(message) == 2 else (None, None)
-    else:
-        serialized = _get(message, "kwargs")
-        message = serialized if isinstance(serialized, Mapping) else message
-        role = _get(message, "role") or _get(message, "type")
-        content = _get(message, "parts") or _get(message, "content")
+        return content_text(content) if _is_user(role) else None
+    serialized = message.get("kwargs") if isinstance(message, Mapping) else None
+    message = serialized if isinstance(serialized, Mapping) else message
+    if not _is_user(_get(message, "role") or _get(message, "type")):
+        return None
+    return content_text(_get(message, "parts") or _get(message, "content"))
+
+
+def _is_user(role: Any) -> bool:
     role = getattr(role, "value", role)  # of an enumeration
-    return content_text(content) if isinstance(role, str) and role in _USER else None
+    return isinstance(role, str) and role in _USER
 
 
 def last_request(messages: Any) -> str | None:
     """Return what the user said last among messages; None if they said nothing."""
-    return next(reversed(list(user_texts(messages))), None)
+    many = messages if isinstance(messages, list | tuple) else [messages]
+    return next((text for one in reversed(many) for text in reversed([*user_texts([one])])), None)
 
 
 def _get(holder: Any, name: str) -> Any:

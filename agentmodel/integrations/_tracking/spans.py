@@ -13,7 +13,8 @@ the tool calls among them, each once:
 - A span around the model's own repeats its messages, with the tokens of all of them: the inner one counts.
 - Tokens of a model's message are divided over the calls it requested, also when a call is made in a later trace, after
   a person approved it. Of a call that is retried the first attempt has them.
-- In some emitters a call that waits for a person's approval ends without an error and without a result: it is skipped.
+- A call that waits for a person's approval has a span that ended: it is skipped. Where that span only lacks a result,
+  as in OpenAI Agents, it waits unless its agent goes on after it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from agentmodel.integrations._tracking.conventions import (
     is_pending,
     is_same,
     is_tool,
+    may_wait,
     outcome_of,
     own_call_id,
     parsed,
@@ -138,7 +140,7 @@ def calls(spans: Iterable[Span], requested: RequestedCalls | None = None) -> lis
     requested = RequestedCalls() if requested is None else requested
     for session, message in trace.messages():
         requested.add(session, message)
-    tools = [span for span in trace.spans if is_tool(span) and not trace.is_inner(span) and not is_pending(span)]
+    tools = [span for span in trace.spans if is_tool(span) and not trace.is_inner(span) and not trace.waits(span)]
     trace.match(tools)
     own_ids = trace.own_ids(_once(tools, trace))
     ordered = sorted((trace.ordered(span, own, requested) for span, own in own_ids), key=lambda one: one.order)
@@ -199,6 +201,11 @@ def evaluations(spans: Iterable[Span]) -> Iterator[SpanEvaluation | ValidationEr
 
 def _is_agent(span: Span) -> bool:
     return span.attributes.get("gen_ai.operation.name") == "invoke_agent"
+
+
+def _runs_agent(span: Span) -> bool:
+    kinds = (span.attributes.get("openinference.span.kind"), span.attributes.get("traceloop.span.kind"))
+    return _is_agent(span) or "AGENT" in kinds or "agent" in kinds
 
 
 class RequestedCalls:
@@ -287,6 +294,21 @@ class _Trace:
     def is_inner(self, span: Span) -> bool:
         """Whether a span describes the same call as a span around it."""
         return any(is_tool(outer) and is_same(outer, span) for outer in self.ancestors(span))
+
+    def waits(self, span: Span) -> bool:
+        """Whether a call waits for a person: its span says so, or has no result, and its agent did not go on."""
+        if is_pending(span) or not may_wait(span):
+            return is_pending(span)
+        agent = next((outer for outer in self.ancestors(span) if _runs_agent(outer)), None)
+        later = (one for one in self.spans if one.started_ns >= span.ended_ns and not is_tool(one))
+        return not any(agent is not None and self._is_step(one, agent) for one in later)
+
+    def _is_step(self, span: Span, agent: Span) -> bool:
+        """Whether a span is of an agent's own run, not of what one of its tools does."""
+        for outer in self.ancestors(span):
+            if is_tool(outer) or outer is agent:
+                return outer is agent
+        return False
 
     def lookup(self, span: Span, of: Callable[[Span], str | None]) -> str | None:
         """Return a value of a span, of the spans around it, of any other span of the trace, or of its resource."""

@@ -55,6 +55,9 @@ __all__ = ["TrackedRun", "Tracker", "check_tracker"]
 
 _log = logger(__name__)
 
+_YIELD_AFTER = 0.0005
+"""Seconds that the worker makes an agent's thread wait for the interpreter; each change of threads costs 25 µs."""
+
 Event: TypeAlias = tuple[str, Callable[[], None]]
 """What an event is called in the log, and what the worker does for it."""
 
@@ -131,7 +134,7 @@ class Tracker:
         session: str,
         *,
         user: str | None = None,
-        request: str | None = None,
+        request: str | Callable[[], str | None] | None = None,
         category: str | None = None,
         suggestion_id: str | None = None,
     ) -> TrackedRun:
@@ -140,20 +143,23 @@ class Tracker:
         Args:
             session: The framework's thread or conversation; a ``SESS…`` id of the history continues that session.
             user: Name or ``USR…`` id of the user it works for; None is an anonymous user.
-            request: What the user asked for.
+            request: What the user asked for, or a function that returns it, which is called for a run that is new.
             category: The kind of request.
             suggestion_id: The plan it follows; see `TrackedRun.follow`.
         """
         user, session = id_or_none(storable_text(user, limit=NAME_BYTES)), storable_text(session) or ""
-        request, category = storable_text(request), storable_text(category, limit=NAME_BYTES)
         key = user_id_of(user), session
         with self._lock:
             run = self._runs.get(key)
-            if run is None:
-                run = self._runs[key] = TrackedRun(self, user, session=session, request=request, category=category)
-                if len(self._runs) > self._max_sessions:
-                    self._runs.popitem(last=False)
+        if run is None:
+            asked = storable_text(request() if callable(request) else request)
+            category = storable_text(category, limit=NAME_BYTES)
+            run = TrackedRun(self, user, session=session, request=asked, category=category)
+        with self._lock:
+            run = self._runs.setdefault(key, run)
             self._runs.move_to_end(key)
+            if len(self._runs) > self._max_sessions:
+                self._runs.popitem(last=False)
         run.follow(suggestion_id)
         return run
 
@@ -250,12 +256,15 @@ class Tracker:
             run.settle()
 
     def _handle(self, events: Sequence[Event]) -> None:
+        yielded = time.monotonic()
         for what, act in events:
             try:
                 act()
             except Exception:  # noqa: BLE001  # it must not reach the agent or the other events: it is counted and logged
                 self.failed(what)
-            time.sleep(0)  # lets threads of the agent run first that wait for the interpreter
+            if time.monotonic() - yielded > _YIELD_AFTER:
+                time.sleep(0)  # lets threads of the agent run first that wait for the interpreter
+                yielded = time.monotonic()
         try:
             self.writer.commit()
         except Exception:  # noqa: BLE001  # likewise

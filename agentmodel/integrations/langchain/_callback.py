@@ -79,17 +79,17 @@ class AgentModelCallback(BaseCallbackHandler):
     # Runs
 
     def _begin(
-        self, run_id: UUID, parent: UUID | None, metadata: Mapping[str, Any] | None, request: str | None = None
+        self, run_id: UUID, parent: UUID | None, metadata: Mapping[str, Any] | None, inputs: Any = None
     ) -> _Outermost:
         given = metadata or {}
         with self._lock:
             known = None if parent is None else self._runs.get(parent)
-            if known is None:
-                outermost = _Outermost(
-                    id_or_none(text_of(given.get("thread_id"))) or str(parent or run_id), given, request
-                )
-            else:
-                outermost = known[0]
+        if known is None:  # only its inputs are looked through: those of a chain inside of it may be a long state
+            session = id_or_none(text_of(given.get("thread_id"))) or str(parent or run_id)
+            outermost = _Outermost(session, given, request_of(inputs))
+        else:
+            outermost = known[0]
+        with self._lock:
             self._runs[run_id] = outermost, str(given.get("langgraph_node") or "model"), scope_of(given)
         return outermost
 
@@ -130,7 +130,7 @@ class AgentModelCallback(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Register a chain under the run that it is part of."""
-        self._begin(run_id, parent_run_id, metadata, request_of(inputs))
+        self._begin(run_id, parent_run_id, metadata, inputs)
 
     @override
     @count_failures

@@ -13,11 +13,12 @@ handler of the same tracker, which sees each attempt: what both report of a call
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, NotRequired, TypeAlias, TypeGuard
 
 import pydantic
@@ -155,7 +156,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         return self.tracker.run(
             str(metadata.get("thread_id") or session or parent or uuid.uuid4().hex),
             user=user_of(config),
-            request=asked_for(metadata) or request_of(state),
+            request=lambda: asked_for(metadata) or request_of(state),
             category=text_of(metadata.get("category")),
         )
 
@@ -207,7 +208,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
                 )
             if plan is not None:
                 run.follow(plan.suggestion_id)
-                kept["plan"] = plan.model_dump(mode="json")
+                kept["plan"] = plan.model_dump_json()
         return {"agentmodel": kept}
 
     @override
@@ -264,7 +265,7 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
     def _with_plan(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """Return the request with the plan after the system prompt: the same in each turn, and not in the state."""
         with FailuresCounted(self.tracker, "plan"):
-            text, prompt = prompt_of(_plan_of(request.state), language=self._language), request.system_message
+            text, prompt = _prompt_of(request.state, self._language), request.system_message
             if text is None:
                 return request
             if prompt is None:
@@ -435,8 +436,29 @@ def _message(request: ToolCallRequest, resolution: Resolution) -> ToolMessage:
 
 
 def _plan_of(state: Mapping[str, Any]) -> Plan | None:
+    kept = _kept_plan(state)
+    return None if kept is None else _read_plan(kept)
+
+
+def _prompt_of(state: Mapping[str, Any], language: Language) -> str | None:
+    kept = _kept_plan(state)
+    return None if kept is None else _read_prompt(kept, language)
+
+
+def _kept_plan(state: Mapping[str, Any]) -> str | None:
     kept = (state.get("agentmodel") or {}).get("plan")
-    return None if kept is None else Plan.model_validate(kept)
+    return json.dumps(kept) if isinstance(kept, dict) else kept  # version 0.1.0 kept a map
+
+
+@lru_cache(maxsize=256)
+def _read_plan(kept: str) -> Plan:
+    """Return a plan that is kept in a state, which each turn and each call of a run reads."""
+    return Plan.model_validate_json(kept)
+
+
+@lru_cache(maxsize=256)
+def _read_prompt(kept: str, language: Language) -> str | None:
+    return prompt_of(_read_plan(kept), language=language)
 
 
 def _is_by_people(message: Any) -> TypeGuard[ToolMessage]:

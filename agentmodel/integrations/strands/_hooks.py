@@ -32,6 +32,7 @@ from strands.hooks import (
 )
 from typing_extensions import override
 
+from agentmodel._counts import Usage
 from agentmodel._process import ForkSafeLock
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status
@@ -221,16 +222,14 @@ class AgentModelHooks(HookProvider):
 
 def _usage(agent: Any, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tokens of a message, and the model. Some providers count cached tokens beside the input."""
-    given, made, total = (told.get(name) for name in ("inputTokens", "outputTokens", "totalTokens"))
-    cached, kept = told.get("cacheReadInputTokens"), told.get("cacheWriteInputTokens")
-    if given is not None and made is not None and total is not None and given + made < total:
-        given += (cached or 0) + (kept or 0)
+    names = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+    usage = Usage(*map(told.get, names)).with_cached(told.get("totalTokens"))
     config = agent.model.get_config()
     return {
-        "input_tokens": given,
-        "output_tokens": made,
-        "cached_tokens": cached,
-        "cache_write_tokens": kept,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
         "model_name": config.get("model_id") if isinstance(config, Mapping) else None,
     }
 

@@ -89,7 +89,7 @@ class Impact:
         object.__setattr__(self, "sentence", " ".join(text.format(**values) for text, values in self.texts))
 
     @property
-    def texts(self) -> list[tuple[str, dict[str, object]]]:
+    def texts(self) -> list[_Text]:
         """Return the parts of the sentence, each with names in braces and their values: what a translation needs."""
         return _texts(self.rows, self.share)
 
@@ -114,7 +114,7 @@ TEXTS: Final = {
 }
 """What the sentence of an `Impact` is made of."""
 
-_Text = tuple[str, dict[str, object]]
+_Text = tuple[str, Mapping[str, object]]
 _Key = tuple[str, float]  # a category and the share that was withheld
 _Strata = dict[_Key, dict[bool, "PlanSums"]]  # by whether plans were withheld
 

@@ -8,7 +8,7 @@ remembered here for the time in which the table does not answer.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentmodel import keys
 from agentmodel._log import logger
@@ -82,6 +82,12 @@ class DecidedCalls:
         if stored is None:
             return ""
         return _OUTCOMES.get(stored)
+
+    def reads(self, session: tuple[str, str], review_id: str) -> list[tuple[Any, ...]]:
+        """Return the command by which `recall` reads Valkey, to be sent ahead of it; see `Valkey.prefetched`."""
+        if self._valkey is None:
+            return []
+        return [("HGET", *self._key(session, review_id))]
 
     def _key(self, session: tuple[str, str], review_id: str) -> tuple[str, str]:
         prefix = "" if self._valkey is None else self._valkey.settings.valkey_prefix

@@ -22,6 +22,7 @@ call. For DynamoDB a decision waits for ``timeout`` seconds at most, all its que
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -32,6 +33,7 @@ from agentmodel._deadline import deadline, no_deadline
 from agentmodel._log import logger
 from agentmodel._text import storable_text
 from agentmodel.access.repository import Repository
+from agentmodel.dynamo.entity import ItemKey
 from agentmodel.dynamo.models import Agent, Review, Tool
 from agentmodel.exceptions import AgentModelError, NotFound, TableUnavailable, ValidationError
 from agentmodel.suggest._types import Failing, ToolRef
@@ -83,22 +85,30 @@ class _Call:
     ref: ToolRef
     tool: str
     named: bool
-    catalogued: bool
     arguments: Any
     exact: bool
     user_id: str
     session_id: str
     key: str | None
+    number: int  # among the calls of its id
     process_id: str | None
-    item: Tool | None
+    item: Tool | None = None
+    catalogued: bool = True
     agent: Agent | None = None
     works: bool = False
-    number: int = 1  # among the calls of its id
     equal_calls: bool = False
-    first_key: str = ""
+    memory_id: str = ""  # under which the outcome of the rule is remembered
 
     def __post_init__(self) -> None:
-        self.first_key = self.key or ""
+        if self.key is not None:  # each call of an id that is sent again has its own
+            first = self.key if self.number == 1 else f"{self.key}~{self.number}"
+            self.memory_id = Reviews.id_of(first, arguments=self.arguments)
+
+    def found(self, item: Tool | None, catalogued: bool) -> None:
+        """Note what the catalogue has of the tool."""
+        self.item, self.catalogued = item, catalogued
+        if item is not None and not self.named:
+            self.tool, self.named = item.name, True
 
     @property
     def session(self) -> tuple[str, str]:
@@ -108,12 +118,6 @@ class _Call:
     def counted_user(self) -> str:
         """Whose failures count for it, besides those of everybody."""
         return counted_user(self.user_id, self.session_id)
-
-    @property
-    def memory_id(self) -> str:
-        """Id under which the outcome of the rule is remembered: each call of an id that is sent again has its own."""
-        first = Reviews.id_of(self.first_key, arguments=self.arguments)
-        return first if self.number == 1 else Reviews.id_of(f"{self.first_key}~{self.number}", arguments=self.arguments)
 
 
 class Guard:
@@ -268,40 +272,45 @@ class Guard:
         ref = ToolRef(keys.lenient_id_of("AGT", agent_id, *within), keys.lenient_id_of("TL", tool_id))
         plain, exact = _plain(arguments)
         user_id, session_id = keys.lenient_id_of("USR", user_id), keys.lenient_id_of("SESS", session_id)
+        call = _Call(
+            ref=ref,
+            tool=tool or tool_id,
+            named=tool is not None,
+            arguments=plain,
+            exact=exact and not fresh,
+            user_id=user_id,
+            session_id=session_id,
+            key=None if call_id is None else canonical([*ref, call_id]),
+            number=asked,
+            process_id=process_id,
+            equal_calls=equal_calls,
+        )
         with deadline(self._timeout):
-            item, catalogued = self._tool(ref)
-            decision = self._decide(
-                _Call(
-                    ref=ref,
-                    tool=tool or (tool_id if item is None else item.name),
-                    named=tool is not None or item is not None,
-                    catalogued=catalogued,
-                    arguments=plain,
-                    exact=exact and not fresh,
-                    user_id=user_id,
-                    session_id=session_id,
-                    key=None if call_id is None else canonical([*ref, call_id]),
-                    process_id=process_id,
-                    item=item,
-                    equal_calls=equal_calls,
-                ),
-                plan,
-                asked_at,
-                asked,
-            )
+            with self._reads_ahead(call):
+                call.found(*self._tool(ref))
+                decision = self._decide(call, plan, asked_at)
             if isinstance(decision, Go):
-                self._response_cache.begins(user_id, item, ref, plain, exact=exact)
+                self._response_cache.begins(user_id, call.item, ref, plain, exact=exact)
             return decision
 
-    def _decide(self, call: _Call, plan: Plan | None, asked_at: datetime | None, asked: int) -> GuardDecision:
+    def _reads_ahead(self, call: _Call) -> AbstractContextManager[None]:
+        """Read what a decision may ask Valkey for in one round trip; the reads within the block are answered by it."""
+        items: list[ItemKey[Any]] = [Tool.at(*call.ref)]
+        if self._scope is not None or self._rule == "policy":
+            items.append(Agent.at(call.ref.agent_id))
+        reads = self._health.reads([call.ref]) if self._block else []
+        if self._rule != "never" and call.key is not None:
+            reads += self._decided_calls.reads(call.session, call.memory_id)
+        return self._repository.prefetched(items, others=reads)
+
+    def _decide(self, call: _Call, plan: Plan | None, asked_at: datetime | None) -> GuardDecision:
         """Take the earlier decision if there is one, else look at health, review rule and cache, in this order."""
         released = False
         if self._rule != "never" and call.key is not None:
-            call.number = asked
             outcome = self._decided_calls.recall(call.session, call.memory_id)
             released = outcome == "released" and not call.equal_calls
             try:
-                review = None if released else self._review(call, asked_at, ended=asked > 1)
+                review = None if released else self._review(call, asked_at, ended=call.number > 1)
             except AgentModelError as error:
                 if outcome != "":
                     return self._cannot_ask(call, error)
@@ -487,7 +496,7 @@ class Guard:
             return None
         try:
             tools = {} if call.item is None else {call.ref: call.item}
-            health = self._health.health([call.ref], tools, user_id=call.counted_user).get(call.ref)
+            health = self._health.health_by_failures([call.ref], tools, user_id=call.counted_user).get(call.ref)
         except AgentModelError as error:
             _log.warning(
                 "guard: could not read the health of %s of %s; not blocking the call: %s",

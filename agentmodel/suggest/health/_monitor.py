@@ -95,6 +95,7 @@ class HealthMonitor:
         valkey: The connection that states are shared over; None keeps them in this process.
         now: Returns the present time.
         settle: Called before states are read; when it returns, what was recorded is learned from.
+        settle_failures: Called before it is read which tools are failing, which only failures can change.
 
     Attributes:
         on_change: Functions that are called with a tool and its health after its state has changed for everybody. In an
@@ -110,8 +111,10 @@ class HealthMonitor:
         valkey: Valkey | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         settle: Callable[[], None] = lambda: None,
+        settle_failures: Callable[[], None] | None = None,
     ) -> None:
         self._settle = settle
+        self._settle_failures = settle_failures or settle
         self._table = table
         self._writer = writer
         self._repository = repository
@@ -328,13 +331,28 @@ class HealthMonitor:
             user_id: The user they are asked for, or the session of an anonymous one; without it, the states for
                 everybody are returned.
         """
-        now = self._now()
+        self._settle()
+        return self._states_for(tool_refs, tools, user_id)
+
+    def health_by_failures(
+        self, tool_refs: Iterable[ToolRef], tools: Mapping[ToolRef, Tool], *, user_id: str | None = None
+    ) -> dict[ToolRef, Cusum]:
+        """Return the same as `health`, for who asks whether a tool is failing: it waits for recorded failures only.
+
+        No success makes a tool fail. One has a tool tried again only once its time has come, which ends the waiting
+        anyway; where the clock of who recorded it is ahead, it is waited for, too.
+        """
+        self._settle_failures()
+        return self._states_for(tool_refs, tools, user_id)
+
+    def _states_for(
+        self, tool_refs: Iterable[ToolRef], tools: Mapping[ToolRef, Tool], user_id: str | None
+    ) -> dict[ToolRef, Cusum]:
+        now, user = self._now(), _whose(user_id)
         states = self._read_states(tool_refs, tools)
-        user = _whose(user_id)
         return {tool_ref: state.of(tool_ref, user, now) for tool_ref, state in states.items()}
 
     def _read_states(self, tool_refs: Iterable[ToolRef], tools: Mapping[ToolRef, Tool]) -> dict[ToolRef, ToolState]:
-        self._settle()
         wanted = sorted(set(tool_refs))
         texts = [self._states.get(tool_ref, "") for tool_ref in wanted]
         if self._valkey is not None and wanted:
@@ -368,7 +386,7 @@ class HealthMonitor:
             tool_ref: Failing(
                 health.since, health.note, health.run_failures, health.run_calls, health.usual_share, health.own
             )
-            for tool_ref, health in self.health(tool_refs, tools, user_id=user_id).items()
+            for tool_ref, health in self.health_by_failures(tool_refs, tools, user_id=user_id).items()
             if health.state(now) == "open"
         }
 
@@ -379,6 +397,7 @@ class HealthMonitor:
             domain_id: The domain.
             user_id: The user they are asked for, as for `health`.
         """
+        self._settle()
         tools = every(partial(self._repository.domain_tools, domain_id), limit=1000)
         items = {ToolRef(tool.agent_id, tool.tool_id): tool for tool in tools}
         now, states, user = self._now(), self._read_states(items, items), _whose(user_id)
@@ -410,7 +429,7 @@ class HealthMonitor:
 
     def reads(self, tool_refs: Iterable[ToolRef]) -> list[tuple[Any, ...]]:
         """Return the commands by which `failing` reads Valkey, to be sent ahead of it; see `HealthReads`."""
-        self._settle()
+        self._settle_failures()
         return [] if self._valkey is None else self._gets(self._valkey, sorted(set(tool_refs)))
 
     def _gets(self, valkey: Valkey, tool_refs: Iterable[ToolRef]) -> list[tuple[Any, ...]]:

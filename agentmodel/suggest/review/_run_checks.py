@@ -183,6 +183,8 @@ class RunChecks:
                 _log.warning("did not check how session %s of %s ended: %s", each.session_id, each.user_id, error)
 
     def _mark(self, ended: _Ended) -> None:
+        if self._nothing_to_compare(ended):
+            return
         session, opening, calls = self._session(ended.user_id, ended.session_id)
         check = self._check(session, opening, calls)
         if check.chance is None or session.chance is not None:
@@ -199,6 +201,14 @@ class RunChecks:
                 reason=f"{check.note}; the chance that it succeeded is {check.chance:.0%}",
                 call_id="run check",
             )
+
+    def _nothing_to_compare(self, ended: _Ended) -> bool:
+        """Return whether a session's category has no success yet; its calls need not be read then."""
+        session = self._repository.session(ended.user_id, ended.session_id)
+        if session is None or session.chance is not None:
+            return True
+        needs_opening = not session.request and (not session.category or is_derived(session.category))
+        return not needs_opening and not write_history(self._repository, session).successes
 
     def _check(self, session: UserSession, opening: str | None, calls: Sequence[ToolExecution]) -> RunCheck:
         history = write_history(self._repository, session, opening=opening)

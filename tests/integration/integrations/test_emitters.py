@@ -347,6 +347,27 @@ class TestOutcomes:
             for one in calls([asked, tool(3, "pay", told=told, failed=failed), made])
         ]
 
+    @pytest.mark.parametrize("goes_on", [False, True])
+    def test_a_call_without_a_result_waits_unless_its_agent_goes_on(self, goes_on: bool) -> None:
+        """OpenAI Agents' span of a call that waits looks like that of a tool that returned None, until the next turn."""
+        scope = "openinference.instrumentation.openai_agents"
+        agent = span(0, "finder", attributes={"openinference.span.kind": "AGENT"}, until=30, scope=scope)
+        told = {"openinference.span.kind": "TOOL", "tool.name": "pay", "input.value": "{}"}
+        made = [span(number, "pay", 1, attributes=told, scope=scope) for number in (2, 3)]
+        turns = [span(1, "turn", 0, until=9, scope=scope), span(12, "turn", 0, scope=scope)]
+        inside = span(5, "model", 4, scope=scope)  # of an agent that runs inside of a tool
+        child = span(4, "ask", 1, attributes=told | {"output.value": "done", "tool.name": "ask"}, scope=scope, until=7)
+        spans = [agent, *turns[: 1 + goes_on], *made, child, inside]
+
+        wanted = ["pay", "pay", "ask"] if goes_on else ["ask"]
+        assert wanted == [one.tool for one in calls(spans)]
+
+    def test_without_content_every_call_counts(self) -> None:
+        """Where an emitter of OpenAI Agents writes neither arguments nor results, no call is taken for one that waits."""
+        made = tool(3, scope="opentelemetry.instrumentation.openai_agents")
+
+        assert [("search", "ok")] == [(one.tool, one.status) for one in calls([made])]
+
     def test_adks_merged_span_is_no_call(self) -> None:
         """The span that ADK makes of all answers of a turn is not a tool with a success."""
         assert [] == calls([tool(1, "(merged tools)", scope=ADK, told={"gcp.vertex.agent.event_id": "e"})])

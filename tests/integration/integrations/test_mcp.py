@@ -853,6 +853,7 @@ def command(*arguments: str) -> list[str]:
         (["--user", "AGT001"], "('AGT001') must be the id or the name of a user"),
         (["--user", USER, "--role", "king"], "reader, recorder, reviewer, operator, curator"),
         (["--user", USER, "--transport", "http", "--host", "0.0.0.0"], "give a token file"),  # noqa: S104  # is refused
+        (["--user", USER, "--json"], "--json can be used with --transport http only"),
         (["--tokens", "none.json"], "--tokens can be used with --transport http only"),
         (["--transport", "http", "--tokens", "none.json"], "none.json cannot be used"),
     ],
@@ -914,11 +915,19 @@ def test_stdout_has_only_the_protocol(world: World, ended: str) -> None:
 
 @pytest.mark.parametrize("stateless", [False, True])
 def test_the_command_serves_http_until_it_is_stopped(world: World, tmp_path: Path, *, stateless: bool) -> None:
-    """With a token file the command serves who has a token, refuses who has none, and ends on Ctrl-C."""
+    """A token file serves who has a token, and refuses others; --json says where; Ctrl-C ends it."""
     path = tmp_path / "tokens.json"
     path.write_text(json.dumps([entry(USER, "reader")]), encoding="utf-8")
     port = _free_port()
-    arguments = ["--transport", "http", "--tokens", str(path), "--port", str(port), *["--stateless"][: int(stateless)]]
+    arguments = [
+        "--transport",
+        "http",
+        "--tokens",
+        str(path),
+        "--port",
+        str(port),
+        *["--stateless", "--json"][: 2 * stateless],
+    ]
     url = f"http://127.0.0.1:{port}/mcp"
 
     async def scenario() -> dict[str, Any]:
@@ -940,5 +949,5 @@ def test_the_command_serves_http_until_it_is_stopped(world: World, tmp_path: Pat
 
     assert USER == history["user_id"]
     assert 401 == refused
-    assert "" == out
+    assert ([json.dumps({"mcp": url})] if stateless else []) == out.splitlines()
     assert "Traceback" not in errors

@@ -1,0 +1,316 @@
+"""Back a local stack up into one file, also while it runs, and restore it.
+
+The file is a compressed tar archive of what a stack needs to start: the saved tables with the log of their changes,
+Valkey's append-only files with the journal, and the warehouse. While it is made, nobody changes the tables and Valkey
+begins no new file. So what was drained is in the tables, and what was not is in the journal. The warehouse is that of
+the last refresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Final, cast
+
+import redis
+
+from agentmodel._stack_folder import holds_only_a_stack, locked
+from agentmodel._table_log import alone, sync_folder
+from agentmodel._urls import copy_of
+from agentmodel._version import installed_version
+from agentmodel.embedded import find_stack
+from agentmodel.exceptions import CacheUnavailable, ConfigurationError
+
+__all__ = ["StackBackup", "back_up", "restore"]
+
+_FORMAT: Final = 1
+_MANIFEST: Final = "backup.json"
+_WAREHOUSE: Final = "warehouse.duckdb"
+_TOPS: Final = {"tables", "valkey", _WAREHOUSE, f"{_WAREHOUSE}.wal"}
+_PATIENCE: Final = 60.0  # seconds for which Valkey may write its file anew
+_ATTEMPTS: Final = 5  # of a copy of Valkey's files, where an erasure has them written anew meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class StackBackup:
+    """A backup of a local stack.
+
+    Attributes:
+        path: The file.
+        made_at: When it was made.
+        version: The agentmodel that made it; empty where it was not installed.
+        files: How many files of the stack it has.
+        size: Bytes of these files.
+    """
+
+    path: Path
+    made_at: datetime
+    version: str
+    files: int
+    size: int
+
+
+def back_up(directory: Path, to: Path) -> StackBackup:
+    """Write a backup of the stack of a folder, whether it runs or not.
+
+    Args:
+        directory: The folder of the stack.
+        to: The file, which must not exist; or a folder, in which it gets a name with its time.
+
+    Raises:
+        ConfigurationError: There is no stack in the folder, the file exists or cannot be written, or another process
+            has the warehouse open.
+        CacheUnavailable: Valkey does not answer.
+    """
+    home, now = directory.resolve(), datetime.now(UTC)
+    if not (home / "tables").is_dir() and not (home / "valkey").is_dir():
+        raise ConfigurationError(f"there is no stack in {directory}: name its folder by `agentmodel --dir DIR backup`")
+    if to.is_dir():
+        to = to / f"agentmodel-{now:%Y%m%d-%H%M%S}.tar.gz"
+    if to.exists():
+        raise ConfigurationError(f"{to} exists: give the backup another name, or remove that file")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".agentmodel-", dir=to.parent) as folder:
+            copied = Path(folder) / "stack"
+            _copy(home, copied)
+            manifest: dict[str, Any] = {
+                "format": _FORMAT,
+                "agentmodel": installed_version() or "",
+                "made_at": now.isoformat(),
+                "files": {path.relative_to(copied).as_posix(): _digest(path) for path in _files(copied)},
+            }
+            draft = Path(folder) / to.name
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                _pack(file, copied, manifest)
+                file.flush()
+                os.fsync(file.fileno())
+            size = sum(path.stat().st_size for path in _files(copied))
+            draft.rename(to)
+            sync_folder(to.parent)
+    except OSError as error:
+        raise ConfigurationError(f"{to} cannot be written ({error.strerror or error}): choose another place") from error
+    return StackBackup(to, now, manifest["agentmodel"], len(manifest["files"]), size)
+
+
+def restore(path: Path, directory: Path, *, replace: bool = False) -> StackBackup:
+    """Put the stack of a backup into a folder; everything is read and checked before the folder is touched.
+
+    Args:
+        path: The backup.
+        directory: The folder, which must be empty or missing.
+        replace: Whether the stack of the folder is deleted for it.
+
+    Raises:
+        ConfigurationError: The file is no whole backup, or one of a newer version; the folder has something in it; or
+            its stack runs.
+    """
+    home = directory.resolve()
+    _check_target(home, directory, replace=replace)
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".agentmodel-", dir=home.parent) as folder:
+            fresh = Path(folder) / "stack"
+            found = _unpack(path, fresh)
+            home.mkdir(mode=0o700, exist_ok=True)
+            with locked(home):
+                _check_target(home, directory, replace=replace)
+                home.rename(Path(folder) / "before")
+                fresh.rename(home)
+                sync_folder(home.parent)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory} cannot be restored ({error.strerror or error}): choose another folder"
+        ) from error
+    return found
+
+
+def _check_target(home: Path, directory: Path, *, replace: bool) -> None:
+    if find_stack(home) is not None:
+        raise ConfigurationError(f"a stack runs in {directory}: stop it, or restore into another folder")
+    if not home.exists() or not {each.name for each in home.iterdir()} - {"lock"}:
+        return
+    if not replace:
+        raise ConfigurationError(
+            f"{directory} is not empty: restore into another folder (`agentmodel --dir DIR restore`), or delete what "
+            "it holds by --replace"
+        )
+    if not holds_only_a_stack(home):
+        raise ConfigurationError(f"{directory} holds other files than a stack's: restore into another folder")
+
+
+# Copy
+
+
+def _copy(home: Path, to: Path) -> None:
+    """Copy what belongs to a stack, as of one moment."""
+    stack = find_stack(home)
+    to.mkdir(mode=0o700)
+    with ExitStack() as held:
+        if stack is None:
+            held.enter_context(locked(home))  # nobody starts it meanwhile
+        if (home / "tables").is_dir():
+            held.enter_context(alone(home / "tables", "save"))
+            held.enter_context(alone(home / "tables", "change"))
+        if stack is not None and "valkey_url" in stack:
+            held.enter_context(_without_rewrites(str(stack["valkey_url"])))
+        for attempt in range(_ATTEMPTS):
+            if _copy_valkey(home, to):
+                break
+            if attempt == _ATTEMPTS - 1:
+                raise CacheUnavailable("Valkey writes its files anew again and again: try again later")
+        if (home / "tables").is_dir():
+            shutil.copytree(home / "tables", to / "tables", ignore=shutil.ignore_patterns("*.lock", ".*"))
+        copy = copy_of(str(home / _WAREHOUSE))
+        if stack is not None and copy.is_file():
+            shutil.copyfile(copy, to / _WAREHOUSE)
+        else:
+            _copy_warehouse(home, to)
+
+
+def _copy_valkey(home: Path, to: Path) -> bool:
+    """Copy Valkey's append-only files; return False where they were written anew meanwhile."""
+    source, target = home / "valkey" / "appendonlydir", to / "valkey" / "appendonlydir"
+    if not source.is_dir():
+        return True
+    shutil.rmtree(target, ignore_errors=True)
+    manifest = source / "appendonly.aof.manifest"
+    try:
+        before = manifest.read_bytes()
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("temp-*"))
+        return before == manifest.read_bytes()
+    except (FileNotFoundError, shutil.Error):  # one was replaced
+        return False
+
+
+@contextmanager
+def _without_rewrites(url: str) -> Iterator[None]:
+    """Let Valkey begin no new file by itself, so that the ones it has only grow."""
+    name = "auto-aof-rewrite-percentage"
+    try:
+        with closing(redis.Redis.from_url(url.replace("valkey:", "redis:", 1), socket_timeout=10.0)) as client:
+            settings: Any = client.config_get(name)
+            (before,) = settings.values()
+            client.config_set(name, 0)
+            try:
+                _await_rewrite(client)
+                yield
+            finally:
+                client.config_set(name, before)
+    except redis.RedisError as error:
+        raise CacheUnavailable(f"the Valkey of the stack does not answer: {error}") from error
+
+
+def _await_rewrite(client: Any) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        state = client.info("persistence")
+        if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+            return
+        if time.monotonic() > deadline:
+            raise CacheUnavailable(
+                f"Valkey has been writing its file anew for {_PATIENCE:.0f} s: make the backup later"
+            )
+        time.sleep(0.05)
+
+
+def _copy_warehouse(home: Path, to: Path) -> None:
+    """Copy a warehouse that nobody has open."""
+    if not (home / _WAREHOUSE).is_file():
+        return
+    import duckdb
+
+    try:  # refused while another process may write into it
+        with closing(duckdb.connect(str(home / _WAREHOUSE), read_only=True)):
+            for name in (_WAREHOUSE, f"{_WAREHOUSE}.wal"):
+                if (home / name).is_file():
+                    shutil.copyfile(home / name, to / name)
+    except duckdb.Error as error:
+        problem = str(error).splitlines()[0]
+        raise ConfigurationError(f"{home / _WAREHOUSE} cannot be copied ({problem}): close it and try again") from None
+
+
+# The file
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pack(file: IO[bytes], folder: Path, manifest: dict[str, Any]) -> None:
+    described = folder.with_name(_MANIFEST)
+    described.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=3) as archive:
+        archive.add(described, _MANIFEST)
+        for path in _files(folder):
+            archive.add(path, path.relative_to(folder).as_posix())
+
+
+def _unpack(path: Path, folder: Path) -> StackBackup:
+    """Write the files of a backup into a new folder, and check that all are there as they were."""
+    folder.mkdir(mode=0o700)
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            manifest = _manifest(archive, path)
+            missing, size = dict(manifest["files"]), 0
+            while (member := archive.next()) is not None:
+                _write(folder, member.name, archive.extractfile(member), expected=missing.pop(member.name))
+                size += member.size
+            _check(not missing, f"{min(missing, default='')} is missing")
+            made_at = datetime.fromisoformat(manifest["made_at"])
+            return StackBackup(path, made_at, str(manifest["agentmodel"]), len(manifest["files"]), size)
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no file {path}: give the path of a backup") from None
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, OSError) and error.filename is not None and Path(error.filename) != path:
+            raise  # of the folder
+        raise ConfigurationError(
+            f"{path} is no whole backup of a stack ({error}): give a file that `agentmodel backup` wrote"
+        ) from None
+
+
+def _write(folder: Path, name: str, content: IO[bytes] | None, *, expected: str) -> None:
+    """Write a file of a backup, and check that it is the one that was put there."""
+    parts = PurePosixPath(name).parts
+    _check(content is not None and parts[0] in _TOPS and ".." not in parts, f"{name} is no file of a stack")
+    target = folder / name
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        shutil.copyfileobj(cast("IO[bytes]", content), file)
+        file.flush()
+        os.fsync(file.fileno())
+    _check(expected == _digest(target), f"{name} is damaged")
+
+
+def _check(is_right: bool, problem: str) -> None:
+    if not is_right:
+        raise ValueError(problem)
+
+
+def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, Any]:
+    first = archive.next()
+    content = None if first is None or first.name != _MANIFEST else archive.extractfile(first)
+    if content is None:
+        raise ValueError(f"it does not begin with {_MANIFEST}")
+    manifest: dict[str, Any] = json.loads(content.read())
+    if manifest["format"] > _FORMAT:
+        raise ConfigurationError(
+            f"{path} was made by agentmodel {manifest['agentmodel'] or 'of a newer version'}, and this one reads "
+            f"backups up to format {_FORMAT}: upgrade agentmodel"
+        )
+    return manifest
