@@ -158,6 +158,7 @@ class Erasure:
                 remaining.append(Remaining("warehouse", f"landed and computed rows: {error}", _NEXT_REFRESH))
         progress("table", 3, _STEPS)
         remaining += self._erase_items(user_id, mark, removed["table"])
+        removed["table"] += Counter({"places of stopped migrations": self._table.forget_place(user_id)})
         removed["table"] += Counter({"requests to route by": self._forget_requests(mark.user_key)})
         progress("caches", 4, _STEPS)
         if self._caches is not None:
