@@ -38,7 +38,6 @@ from agentmodel._erasure_marks import (
 )
 from agentmodel._names import takes_names
 from agentmodel.access.repository import Caches, Repository
-from agentmodel.dynamo._layout import item_name
 from agentmodel.dynamo.entity import Item, ItemKey
 from agentmodel.dynamo.models import Review, Tool
 from agentmodel.dynamo.table import Query, Table
@@ -282,7 +281,9 @@ class Erasure:
             if stored is None:
                 return False
             item = stored
-        raise Conflict(f"{item_name(key)} was changed by others {_ATTEMPTS} times in a row: erase again")
+        raise Conflict(
+            f"{key['PK']['S']} {key['SK']['S']} was changed by others {_ATTEMPTS} times in a row: erase again"
+        )
 
     def _scan(self, user_id: str, segment: int) -> Iterator[Item]:
         """Yield the user's items in one segment, tools that have a last error, and reviews that name the user."""
