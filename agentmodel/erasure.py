@@ -281,7 +281,9 @@ class Erasure:
             if stored is None:
                 return False
             item = stored
-        raise Conflict(f"{key['PK']['S']} {key['SK']['S']} was changed by others {_ATTEMPTS} times in a row: erase again")
+        raise Conflict(
+            f"{key['PK']['S']} {key['SK']['S']} was changed by others {_ATTEMPTS} times in a row: erase again"
+        )
 
     def _scan(self, user_id: str, segment: int) -> Iterator[Item]:
         """Yield the user's items in one segment, tools that have a last error, and reviews that name the user."""
