@@ -9,6 +9,7 @@ machine alone.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from agentmodel._metrics import METRICS, Figure, page_figures
+from agentmodel._urls import http_url
 from agentmodel.callers import Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ConfigurationError, MissingExtraError
@@ -200,6 +202,7 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
 
     class ProbeServer(ThreadingHTTPServer):
         daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
     try:
         server = ProbeServer((host, port), ProbeHandler)
@@ -212,7 +215,7 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
         worker = threading.Thread(target=server.serve_forever, name="agentmodel-probes", daemon=True)
         worker.start()
         try:
-            yield f"http://{host}:{server.server_address[1]}"
+            yield http_url(host, server.server_address[1])
         finally:
             server.shutdown()
             worker.join()

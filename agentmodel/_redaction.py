@@ -17,7 +17,7 @@ from agentmodel._log import logger
 from agentmodel._text import TEXT_BYTES, storable_text, type_name
 from agentmodel.config import Settings
 from agentmodel.exceptions import ValidationError
-from agentmodel.privacy import Action, PatternRedactor, PresidioRedactor, Redactor
+from agentmodel.privacy import Action, PatternRedactor, PresidioRedactor, Redactor, rules_of
 
 __all__ = ["LEFT_OUT", "Redaction", "marked_texts", "redaction_of", "restored"]
 
@@ -83,6 +83,11 @@ class Redaction:
     def active(self) -> bool:
         """Whether there is a redactor."""
         return self._redactor is not None
+
+    @property
+    def rules(self) -> str | None:
+        """A digest of what is redacted; None without a redactor."""
+        return None if self._redactor is None else rules_of(self._redactor)
 
     def text(self, text: str, *, fields: Fields = "values") -> str:
         """Return a text redacted; one of JSON stays valid JSON of the same shape.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["copy_of", "misplaced_at", "readers_url", "without_secrets", "without_user"]
+__all__ = ["copy_of", "http_url", "misplaced_at", "readers_url", "without_secrets", "without_user"]
 
 
 def without_secrets(url: str) -> str:
@@ -35,6 +35,15 @@ def without_user(url: str) -> str:
     ('http://127.0.0.1:8000/', 'http://127.0.0.1:8000')
     """
     return without_secrets(url).replace("***@", "", 1).partition("#")[0].partition("?")[0]
+
+
+def http_url(host: str, port: int) -> str:
+    """Return the URL of a server that listens on an address.
+
+    >>> http_url("127.0.0.1", 9464), http_url("::1", 9464)
+    ('http://127.0.0.1:9464', 'http://[::1]:9464')
+    """
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def misplaced_at(url: str) -> bool:

@@ -191,9 +191,15 @@ def digest_of(token: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address is one of this machine alone."""
+    """Return whether an address is one of this machine alone.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("::ffff:127.0.0.1"), is_loopback("::ffff:10.0.0.1")
+    (True, True, True, False)
+    """
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+        mapped = address.ipv4_mapped if address.version == 6 else None  # of a client, where the server listens on IPv6
+        return (mapped or address).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -38,7 +38,6 @@ from agentmodel._erasure_marks import (
 )
 from agentmodel._names import takes_names
 from agentmodel.access.repository import Caches, Repository
-from agentmodel.dynamo._layout import item_name
 from agentmodel.dynamo.entity import Item, ItemKey
 from agentmodel.dynamo.models import Review, Tool
 from agentmodel.dynamo.table import Query, Table
@@ -158,6 +157,7 @@ class Erasure:
                 remaining.append(Remaining("warehouse", f"landed and computed rows: {error}", _NEXT_REFRESH))
         progress("table", 3, _STEPS)
         remaining += self._erase_items(user_id, mark, removed["table"])
+        removed["table"] += Counter({"places of stopped migrations": self._table.forget_place(user_id)})
         removed["table"] += Counter({"requests to route by": self._forget_requests(mark.user_key)})
         progress("caches", 4, _STEPS)
         if self._caches is not None:
@@ -281,7 +281,9 @@ class Erasure:
             if stored is None:
                 return False
             item = stored
-        raise Conflict(f"{item_name(key)} was changed by others {_ATTEMPTS} times in a row: erase again")
+        raise Conflict(
+            f"{key['PK']['S']} {key['SK']['S']} was changed by others {_ATTEMPTS} times in a row: erase again"
+        )
 
     def _scan(self, user_id: str, segment: int) -> Iterator[Item]:
         """Yield the user's items in one segment, tools that have a last error, and reviews that name the user."""

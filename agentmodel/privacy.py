@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Mapping
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from pydantic import SecretStr
@@ -35,6 +37,7 @@ from agentmodel._forms import (
     numbers,
     plain_name,
 )
+from agentmodel._version import installed_version
 from agentmodel.exceptions import MissingExtraError, ValidationError
 
 if TYPE_CHECKING:
@@ -61,6 +64,9 @@ class Redactor(Protocol):
 
     Called with plain texts: a JSON text is taken apart before, and each string and number in it is passed by itself.
     It is called by several threads at once. If it raises, the text is left out.
+
+    One that is changed from time to time can have an attribute ``rules``, a text that is another one then: the next
+    export writes everything anew.
     """
 
     def __call__(self, text: str, /) -> str:
@@ -115,6 +121,12 @@ class PatternRedactor:
         self._key = (secret or "").encode()
         names = "|".join("[-_ .]*".join(map(re.escape, name)) for name in self._fields)
         self._own_names = re.compile(names) if names else None
+
+    @property
+    def rules(self) -> str:
+        """What it finds and what becomes of it, as a text; another key for tokens gives another text."""
+        token = self.mark("rules", "key", "token") if self._key else ""
+        return json.dumps([self._actions, self._fields, self._field_action, token, installed_version()])
 
     def __call__(self, text: str, /) -> str:
         """Return the text with its finds replaced."""
@@ -226,6 +238,11 @@ class PresidioRedactor:
         self._options: dict[str, Any] = {"language": language, "entities": entities, "score_threshold": score}
         self.first: Redactor = first if first is not None else PatternRedactor()
 
+    @property
+    def rules(self) -> str:
+        """What it finds, as a text, the analyzer's own rules aside."""
+        return json.dumps([self._options, rules_of(self.first)])
+
     def __call__(self, text: str, /) -> str:
         """Return the text with its finds replaced by their kinds, such as ``[person]``."""
         text = self.first(text)
@@ -238,3 +255,30 @@ class PresidioRedactor:
         for found in sorted(chosen, key=lambda each: -each.start):
             text = f"{text[: found.start]}[{found.entity_type.lower()}]{text[found.end :]}"
         return text
+
+
+def rules_of(redactor: Redactor) -> str:
+    """Return a digest of a redactor's rules: of its attribute ``rules``, if it has one, its name and its code.
+
+    >>> rules_of(PatternRedactor()) == rules_of(PatternRedactor()) != rules_of(PatternRedactor(action="drop"))
+    True
+    """
+    function: Any = getattr(redactor, "__func__", redactor)
+    named: Any = function if hasattr(function, "__code__") else type(redactor)
+    code = getattr(function, "__code__", None) or getattr(type(redactor).__call__, "__code__", None)
+    rules = getattr(redactor, "rules", "")
+    told = [
+        rules if isinstance(rules, str) else "",
+        named.__module__,
+        named.__qualname__,
+        [] if code is None else _told(code),
+    ]
+    return hashlib.sha256(repr(told).encode(errors="replace")).hexdigest()[:32]
+
+
+def _told(code: CodeType) -> list[Any]:
+    """Return what a function does, without where it stands."""
+    constants = [_told(each) if isinstance(each, CodeType) else each for each in code.co_consts]
+    # a set has another order in each process
+    constants = [sorted(map(repr, each)) if isinstance(each, frozenset) else each for each in constants]
+    return [code.co_code, code.co_names, constants]

@@ -20,6 +20,7 @@ PROGRAMS = {
     "integrations": (("integrations.py",),),
     "redaction": (("redaction.py",),),
     "suggest": (("suggest.py", "--table", ENGINE),),
+    "publish": (("publish.py", "--table", ENGINE),),
     "routing": (("routing.py",),),
     "impact": (("impact.py",),),
     "console": (("console.py",),),

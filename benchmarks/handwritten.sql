@@ -57,11 +57,12 @@ FROM few WHERE kind = 'UserInfo';
 CREATE TABLE hand.usersession AS
 SELECT "PK" AS userid, "SK" AS sessionid, a[1] AS sessionnm, a[2] AS sessionsummary, a[3] AS sessionstartdt,
     a[4] AS dtlfileloc, a[5] AS sessionenddt, a[6] AS sessionsuccyn, a[7] AS reviewedsuccyn, a[8] AS category,
-    a[9] AS userrequest, loaded_at AS load_timestamp
+    a[9] AS userrequest, coalesce(number(a[10]), 0) AS expiresat, CAST(number(a[11]) AS INTEGER) AS ttldays,
+    loaded_at AS load_timestamp
 FROM (
     SELECT *, json_extract_string("value", ['$.UserSessionNM.S', '$.SessionSummary.S', '$.SessionStartDT.S',
         '$.DtlFileLoc.S', '$.SessionEndDT.S', '$.SessionSuccYN.S', '$.ReviewedSuccYN.S', '$.Category.S',
-        '$.UserRequest.S']) AS a
+        '$.UserRequest.S', '$.ExpiresAt.N', '$.TTLDays.N']) AS a
     FROM few WHERE kind = 'UserSession'
 );
 

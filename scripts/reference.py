@@ -33,6 +33,7 @@ GROUPS = {
         "integrations.openai_agents": "OpenAI Agents SDK",
         "integrations.pydantic_ai": "Pydantic AI",
         "integrations.google_adk": "Google ADK",
+        "integrations.claude_agent_sdk": "Claude Agent SDK",
         "integrations.crewai": "CrewAI",
         "integrations.opentelemetry": "OpenTelemetry",
         "integrations.otlp": "OpenTelemetry files",

@@ -236,6 +236,8 @@ CREATE TABLE IF NOT EXISTS usersession (
     reviewedsuccyn VARCHAR(1) ENCODE ZSTD,
     category VARCHAR(1020) ENCODE ZSTD,
     userrequest VARCHAR(65535) ENCODE ZSTD,
+    expiresat DOUBLE PRECISION ENCODE RAW,
+    ttldays INTEGER ENCODE AZ64,
     load_timestamp TIMESTAMP WITHOUT TIME ZONE ENCODE AZ64,
     PRIMARY KEY (userid, sessionid)
 ) DISTKEY (userid) SORTKEY (sessionid);

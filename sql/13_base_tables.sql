@@ -67,7 +67,7 @@ DELETE FROM usersession USING work_change WHERE usersession.userid = work_change
 
 -- Insert them into usersession as they are now, except those that a person deleted.
 INSERT INTO usersession (userid, sessionid, sessionnm, sessionsummary, sessionstartdt, dtlfileloc,
-    sessionenddt, sessionsuccyn, reviewedsuccyn, category, userrequest,
+    sessionenddt, sessionsuccyn, reviewedsuccyn, category, userrequest, expiresat, ttldays,
     load_timestamp) SELECT left(work_change."PK", 132) AS left_1, left(work_change."SK", 132) AS left_2,
     left(CAST(work_change."value"."UserSessionNM"."S" AS VARCHAR(65535)), 255) AS left_3,
     left(CAST(work_change."value"."SessionSummary"."S" AS VARCHAR(65535)), 4000) AS left_4, CASE
@@ -81,6 +81,10 @@ INSERT INTO usersession (userid, sessionid, sessionnm, sessionsummary, sessionst
     WHEN (CAST(work_change."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)) ~ '^[ -~]*$') THEN left(CAST(work_change."value"."ReviewedSuccYN"."S" AS VARCHAR(65535)),
     1) ELSE NULL END AS anon_4, left(CAST(work_change."value"."Category"."S" AS VARCHAR(65535)),
     255) AS left_6, left(CAST(work_change."value"."UserRequest"."S" AS VARCHAR(65535)), 16383) AS left_7,
+    coalesce(CASE
+    WHEN (CAST(work_change."value"."ExpiresAt"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,18}([.][0-9]{1,38})?$') THEN CAST(CAST(work_change."value"."ExpiresAt"."N" AS VARCHAR(65535)) AS DOUBLE PRECISION) ELSE NULL END,
+    0) AS coalesce_1, CASE
+    WHEN (CAST(work_change."value"."TTLDays"."N" AS VARCHAR(65535)) ~ '^-?[0-9]{1,9}$') THEN CAST(CAST(work_change."value"."TTLDays"."N" AS VARCHAR(65535)) AS INTEGER) ELSE NULL END AS anon_5,
     work_change.loaded_at
 FROM work_change
 WHERE work_change.kind = CAST('UserSession' AS VARCHAR(44)) AND work_change.present = 1

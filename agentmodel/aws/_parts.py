@@ -1,4 +1,4 @@
-"""The resources of the template, part by part: table, Valkey, warehouse, functions, drainer, alarms."""
+"""The resources of the template, part by part: table, Valkey, warehouse, functions, alarms."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from agentmodel.aws._roles import (
 )
 from agentmodel.dynamo.table import DEFINITION, RECOVERY, TIME_TO_LIVE
 
-__all__ = ["alarms", "drainer", "functions", "network", "table", "valkey", "warehouse"]
+__all__ = [
+    "JOURNAL_URL", "LOGS", "VALKEY_URL", "Resources", "alarms", "functions", "network", "settings", "table", "valkey",
+    "warehouse", "writes_logs",
+]  # fmt: skip
 
-_Resources = dict[str, dict[str, Any]]
+Resources = dict[str, dict[str, Any]]
 _KEPT: Final = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
-_LOGS: Final = {"DeletionPolicy": "Delete", "UpdateReplacePolicy": "Delete"}
+LOGS: Final = {"DeletionPolicy": "Delete", "UpdateReplacePolicy": "Delete"}
 DURABLE_URL: Final = "valkeys+cluster://${Valkeys.ConfigurationEndPoint.Address}:6379"
 SERVERLESS_URL: Final = "valkeys+cluster://${ServerlessCache.Endpoint.Address}:6379"
-_VALKEY_URL: Final = condition(
+VALKEY_URL: Final = condition(
     "DurableValkey",
     sub(DURABLE_URL),
     condition("ServerlessValkey", sub(SERVERLESS_URL), condition("GivenValkey", ref("ValkeyUrl"))),
 )
-_JOURNAL_URL: Final = condition("DurableValkey", sub(DURABLE_URL), ref("ValkeyUrl"))  # what may carry the journal
+JOURNAL_URL: Final = condition("DurableValkey", sub(DURABLE_URL), ref("ValkeyUrl"))  # what may carry the journal
 DATABASE_ROLE: Final = "agentmodel_learner"  # of the learning function's user in the warehouse
-PROBE_PORT: Final = 9464  # of /healthz and /metrics of the drainer, for its own machine
-_HEALTHY: Final = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{PROBE_PORT}/healthz', timeout=5)"
 WAREHOUSE_URL: Final = "redshift+data://${WorkgroupName}/dev?region=${AWS::Region}"
 
 
-def table() -> _Resources:
+def table() -> Resources:
     """Return the table, with the policy that lets zero-ETL export it."""
     where = {
         "StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")},
@@ -82,9 +83,9 @@ def table() -> _Resources:
     }
 
 
-def network() -> _Resources:
+def network() -> Resources:
     """Return the security group of all parts, and the endpoints by which they reach AWS without a NAT gateway."""
-    found: _Resources = {
+    found: Resources = {
         "Parts": {
             "Type": "AWS::EC2::SecurityGroup",
             "Properties": {"GroupDescription": "agentmodel - its parts and Valkey", "VpcId": ref("Vpc")},
@@ -107,10 +108,10 @@ def network() -> _Resources:
                 "VpcEndpointType": "Gateway", "RouteTableIds": ref("RouteTables"),
             },
         }  # fmt: skip
-    for service in ("redshift-data", "ecr.api", "ecr.dkr", "logs"):
+    for service in ("redshift-data", "ecr.api", "ecr.dkr", "logs", "secretsmanager"):
         found["".join(word.capitalize() for word in service.replace(".", "-").split("-")) + "Endpoint"] = {
             "Type": "AWS::EC2::VPCEndpoint",
-            "Condition": "MakesEndpoints",
+            "Condition": "WebEndpoint" if service == "secretsmanager" else "MakesEndpoints",
             "Properties": {
                 "ServiceName": sub(f"com.amazonaws.${{AWS::Region}}.{service}"), "VpcId": ref("Vpc"),
                 "VpcEndpointType": "Interface", "PrivateDnsEnabled": True, "SubnetIds": ref("Subnets"),
@@ -120,7 +121,7 @@ def network() -> _Resources:
     return found
 
 
-def valkey() -> _Resources:
+def valkey() -> Resources:
     """Return Valkey: node-based with durability, which carries the journal, or serverless, which is a cache alone."""
     return {
         "ValkeySubnets": {
@@ -175,7 +176,7 @@ def valkey() -> _Resources:
     }
 
 
-def warehouse() -> _Resources:
+def warehouse() -> Resources:
     """Return Redshift Serverless and the zero-ETL integration."""
     statements = [
         {
@@ -236,9 +237,9 @@ def warehouse() -> _Resources:
     }
 
 
-def functions() -> _Resources:
+def functions() -> Resources:
     """Return the functions, each with its role, its log group and its schedule."""
-    found: _Resources = {
+    found: Resources = {
         "Failed": {
             "Type": "AWS::SQS::Queue",
             "Condition": "HasWarehouse",
@@ -260,7 +261,7 @@ def functions() -> _Resources:
     found |= _function(
         "learn", "HasWarehouse", ref("RefreshRate"), seconds=900, memory=1024,
         statements=[*table_statements("learn"), *warehouse_statements(), failed],
-        valkey_url=_VALKEY_URL,
+        valkey_url=VALKEY_URL,
         oldest=3600,
         environment={
             "AGENTMODEL_WAREHOUSE_URL": sub(WAREHOUSE_URL),
@@ -271,15 +272,15 @@ def functions() -> _Resources:
     )  # fmt: skip
     found |= _function(
         "drain", "DrainFunction", "rate(1 minute)", seconds=180, memory=512,
-        statements=table_statements("drain"), valkey_url=_JOURNAL_URL,
+        statements=table_statements("drain"), valkey_url=JOURNAL_URL,
     )  # fmt: skip
     found |= _function(
         "sweep", "Sweeps", "rate(5 minutes)", seconds=180, memory=512,
-        statements=table_statements("sweep"), valkey_url=_VALKEY_URL,
+        statements=table_statements("sweep"), valkey_url=VALKEY_URL,
         given=sub('{"queues": ${ReviewQueues}}'),
     )  # fmt: skip
     found |= _function(
-        "watch", "Journal", "rate(1 minute)", seconds=30, memory=512, statements=[], valkey_url=_JOURNAL_URL,
+        "watch", "Journal", "rate(1 minute)", seconds=30, memory=512, statements=[], valkey_url=JOURNAL_URL,
     )  # fmt: skip
     return found
 
@@ -298,10 +299,10 @@ def _function(
     given: Any = None,
     tags: Sequence[Mapping[str, str]] = (),
     **more: Any,
-) -> _Resources:
+) -> Resources:
     """Return a function that runs on a schedule, one call at a time; what a call leaves is the next one's."""
     name = part.capitalize()
-    writes = _writes_logs(f"{name}Logs")
+    writes = writes_logs(f"{name}Logs")
     vpc = {"SubnetIds": ref("Subnets"), "SecurityGroupIds": [ref("Parts")]}
     schedule = {
         "ScheduleExpression": rate,
@@ -313,7 +314,7 @@ def _function(
         f"{name}Logs": {
             "Type": "AWS::Logs::LogGroup",
             "Condition": exists,
-            **_LOGS,
+            **LOGS,
             "Properties": {"LogGroupName": sub(f"/aws/lambda/${{Name}}-{part}"), "RetentionInDays": ref("LogDays")},
         },
         f"{name}Role": role(part, ["lambda.amazonaws.com"], [*statements, writes, NETWORK], exists=exists, tags=tags),
@@ -332,8 +333,8 @@ def _function(
                 "ReservedConcurrentExecutions": 1,
                 "EventInvokeConfig": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": oldest},
                 "LoggingConfig": {"LogFormat": "JSON", "LogGroup": ref(f"{name}Logs")},
-                "VpcConfig": vpc if valkey_url is _JOURNAL_URL else condition("HasValkey", vpc),
-                "Environment": {"Variables": {**_settings(valkey_url), **(environment or {})}},
+                "VpcConfig": vpc if valkey_url is JOURNAL_URL else condition("HasValkey", vpc),
+                "Environment": {"Variables": {**settings(valkey_url), **(environment or {})}},
                 "Events": {"Schedule": {"Type": "ScheduleV2", "Properties": schedule}},
                 **more,
             },
@@ -341,12 +342,13 @@ def _function(
     }
 
 
-def _writes_logs(group: str) -> dict[str, Any]:
+def writes_logs(group: str) -> dict[str, Any]:
+    """Return the statement that lets a part write its own log group."""
     actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
     return {"Sid": "Logs", "Effect": "Allow", "Action": actions, "Resource": att(group, "Arn")}
 
 
-def _settings(valkey_url: Any) -> dict[str, Any]:
+def settings(valkey_url: Any) -> dict[str, Any]:
     """Return the settings of all parts. They can wait for a store, as nobody waits for them."""
     return {
         "AGENTMODEL_TABLE": ref("TableName"),
@@ -358,95 +360,9 @@ def _settings(valkey_url: Any) -> dict[str, Any]:
     }
 
 
-def drainer() -> _Resources:
-    """Return the drainer that runs all the time: two tasks of Fargate."""
-    tasks = ["ecs-tasks.amazonaws.com"]
-    return {
-        "DrainServiceLogs": {
-            "Type": "AWS::Logs::LogGroup",
-            "Condition": "DrainService",
-            **_LOGS,
-            "Properties": {"LogGroupName": sub("/ecs/${Name}-drain"), "RetentionInDays": ref("LogDays")},
-        },
-        "DrainServiceRole": role("drain", tasks, table_statements("drain"), exists="DrainService"),
-        "DrainStartRole": role(
-            "start",
-            tasks,
-            [
-                _writes_logs("DrainServiceLogs"),
-                {
-                    "Sid": "Image", "Effect": "Allow",
-                    "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-                    "Resource": sub("arn:${AWS::Partition}:ecr:${AWS::Region}:${AWS::AccountId}:repository/*"),
-                },
-                {"Sid": "Registry", "Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": "*"},
-            ],
-            exists="DrainService",
-        ),
-        "Cluster": {"Type": "AWS::ECS::Cluster", "Condition": "DrainService"},
-        "DrainTask": {
-            "Type": "AWS::ECS::TaskDefinition",
-            "Condition": "DrainService",
-            "Properties": {
-                "RequiresCompatibilities": ["FARGATE"],
-                "NetworkMode": "awsvpc",
-                "Cpu": "256",
-                "Memory": "512",
-                "RuntimePlatform": {
-                    "CpuArchitecture": condition("Arm", "ARM64", "X86_64"), "OperatingSystemFamily": "LINUX",
-                },
-                "TaskRoleArn": att("DrainServiceRole", "Arn"),
-                "ExecutionRoleArn": att("DrainStartRole", "Arn"),
-                "ContainerDefinitions": [{
-                    "Name": "drain",
-                    "Image": ref("DrainerImage"),
-                    "Command": ["agentmodel", "drain", "--keep-on", "--port", str(PROBE_PORT)],
-                    "HealthCheck": {
-                        "Command": ["CMD", "python", "-c", _HEALTHY], "Interval": 30, "Timeout": 10, "Retries": 3,
-                        "StartPeriod": 60,
-                    },
-                    "Essential": True,
-                    "StopTimeout": 60,
-                    "ReadonlyRootFilesystem": True,
-                    "Environment": [
-                        {"Name": name, "Value": value}
-                        for name, value in _settings(_JOURNAL_URL).items()
-                    ],
-                    "LogConfiguration": {
-                        "LogDriver": "awslogs",
-                        "Options": {
-                            "awslogs-group": ref("DrainServiceLogs"),
-                            "awslogs-region": ref("AWS::Region"),
-                            "awslogs-stream-prefix": "drain",
-                        },
-                    },
-                }],
-            },
-        },
-        "DrainService": {
-            "Type": "AWS::ECS::Service",
-            "Condition": "DrainService",
-            "Properties": {
-                "Cluster": ref("Cluster"),
-                "LaunchType": "FARGATE",
-                "DesiredCount": 2,
-                "TaskDefinition": ref("DrainTask"),
-                "PropagateTags": "SERVICE",
-                "DeploymentConfiguration": {
-                    "MinimumHealthyPercent": 50, "MaximumPercent": 200,
-                    "DeploymentCircuitBreaker": {"Enable": True, "Rollback": True},
-                },
-                "NetworkConfiguration": {"AwsvpcConfiguration": {
-                    "Subnets": ref("Subnets"), "SecurityGroups": [ref("Parts")], "AssignPublicIp": "DISABLED",
-                }},
-            },
-        },
-    }  # fmt: skip
-
-
-def alarms() -> _Resources:
+def alarms() -> Resources:
     """Return the alarms and the dashboard."""
-    found: _Resources = {}
+    found: Resources = {}
     for name, exists, (namespace, metric, dimensions), limit in _aws_alarms():
         found[name] = _alarm(exists, (namespace, metric, dimensions), **limit)
     for own in METRICS.values():

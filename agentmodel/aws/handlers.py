@@ -25,6 +25,7 @@ __all__ = ["drain", "learn", "sweep", "watch"]
 
 _PASS_SECONDS: Final = 15.0  # what a pass of a drain may take beside the deadline of its batches
 _PUBLISH_SECONDS: Final = 60.0  # what a publish needs at least; with less it is left to the next call
+_STOP_SECONDS: Final = 20.0  # for a hundred sessions whose expiries are being moved, and to close what is open
 _log = logger(__name__)
 
 
@@ -32,7 +33,8 @@ def learn(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Refresh the warehouse and publish what it learned; call it on a schedule.
 
     A refresh is one transaction: a call that is cut off has changed nothing. When less than a minute is left after it,
-    the publish is left to the next call, whose refresh has little to do.
+    the publish is left to the next call, whose refresh has little to do. A publish stops when 20 seconds are left, and
+    the publish of the next call goes on.
 
     Args:
         event: ``as_of``, an ISO 8601 date or time, is the day that recency is counted to; today (UTC) when it is not
@@ -40,8 +42,8 @@ def learn(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         context: Lambda's context object, which knows how much time is left; without one there is no limit.
 
     Returns:
-        The counts of `Published`, zero where the publish was left to the next call; ``as_of`` as an ISO 8601 time;
-        ``published``, whether it was published.
+        The counts of `Published`, zero where the publish or its end was left to the next call; ``as_of`` as an ISO 8601
+        time; ``published``, whether everything was published.
 
     Raises:
         ValidationError: ``as_of`` is no ISO 8601 date or time; nothing was opened.
@@ -54,20 +56,26 @@ def learn(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     with AgentModel.from_settings() as model:
         begun = monotonic()
         model.refresh(as_of=as_of)
-        from agentmodel.suggest.publish import Published, scores_seen  # the refresh says which packages are missing
+        # the refresh says which packages are missing
+        from agentmodel.suggest.publish import OutOfTime, Published, scores_seen
 
         figures = {"RefreshSeconds": round(monotonic() - begun, 3)}
-        published = Published()
-        publishes = left() >= _PUBLISH_SECONDS
-        if publishes:
+
+        def in_time(*_: object, needed: float = _STOP_SECONDS) -> None:
+            if left() < needed:
+                raise OutOfTime
+
+        published, done = Published(), False
+        try:
+            in_time(needed=_PUBLISH_SECONDS)
             begun, before = monotonic(), scores_seen(model.table)
-            published = model.publish(as_of=as_of)
+            published, done = model.publish(as_of=as_of, progress=in_time), True
             figures["PublishSeconds"] = round(monotonic() - begun, 3)
             figures |= score_figures(before)  # as long a call waited that came just after them
-        else:
-            _log.warning("learn.not_published: only %.0f seconds are left, so the next call publishes", left())
+        except OutOfTime:
+            _log.warning("learn.not_published: only %.0f seconds are left, so the next call goes on", left())
         write_metrics(model.table.name, figures, context)
-    return {"as_of": as_of.isoformat(), "published": publishes, **asdict(published)}
+    return {"as_of": as_of.isoformat(), "published": done, **asdict(published)}
 
 
 def drain(event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001  # Lambda passes both

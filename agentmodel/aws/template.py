@@ -17,7 +17,6 @@ from agentmodel.aws._parts import (
     SERVERLESS_URL,
     WAREHOUSE_URL,
     alarms,
-    drainer,
     functions,
     network,
     table,
@@ -25,6 +24,7 @@ from agentmodel.aws._parts import (
     warehouse,
 )
 from agentmodel.aws._roles import att, condition, ref, sub
+from agentmodel.aws._services import drainer, web
 
 __all__ = ["drift", "rendered", "template"]
 
@@ -42,7 +42,7 @@ def template() -> dict[str, Any]:
         "Description": "agentmodel - table, Valkey, warehouse, learning, draining, sweeping, alarms",
         "Parameters": _parameters(),
         "Conditions": _conditions(),
-        "Resources": table() | network() | valkey() | warehouse() | functions() | drainer() | alarms(),
+        "Resources": table() | network() | valkey() | warehouse() | functions() | drainer() | web() | alarms(),
         "Outputs": _outputs(),
     }
 
@@ -92,7 +92,17 @@ def _parameters() -> dict[str, Any]:
         "Drainer": choice("service", "function", "none",
                           meaning="service: two tasks of Fargate. function: once a minute, cheap, a minute late."),
         "DrainerImage": text("111122223333.dkr.ecr.us-east-1.amazonaws.com/agentmodel:latest",
-                             "With Drainer=service, an image that has the command agentmodel."),
+                             "With Drainer=service, Console or Mcp, an image that has the command agentmodel."),
+        "Console": choice("no", "yes", meaning="yes: the console, as a task of Fargate with a load balancer."),
+        "Mcp": choice("no", "yes", meaning="yes: the MCP server, likewise, at /mcp."),
+        "WebName": text("agents.example.com", "With Console or Mcp, the host name of the certificate."),
+        "WebCertificate": text("arn:aws:acm:us-east-1:111122223333:certificate/none",
+                               "With Console or Mcp, the ARN of the certificate.",
+                               AllowedPattern="^arn:[a-z-]+:acm:.+$"),
+        "WebTokens": text("arn:aws:secretsmanager:us-east-1:111122223333:secret:none",
+                          "With Console or Mcp, the ARN of a secret with the token file.",
+                          AllowedPattern="^arn:[a-z-]+:secretsmanager:.+$"),
+        "WebClients": text("10.0.0.0/8", "With Console or Mcp, the addresses that reach them."),
         "Reviews": choice("yes", "no", meaning="Whether overdue questions to people are swept."),
         "ReviewQueues": text('["review"]', "The queues that are swept, as a JSON list."),
         "Vpc": {"Type": "AWS::EC2::VPC::Id", "Description": "Where Valkey, the functions and the tasks are."},
@@ -131,8 +141,13 @@ def _conditions() -> dict[str, Any]:
         "MakesIntegration": both("MakesWarehouse", {"Condition": "MakesTable"}),
         "DrainService": both("Journal", equal("Drainer", "service")),
         "DrainFunction": both("Journal", equal("Drainer", "function")),
+        "HasConsole": equal("Console", "yes"),
+        "HasMcp": equal("Mcp", "yes"),
+        "HasWeb": {"Fn::Or": [{"Condition": "HasConsole"}, {"Condition": "HasMcp"}]},
+        "Services": {"Fn::Or": [{"Condition": "DrainService"}, {"Condition": "HasWeb"}]},
         "Sweeps": equal("Reviews", "yes"),
         "MakesEndpoints": equal("CreateEndpoints", "yes"),
+        "WebEndpoint": both("HasWeb", {"Condition": "MakesEndpoints"}),
         "Arm": equal("Architecture", "arm64"),
         "Tells": {"Fn::Not": [equal("AlarmTopic", "")]},
     }
@@ -143,8 +158,10 @@ def _outputs() -> dict[str, Any]:
     integration = {"Fn::Select": [6, {"Fn::Split": [":", att("Integration", "IntegrationArn")]}]}
     made = "CREATE DATABASE ${LandedDatabase} FROM INTEGRATION '${Id}' SET REFRESH_INTERVAL 3600 HISTORY_MODE = TRUE"
     grants = (
-        f'CREATE ROLE "{DATABASE_ROLE}"; GRANT CREATE ON DATABASE dev TO {learner}; '
-        f"GRANT CREATE, USAGE ON SCHEMA public TO {learner}; GRANT USAGE ON DATABASE ${{LandedDatabase}} TO {learner}"
+        f'CREATE ROLE "{DATABASE_ROLE}"',
+        f"GRANT CREATE ON DATABASE dev TO {learner}",
+        f"GRANT CREATE, USAGE ON SCHEMA public TO {learner}",
+        f"GRANT USAGE ON DATABASE ${{LandedDatabase}} TO {learner}",
     )
     return {
         "ApplicationPolicy": {
@@ -154,6 +171,10 @@ def _outputs() -> dict[str, Any]:
         "ValkeyUrl": {
             "Condition": "MakesValkey", "Description": "AGENTMODEL_VALKEY_URL",
             "Value": condition("DurableValkey", sub(DURABLE_URL), sub(SERVERLESS_URL)),
+        },
+        "WebAddress": {
+            "Condition": "HasWeb", "Description": "Let the host name WebName lead here.",
+            "Value": att("LoadBalancer", "DNSName"),
         },
         "WarehouseUrl": {
             "Condition": "HasWarehouse", "Description": "AGENTMODEL_WAREHOUSE_URL", "Value": sub(WAREHOUSE_URL),
@@ -165,8 +186,8 @@ def _outputs() -> dict[str, Any]:
         },
         "GrantsSql": {
             "Condition": "MakesIntegration",
-            "Description": "Run it once, as the administrator, after LandedDatabaseSql.",
-            "Value": sub(grants),
+            "Description": "Run them once, as the administrator, after LandedDatabaseSql; a list for --sqls.",
+            "Value": sub(json.dumps(grants)),
         },
     }  # fmt: skip
 

@@ -21,9 +21,9 @@ _PLAN_WRITES: Final = 2  # a suggestion, and its outcome
 _PLAN_READS: Final = 2.0  # four requests of half a unit at most; less once they are cached
 _MOVED_WRITES: Final = 2  # as _SESSION_WRITES, where a publish moves the expiry; each step and each call is one more
 _MOVED_READS: Final = 2.0  # its items once, consistently, and whether the run is still the newest
-_LOOKED_AT_READS: Final = 0.5  # of each session of the last 60 days, at every publish
+_LOOKED_AT_READS: Final = 0.5  # of a session whose expiry is moved, and again at each publish until the move has landed
+_MAPPING_READS: Final = 1.1  # of each mapping at every publish: by its key, consistently, and 0.8 KB in the index
 _ITEM_KB: Final = 0.4  # of a session or a step
-_KEPT_DAYS: Final = 60  # AGENTMODEL_TTL_DAYS_HIGH
 _UNDRAINED_KB: Final = 1.6  # memory of Valkey for an entry that is not in the table yet
 _MONTH_HOURS: Final = 730
 
@@ -37,6 +37,7 @@ class Volume:
         calls_of_session: Calls in a session.
         steps_of_session: Processes in a session.
         call_kb: KB of a call's item: its arguments, its result and 0.3.
+        sessions_of_mapping: Sessions in a month for each mapping, which is a category of a user.
         planned: Share of sessions that ask for a plan.
         moved: Share of sessions whose expiry a publish moves, since their sequence of tools succeeds; 0 with equal
             AGENTMODEL_TTL_DAYS_LOW and AGENTMODEL_TTL_DAYS_HIGH.
@@ -50,6 +51,7 @@ class Volume:
     calls_of_session: float = 4.0
     steps_of_session: float = 3.0
     call_kb: float = 0.6
+    sessions_of_mapping: float = 10.0
     planned: float = 1.0
     moved: float = 1.0
     peak: float = 10.0
@@ -88,16 +90,17 @@ def usage(volume: Volume) -> list[UnitUsage]:
     recorded = sessions * (_SESSION_WRITES + v.steps_of_session) + v.calls * call_units
     moved = sessions * v.moved * (_MOVED_WRITES + v.steps_of_session + v.calls_of_session * call_units)
     writes = recorded + moved + sessions * v.planned * _PLAN_WRITES
-    looked_at = sessions * _KEPT_DAYS / 30 * _LOOKED_AT_READS * v.refreshes
-    reads = sessions * v.planned * _PLAN_READS + sessions * v.moved * _MOVED_READS + looked_at
+    batches = 24 * 30  # of zero-ETL, one an hour
+    looked_at = sessions * v.moved * _LOOKED_AT_READS * (1 + math.ceil(v.refreshes / batches))
+    mappings = sessions / v.sessions_of_mapping * _MAPPING_READS * v.refreshes
+    reads = sessions * v.planned * _PLAN_READS + sessions * v.moved * _MOVED_READS + looked_at + mappings
     written_gb = (v.calls * v.call_kb + sessions * _ITEM_KB * (1 + v.steps_of_session)) / 1e6
     kept_gb = written_gb * (30 + 30 * v.moved) / 30
     items_a_second = sessions * (1 + v.steps_of_session + v.calls_of_session) / (30 * 86_400)
-    batches = 24 * 30  # of zero-ETL, one an hour
     rpu_hours = (v.refreshes * max(60.0, v.refresh_seconds) + batches * 60) * v.base_rpu / 3600
     return [
         UnitUsage("dynamodb write request units", writes, "records, moved expiries, suggestions"),
-        UnitUsage("dynamodb read request units", reads, "plans, and each publish looks at the sessions of 60 days"),
+        UnitUsage("dynamodb read request units", reads, "plans, moved expiries, and each publish reads every mapping"),
         UnitUsage("dynamodb gb-months", kept_gb, "items of 30 to 60 days, without indexes"),
         UnitUsage("dynamodb recovery gb-months", kept_gb, "point-in-time recovery, which zero-ETL needs"),
         UnitUsage("dynamodb export gb", written_gb * (1 + v.moved), "zero-ETL's incremental exports"),
@@ -116,7 +119,7 @@ def usage(volume: Volume) -> list[UnitUsage]:
 
 
 def _check(volume: Volume) -> None:
-    least = {"calls_of_session": 1, "peak": 1, "base_rpu": 4, "call_kb": 0.1}
+    least = {"calls_of_session": 1, "sessions_of_mapping": 1, "peak": 1, "base_rpu": 4, "call_kb": 0.1}
     for name in Volume.__dataclass_fields__:
         value = getattr(volume, name)
         if not math.isfinite(value) or value < least.get(name, 0):

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from agentmodel._urls import http_url
 from agentmodel.callers import Caller, Tokens, is_loopback, roles_of
 from agentmodel.cli._model import open_model
 from agentmodel.cli._options import JsonLine, stack_of
@@ -109,7 +110,7 @@ def serving(
         worker = threading.Thread(target=server.run, args=([listening],), name="agentmodel-console")
         worker.start()
         try:
-            yield f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
+            yield f"{http_url(host, listening.getsockname()[1])}/"
         finally:
             server.should_exit = True
             worker.join()

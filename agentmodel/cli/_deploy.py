@@ -68,6 +68,9 @@ def units(
     calls_of_session: Annotated[float, typer.Option(metavar="N", help="Calls in a session.")] = 4.0,
     steps_of_session: Annotated[float, typer.Option(metavar="N", help="Processes in a session.")] = 3.0,
     call_kb: Annotated[float, typer.Option("--call-kb", metavar="KB", help="KB of a call's item.")] = 0.6,
+    sessions_of_mapping: Annotated[
+        float, typer.Option(metavar="N", help="Sessions in a month for each category of a user.")
+    ] = 10.0,
     moved: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of sessions whose expiry a publish moves; 0 with equal TTLs.")
     ] = 1.0,
@@ -81,8 +84,9 @@ def units(
 ) -> None:
     """Compute what a month on AWS uses, in the units that AWS bills, and what it costs at your prices."""
     volume = Volume(
-        calls=calls, calls_of_session=calls_of_session, steps_of_session=steps_of_session, call_kb=call_kb, moved=moved,
-        peak=peak, refreshes=refreshes, refresh_seconds=refresh_seconds,
+        calls=calls, calls_of_session=calls_of_session, steps_of_session=steps_of_session, call_kb=call_kb,
+        sessions_of_mapping=sessions_of_mapping, moved=moved, peak=peak, refreshes=refreshes,
+        refresh_seconds=refresh_seconds,
     )  # fmt: skip
     rows, out = usage(volume), Output(as_json=as_json)
     given = None if prices is None else _read_prices(prices)

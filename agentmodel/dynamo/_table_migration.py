@@ -190,6 +190,24 @@ class TableMigration:
             self._store(f"SET {sets} REMOVE {_TARGET}, {_REACHED}", values)
         return self._shown(done)
 
+    def forget_place(self, owner: str) -> int:
+        """Remove the place where a migration was stopped if it names a user's item; see `Table.forget_place`."""
+        place = self._mark().get(_REACHED)
+        if place is None or keys.owner_of(place["M"]["PK"]["S"])[0] != owner:
+            return 0
+        try:
+            self._call(
+                "UpdateItem",
+                TableName=self._table,
+                Key=FORMAT_KEY,
+                UpdateExpression=f"REMOVE {_TARGET}, {_REACHED}",
+                ConditionExpression=f"{_REACHED} = :place",
+                ExpressionAttributeValues={":place": place},
+            )
+        except Conflict:  # a migration that is under way is further now, and names another item
+            return 0
+        return 1
+
     def _mark(self) -> Item:
         answer = self._call("GetItem", TableName=self._table, Key=FORMAT_KEY, ConsistentRead=True)
         mark: Item = answer.get("Item", {})

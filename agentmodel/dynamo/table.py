@@ -446,6 +446,17 @@ class Table:
         with self.lease(doing="migrate", wait=wait) as lease:
             return self._migration.migrate(lease.checked(progress))
 
+    def forget_place(self, owner: str) -> int:
+        """Remove the place where a migration was stopped if it is the key of a user's item; the next one begins anew.
+
+        Args:
+            owner: The user's id.
+
+        Returns:
+            1 if it was removed, else 0.
+        """
+        return self._migration.forget_place(owner)
+
     @property
     def _migration(self) -> TableMigration:
         return TableMigration(self.call, self.name, change=self.change_item, clock=HybridClock())

@@ -351,6 +351,10 @@ ENTITIES: Final = (
             m.UserSessionRow.reviewed: _ascii("ReviewedSuccYN", 1),
             m.UserSessionRow.category: _text("Category", **_NAME),
             m.UserSessionRow.request: _text("UserRequest", **_LONG),
+            m.UserSessionRow.expires: lambda row: func.coalesce(
+                _number("ExpiresAt", Double())(row), literal_column("0"), type_=Double()
+            ),
+            m.UserSessionRow.ttl_days: _number("TTLDays", Integer()),
         },
     ),
     BaseTable(

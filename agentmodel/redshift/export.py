@@ -37,7 +37,6 @@ from agentmodel.dynamo.models import (
 )
 from agentmodel.exceptions import MissingExtraError, ValidationError
 from agentmodel.redshift import models as m
-from agentmodel.redshift._constructs import WIDEST
 from agentmodel.redshift._export_target import ExportTarget, target_of
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ def export(
     target = target_of(to, settings)
     before = _read_manifest(target, str(to))
     redaction = redaction or Redaction(None)
-    anew = full or before.get("redacted") != redaction.active
+    anew = full or before.get("redacted") != redaction.active or before.get("redaction") != redaction.rules
     old: Mapping[str, Any] = {} if anew else before.get("files", {})
     with warehouse.snapshot():  # one state of all tables, while a refresh commits another
         marks = warehouse.read(m.rows_of(m.RefreshWatermark.seen_until, m.RefreshWatermark.as_of))
@@ -218,6 +217,7 @@ def export(
         "agentmodel": installed_version(),
         "format": FORMAT,
         "redacted": redaction.active,
+        "redaction": redaction.rules,
         "seen_until": None if seen_until is None else seen_until.isoformat(),
         "as_of": None if as_of is None else str(as_of),
         "columns": COLUMNS,
@@ -305,7 +305,6 @@ def _signatures(exported: _Exported) -> Any:
 
     A row has the digest of its key and of when it was loaded, or of all its values where nothing says when, and where
     a refresh computes them anew.
-    So other rows have other counts: that 32 counts stay the same by chance is as rare as one in 2^32.
     """
     model = exported.model
     all_values: list[Any] = [
@@ -314,25 +313,15 @@ def _signatures(exported: _Exported) -> Any:
         else getattr(model, attribute)
         for _, attribute, kind in exported.parsed
     ]
-    digest = _digest(all_values)
+    digest = m.digest_of(all_values)
     if exported.loads:  # without history mode of zero-ETL nothing says when
         digest = case(
-            (model.loaded_at.is_(None), digest), else_=_digest([*inspect(model).primary_key, model.loaded_at])
+            (model.loaded_at.is_(None), digest), else_=m.digest_of([*inspect(model).primary_key, model.loaded_at])
         )
     month = _month(exported) if exported.month else cast(null(), String(6))
     row = m.rows_of(month.label("month"), digest.label("digest")).select_from(model).subquery("row_")
-    digits = [func.right(func.left(row.c.digest, _number(place)), literal_column("1")) for place in range(1, 33)]
-    counts = [func.count(case((digit >= literal_column("'8'"), literal_column("1")))) for digit in digits]
-    counted = m.rows_of(row.c.month, func.count().label("rows"), *counts).select_from(row)
+    counted = m.rows_of(row.c.month, func.count().label("rows"), *m.digest_counts(row.c.digest)).select_from(row)
     return counted.group_by(row.c.month)
-
-
-def _digest(values: Sequence[Any]) -> ColumnElement[str]:
-    empty = literal_column("''", String)
-    key: ColumnElement[str] = empty
-    for value in values:
-        key = key.concat(func.md5(func.coalesce(cast(value, String(WIDEST)), empty)))
-    return func.md5(key, type_=String())
 
 
 def _month(exported: _Exported) -> ColumnElement[str]:

@@ -9,7 +9,7 @@ enforce them, and DuckDB gets none.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
@@ -26,10 +26,12 @@ from sqlalchemy import (
     Subquery,
     Table,
     and_,
+    case,
     func,
     literal_column,
     select,
 )
+from sqlalchemy import cast as cast_to
 from sqlalchemy.ext.hybrid import hybrid_method
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.sql.elements import quoted_name
@@ -199,6 +201,9 @@ class UserSessionRow(Base):
     reviewed: Mapped[str | None] = mapped_column("reviewedsuccyn", String(1))
     category: Mapped[str | None] = mapped_column("category", Varchar(NAME))
     request: Mapped[str | None] = mapped_column("userrequest", String(WIDEST))
+    # epoch seconds, 0 where the item stays; NULL where an earlier agentmodel loaded it
+    expires: Mapped[float | None] = mapped_column("expiresat", Double)
+    ttl_days: Mapped[int | None] = mapped_column("ttldays", Integer)
     loaded_at: Mapped[datetime | None] = mapped_column("load_timestamp", TIMESTAMP)
 
     user: Mapped[UserInfo | None] = _related("UserSessionRow.user_id = UserInfo.user_id")
@@ -666,6 +671,25 @@ def rows_of(*columns: Any) -> Rows:
     """Return a select of any number of columns."""
     rows: Any = select(*columns)
     return cast("Rows", rows)
+
+
+def digest_of(values: Sequence[Any]) -> ColumnElement[str]:
+    """Return the digest of some values of a row, NULL among them: 32 digits."""
+    empty = literal_column("''", String)
+    key: ColumnElement[str] = empty
+    for value in values:
+        key = key.concat(func.md5(func.coalesce(cast_to(value, String(WIDEST)), empty)))
+    return func.md5(key, type_=String())
+
+
+def digest_counts(digest: Any) -> list[ColumnElement[int]]:
+    """Count for each place of the digests of some rows how many have a high digit.
+
+    Other rows have other counts: that all 32 stay the same by chance is as rare as one in 2^32.
+    """
+    places: list[ColumnElement[int]] = [literal_column(str(place)) for place in range(1, 33)]
+    digits = [func.right(func.left(digest, place), literal_column("1")) for place in places]
+    return [func.count(case((digit >= literal_column("'8'"), literal_column("1")))) for digit in digits]
 
 
 def known_day(day: Any) -> ColumnElement[date]:

@@ -21,7 +21,10 @@ from agentmodel._log import logger
 
 _log = logger(__name__)
 
-__all__ = ["Call", "RunCheck", "WriteHistory", "WrongStep", "success_prior", "varying_tools"]
+__all__ = [
+    "Call", "RunCheck", "ToolUses", "WriteHistory", "WrongStep", "success_prior", "tool_uses", "varying",
+    "varying_tools",
+]  # fmt: skip
 
 _LEAST_SUCCESSES = 2  # of a category, before anything is said
 _REPEATED = 0.5  # share of the successes whose set another one repeats, from which a different set is marked
@@ -29,6 +32,7 @@ _VARIES = 0.4  # share of a tool's uses in successes that another one repeats, b
 _LEAST_USES = 4
 _MOST_SETS, _MOST_CALLS, _MOST_FAILED = 24, 64, 128  # that are kept of a category
 
+ToolUses: TypeAlias = Sequence[int]  # how many successes used a tool, and how many of these repeat another one's calls
 Answer: TypeAlias = Literal["unexpected write", "missing write", "error", "unknown"]
 
 
@@ -146,15 +150,36 @@ def varying_tools(
         categories: The runs of each category: whether each succeeded, and its calls.
         ignored: Tools that do not count, such as those that read.
     """
+    return varying(map(tool_uses, categories)) - {*ignored}
+
+
+def tool_uses(runs: Iterable[tuple[bool, Iterable[Call]]]) -> dict[str, ToolUses]:
+    """Return for each tool how many successes of a category used it, and how many of these repeat another one's calls.
+
+    >>> tool_uses([(True, []), (False, [])])
+    {}
+    """
+    found: dict[str, ToolUses] = {}
+    successes = [_by_tool(calls) for succeeded, calls in runs if succeeded]
+    for tool in sorted({tool for run in successes for tool in run}):
+        sets = Counter(frozenset(run[tool]) for run in successes if tool in run)
+        if sets.total() > 1:
+            found[tool] = [sets.total(), sum(count for count in sets.values() if count > 1)]
+    return found
+
+
+def varying(categories: Iterable[Mapping[str, ToolUses]]) -> set[str]:
+    """Return the tools whose calls vary, given their uses in each category.
+
+    >>> varying([{"note": (4, 0), "pay": (4, 4)}])
+    {'note'}
+    """
     uses: Counter[str] = Counter()
     repeats: Counter[str] = Counter()
-    for runs in categories:
-        successes = [_by_tool(calls, ignored) for succeeded, calls in runs if succeeded]
-        for tool in {tool for run in successes for tool in run}:
-            sets = Counter(frozenset(run[tool]) for run in successes if tool in run)
-            if sets.total() > 1:
-                uses[tool] += sets.total()
-                repeats[tool] += sum(count for count in sets.values() if count > 1)
+    for category in categories:
+        for tool, (count, repeated) in category.items():
+            uses[tool] += count
+            repeats[tool] += repeated
     return {tool for tool, count in uses.items() if count >= _LEAST_USES and repeats[tool] / count < _VARIES}
 
 
@@ -272,11 +297,10 @@ class WriteHistory:
 
     # Kept in a mapping
 
-    def packed(self) -> dict[str, Any] | None:
-        """Return it as JSON; None if it does not say anything or is too large to keep."""
-        if self.successes < _LEAST_SUCCESSES or any(len(each) > _MOST_CALLS for each in self.good):
-            return None
-        sets = sorted(self.good.items(), key=lambda item: (-item[1], sorted(item[0])))
+    def packed(self) -> dict[str, Any]:
+        """Return it as JSON; without the writes of the successes if these are too large to keep."""
+        small = all(len(each) <= _MOST_CALLS for each in self.good)
+        sets = sorted(self.good.items() if small else (), key=lambda item: (-item[1], sorted(item[0])))
         return {
             "good": [[count, sorted(calls)] for calls, count in sets[:_MOST_SETS]],
             "failed": sorted(self.failed)[:_MOST_FAILED],
@@ -299,11 +323,11 @@ class WriteHistory:
             return cls(whose=whose)
 
 
-def _by_tool(calls: Iterable[Call], ignored: Collection[str]) -> dict[str, set[str]]:
+def _by_tool(calls: Iterable[Call]) -> dict[str, set[str]]:
     """Return the arguments of the successful calls of each tool."""
     found: dict[str, set[str]] = defaultdict(set)
     for call in calls:
-        if call.succeeded and call.tool not in ignored:
+        if call.succeeded:
             found[call.tool].add(call.arguments)
     return found
 

@@ -73,7 +73,7 @@ def dinner(model: AgentModel, language: str) -> Review:
         )  # fmt: skip
 
     full: dict[str, Any] = {"succeeded": False, "status": "error", "error_type": "FullyBooked", "result": told["error"]}
-    for entity in (
+    entities: list[Any] = [
         UserSession(
             user_id=user, session_id=session, name=told["request"], request=told["request"], started_at=began,
             ended_at=began + timedelta(seconds=210), succeeded=False, summary=told["ended"],
@@ -88,7 +88,8 @@ def dinner(model: AgentModel, language: str) -> Review:
         call(2, 30, 14_000, ("AGT002", "TL004", "search_reviews"), values=f'{{"place": "{told["place"]}"}}'),
         call(3, 171, 11_000, ("AGT003", RESERVE, "book_table"), values=f'{{"place": "{told["place"]}"}}', **full),
         call(3, 205, 16_000, ("AGT003", RESERVE, "book_table"), values='{"room": "garden"}', attempt=2, **full),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for entity in entities:
         model.recorder.record(entity)
     model.settle()
     asked = began + timedelta(seconds=34)

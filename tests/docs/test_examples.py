@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.integrations.messages_api import MessagesApi, SaidTurn
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+CLAUDE: dict[str, list[SaidTurn]] = {
+    "claude_agent_sdk_guard": [([("c1", "mcp__cafes__pay", {"amount": 8})], (9, 2))],
+    "claude_agent_sdk_quickstart": [([("c1", "mcp__cafes__search", {"near": "park"})], (9, 2))],
+}
+"""What the model says in examples of the Claude Agent SDK, whose program asks a server."""
 WARNS = ("crewai",)
 """Packages that warn of their own parts when they are imported: their examples run without warnings as errors."""
 
@@ -29,6 +36,7 @@ def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path) -> Non
     if missing := _missing(path):
         pytest.skip(f"{', '.join(missing)} is not installed")
     warns = "ignore" if path.stem.startswith(WARNS) else "error"
+    api = MessagesApi(CLAUDE[path.stem]) if path.stem in CLAUDE else None
     run = subprocess.run(
         [sys.executable, "-W", warns, str(path)],
         cwd=tmp_path,
@@ -37,8 +45,12 @@ def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path) -> Non
         timeout=120,
         check=False,
         # CrewAI keeps files in the home, and sends what it sees to its makers
-        env=os.environ | {"XDG_DATA_HOME": str(tmp_path), "CREWAI_DISABLE_TELEMETRY": "true"},
+        env=os.environ
+        | {"XDG_DATA_HOME": str(tmp_path), "CREWAI_DISABLE_TELEMETRY": "true"}
+        | ({} if api is None else api.environment(tmp_path)),
     )
+    if api is not None:
+        api.close()
 
     assert "" == run.stderr
     assert 0 == run.returncode

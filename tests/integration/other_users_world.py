@@ -423,6 +423,32 @@ def google_adk(model: AgentModel, _: Path) -> None:
         assert 0 == tracker.errors
 
 
+def claude_agent_sdk(model: AgentModel, _: Path) -> None:
+    """Run conversations of the Claude Agent SDK with the client."""
+    from claude_agent_sdk import tool
+
+    from agentmodel.integrations.claude_agent_sdk import Tracker as ClaudeTracker
+    from tests.integration.integrations.claude_agents import ClaudeTalk, text
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    @tool("search", "find places", {"q": str})
+    async def search(given: Any) -> dict[str, Any]:
+        return text(canary("result"))
+
+    @tool("pay", "pay for it", {"q": str})
+    async def pay(given: Any) -> dict[str, Any]:
+        raise Declined(canary("exception"))
+
+    calls = [Asked(f"{MARK}{name}", name, {"q": canary("q")}) for name in ("search", NOWHERE, "pay")]
+    with ClaudeTracker(model, domain=DOMAIN) as tracker:
+        guard = model.guard(review="never", domain=DOMAIN)
+        user = str(WHO["user_id"])
+        turns = [Turn((call,), 1, 1) for call in calls]
+        ClaudeTalk(tracker, turns, tools=[search, pay], agent="agent 1", user=user, guard=guard).tell(canary("request"))
+        assert tracker.flush()
+        assert 0 == tracker.errors
+
+
 def crewai(model: AgentModel, _: Path) -> None:
     """Run agents of CrewAI with the hooks."""
     from crewai.tools import tool
@@ -473,6 +499,7 @@ def mcp(model: AgentModel, _: Path) -> None:
 
 
 RECORDERS: dict[str, tuple[str, Callable[[AgentModel, Path], None]]] = {
+    "claude_agent_sdk": ("claude_agent_sdk", claude_agent_sdk),
     "crewai": ("crewai", crewai),
     "google_adk": ("google.adk", google_adk),
     "langchain": ("langchain", langchain),

@@ -538,6 +538,8 @@ def base_row(item: Item) -> tuple[str, dict[str, Any]] | None:
         row["procdesc"] = s(item, "ProcDesc")
     if name == "session_outcome":
         row["score"] = n(item, "OutcomeScore")
+    if name == "usersession":
+        row |= {"expiresat": n(item, "ExpiresAt") or 0.0, "ttldays": whole(item, "TTLDays")}
     if name == "agent":
         written = item.get("Score", {}).get("N", s(item, "Score"))
         row["score"] = n({"Score": {"N": written}}, "Score")

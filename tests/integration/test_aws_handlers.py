@@ -110,6 +110,30 @@ def test_learn_leaves_the_publish_to_the_next_call(
     assert 0 <= figures(capsys.readouterr().out)["CallToScoreSeconds"] < 3600
 
 
+def test_a_publish_that_is_out_of_time_is_finished_by_the_next_calls(
+    model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped at each of its looks at the clock, a publish leaves what the next calls make whole, and no entry."""
+    sessions = [run(model), run(model, "USR002")]
+    model.drain()
+    put_into_environment(settings, monkeypatch)
+    stopped = 0
+    while not handlers.learn(SCHEDULED, Context(*[900] * (stopped + 1), 5))["published"]:
+        assert "PublishSeconds" not in figures(capsys.readouterr().out)
+        stopped += 1
+    again = handlers.learn(SCHEDULED, Context(900))
+    entry = model.table.call(
+        "GetItem", TableName=model.table.name, Key={"PK": {"S": "PUBLISH"}, "SK": {"S": "METADATA"}}
+    )
+    found = [model.repository.session(user, each) for user, each in zip(("USR001", "USR002"), sessions, strict=True)]
+
+    assert stopped > 5
+    assert (0, 0, 0, 0) == (again["agents"], again["tools"], again["mappings"], again["extended"])
+    assert "Writing" not in entry["Item"]
+    assert [60, 60] == [None if each is None else each.ttl_days for each in found]
+    assert 2 == len(model.repository.mappings().items)
+
+
 def test_drain_stops_before_its_time_is_over_and_goes_on(
     model: AgentModel, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -693,6 +693,8 @@ def test_the_limit_ends_with_its_minute(tokens_file: Path) -> None:
     [
         ("127.0.0.1", "localhost:8321", 200),
         ("::1", "[::1]:8321", 200),
+        ("::ffff:127.0.0.1", "localhost:8321", 200),
+        ("::ffff:10.0.0.1", "localhost:8321", 403),
         ("127.0.0.1", "evil.example:8321", 403),
         ("127.0.0.1", "localhost.evil.example", 403),
         ("127.0.0.1", "[localhost", 403),

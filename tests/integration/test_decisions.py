@@ -26,7 +26,8 @@ from tests.integration.test_console import Person
 
 def ask(model: AgentModel, question: str, user: str = "USR001", **more: Any) -> Review:
     session = model.repository.sessions(user, 1).items[0]
-    return model.reviews.ask(user, session.session_id, question, agent_id="AGT001", **({"tool_id": "TL001"} | more))
+    told: dict[str, Any] = {"agent_id": "AGT001", "tool_id": "TL001"}
+    return model.reviews.ask(user, session.session_id, question, **(told | more))
 
 
 @pytest.fixture(scope="module")

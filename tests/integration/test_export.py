@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from sqlalchemy import update
 from agentmodel import AgentModel
 from agentmodel.cli import main
 from agentmodel.exceptions import ConfigurationError, LeaseHeld, Unavailable, ValidationError
+from agentmodel.privacy import PatternRedactor, Redactor
 from agentmodel.redshift import _export_target, export
 from agentmodel.redshift.export import COLUMNS
 from agentmodel.redshift.models import UserSessionRow
@@ -175,6 +177,49 @@ def test_redaction_holds(model: AgentModel, tmp_path: Path) -> None:
     assert "mina@example.com" not in str(found)
     assert "write to [email]" in {row["request"] for row in found["sessions"]}
     assert {0} == {*again.written.values()}
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"[0-9]", "#", text)
+
+
+def _without_letters(text: str) -> str:
+    return re.sub(r"[a-z]", "#", text)
+
+
+class _Changing:
+    """A redactor that says which rules it has."""
+
+    def __init__(self, word: str) -> None:
+        self.rules = self.word = word
+
+    def __call__(self, text: str) -> str:
+        return text.replace(self.word, "***")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (PatternRedactor(), PatternRedactor(kinds={"email": "keep"})),
+        (PatternRedactor(), PatternRedactor(fields={"q": "drop"})),
+        (PatternRedactor(action="token", key="a" * 16), PatternRedactor(action="token", key="b" * 16)),
+        (_without_numbers, _without_letters),
+        (_Changing("mina"), _Changing("example")),
+    ],
+    ids=["kinds", "fields", "key", "functions", "rules"],
+)
+def test_changed_rules_write_everything_anew(model: AgentModel, tmp_path: Path, one: Redactor, other: Redactor) -> None:
+    """After a change of what is redacted no file has a text as it was under the rules before; the same rules write nothing."""
+    for redactor in (one, other):
+        with AgentModel(model.settings, redact=redactor) as redacting:
+            redacting.__dict__["_opened_warehouse"] = model.warehouse  # one process opens a DuckDB file once
+            report = redacting.export(tmp_path)
+            again = redacting.export(tmp_path)
+            fresh = redacting.export(tmp_path / "fresh", full=True)
+
+        assert report.rows == report.written == fresh.written
+        assert {0} == {*again.written.values()}
+        assert everything(tmp_path) == everything(tmp_path / "fresh")
 
 
 def test_files_have_bounds(model: AgentModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -502,6 +502,20 @@ def _google_adk(model: AgentModel) -> Any:
     return [scripted.systems, scripted.results]
 
 
+def _claude_agent_sdk(model: AgentModel) -> Any:
+    from agentmodel.integrations.claude_agent_sdk import Tracker as ClaudeTracker
+    from tests.integration.integrations.claude_agents import ClaudeTalk
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    with ClaudeTracker(model, domain=DOMAIN) as tracker:
+        guard = model.guard(review="never", domain=DOMAIN)
+        turns = [Turn((Asked("c1", "pay", {"amount": 7}),), 1, 1)]
+        talk = ClaudeTalk(tracker, turns, user="bob", agent="agent 1", category=None, guard=guard)
+        talk.tell(ASKED)
+        assert 0 == tracker.errors
+    return [talk.api.asked, talk.results]
+
+
 def _crewai(model: AgentModel) -> Any:
     from agentmodel.integrations.crewai import AgentModelCrewHooks
     from agentmodel.integrations.crewai import Tracker as CrewTracker
@@ -578,6 +592,7 @@ def _mcp(model: AgentModel) -> Any:
 
 
 READERS: dict[str, tuple[str, Callable[[AgentModel], Any]]] = {
+    "claude_agent_sdk": ("claude_agent_sdk", _claude_agent_sdk),
     "crewai": ("crewai", _crewai),
     "google_adk": ("google.adk", _google_adk),
     "langchain": ("langchain", _langchain),

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from socket import has_dualstack_ipv6
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, build_opener
@@ -149,6 +150,8 @@ def apps(model: AgentModel, tokens: Tokens | None) -> Iterator[Starlette]:
     ("has_tokens", "client", "host", "token", "status"),
     [
         (False, "127.0.0.1", "localhost", None, 200),
+        (False, "::ffff:127.0.0.1", "localhost", None, 200),  # as a server that listens on IPv6 has it
+        (False, "::ffff:10.0.0.1", "localhost", None, 403),
         (False, "127.0.0.1", "evil.example", None, 403),  # a page of the web that resolves to this machine
         (False, "10.0.0.1", "localhost", None, 403),
         (False, "127.0.0.1", "[::1", None, 403),  # a name that cannot be read
@@ -208,6 +211,15 @@ def test_the_drainer_answers_both(model: AgentModel, tokens: Tokens) -> None:
                 answers.append((answer.status, answer.read()[:11]))
             asked.close()
         assert [(403, b"not allowed"), (200, b"")] == answers
+
+
+@pytest.mark.skipif(not has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_the_drainer_listens_on_ipv6(model: AgentModel) -> None:
+    """Its address has the brackets that a URL needs, and answers."""
+    with serving_probes(Probes(model, "drain"), host="::1", port=0, tokens=None) as address:
+        assert address.startswith("http://[::1]:")
+        assert 200 == fetched(f"{address}/metrics")[0]
+        assert 200 == fetched(f"{address}/healthz")[0]
 
 
 def test_other_machines_need_tokens(model: AgentModel, capsys: pytest.CaptureFixture[str]) -> None:

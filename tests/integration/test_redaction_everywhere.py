@@ -240,6 +240,19 @@ def _google_adk(model: AgentModel, folder: Path) -> None:
     assert 0 == tracker.errors
 
 
+def _claude_agent_sdk(model: AgentModel, folder: Path) -> None:
+    pytest.importorskip("claude_agent_sdk", reason="the extra claude-agent-sdk is not installed")
+    from tests.integration.integrations.claude_agents import PROGRAM, ClaudeTalk, broken, search
+    from tests.integration.integrations.scenario import Asked, Turn
+
+    if not PROGRAM:
+        pytest.skip("the program of the Claude Agent SDK is not installed")
+    turns = [Turn((Asked(f"c{n}", name, {"q": TEXT}),), 1, 1) for n, name in enumerate(("search", "broken"))]
+    with Tracker(model, domain="support") as tracker:
+        ClaudeTalk(tracker, turns, tools=[search, broken]).tell(TEXT)
+    assert 0 == tracker.errors
+
+
 def _crewai(model: AgentModel, folder: Path) -> None:
     pytest.importorskip("crewai", reason="the extra crewai has an environment of its own: make test-crewai")
     from agentmodel.integrations.crewai import AgentModelCrewHooks
@@ -478,6 +491,7 @@ ENTRY_POINTS: dict[str, Callable[[AgentModel, Path], None]] = {
     "OpenAI Agents": _openai_agents,
     "Pydantic AI": _pydantic_ai,
     "Google ADK": _google_adk,
+    "Claude Agent SDK": _claude_agent_sdk,
     "CrewAI": _crewai,
     "spans": _spans,
     "trace files": _traces,

@@ -56,6 +56,14 @@ def table(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Table]
         made.delete()
 
 
+def stop_at(table: Table, pk: str) -> None:
+    """Leave the table as a migration to another format that was stopped at an item does."""
+    reached = {"M": {name: {"S": value} for name, value in zip(("PK", "SK"), (pk, "SESS004"), strict=True)}}
+    table.call("UpdateItem", TableName=table.name, Key=migration.FORMAT_KEY,
+               UpdateExpression="SET MigratingTo = :t, MigratedKey = :r",
+               ExpressionAttributeValues={":t": {"M": {"FormatNo": {"N": "1"}}}, ":r": reached})  # fmt: skip
+
+
 def held(table: Table) -> dict[tuple[str, str], Item]:
     """Everything in the table, by key."""
     items = stored.all_items(table.name, table.where)
@@ -175,13 +183,20 @@ class TestAMigrationThatIsStopped:
 
     def test_of_another_version_is_begun_anew(self, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where a migration to another format was stopped, this one looks at all items."""
-        reached = {"M": {name: {"S": value} for name, value in zip(("PK", "SK"), (USER, "SESS004"), strict=True)}}
-        table.call("UpdateItem", TableName=table.name, Key=migration.FORMAT_KEY,
-                   UpdateExpression="SET MigratingTo = :t, MigratedKey = :r",
-                   ExpressionAttributeValues={":t": {"M": {"FormatNo": {"N": "1"}}}, ":r": reached})  # fmt: skip
+        stop_at(table, USER)
         table.migrate()
 
         assert {"S": "cafés"} == held(table)[USER, "SESS001"]["Category"]
+
+    @pytest.mark.parametrize(("pk", "named"), [(USER, False), (f"{USER}#SESS004", False), ("USRother", True)])
+    def test_names_no_erased_user(self, table: Table, settings: Settings, pk: str, *, named: bool) -> None:
+        """Where it stopped at an item of a user who is erased then, the place goes; at that of another one it stays."""
+        stop_at(table, pk)
+        with AgentModel(settings) as model:
+            report = model.erase_user(USER)
+
+        assert named == ("MigratedKey" in held(table)[MARK])
+        assert named != report.removed["table"].get("places of stopped migrations", False)
 
 
 class TestBesideRecorders:

@@ -37,8 +37,10 @@ def counted(model: AgentModel) -> Iterator[Counter[str]]:
         elif operation == "UpdateItem" and "ExpiresAt" in request["UpdateExpression"]:
             found["moved"] += 1 + ("TTLDays" in request["UpdateExpression"])  # the session, which is in the index
         elif operation == "BatchGetItem":
-            found["looked at"] += sum(len(each["Keys"]) for each in request["RequestItems"].values()
-                                      if each["Keys"][0]["SK"]["S"].startswith("SESS"))  # fmt: skip
+            for each in request["RequestItems"].values():
+                kind = each["Keys"][0]["SK"]["S"].partition("#")[0]
+                of = "mappings" if kind == "UserPrcToolMapp" else "looked at" if kind.startswith("SESS") else "others"
+                found[of] += len(each["Keys"]) * (2 if each.get("ConsistentRead") else 1)  # in halves of a unit
         elif operation in ("Query", "GetItem"):
             found["reads"] += 1
         return answer
@@ -80,6 +82,14 @@ def test_the_facts_are_those_of_the_code(settings: Settings) -> None:
         model.refresh()
         with counted(model) as again:
             model.publish()
+        with counted(model) as before_it_landed:
+            model.publish()
+        model.refresh()
+        with counted(model) as afterwards:
+            model.publish()
+        index = model.table.client.query(TableName=model.table.name, IndexName="GSI1", KeyConditionExpression="GSI1_PK = :p",
+                                         ExpressionAttributeValues={":p": {"S": "UserPrcToolMapp"}},
+                                         ReturnConsumedCapacity="TOTAL")  # fmt: skip
 
     assert 2 * (units._SESSION_WRITES + STEPS + CALLS) == sum(drained[kind] for kind in (
         "UserSession", "UserSessionProcess", "UserSessPrcToolMappHist"))  # fmt: skip
@@ -87,7 +97,12 @@ def test_the_facts_are_those_of_the_code(settings: Settings) -> None:
     assert units._MOVED_WRITES + STEPS + CALLS == again["moved"]
     assert units._PLAN_WRITES == asked["Suggestion"] + followed["Suggestion"]
     assert asked["reads"] * 0.5 <= units._PLAN_READS
-    assert (2, 3) == (published["looked at"], again["looked at"])  # each publish looks at all of them
+    looked_at = [each["looked at"] for each in (published, again, before_it_landed, afterwards)]
+    assert [2, 1, 1, 0] == looked_at  # those that move, and once more until the move has landed
+    assert 0.5 == units._LOOKED_AT_READS
+    assert 2 * index["Count"] == afterwards["mappings"]
+    assert index["Count"] > 0
+    assert units._MAPPING_READS >= 1 + 0.5 * 0.8 / 4
 
 
 def test_equal_times_to_live_move_nothing(settings: Settings) -> None:

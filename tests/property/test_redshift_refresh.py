@@ -104,6 +104,8 @@ def sessions(draw: st.DrawFn) -> Item:
             ReviewedSuccYN=draw(texts(None, None, None, "Y", "N")),
             Category=draw(texts(None, None, "카페#1", "cafe", "~cafe", "")),
             UserRequest=draw(texts(None, "가까운 카페 찾아줘", "cancel my order", "?!", "")),
+            ExpiresAt_N=draw(texts(None, str(int(START.timestamp()) + 3600))),
+            TTLDays_N=draw(texts(None, "60", "2.5")),
         ),
     }
 

@@ -100,12 +100,22 @@ def test_every_handler_exists_and_is_deployed() -> None:
 def test_every_variable_is_a_setting() -> None:
     """Functions and tasks get settings that exist, so none refuses to start; each has the table and the region."""
     environments = [set(each["Environment"]["Variables"]) for each in resources("AWS::Serverless::Function").values()]
-    (task,) = resources("AWS::ECS::TaskDefinition").values()
-    environments.append({each["Name"] for each in task["ContainerDefinitions"][0]["Environment"]})
+    for task in resources("AWS::ECS::TaskDefinition").values():
+        names = {each["Name"] for each in task["ContainerDefinitions"][0]["Environment"]}
+        environments.append(names - {"WEB_NAME"})  # which the command reads
     known = {f"AGENTMODEL_{name.upper()}" for name in Settings.model_fields}
 
     for names in environments:
         assert {"AGENTMODEL_TABLE", "AGENTMODEL_REGION", "AGENTMODEL_VALKEY_URL"} <= names <= known
+
+
+def test_the_grants_are_a_list_that_the_cli_takes() -> None:
+    """The output is a JSON list of statements without a semicolon, as ``batch-execute-statement --sqls`` reads it."""
+    grants = json.loads(template()["Outputs"]["GrantsSql"]["Value"]["Fn::Sub"])
+
+    assert 'CREATE ROLE "agentmodel_learner"' == grants[0]
+    assert all(each.startswith("GRANT ") and each.endswith(' TO ROLE "agentmodel_learner"') for each in grants[1:])
+    assert ";" not in "".join(grants)
 
 
 def test_every_condition_and_parameter_is_used() -> None:

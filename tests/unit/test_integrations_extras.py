@@ -17,6 +17,7 @@ except MissingExtraError as error:
 """
 FRAMEWORKS = (
     "agents",
+    "claude_agent_sdk",
     "crewai",
     "google.adk",
     "langchain",
@@ -38,6 +39,7 @@ FRAMEWORKS = (
         ("openai_agents", "agents", "openai-agents"),
         ("pydantic_ai", "pydantic_ai", "pydantic-ai"),
         ("google_adk", "google.adk", "google-adk"),
+        ("claude_agent_sdk", "claude_agent_sdk", "claude-agent-sdk"),
         ("crewai", "crewai", "crewai"),
         ("opentelemetry", "opentelemetry", "opentelemetry"),
         ("mcp", "mcp", "mcp"),

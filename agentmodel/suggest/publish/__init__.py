@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmodel.suggest.publish._fencing import scores_seen
+from agentmodel.suggest.publish._fencing import OutOfTime, scores_seen
 from agentmodel.suggest.publish._publisher import Published, Publisher
 
-__all__ = ["Published", "Publisher", "scores_seen"]
+__all__ = ["OutOfTime", "Published", "Publisher", "scores_seen"]

@@ -24,7 +24,7 @@ from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import AgentModelError, Conflict
 
-__all__ = ["PublishLease", "PublishRun", "Superseded", "scores_seen"]
+__all__ = ["OutOfTime", "PublishLease", "PublishRun", "Superseded", "scores_seen"]
 
 _KEY: Item = {"PK": {"S": keys.PUBLISH.build()}, "SK": {"S": keys.METADATA.build()}}
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -32,6 +32,10 @@ _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 class Superseded(AgentModelError):
     """A newer run has begun to publish, so this one writes nothing more."""
+
+
+class OutOfTime(AgentModelError):
+    """The time of a publish is over; it stops between two writes, and the next one goes on. `progress` raises it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -150,7 +154,7 @@ class PublishLease:
         self._remove(self.older | ({self.entry} if self.entry is not None else set()))
 
     def give_up(self) -> None:
-        """Remove the own entry alone: the run was superseded, and none of its writes is on the way."""
+        """Remove the own entry alone: the run ends early, and none of its writes is on the way."""
         self._remove({self.entry} if self.entry is not None else set())
 
     def _remove(self, entries: Iterable[str]) -> None:

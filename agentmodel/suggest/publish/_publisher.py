@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -38,11 +38,11 @@ from agentmodel.exceptions import CacheUnavailable, Conflict, CorruptItem, Rejec
 from agentmodel.keys import EXECUTION, mapping_partition, parse_time
 from agentmodel.suggest._chance import Cells, least_likely, packed_counts
 from agentmodel.suggest._routing_store import RoutingStore
-from agentmodel.suggest._run_check import WriteHistory, varying_tools
 from agentmodel.suggest._sequences import packed_sequences, total_distances
-from agentmodel.suggest.publish._fencing import PublishLease, PublishRun, Superseded
+from agentmodel.suggest.publish._fencing import OutOfTime, PublishLease, PublishRun, Superseded
 from agentmodel.suggest.publish._retention import Retention
 from agentmodel.suggest.publish._routing_data import newest_requests, ship
+from agentmodel.suggest.publish._run_writes import run_writes
 from agentmodel.suggest.publish._shipping import ship_mappings
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from agentmodel.redshift.warehouse import Warehouse
     from agentmodel.suggest._routing_store import Request
     from agentmodel.suggest.publish._warehouse_queries import SessionScore
-    from agentmodel.suggest.review import MadeCall
 
 __all__ = ["Published", "Publisher"]
 
@@ -63,6 +62,8 @@ _Mappings: TypeAlias = dict[ItemKey[UserToolMapping], UserToolMapping]
 
 _log = logger(__name__)
 _PAGE = 1000  # more than a cached page has, so that what is compared is read from the table
+_TOLD = 100  # mappings, between two calls of `progress`
+_RATE_DRIFT = 0.02  # of a domain's success rate, which alone is not worth a write
 _ATTEMPTS = 5  # of a write, while others write first
 
 
@@ -116,7 +117,6 @@ class _WarehouseResults(NamedTuple):
     of_domains: Mapping[str, _Sequences]
     cells: Mapping[str, Cells]
     of_categories: Mapping[tuple[str, str], _Sequences]
-    runs: Mapping[tuple[str, str, str], list[tuple[bool, list[MadeCall]]]]
 
 
 class Publisher:
@@ -146,6 +146,7 @@ class Publisher:
         self._table = table
         self._writer = writer
         self._caches = caches
+        self._retention = Retention(settings, table, caches=caches)
         self._now = now
 
     def publish(
@@ -162,7 +163,8 @@ class Publisher:
             warehouse: A refreshed warehouse.
             as_of: The day that recency is counted to. Together with how far the refresh had seen it identifies the
                 run: an older run writes nothing after a newer one has begun.
-            progress: Called with how many agents, tools, mappings and sessions are done, and of how many.
+            progress: Called with how many agents, tools, mappings and sessions are done, and of how many. It may raise
+                `OutOfTime`.
             before_writing: Entered before the first write, and left at the end: the lease of publishing.
 
         Returns:
@@ -187,7 +189,7 @@ class Publisher:
             with ExitStack() as stack:
                 lease = PublishLease.begin(self._table, run)
                 lease.before_entry = lambda: before_writing and stack.enter_context(before_writing)
-                mappings = self._publish(results, lease, done, progress)
+                mappings = self._publish(warehouse, results, lease, done, progress)
         except Superseded:
             done.stale = (
                 sum(len(part) for part in results[:3])
@@ -227,28 +229,35 @@ class Publisher:
         return erased
 
     def _publish(
-        self, results: _WarehouseResults, lease: PublishLease, done: Published, progress: Progress
+        self,
+        warehouse: Warehouse,
+        results: _WarehouseResults,
+        lease: PublishLease,
+        done: Published,
+        progress: Progress,
     ) -> Collection[UserToolMapping]:
         """Write what differs, while this run holds the lease; return all mappings as they are stored then.
 
         Raises:
             Superseded: A newer run has begun; none of this run's writes is on the way.
+            OutOfTime: `progress` says so; likewise.
         """
-        retention = Retention(self._settings, self._table, caches=self._caches)
         counts = [len(part) for part in results[:4]]
+
+        def further(part: int) -> Callable[[int], None]:
+            return lambda number: progress("publish", sum(counts[:part]) + number, sum(counts))
+
         try:
             self._agents(results.ranking, lease, done)
             progress("publish", sum(counts[:1]), sum(counts))
             self._tools(results.failures, lease, done)
             progress("publish", sum(counts[:2]), sum(counts))
             self._domains(results, lease, done)
-            writes = self._writes(results)
-            wanted = [self._mapping(pattern, results, retention, writes) for pattern in results.patterns]
-            mappings = self._mappings(wanted, lease, done)
+            mappings = self._mappings(warehouse, results, lease, done, further(2))
             progress("publish", sum(counts[:3]), sum(counts))
             done.routes = ship(results.routes, self._repository, self._table, lease)
-            done.extended, done.shortened = retention.apply(results.sessions, lease)
-        except Superseded:
+            done.extended, done.shortened = self._retention.apply(results.sessions, lease, further(3))
+        except (OutOfTime, Superseded):
             lease.give_up()
             raise
         lease.end()
@@ -258,19 +267,17 @@ class Publisher:
         from agentmodel.redshift import reports
         from agentmodel.suggest.publish import _warehouse_queries as queries
 
-        since = self._now() - timedelta(days=self._settings.ttl_days_high + 1)
         of_domains, of_categories = queries.tool_sequences(warehouse)
         return _WarehouseResults(
             ranking=reports.agent_ranking(warehouse, as_of=as_of, ranking=self._settings.ranking),
             failures=reports.tool_failures(warehouse),
             patterns=_best(reports.recommended_patterns(warehouse, as_of=as_of)),
-            sessions=queries.session_scores(warehouse, as_of=as_of, loaded_since=since),
+            sessions=queries.session_scores(warehouse, self._settings, as_of=as_of, now=self._now()),
             requests=reports.example_requests(warehouse),
             routes=newest_requests(warehouse),
             of_domains=of_domains,
             cells=queries.cells(warehouse),
             of_categories=of_categories,
-            runs=queries.run_calls(warehouse),
         )
 
     def _agents(self, ranking: Sequence[AgentScore], lease: PublishLease, done: Published) -> None:
@@ -354,10 +361,21 @@ class Publisher:
             with _alone(domain, done):
                 done.domains += self._write(domain, values, lease, done) is not None
 
-    def _mappings(self, wanted: Sequence[UserToolMapping], lease: PublishLease, done: Published) -> _Mappings:
+    def _mappings(
+        self,
+        warehouse: Warehouse,
+        results: _WarehouseResults,
+        lease: PublishLease,
+        done: Published,
+        further: Callable[[int], None],
+    ) -> _Mappings:
         """Write the mappings that are recommended, let others expire; return all as they are stored then."""
         found: _Mappings = {}
-        stored = self._table.get_many([mapping.key for mapping in wanted], consistent=True, readable=True)
+        keys = [UserToolMapping.at(pattern.user_id, pattern.category) for pattern in results.patterns]
+        stored = self._table.get_many(keys, consistent=True, readable=True)
+        rates = {row.domain_id: row.domain_rate for row in results.ranking}
+        writes = run_writes(warehouse, stored, rates=rates, read_only=self._read_only)
+        wanted = [self._mapping(pattern, results, writes) for pattern in results.patterns]
         names = (
             "index_number",
             "processes",
@@ -369,8 +387,11 @@ class Publisher:
             "counts",
             "requests",
             "sequences",
+            "writes",
         )
-        for mapping, current in zip(wanted, stored, strict=True):
+        for number, (mapping, current) in enumerate(zip(wanted, stored, strict=True)):
+            if number % _TOLD == 0:
+                further(number)
             values = {name: getattr(mapping, name) for name in (*names, "expires_at")}
             entity = mapping if current is None else current
             with _alone(entity, done):
@@ -384,11 +405,11 @@ class Publisher:
         self,
         pattern: RecommendedPattern,
         results: _WarehouseResults,
-        retention: Retention,
-        writes: Mapping[tuple[str, str], dict[str, Any]],
+        writes: Mapping[tuple[str, str, str], dict[str, Any]],
     ) -> UserToolMapping:
         score = round(pattern.score, 6)
         agent = self._repository.agent(pattern.agent_id)
+        scope = (agent.domain_id if agent else "", pattern.user_id, pattern.category)
         keyed = [(EXECUTION.build(s.process_id, s.agent_id, s.tool_id, 1), s) for s in pattern.steps]
         return UserToolMapping(
             user_id=pattern.user_id,
@@ -403,33 +424,14 @@ class Publisher:
             counts={key: [step.calls, step.successes] for key, step in keyed},
             requests=results.requests.get((pattern.user_id, pattern.category)),
             sequences=packed_sequences(results.of_categories.get((pattern.user_id, pattern.category), [])),
-            writes=writes.get((pattern.user_id, pattern.category)),
-            expires_at=expiry(self._now(), days=retention.days(score)),
+            writes=writes.get(scope),
+            expires_at=expiry(self._now(), days=self._retention.days(score)),
         )
 
-    def _writes(self, results: _WarehouseResults) -> dict[tuple[str, str], dict[str, Any]]:
-        """Return what the runs of each user and category wrote, as far as it can be compared with."""
-        from agentmodel.redshift.score import domain_rate
-
-        ignored: dict[str, set[str]] = {}
-        rates = {row.domain_id: row.domain_rate for row in results.ranking}
-        found = {}
-        for (domain_id, user_id, category), runs in results.runs.items():
-            if domain_id not in ignored:
-                ignored[domain_id] = self._ignored(domain_id, results)
-            rate = rates.get(domain_id, domain_rate(0, 0))
-            history = WriteHistory.of(runs, ignored=ignored[domain_id], rate=rate, whose=user_id)
-            packed = history.packed()
-            if packed is not None:
-                found[user_id, category] = packed
-        return found
-
-    def _ignored(self, domain_id: str, results: _WarehouseResults) -> set[str]:
-        """Return the tools of a domain whose calls say nothing about a run: those that read, and those that vary."""
+    def _read_only(self, domain_id: str) -> set[str]:
+        """Return the names of the tools of a domain that only read."""
         tools = every(partial(self._repository.domain_tools, domain_id), limit=_PAGE)
-        reads = {tool.name for tool in tools if tool.read_only}
-        own = [runs for (domain, _, _), runs in results.runs.items() if domain == domain_id]
-        return reads | varying_tools(own, ignored=reads)
+        return {tool.name for tool in tools if tool.read_only}
 
     def _retire(self, wanted: set[ItemKey[UserToolMapping]], lease: PublishLease, done: Published) -> _Mappings:
         """Let mappings that are no longer recommended expire as soon as history with a low score does; return all."""
@@ -598,6 +600,9 @@ def _same(name: str, stored: Any, wanted: Any) -> bool:
     if name == "expires_at" and stored is not None and wanted is not None:
         drift: float = abs((stored - wanted).total_seconds())
         return drift < 86_400  # to move an expiry by less than a day is not worth a write
+    if name == "writes" and stored and wanted:  # a prior, which every run of the domain moves a little
+        near = abs(stored.get("rate", 0.0) - wanted["rate"]) < _RATE_DRIFT
+        return near and {**stored, "rate": 0} == {**wanted, "rate": 0}
     return bool(stored == wanted)
 
 

@@ -11,7 +11,7 @@ and written, a few at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import islice
@@ -61,12 +61,18 @@ class Retention:
         high = score >= self._settings.ttl_score
         return self._settings.ttl_days_high if high else self._settings.ttl_days_low
 
-    def apply(self, scores: Sequence[SessionScore], lease: PublishLease | None = None) -> tuple[int, int]:
+    def apply(
+        self,
+        scores: Sequence[SessionScore],
+        lease: PublishLease | None = None,
+        further: Callable[[int], object] = bool,
+    ) -> tuple[int, int]:
         """Move the expiry of each session to what its score says.
 
         Args:
             scores: The sessions.
             lease: The lease of the run that the scores are of; None where no other run can write.
+            further: Called with how many sessions are done, before each hundred.
 
         Returns:
             How many sessions are kept longer than before, and how many shorter.
@@ -76,7 +82,8 @@ class Retention:
             TableUnavailable: The table does not answer; what was moved stays so, and doing it again does the rest.
         """
         extended = shortened = 0
-        for chunk in _chunks(scores):
+        for number, chunk in enumerate(_chunks(scores)):
+            further(number * _CHUNK)
             keys_of_chunk = [UserSession.at(each.user_id, each.session_id) for each in chunk]
             stored = self._table.get_many(keys_of_chunk, readable=True)
             moves = [

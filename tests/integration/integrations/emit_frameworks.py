@@ -18,9 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +38,7 @@ from tests.integration.integrations.emit import (  # the path stands before
     otlp,
     search,
 )
+from tests.integration.integrations.messages_api import MessagesApi
 
 FOLDER = Path(__file__).with_name("dumps")
 
@@ -430,69 +429,14 @@ def haystack() -> None:
 # Claude Agent SDK
 
 
-class MessagesApi(BaseHTTPRequestHandler):
-    """A scripted Messages API on loopback, which the program of Claude's wheel asks instead of a model."""
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
-
-    def do_HEAD(self) -> None:
-        """Be there."""
-        self._answer("application/json", b"")
-
-    def do_POST(self) -> None:
-        """Ask for the calls of the first turn that the conversation does not have."""
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        contents = [one["content"] for one in body.get("messages", ()) if isinstance(one["content"], list)]
-        asked = {block.get("id") for content in contents for block in content}
-        left = (turn for turn in TURNS if turn.calls[0][0] not in asked) if body.get("tools") else iter(())
-        turn = next(left, Said((), (5, 1)))
-        blocks: list[dict[str, Any]] = [
-            {"type": "tool_use", "id": call_id, "name": f"mcp__cafes__{name}", "input": given}
-            for call_id, name, given in turn.calls
-        ] or [{"type": "text", "text": "done"}]
-        reason = "tool_use" if turn.calls else "end_turn"
-        usage = {"input_tokens": turn.tokens[0], "output_tokens": turn.tokens[1]}
-        message = {
-            "id": f"msg_{len(asked)}", "type": "message", "role": "assistant", "model": body.get("model"), "content": blocks,
-            "stop_reason": reason, "stop_sequence": None, "usage": usage,
-        }  # fmt: skip
-        if not body.get("stream"):
-            self._answer("application/json", json.dumps(message).encode())
-            return
-        events: list[dict[str, Any]] = [
-            {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}}
-        ]
-        for index, block in enumerate(blocks):
-            empty: dict[str, Any] = {**block, "input": {}} if "input" in block else {**block, "text": ""}
-            part = ("input_json_delta", "partial_json", json.dumps(block.get("input")))
-            kind, name, value = part if "input" in block else ("text_delta", "text", "done")
-            events += [
-                {"type": "content_block_start", "index": index, "content_block": empty},
-                {"type": "content_block_delta", "index": index, "delta": {"type": kind, name: value}},
-                {"type": "content_block_stop", "index": index},
-            ]
-        stop = {"stop_reason": reason, "stop_sequence": None}
-        events += [{"type": "message_delta", "delta": stop, "usage": usage}, {"type": "message_stop"}]
-        lines = "".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in events)
-        self._answer("text/event-stream", lines.encode())
-
-    def _answer(self, kind: str, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 def claude() -> None:
     """Claude Agent SDK, by OpenInference."""
     from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, create_sdk_mcp_server, tool
     from openinference.instrumentation.claude_agent_sdk import ClaudeAgentSDKInstrumentor
 
     ClaudeAgentSDKInstrumentor().instrument(tracer_provider=PROVIDER)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), MessagesApi)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    turns = [([(one, f"mcp__cafes__{name}", given) for one, name, given in said.calls], said.tokens) for said in TURNS]
+    api = MessagesApi(turns)
 
     def answering(function: Callable[..., str]) -> Any:
         @tool(function.__name__, str(function.__doc__), {"q": str})
@@ -510,11 +454,8 @@ def claude() -> None:
             model="scripted",
             setting_sources=[],
             cwd=home,
-            env={
-                "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{server.server_port}", "ANTHROPIC_API_KEY": "none", "HOME": home,
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_TELEMETRY": "1", "ENABLE_TOOL_SEARCH": "false",
-            },
-        )  # fmt: skip
+            env=api.environment(home),
+        )
         async with ClaudeSDKClient(options) as client:
             await client.query(REQUEST)
             async for _ in client.receive_response():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -184,6 +185,32 @@ def google_adk(model: AgentModel) -> Run:
     return run
 
 
+def claude_agent_sdk(model: AgentModel) -> Run:
+    """The client of the Claude Agent SDK."""
+    from claude_agent_sdk import ClaudeAgentOptions, tool
+
+    from agentmodel.integrations.claude_agent_sdk import AgentModelClient, Tracker
+    from tests.integration.integrations.messages_api import MessagesApi
+
+    @tool("search", "find places", {"q": str})
+    async def search(given: Any) -> Any:
+        """Search."""
+        return {"content": [{"type": "text", "text": given["q"]}]}
+
+    tracker = Tracker(model)
+
+    async def talk(user: str) -> None:
+        api = MessagesApi([([("c1", "mcp__cafes__search", {"q": "a"})], (1, 1))])
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+            options = ClaudeAgentOptions(allowed_tools=["mcp__cafes"], cwd=home, env=api.environment(home))
+            async with AgentModelClient(tracker, options, user=user, tools={"cafes": [search]}) as client:
+                await client.query("find it")
+                async for _ in client.receive_response():
+                    pass
+
+    return lambda user: asyncio.run(talk(user))
+
+
 def crewai(model: AgentModel) -> Run:
     """The hooks for CrewAI."""
     from agentmodel.integrations.crewai import AgentModelCrewHooks, Tracker
@@ -227,6 +254,7 @@ RECORDERS: dict[str, Callable[[AgentModel], Run]] = {
     "OpenAI Agents": openai_agents,
     "Pydantic AI": pydantic_ai,
     "Google ADK": google_adk,
+    "Claude Agent SDK": claude_agent_sdk,
     "CrewAI": crewai,
     "OpenTelemetry": spans,
 }

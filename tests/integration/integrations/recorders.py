@@ -54,6 +54,8 @@ RECORDERS: dict[str, Seen] = {
     "Pydantic AI, capability with a guard": Seen(),
     "Google ADK, plugin": Seen(looks={"rejected": "error", "edited": "ok", "cache hit": "ok"}),
     "Google ADK, plugin with a guard": Seen(),
+    "Claude Agent SDK, client": Seen(looks={"cache hit": "ok"}),
+    "Claude Agent SDK, client with a guard": Seen(),
     "CrewAI, hooks": Seen(looks={"edited": "ok"}),
     "CrewAI, hooks, calls in text": Seen(looks={"rejected": "ok", "edited": "ok"}),
     "CrewAI, hooks with a guard": Seen(),

@@ -7,7 +7,7 @@ with what it cannot show.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,13 +75,18 @@ EXPECTED = (
 )
 
 
-def learned_that_searches_stay(model: AgentModel) -> None:
-    """Let the response cache know, as if from earlier sessions, that no tool of the scenario changes what is found."""
+def learned_that_searches_stay(model: AgentModel, *, named: Callable[[str], str] = str) -> None:
+    """Let the response cache know, as if from earlier sessions, that no tool of the scenario changes what is found.
+
+    Args:
+        model: Whose cache.
+        named: Gives the name under which a tool is recorded.
+    """
     assert model.valkey is not None
     domain_id, agent_id = keys.stable_id("DMN", DOMAIN), keys.stable_id("AGT", DOMAIN, AGENT)
-    names = ("pay", "flaky", "broken", "nope")
+    names = [named(tool) for tool in ("pay", "flaky", "broken", "nope")]
     tools = [f"{domain_id}:{name}" for name in names] + [f"{agent_id}:{keys.stable_id('TL', name)}" for name in names]
-    key = f"{model.settings.valkey_prefix}:answers-effects:{domain_id}:search"
+    key = f"{model.settings.valkey_prefix}:answers-effects:{domain_id}:{named('search')}"
     model.valkey.execute(("HSET", key, *(each for tool in tools for each in (f"same:-{tool}", 2))))
 
 

@@ -456,6 +456,7 @@ def test_a_model_that_is_awaited_is_refused(model: AgentModel) -> None:
         ("agents", "openai_agents", "AgentModelRecorder"),
         ("pydantic_ai", "pydantic_ai", "AgentModelCapability"),
         ("google.adk", "google_adk", "AgentModelPlugin"),
+        ("claude_agent_sdk", "claude_agent_sdk", "AgentModelClient"),
         ("crewai", "crewai", "AgentModelCrewHooks"),
     ],
 )

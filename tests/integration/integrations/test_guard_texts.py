@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -34,9 +35,9 @@ def model(settings: Settings) -> Iterator[AgentModel]:
                     tool_id=keys.stable_id("TL", name),
                     domain_id=keys.stable_id("DMN", DOMAIN),
                     name=name,
-                    read_only=name == "search",
+                    read_only=name.endswith("search"),
                 )
-                for name in ("search", "pay")
+                for name in ("search", "pay", "mcp__cafes__search", "mcp__cafes__pay")  # as Claude's SDK calls them
             ]
         )
         yield model
@@ -164,6 +165,27 @@ def google_adk(model: AgentModel, calls: list[Call], decide: Decide, **rules: An
     return text
 
 
+def claude_agent_sdk(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
+    """The client of the Claude Agent SDK: the text in what its model reads, after what the SDK calls a denied call."""
+    pytest.importorskip("claude_agent_sdk", reason="the extra claude-agent-sdk is not installed")
+    from agentmodel.integrations.claude_agent_sdk import Tracker
+    from tests.integration.integrations.claude_agents import PROGRAM, ClaudeTalk, named
+
+    if not PROGRAM:
+        pytest.skip("the program of the Claude Agent SDK is not installed")
+    turns = [Turn((Asked(f"c{n}", *call),), 3, 2) for n, call in enumerate(calls)]
+    if "review" in rules and isinstance(rules["review"], list):
+        rules["review"] = [named(tool) for tool in rules["review"]]
+    with Tracker(model, domain=DOMAIN) as tracker:
+        talk = ClaudeTalk(tracker, turns, guard=model.guard(domain=DOMAIN, **rules))
+        talk.tell(REQUEST)
+        if talk.question is not None:
+            decide()
+            talk.go_on()
+    denied = f"PreToolUse:{named(calls[-1][0])} hook error: "
+    return talk.results[f"c{len(calls) - 1}"].removeprefix(denied).replace(named(""), "")
+
+
 def crewai(model: AgentModel, calls: list[Call], decide: Decide, **rules: Any) -> Any:
     """CrewAI's hooks; a call that was decided about is made when the model asks again."""
     pytest.importorskip("crewai", reason="the extra crewai has an environment of its own: make test-crewai")
@@ -216,7 +238,7 @@ def openai_agents(model: AgentModel, calls: list[Call], decide: Decide, **rules:
 
 FRAMEWORKS = pytest.mark.parametrize(
     "framework",
-    [python, langchain, strands, openai_agents, pydantic_ai, google_adk, crewai],
+    [python, langchain, strands, openai_agents, pydantic_ai, google_adk, claude_agent_sdk, crewai],
     ids=lambda run: run.__name__,
 )
 
@@ -311,15 +333,15 @@ def test_a_guard_that_fails_where_nobody_is_asked(
 @FRAMEWORKS
 def test_a_failing_tool(model: AgentModel, framework: Callable[..., Any]) -> None:
     """What the model reads of a tool that is failing is the guard's own message."""
-    for n in range(46):
+    for n, name in itertools.product(range(46), ("pay", "mcp__cafes__pay")):
         model.recorder.record(
             ToolExecution(
                 user_id=f"USR00{2 + n % 2}",
                 session_id="SESS20250614001",
                 process_id="PRC001",
                 agent_id=AGENT_ID,
-                tool_id=keys.stable_id("TL", "pay"),
-                tool_name="pay",
+                tool_id=keys.stable_id("TL", name),
+                tool_name=name,
                 succeeded=n < 40,
                 executed_at=datetime.now(UTC) + timedelta(milliseconds=n),
             )

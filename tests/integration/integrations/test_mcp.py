@@ -796,14 +796,14 @@ def test_a_programs_own_server_binds_to_loopback_only(world: World) -> None:
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
             return (await client.post("/mcp", json=body, headers=headers)).text
 
-    async def scenario() -> tuple[str, str]:
+    async def scenario() -> list[str]:
         async with app.router.lifespan_context(app):
-            return await call("10.1.2.3"), await call("127.0.0.1")
+            return [await call(each) for each in ("10.1.2.3", "::ffff:10.1.2.3", "127.0.0.1", "::ffff:127.0.0.1")]
 
-    away, here = asyncio.run(scenario())
+    away, mapped_away, here, mapped_here = asyncio.run(scenario())
 
-    assert "answers calls from its own machine only" in away
-    assert '"isError":false' in here
+    assert all("answers calls from its own machine only" in each for each in (away, mapped_away))
+    assert all('"isError":false' in each for each in (here, mapped_here))
 
 
 def test_a_token_is_withdrawn_without_a_restart(world: World, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ PACKAGES = {
     "OpenAI Agents": "agents",
     "Pydantic AI": "pydantic_ai",
     "Google ADK": "google.adk",
+    "Claude Agent SDK": "claude_agent_sdk",
     "CrewAI": "crewai",
     "OpenTelemetry": "opentelemetry.sdk",
 }
