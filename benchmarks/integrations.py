@@ -21,7 +21,7 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -283,7 +283,7 @@ def google_adk(model: AgentModel, calls: int) -> Iterator[tuple[str, Runs]]:
         model: str = "scripted"
         asked: int = 0
 
-        async def generate_content_async(self, *_: Any, **__: Any) -> Any:
+        async def generate_content_async(self, *_: Any, **__: Any) -> AsyncGenerator[LlmResponse, None]:
             number, self.asked = self.asked, self.asked + 1
             call = FunctionCall(id=f"c{number}", name="search", args={"q": "a"})
             part = Part(text="done") if number == calls else Part(function_call=call)

@@ -245,7 +245,7 @@ class ConversationHooks:
             if resolution is not None and not resolution.permits:
                 return _as_result(resolution.content)
             try:
-                result = await tool.handler(arguments)
+                result: dict[str, Any] = await tool.handler(arguments)
             except Exception as error:
                 if call is not None:
                     call.error = error
