@@ -598,7 +598,7 @@ KOREAN = {
     "said.": "몇 번을 보아도 됩니다. 효과가 없는 설치 100곳 중 이렇게 말하는 곳은 많아야 {errors}곳입니다.",
     # units of AWS
     "records, moved expiries, suggestions": "기록, 옮긴 만료 시각, 제안",
-    "plans, and each publish looks at the sessions of 60 days": "계획, 그리고 publish마다 보는 60일의 세션",
+    "plans, moved expiries, and each publish reads every mapping": "계획, 옮긴 만료 시각, 그리고 publish마다 읽는 모든 매핑",
     "items of 30 to 60 days, without indexes": "30~60일의 아이템, 인덱스 없이",
     "point-in-time recovery, which zero-ETL needs": "zero-ETL에 필요한 시점 복구(PITR)",
     "zero-ETL's incremental exports": "zero-ETL의 증분 내보내기",
