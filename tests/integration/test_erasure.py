@@ -229,6 +229,17 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_one(model: AgentMode
     learn(model)
     work(model, MINA, SECRET, tool="TL002")
     before = of_user(model, OTHER)
+    shared = ("Version", "ExpiresAt", "WriteList")  # of mappings: it holds the rate of the domain, which is another now
+
+    def own(items: dict[tuple[str, str], Item]) -> dict[tuple[str, str], Item]:
+        """What the items hold of the user's own runs."""
+        mapping = {key for key, item in items.items() if item["EntityType"]["S"] == "UserPrcToolMapp"}
+        return {
+            key: {name: value for name, value in item.items() if key not in mapping or name not in shared}
+            | ({"writes": {**json.loads(item["WriteList"]["S"]), "rate": 0}} if key in mapping else {})
+            for key, item in items.items()
+            if key in before
+        }
 
     def kill(name: str, done: int, of: int) -> None:
         if name == step and done < of:
@@ -243,7 +254,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_one(model: AgentMode
     model.refresh()
 
     assert [] == places(model, None, SECRET, MINA)
-    assert before == {key: item for key, item in of_user(model, OTHER).items() if key in before}
+    assert own(before) == own(of_user(model, OTHER))
 
 
 def test_a_repeated_erasure_removes_nothing_more(model: AgentModel) -> None:
@@ -401,14 +412,23 @@ def test_an_outcome_or_a_decision_that_comes_while_the_user_is_erased_keeps_noth
         for item in list(of_user(model, MINA).values()):
             if item["EntityType"]["S"] in {"Suggestion", "Review"} and item["SK"]["S"] not in written:
                 written.append(item["SK"]["S"])
-                kind = {"Suggestion": Suggestion, "Review": Review}[item["EntityType"]["S"]]
-                model.writer.save(kind.from_item(item), existing=True)
+                suggested = item["EntityType"]["S"] == "Suggestion"
+                model.writer.save(Suggestion.from_item(item) if suggested else Review.from_item(item), existing=True)
+
+    erase_items, delete = Erasure._erase_items, delete_unless_newer
+
+    def write_and_erase(*given: Any) -> Any:
+        write()
+        return erase_items(*given)
+
+    def write_and_delete(*given: Any) -> bool:
+        write()
+        return delete(*given)
 
     if moment == "before the scan":
-        erase_items = Erasure._erase_items
-        monkeypatch.setattr(Erasure, "_erase_items", lambda *given: (write(), erase_items(*given))[1])
+        monkeypatch.setattr(Erasure, "_erase_items", write_and_erase)
     else:
-        monkeypatch.setattr(erasure, "delete_unless_newer", lambda *given: (write(), delete_unless_newer(*given))[1])
+        monkeypatch.setattr(erasure, "delete_unless_newer", write_and_delete)
     model.erase_user(MINA)
 
     assert len(written) > 3
