@@ -209,7 +209,7 @@ class TraceImport:
         found = None
         with self._unless_away(user_id):
             found = self._repository.session_of_source(user_id, source_id)
-        return found
+        return found  # noqa: RET504  # None where the block has swallowed that the table is away
 
     def _load_sessions(self, user_id: str) -> None:
         if len(self._sessions) > _MAX_SESSIONS:
