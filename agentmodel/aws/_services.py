@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-from agentmodel.aws._parts import JOURNAL_URL, LOGS, VALKEY_URL, Resources, settings, writes_logs
-from agentmodel.aws._roles import att, condition, ref, role, sub, table_statements
+from agentmodel.aws._parts import (
+    JOURNAL_URL,
+    LOGS,
+    READER_ROLE,
+    SOME_VALKEY_URL,
+    WAREHOUSE_URL,
+    Resources,
+    settings,
+    writes_logs,
+)
+from agentmodel.aws._roles import att, condition, ref, role, sub, table_statements, warehouse_statements
 
 __all__ = ["drainer", "web"]
 
@@ -71,7 +82,7 @@ def web() -> Resources:
 
 def _web_server(part: str, paths: list[str], priority: int) -> Resources:
     """Return a server, its role, and the rule by which the load balancer reaches it."""
-    name, (port, options) = part.capitalize(), _WEB[part]
+    name, (port, options), reads = part.capitalize(), _WEB[part], part == "console"  # the console reads the warehouse
     exists = f"Has{name}"
     serve = f"exec agentmodel {part} --host 0.0.0.0 --port {port} --tokens /tmp/tokens.json{options}"
     return {
@@ -101,10 +112,18 @@ def _web_server(part: str, paths: list[str], priority: int) -> Resources:
                 "ToPort": port, "Description": "from the load balancer",
             },
         },
-        f"{name}ServiceRole": role("application", _TASKS, table_statements("application"), exists=exists),
+        f"{name}ServiceRole": role(
+            "console" if reads else "application", _TASKS,
+            [*table_statements("console"), *(condition("HasWarehouse", each) for each in warehouse_statements())]
+            if reads else table_statements("application"),
+            exists=exists, tags=[{"Key": "RedshiftDbRoles", "Value": READER_ROLE}] if reads else (),
+        ),
         **_service(
             name, exists, ["sh", "-c", f'umask 077; printf %s "$TOKENS" > /tmp/tokens.json; {serve}'],
-            valkey_url=VALKEY_URL, port=port, count=1, environment={"WEB_NAME": ref("WebName")}, reads="WebTokens",
+            valkey_url=SOME_VALKEY_URL, port=port, count=1,
+            needs={"AGENTMODEL_VALKEY_URL": "HasValkey", "AGENTMODEL_WAREHOUSE_URL": "HasWarehouse"}, environment={
+                "WEB_NAME": ref("WebName"), **({"AGENTMODEL_WAREHOUSE_URL": sub(WAREHOUSE_URL)} if reads else {}),
+            }, tokens="WebTokens",
             more={"PortMappings": [{"ContainerPort": port}],
                   "Secrets": [{"Name": "TOKENS", "ValueFrom": ref("WebTokens")}]},
             service={"HealthCheckGracePeriodSeconds": 60, "LoadBalancers": [
@@ -124,7 +143,8 @@ def _service(
     port: int,
     count: int,
     environment: dict[str, Any] | None = None,
-    reads: str | None = None,
+    needs: Mapping[str, str] = MappingProxyType({}),
+    tokens: str | None = None,
     more: dict[str, Any],
     service: dict[str, Any] | None = None,
     after: str | None = None,
@@ -139,7 +159,8 @@ def _service(
         port: Where it answers ``/healthz``.
         count: How many tasks there are.
         environment: Variables beside the settings of all parts.
-        reads: The parameter with the secret that a task gets.
+        needs: The conditions under which variables are there.
+        tokens: The parameter with the secret that a task gets.
         more: Further properties of the container.
         service: Further properties of the service.
         after: The resource that must be there first.
@@ -155,9 +176,9 @@ def _service(
         },
         {"Sid": "Registry", "Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": "*"},
     ]  # fmt: skip
-    if reads is not None:
-        secret = {"Action": ["secretsmanager:GetSecretValue"], "Resource": ref(reads)}
-        starts.append({"Sid": "Secret", "Effect": "Allow", **secret})
+    if tokens is not None:
+        read = {"Action": ["secretsmanager:GetSecretValue"], "Resource": ref(tokens)}
+        starts.append({"Sid": "Secret", "Effect": "Allow", **read})
     variables = settings(valkey_url) | (environment or {})
     return {
         logs: {
@@ -190,7 +211,11 @@ def _service(
                     },
                     "Essential": True,
                     "StopTimeout": 60,
-                    "Environment": [{"Name": each, "Value": value} for each, value in variables.items()],
+                    "Environment": [
+                        condition(needs[each], variable) if each in needs else variable
+                        for each, value in variables.items()
+                        for variable in [{"Name": each, "Value": value}]
+                    ],
                     "LogConfiguration": {
                         "LogDriver": "awslogs",
                         "Options": {
