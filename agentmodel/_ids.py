@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import cached_property, partial
 
 from agentmodel._log import logger
 from agentmodel.access.pagination import every
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Agent
-from agentmodel.exceptions import ValidationError, WarehouseUnavailable
+from agentmodel.exceptions import NotFound, ValidationError, WarehouseUnavailable
 from agentmodel.keys import id_of
+from agentmodel.suggest.review import DEFAULT_QUEUE, answer_of
 
 __all__ = ["Ids", "only_one"]
 
@@ -63,6 +65,66 @@ class Ids:
     def tool(self, text: str | None, *, field: str = "--tool") -> str | None:
         """Return the id or the name of the tool that a text begins; one that fits none is returned as it is."""
         return self._catalogued(text, lambda: self._tools, "TL", field)
+
+    def agent_id(self, text: str | None, *, field: str = "--agent") -> str | None:
+        """Return the id of the agent that a text names or begins; one that fits none is returned as it is."""
+        found = self.agent(text, field=field)
+        ids = (agent_id for agent_id, name in self._agents if found in (agent_id, name))
+        return found if found is None else only_one(ids, found, field=field) or found
+
+    def review(self, text: str, *, decided: bool = False, field: str = "REVIEW") -> str:
+        """Return the reference of the question that a text begins; a whole reference is returned as it is.
+
+        A text with slashes is looked for in its session. Another one begins the last part of a reference, and is looked
+        for in the default queue and, if there is a warehouse, in each queue that has landed there.
+
+        Args:
+            text: The reference, or the beginning of its last part, with or without user and session.
+            decided: Whether a question that is not open any more is meant, too; without a session, from the warehouse.
+            field: What the text is called in an error.
+
+        Raises:
+            NotFound: No question begins so.
+            ValidationError: Several begin so.
+        """
+        if "/" in text:
+            return self._review_of_session(text, decided=decided, field=field)
+        queues, found = {DEFAULT_QUEUE}, set[str]()
+        if self._model.settings.warehouse_url is not None:
+            try:
+                warehouse = self._model.warehouse
+                from agentmodel.redshift.decisions import review_queues, reviews_like
+
+                queues |= review_queues(warehouse)
+                found |= {"/".join(each) for each in reviews_like(warehouse, text)} if decided else set()
+            except WarehouseUnavailable as error:
+                _log.debug("ids.not_searched: %s is looked for in queue %s only: %s", text, DEFAULT_QUEUE, error)
+        reviews = self._model.reviews
+        found = {each for each in found if self._is_kept(each)}  # the table may have deleted it since it landed
+        for queue in sorted(queues):
+            opened = every(partial(reviews.inbox, queue), limit=_MOST)
+            found |= {reviews.reference(each) for each in opened if each.review_id.startswith(text)}
+        one = only_one(found, text, field=field)
+        if one is None:
+            raise NotFound("question" if decided else "open question", text)
+        return one
+
+    def _review_of_session(self, text: str, *, decided: bool, field: str) -> str:
+        user_id, _, rest = text.partition("/")
+        session_id, _, beginning = rest.partition("/")
+        if not beginning or self._is_kept(text):
+            return text
+        history, now = self._model.repository.session_history(user_id, session_id), datetime.now(UTC)
+        asked = (each for each in history.reviews if each.source is None and each.review_id.startswith(beginning))
+        meant = (self._model.reviews.reference(each) for each in asked if decided or answer_of(each, now) is None)
+        return only_one(meant, text, field=field) or text
+
+    def _is_kept(self, reference: str) -> bool:
+        try:
+            self._model.reviews.get(reference)
+        except NotFound:
+            return False
+        return True
 
     def _catalogued(
         self, text: str | None, known: Callable[[], list[tuple[str, str]]], prefix: str, field: str

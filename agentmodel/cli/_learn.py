@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentmodel._ids import Ids
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model
 from agentmodel.cli._options import Json, stack_of
@@ -290,7 +291,7 @@ def impact(
     out = Output(as_json=as_json)
     with open_model(stack_of(ctx)) as model:
         if resume is not None:
-            model.resume_plans(resume)
+            model.resume_plans(Ids(model).domain(resume, field="--resume") or resume)
         found = model.impact()
     if as_json:
         out.data(found)

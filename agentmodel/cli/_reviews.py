@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from agentmodel._decisions import ANSWERS, page_of_decisions
-from agentmodel._ids import only_one
+from agentmodel._ids import Ids
 from agentmodel.cli import _show
 from agentmodel.cli._model import agent_names, open_model, parse_since
 from agentmodel.cli._options import Json, Limit, Since, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict
-from agentmodel.exceptions import NotFound, ValidationError
+from agentmodel.exceptions import ValidationError
 from agentmodel.suggest.review import DEFAULT_QUEUE, Decision, Reviews, status_now
 
 if TYPE_CHECKING:  # the warehouse loads SQLAlchemy, which few commands need
@@ -31,8 +31,8 @@ Reference = Annotated[
     str,
     typer.Argument(
         metavar="REVIEW",
-        help="Reference USER/SESSION/REVIEW, as `agentmodel reviews list` prints it; of an open question of queue "
-        "review, the beginning of its last part is enough.",
+        help="Reference USER/SESSION/REVIEW, as `agentmodel reviews list` prints it, or a beginning of its last part "
+        "that no other one has, with or without USER/SESSION.",
     ),
 ]
 Queue = Annotated[str, typer.Option(metavar="NAME", help="Name of the queue.")]
@@ -125,22 +125,6 @@ def _show_decided(out: Output, made: Sequence[PastDecision], cursor: str | None)
         out.line(out.say("There may be more: add --cursor {cursor}", cursor=cursor))
 
 
-def _found(model: AgentModel, review: str) -> str:
-    """Return the reference of a question that is given by it, or by the beginning of its id where it is open."""
-    if "/" in review:
-        return review
-    cursor, found = None, list[str]()
-    while True:
-        page, cursor, _ = _open_questions(model, DEFAULT_QUEUE, 1000, cursor)
-        found += [Reviews.reference(each) for each in page if each.review_id.startswith(review)]
-        if cursor is None:
-            break
-    one = only_one(found, review, field="REVIEW")
-    if one is None:
-        raise NotFound("open question", review)
-    return one
-
-
 def _open_questions(
     model: AgentModel, queue: str, limit: int, cursor: str | None
 ) -> tuple[list[Review], str | None, int]:
@@ -158,7 +142,7 @@ def _open_questions(
 def show(ctx: typer.Context, review: Reference, *, as_json: Json = False) -> None:
     """Show a question, its arguments and what happened to it."""
     with open_model(stack_of(ctx)) as model:
-        found = model.reviews.get(_found(model, review))
+        found = model.reviews.get(Ids(model).review(review, decided=True))
         names = agent_names(model, [found.agent_id])
     out = Output(as_json=as_json)
     if as_json:
@@ -241,7 +225,7 @@ def _decide(
     who = _name(by)
     with open_model(stack_of(ctx)) as model:
         done = model.reviews.decide(
-            _found(model, review),
+            Ids(model).review(review),
             decision,
             who,
             reason=reason,
@@ -270,7 +254,7 @@ def claim(
     """
     who = _name(by)
     with open_model(stack_of(ctx)) as model:
-        done = model.reviews.claim(_found(model, review), who, minutes=minutes)
+        done = model.reviews.claim(Ids(model).review(review), who, minutes=minutes)
     _print_status(done, as_json=as_json)
 
 
@@ -282,7 +266,7 @@ def release(ctx: typer.Context, review: Reference, *, by: By, as_json: Json = Fa
     """
     who = _name(by)
     with open_model(stack_of(ctx)) as model:
-        done = model.reviews.release(_found(model, review), who)
+        done = model.reviews.release(Ids(model).review(review), who)
     _print_status(done, as_json=as_json)
 
 
@@ -306,7 +290,7 @@ def verdict(
     """
     checked, who = _verdict(rating), _name(by)
     with open_model(stack_of(ctx)) as model:
-        done = model.reviews.verdict(_found(model, review), checked, who, outcome=outcome, reason=reason)
+        done = model.reviews.verdict(Ids(model).review(review), checked, who, outcome=outcome, reason=reason)
     _print_status(done, as_json=as_json)
 
 

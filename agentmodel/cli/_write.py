@@ -221,10 +221,11 @@ def outcome(
     check_outcome(succeeded, score, source=source)
     user = id_of("USR", user, field="USER")
     with open_model(stack_of(ctx)) as model:
-        user, session = SessionFinder(model).find(session, user_id=Ids(model).user(user, field="USER"), field="SESSION")
+        ids = Ids(model)
+        user, session = SessionFinder(model).find(session, user_id=ids.user(user, field="USER"), field="SESSION")
         said = model.outcome(
             session, user_id=user, succeeded=succeeded, score=score, source=cast("OutcomeSource", source), by=by,
-            reason=reason, agent_id=agent,
+            reason=reason, agent_id=ids.agent_id(agent),
         )  # fmt: skip
     out = Output(as_json=as_json)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
@@ -62,7 +63,7 @@ class AgentPages:
         visit.caller.need("reader", "operator", "curator")
         agent = self._agent(visit)
         states = self._model.health.tools(agent.domain_id)
-        course, calls = self._courses(agent)
+        course, calls = self._courses(agent, self._site.language(visit.request))
         health = {each.tool_id: each for each in states if each.agent_id == agent.agent_id}
         return self._site.page(
             visit.request, "agent.html", visit, row=_ranked(agent), may_edit="curator" in visit.caller.roles,
@@ -79,7 +80,7 @@ class AgentPages:
             raise NotFound("agent", agent_id)
         return agent
 
-    def _courses(self, agent: Agent) -> tuple[str, dict[str, str]]:
+    def _courses(self, agent: Agent, language: str) -> tuple[str, Mapping[str, str]]:
         """Return the pictures of the agent's runs, and of the calls of each of its tools, week by week."""
         if not self._reader.is_set:
             return "", {}
@@ -88,7 +89,8 @@ class AgentPages:
             from agentmodel.redshift.session_list import tool_days
 
             runs, calls = executions_per_day(warehouse, agent.agent_id), tool_days(warehouse, agent.agent_id)
-        return weeks(runs), {tool_id: weeks(days, height=48) for tool_id, days in calls.items()}
+        each_tool = {tool_id: weeks(days, height=48, language=language) for tool_id, days in calls.items()}
+        return weeks(runs, language=language), each_tool
 
     def describe(self, visit: Visit) -> Response:
         """Change the description of an agent."""

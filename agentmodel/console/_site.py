@@ -40,8 +40,7 @@ class Site:
         self, request: Request, template: str, visit: Visit | None = None, *, status: int = 200, **data: Any
     ) -> HTMLResponse:
         """Return a page in the language that the request asks for."""
-        wanted = request.query_params.get("lang")
-        language = language_of(wanted or request.cookies.get(_LANGUAGE, ""), request.headers.get("accept-language", ""))
+        language = self.language(request)
 
         def url(to: str, **path: Any) -> str:
             return request.url_for(to, **path).path  # the whole URL would hold the Host header
@@ -51,9 +50,15 @@ class Site:
         told |= {"here": request.url.path, "query": f"?{urlencode([*kept, ('lang', '')])}"}
         text = self._environments[language].get_template(template).render(told | data)
         answer = HTMLResponse(text, status)
-        if wanted is not None:
+        if "lang" in request.query_params:
             answer.set_cookie(_LANGUAGE, language, samesite="strict", httponly=True, path=mount_of(request))
         return answer
+
+    @staticmethod
+    def language(request: Request) -> str:
+        """Return the language that a request asks for."""
+        chosen = request.query_params.get("lang") or request.cookies.get(_LANGUAGE, "")
+        return language_of(chosen, request.headers.get("accept-language", ""))
 
 
 def mount_of(request: Request) -> str:

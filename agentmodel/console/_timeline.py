@@ -12,10 +12,11 @@ from markupsafe import Markup, escape
 
 from agentmodel._diagnosis import failed
 from agentmodel.console._site import visible
+from agentmodel.console._words import translator
 from agentmodel.dynamo.models import Review, ToolExecution
 from agentmodel.redshift.reports import DayExecutions
 
-__all__ = ["change", "interval", "shares", "span", "timeline", "weeks"]
+__all__ = ["bars", "change", "interval", "shares", "span", "timeline", "weeks"]
 
 _LANE, _AXIS = 38, 18  # pixels of height
 _MARK = 4
@@ -146,29 +147,46 @@ def shares(rows: Sequence[tuple[str, int, int]], kinds: tuple[str, str] = ("good
         rows: The name and the two numbers of each.
         kinds: The classes of the two parts.
     """
+    return _bars([(name, f"{one:,} + {other:,}", (one, other)) for name, one, other in rows], kinds)
+
+
+def bars(rows: Sequence[tuple[str, str, float]], kind: str = "good") -> Markup:
+    """Draw a bar for each row, with its name above it; '' without a row.
+
+    Args:
+        rows: The name, the number as text, and the number of each.
+        kind: The class of the bars.
+    """
+    return _bars([(name, told, (number,)) for name, told, number in rows], (kind,))
+
+
+def _bars(rows: Sequence[tuple[str, str, tuple[float, ...]]], kinds: tuple[str, ...]) -> Markup:
     if not rows:
         return Markup("")
-    most = max(one + other for _, one, other in rows) or 1
+    most = max(sum(numbers) for *_, numbers in rows) or 1
     height = _LANE * len(rows)
     out = [f'<svg class="weeks" width="100%" height="{height}" role="img"><title>{len(rows)}</title>']
-    for number, (name, one, other) in enumerate(rows):
-        y, first = number * _LANE, 100 * one / most
-        text = escape(visible(f"{name}: {one:,} + {other:,}")[:80])
-        out.append(f'<text x="0" y="{y + 13}">{text}</text>')
-        for kind, x, width in ((kinds[0], 0.0, first), (kinds[1], first, 100 * other / most)):
+    for row, (name, told, numbers) in enumerate(rows):
+        y, x = row * _LANE, 0.0
+        out.append(f'<text x="0" y="{y + 13}">{escape(visible(f"{name[:70]}: {told}"))}</text>')
+        for kind, number in zip(kinds, numbers, strict=True):
+            width = 100 * number / most
             if width:
                 out.append(f'<rect class="{kind}" x="{x:.2f}%" width="{width:.2f}%" y="{y + 18}" height="12"/>')
+            x += width
     return Markup("".join([*out, "</svg>"]))  # noqa: S704  # names in it are escaped above
 
 
-def weeks(days: Sequence[DayExecutions], *, most: int = 26, height: int = 90) -> Markup:
+def weeks(days: Sequence[DayExecutions], *, most: int = 26, height: int = 90, language: str = "en") -> Markup:
     """Draw the executions of each week, with the failed ones at the foot; '' without a day.
 
     Args:
         days: Executions of each day; those without one are left out.
         most: The most weeks, the newest.
         height: Pixels.
+        language: Of its title and of what is told of each week.
     """
+    say, _ = translator(language)
     counts: dict[int, list[int]] = {}
     for each in days:
         if each.day is not None:
@@ -182,8 +200,10 @@ def weeks(days: Sequence[DayExecutions], *, most: int = 26, height: int = 90) ->
     tallest = max(sum(counts.get(week, [0, 0])) for week in range(first, last + 1))
     width = 100 / (last - first + 1)
     good, bad = (sum(count[i] for week, count in counts.items() if week >= first) for i in (0, 1))
-    title = f"<title>{last - first + 1} weeks: {good} succeeded, {bad} failed</title>"
-    out = [f'<svg class="weeks" width="100%" height="{height}" role="img">{title}']
+    title = say("%(weeks)s weeks: %(good)s succeeded, %(bad)s failed")
+    title %= {"weeks": last - first + 1, "good": good, "bad": bad}
+    out = [f'<svg class="weeks" width="100%" height="{height}" role="img"><title>{title}</title>']
+    told = say("%(day)s: %(good)s succeeded, %(bad)s failed")
     for week in range(first, last + 1):
         ok, not_ok = counts.get(week, [0, 0])
         day = datetime.fromordinal(week * 7 + 1).strftime("%Y-%m-%d")
@@ -191,6 +211,6 @@ def weeks(days: Sequence[DayExecutions], *, most: int = 26, height: int = 90) ->
         for kind, number, above in (("good", ok, not_ok), ("bad", not_ok, 0)):
             if number:
                 place = f'x="{x:.2f}%" width="{width * 0.8:.2f}%" y="{height - 5 - (number + above) * up:.1f}"'
-                title = f"<title>{day}: {ok} succeeded, {not_ok} failed</title>"
-                out.append(f'<rect class="{kind}" {place} height="{number * up:.1f}">{title}</rect>')
+                title = told % {"day": day, "good": ok, "bad": not_ok}
+                out.append(f'<rect class="{kind}" {place} height="{number * up:.1f}"><title>{title}</title></rect>')
     return Markup("".join([*out, "</svg>"]))  # noqa: S704  # numbers only

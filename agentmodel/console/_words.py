@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agentmodel._korean import SHARED
+
 __all__ = ["KOREAN", "LANGUAGES", "language_of", "translator"]
 
 LANGUAGES = {"en": "English", "ko": "한국어"}
 
 KOREAN = {
+    **SHARED,
     # everywhere
     "Skip to content": "본문으로 건너뛰기",
     "Pages": "페이지",
@@ -231,6 +234,9 @@ KOREAN = {
     "It only reads: its results may be cached": "읽기 전용: 결과를 캐시할 수 있음",
     "Save": "저장",
     "Calls of each week": "주별 호출",
+    # charts of weeks
+    "%(weeks)s weeks: %(good)s succeeded, %(bad)s failed": "%(weeks)s주: 성공 %(good)s, 실패 %(bad)s",
+    "%(day)s: %(good)s succeeded, %(bad)s failed": "%(day)s 주: 성공 %(good)s, 실패 %(bad)s",
     # effect
     "Effect": "효과",
     "The effect is measured in the warehouse, and none is set: set AGENTMODEL_WAREHOUSE_URL.": "효과는 웨어하우스에서 측정하는데 "
@@ -267,6 +273,14 @@ KOREAN = {
     "Tokens of each tool": "도구별 토큰",
     "read by the model": "모델이 읽은 토큰",
     "written by it": "모델이 쓴 토큰",
+    "Which steps, for whom": "누구에게 어떤 단계가 통하나",
+    "Score of the recommended sequences of tools, the best %(n)s by user and category.": "추천하는 도구 순서의 점수: 사용자와 "
+    "카테고리별 상위 %(n)s개.",
+    "Where failed runs went wrong": "실패한 실행이 잘못된 곳",
+    "Failed runs by domain and category, each compared with the successes of its user and category.": "실패한 실행 수를 도메인과 "
+    "카테고리별로 표시합니다. 각 실행을 같은 사용자와 카테고리의 성공한 실행과 비교합니다.",
+    "This history has too many calls to compare its runs on a page. `agentmodel errors --runs` and `agentmodel report` show "
+    "it.": "호출이 많아 페이지에서 실행을 비교하지 않습니다. `agentmodel errors --runs`와 `agentmodel report`로 볼 수 있습니다.",
     "How long history is kept": "이력 보관 기간",
     "Sessions whose sequence of tools scores at least %(score)s are kept for %(high)s days, all others for %(low)s. What they "
     "add to the statistics stays.": "도구 순서의 점수가 %(score)s 이상인 세션은 %(high)s일, 나머지는 %(low)s일 보관합니다. 통계에 반영된 "

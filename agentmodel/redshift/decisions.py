@@ -21,7 +21,7 @@ from agentmodel.redshift._report_sql import EMPTY
 from agentmodel.redshift.models import rows_of
 from agentmodel.redshift.warehouse import Warehouse
 
-__all__ = ["DecisionFilter", "PastDecision", "past_decisions"]
+__all__ = ["DecisionFilter", "PastDecision", "past_decisions", "review_queues", "reviews_like"]
 
 _MAX_LIMIT = 1000
 
@@ -139,6 +139,22 @@ def past_decisions(
     return [PastDecision(*row) for row in warehouse.read(rows)]
 
 
+def review_queues(warehouse: Warehouse) -> set[str]:
+    """Return the names of the queues of the questions that have landed."""
+    row = warehouse.landed.alias("landed")
+    names = rows_of(_text(row, "QueueNM")).distinct().where(*_questions(row))
+    return {name for (name,) in warehouse.read(names) if name}
+
+
+def reviews_like(warehouse: Warehouse, beginning: str, *, limit: int = 10) -> list[tuple[str, str, str]]:
+    """Return the landed questions whose id begins so, open or decided: user, session and review of each."""
+    row = warehouse.landed.alias("landed")
+    names = _names(row)
+    fits = names[2].startswith(beginning, autoescape=True)
+    rows = rows_of(*names).where(*_questions(row), fits).order_by(*names).limit(limit)
+    return [(user, session, review) for user, session, review in warehouse.read(rows)]
+
+
 _TEXTS: Final = {
     "agent_id": "AgentID", "tool_id": "ToolID", "question": "Question", "queue": "QueueNM", "status": "ReviewStatus",
     "verdict": "Verdict", "by": "DecidedBy", "at": "DecidedDT", "reason": "DecisionReason",
@@ -159,18 +175,22 @@ def _order(row: FromClause) -> list[ColumnElement[Any]]:
     return [_text(row, "DecidedDT").desc(), row.c.PK.desc(), row.c.SK.desc()]  # times are not unique
 
 
-def _page(warehouse: Warehouse, narrow: DecisionFilter, after: tuple[str, str, str, str] | None) -> Any:
-    """Select the landed questions that were decided, newest first; an outcome from outside was never asked."""
-    row = warehouse.landed.alias("landed")
-    at, prefix = _text(row, "DecidedDT"), keys.REVIEW.prefix()
+def _questions(row: FromClause) -> list[ColumnElement[bool]]:
+    """Return the conditions on what landed that leave questions; an outcome from outside was never asked."""
+    prefix = keys.REVIEW.prefix()
     where: list[ColumnElement[bool]] = [
         row.c.SK.between(constant_text(prefix), constant_text(prefix[:-1] + chr(ord(prefix[-1]) + 1))),
-        at != EMPTY,
         SuperText(row.c.value, "OutcomeSource", "S").is_(None),
         ~erased_rows(row, made_at=row.c.get(m.CREATED)),
     ]
-    if m.ACTIVE in row.c:
-        where.append(row.c[m.ACTIVE])
+    return [*where, row.c[m.ACTIVE]] if m.ACTIVE in row.c else where
+
+
+def _page(warehouse: Warehouse, narrow: DecisionFilter, after: tuple[str, str, str, str] | None) -> Any:
+    """Select the landed questions that were decided, newest first."""
+    row = warehouse.landed.alias("landed")
+    at = _text(row, "DecidedDT")
+    where = [*_questions(row), at != EMPTY]
     for name, value in (("DecidedBy", narrow.by), ("QueueNM", narrow.queue)):
         if value is not None:
             where.append(_text(row, name) == value)

@@ -393,7 +393,12 @@ def _agent_score(*row: Any) -> AgentScore:
 
 @takes_names
 def recommended_patterns(
-    warehouse: Warehouse, *, as_of: date, user_id: str | None = None, recommended_only: bool = True
+    warehouse: Warehouse,
+    *,
+    as_of: date,
+    user_id: str | None = None,
+    recommended_only: bool = True,
+    most: int | None = None,
 ) -> Rows[RecommendedPattern]:
     """Return patterns of users with their steps, each user's best first.
 
@@ -402,6 +407,8 @@ def recommended_patterns(
         as_of: The day to score for; of an aware datetime, its day in UTC.
         user_id: Only this user.
         recommended_only: Only patterns that are recommended.
+        most: Only so many patterns, those whose score as of the last refresh is highest. They have the sequence
+            that the refresh stored, and no `steps`, which would be read from all calls.
     """
     p = m.UserProcessPattern
     condition: list[ColumnElement[bool]] = []
@@ -409,8 +416,11 @@ def recommended_patterns(
         condition.append(p.user_id == user_id)
     if recommended_only:
         condition.append(p.recommended.is_(True))
+    if most is not None:
+        best = m.rows_of(p.pattern_key).where(*condition).order_by(p.pattern_score.desc(), p.pattern_key).limit(most)
+        condition = [p.pattern_key.in_([key for (key,) in warehouse.read(best)])]
     steps: dict[str, list[PatternStep]] = defaultdict(list)
-    for key, *step in warehouse.read(queries.steps(condition)):
+    for key, *step in warehouse.read(queries.steps(condition)) if most is None else ():
         steps[key].append(PatternStep(*step))
     rows = warehouse.read(queries.patterns(score.as_of_expression(day_of(as_of)), condition))
     found = (RecommendedPattern(*[*row, tuple(steps[key])]) for key, *row in rows)

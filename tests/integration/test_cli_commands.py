@@ -144,11 +144,14 @@ def test_an_outcome_is_recorded(cli: Cli, learnt: None) -> None:
     assert "failed, by event refund" in cli(*said, "--failed", "--reason", "wrong table")
     told = cli.json(*said, "--score", "0.75")
     found = cli.json("session", session["session_id"])
+    agent = found["executions"][0]["agent_id"]
 
     assert (True, 0.75, "event") == (told["outcome"], told["score"], told["source"])
     assert [("refund", True)] == [(one["decided_by"], one["outcome"]) for one in found["reviews"]]
     assert "Outcomes from outside" in cli("session", session["session_id"], "--user", "kim")
     assert "failed, by event refund" in cli("outcome", "kim", session["session_id"][4:-1], *said[3:], "--failed")
+    of_agent = cli.json(*said[:-1], "agents", "--failed", "--agent", agent[:-1])
+    assert agent == of_agent["agent_id"]
     cli("outcome", "kim", "SESS0", "--failed", code=1)
     cli(*said, "--score", "2", code=2)
     cli("drain")

@@ -259,3 +259,4 @@ def test_what_plans_change_is_shown(model: AgentModel, cli: Cli, monkeypatch: py
     assert text.strip().endswith(found["sentence"])
     assert (0.5, ["nothing withheld"]) == (found["share"], [row["verdict"] for row in found["rows"]])
     assert "must be a domain in which plans were stopped" in refused
+    assert refused == cli("impact", "--resume", "DMN00", code=2)

@@ -240,13 +240,15 @@ def test_questions_that_cannot_be_read_are_told(
 
 
 def test_the_beginning_of_an_open_question_is_enough(cli: Cli, ask: Callable[..., str]) -> None:
-    """The beginning of the last part of a reference names the one open question that begins so."""
+    """The beginning of the last part of a reference names the one open question that begins so, with its session too."""
     one, other = ask(call_id="1"), ask(call_id="2")
     start = one.rpartition("/")[2][:8]
 
     assert one == cli.json("show", start)["reference"]
     assert "approved by kim" in cli("approve", start, *BY)
     assert "does not exist" in cli("show", start, code=1)
+    assert one == cli.json("show", f"USR001/SESS1/{start}")["reference"]
+    assert "does not exist" in cli("approve", f"USR001/SESS1/{start}", *BY, code=1)
     assert other == cli.json("claim", other.rpartition("/")[2][:8], *BY)["reference"]
     assert "does not exist" in cli("show", "nothing", code=1)
     ask(call_id="3")

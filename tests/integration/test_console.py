@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -35,13 +35,16 @@ from agentmodel._diagnosis import diagnose
 from agentmodel.access.repository import SessionHistory
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli._console import serving
-from agentmodel.console import console
+from agentmodel.console import _effect, console
 from agentmodel.console._entrance import Entrance
 from agentmodel.console._form import edited_arguments, fields_of
-from agentmodel.console._timeline import change, shares, timeline
+from agentmodel.console._timeline import bars, change, shares, timeline
 from agentmodel.console._words import KOREAN
 from agentmodel.exceptions import ConfigurationError, ValidationError
+from agentmodel.redshift.reports import recommended_patterns
 from agentmodel.redshift.session_list import SessionFilter, SessionSummary, newest_sessions
+from agentmodel.suggest._run_check import Answer
+from agentmodel.suggest.evaluate._impact import TEXTS
 from tests.integration.suggest_world import catalogue, run
 
 PEOPLE = {
@@ -157,12 +160,15 @@ def test_every_page_is_shown(model: AgentModel, someone: Callable[[str], Person]
 
 
 def test_every_word_is_translated() -> None:
-    """Every message of the templates has a Korean one, and no translation is left over."""
+    """Every message of the templates and charts has a Korean one, as have parts of results; none is left over."""
     environment = Environment(extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True)  # noqa: S701  # reads only
     found = set()
     for template in (FOLDER / "templates").iterdir():
         for _, _, message in environment.extract_translations(template.read_text(encoding="utf-8")):  # type: ignore[attr-defined]
             found.add(message[0] if isinstance(message, tuple) else message)
+
+    found |= set(re.findall(r'say\("(.+?)"\)', (FOLDER / "_timeline.py").read_text(encoding="utf-8")))
+    found |= {*TEXTS.values(), *get_args(Answer)}
 
     assert KOREAN.keys() == found
     for english, korean in KOREAN.items():
@@ -834,6 +840,38 @@ def test_the_effect_has_costs_that_are_known(settings: Settings, tmp_path: Path)
     assert "agent 1 other 1 1,000 500 unknown" in text
 
 
+def test_the_effect_has_the_charts_of_the_report(
+    model: AgentModel, someone: Callable[[str], Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recommended sequences with their scores, and where failed runs went wrong, in the reader's language."""
+    kim = someone("kim")
+    best = max(recommended_patterns(model.warehouse, as_of=datetime.now(UTC)), key=lambda row: row.score)
+    (wrong,) = model.wrong_steps()
+    english, korean = kim.see("/effect"), kim.see("/effect?lang=ko")
+
+    for text in (english, korean):
+        assert f"{best.user_id} · {best.category or '–'} · {best.tool_sequence}: {best.score:,.2f}" in text
+    assert "Where failed runs went wrong Failed runs by domain and category" in english
+    assert f"{wrong.domain} · {wrong.category or '–'} · error · search: 1" in english
+    assert f"{wrong.domain} · {wrong.category or '–'} · 오류 · search: 1" in korean
+    assert "실패한 실행이 잘못된 곳" in korean
+    monkeypatch.setattr(_effect, "_COMPARED", 1)
+    assert "too many calls to compare" in Person(console(model)).see("/effect")
+
+
+def test_charts_and_results_are_korean_on_korean_pages(model: AgentModel, someone: Callable[[str], Person]) -> None:
+    """What a chart of weeks tells and what plans change is Korean there, though an English page came before."""
+    kim = someone("kim")
+    kim.see("/effect")
+    effect, agent = kim.see("/effect?lang=ko"), kim.see("/agents/AGT001?lang=ko")
+
+    assert "계획을 주지 않은 세션 가운데 끝난 것이 없어" in effect
+    assert model.impact().sentence not in effect
+    for text in (effect, agent):
+        assert "1주: 성공" in text
+        assert not re.search(r"\d weeks:|\d succeeded", text)
+
+
 def test_an_agent_has_the_course_of_its_tools(model: AgentModel, someone: Callable[[str], Person]) -> None:
     """Each tool of an agent that was called has its calls week by week."""
     text = someone("kim").see("/agents/AGT001")
@@ -863,3 +901,6 @@ def test_a_change_is_drawn_on_its_line() -> None:
     assert "" == shares([])
     assert 'width="75.00%"' in shares([("a <b>", 3, 1)])
     assert "a &lt;b&gt;: 3 + 1" in shares([("a <b>", 3, 1)])
+    assert "" == bars([])
+    assert 'width="25.00%"' in bars([("a", "4.00", 4.0), ("<b>", "1.00", 1.0)])
+    assert "&lt;b&gt;: 1.00" in bars([("a", "4.00", 4.0), ("<b>", "1.00", 1.0)])

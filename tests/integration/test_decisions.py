@@ -15,9 +15,10 @@ pytest.importorskip("itsdangerous", reason="the console is an extra")
 
 from agentmodel import AgentModel, Review, Settings
 from agentmodel._decisions import page_of_decisions
+from agentmodel._ids import Ids
 from agentmodel.cli import main
 from agentmodel.console import console
-from agentmodel.exceptions import CursorError, ValidationError
+from agentmodel.exceptions import CursorError, NotFound, ValidationError
 from agentmodel.redshift.decisions import DecisionFilter, past_decisions
 from tests.integration.suggest_world import catalogue, run
 from tests.integration.test_cli_errors import environment
@@ -163,3 +164,33 @@ def test_the_command_lists_them(
     assert "too many" in shown("--decided", "--tool", "search")
     assert "No decision." in shown("--decided", "--since", "2999-01-01")
     assert "add --decided" in shown("--by", "kim", code=2)
+
+
+def test_the_beginning_of_a_question_of_any_queue_is_enough(settings: Settings) -> None:
+    """Open ones of each queue that has landed are found, decided ones where they are asked for; several are named."""
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        catalogue(model)
+        run(model)
+        asked = {name: ask(model, name, queue=name) for name in ("night", "day", "review")}
+        model.reviews.decide(asked["day"], "approve", "kim")
+        model.settle()
+        model.refresh()
+        fresh = ask(model, "fresh", queue="night")  # which the warehouse does not have, though its queue it has
+        ids, user, session = Ids(model), fresh.user_id, fresh.session_id
+
+        for each in (asked["night"], asked["review"], fresh):
+            assert model.reviews.reference(each) == ids.review(each.review_id[:-3])
+            assert model.reviews.reference(each) == ids.review(f"{user}/{session}/{each.review_id[:-3]}")
+        decided = asked["day"].review_id[:-3]
+        for text in (decided, f"{user}/{session}/{decided}"):
+            assert model.reviews.reference(asked["day"]) == ids.review(text, decided=True)
+        with pytest.raises(NotFound, match="open question"):
+            ids.review(decided)
+        assert f"{user}/{session}/{decided}" == ids.review(f"{user}/{session}/{decided}")  # which then is not there
+        every = sorted(model.reviews.reference(each) for each in (*asked.values(), fresh))
+        for text in ("", f"{user}/{session}/{fresh.review_id[:1]}"):
+            with pytest.raises(ValidationError, match="must be the beginning of one only"):
+                ids.review(text, decided=True)
+        with pytest.raises(ValidationError, match=f"{every[0]}, .*{every[3]} begin so"):
+            ids.review("", decided=True)
