@@ -237,6 +237,11 @@ KOREAN = {
     # charts of weeks
     "%(weeks)s weeks: %(good)s succeeded, %(bad)s failed": "%(weeks)s주: 성공 %(good)s, 실패 %(bad)s",
     "%(day)s: %(good)s succeeded, %(bad)s failed": "%(day)s 주: 성공 %(good)s, 실패 %(bad)s",
+    "When it was failing": "장애가 있었던 기간",
+    "Computed from its newest calls (%(n)s), as of the last refresh of the warehouse.": "가장 최근 호출 %(n)s회로 계산했습니다. "
+    "웨어하우스를 마지막으로 갱신한 시점 기준입니다.",
+    "Never marked as failing in its newest calls (%(n)s), as of the last refresh of the warehouse.": "가장 최근 호출 %(n)s회에서 "
+    "장애로 판정된 적이 없습니다. 웨어하우스를 마지막으로 갱신한 시점 기준입니다.",
     # effect
     "Effect": "효과",
     "The effect is measured in the warehouse, and none is set: set AGENTMODEL_WAREHOUSE_URL.": "효과는 웨어하우스에서 측정하는데 "
