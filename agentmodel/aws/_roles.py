@@ -53,6 +53,13 @@ ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "index": ("dynamodb:Query",),
         **_DATA_API,
     },
+    "mcp": {
+        "table": (
+            "dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query",
+        ),
+        "index": ("dynamodb:Query",),
+        **_DATA_API,
+    },
     "sweep": {
         "table": ("dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"),
         "index": ("dynamodb:Query",),

@@ -82,7 +82,7 @@ def web() -> Resources:
 
 def _web_server(part: str, paths: list[str], priority: int) -> Resources:
     """Return a server, its role, and the rule by which the load balancer reaches it."""
-    name, (port, options), reads = part.capitalize(), _WEB[part], part == "console"  # the console reads the warehouse
+    name, (port, options) = part.capitalize(), _WEB[part]
     exists = f"Has{name}"
     serve = f"exec agentmodel {part} --host 0.0.0.0 --port {port} --tokens /tmp/tokens.json{options}"
     return {
@@ -113,16 +113,15 @@ def _web_server(part: str, paths: list[str], priority: int) -> Resources:
             },
         },
         f"{name}ServiceRole": role(
-            "console" if reads else "application", _TASKS,
-            [*table_statements("console"), *(condition("HasWarehouse", each) for each in warehouse_statements())]
-            if reads else table_statements("application"),
-            exists=exists, tags=[{"Key": "RedshiftDbRoles", "Value": READER_ROLE}] if reads else (),
+            part, _TASKS,
+            [*table_statements(part), *(condition("HasWarehouse", each) for each in warehouse_statements())],
+            exists=exists, tags=[{"Key": "RedshiftDbRoles", "Value": READER_ROLE}],
         ),
         **_service(
             name, exists, ["sh", "-c", f'umask 077; printf %s "$TOKENS" > /tmp/tokens.json; {serve}'],
             valkey_url=SOME_VALKEY_URL, port=port, count=1,
             needs={"AGENTMODEL_VALKEY_URL": "HasValkey", "AGENTMODEL_WAREHOUSE_URL": "HasWarehouse"}, environment={
-                "WEB_NAME": ref("WebName"), **({"AGENTMODEL_WAREHOUSE_URL": sub(WAREHOUSE_URL)} if reads else {}),
+                "WEB_NAME": ref("WebName"), "AGENTMODEL_WAREHOUSE_URL": sub(WAREHOUSE_URL),
             }, tokens="WebTokens",
             more={"PortMappings": [{"ContainerPort": port}],
                   "Secrets": [{"Name": "TOKENS", "ValueFrom": ref("WebTokens")}]},

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from mcp import Client
 from starlette.testclient import TestClient
 
 from agentmodel import Agent, AgentModel, Settings
 from agentmodel.aws import handlers
 from agentmodel.aws._roles import ACTIONS
 from agentmodel.aws.template import template
+from agentmodel.callers import ROLES, Caller
 from agentmodel.console import console
+from agentmodel.integrations.mcp import mcp_server
 from tests.integration.aws_calls import allowed, recorded
+from tests.integration.integrations.test_mcp import ALLOWED
+from tests.integration.integrations.test_mcp import allowed as allowed_tools
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
 from tests.integration.test_aws_handlers import put_into_environment
 
@@ -31,6 +37,8 @@ DATA_API = {  # what is about Redshift is recorded by test_redshift_data_api.py
 REASONS: dict[str, dict[tuple[str, str], str]] = {
     "application": {},
     "console": DATA_API,
+    "mcp": DATA_API
+    | {("table", "dynamodb:DeleteItem"): "a user is erased while Valkey is away: what was written is taken back"},
     "drain": {
         ("table", "dynamodb:DeleteItem"): "a user is erased while a pass is written: what was written is taken back",
     },
@@ -125,6 +133,20 @@ def console_pages(settings: Settings) -> None:
         send("/plans", user="USR001", request="find a café near the stadium")
 
 
+def mcp_tools(settings: Settings) -> None:
+    """What agents do through the MCP server: each tool and each resource."""
+    caller = Caller(user_id="USR001", roles=frozenset(ROLES))
+    with AgentModel(settings) as model:
+        session_id, asked = run(model), model.reviews.ask("USR002", run(model, "USR002"), "May it?", agent_id="AGT001")
+
+        async def every() -> set[str]:
+            async with Client(mcp_server(model, caller=caller)) as client:
+                return await allowed_tools(client, model.reviews.reference(asked), session_id)
+
+        assert set(ALLOWED) == asyncio.run(every())
+        model.settle()
+
+
 def verdict_killed(model: AgentModel) -> None:
     """Judge a run, and be killed before its outcome is corrected."""
     judged = model.reviews.ask("USR001", run(model), "Was it right?", phase="post")
@@ -165,7 +187,8 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[t
     seen_at("learn", handlers.learn, {}, None)
     seen_at("learn", handlers.learn, later, None)
     for url in (settings.valkey_url, None):
-        seen_at("console", console_pages, settings.model_copy(update={"valkey_url": url}))
+        for part, does in (("console", console_pages), ("mcp", mcp_tools)):
+            seen_at(part, does, settings.model_copy(update={"valkey_url": url}))
     for url in (settings.valkey_url, None):
         settled(settings, verdict_killed, valkey_url=url)
         if url is None:
