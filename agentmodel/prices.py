@@ -239,12 +239,13 @@ class Prices:
                 start = int(longer[2]) * (1000 if longer[3] else 1)
                 tiers[each_of[longer[1]]][start] = self._number(name, field, given)
         for tier in told.get("tiered_pricing") or ():
-            bounds = tier.get("range") if isinstance(tier, dict) else None
-            if not isinstance(bounds, list) or not bounds or type(bounds[0]) is not int:
+            fields = _PER_TOKEN.items() if isinstance(tier, dict) else ()
+            priced = {each: tier[field] for each, field in fields if tier.get(field) is not None}
+            above = _start_of(tier) if priced else 0  # a search has tiers of results, without prices of tokens
+            if not isinstance(tier, dict) or above is None:
                 raise ValidationError(f"tiered_pricing of {name}", tier, "must be objects with a range and prices")
-            for each, field in _PER_TOKEN.items():
-                if tier.get(field) is not None:
-                    tiers[each][bounds[0]] = self._number(name, field, tier[field])
+            for each, given in priced.items():
+                tiers[each][above] = self._number(name, _PER_TOKEN[each], given)
         return () if any(map(told.get, _UNTOLD)) else _by_length(tiers)
 
     def _dated(self, name: str, told: Any) -> tuple[ModelPrice, ...]:
@@ -293,6 +294,14 @@ class Prices:
 
 _Tiers: TypeAlias = dict[str, dict[int, float | None]]
 """The prices of each kind of token, by the tokens of a request above which each holds."""
+
+
+def _start_of(tier: Mapping[str, Any]) -> int | None:
+    """Return the tokens above which a tier of LiteLLM holds, which may be written 32000.0; None if it does not tell."""
+    match tier.get("range"):
+        case [int() | float() as start, *_] if not start % 1:
+            return int(start)
+    return None
 
 
 def _by_length(tiers: _Tiers) -> tuple[ModelPrice, ...]:

@@ -559,14 +559,18 @@ class SessionRecorder:
             description: A longer description.
             prompt: The prompt for the model. By default it is the session's request.
             number: The number of the process, from 1. By default it is the next free one.
+
+        Raises:
+            ValidationError: ``number`` is not a number that a process can have.
         """
+        given = keys.process_id(number) if number else None
         with self._call_lock:  # the next free one is nearly always this, and then is got by one write instead of two
             self._processes = max(self._processes + 1, number or 0)
             expected = self._processes
         entity = UserSessionProcess(
             user_id=self.user_id,
             session_id=self.session_id,
-            process_id=keys.process_id(number or expected),
+            process_id=given or keys.process_id(expected),
             name=storable_text(name) or "step",
             description=storable_text(description),
             prompt=storable_text(prompt if prompt is not None else self.entity.request),

@@ -234,7 +234,8 @@ class Repository:
             user_id: The user.
             source_id: What `UserSession.source_id` has.
         """
-        query, wanted = patterns.SESSIONS.query(user_id), json.dumps(source_id, ensure_ascii=False).encode()
+        query, text = patterns.SESSIONS.query(user_id), json.dumps(source_id, ensure_ascii=False)
+        wanted = text.encode(errors="replace")  # no item has what cannot be encoded
         found, _, _ = self._user_items(("sessions",), query, user_id, limit=None, cursor=None, having=wanted)
         sessions, _ = split_readable(found, UserSession)
         return next((each for each in reversed(sessions) if each.source_id == source_id), None)

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -205,17 +206,27 @@ class TraceImport:
 
     def _live_session(self, user_id: str, source_id: str) -> UserSession | None:
         """Return one stored session; a run asks for one, and its user may have many."""
-        try:
-            return self._repository.session_of_source(user_id, source_id)
-        except TableUnavailable as error:
-            _log.warning("could not look up the sessions of %s; recording new ones: %s", user_id, error)
-            return None
+        found = None
+        with self._unless_away(user_id):
+            found = self._repository.session_of_source(user_id, source_id)
+        return found  # noqa: RET504  # None where the block has swallowed that the table is away
 
     def _load_sessions(self, user_id: str) -> None:
         if len(self._sessions) > _MAX_SESSIONS:
             self._sessions.clear()
-        for stored in self._imported_sessions(user_id):
-            self._sessions[user_id, stored.source_id or ""] = stored
+        with self._unless_away(user_id):
+            for stored in self._imported_sessions(user_id):
+                self._sessions[user_id, stored.source_id or ""] = stored
+
+    @contextmanager
+    def _unless_away(self, user_id: str) -> Iterator[None]:
+        """Go on with new sessions where the table is away while something runs; an import of files ends there."""
+        try:
+            yield
+        except TableUnavailable as error:
+            if not self._live:
+                raise
+            _log.warning("could not look up the sessions of %s; recording new ones: %s", user_id, error)
 
     @staticmethod
     def _collect(

@@ -23,8 +23,8 @@ from agentmodel.aws._roles import (
 from agentmodel.dynamo.table import DEFINITION, RECOVERY, TIME_TO_LIVE
 
 __all__ = [
-    "JOURNAL_URL", "LOGS", "VALKEY_URL", "Resources", "alarms", "functions", "network", "settings", "table", "valkey",
-    "warehouse", "writes_logs",
+    "DATABASE_ROLE", "JOURNAL_URL", "LOGS", "READER_ROLE", "SOME_VALKEY_URL", "VALKEY_URL", "WAREHOUSE_URL",
+    "Resources", "alarms", "functions", "network", "settings", "table", "valkey", "warehouse", "writes_logs",
 ]  # fmt: skip
 
 Resources = dict[str, dict[str, Any]]
@@ -32,13 +32,13 @@ _KEPT: Final = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
 LOGS: Final = {"DeletionPolicy": "Delete", "UpdateReplacePolicy": "Delete"}
 DURABLE_URL: Final = "valkeys+cluster://${Valkeys.ConfigurationEndPoint.Address}:6379"
 SERVERLESS_URL: Final = "valkeys+cluster://${ServerlessCache.Endpoint.Address}:6379"
-VALKEY_URL: Final = condition(
-    "DurableValkey",
-    sub(DURABLE_URL),
-    condition("ServerlessValkey", sub(SERVERLESS_URL), condition("GivenValkey", ref("ValkeyUrl"))),
+SOME_VALKEY_URL: Final = condition(
+    "DurableValkey", sub(DURABLE_URL), condition("ServerlessValkey", sub(SERVERLESS_URL), ref("ValkeyUrl"))
 )
+VALKEY_URL: Final = condition("HasValkey", SOME_VALKEY_URL)
 JOURNAL_URL: Final = condition("DurableValkey", sub(DURABLE_URL), ref("ValkeyUrl"))  # what may carry the journal
 DATABASE_ROLE: Final = "agentmodel_learner"  # of the learning function's user in the warehouse
+READER_ROLE: Final = "agentmodel_reader"  # of those who only read there, such as the console
 WAREHOUSE_URL: Final = "redshift+data://${WorkgroupName}/dev?region=${AWS::Region}"
 
 

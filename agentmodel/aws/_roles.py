@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["ACTIONS", "NETWORK", "att", "condition", "policy", "ref", "role", "sub", "table_statements"]
+__all__ = [
+    "ACTIONS",
+    "NETWORK",
+    "att",
+    "condition",
+    "policy",
+    "ref",
+    "role",
+    "sub",
+    "table_statements",
+    "warehouse_statements",
+]
+
+_DATA_API: Final[dict[str, tuple[str, ...]]] = {
+    "workgroup": ("redshift-data:ExecuteStatement", "redshift-serverless:GetCredentials"),
+    "statement": (
+        "redshift-data:CancelStatement", "redshift-data:DescribeStatement", "redshift-data:GetStatementResult",
+    ),
+}  # fmt: skip
 
 ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "application": {
@@ -14,6 +32,13 @@ ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem",
         ),
         "index": ("dynamodb:Query",),
+    },
+    "console": {
+        "table": (
+            "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem",
+        ),
+        "index": ("dynamodb:Query",),
+        **_DATA_API,
     },
     "drain": {
         "table": (
@@ -26,10 +51,14 @@ ACTIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             "dynamodb:UpdateItem",
         ),
         "index": ("dynamodb:Query",),
-        "workgroup": ("redshift-data:ExecuteStatement", "redshift-serverless:GetCredentials"),
-        "statement": (
-            "redshift-data:CancelStatement", "redshift-data:DescribeStatement", "redshift-data:GetStatementResult",
+        **_DATA_API,
+    },
+    "mcp": {
+        "table": (
+            "dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query",
         ),
+        "index": ("dynamodb:Query",),
+        **_DATA_API,
     },
     "sweep": {
         "table": ("dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"),
@@ -88,11 +117,11 @@ def table_statements(part: str) -> list[dict[str, Any]]:
 
 
 def warehouse_statements() -> list[dict[str, Any]]:
-    """Return the statements of the learning function's policy that are about the warehouse."""
-    own = _allow("OwnStatements", ACTIONS["learn"]["statement"], "*")  # the id of a statement is no ARN
+    """Return the statements of a part's policy that are about the warehouse."""
+    own = _allow("OwnStatements", _DATA_API["statement"], "*")  # the id of a statement is no ARN
     own["Condition"] = {"StringEquals": {"redshift-data:statement-owner-iam-userid": "${aws:userid}"}}
     workgroup = condition("MakesWarehouse", att("Workgroup", "Workgroup.WorkgroupArn"), ref("WorkgroupArn"))
-    return [_allow("Workgroup", ACTIONS["learn"]["workgroup"], workgroup), own]
+    return [_allow("Workgroup", _DATA_API["workgroup"], workgroup), own]
 
 
 def _allow(sid: str, actions: tuple[str, ...], resource: Any) -> dict[str, Any]:

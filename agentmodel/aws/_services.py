@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-from agentmodel.aws._parts import JOURNAL_URL, LOGS, VALKEY_URL, Resources, settings, writes_logs
-from agentmodel.aws._roles import att, condition, ref, role, sub, table_statements
+from agentmodel.aws._parts import (
+    JOURNAL_URL,
+    LOGS,
+    READER_ROLE,
+    SOME_VALKEY_URL,
+    WAREHOUSE_URL,
+    Resources,
+    settings,
+    writes_logs,
+)
+from agentmodel.aws._roles import att, condition, ref, role, sub, table_statements, warehouse_statements
 
 __all__ = ["drainer", "web"]
 
@@ -101,10 +112,17 @@ def _web_server(part: str, paths: list[str], priority: int) -> Resources:
                 "ToPort": port, "Description": "from the load balancer",
             },
         },
-        f"{name}ServiceRole": role("application", _TASKS, table_statements("application"), exists=exists),
+        f"{name}ServiceRole": role(
+            part, _TASKS,
+            [*table_statements(part), *(condition("HasWarehouse", each) for each in warehouse_statements())],
+            exists=exists, tags=[{"Key": "RedshiftDbRoles", "Value": READER_ROLE}],
+        ),
         **_service(
             name, exists, ["sh", "-c", f'umask 077; printf %s "$TOKENS" > /tmp/tokens.json; {serve}'],
-            valkey_url=VALKEY_URL, port=port, count=1, environment={"WEB_NAME": ref("WebName")}, reads="WebTokens",
+            valkey_url=SOME_VALKEY_URL, port=port, count=1,
+            needs={"AGENTMODEL_VALKEY_URL": "HasValkey", "AGENTMODEL_WAREHOUSE_URL": "HasWarehouse"}, environment={
+                "WEB_NAME": ref("WebName"), "AGENTMODEL_WAREHOUSE_URL": sub(WAREHOUSE_URL),
+            }, tokens="WebTokens",
             more={"PortMappings": [{"ContainerPort": port}],
                   "Secrets": [{"Name": "TOKENS", "ValueFrom": ref("WebTokens")}]},
             service={"HealthCheckGracePeriodSeconds": 60, "LoadBalancers": [
@@ -124,7 +142,8 @@ def _service(
     port: int,
     count: int,
     environment: dict[str, Any] | None = None,
-    reads: str | None = None,
+    needs: Mapping[str, str] = MappingProxyType({}),
+    tokens: str | None = None,
     more: dict[str, Any],
     service: dict[str, Any] | None = None,
     after: str | None = None,
@@ -139,7 +158,8 @@ def _service(
         port: Where it answers ``/healthz``.
         count: How many tasks there are.
         environment: Variables beside the settings of all parts.
-        reads: The parameter with the secret that a task gets.
+        needs: The conditions under which variables are there.
+        tokens: The parameter with the secret that a task gets.
         more: Further properties of the container.
         service: Further properties of the service.
         after: The resource that must be there first.
@@ -155,9 +175,9 @@ def _service(
         },
         {"Sid": "Registry", "Effect": "Allow", "Action": ["ecr:GetAuthorizationToken"], "Resource": "*"},
     ]  # fmt: skip
-    if reads is not None:
-        secret = {"Action": ["secretsmanager:GetSecretValue"], "Resource": ref(reads)}
-        starts.append({"Sid": "Secret", "Effect": "Allow", **secret})
+    if tokens is not None:
+        read = {"Action": ["secretsmanager:GetSecretValue"], "Resource": ref(tokens)}
+        starts.append({"Sid": "Secret", "Effect": "Allow", **read})
     variables = settings(valkey_url) | (environment or {})
     return {
         logs: {
@@ -190,7 +210,11 @@ def _service(
                     },
                     "Essential": True,
                     "StopTimeout": 60,
-                    "Environment": [{"Name": each, "Value": value} for each, value in variables.items()],
+                    "Environment": [
+                        condition(needs[each], variable) if each in needs else variable
+                        for each, value in variables.items()
+                        for variable in [{"Name": each, "Value": value}]
+                    ],
                     "LogConfiguration": {
                         "LogDriver": "awslogs",
                         "Options": {

@@ -14,6 +14,7 @@ from typing import Any, Final
 from agentmodel.aws._parts import (
     DATABASE_ROLE,
     DURABLE_URL,
+    READER_ROLE,
     SERVERLESS_URL,
     WAREHOUSE_URL,
     alarms,
@@ -154,7 +155,7 @@ def _conditions() -> dict[str, Any]:
 
 
 def _outputs() -> dict[str, Any]:
-    learner = f'ROLE "{DATABASE_ROLE}"'
+    learner, reader = f'ROLE "{DATABASE_ROLE}"', f'ROLE "{READER_ROLE}"'
     integration = {"Fn::Select": [6, {"Fn::Split": [":", att("Integration", "IntegrationArn")]}]}
     made = "CREATE DATABASE ${LandedDatabase} FROM INTEGRATION '${Id}' SET REFRESH_INTERVAL 3600 HISTORY_MODE = TRUE"
     grants = (
@@ -162,6 +163,9 @@ def _outputs() -> dict[str, Any]:
         f"GRANT CREATE ON DATABASE dev TO {learner}",
         f"GRANT CREATE, USAGE ON SCHEMA public TO {learner}",
         f"GRANT USAGE ON DATABASE ${{LandedDatabase}} TO {learner}",
+        f'CREATE ROLE "{READER_ROLE}"',
+        f"GRANT USAGE ON SCHEMA public TO {reader}",
+        f"GRANT SELECT FOR TABLES IN SCHEMA public TO {reader}",  # those that the learner makes later, too
     )
     return {
         "ApplicationPolicy": {

@@ -22,8 +22,8 @@ from typing import Any, TypeAlias
 from agentmodel.exceptions import ValidationError
 
 __all__ = [
-    "VERSION_DIGITS", "Item", "call_of", "decode", "decode_many", "encode", "encode_many", "expires_at", "sort_key",
-    "version_of", "version_text",
+    "VERSION_DIGITS", "Item", "call_of", "decode", "decode_many", "encode", "encode_many", "expires_at", "is_intact",
+    "sort_key", "version_of", "version_text",
 ]  # fmt: skip
 
 Item: TypeAlias = dict[str, dict[str, Any]]
@@ -60,6 +60,14 @@ def decode(data: bytes) -> tuple[Item, int] | None:
     if found is None or not _is_item(found[0]):
         return None
     return found[0], found[1]
+
+
+def is_intact(data: bytes) -> bool:
+    """Return whether the checksum of encoded items is right, which is looked at in little time."""
+    head, body = data[:_BODY], data[_BODY:]
+    if len(head) < _BODY or head[VERSION_DIGITS : VERSION_DIGITS + 1] != _FORMAT or not head[:VERSION_DIGITS].isdigit():
+        return False
+    return head[VERSION_DIGITS + 1 :] == b"%08x" % zlib.crc32(body)
 
 
 def encode_many(items: Sequence[Item], version: int) -> bytes:
@@ -122,18 +130,16 @@ def _frame(content: Any, version: int) -> bytes:
 
 
 def _unframe(data: bytes) -> tuple[Any, int] | None:
-    head, body = data[:_BODY], data[_BODY:]
-    if len(head) < _BODY or head[VERSION_DIGITS : VERSION_DIGITS + 1] != _FORMAT or not head[:VERSION_DIGITS].isdigit():
+    if not is_intact(data):
         return None
-    if head[VERSION_DIGITS + 1 :] != b"%08x" % zlib.crc32(body):
-        return None
+    body = data[_BODY:]
     try:
         content = json.loads(body)
         if b'"B"' in body or b'"BS"' in body:
             content = _with_bytes(content)
     except (ValueError, TypeError, AttributeError, StopIteration, RecursionError, binascii.Error):
         return None
-    return content, int(head[:VERSION_DIGITS])
+    return content, int(data[:VERSION_DIGITS])
 
 
 def _is_item(content: Any) -> bool:

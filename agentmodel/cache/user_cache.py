@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from agentmodel._log import logger
-from agentmodel.cache._item_codec import Item, call_of, decode, encode, expires_at, sort_key, version_of
+from agentmodel.cache._item_codec import Item, call_of, decode, encode, expires_at, is_intact, sort_key, version_of
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import BEGIN_FILL, COMPLETE, END_FILL, UPDATE_COPY, Command
 from agentmodel.cache._user_erasure import ErasedKeys, Erasing, erase_user, rewrite_files
@@ -297,10 +297,14 @@ class UserCache:
 
 
 def _only(wanted: _Wanted | None, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return the markers of a hash, and those of its items that are wanted."""
+    """Return the markers of a hash, those of its items that are wanted, and damaged ones: they may be wanted, too."""
     if wanted is None:
         return fields
-    return {name: value for name, value in fields.items() if name.startswith(b"\0") or wanted(name, value)}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name.startswith(b"\0") or wanted(name, value) or not is_intact(value)
+    }
 
 
 def _read(fields: dict[bytes, bytes]) -> dict[str, tuple[Item, int]]:

@@ -91,7 +91,7 @@ def list_(
         return
     for name, value in {**narrow, "since": since}.items():
         if value is not None:
-            raise ValidationError(f"--{name}", value, "is of decisions: add --decided")
+            raise ValidationError(f"--{name}", value, "cannot be asked of open questions: add --decided")
     queue = queue or DEFAULT_QUEUE
     with open_model(stack_of(ctx)) as model:
         found, cursor, unreadable = _open_questions(model, queue, limit, cursor)

@@ -53,6 +53,7 @@ def filled(function: Callable[..., Any], **given: Any) -> dict[str, Any]:
         if argument in given:
             continue
         kind = str(parameter.annotation)
+        kind = kind.replace(" | Callable[[], str | None]", "")  # which is asked for the text
         assert kind in ("str", "str | None", "Any"), f"{name}({argument}: {kind}) is not planted: give it"
         text = canary(f"{name} {argument}")
         given[argument] = {text: text} if kind == "Any" else text

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from mcp import Client
+from starlette.testclient import TestClient
 
 from agentmodel import Agent, AgentModel, Settings
 from agentmodel.aws import handlers
 from agentmodel.aws._roles import ACTIONS
 from agentmodel.aws.template import template
+from agentmodel.callers import ROLES, Caller
+from agentmodel.console import console
+from agentmodel.integrations.mcp import mcp_server
 from tests.integration.aws_calls import allowed, recorded
+from tests.integration.integrations.test_mcp import ALLOWED
+from tests.integration.integrations.test_mcp import allowed as allowed_tools
 from tests.integration.suggest_world import TODAY, catalogue, opened, run
 from tests.integration.test_aws_handlers import put_into_environment
 
 AWAY = {"valkey_url": "valkey://127.0.0.1:1/0"}
 
+DATA_API = {  # what is about Redshift is recorded by test_redshift_data_api.py
+    ("statement", "redshift-data:CancelStatement"): "a statement takes too long",
+    ("statement", "redshift-data:DescribeStatement"): "the Data API",
+    ("statement", "redshift-data:GetStatementResult"): "the Data API",
+    ("workgroup", "redshift-data:ExecuteStatement"): "the Data API",
+    ("workgroup", "redshift-serverless:GetCredentials"): "the Data API",
+}
+
 REASONS: dict[str, dict[tuple[str, str], str]] = {
     "application": {},
+    "console": DATA_API,
+    "mcp": DATA_API
+    | {("table", "dynamodb:DeleteItem"): "a user is erased while Valkey is away: what was written is taken back"},
     "drain": {
         ("table", "dynamodb:DeleteItem"): "a user is erased while a pass is written: what was written is taken back",
     },
-    "learn": {
-        # the rest of what is about Redshift is recorded by test_redshift_data_api.py
-        ("statement", "redshift-data:CancelStatement"): "a statement takes too long",
-        ("statement", "redshift-data:DescribeStatement"): "the Data API",
-        ("statement", "redshift-data:GetStatementResult"): "the Data API",
-        ("workgroup", "redshift-data:ExecuteStatement"): "the Data API",
-        ("workgroup", "redshift-serverless:GetCredentials"): "the Data API",
-    },
+    "learn": DATA_API,
     "sweep": {
         ("table", "dynamodb:DeleteItem"): "a user is erased while a verdict is applied: the session is taken back",
     },
@@ -87,6 +100,53 @@ def application(settings: Settings) -> None:
     settled(settings, run, **AWAY)
 
 
+def console_pages(settings: Settings) -> None:
+    """What people do in the console: each page, a decision of each kind, changes of the catalogue, a plan."""
+    with AgentModel(settings) as model:
+        session_id = run(model)
+        asked = [model.reviews.ask("USR001", session_id, f"May it {number}?", agent_id="AGT001") for number in range(3)]
+        judged = model.reviews.ask("USR001", run(model), "Was it right?", phase="post")
+        model.settle()
+        client = TestClient(console(model), base_url="http://localhost", client=("127.0.0.1", 4000))
+
+        def send(path: str, **form: str) -> None:
+            secret = re.search('name="csrf" value="([0-9a-f]+)"', client.get("/plans").text)
+            assert secret is not None
+            answer = client.post(path, data={"csrf": secret[1], **form}, follow_redirects=False)
+            assert answer.status_code in {200, 303}, answer.text
+
+        for path in ("/", "/inbox", "/inbox/news", "/decisions", "/sessions", "/agents", "/agents/AGT001", "/effect"):
+            assert client.get(path).status_code == 200
+        assert client.get(f"/sessions/USR001/{session_id}").status_code == 200
+        for review, decision in zip([*asked, judged], ("claim", "approve", "reject", "verdict"), strict=True):
+            reference = model.reviews.reference(review)
+            assert client.get(f"/inbox/{reference}").status_code == 200
+            send(
+                f"/decide/{reference}",
+                decision=decision,
+                verdict="wrong",
+                reason="no",
+                hash=review.arguments_hash or "",
+            )
+        send("/agents/AGT001", description="Finds places.")
+        send("/agents/AGT001/TL001", description="Searches.", needs_review="", read_only="yes")
+        send("/plans", user="USR001", request="find a café near the stadium")
+
+
+def mcp_tools(settings: Settings) -> None:
+    """What agents do through the MCP server: each tool and each resource."""
+    caller = Caller(user_id="USR001", roles=frozenset(ROLES))
+    with AgentModel(settings) as model:
+        session_id, asked = run(model), model.reviews.ask("USR002", run(model, "USR002"), "May it?", agent_id="AGT001")
+
+        async def every() -> set[str]:
+            async with Client(mcp_server(model, caller=caller)) as client:
+                return await allowed_tools(client, model.reviews.reference(asked), session_id)
+
+        assert set(ALLOWED) == asyncio.run(every())
+        model.settle()
+
+
 def verdict_killed(model: AgentModel) -> None:
     """Judge a run, and be killed before its outcome is corrected."""
     judged = model.reviews.ask("USR001", run(model), "Was it right?", phase="post")
@@ -127,6 +187,9 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[t
     seen_at("learn", handlers.learn, {}, None)
     seen_at("learn", handlers.learn, later, None)
     for url in (settings.valkey_url, None):
+        for part, does in (("console", console_pages), ("mcp", mcp_tools)):
+            seen_at(part, does, settings.model_copy(update={"valkey_url": url}))
+    for url in (settings.valkey_url, None):
         settled(settings, verdict_killed, valkey_url=url)
         if url is None:
             monkeypatch.delenv("AGENTMODEL_VALKEY_URL")
@@ -150,7 +213,7 @@ def test_a_role_allows_what_its_part_calls_and_no_more(seen: dict[str, set[tuple
 
 def test_the_policies_of_the_template_are_those() -> None:
     """Each policy of the template allows the actions of its part, on its own resource, and no action by a wildcard."""
-    platform = ("logs:", "ec2:", "sqs:", "lambda:", "ecr:")
+    platform = ("logs:", "ec2:", "sqs:", "lambda:", "ecr:", "secretsmanager:")
     found: dict[str, set[str]] = {}
     for resource in template()["Resources"].values():
         part = resource.get("Metadata", {}).get("agentmodel", {}).get("part")
@@ -161,7 +224,8 @@ def test_the_policies_of_the_template_are_those() -> None:
             properties.get("PolicyDocument"),
             *[one["PolicyDocument"] for one in properties.get("Policies", ())],
         ]
-        actions = {action for one in documents if one for each in one["Statement"] for action in each["Action"]}
+        statements = [each.get("Fn::If", ["", each])[1] for one in documents if one for each in one["Statement"]]
+        actions = {action for each in statements for action in each["Action"]}
         assert not [action for action in actions if "*" in action]
         found.setdefault(part, set()).update(action for action in actions if not action.startswith(platform))
 

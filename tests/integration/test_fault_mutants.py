@@ -73,7 +73,7 @@ def rejections_are_raised(patch: pytest.MonkeyPatch) -> None:
 def always_complete(patch: pytest.MonkeyPatch) -> None:
     """Reads do not say that records may be missing."""
     read = Repository._whole_partition
-    patch.setattr(Repository, "_whole_partition", lambda *given: (read(*given)[0], True))
+    patch.setattr(Repository, "_whole_partition", lambda *given, **named: (read(*given, **named)[0], True))
 
 
 def no_breaker(patch: pytest.MonkeyPatch) -> None:

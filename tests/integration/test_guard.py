@@ -214,6 +214,28 @@ def test_calls_without_ids_are_told_by_their_number(model: AgentModel) -> None:
     assert first.review_id == elsewhere.review_id != second.review_id
 
 
+def test_a_call_without_id_that_another_process_made(model: AgentModel) -> None:
+    """An approval is for one of the equal calls: who asked for it asks anew once another process has made that call."""
+    guard, since = model.guard(review="always"), datetime.now(UTC)
+
+    def ask(at: datetime) -> Review:
+        return asked(before(guard, call_id="all", equal_calls=True, asked_at=at))
+
+    decided = model.reviews.decide(ask(since), "approve", "kim")
+    assert decided.decided_at is not None
+    not_made = ask(since)
+    model.recorder.record(
+        ToolExecution(
+            user_id="USR001", session_id=SESSION, process_id="PRC001", agent_id="AGT001", tool_id="TL002",
+            tool_name="search", values=storable_text(PAY), succeeded=True, executed_at=decided.decided_at,
+        )
+    )  # fmt: skip
+    anew, elsewhere = ask(since), ask(datetime.now(UTC))
+
+    assert decided.review_id == not_made.review_id
+    assert decided.review_id != anew.review_id == elsewhere.review_id
+
+
 def test_an_id_that_is_used_again(model: AgentModel) -> None:
     """A model may give a later call the id of one that was decided and made; it is asked about, as a call of its own."""
     start = datetime.now(UTC)

@@ -169,7 +169,7 @@ def repository_of(model: AgentModel, user_id: str) -> dict[str, Any]:
     for session_id in ("SESSbob", SESSION, f"SESS{MARK}x0"):
         told = {
             "user_id": user_id, "session_id": session_id, "process_id": "PRC001", "agent_id": "AGT001",
-            "tool_id": "TL002", "category": SHARED,
+            "tool_id": "TL002", "category": SHARED, "source_id": canary("UserSession.source_id"),
         }  # fmt: skip
         for name in _of_a_user(Repository):
             read = getattr(model.repository, name.partition(".")[2])
@@ -219,6 +219,7 @@ def health_of(model: AgentModel, user_id: str) -> Any:
     return [
         model.health.tools("DMN001", user_id=user_id),
         list(model.health.health(refs, {}, user_id=user_id).items()),
+        list(model.health.health_by_failures(refs, {}, user_id=user_id).items()),
         list(model.health.failing(refs, {}, user_id=user_id).items()),
     ]
 
@@ -277,6 +278,7 @@ READS: dict[str, Callable[[AgentModel, str], Any]] = {
     "Recorder.known_history": history_of,
     "HealthMonitor.tools": health_of,
     "HealthMonitor.health": health_of,
+    "HealthMonitor.health_by_failures": health_of,
     "HealthMonitor.failing": health_of,
 }
 """How each function is read that acts for a user; those of the repository are read by their signatures."""

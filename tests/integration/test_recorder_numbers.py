@@ -14,6 +14,7 @@ import pytest
 
 from agentmodel import AgentModel, Settings, ToolExecution, UserSessionProcess
 from agentmodel.embedded import ValkeyServer
+from agentmodel.exceptions import ValidationError
 from agentmodel.keys import process_id
 
 USER, SESSION = "USR001", "SESS20250614001"
@@ -72,6 +73,18 @@ def at_once(works: Sequence[Callable[[], Any]]) -> list[Any]:
 
     with ThreadPoolExecutor(len(works)) as pool:
         return list(pool.map(run, works))
+
+
+@pytest.mark.parametrize("number", [-3, 2.5, "3", 10**30])
+def test_a_number_that_no_process_has(stack: Settings, number: Any) -> None:
+    """It is refused, and the next steps have the numbers that they had without it."""
+    with AgentModel.from_settings(stack) as model, model.session(USER) as session:
+        with pytest.raises(ValidationError, match=r"number \("):
+            session.process("wrong", number=number)
+        with session.process("right") as process:
+            pass
+
+    assert process_id(1) == process.process_id
 
 
 def stored(settings: Settings) -> list[dict[str, Any]]:

@@ -127,6 +127,27 @@ def test_one_session_of_many_is_found_by_its_source(model: AgentModel) -> None:
     assert ["SESS0", "SESS1", "SESS2", None] == before == found()
 
 
+def test_a_damaged_session_is_found_by_its_source(model: AgentModel) -> None:
+    """Damage does not tell what a value held, so it is repaired first; a text that nothing can have finds nothing."""
+    stored = UserSession(user_id=USER, session_id="SESS1", name="s", source_id="here", started_at=datetime.now(UTC))
+    model.recorder.record(stored)
+    valkey = model._valkey
+    assert valkey is not None
+
+    def found(kind: str) -> str | None:
+        for key in valkey.scan(f"*:{kind}:{USER}"):
+            valkey.execute(("HSET", key, "SESS1", "junk"))
+        session = model.repository.session_of_source(USER, "here")
+        return None if session is None else session.session_id
+
+    waiting = found("p")
+    model.drain()
+    model.repository.sessions(USER)
+
+    assert ["SESS1", "SESS1"] == [waiting, found("c")]
+    assert model.repository.session_of_source(USER, "\ud800") is None
+
+
 def test_a_run_with_nothing_to_compare_is_not_read(model: AgentModel) -> None:
     """The check of a run that ended reads its calls only where its category has successes."""
     caches = model._caches

@@ -101,7 +101,8 @@ def test_every_variable_is_a_setting() -> None:
     """Functions and tasks get settings that exist, so none refuses to start; each has the table and the region."""
     environments = [set(each["Environment"]["Variables"]) for each in resources("AWS::Serverless::Function").values()]
     for task in resources("AWS::ECS::TaskDefinition").values():
-        names = {each["Name"] for each in task["ContainerDefinitions"][0]["Environment"]}
+        entries = [each.get("Fn::If", ["", each])[1] for each in task["ContainerDefinitions"][0]["Environment"]]
+        names = {each["Name"] for each in entries}
         environments.append(names - {"WEB_NAME"})  # which the command reads
     known = {f"AGENTMODEL_{name.upper()}" for name in Settings.model_fields}
 
@@ -113,8 +114,12 @@ def test_the_grants_are_a_list_that_the_cli_takes() -> None:
     """The output is a JSON list of statements without a semicolon, as ``batch-execute-statement --sqls`` reads it."""
     grants = json.loads(template()["Outputs"]["GrantsSql"]["Value"]["Fn::Sub"])
 
-    assert 'CREATE ROLE "agentmodel_learner"' == grants[0]
-    assert all(each.startswith("GRANT ") and each.endswith(' TO ROLE "agentmodel_learner"') for each in grants[1:])
+    for role in ("agentmodel_learner", "agentmodel_reader"):
+        own = [each for each in grants if role in each]
+        assert f'CREATE ROLE "{role}"' == own[0]
+        assert all(each.startswith("GRANT ") and each.endswith(f' TO ROLE "{role}"') for each in own[1:])
+        assert {f'"{role}"'} == {tag["Value"].join('""') for each in resources("AWS::IAM::Role").values()
+                                 for tag in each.get("Tags", ()) if tag["Value"] == role}  # fmt: skip
     assert ";" not in "".join(grants)
 
 

@@ -32,10 +32,11 @@ LITELLM: dict[str, Any] = {
     "painter": {"output_cost_per_image": 0.04},
     "asker": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6, "input_cost_per_request": 0.005},
     "sleeper": {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6, "off_peak_pricing": {"hours_utc": "0-8"}},
+    "searcher": {"tiered_pricing": [{"max_results_range": [0, 25], "input_cost_per_query": 0.005}]},
     "ranged": {
         "tiered_pricing": [
-            {"range": [0, 200000], "input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6},
-            {"range": [200000, 1000000], "input_cost_per_token": 4e-6, "output_cost_per_token": 12e-6},
+            {"range": [0, 200000.0], "input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6},
+            {"range": [200000.0, 1000000.0], "input_cost_per_token": 4e-6, "output_cost_per_token": 12e-6},
         ],
     },
 }
@@ -176,6 +177,7 @@ def test_a_price_holds_for_its_time() -> None:
         call("large"),
         call(None),
         call("painter"),
+        call("searcher"),
         call("small-night"),
         call(input_tokens=None),
         call(output_tokens=None),
@@ -224,6 +226,8 @@ def test_a_total_says_how_much_of_it_is_known() -> None:
         ([{"id": "a", "models": [{"id": "m", "match": {"and": 5}, "prices": {}}]}], "models of a"),
         ([{"id": "a", "models": [{"id": "m", "prices": {"input_mtok": {"tiers": [{"price": 2}]}}}]}], "models of a"),
         ({"small": {"tiered_pricing": [{"input_cost_per_token": 1}]}}, "tiered_pricing of small"),
+        ({"small": {"tiered_pricing": [{"input_cost_per_token": 1, "range": [0.5]}]}}, "tiered_pricing of small"),
+        ({"small": {"tiered_pricing": [7]}}, "tiered_pricing of small"),
     ],
 )
 def test_a_wrong_table_is_told(table: Any, told: str) -> None:

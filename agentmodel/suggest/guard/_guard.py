@@ -372,17 +372,25 @@ class Guard:
             key = first if number == 1 else f"{first}~{number}"
             review = self.reviews.about(call.user_id, call.session_id, key, arguments=call.arguments)
             if review is None:
-                if found is not None and not self._is_earlier(found, asked_at, ended=ended):
+                if found is not None and not self._is_earlier(found, call, asked_at, ended=ended):
                     return found
                 call.key = key
                 return None
             call.key, found = key, review
         raise AssertionError("unreachable")  # pragma: no cover - the loop returns
 
-    def _is_earlier(self, review: Review, asked_at: datetime | None, *, ended: bool) -> bool:
-        """Return whether a question is about an earlier call than the one that the model asked for at this time."""
-        if asked_at is None or review.asked_at is None or review.asked_at >= asked_at:
+    def _is_earlier(self, review: Review, asking: _Call, asked_at: datetime | None, *, ended: bool) -> bool:
+        """Return whether a question is about an earlier call than the one that the model asked for at this time.
+
+        Where equal calls are told by number, another process may have made the call that a question is about since.
+        """
+        if asked_at is None or review.asked_at is None:
             return False
+        until = None if asking.equal_calls else asked_at
+        if review.asked_at >= asked_at:
+            if until is not None:
+                return False
+            ended = False
         decided_at = review.decided_at or review.answer_until
         if ended or decided_at is None:
             return ended
@@ -390,7 +398,8 @@ class Guard:
         return any(
             (call.agent_id, call.tool_id) == (review.agent_id, review.tool_id)
             and call.values in texts
-            and decided_at <= (call.executed_at or decided_at) < asked_at
+            and decided_at <= (made := call.executed_at or decided_at)
+            and (until is None or made < until)
             for call in self._repository.session_history(review.user_id, review.session_id).executions
         )
 

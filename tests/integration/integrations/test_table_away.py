@@ -15,6 +15,7 @@ from tests.integration.integrations.process_end import RECORDERS
 from tests.integration.integrations.test_process_end import PACKAGES
 
 USERS = ("USRbefore", "USRada", "USRbob")
+NAMES = {"Claude Agent SDK": ("claude", "mcp__cafes__search")}  # as the SDK names them; the others' are ours
 
 
 def executions(model: AgentModel, user_id: str) -> list[ToolExecution]:
