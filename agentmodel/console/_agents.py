@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
@@ -14,11 +15,13 @@ from agentmodel.console._timeline import interval, weeks
 from agentmodel.dynamo.entity import Change
 from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.exceptions import NotFound, ValidationError
-from agentmodel.suggest.plan import confidence_of
+from agentmodel.suggest.health import FailingPeriod, Observation, counted_user, failing_periods
+from agentmodel.suggest.plan import ToolRef, confidence_of
 
 __all__ = ["AgentPages"]
 
 _AGENTS = 100  # of a domain
+_PERIODS = 10  # in which a tool was failing
 _ANSWERS = {"yes": True, "no": False, "": None}
 
 
@@ -62,13 +65,13 @@ class AgentPages:
         visit.caller.need("reader", "operator", "curator")
         agent = self._agent(visit)
         states = self._model.health.tools(agent.domain_id)
-        course, calls = self._courses(agent)
+        course, calls, past = self._courses(agent)
         health = {each.tool_id: each for each in states if each.agent_id == agent.agent_id}
         return self._site.page(
             visit.request, "agent.html", visit, row=_ranked(agent), may_edit="curator" in visit.caller.roles,
             is_operator="operator" in visit.caller.roles, saved=visit.asked("saved"), course=course,
             tools=[{"tool": tool, "health": health.get(tool.tool_id), "interval": _interval(tool),
-                    "course": calls.get(tool.tool_id, "")}
+                    "course": calls.get(tool.tool_id, ""), "past": past.get(tool.tool_id)}
                    for tool in self._model.repository.agent_tools(agent.agent_id)],
         )  # fmt: skip
 
@@ -79,16 +82,18 @@ class AgentPages:
             raise NotFound("agent", agent_id)
         return agent
 
-    def _courses(self, agent: Agent) -> tuple[str, dict[str, str]]:
-        """Return the pictures of the agent's runs, and of the calls of each of its tools, week by week."""
+    def _courses(self, agent: Agent) -> tuple[str, dict[str, str], dict[str, tuple[int, list[FailingPeriod]]]]:
+        """Return pictures of the agent's runs and its tools' calls by week, and when each tool was failing."""
         if not self._reader.is_set:
-            return "", {}
+            return "", {}, {}
         with self._reader.opened() as warehouse:
             from agentmodel.redshift.reports import executions_per_day
-            from agentmodel.redshift.session_list import tool_days
+            from agentmodel.redshift.session_list import newest_calls, tool_days
 
             runs, calls = executions_per_day(warehouse, agent.agent_id), tool_days(warehouse, agent.agent_id)
-        return weeks(runs), {tool_id: weeks(days, height=48) for tool_id, days in calls.items()}
+            newest = newest_calls(warehouse, agent.agent_id)
+        past = {tool_id: _past(ToolRef(agent.agent_id, tool_id), seen) for tool_id, seen in newest.items()}
+        return weeks(runs), {tool_id: weeks(days, height=48) for tool_id, days in calls.items()}, past
 
     def describe(self, visit: Visit) -> Response:
         """Change the description of an agent."""
@@ -125,6 +130,12 @@ def _ranked(agent: Agent) -> dict[str, Any]:
     if low is None or mean is None or high is None:
         mean, low, high = confidence_of(agent.successes or 0, agent.executions)
     return {"agent": agent, "mean": mean, "low": low, "high": high, "picture": interval(low, mean, high)}
+
+
+def _past(tool_ref: ToolRef, calls: list[tuple[datetime, bool, str, str]]) -> tuple[int, list[FailingPeriod]]:
+    """Return how many calls of a tool were looked at, and when it was failing by them, for everybody."""
+    seen = [Observation(at, failed, counted_user(user, session)) for at, failed, user, session in calls]
+    return len(seen), failing_periods(tool_ref, seen)[:_PERIODS]
 
 
 def _interval(tool: Tool) -> dict[str, Any] | None:

@@ -231,6 +231,11 @@ KOREAN = {
     "It only reads: its results may be cached": "읽기 전용: 결과를 캐시할 수 있음",
     "Save": "저장",
     "Calls of each week": "주별 호출",
+    "When it was failing": "장애가 있었던 기간",
+    "Computed from its newest calls (%(n)s), as of the last refresh of the warehouse.": "가장 최근 호출 %(n)s회로 계산했습니다. "
+    "웨어하우스를 마지막으로 갱신한 시점 기준입니다.",
+    "Never marked as failing in its newest calls (%(n)s), as of the last refresh of the warehouse.": "가장 최근 호출 %(n)s회에서 "
+    "장애로 판정된 적이 없습니다. 웨어하우스를 마지막으로 갱신한 시점 기준입니다.",
     # effect
     "Effect": "효과",
     "The effect is measured in the warehouse, and none is set: set AGENTMODEL_WAREHOUSE_URL.": "효과는 웨어하우스에서 측정하는데 "

@@ -25,7 +25,7 @@ from agentmodel.redshift.warehouse import Warehouse
 
 __all__ = [
     "ErrorCount", "SessionFilter", "SessionSummary", "UserActivity", "active_users", "error_types", "known_sessions",
-    "newest_sessions", "sessions_like", "tool_days", "users_like",
+    "newest_calls", "newest_sessions", "sessions_like", "tool_days", "users_like",
 ]  # fmt: skip
 
 _MAX_LIMIT = 1000
@@ -291,6 +291,45 @@ def tool_days(warehouse: Warehouse, agent_id: str) -> dict[str, list[DayExecutio
     for tool_id, day, calls, good in warehouse.read(rows):
         found.setdefault(tool_id, []).append(DayExecutions(agent_id, day, calls, good))
     return found
+
+
+def newest_calls(
+    warehouse: Warehouse, agent_id: str, *, limit: int = 1000, total_limit: int = 3000
+) -> dict[str, list[tuple[datetime, bool, str, str]]]:
+    """Return the newest calls of each tool of an agent, oldest first, as of the last refresh.
+
+    Calls without a time are left out.
+
+    Args:
+        warehouse: A refreshed warehouse.
+        agent_id: The agent.
+        limit: The most calls of a tool.
+        total_limit: The most calls of all its tools; tools with many calls give up the older ones first.
+
+    Returns:
+        The calls by tool, each as its time, whether it failed, its user and its session.
+    """
+    rows = _newest_calls(agent_id, limit).limit(total_limit)
+    found: dict[str, list[tuple[datetime, bool, str, str]]] = {}
+    for tool_id, clock, ok, user_id, session_id in warehouse.read(rows):
+        found.setdefault(tool_id, []).append((keys.parse_time(clock), ok == 0, user_id, session_id))
+    return {tool_id: calls[::-1] for tool_id, calls in found.items()}
+
+
+def _newest_calls(agent_id: str, limit: int) -> Rows:
+    """Select the newest calls of each tool, the newest of every tool first."""
+    c = history.calls().subquery("c")
+    order = [c.c.clock, c.c.user_id, c.c.session_id, func.coalesce(c.c.call_number, constant(0)), c.c.process_id]
+    place = func.row_number().over(
+        partition_by=c.c.tool_id, order_by=[*(each.desc() for each in order), c.c.attempt.desc()]
+    )
+    columns = ("tool_id", "clock", "ok", "user_id", "session_id")
+    # a text that looks like a time can have no day, as of 31 February
+    timed = [c.c.clock.is_not(None), c.c.day.is_not(None)]
+    n = rows_of(*(c.c[name] for name in columns), place.label("place")).where(c.c.agent_id == agent_id, *timed)
+    numbered = n.subquery("n")
+    rows = rows_of(*(numbered.c[name] for name in columns)).where(numbered.c.place <= limit)
+    return rows.order_by(numbered.c.place, numbered.c.tool_id)
 
 
 def _user_name(user: Any, session: Any) -> ColumnElement[str]:

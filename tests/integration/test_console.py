@@ -41,7 +41,7 @@ from agentmodel.console._form import edited_arguments, fields_of
 from agentmodel.console._timeline import change, shares, timeline
 from agentmodel.console._words import KOREAN
 from agentmodel.exceptions import ConfigurationError, ValidationError
-from agentmodel.redshift.session_list import SessionFilter, SessionSummary, newest_sessions
+from agentmodel.redshift.session_list import SessionFilter, SessionSummary, newest_calls, newest_sessions
 from tests.integration.suggest_world import catalogue, run
 
 PEOPLE = {
@@ -519,7 +519,7 @@ def test_a_form_is_made_of_the_schema() -> None:
     assert "" == fields_of({"day": "tomorrow"}, SPEC)[0]["input"]  # an input of a date would drop it
     typed = {f"arg.{name}": each["value"] for name, each in fields.items()}
     assert proposed == edited_arguments(proposed, typed, SPEC)
-    form = typed | {"arg.quiet": "false", "arg.host.age": "30", "arg.note": "7", "arg.level": '"roof"'}
+    form = typed | {"arg.quiet": "false", "arg.host.age": "30", "arg.note": "7", "arg.level": "roof"}
     wanted = proposed | {"quiet": False, "level": "roof", "host": {"name": "a.b", "age": 30}, "note": "7"}
     assert wanted == edited_arguments(proposed, form, SPEC)
 
@@ -544,6 +544,18 @@ def test_what_the_schema_does_not_admit_is_refused(field: str, text: str, told: 
         edited_arguments(proposed, {f"arg.{field}": text}, SPEC)
     assert field == raised.value.field
     assert proposed == edited_arguments(proposed, {"arg.guests": "99"}, SPEC)
+
+
+def test_every_choice_that_is_offered_is_taken() -> None:
+    """A choice has the type that the schema gives it, and a text in the place of a number can be made one."""
+    schema = {"properties": {"level": {"enum": [1, "1", 2, "roof", None]}, "guests": {"type": "integer"}}}
+    choices = fields_of({}, schema)[0]["choices"]
+    found = [edited_arguments({}, {"arg.level": each}, schema) for each in choices]
+
+    assert ["", "1", "2", "roof", "null"] == choices
+    assert [{}, {"level": 1}, {"level": 2}, {"level": "roof"}, {"level": None}] == found
+    assert {"level": "1"} == edited_arguments({"level": "roof"}, {"arg.level": "1"}, schema)
+    assert {"guests": 5} == edited_arguments({"guests": "four"}, {"arg.guests": "5"}, schema)
 
 
 def test_names_with_dots_are_fields_of_their_own() -> None:
@@ -863,3 +875,66 @@ def test_a_change_is_drawn_on_its_line() -> None:
     assert "" == shares([])
     assert 'width="75.00%"' in shares([("a <b>", 3, 1)])
     assert "a &lt;b&gt;: 3 + 1" in shares([("a <b>", 3, 1)])
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        (
+            "en",
+            [
+                "When it was failing",
+                "Never marked as failing in its newest calls (40)",
+                "Computed from its newest calls (90)",
+            ],
+        ),
+        (
+            "ko",
+            [
+                "장애가 있었던 기간",
+                "가장 최근 호출 40회에서 장애로 판정된 적이 없습니다",
+                "가장 최근 호출 90회로 계산했습니다",
+            ],
+        ),
+    ],
+)
+def test_an_agent_has_the_times_when_its_tools_were_failing(
+    settings: Settings, tokens_file: Path, language: str, words: list[str]
+) -> None:
+    """A tool that failed, recovered and failed again has two periods, in times and counts; a reader sees no user."""
+    at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
+        model.table.create()
+        catalogue(model)
+        with model.writer.batch() as batch:
+            for tool, outcomes in {"TL001": "." * 30 + "x" * 10 + "." * 40 + "x" * 10, "TL002": "." * 40}.items():
+                for number, outcome in enumerate(outcomes):
+                    batch.put(
+                        ToolExecution(
+                            user_id=f"USRother{number % 2}", session_id="SESS1", process_id="PRC001", agent_id="AGT001",
+                            tool_id=tool, tool_name=tool, attempt=number + 1, succeeded=outcome == ".",
+                            result="what somebody asked", executed_at=at + timedelta(minutes=number),
+                        )
+                    )  # fmt: skip
+        model.refresh()
+        newest = newest_calls(model.warehouse, "AGT001", limit=50, total_limit=80)
+        app = console(model, tokens=Tokens.of_file(tokens_file), secret="s" * 32)
+        text = Person(app, "one").see(f"/agents/AGT001?lang={language}")
+
+    assert {"TL001": 40, "TL002": 40} == {tool: len(calls) for tool, calls in newest.items()}
+    assert (at + timedelta(minutes=89), True, "USRother1", "SESS1") == newest["TL001"][-1]
+    assert [1, 1, 1] == [text.count(each) for each in words]
+    assert re.search(r"2026-03-01 13:20:00.*2026-03-01 12:30:00 – 2026-03-01 12:\d\d:00", text)
+    assert "10" in re.findall(r"(?:failed: |실패 )(\d+)", text)
+    assert "USRother" not in text
+    assert "what somebody asked" not in text
+
+
+def test_the_newest_calls_of_a_tool_are_its_own(model: AgentModel) -> None:
+    """Calls of another agent, and more than are asked for, are left out; a call that failed says so."""
+    found = newest_calls(model.warehouse, "AGT001", limit=1)
+
+    assert ["TL001", "TL002", "TL003"] == sorted(found)
+    assert [1, 1, 1] == [len(calls) for calls in found.values()]
+    assert [True] == [failed for _, failed, *_ in found["TL002"]]
+    assert {"USR002"} == {user for calls in newest_calls(model.warehouse, "AGT002").values() for _, _, user, _ in calls}

@@ -18,7 +18,7 @@ from agentmodel.redshift import _constructs as d
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
-from agentmodel.redshift import score
+from agentmodel.redshift import score, session_list
 from agentmodel.redshift._duckdb_dialect import _COMPILED, DuckDBDialect
 from agentmodel.redshift._duckdb_landing import landing_table
 from agentmodel.redshift._staging_sql import staging
@@ -155,6 +155,7 @@ def everything() -> Iterator[tuple[str, Any]]:
     reports = (queries.steps, queries.tool_errors, queries.tool_failures, queries.requests, queries.executions_per_day)
     for make_report in (*reports, queries.tokens):
         yield make_report.__name__, make_report()
+    yield "newest_calls", session_list._newest_calls("AGT001", 1000)
 
 
 def elements(statement: Any) -> list[Any]:

@@ -14,7 +14,14 @@ from agentmodel.dynamo.models import Tool
 from agentmodel.suggest._types import ToolRef
 from agentmodel.suggest.health._cusum import Cusum
 from agentmodel.suggest.health._cusum_table import TABLE
-from agentmodel.suggest.health._tool_state import Observation, ToolState, _bounded, counted_user
+from agentmodel.suggest.health._tool_state import (
+    FailingPeriod,
+    Observation,
+    ToolState,
+    _bounded,
+    counted_user,
+    failing_periods,
+)
 
 REF = ToolRef("AGT001", "TL002")
 USER, OTHER = "USR001", "USR002"
@@ -204,3 +211,33 @@ def test_who_counts_as_one_user() -> None:
     assert [USER, USER, "SESS1", ANONYMOUS] == [
         counted_user(*call) for call in ((USER, "SESS1"), (USER, None), (ANONYMOUS, "SESS1"), (ANONYMOUS, None))
     ]
+
+
+def every_minute(outcomes: str, *users: str | None) -> list[Observation]:
+    """Calls a minute apart, of these users in turn; x failed."""
+    return [
+        Observation(AT + timedelta(minutes=number), outcome == "x", users[number % len(users)])
+        for number, outcome in enumerate(outcomes)
+    ]
+
+
+def test_periods_of_failing_are_told_newest_first() -> None:
+    """A tool that failed, recovered and failed again has two periods: one that is over, and one that is not."""
+    first, well = "." * 30 + "x" * 10, "." * 40
+    calls = every_minute(first + well + "xxxxxxxx", USER, OTHER)
+    newest, oldest = failing_periods(REF, calls)
+
+    assert FailingPeriod(calls[80].at, None, 8, 8) == newest
+    assert calls[30].at == oldest.since
+    assert oldest.until is not None
+    assert calls[40].at < oldest.until < calls[80].at
+    assert 10 == oldest.failures
+    assert sum(oldest.since <= call.at <= oldest.until for call in calls) == oldest.calls
+
+
+def test_no_period_without_an_alarm_for_everybody() -> None:
+    """A tool that never failed has none, nor one that fails for a single user."""
+    assert [] == failing_periods(REF, [])
+    assert [] == failing_periods(REF, every_minute("." * 50, USER))
+    assert [] == failing_periods(REF, every_minute("." * 50 + "x" * 50, USER))
+    assert 1 == len(failing_periods(REF, every_minute("." * 50 + "x" * 50, None)))

@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from agentmodel.dynamo.models import Tool
 from agentmodel.suggest._types import ToolRef
 from agentmodel.suggest.health._cusum import Cusum
 
-__all__ = ["Observation", "ToolState", "counted_user"]
+__all__ = ["FailingPeriod", "Observation", "ToolState", "counted_user", "failing_periods"]
 
 _MOST_USERS = 50  # whose own failures are remembered, for each tool
 _RANDOM = 12  # random characters at the beginning of the text of a state
@@ -127,7 +128,7 @@ class ToolState:
         if everybody.opened > before.opened:
             users = {user: one for user, one in users.items() if one.opened}
         if everybody.opened != before.opened or not (everybody.opened or everybody.sum):
-            users = {user: replace(one, share=0) for user, one in users.items()}
+            users = {user: replace(one, share=0) if one.share else one for user, one in users.items()}
         return ToolState(everybody, _bounded({user: one for user, one in users.items() if _counts(one)}))
 
     def without(self, tool_ref: ToolRef, user: str) -> ToolState:
@@ -139,6 +140,47 @@ class ToolState:
             calm = Cusum(calls=everybody.calls, failures=everybody.failures)
             everybody = replace(everybody, sum=left) if left > 0 else calm
         return ToolState(everybody, users)
+
+
+class FailingPeriod(NamedTuple):
+    """A time in which a tool was failing for everybody.
+
+    Attributes:
+        since: When it began to fail.
+        until: When it worked again; None if it did not.
+        calls: Calls in this time.
+        failures: Those of them that failed.
+    """
+
+    since: datetime
+    until: datetime | None
+    calls: int
+    failures: int
+
+
+def failing_periods(tool_ref: ToolRef, calls: Sequence[Observation]) -> list[FailingPeriod]:
+    """Return when a tool was failing for everybody, newest first, by its calls alone.
+
+    Args:
+        tool_ref: The tool.
+        calls: Its calls, oldest first.
+    """
+    state, first = ToolState(), None
+    periods: list[FailingPeriod] = []
+    for number, call in enumerate(calls):
+        was_open, state = bool(state.everybody.opened), state.after(tool_ref, call)
+        if state.everybody.opened and not was_open:
+            first = bisect_left(calls, state.everybody.since or call.at, key=lambda each: each.at)
+        elif was_open and not state.everybody.opened and first is not None:
+            periods.append(_period(calls[first : number + 1], call.at))
+            first = None
+    if first is not None:
+        periods.append(_period(calls[first:], None))
+    return periods[::-1]
+
+
+def _period(calls: Sequence[Observation], until: datetime | None) -> FailingPeriod:
+    return FailingPeriod(calls[0].at, until, len(calls), sum(call.failed for call in calls))
 
 
 def _most(health: Cusum) -> int:
