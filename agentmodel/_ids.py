@@ -159,8 +159,10 @@ def only_one(found: Iterable[str], text: str, *, field: str) -> str | None:
     """Return the one id that was found; None where none was.
 
     Raises:
-        ValidationError: There are several.
+        ValidationError: There are several, or nothing was typed, with which every id begins.
     """
+    if not text:
+        raise ValidationError(field, text, "must be an id, or the beginning of one")
     several = sorted(set(found))
     if len(several) > 1:
         some = ", ".join(several[:5])

@@ -8,6 +8,7 @@ the last refresh.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -16,8 +17,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ from typing import IO, Any, Final, cast
 
 import redis
 
+from agentmodel._process import exit_on_sigterm
 from agentmodel._stack_folder import holds_only_a_stack, locked
 from agentmodel._table_log import alone, sync_folder
 from agentmodel._urls import copy_of
@@ -73,6 +74,7 @@ def back_up(directory: Path, to: Path) -> StackBackup:
             has the warehouse open.
         CacheUnavailable: Valkey does not answer.
     """
+    exit_on_sigterm()  # what is half written goes
     home, now = directory.resolve(), datetime.now(UTC)
     if not (home / "tables").is_dir() and not (home / "valkey").is_dir():
         raise ConfigurationError(f"there is no stack in {directory}: name its folder by `agentmodel --dir DIR backup`")
@@ -99,7 +101,7 @@ def back_up(directory: Path, to: Path) -> StackBackup:
             draft.rename(to)
             sync_folder(to.parent)
     except OSError as error:
-        raise ConfigurationError(f"{to} cannot be written ({error.strerror or error}): choose another place") from error
+        raise ConfigurationError(f"{to} cannot be written ({_reason(error)}): choose another place") from error
     return StackBackup(to, now, manifest["agentmodel"], len(manifest["files"]), size)
 
 
@@ -115,6 +117,7 @@ def restore(path: Path, directory: Path, *, replace: bool = False) -> StackBacku
         ConfigurationError: The file is no whole backup, or one of a newer version; the folder has something in it; or
             its stack runs.
     """
+    exit_on_sigterm()
     home = directory.resolve()
     _check_target(home, directory, replace=replace)
     try:
@@ -125,14 +128,21 @@ def restore(path: Path, directory: Path, *, replace: bool = False) -> StackBacku
             home.mkdir(mode=0o700, exist_ok=True)
             with locked(home):
                 _check_target(home, directory, replace=replace)
-                home.rename(Path(folder) / "before")
-                fresh.rename(home)
-                sync_folder(home.parent)
+                _exchange(home, fresh, Path(folder) / "before")
     except OSError as error:
-        raise ConfigurationError(
-            f"{directory} cannot be restored ({error.strerror or error}): choose another folder"
-        ) from error
+        raise ConfigurationError(f"{directory} cannot be restored ({_reason(error)}): choose another folder") from error
     return found
+
+
+def _exchange(home: Path, fresh: Path, before: Path) -> None:
+    """Put a folder into the place of another one, which is there again if that fails."""
+    home.rename(before)
+    try:
+        fresh.rename(home)
+    except BaseException:
+        before.rename(home)
+        raise
+    sync_folder(home.parent)
 
 
 def _check_target(home: Path, directory: Path, *, replace: bool) -> None:
@@ -162,9 +172,9 @@ def _copy(home: Path, to: Path) -> None:
         if (home / "tables").is_dir():
             held.enter_context(alone(home / "tables", "save"))
             held.enter_context(alone(home / "tables", "change"))
-        if stack is not None and "valkey_url" in stack:
-            held.enter_context(_without_rewrites(str(stack["valkey_url"])))
         for attempt in range(_ATTEMPTS):
+            if stack is not None and "valkey_url" in stack:
+                _await_rewrite(str(stack["valkey_url"]))
             if _copy_valkey(home, to):
                 break
             if attempt == _ATTEMPTS - 1:
@@ -189,39 +199,30 @@ def _copy_valkey(home: Path, to: Path) -> bool:
         before = manifest.read_bytes()
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("temp-*"))
         return before == manifest.read_bytes()
-    except (FileNotFoundError, shutil.Error):  # one was replaced
+    except FileNotFoundError:
         return False
+    except shutil.Error as error:
+        if any("No such file" not in each[-1] for each in error.args[0]):
+            raise  # such as where the disk takes no more
+        return False  # one was replaced
 
 
-@contextmanager
-def _without_rewrites(url: str) -> Iterator[None]:
-    """Let Valkey begin no new file by itself, so that the ones it has only grow."""
-    name = "auto-aof-rewrite-percentage"
+def _await_rewrite(url: str) -> None:
+    """Wait while Valkey writes its files anew."""
+    deadline = time.monotonic() + _PATIENCE
     try:
         with closing(redis.Redis.from_url(url.replace("valkey:", "redis:", 1), socket_timeout=10.0)) as client:
-            settings: Any = client.config_get(name)
-            (before,) = settings.values()
-            client.config_set(name, 0)
-            try:
-                _await_rewrite(client)
-                yield
-            finally:
-                client.config_set(name, before)
+            while True:
+                state: Any = client.info("persistence")
+                if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+                    return
+                if time.monotonic() > deadline:
+                    raise CacheUnavailable(
+                        f"Valkey has been writing its file anew for {_PATIENCE:.0f} s: make the backup later"
+                    )
+                time.sleep(0.05)
     except redis.RedisError as error:
         raise CacheUnavailable(f"the Valkey of the stack does not answer: {error}") from error
-
-
-def _await_rewrite(client: Any) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        state = client.info("persistence")
-        if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
-            return
-        if time.monotonic() > deadline:
-            raise CacheUnavailable(
-                f"Valkey has been writing its file anew for {_PATIENCE:.0f} s: make the backup later"
-            )
-        time.sleep(0.05)
 
 
 def _copy_warehouse(home: Path, to: Path) -> None:
@@ -241,6 +242,13 @@ def _copy_warehouse(home: Path, to: Path) -> None:
 
 
 # The file
+
+
+def _reason(error: OSError) -> str:
+    """Return why a file could not be written; a copy of a folder has a reason for each file."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -277,8 +285,8 @@ def _unpack(path: Path, folder: Path) -> StackBackup:
     except FileNotFoundError:
         raise ConfigurationError(f"there is no file {path}: give the path of a backup") from None
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, OSError) and error.filename is not None and Path(error.filename) != path:
-            raise  # of the folder
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and str(error.filename) != str(path):
+            raise  # of the folder, such as where the disk takes no more
         raise ConfigurationError(
             f"{path} is no whole backup of a stack ({error}): give a file that `agentmodel backup` wrote"
         ) from None

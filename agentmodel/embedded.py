@@ -423,6 +423,8 @@ def _reached(host: str) -> str:
 
 def _problem_of(host: str, port: int) -> str:
     """Return why nothing can listen there; empty where something can. Port 0 is any."""
+    if not host:  # which a socket takes for every address, and a URL cannot have
+        return f"an address is missing; {_EVERY} is every one of this machine"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the last start may linger
         try:

@@ -332,7 +332,8 @@ class Erasure:
         if warehouse is not None:
             problem = warehouse.rewrite()
             if problem:
-                yield Remaining("file of DuckDB", f"deleted rows: {problem}", "erase again once it is closed")
+                until = "erase again once it is closed and the disk has room"
+                yield Remaining("file of DuckDB", f"deleted rows: {problem}", until)
 
     def _not_ours(self, held: int, warehouse: Warehouse | None) -> Iterator[Remaining]:
         """Yield what an erasure cannot reach, and until when it remains."""

@@ -62,10 +62,11 @@ def restore(
     out = Output(as_json=as_json)
     if as_json:
         out.data(done)
-        return
-    told = "Restored the stack of {at} UTC into {folder}: {files} files."
-    out.tell(told, at=f"{done.made_at:%Y-%m-%d %H:%M:%S}", folder=directory, files=done.files)
-    out.tell("Whoever was erased after that time is back: run `agentmodel up`, and erase them again.")
+    else:
+        told = "Restored the stack of {at} UTC into {folder}: {files} files."
+        out.tell(told, at=f"{done.made_at:%Y-%m-%d %H:%M:%S}", folder=directory, files=done.files)
+    warn = out.note if as_json else out.line
+    warn(out.say("Whoever was erased after that time is back: run `agentmodel up`, and erase them again."))
 
 
 def add(app: typer.Typer) -> None:

@@ -135,24 +135,41 @@ def _edited(value: Mapping[str, Any], form: Mapping[str, str], schema: Any, path
         given = form.get(f"arg.{_name((*path, name))}", "")
         if name not in value and given:
             full = _name((*path, name))
-            found[name] = _checked(full, given if about.get("type") == "string" else _json(full, given, None), about)
+            found[name] = _read(full, given, about, is_text=about.get("type") == "string")
     return found
 
 
 def _value(name: str, was: Any, given: str | None, about: Mapping[str, Any]) -> Any:
     if given is None:
         return was
-    if not isinstance(was, str):
-        now = _json(name, given, was)
-    else:
-        now = was if given == was.replace("\r\n", "\n").replace("\r", "\n") else given  # a browser has one line end
-    return was if now is was else _checked(name, now, about)
+    is_text = isinstance(was, str)
+    shown = was.replace("\r\n", "\n").replace("\r", "\n") if is_text else _text(was)  # a browser has one line end
+    return was if given == shown else _read(name, given, about, is_text=is_text)
+
+
+def _read(name: str, given: str, about: Mapping[str, Any], *, is_text: bool) -> Any:
+    """Return what was typed: one of the schema's choices as it has it, a text, or JSON, if the schema admits it.
+
+    A choice is offered without the quotes of JSON, so it is looked for by that text; as a text first where it is both.
+    A text that was proposed where the schema admits none is mended by JSON.
+    """
+    enum = about.get("enum")
+    choices = [each for each in enum if _text(each) == given] if isinstance(enum, list) else []
+    if choices:
+        return next((each for each in choices if isinstance(each, str) is is_text), choices[0])
+    is_text = is_text and ("string" in _kinds(about) or not _kinds(about))
+    return _checked(name, given if is_text else _json(name, given, None), about)
+
+
+def _kinds(about: Mapping[str, Any]) -> list[Any]:
+    """Return the types that a schema admits; none where it says nothing."""
+    kinds = about.get("type", [])
+    return [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
 
 
 def _checked(name: str, value: Any, about: Mapping[str, Any]) -> Any:
     """Return a value that was typed, if the schema admits it."""
-    kinds = about.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
+    kinds = _kinds(about)
     admitted = tuple(each for kind in kinds for each in _TYPES.get(str(kind), (object,)))
     is_flag = isinstance(value, bool) and bool not in admitted and object not in admitted
     if admitted and (is_flag or not isinstance(value, admitted)):

@@ -279,16 +279,20 @@ def rewrite_file(engine: Engine) -> str:
     return database.rewrite()
 
 
-def copy_for_readers(engine: Engine) -> None:
+def copy_for_readers(engine: Engine) -> str:
     """Make or renew the copy of an engine's file that other processes read, while no connection is in use.
 
     Afterwards the file is closed, so that others may change it. If the copy cannot be written, that is logged, and
     readers go on with the one before.
+
+    Returns:
+        Why the copy is the one before; empty when it is not.
     """
     database = _databases[engine]
-    if database.has_file and not reads_only(engine):
-        engine.dispose()
-        database.copy()
+    if not database.has_file or reads_only(engine):
+        return ""
+    engine.dispose()
+    return database.copy()
 
 
 def has_copy(engine: Engine) -> bool:
@@ -371,10 +375,13 @@ class _Database:
         """Return whether there is a copy that other processes read."""
         return self._copy.is_file() and not self._reads_only
 
-    def copy(self) -> None:
-        """Copy the file, unless the copy is newer, in place of the copy before; its readers go on with theirs."""
+    def copy(self) -> str:
+        """Copy the file, unless the copy is newer, in place of the copy before; return why that was not possible.
+
+        Readers of the copy before go on with theirs.
+        """
         if self.has_copy and self._copy.stat().st_mtime_ns > self._file.stat().st_mtime_ns and not self._log.exists():
-            return
+            return ""
         duckdb, draft = _duckdb(), Path(f"{self._copy}.new")
         with self._lock:
             try:
@@ -388,11 +395,15 @@ class _Database:
                     subprocess.run(copying, check=True, capture_output=True)  # noqa: S603  # both paths are ours
                     draft.replace(self._copy)
             except (duckdb.Error, OSError, subprocess.CalledProcessError) as error:
+                draft.unlink(missing_ok=True)  # a full disk gets its room back
+                said = getattr(error, "stderr", None)
+                problem = str(error).partition("\n")[0] if said is None else said.decode(errors="replace").strip()
                 _log.warning(
                     "warehouse.not_copied: %s could not be renewed, and readers see the state before: %s",
-                    self._copy,
-                    getattr(error, "stderr", None) or str(error).partition("\n")[0],
-                )
+                    self._copy, problem,
+                )  # fmt: skip
+                return f"{self._copy} could not be renewed: {problem}"
+        return ""
 
     def rewrite(self) -> str:
         """Copy the tables into a new file, which takes the place of the old one; return why that was not possible."""

@@ -549,7 +549,8 @@ class Warehouse:
         """Write a DuckDB file anew without the bytes of deleted rows, between two transactions of this process.
 
         Returns:
-            Why the file still holds deleted rows; empty when it does not, or the warehouse is Redshift.
+            Why the file, or its copy for readers, still holds deleted rows; empty when none does, or the warehouse is
+            Redshift.
         """
         if not self._local:
             return ""
@@ -557,9 +558,8 @@ class Warehouse:
             return "this thread is reading the warehouse: call it again afterwards"
         with only_writer(self.engine), self._gate.alone():
             problem = rewrite_file(self.engine)
-            if has_copy(self.engine):
-                copy_for_readers(self.engine)
-            return problem
+            stale = copy_for_readers(self.engine) if has_copy(self.engine) else ""
+            return problem or stale
 
     def share(self, *, first: bool = True) -> None:
         """Let other processes read a DuckDB file: by a copy, which each landing, refresh, erasure and migration renews.

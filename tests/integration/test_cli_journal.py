@@ -127,7 +127,9 @@ def test_dead_letter_by_the_beginning_of_its_id(
 
 
 def test_dead_letter_is_dropped(letter: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dead letter that is dropped is gone."""
+    """A dead letter that is dropped is gone; an empty id is not that of the only one."""
+    assert 2 == main(["dead", "drop", ""])
+    assert "must be an id, or the beginning of one" in capsys.readouterr().err
     assert 0 == main(["dead", "drop", letter])
     assert f"{letter} is deleted" in capsys.readouterr().out
     assert [] == said(capsys, "dead", "list")

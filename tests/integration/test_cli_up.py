@@ -265,6 +265,23 @@ def test_an_erased_user_leaves_the_copy_too(tmp_path: Path) -> None:
         assert b"nobody else has made" not in copy.read_bytes()
 
 
+def test_a_copy_that_the_disk_does_not_take_is_told(tmp_path: Path) -> None:
+    """Where the copy keeps the rows of before, who rewrites the file is told so, and no half copy takes up room."""
+    file, draft = tmp_path / "warehouse.duckdb", tmp_path / "warehouse.read.duckdb.new"
+    with Warehouse.open(f"duckdb:///{file}") as warehouse:
+        warehouse.create()
+        warehouse.share()
+        draft.symlink_to("/dev/full")
+        problem = warehouse.rewrite()
+        left = draft.is_symlink()
+        again = warehouse.rewrite()
+
+    assert "warehouse.read.duckdb could not be renewed" in problem
+    assert "No space left on device" in problem
+    assert not left
+    assert "" == again
+
+
 class Told(Output):
     """Keeps the lines that are printed."""
 

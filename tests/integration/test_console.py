@@ -525,7 +525,7 @@ def test_a_form_is_made_of_the_schema() -> None:
     assert "" == fields_of({"day": "tomorrow"}, SPEC)[0]["input"]  # an input of a date would drop it
     typed = {f"arg.{name}": each["value"] for name, each in fields.items()}
     assert proposed == edited_arguments(proposed, typed, SPEC)
-    form = typed | {"arg.quiet": "false", "arg.host.age": "30", "arg.note": "7", "arg.level": '"roof"'}
+    form = typed | {"arg.quiet": "false", "arg.host.age": "30", "arg.note": "7", "arg.level": "roof"}
     wanted = proposed | {"quiet": False, "level": "roof", "host": {"name": "a.b", "age": 30}, "note": "7"}
     assert wanted == edited_arguments(proposed, form, SPEC)
 
@@ -550,6 +550,18 @@ def test_what_the_schema_does_not_admit_is_refused(field: str, text: str, told: 
         edited_arguments(proposed, {f"arg.{field}": text}, SPEC)
     assert field == raised.value.field
     assert proposed == edited_arguments(proposed, {"arg.guests": "99"}, SPEC)
+
+
+def test_every_choice_that_is_offered_is_taken() -> None:
+    """A choice has the type that the schema gives it, and a text in the place of a number can be made one."""
+    schema = {"properties": {"level": {"enum": [1, "1", 2, "roof", None]}, "guests": {"type": "integer"}}}
+    choices = fields_of({}, schema)[0]["choices"]
+    found = [edited_arguments({}, {"arg.level": each}, schema) for each in choices]
+
+    assert ["", "1", "2", "roof", "null"] == choices
+    assert [{}, {"level": 1}, {"level": 2}, {"level": "roof"}, {"level": None}] == found
+    assert {"level": "1"} == edited_arguments({"level": "roof"}, {"arg.level": "1"}, schema)
+    assert {"guests": 5} == edited_arguments({"guests": "four"}, {"arg.guests": "5"}, schema)
 
 
 def test_names_with_dots_are_fields_of_their_own() -> None:

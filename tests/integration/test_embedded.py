@@ -314,6 +314,11 @@ class TestKeptStack:
                 table.create_table(**TABLE)
             socket.create_connection(("127.0.0.2", int(dynamodb_port)), timeout=5).close()
 
+    def test_an_empty_host(self, folder: Path) -> None:
+        """No address is not taken for every address, as a socket would take it."""
+        with pytest.raises(ConfigurationError, match=r"an address is missing.*give another --host"):
+            Engines(folder, host="").start()
+
     def test_a_host_of_another_machine(self, folder: Path) -> None:
         """An address that this machine does not have is refused."""
         with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1 .*give another --host"):

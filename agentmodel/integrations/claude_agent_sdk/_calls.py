@@ -124,6 +124,15 @@ class CallsOfConversation:
                 return call
         return None
 
+    def is_decided(self, tool: str) -> bool:
+        """Return whether a call that no tool took yet may be made only as it was decided, or not at all."""
+        waiting = (each for each in self._calls.values() if each.tool == tool and each.ended is None)
+        return any(
+            each.resolution is not None and (each.resolution.answer is not None or not each.resolution.permits)
+            for each in waiting
+            if not each.served
+        )
+
     def end(self, call: OpenCall, status: Status, *, took: float | None = None, **more: Any) -> None:
         """Note how a call ended.
 

@@ -241,6 +241,9 @@ class ConversationHooks:
             call = None
             with FailuresCounted(self.tracker, f"a call of {name}"):
                 call = self.calls.serve(name, arguments)
+                if call is None and self.calls.is_decided(name):  # another hook changed its arguments
+                    changed = f"{prompt_text(name)} was not called: its arguments are not those that were decided about"
+                    return {**_as_result(changed), "is_error": True}
             resolution = None if call is None else call.resolution
             if resolution is not None and not resolution.permits:
                 return _as_result(resolution.content)
