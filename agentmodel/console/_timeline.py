@@ -147,28 +147,28 @@ def shares(rows: Sequence[tuple[str, int, int]], kinds: tuple[str, str] = ("good
         rows: The name and the two numbers of each.
         kinds: The classes of the two parts.
     """
-    return _bars([(name, f"{one:,} + {other:,}", (one, other)) for name, one, other in rows], kinds)
+    return _bars([(f"{name[:70]}: {one:,} + {other:,}", (one, other)) for name, one, other in rows], kinds)
 
 
 def bars(rows: Sequence[tuple[str, str, float]], kind: str = "good") -> Markup:
-    """Draw a bar for each row, with its name above it; '' without a row.
+    """Draw a bar for each row, with its number and its name above it, which a phone cuts; '' without a row.
 
     Args:
         rows: The name, the number as text, and the number of each.
         kind: The class of the bars.
     """
-    return _bars([(name, told, (number,)) for name, told, number in rows], (kind,))
+    return _bars([(f"{told} · {name}", (number,)) for name, told, number in rows], (kind,))
 
 
-def _bars(rows: Sequence[tuple[str, str, tuple[float, ...]]], kinds: tuple[str, ...]) -> Markup:
+def _bars(rows: Sequence[tuple[str, tuple[float, ...]]], kinds: tuple[str, ...]) -> Markup:
     if not rows:
         return Markup("")
-    most = max(sum(numbers) for *_, numbers in rows) or 1
+    most = max(sum(numbers) for _, numbers in rows) or 1
     height = _LANE * len(rows)
     out = [f'<svg class="weeks" width="100%" height="{height}" role="img"><title>{len(rows)}</title>']
-    for row, (name, told, numbers) in enumerate(rows):
+    for row, (text, numbers) in enumerate(rows):
         y, x = row * _LANE, 0.0
-        out.append(f'<text x="0" y="{y + 13}">{escape(visible(f"{name[:70]}: {told}"))}</text>')
+        out.append(f'<text x="0" y="{y + 13}">{escape(visible(text[:120]))}</text>')
         for kind, number in zip(kinds, numbers, strict=True):
             width = 100 * number / most
             if width:

@@ -862,10 +862,10 @@ def test_the_effect_has_the_charts_of_the_report(
     english, korean = kim.see("/effect"), kim.see("/effect?lang=ko")
 
     for text in (english, korean):
-        assert f"{best.user_id} · {best.category or '–'} · {best.tool_sequence}: {best.score:,.2f}" in text
+        assert f"{best.score:,.2f} · {best.user_id} · {best.category or '–'} · {best.tool_sequence}" in text
     assert "Where failed runs went wrong Failed runs by domain and category" in english
-    assert f"{wrong.domain} · {wrong.category or '–'} · error · search: 1" in english
-    assert f"{wrong.domain} · {wrong.category or '–'} · 오류 · search: 1" in korean
+    assert f"1 · {wrong.domain} · {wrong.category or '–'} · error · search" in english
+    assert f"1 · {wrong.domain} · {wrong.category or '–'} · 오류 · search" in korean
     assert "실패한 실행이 잘못된 곳" in korean
     monkeypatch.setattr(_effect, "_COMPARED", 1)
     assert "too many calls to compare" in Person(console(model)).see("/effect")
@@ -915,7 +915,7 @@ def test_a_change_is_drawn_on_its_line() -> None:
     assert "a &lt;b&gt;: 3 + 1" in shares([("a <b>", 3, 1)])
     assert "" == bars([])
     assert 'width="25.00%"' in bars([("a", "4.00", 4.0), ("<b>", "1.00", 1.0)])
-    assert "&lt;b&gt;: 1.00" in bars([("a", "4.00", 4.0), ("<b>", "1.00", 1.0)])
+    assert "1.00 · &lt;b&gt;" in bars([("a", "4.00", 4.0), ("<b>", "1.00", 1.0)])
 
 
 @pytest.mark.parametrize(
