@@ -20,7 +20,7 @@ from agentmodel.suggest.guard import Ask, Blocked, Cached, Go
 from tests.integration.away import FAULTS, Endpoint, Fault
 from tests.integration.suggest_world import TODAY, catalogue, learn, run
 from tests.integration.test_cli_errors import environment
-from tests.integration.test_embedded_faults import in_one_line, small_disk  # noqa: F401  # a fixture
+from tests.integration.test_embedded_faults import in_one_line
 from tests.integration.test_redshift_limits import HANGUL, HOSTILE, call, item
 
 USER, CATEGORY = "USR001", "cafe search"
@@ -274,7 +274,7 @@ def test_what_goes_into_the_table_on_a_full_disk(tmp_path: Path, monkeypatch: py
         assert model.suggest(USER, category=CATEGORY).suggestion_id is not None
 
 
-def test_a_refresh_on_a_full_disk(settings: Settings, small_disk: Path) -> None:  # noqa: F811  # the fixture
+def test_a_refresh_on_a_full_disk(settings: Settings, small_disk: Path) -> None:
     """A warehouse that finds no room says so in one line and keeps what it had; with room it learns all of it."""
     ballast, url = small_disk / "ballast", f"duckdb:///{small_disk / 'warehouse.duckdb'}"
     with AgentModel.from_settings(settings.model_copy(update={"warehouse_url": url})) as model:
