@@ -187,8 +187,8 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[t
     seen_at("learn", handlers.learn, {}, None)
     seen_at("learn", handlers.learn, later, None)
     for url in (settings.valkey_url, None):
-        for part, does in (("console", console_pages), ("mcp", mcp_tools)):
-            seen_at(part, does, settings.model_copy(update={"valkey_url": url}))
+        for part, drive in (("console", console_pages), ("mcp", mcp_tools)):
+            seen_at(part, drive, settings.model_copy(update={"valkey_url": url}))
     for url in (settings.valkey_url, None):
         settled(settings, verdict_killed, valkey_url=url)
         if url is None:
