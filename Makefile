@@ -50,8 +50,9 @@ $(VENV)/.installed-local: pyproject.toml | $(VENV)/.made
 demo: $(VENV)/.installed-local
 	$(BIN)/agentmodel demo
 
+# Those of the browser keep an event loop running, which no other test of their process could do without.
 test: install
-	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/browser $(PYTEST_ARGS)
 
 $(VENV)/.installed-browser: pyproject.toml | install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
