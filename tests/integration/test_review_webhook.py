@@ -47,13 +47,13 @@ def receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            made.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
             status = made.statuses.pop(0) if made.statuses else 204
             self.send_response(status)
             if status == 302:
                 self.send_header("location", made.url)
             self.send_header("content-length", "0")
             self.end_headers()
-            made.got.put(({name.lower(): value for name, value in self.headers.items()}, body))
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name that the base has
             """Say nothing."""

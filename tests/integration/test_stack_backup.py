@@ -183,7 +183,7 @@ def test_a_backup_that_is_stopped_leaves_nothing(folder: Path, tmp_path: Path) -
             [sys.executable, "-m", "agentmodel", "--dir", str(folder), "backup", str(tmp_path / "to")],
             stderr=subprocess.PIPE,
         )
-        while not list((tmp_path / "to").iterdir()):
+        while not list((tmp_path / "to").glob("*/stack")):
             assert process.poll() is None
         process.terminate()
         process.communicate(timeout=120)
