@@ -8,6 +8,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+
+pytest.importorskip("mcp", reason="the MCP server is an extra")
+pytest.importorskip("starlette", reason="the console is an extra")
+
 from mcp import Client
 from starlette.testclient import TestClient
 

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("duckdb", reason="the warehouse is an extra")
 pytest.importorskip("typer", reason="the command line is an extra")
+pytest.importorskip("starlette", reason="the console is an extra")
 pytest.importorskip("itsdangerous", reason="the console is an extra")
 
 from agentmodel import AgentModel, Review, Settings
