@@ -9,6 +9,9 @@ import pytest
 
 from agentmodel.redshift import models as m
 from agentmodel.redshift.warehouse import Warehouse
+
+pytest.importorskip("benchmarks.warehouse", reason="another package has the name of our benchmarks")
+
 from benchmarks.warehouse import build_both, handwritten, same
 from tests.integration.redshift_histories import Change, Feed, corrected, history
 from tests.integration.redshift_oracle import Item, compared

@@ -8,6 +8,9 @@ from datetime import date
 
 import pytest
 
+pytest.importorskip("sqlalchemy_redshift", reason="sqlalchemy-redshift renders the statements")
+pytest.importorskip("sqlglot", reason="sqlglot parses Redshift's grammar")
+
 from agentmodel._erasure_marks import user_key
 from agentmodel.redshift import export, render_sql
 from agentmodel.redshift._refresh_sql import erase_user
@@ -26,8 +29,6 @@ from tests.integration.redshift_postgres import (
     translated,
     warehouse_in,
 )
-
-pytest.importorskip("sqlalchemy_redshift", reason="sqlalchemy-redshift renders the statements")
 
 DAY = date(2025, 6, 14)
 """The day that the rendered terms hold."""

@@ -9,6 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+pytest.importorskip("langchain_core", reason="LangChain is an extra")
+pytest.importorskip("strands", reason="Strands is an extra")
+
 from langchain_core.messages import AIMessage
 
 from agentmodel import AgentModel
