@@ -44,6 +44,7 @@ from agentmodel.exceptions import AgentModelError, ValidationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
+from agentmodel.integrations._tracking.messages import last_request
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker
 from agentmodel.integrations.crewai._calls import CURRENT, CrewCall, current_call
 from agentmodel.suggest.guard import Guard, Resolution, as_content
@@ -161,7 +162,8 @@ class AgentModelCrewHooks:
         Args:
             session: Name of the session; a ``SESS…`` id of the history continues that one. None begins a new one.
             user: Name or ``USR…`` id of the user; None is the anonymous user.
-            request: What the user asked for; None takes the description of the first task.
+            request: What the user asked for; None takes the description of the first task, or what an agent that runs
+                without a crew was asked.
             category: The kind of request; None has it derived from the request.
         """
         _install()
@@ -199,7 +201,8 @@ class AgentModelCrewHooks:
         """Put the plan into the prompt of an agent; one inside of a tool does a part of what the plan is for."""
         if context.executor is None or session.run is None or current_call() is not None:
             return
-        run, request = session.run, getattr(context.task, "description", None)
+        run = session.run
+        request = getattr(context.task, "description", None) or last_request(context.messages)  # an agent without crew
         if run.request is None:
             run.request = request
         self._see(session, context)

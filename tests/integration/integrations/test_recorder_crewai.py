@@ -36,7 +36,9 @@ from tests.integration.suggest_world import opened
 
 pytest.importorskip("crewai", reason="the extra crewai has an environment of its own: make test-crewai")
 
-from crewai import hooks as crewai_hooks  # after the check
+from crewai import Task  # after the check
+from crewai import hooks as crewai_hooks
+from crewai.flow.flow import Flow, listen, start
 from crewai.tools import tool
 
 from agentmodel.integrations.crewai import AgentModelCrewHooks, Tracker
@@ -294,6 +296,67 @@ def test_asyncio(model: AgentModel, tracker: Tracker) -> None:
         (session,) = model.repository.sessions(f"USR{user}")
         assert REQUEST == session.request, "the description of the task, where none is given"
     assert 0 == tracker.errors
+
+
+class Walk(Flow[Any]):  # type: ignore[misc]  # CrewAI has an environment of its own
+    """Two steps, each of which runs a crew."""
+
+    @start()
+    def first(self) -> Any:
+        """Run a crew and wait."""
+        return crew_of(agent_of(scripted([ASK]), [search])).kickoff().raw
+
+    @listen(first)
+    async def second(self, _: Any) -> Any:
+        """Await a crew."""
+        return (await crew_of(agent_of(scripted([PAY]), [pay])).akickoff()).raw
+
+
+def streamed(crew: Any) -> None:
+    """Run a crew whose words are read as they come."""
+    crew.stream = True
+    for _ in crew.kickoff():
+        pass
+
+
+def in_a_thread(crew: Any) -> None:
+    """Run a crew whose first task has a thread of its own."""
+    crew.tasks[0].async_execution = True
+    crew.tasks.append(Task(description="then", expected_output="done", agent=agent_of(scripted([]), [], role="next")))
+    crew.kickoff()
+
+
+STARTS: dict[str, Callable[[Any], Any]] = {
+    "kickoff_async": lambda crew: asyncio.run(crew.kickoff_async()),
+    "kickoff_for_each": lambda crew: crew.kickoff_for_each([{"city": "Seoul"}]),
+    "kickoff_for_each_async": lambda crew: asyncio.run(crew.kickoff_for_each_async([{"city": "Seoul"}])),
+    "stream": streamed,
+    "a thread of its own": in_a_thread,
+    "an agent alone": lambda crew: crew.agents[0].kickoff(REQUEST),
+    "an agent alone, awaited": lambda crew: asyncio.run(crew.agents[0].kickoff_async(REQUEST)),
+}
+
+
+@pytest.mark.parametrize("start_it", STARTS.values(), ids=STARTS)
+def test_every_way_to_start(model: AgentModel, tracker: Tracker, start_it: Callable[[Any], Any]) -> None:
+    """However CrewAI is started, its calls are in the session of the block, and the request is known."""
+    with guarded(tracker, review="never").session(SESSION, user=USER):
+        start_it(crew_of(agent_of(scripted([ASK]), [search])))
+
+    assert [("search", "ok")] == recorded(tracker, model)
+    (session,) = model.repository.sessions(f"USR{USER}")
+    assert REQUEST in (session.request or "")
+
+
+@pytest.mark.parametrize(
+    "start_it", [Walk.kickoff, lambda flow: asyncio.run(flow.kickoff_async())], ids=["sync", "async"]
+)
+def test_a_flow(model: AgentModel, tracker: Tracker, start_it: Callable[[Any], Any]) -> None:
+    """The crews of a flow, each in a task of its own, are in the session of the block."""
+    with guarded(tracker, review=["pay"]).session(SESSION, user=USER):
+        start_it(Walk())
+
+    assert [("search", "ok"), ("pay", "blocked")] == recorded(tracker, model)
 
 
 def test_a_run_that_fails(model: AgentModel, tracker: Tracker) -> None:
