@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from agentmodel import keys
 from agentmodel._diagnosis import failed
 from agentmodel._log import logger
-from agentmodel.cache.newest_sessions import MOST_SESSIONS, NewestSession, NewestSessions
+from agentmodel.cache import MOST_SESSIONS, NewestSession, NewestSessions
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import ToolExecution, UserSession
 from agentmodel.exceptions import CacheUnavailable, CursorError, KeyFormatError, NotFound, ValidationError

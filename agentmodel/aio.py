@@ -45,7 +45,7 @@ from agentmodel.suggest.review import Answer, Reviews, RunChecks
 
 if TYPE_CHECKING:
     from agentmodel._redaction import Redaction
-    from agentmodel.cache.valkey import Credentials
+    from agentmodel.cache import Credentials
     from agentmodel.privacy import Redactor
     from agentmodel.suggest.plan import Router
     from agentmodel.tools import FunctionTools

@@ -56,11 +56,7 @@ from agentmodel.exceptions import (
 from agentmodel.prices import Prices
 
 if TYPE_CHECKING:
-    from agentmodel.cache.drainer import Drained, Drainer
-    from agentmodel.cache.journal import Journal
-    from agentmodel.cache.newest_sessions import NewestSessions
-    from agentmodel.cache.stats import CacheStats
-    from agentmodel.cache.valkey import Credentials, Valkey
+    from agentmodel.cache import CacheStats, Credentials, Drained, Drainer, Journal, NewestSessions, Valkey
     from agentmodel.embedded import Engines
     from agentmodel.erasure import Erasure, ErasureReport
     from agentmodel.privacy import Redactor
@@ -167,13 +163,7 @@ class AgentModel:
         self.recorder.observers.append(self._learn_in_background)
 
     def _connect_valkey(self, credentials: Credentials | None) -> None:
-        from agentmodel.cache.change_log import ChangeLog
-        from agentmodel.cache.journal import Journal
-        from agentmodel.cache.leaderboard import Leaderboard
-        from agentmodel.cache.newest_sessions import NewestSessions
-        from agentmodel.cache.read_through import ReadThrough
-        from agentmodel.cache.user_cache import UserCache
-        from agentmodel.cache.valkey import Valkey
+        from agentmodel.cache import ChangeLog, Journal, Leaderboard, NewestSessions, ReadThrough, UserCache, Valkey
 
         self._valkey = Valkey(self.settings, credentials=credentials)
         self._resources.callback(self._valkey.close)
@@ -450,7 +440,7 @@ class AgentModel:
                 "there is no journal to drain, because AGENTMODEL_VALKEY_URL is not set: records are written "
                 "straight into the table"
             )
-        from agentmodel.cache.drainer import Drainer
+        from agentmodel.cache import Drainer
 
         try:
             self.journal.check_shard_count()
@@ -1252,7 +1242,7 @@ class AgentModel:
         """
         if self._valkey is None or self._caches is None or self.journal is None:
             return None
-        from agentmodel.cache.stats import cache_stats
+        from agentmodel.cache import cache_stats
 
         caches = self._caches
         return cache_stats(

@@ -39,13 +39,10 @@ from agentmodel.access._journal_sink import HistorySink
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
 from agentmodel.aio import AsyncRecorder
+from agentmodel.cache import Drainer, Entry, Journal, Leaderboard, NumberClaim, Valkey
 from agentmodel.cache._item_codec import Item, encode
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import APPEND, Command
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.journal import Entry, Journal, NumberClaim
-from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.valkey import Valkey
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.dynamo.models import ToolExecution

@@ -75,18 +75,8 @@ GROUPS = {
         "testing": "Test strategies",
         "testing.plugin": "Fixtures for pytest",
     },
-    "Valkey": {
-        "cache.valkey": "Connection",
-        "cache.journal": "Journal",
-        "cache.drainer": "Drainer",
-        "cache.read_through": "Cached reads",
-        "cache.user_cache": "Cache of a user",
-        "cache.leaderboard": "Ranking",
-        "cache.newest_sessions": "Newest sessions",
-        "cache.change_log": "Log of changes",
-        "cache.stats": "Statistics",
-    },
-    "Warehouse": {
+    "Cache and warehouse": {
+        "cache": "Valkey",
         "redshift.warehouse": "Warehouse",
         "redshift.models": "Tables",
         "redshift.rows": "Lists of rows",

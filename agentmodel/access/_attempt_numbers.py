@@ -1,6 +1,6 @@
 """Read and change the numbers that history items claim: a process its number in the session, a call its attempt.
 
-A number belongs to one call for ever. The journal assigns numbers (`agentmodel.cache.journal.NumberClaim`), or a
+A number belongs to one call for ever. The journal assigns numbers (`agentmodel.cache.NumberClaim`), or a
 conditional write to the table does.
 """
 

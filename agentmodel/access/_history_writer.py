@@ -31,8 +31,7 @@ from agentmodel.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from agentmodel.cache.journal import Entry, Journal
-    from agentmodel.cache.user_cache import UserCache
+    from agentmodel.cache import Entry, Journal, UserCache
 
 __all__ = ["HistoryWriter", "PendingWrite"]
 
@@ -169,7 +168,7 @@ class HistoryWriter:
         Raises:
             CacheUnavailable: There is no journal, or it does not take them.
         """
-        from agentmodel.cache.journal import Entry
+        from agentmodel.cache import Entry
 
         if self._journal is None:
             raise CacheUnavailable("there is no journal: AGENTMODEL_VALKEY_URL is not set")
@@ -191,7 +190,7 @@ class HistoryWriter:
 
     def _apply_answers(self, journal: Journal, writes: Sequence[PendingWrite[Any]], answers: Sequence[Any]) -> None:
         """Give each write its receipt or its next number, as the journal answered."""
-        from agentmodel.cache.journal import JournalReceipt, NumbersUnknown, NumberTaken
+        from agentmodel.cache import JournalReceipt, NumbersUnknown, NumberTaken
 
         unknown: dict[tuple[str, str], list[PendingWrite[Any]]] = {}
         given: Counter[tuple[str, str]] = Counter()  # calls of a family that ask again
@@ -292,7 +291,7 @@ def _encoded(item: Item, version: int) -> bytes:
 
     An item takes less room in DynamoDB than its JSON here, so only the few that are large as JSON are counted exactly.
     """
-    from agentmodel.cache.journal import encode
+    from agentmodel.cache import encode
 
     try:
         data = encode(item, version)
@@ -305,7 +304,7 @@ def _encoded(item: Item, version: int) -> bytes:
 
 
 def _entry(write: PendingWrite[Any]) -> Entry:
-    from agentmodel.cache.journal import Entry, NumberClaim
+    from agentmodel.cache import Entry, NumberClaim
 
     number, expires_at = write.number, write.entity.expires_at
     return Entry(

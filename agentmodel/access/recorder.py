@@ -50,9 +50,7 @@ from agentmodel.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from agentmodel.cache.drainer import SharedSink
-    from agentmodel.cache.journal import Journal
-    from agentmodel.cache.user_cache import UserCache
+    from agentmodel.cache import Journal, SharedSink, UserCache
 
 __all__ = ["CallRecorder", "HistoryEntity", "ProcessRecorder", "Receipt", "Recorder", "SessionRecorder"]
 

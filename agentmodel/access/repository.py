@@ -49,10 +49,7 @@ from agentmodel.exceptions import (
 from agentmodel.traces import outcome
 
 if TYPE_CHECKING:
-    from agentmodel.cache.change_log import ChangeLog
-    from agentmodel.cache.leaderboard import Leaderboard
-    from agentmodel.cache.read_through import ReadThrough
-    from agentmodel.cache.user_cache import UserCache
+    from agentmodel.cache import ChangeLog, Leaderboard, ReadThrough, UserCache
 
 __all__ = ["Caches", "Repository", "SessionHistory"]
 
@@ -349,7 +346,7 @@ class Repository:
         if self._caches is None:
             same = [mapping for mapping in self.mappings(category) if mapping.category == category]
             return list(best(same, ranking))
-        from agentmodel.cache.read_through import CachedPage  # imports redis; only needed with a cache
+        from agentmodel.cache import CachedPage  # imports redis; only needed with a cache
 
         name = _best_name(category, ranking)
         page = self._caches.read.page(name, load, pattern="mappings", ttl=CACHE_SECONDS["mappings"])
@@ -358,7 +355,7 @@ class Repository:
     def cache_best_mappings(self, category: str, ranking: Ranking, best: Sequence[UserToolMapping]) -> None:
         """Cache the best mappings of a category until the next publish; for a publish, which has seen all of them."""
         if self._caches is not None:
-            from agentmodel.cache.read_through import CachedPage  # as above
+            from agentmodel.cache import CachedPage  # as above
 
             page = CachedPage(tuple(map(self._table.item, best)))
             self._caches.read.put_page(_best_name(category, ranking), page, ttl=_BEST_SECONDS)
@@ -568,7 +565,7 @@ class Repository:
         """Return the first page of a pattern, cached whole under one name, so that a write knows what to drop."""
         if self._caches is None:
             return None
-        from agentmodel.cache.read_through import CachedPage  # imports redis; only needed with a cache
+        from agentmodel.cache import CachedPage  # imports redis; only needed with a cache
 
         def load() -> CachedPage:
             found = self._table.query(_unnarrowed(query), limit=_PAGE)

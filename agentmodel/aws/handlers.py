@@ -16,7 +16,7 @@ from typing import Any, Final
 from agentmodel._log import logger
 from agentmodel._metrics import journal_figures, review_figures, score_figures
 from agentmodel.aws._metrics import write_metrics
-from agentmodel.cache.drainer import Drained
+from agentmodel.cache import Drained
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.suggest.review import DEFAULT_QUEUE

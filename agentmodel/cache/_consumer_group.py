@@ -10,7 +10,7 @@ from agentmodel.cache._drain_writer import PendingEntry
 from agentmodel.cache._item_codec import sort_key, version_text
 from agentmodel.cache._key_names import GROUP, KeyNames
 from agentmodel.cache._lua import ACKNOWLEDGE, CLAIM_SUSPECT, DEAD_LETTER, READ_ENTRIES, RELEASE, REMOVE_CONSUMER
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 
 __all__ = ["ConsumerGroup", "EntriesRead"]
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from agentmodel.cache._item_codec import Item, decode
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import DROP_DEAD_LETTER, RETRY_DEAD_LETTER
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import ValidationError
 
 __all__ = ["DeadLetter", "DeadLetters"]

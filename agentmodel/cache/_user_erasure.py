@@ -13,7 +13,7 @@ from typing import Any
 from agentmodel.cache._item_codec import version_text
 from agentmodel.cache._key_names import GROUP, KeyNames
 from agentmodel.cache._lua import ERASE_ENTRIES
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import CacheUnavailable
 from agentmodel.keys import owner_of
 

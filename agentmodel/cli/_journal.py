@@ -12,7 +12,7 @@ import typer
 
 from agentmodel._ids import only_one
 from agentmodel._probes import Probes, serving_probes
-from agentmodel.cache.drainer import Drained
+from agentmodel.cache import Drained
 from agentmodel.callers import Tokens
 from agentmodel.cli._model import drain_progress, open_model
 from agentmodel.cli._options import Json, Limit, stack_of

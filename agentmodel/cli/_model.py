@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentmodel._urls import readers_url
-from agentmodel.cache.drainer import Drained
+from agentmodel.cache import Drained
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.embedded import find_stack

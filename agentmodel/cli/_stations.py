@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentmodel.cache.journal import Journal
+from agentmodel.cache import Journal
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.models import Agent, Tool, UserToolMapping

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 
-from agentmodel.cache.drainer import Drained
+from agentmodel.cache import Drained
 from agentmodel.cli._output import Output
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import AgentModelError

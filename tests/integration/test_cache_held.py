@@ -14,8 +14,8 @@ import redis
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from agentmodel.cache import Valkey
 from agentmodel.cache._connections import DedicatedConnections
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 
 

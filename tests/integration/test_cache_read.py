@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
+from agentmodel.cache import CachedPage, Counts, ReadThrough, Valkey
 from agentmodel.cache._item_codec import Item
-from agentmodel.cache.read_through import CachedPage, Counts, ReadThrough
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import TableUnavailable
 

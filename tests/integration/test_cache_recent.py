@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
+from agentmodel.cache import Drainer, Entry, Journal, UserCache, Valkey
 from agentmodel.cache._item_codec import Item, version_of
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.journal import Entry, Journal
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 

@@ -15,8 +15,7 @@ import pytest
 from agentmodel import AgentModel, Settings, ToolExecution, UserSessionProcess
 from agentmodel.access._journal_sink import HistorySink
 from agentmodel.access._numbered_writer import NumberedWriter
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Drainer, Valkey
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.table import Query
 from agentmodel.exceptions import CacheUnavailable, HistoryUnavailable, TableUnavailable

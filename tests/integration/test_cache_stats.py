@@ -10,8 +10,7 @@ import pytest
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool
 from agentmodel.access.patterns import PATTERNS
 from agentmodel.aio import AsyncAgentModel
-from agentmodel.cache.read_through import Counts
-from agentmodel.cache.stats import CacheStats
+from agentmodel.cache import CacheStats, Counts
 
 
 @pytest.fixture

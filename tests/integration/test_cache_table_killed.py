@@ -19,10 +19,8 @@ import pytest
 
 from agentmodel._clock import HybridClock
 from agentmodel.access._journal_sink import HistorySink
+from agentmodel.cache import Drainer, Entry, Journal, JournalReceipt, Valkey
 from agentmodel.cache._item_codec import Item, version_of
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.journal import Entry, Journal, JournalReceipt
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 

@@ -14,11 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agentmodel.cache import Drainer, Entry, Journal, UserCache, Valkey
 from agentmodel.cache._item_codec import Item, version_of
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.journal import Entry, Journal
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable
 from tests.integration.test_cache_faults import (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.cli import main
 
 

@@ -25,9 +25,7 @@ from agentmodel import Agent, AgentModel, Domain, Review, Tool, User, erasure
 from agentmodel._erasure_marks import ErasureMarks, delete_unless_newer, session_key, user_key
 from agentmodel.access._journal_sink import HistorySink
 from agentmodel.aio import AsyncAgentModel
-from agentmodel.cache.journal import Entry
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Entry, UserCache, Valkey
 from agentmodel.cli import main
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Entity, Item

@@ -21,8 +21,8 @@ from agentmodel._table_log import TableLog
 from agentmodel.access import _history_writer
 from agentmodel.access.repository import Repository
 from agentmodel.aio import AsyncRecorder
-from agentmodel.cache import read_through
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
+from agentmodel.cache import _read_through as read_through
 from agentmodel.exceptions import TableUnavailable
 from agentmodel.integrations._tracking.attempts import Attempts
 from agentmodel.suggest.plan import SuggestionLog

@@ -16,7 +16,7 @@ import agentmodel
 from agentmodel import keys
 from agentmodel.access.pagination import Page
 from agentmodel.aio import AsyncAgentModel
-from agentmodel.cache.leaderboard import Leaderboard
+from agentmodel.cache import Leaderboard
 from agentmodel.cli import main
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings

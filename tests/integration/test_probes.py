@@ -25,7 +25,7 @@ from starlette.testclient import TestClient
 from agentmodel import AgentModel
 from agentmodel._metrics import METRICS
 from agentmodel._probes import ProbeAnswer, Probes, serving_probes
-from agentmodel.cache.drainer import _LongestWait
+from agentmodel.cache._drainer import _LongestWait
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli import main
 from agentmodel.console import console

@@ -15,7 +15,7 @@ pytest.importorskip("typer", reason="the command line is an extra")
 
 from agentmodel import AgentModel, Settings, ToolExecution, UserSession, _sessions
 from agentmodel._sessions import SessionFinder, SessionPage
-from agentmodel.cache.newest_sessions import MOST_SESSIONS, NewestSessions
+from agentmodel.cache import MOST_SESSIONS, NewestSessions
 from agentmodel.cli import main
 from agentmodel.exceptions import CacheUnavailable, CursorError, NotFound, ValidationError
 from agentmodel.redshift.session_list import SessionFilter, active_users, error_types

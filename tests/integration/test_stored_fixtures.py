@@ -25,11 +25,8 @@ from agentmodel import (
     UserToolMapping,
 )
 from agentmodel.access._attempt_numbers import claimed_number
+from agentmodel.cache import Drained, Entry, Leaderboard, NumberClaim, NumberTaken, Valkey
 from agentmodel.cache._item_codec import decode, version_of
-from agentmodel.cache.drainer import Drained
-from agentmodel.cache.journal import Entry, NumberClaim, NumberTaken
-from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.valkey import Valkey
 from agentmodel.cli._doctor import check_items
 from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.models import Suggestion

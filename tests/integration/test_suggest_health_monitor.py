@@ -11,7 +11,7 @@ import pytest
 
 from agentmodel.access.pagination import Page
 from agentmodel.access.repository import Repository
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.dynamo.models import Tool, ToolExecution
 from agentmodel.dynamo.table import Table
 from agentmodel.dynamo.writer import Writer

@@ -10,7 +10,7 @@ import pytest
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool
 from agentmodel.access.repository import Repository
-from agentmodel.cache.change_log import ChangeLog
+from agentmodel.cache import ChangeLog
 from agentmodel.exceptions import CacheUnavailable
 from agentmodel.suggest._request_rows import request_row
 from agentmodel.suggest.plan import Plan, best_of_category

@@ -12,7 +12,7 @@ import pytest
 from agentmodel._erasure_marks import erasing_key
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.dynamo.table import Table

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings, Tool
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.exceptions import CacheUnavailable
 from agentmodel.suggest.guard import Go
 from agentmodel.suggest.guard._response_cache import _MOST_MARKS

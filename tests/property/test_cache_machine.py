@@ -15,11 +15,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from agentmodel.cache import (
+    Drainer,
+    Entry,
+    Journal,
+    JournalReceipt,
+    NumberClaim,
+    NumbersUnknown,
+    NumberTaken,
+    UserCache,
+    Valkey,
+)
 from agentmodel.cache._item_codec import Item, version_of
-from agentmodel.cache.drainer import Drainer
-from agentmodel.cache.journal import Entry, Journal, JournalReceipt, NumberClaim, NumbersUnknown, NumberTaken
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import TableUnavailable
 

@@ -36,8 +36,7 @@ from agentmodel.aio import (
     AsyncSessionRecorder,
     AsyncSuggestionLog,
 )
-from agentmodel.cache.drainer import Drained
-from agentmodel.cache.stats import CacheStats
+from agentmodel.cache import CacheStats, Drained
 from agentmodel.dynamo.models import ReviewStatus, Suggestion
 from agentmodel.redshift.reports import SavingsRow
 from agentmodel.redshift.warehouse import Refreshed

@@ -14,12 +14,7 @@ PACKAGE = Path(agentmodel.__file__).parent
 STATIONS = {
     "agentmodel.access.recorder": {"Recorder"},
     "agentmodel.access.repository": {"Caches", "Repository"},
-    "agentmodel.cache.drainer": {"Drainer"},
-    "agentmodel.cache.journal": {"Journal"},
-    "agentmodel.cache.leaderboard": {"Leaderboard"},
-    "agentmodel.cache.read_through": {"ReadThrough"},
-    "agentmodel.cache.user_cache": {"UserCache"},
-    "agentmodel.cache.valkey": {"Valkey"},
+    "agentmodel.cache": {"Drainer", "Journal", "Leaderboard", "ReadThrough", "UserCache", "Valkey"},
     "agentmodel.dynamo.table": {"Table"},
     "agentmodel.dynamo.writer": {"Writer"},
     "agentmodel.redshift.warehouse": {"Warehouse"},

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from agentmodel._circuit_breaker import CircuitBreaker
+from agentmodel.cache import Valkey
 from agentmodel.cache._clients import client_options, redis_py_url, start_nodes
 from agentmodel.cache._connections import DedicatedConnections
 from agentmodel.cache._key_names import KeyNames
-from agentmodel.cache.valkey import Valkey
 from agentmodel.config import Settings
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 

@@ -21,7 +21,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
 from agentmodel._log import logger
 from agentmodel._process import ForkSafeLock
 from agentmodel._text import one_line
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache import Valkey
 from agentmodel.callers import Caller
 from agentmodel.exceptions import CacheUnavailable
 from agentmodel.integrations.mcp._request import caller

@@ -16,7 +16,7 @@ from agentmodel._process import ForkSafeLock
 from agentmodel.exceptions import CacheUnavailable
 
 if TYPE_CHECKING:
-    from agentmodel.cache.valkey import Valkey
+    from agentmodel.cache import Valkey
 
 __all__ = ["DecidedCalls", "RuleOutcome"]
 

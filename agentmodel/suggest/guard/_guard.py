@@ -57,7 +57,7 @@ from agentmodel.suggest.review import (
 )
 
 if TYPE_CHECKING:
-    from agentmodel.cache.valkey import Valkey
+    from agentmodel.cache import Valkey
 
 __all__ = ["Guard", "ReviewRule"]
 

@@ -42,7 +42,7 @@ from agentmodel.suggest.health import Cusum
 from agentmodel.suggest.review import canonical
 
 if TYPE_CHECKING:
-    from agentmodel.cache.valkey import Valkey
+    from agentmodel.cache import Valkey
 
 __all__ = ["CacheLookup", "CacheScope", "ResponseCache"]
 

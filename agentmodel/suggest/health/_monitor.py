@@ -40,7 +40,7 @@ from agentmodel.suggest.health._tool_state import Observation, ToolState, counte
 from agentmodel.traces import outcome
 
 if TYPE_CHECKING:
-    from agentmodel.cache.valkey import Valkey
+    from agentmodel.cache import Valkey
 
 __all__ = ["Changed", "HealthMonitor", "ToolHealth"]
 

@@ -2,7 +2,7 @@
 
 A request waits for none of it: it is answered by the snapshot that is there, or without one. At most every
 `CHECK_SECONDS` a request has the background worker look for changes. What a publish shipped to Valkey is read as far as
-it was not read yet (`agentmodel.cache.change_log`). Where nothing was shipped, such as without Valkey, the mappings are
+it was not read yet (`agentmodel.cache.ChangeLog`). Where nothing was shipped, such as without Valkey, the mappings are
 read from the table every `TABLE_SECONDS`, and signatures are made of those that changed.
 """
 
@@ -22,7 +22,7 @@ from agentmodel.suggest.plan._similarity import Similarity
 from agentmodel.suggest.plan._snapshot import Match, Snapshot
 
 if TYPE_CHECKING:
-    from agentmodel.cache.change_log import ChangeLog, Position
+    from agentmodel.cache import ChangeLog, Position
 
 __all__ = ["CHECK_SECONDS", "TABLE_SECONDS", "SimilarRequests"]
 

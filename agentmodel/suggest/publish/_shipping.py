@@ -13,7 +13,7 @@ from typing import Any
 from agentmodel._erasure_marks import user_key
 from agentmodel._log import logger
 from agentmodel.access.repository import Repository
-from agentmodel.cache.change_log import ChangeLog
+from agentmodel.cache import ChangeLog
 from agentmodel.config import Ranking
 from agentmodel.dynamo.models import UserToolMapping
 from agentmodel.exceptions import CacheUnavailable

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from agentmodel.cache._key_names import KeyNames
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 
 __all__ = ["MOST_SESSIONS", "NewestSession", "NewestSessions"]
 

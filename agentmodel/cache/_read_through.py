@@ -34,7 +34,7 @@ from agentmodel.cache._item_codec import (
 )
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import PUT_IF_NEWER, STORE_LOADED, Command
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import CacheUnavailable, Unavailable, ValidationError
 
 __all__ = ["Counts", "ReadThrough"]

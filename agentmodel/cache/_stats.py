@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agentmodel._circuit_breaker import CircuitBreaker
-from agentmodel.cache.journal import Journal, JournalStats
-from agentmodel.cache.leaderboard import Leaderboard
-from agentmodel.cache.read_through import Counts, ReadThrough
-from agentmodel.cache.user_cache import UserCache
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._journal import Journal, JournalStats
+from agentmodel.cache._leaderboard import Leaderboard
+from agentmodel.cache._read_through import Counts, ReadThrough
+from agentmodel.cache._user_cache import UserCache
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import CacheUnavailable
 
 __all__ = ["CacheStats", "cache_stats"]

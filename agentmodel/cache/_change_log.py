@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from agentmodel._log import logger
 from agentmodel.cache._lua import Command
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import CacheUnavailable
 
 __all__ = ["ChangeLog", "Changes", "Position"]

@@ -19,9 +19,9 @@ from agentmodel._log import logger
 from agentmodel.cache._item_codec import Item, call_of, decode, encode, expires_at, is_intact, sort_key, version_of
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import BEGIN_FILL, COMPLETE, END_FILL, UPDATE_COPY, Command
+from agentmodel.cache._read_through import Counts
 from agentmodel.cache._user_erasure import ErasedKeys, Erasing, erase_user, rewrite_files
-from agentmodel.cache.read_through import Counts
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import CacheUnavailable, ValidationError
 
 __all__ = ["Overlaid", "UserCache"]

@@ -16,7 +16,7 @@ from agentmodel.cache._item_codec import Item, encode, sort_key
 from agentmodel.cache._key_names import GROUP, KeyNames
 from agentmodel.cache._lua import APPEND, REGISTER_NUMBERS, Command
 from agentmodel.cache._server_info import LEVELS, ServerInfo
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 from agentmodel.config import Durability
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, JournalFull, ValidationError
 

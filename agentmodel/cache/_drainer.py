@@ -26,7 +26,7 @@ from agentmodel.cache._dead_letters import DeadLetter, DeadLetters
 from agentmodel.cache._drain_writer import DrainWriter, PendingEntry, SharedSink, Sink, WriteOutcome
 from agentmodel.cache._item_codec import Item
 from agentmodel.cache._key_names import KeyNames
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import CacheUnavailable, Unavailable
 
 __all__ = ["DeadLetter", "Drained", "Drainer", "SharedSink"]

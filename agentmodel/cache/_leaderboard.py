@@ -17,8 +17,8 @@ from agentmodel._names import takes_names
 from agentmodel.cache._item_codec import Item, decode_many, encode_many, version_text
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import SWAP_RANKING
-from agentmodel.cache.read_through import Counts
-from agentmodel.cache.valkey import Valkey
+from agentmodel.cache._read_through import Counts
+from agentmodel.cache._valkey import Valkey
 from agentmodel.exceptions import ValidationError
 
 __all__ = ["Leaderboard"]
