@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from agentmodel.aws import template as aws
-from agentmodel.aws.units import Volume, priced, usage
 from agentmodel.cli._options import Json
 from agentmodel.cli._output import Output
 from agentmodel.cli._read import check_files
+from agentmodel.cli._units import Volume, priced, usage
 from agentmodel.exceptions import ConfigurationError
 
 __all__ = ["add"]

@@ -67,7 +67,8 @@ def mcp(
         raise ConfigurationError(
             "--json can be used with --transport http only: with stdio, stdout belongs to the protocol"
         )
-    from agentmodel.integrations.mcp import Caller, Tokens, http_security, mcp_server, roles_of
+    from agentmodel.callers import Caller, Tokens, roles_of
+    from agentmodel.integrations.mcp import http_security, mcp_server
 
     settings = resolve_settings(stack_of(ctx))
     if tokens is not None and transport is Transport.STDIO:

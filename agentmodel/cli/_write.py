@@ -13,11 +13,11 @@ from agentmodel._ids import Ids
 from agentmodel._lease import WAIT
 from agentmodel._outcomes import OutcomeSource, check_outcome
 from agentmodel._sessions import SessionFinder
-from agentmodel.access.table_model import FILES
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, User, Wait, stack_of
 from agentmodel.cli._output import Output, plain, printable
+from agentmodel.cli._table_model import FILES
 from agentmodel.config import FeedName, Settings
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations.otlp import import_otlp

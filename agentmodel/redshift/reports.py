@@ -19,7 +19,7 @@ from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
-from agentmodel.redshift.rows import Rows, of_report
+from agentmodel.redshift._rows import Rows, of_report
 from agentmodel.redshift.warehouse import Warehouse, day_of
 
 __all__ = [

@@ -64,11 +64,11 @@ from agentmodel.redshift._feeds import ExportFeed, Feed, FeedBatch, ItemsFeed
 from agentmodel.redshift._gate import Gate
 from agentmodel.redshift._leases import WarehouseLeases, lock_writers, only_writer
 from agentmodel.redshift._migration import MIGRATE, SCHEMA, check_schema, plan, version_of
+from agentmodel.redshift._rows import Rows, of_select
 from agentmodel.redshift._table_layout import is_view
-from agentmodel.redshift.rows import Rows, of_select
 from agentmodel.redshift.score import REVISION_PRIOR
 
-__all__ = ["Landed", "Refreshed", "SchemaChange", "Warehouse"]
+__all__ = ["Landed", "Refreshed", "Rows", "SchemaChange", "Warehouse"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's name, the number of steps done and the number of all steps."""

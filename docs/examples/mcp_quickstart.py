@@ -5,7 +5,8 @@ import asyncio
 from mcp import Client
 
 from agentmodel import AgentModel
-from agentmodel.integrations.mcp import Caller, mcp_server
+from agentmodel.callers import Caller
+from agentmodel.integrations.mcp import mcp_server
 
 
 async def main(model: AgentModel) -> None:

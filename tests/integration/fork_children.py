@@ -185,7 +185,8 @@ def mcp(model: AgentModel) -> Use:
     """Records by an MCP server."""
     from mcp import Client
 
-    from agentmodel.integrations.mcp import Caller, mcp_server
+    from agentmodel.callers import Caller
+    from agentmodel.integrations.mcp import mcp_server
 
     async def one(name: str) -> bool:
         caller = Caller(user_id=f"USR{name}", roles=frozenset({"recorder", "curator"}))

@@ -483,7 +483,8 @@ def mcp(model: AgentModel, _: Path) -> None:
     """Record calls through the MCP server, with a canary in every argument that takes one."""
     from mcp import Client
 
-    from agentmodel.integrations.mcp import Caller, mcp_server
+    from agentmodel.callers import Caller
+    from agentmodel.integrations.mcp import mcp_server
 
     async def scenario() -> None:
         caller = Caller(user_id=ALICE, roles=frozenset({"reader", "recorder"}))

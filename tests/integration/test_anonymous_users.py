@@ -140,7 +140,8 @@ def test_an_anonymous_caller_of_the_mcp_server_reads_no_history(model: AgentMode
     pytest.importorskip("mcp", reason="the MCP server is an extra")
     from mcp import Client, MCPError
 
-    from agentmodel.integrations.mcp import Caller, Role, mcp_server
+    from agentmodel.callers import Caller, Role
+    from agentmodel.integrations.mcp import mcp_server
 
     with model.session(ANONYMOUS, "my secret request", session_id="SESSone"):
         pass

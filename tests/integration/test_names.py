@@ -290,7 +290,8 @@ def test_mcp_tools_take_either(model: AgentModel) -> None:
     """A tool of the MCP server answers the same for a name and for an id, the caller's own name included."""
     from mcp import Client
 
-    from agentmodel.integrations.mcp import Caller, mcp_server
+    from agentmodel.callers import Caller
+    from agentmodel.integrations.mcp import mcp_server
 
     async def answers(who: Who) -> list[Any]:
         caller = Caller(user_id=who.user, roles=frozenset({"reader", "recorder"}))

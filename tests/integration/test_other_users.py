@@ -537,7 +537,8 @@ def _mcp(model: AgentModel) -> Any:
     """Everything that the MCP server says to a caller who is no operator."""
     from mcp import Client, MCPError
 
-    from agentmodel.integrations.mcp import Caller, mcp_server
+    from agentmodel.callers import Caller
+    from agentmodel.integrations.mcp import mcp_server
 
     told: dict[str, list[dict[str, Any]]] = {
         "recommend_process": [

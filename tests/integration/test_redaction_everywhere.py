@@ -368,7 +368,8 @@ def _mcp(model: AgentModel, folder: Path) -> None:
     pytest.importorskip("mcp", reason="the MCP server is an extra")
     from mcp import Client
 
-    from agentmodel.integrations.mcp import Caller, mcp_server
+    from agentmodel.callers import Caller
+    from agentmodel.integrations.mcp import mcp_server
 
     async def record() -> None:
         caller = Caller(user_id="USR001", roles=frozenset({"reader", "recorder"}))

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session, selectinload
 from agentmodel.exceptions import MissingExtraError
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
+from agentmodel.redshift._rows import Rows
 from agentmodel.redshift.render_sql import rendered
-from agentmodel.redshift.rows import Rows
 from agentmodel.redshift.warehouse import Warehouse
 from tests.integration.redshift_data_api import DataApi
 from tests.integration.redshift_histories import history

@@ -14,8 +14,8 @@ import pytest
 
 from agentmodel import Settings
 from agentmodel.access.patterns import PATTERNS
-from agentmodel.access.table_model import FILES
 from agentmodel.cli import main
+from agentmodel.cli._table_model import FILES
 from agentmodel.dynamo.entity import entity_of
 from agentmodel.dynamo.table import Table
 

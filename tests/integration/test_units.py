@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings
-from agentmodel.aws import units
-from agentmodel.aws.units import Volume, priced, usage
+from agentmodel.cli import _units as units
 from agentmodel.cli import main
+from agentmodel.cli._units import Volume, priced, usage
 from agentmodel.exceptions import ValidationError
 from tests.integration.suggest_world import catalogue, opened
 

@@ -12,9 +12,9 @@ from typing import get_args
 import pytest
 
 import agentmodel.cli
-from agentmodel.aws.units import Volume, usage
 from agentmodel.cli._learn import ToolLine, _health
 from agentmodel.cli._output import Output
+from agentmodel.cli._units import Volume, usage
 from agentmodel.cli._words import KOREAN
 from agentmodel.dynamo.models import VERDICTS, ReviewStatus
 from agentmodel.suggest.evaluate import RANKINGS, Verdict

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from agentmodel.exceptions import MissingExtraError
 from agentmodel.integrations._tracking.tracker import Tracker
-from agentmodel.suggest.guard import InterruptAnswer
 
 try:
     from agentmodel.integrations.langchain._callback import AgentModelCallback
@@ -16,7 +15,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from agentmodel.integrations.langchain._middleware import AgentModelMiddleware
 
-__all__ = ["AgentModelCallback", "AgentModelMiddleware", "InterruptAnswer", "Tracker"]
+__all__ = ["AgentModelCallback", "AgentModelMiddleware", "Tracker"]
 
 
 def __getattr__(name: str) -> Any:

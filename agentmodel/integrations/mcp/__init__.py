@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agentmodel.callers import Caller, Role, Tokens, roles_of
 from agentmodel.exceptions import MissingExtraError
 
 try:
@@ -10,11 +9,4 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("mcp", "the MCP server", error.name) from error
 
-__all__ = [
-    "Caller",
-    "Role",
-    "Tokens",
-    "http_security",
-    "mcp_server",
-    "roles_of",
-]
+__all__ = ["http_security", "mcp_server"]

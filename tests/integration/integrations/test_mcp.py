@@ -30,10 +30,10 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, TextRes
 from pydantic import BaseModel
 
 from agentmodel import AgentModel, Review, Settings
-from agentmodel.callers import ROLES
+from agentmodel.callers import ROLES, Caller, Role, Tokens
 from agentmodel.embedded import Engines, _free_port
 from agentmodel.exceptions import ConfigurationError, TableUnavailable
-from agentmodel.integrations.mcp import Caller, Role, Tokens, http_security, mcp_server
+from agentmodel.integrations.mcp import http_security, mcp_server
 from agentmodel.integrations.mcp._schemas import (
     AgentList,
     DomainList,

@@ -20,8 +20,8 @@ from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, ToolExecution, UserSession, UserToolMapping, keys
 from agentmodel._version import installed_version
-from agentmodel.callers import ROLES, Role
-from agentmodel.integrations.mcp import Caller, mcp_server
+from agentmodel.callers import ROLES, Caller, Role
+from agentmodel.integrations.mcp import mcp_server
 from agentmodel.integrations.mcp._schemas import Saved
 from agentmodel.integrations.mcp._sizes import AnswerSize, _cost, cut_text
 from agentmodel.suggest.review import Reviews

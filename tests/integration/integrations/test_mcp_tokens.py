@@ -14,8 +14,8 @@ import pytest
 
 pytest.importorskip("mcp", reason="the MCP server is an extra")
 
+from agentmodel.callers import Tokens
 from agentmodel.exceptions import ConfigurationError
-from agentmodel.integrations.mcp import Tokens
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -101,7 +101,8 @@ def test_the_mcp_server_records(away_settings: Settings, endpoint: Endpoint, fau
     pytest.importorskip("mcp", reason="the MCP server is an extra")
     from mcp import Client
 
-    from agentmodel.integrations.mcp import Caller, mcp_server
+    from agentmodel.callers import Caller
+    from agentmodel.integrations.mcp import mcp_server
 
     async def record(model: AgentModel) -> list[bool]:
         caller = Caller(user_id="USR001", roles=frozenset({"recorder"}))
