@@ -2,15 +2,17 @@
 
 In a real history use follows quality or fashion, and one history shows one such world. Here worlds are drawn from the
 runs of the history: how many runs each agent has, and whether they are of easy or of hard work, is decided by a regime.
-The rankings learn from runs of the first part of an agent's own, and an agent's worth is its success rate in the rest,
-less what is due to the difficulty of their categories. An oracle that knows these worths has no regret; its row says
-how far they can be trusted.
+The rankings learn from runs of the first part of an agent's own. An agent's worth is measured in the rest: its success
+rate there, less what is due to the difficulty of their categories. The best of many measured rates is partly lucky, so
+a regret against it would be too large; each is therefore drawn towards the mean of all as far as it is noise. An oracle
+that knows the worths has no regret; its row says how far they can be trusted.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +42,7 @@ _ORACLE = "oracle"
 _MIN_RUNS = 8  # of an agent, to be compared
 _MEASURED = 20  # later runs, from which on the worth of an agent counts as measured
 _MEASURED_AGENTS = 3  # that a domain needs
+_OF_ALL = 2  # later runs whose variance is that of all agents: an agent's own few, if alike, are no proof of none
 _TILT = 9  # a run of the kind of work that an agent is given is so many times likelier than another
 _RESAMPLED = 1000  # histories with other tasks, for the intervals
 _Z90 = 1.6448536269514722  # standard deviations of a central 90 % interval
@@ -60,7 +63,8 @@ class RegimeRow:
         use: Mean number of runs of an agent.
         ranking: One of `RANKINGS`; ``evidence without categories``, which takes no account of the work; or ``oracle``,
             which knows the worths.
-        regret: How much lower the worth of the chosen agent is than that of the best one, on average.
+        regret: How much lower the worth of the chosen agent is than that of the best one, on average. A worth is
+            measured on later runs, and drawn towards the mean of all agents by how much of it is noise.
         low: Lower bound of the 90 % interval of ``regret``: over the worlds, and over histories with other tasks of the
             same kind, whose worths differ.
         high: Upper bound of the interval; the oracle's says how much the best by the measured worths may lose.
@@ -114,15 +118,13 @@ def regimes(
             raise ValidationError(name, number, "must be a number from 1 up")
     rows = []
     for domain, own in by_domain(runs).items():
-        pool = _Pool(own, train_share)
+        pool = _Pool(own, train_share, _draw(seed, domain))
         if len(pool.worths) > 1:
-            draw = _draw(seed, domain)
-            others = [pool.resampled(draw) for _ in range(_RESAMPLED)]
             for regime in REGIMES:
                 for use in uses:
                     chosen = _chosen(pool, regime, use, worlds, _draw(seed, domain, regime, use))
                     for ranking, shares in chosen.items():
-                        figures = _figures(pool.worths, others, shares, worlds)
+                        figures = _figures(pool, shares, worlds)
                         measured = sum(count >= _MEASURED for count in pool.later_runs.values())
                         rows.append(
                             RegimeRow(domain, regime, use, ranking, *figures, len(pool.worths), measured, worlds)
@@ -140,9 +142,10 @@ class _Pool:
     Args:
         runs: The runs of the domain, in time order.
         train_share: Share of an agent's runs that is learned from.
+        draw: Draws the histories with other tasks.
     """
 
-    def __init__(self, runs: Sequence[ReplayedRun], train_share: float) -> None:
+    def __init__(self, runs: Sequence[ReplayedRun], train_share: float, draw: random.Random) -> None:
         agents: dict[str, list[tuple[str, ReplayedRun]]] = defaultdict(list)
         for number, run in enumerate(runs):
             agents[run.agent].append((_task(run, number), replace(run, at=None)))
@@ -155,9 +158,11 @@ class _Pool:
             for agent, own in enough.items()
         }
         self.later_runs = {agent: len(own) for agent, own in self._later.items()}
-        self.worths = {agent: sum(value for _, value in own) / len(own) for agent, own in self._later.items()}
-        self.best_first = sorted(self.worths, key=lambda agent: (-self.worths[agent], agent))
+        self.measured = {agent: sum(value for _, value in own) / len(own) for agent, own in self._later.items()}
         self.tasks = sorted({task for own in enough.values() for task, _ in own})
+        self.others = [self._resampled(draw) for _ in range(_RESAMPLED)] if len(enough) > 1 else []
+        self.worths = self._expected() if self.others else self.measured
+        self.best_first = sorted(self.worths, key=lambda agent: (-self.worths[agent], agent))
         self.hard = self._harder_halves()
 
     def _harder_halves(self) -> dict[str, list[bool]]:
@@ -171,13 +176,34 @@ class _Pool:
             halves[agent] = [at in harder for at in range(len(own))]
         return halves
 
-    def resampled(self, draw: random.Random) -> dict[str, float]:
-        """Return the worths in a history with other tasks; of an agent that has none of them, its own."""
+    def _expected(self) -> dict[str, float]:
+        """Return what each agent is expected to be worth, given its own measured worth and those of all others.
+
+        This is the estimate of James and Stein for unequal variances: ``mean + (measured - mean) * t / (t + v)``, where
+        v is the variance of an agent's measured worth over histories with other tasks, and t is that between agents,
+        which is the variance of the measured worths less the mean of their v.
+        """
+        runs = self.later_runs
+        of_run = {agent: runs[agent] * statistics.pvariance(other[agent] for other in self.others) for agent in runs}
+        of_all = sum(runs[agent] * of_run[agent] for agent in runs) / sum(runs.values())
+        noise = {
+            agent: (count * of_run[agent] + _OF_ALL * of_all) / (count + _OF_ALL) / count
+            for agent, count in runs.items()
+        }
+        between = max(0.0, statistics.variance(self.measured.values()) - statistics.fmean(noise.values()))
+        if not between:
+            return dict.fromkeys(runs, statistics.fmean(self.measured.values()))
+        trust = {agent: between / (between + noise[agent]) for agent in runs}
+        mean = sum(trust[agent] * self.measured[agent] for agent in runs) / sum(trust.values())
+        return {agent: mean + trust[agent] * (self.measured[agent] - mean) for agent in runs}
+
+    def _resampled(self, draw: random.Random) -> dict[str, float]:
+        """Return the measured worths in a history with other tasks; of an agent that has none of them, its own."""
         tasks = Counter(draw.choices(self.tasks, k=len(self.tasks)))
         found = {}
         for agent, own in self._later.items():
             count = sum(tasks[task] for task, _ in own)
-            found[agent] = sum(tasks[task] * value for task, value in own) / count if count else self.worths[agent]
+            found[agent] = sum(tasks[task] * value for task, value in own) / count if count else self.measured[agent]
         return found
 
     def world(self, regime: Regime, use: int, draw: random.Random) -> AgentHistory:
@@ -250,17 +276,15 @@ def _chosen(pool: _Pool, regime: Regime, use: int, worlds: int, draw: random.Ran
     return shares
 
 
-def _figures(
-    worths: Mapping[str, float], others: Sequence[Mapping[str, float]], shares: Mapping[str, float], worlds: int
-) -> tuple[float, float, float]:
+def _figures(pool: _Pool, shares: Mapping[str, float], worlds: int) -> tuple[float, float, float]:
     """Return the regret of a ranking, and its 90 % interval.
 
     Its error has two parts: that of so many worlds, and that of the worths, measured on so few tasks.
     """
-    regret = _regret(worths, shares)
-    top = max(worths.values())
-    of_worlds = sum(share * (top - worths[agent] - regret) ** 2 for agent, share in shares.items()) / worlds
-    of_worths = sum((_regret(other, shares) - regret) ** 2 for other in others) / len(others)
+    regret, measured = _regret(pool.worths, shares), _regret(pool.measured, shares)
+    top = max(pool.worths.values())
+    of_worlds = sum(share * (top - pool.worths[agent] - regret) ** 2 for agent, share in shares.items()) / worlds
+    of_worths = sum((_regret(other, shares) - measured) ** 2 for other in pool.others) / len(pool.others)
     spread = _Z90 * math.sqrt(of_worlds + of_worths)
     return regret, max(0.0, regret - spread), regret + spread
 
