@@ -178,8 +178,7 @@ class Planner:
             raise ValidationError(
                 "category", category, "must be given, or a request or a domain_id: a plan is for one of them"
             )
-        redact = self._repository.redaction.optional  # as what was recorded, so that it is found
-        asked = Plan(user_id=user_id, category=redact(category), request=redact(request), domain_id=domain_id)
+        asked = self._asked(user_id, category, request, domain_id)
         read = Reads()
         with self._lookup.prefetched(asked):
             if domain_id is not None and read(self._repository.domain, domain_id) is None and not read.unanswered:
@@ -209,6 +208,11 @@ class Planner:
         if assignment.withheld:
             plan = asked.model_copy(update={"source": "withheld", "reasons": why})
         return plan.model_copy(update={"suggestion_id": kept})
+
+    def _asked(self, user_id: str, category: str | None, request: str | None, domain_id: str | None) -> Plan:
+        """Return what a plan is made for, as the recorder keeps it, so that it is found."""
+        category, request = map(self._repository.redaction.optional, (category, request))
+        return Plan(user_id=user_id, category=category, request=request, domain_id=domain_id)
 
     def _assigned(
         self, plan: Plan, domain: Domain | None, session_id: str | None
@@ -258,14 +262,13 @@ class Planner:
             NotFound: The agent does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached says anything.
         """
-        if limit < 1:
-            raise ValidationError("limit", limit, "must be at least 1")
+        if not isinstance(limit, int) or limit < 1:
+            raise ValidationError("limit", limit, "must be a whole number of at least 1")
         read = Reads()
         agent = read(self._repository.agent, agent_id)
         if agent is None:
             raise read.unanswered[0] if read.unanswered else NotFound("agent", agent_id)
-        redact = self._repository.redaction.optional
-        asked = Plan(user_id=user_id, category=redact(category), request=redact(request), domain_id=agent.domain_id)
+        asked = self._asked(user_id, category, request, agent.domain_id)
         own_tools = self._tools([agent_id], read)
         names = {ref.tool_id: tool.name for ref, tool in own_tools.items()}
         called = tuple(names.get(each, each) for each in done)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ pytest.importorskip("langchain", reason="the extra langchain is not installed")
 
 from langchain.tools import tool as langchain_tool
 
-from agentmodel import AgentModel, Settings, ToolExecution
+from agentmodel import AgentModel, Settings, ToolExecution, User
+from agentmodel._text import prompt_json
 from agentmodel.access.recorder import CallRecorder
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.conventions import Span
@@ -235,3 +238,71 @@ def test_spans_with_any_attribute_are_read(value: Any) -> None:
     found = calls_of([Span("1", "2", None, "execute_tool search", attributes=attributes)])
 
     assert ["search"] == [call.tool for call in found]
+
+
+def _suggest(model: AgentModel, value: Any) -> None:
+    model.suggest("USR001", category=value, request=value)
+
+
+def _outcome_score(model: AgentModel, value: Any) -> None:
+    model.outcome("SESS1", user_id="USR001", score=value)
+
+
+def _outcome_session(model: AgentModel, value: Any) -> None:
+    model.outcome(value, succeeded=True)
+
+
+def _next_tools_session(model: AgentModel, value: Any) -> None:
+    model.next_tools(value)
+
+
+def _guarded_user(model: AgentModel, value: Any) -> None:
+    model.guard().before(agent_id="AGT001", tool_id="TL001", user_id=value, session_id="SESS1")
+
+
+def _session_name(model: AgentModel, value: Any) -> None:
+    with model.session("USR001", name=value):
+        pass
+
+
+def _edit(model: AgentModel, value: Any) -> None:
+    asked = model.reviews.ask("USR001", "SESS1", "Pay?", arguments={"amount": 1})
+    model.reviews.decide(asked, "edit", "kim", arguments=value)
+
+
+def _profile(model: AgentModel, value: Any) -> None:
+    model.repository.put(User(user_id="USR001", name="mina", profile={"given": value}))
+
+
+WRONG_AT: dict[str, Callable[[AgentModel, Any], None]] = {
+    "a category and a request": _suggest,
+    "a score": _outcome_score,
+    "the session of an outcome": _outcome_session,
+    "the session of next tools": _next_tools_session,
+    "a guard's user": _guarded_user,
+    "the name of a session": _session_name,
+    "an edit": _edit,
+    "a profile": _profile,
+}
+WRONG: dict[str, Any] = {
+    "a huge number": 10**5000,
+    "a list": ["finder"],
+    "no repr": NoRepr(),
+    "too deep": deep(100_000),
+    "no number": Decimal("sNaN"),
+    "members that cannot be read": HOSTILE["no items"],
+}
+
+
+@pytest.mark.parametrize("where", WRONG_AT)
+def test_a_value_of_another_type_is_taken_or_refused(model: AgentModel, where: str) -> None:
+    """What is no text, no score and no JSON raises no other error than `ValidationError`."""
+    for value in WRONG.values():
+        with suppress(ValidationError):
+            WRONG_AT[where](model, value)
+
+
+def test_an_edit_shows_what_json_cannot() -> None:
+    """What a model reads of edited arguments is a text, whatever the application's own arguments hold."""
+    assert '{"row": "<NoRepr, no text: RuntimeError>", "n": 1}' == prompt_json({"row": NoRepr(), "n": 1})
+    assert "<int, about 5001 digits>" in prompt_json({"n": 10**5000})
