@@ -524,12 +524,16 @@ def test_one_id_of_calls_at_once(model: AgentModel, tracker: Tracker, at_once: l
     """Models behind a server that numbers the calls of each answer anew: every call is kept, with its own result."""
     conversation = CallsOfConversation(tracker, AGENT)
     conversation.opened("thread", user=USER)
-    told = [{"tool_use_id": "call_0", "tool_name": "search", "tool_input": {"q": n}} | at_once[n] for n in (0, 1)]
+    told: list[dict[str, Any]] = [
+        {"tool_use_id": "call_0", "tool_name": "search", "tool_input": {"q": n}} | at_once[n] for n in (0, 1)
+    ]
     for given in (*told, *told):  # and in the next answer again
         conversation.begin(given)
         if given is told[1]:
             for ended in reversed(told):
-                conversation.end(conversation.get(ended), "ok", result=f"found {ended['tool_input']['q']}")
+                call = conversation.get(ended)
+                assert call is not None
+                conversation.end(call, "ok", result=f"found {ended['tool_input']['q']}")
     conversation.over(closed=True)
     tracker.flush()
 
