@@ -42,7 +42,7 @@ from agentmodel.suggest.plan._plan import Alternative, Confidence, Fallback, Pla
 from agentmodel.suggest.plan._routing import Routing
 from agentmodel.suggest.plan._similarity import Similarity, TextSimilarity
 from agentmodel.suggest.plan._suggestion_log import new_suggestion_id
-from agentmodel.suggest.plan._texts import Reason, ReasonCode
+from agentmodel.suggest.plan._texts import Reason, ReasonCode, expected_percent
 
 __all__ = ["PlanLog", "Planner"]
 
@@ -503,7 +503,8 @@ class Planner:
         if plan.agent_id is None:
             reasons.append(Reason(code="no_agent"))
         elif low is not None and low < least:
-            reasons.append(Reason(code="low_chance", values={"low": round(100 * low)}))
+            code: ReasonCode = "low_bound" if chance is None else "low_chance"
+            reasons.append(Reason(code=code, values={"low": expected_percent(low)}))
         if agent is not None and agent.health is not None:
             values: dict[str, str | int | float] = {
                 "agent": one_line(agent.name),
@@ -584,7 +585,7 @@ def _agent_reasons(agent: Agent, top: Sequence[Agent], *, drawn: bool) -> Iterat
 def _agent_reason(code: ReasonCode, agent: Agent) -> Reason:
     number: dict[str, str | int | float] = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
     if code == "promising_agent":
-        number = {"high": round(100 * _agent_confidence(agent).high)}
+        number = {"high": expected_percent(_agent_confidence(agent).high)}
     return Reason(code=code, values={"agent": one_line(agent.name), **number})
 
 
