@@ -276,7 +276,7 @@ class AsyncProcessRecorder(_Twin[ProcessRecorder]):
         return self.sync.process_id
 
     async def __aenter__(self) -> Self:
-        self.sync.entity = (await self._recorder.record(self.sync.entity)).entity
+        self.sync.entity, self.sync.written = (await self._recorder.record(self.sync.entity)).entity, True
         self.sync.begin()
         return self
 

@@ -153,13 +153,16 @@ class AgentModel:
             journal=self.journal,
             user_cache=None if self._caches is None else self._caches.user_cache,
             on_direct_write=self._check_in_background,
+            on_late=self._count_failures,
         )
+        self.repository.before_reading = self.recorder.wait_for
         self._marks = ErasureMarks(self.table)
         self.on_close: list[Callable[[], object]] = []
         self._background = BackgroundWorker("learning", batch=1000, linger=0.02, when_full="wait")
         self._counting = ForkSafeLock()
         self._failures = self._learned_failures = 0  # recorded batches with a failure, and those learned from
         self._resources.callback(self._background.close)
+        self._resources.callback(self.recorder.close)
         self.recorder.observers.append(self._learn_in_background)
 
     def _connect_valkey(self, credentials: Credentials | None) -> None:
@@ -481,12 +484,16 @@ class AgentModel:
             self._background.put(self._remember, [each for each in recorded if isinstance(each, UserSession)])
         self._background.put(self.suggestions.learn, self.suggestions.ended_in(recorded))
         self._background.put(self.run_checks.learn, self.run_checks.ended_in(recorded))
+        self._count_failures(recorded)  # after the put, so that who sees the count waits for what it counts
+
+    def _count_failures(self, recorded: Sequence[HistoryEntity]) -> None:
+        """Count what has a failure, so that a decision waits until that is learnt from."""
         now = datetime.now(UTC)
         if any(
             isinstance(each, ToolExecution) and not (each.succeeded and (each.executed_at or now) <= now)
             for each in recorded
         ):  # a success may end a failure where the clock of who recorded it is ahead
-            with self._counting:  # after the put, so that who sees the count waits for what it counts
+            with self._counting:
                 self._failures += 1
 
     def _remember(self, sessions: Sequence[UserSession]) -> None:
@@ -512,17 +519,20 @@ class AgentModel:
                 self._caches.user_cache.invalidate(keys.owner_of(partition)[0], partition)
 
     def settle(self) -> None:
-        """Wait until everything that was recorded is learned from: the health of tools, the outcome of suggestions.
+        """Wait until everything that was recorded is written and learned from: health of tools, outcome of suggestions.
 
-        That is done in a thread, a moment after each record. The methods of this model that read it settle first; call
-        this before another process reads. It waits for 30 seconds at most, in a guard's decision for half of the time
-        that is left to it, and logs a warning when that was not enough.
+        That is done in threads, a moment after each call or record. The methods of this model that read it settle
+        first; call this before another process reads. It waits for 30 seconds at most for each, in a guard's decision
+        for half of the time that is left to it, and logs a warning when that was not enough.
         """
+        failures = self._failures
+        self.recorder.settle()
         left = seconds_left()
         seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
-        failures = self._failures
         if self._background.flush(seconds):
-            self._learned_failures = max(self._learned_failures, failures)
+            counted = self._failures  # some twice: as a call was made, and as it was written
+            idle = not self.recorder.waiting and not self._background.waiting
+            self._learned_failures = max(self._learned_failures, counted if idle else failures)
         else:
             _log.warning(
                 "learning.slow: %d recorded items are not learned from yet after %.1f seconds; reading without them",
@@ -823,10 +833,8 @@ class AgentModel:
             entity = self.repository.session(user_id, keys.lenient_id_of("SESS", session))
             if entity is None:
                 raise NotFound("session", session)
-        elif isinstance(session, SessionRecorder):
-            entity = session.entity
         else:
-            raise ValidationError("session", session, "must be a session that is recorded, or the id of one")
+            entity = session.entity
         history = self.repository.session_history(entity.user_id, entity.session_id)
         calls = [call for call in history.executions if call.status in (None, "ok", "error", "cache_hit")]
         agent = agent_id if agent_id is not None else calls[-1].agent_id if calls else None

@@ -32,6 +32,7 @@ from agentmodel._ttl import expiry
 from agentmodel.access._attempt_numbers import claimed_number
 from agentmodel.access._history_writer import HistoryWriter, PendingWrite
 from agentmodel.access._journal_sink import HistorySink
+from agentmodel.access._late_records import Failed, LateRecord, LateRecords
 from agentmodel.access._receipt import HistoryEntity, Receipt
 from agentmodel.access.pagination import split_readable
 from agentmodel.access.repository import Repository, SessionHistory
@@ -78,6 +79,7 @@ class Recorder:
         user_cache: The users' cached partitions, or None.
         now: Returns the current time, with a time zone.
         on_direct_write: Called with the items that were written straight into the table.
+        on_late: Called with each entity that `record_later` takes, as soon as it waits.
 
     Attributes:
         observers: Functions that are called with the recorded entities once these are kept. Each delays `record`, so
@@ -96,6 +98,7 @@ class Recorder:
         user_cache: UserCache | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_direct_write: Callable[[Sequence[Item]], object] | None = None,
+        on_late: Callable[[Sequence[HistoryEntity]], object] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._repository = repository
@@ -113,6 +116,8 @@ class Recorder:
         self.observers: list[Callable[[Sequence[HistoryEntity]], None]] = []
         self._open_blocks: WeakKeyDictionary[SessionRecorder, int] = WeakKeyDictionary()  # and the thread of each
         self._blocks_lock = ForkSafeLock()
+        self._on_late = on_late
+        self._late = LateRecords(self._begin, self.record_each)
 
     # Context managers
 
@@ -144,7 +149,7 @@ class Recorder:
         Raises:
             ValidationError: An id has the wrong form, or the time has no zone.
         """
-        if isinstance(name, str) and name and not name.strip():
+        if name and not name.strip():
             raise ValidationError("name", name, "must not be blank: leave it out to name the session by its request")
         began = started_at or self.now()
         redacted = map(self._table.redaction.optional, (name, request, category))  # a cut find is none any more
@@ -175,12 +180,73 @@ class Recorder:
 
     def record_many(self, entities: Sequence[_R]) -> list[Receipt[_R]]:
         """Write entities of the history, in one round trip to the journal when there is one; see `record`."""
+        self.wait_for(*{entity.user_id for entity in entities})
         expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
         writes = [self._pending_write(entity, expires_at) for entity in entities]
         self._history_writer.write(writes)
         receipts = [write.receipt for write in writes if write.receipt is not None]
         self._notify([receipt.entity for receipt in receipts if not receipt.repeated])
         return receipts
+
+    def record_each(self, entities: Sequence[_R]) -> list[Receipt[_R] | Exception]:
+        """Write entities as `record_many` does, and return an error for each that cannot be written."""
+        if len(entities) > 1:
+            try:
+                return list(self.record_many(entities))
+            except Exception as error:  # noqa: BLE001  # returned below, for the records that it is about
+                _log.info("records.one_by_one: writing %d records one by one, because %s", len(entities), error)
+        written: list[Receipt[_R] | Exception] = []
+        for entity in entities:
+            try:
+                written.append(self.record(entity))
+            except Exception as error:  # noqa: BLE001  # likewise
+                written.append(error)
+        return written
+
+    def record_later(
+        self, entity: HistoryEntity, *, failed: Failed, what: str, process: ProcessRecorder | None = None
+    ) -> None:
+        """Write an entity of the history in the background, about 0.1 seconds later and together with others.
+
+        What is read or recorded of the same user waits for it, and so do the end of its session's block, `settle`,
+        `close` and the end of the process. Where the settings demand a durability, this waits until it is kept.
+
+        Args:
+            entity: The entity. A session without an end is a new one.
+            failed: Called with ``what`` and the error if it cannot be written, in the thread that writes.
+            what: What it is called in the log.
+            process: The process of a call, which is written with the first call in it.
+        """
+        self._late.put(LateRecord(what, entity, process, failed))
+        self._on_late((entity,))
+        if "durability" in self._settings.model_fields_set:
+            self._late.flush()
+
+    @property
+    def waiting(self) -> int:
+        """Return how many entities `record_later` was given that are not written yet."""
+        return self._late.waiting
+
+    @property
+    def dropped(self) -> int:
+        """Return how many entities `record_later` could not keep, because too many waited for too long."""
+        return self._late.dropped
+
+    def wait_for(self, *user_ids: str) -> None:
+        """Wait until what `record_later` was given of these users is written, for 30 seconds at most."""
+        self._late.wait_for(user_ids)
+
+    def settle(self) -> None:
+        """Wait until everything that `record_later` was given is written, for 30 seconds at most."""
+        self._late.flush()
+
+    def close(self) -> None:
+        """Write what `record_later` was given."""
+        self._late.close()
+
+    def _begin(self, session: HistoryEntity) -> None:
+        if isinstance(session, UserSession):
+            self.open(session, new=True)
 
     def outcome(
         self,
@@ -229,10 +295,8 @@ class Recorder:
             if user_id is None:
                 raise ValidationError("user_id", user_id, "must be given with the id of a session")
             owner, session_id = keys.id_of("USR", user_id, field="user_id"), keys.check_id("session", session, "SESS")
-        elif isinstance(session, SessionRecorder | UserSession):
-            owner, session_id = session.user_id, session.session_id
         else:
-            raise ValidationError("session", session, "must be a session or the id of one")
+            owner, session_id = session.user_id, session.session_id
         agent = None if agent_id is None else keys.id_of("AGT", agent_id, field="agent_id")
         who = self._table.redaction.optional(storable_text(by, limit=NAME_BYTES)) or ""
         said = at or self.now()
@@ -575,6 +639,7 @@ class SessionRecorder:
             description=storable_text(description),
             prompt=storable_text(prompt if prompt is not None else self.entity.request),
             started_at=self._recorder.now(),
+            call_id=_new_call_id(),  # now, so that it stays one item where a forked child writes it too
         )
         return ProcessRecorder(self._recorder, self, entity)
 
@@ -590,6 +655,7 @@ class ProcessRecorder:
 
     Attributes:
         entity: The step as it is written.
+        written: Whether a store has it.
     """
 
     def __init__(self, recorder: Recorder, session: SessionRecorder, entity: UserSessionProcess) -> None:
@@ -597,6 +663,7 @@ class ProcessRecorder:
         self._session = session
         self._outer: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
+        self.written = False
 
     @property
     def process_id(self) -> str:
@@ -604,7 +671,7 @@ class ProcessRecorder:
         return self.entity.process_id
 
     def __enter__(self) -> Self:
-        self.entity = self._recorder.record(self.entity).entity
+        self.entity, self.written = self._recorder.record(self.entity).entity, True
         self.begin()
         return self
 

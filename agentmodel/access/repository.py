@@ -152,6 +152,9 @@ class Repository:
         table: The table.
         writer: Writes into the table.
         caches: The caches, or None to read the table only.
+
+    Attributes:
+        before_reading: Called with a user's id before items of the user are read; what it waits for is read then.
     """
 
     def __init__(self, table: Table, writer: Writer, *, caches: Caches | None = None) -> None:
@@ -159,6 +162,7 @@ class Repository:
         self._writer = writer
         self._caches = caches
         self._large_partitions = _LargePartitions()
+        self.before_reading: Callable[[str], object] = lambda _: None
 
     @property
     def redaction(self) -> Redaction:
@@ -625,6 +629,7 @@ class Repository:
         """
         if limit is not None:
             limit = _checked_limit(limit)
+        self.before_reading(owner)
         start = self._start(query_id, cursor)
         whole, complete = self._whole_partition(query_id[0], owner, query, having=having)
         if whole is not None:
@@ -732,6 +737,7 @@ class Repository:
         Raises:
             CacheUnavailable: The table does not have it, and Valkey, where it may wait, does not answer.
         """
+        self.before_reading(owner)
         if self._caches is None:
             return self._table.get(key, consistent=True)
         item, complete = self._caches.user_cache.item(

@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable
+from copy import copy
 from functools import partial
 from threading import get_ident
 from typing import Any, NamedTuple
 
 from agentmodel._process import ForkSafeLock
 from agentmodel._text import error_text, prompt_text, storable_text, type_name
-from agentmodel.access.recorder import ProcessRecorder, SessionRecorder, running
+from agentmodel.access.recorder import HistoryEntity, ProcessRecorder, SessionRecorder, running
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.dynamo.models import Status, ToolExecution
 from agentmodel.exceptions import (
@@ -66,7 +67,7 @@ class FunctionCall:
         self._entered = False
         self._claim: Claim | None = None
         self._open = False
-        self._process_id: str | None = None
+        self._step: ProcessRecorder | None = None
         self._resolution: Resolution | None = None
         self._answered = False
         self._result: Any = None
@@ -158,11 +159,7 @@ class FunctionCall:
             )
         self._session = self._own_session = recorder.session(ANONYMOUS, name=self._tool.name)
         self._calls = self._history.calls(self._session)
-        try:
-            recorder.open(self._session.entity, new=True)
-            recorder.record(self._session.entity)
-        except Exception:  # noqa: BLE001  # the function is called all the same
-            self._history.failed(f"the session of {self._tool.name}")
+        self._record(copy(self._session.entity), f"the session of {self._tool.name}")  # its end is yet to come
 
     def _identify(self, plain: dict[str, Any]) -> Claim:
         """Find out which call this is: another attempt of one that failed, or a new one."""
@@ -275,7 +272,7 @@ class FunctionCall:
                 elif self._claim is not None:
                     self._calls.release(self._claim)
                 if self._own_session is not None:
-                    self._history.recorder.record(self._own_session.ended(error))
+                    self._record(self._own_session.ended(error), f"the session of {self._tool.name}")
             except Exception:  # noqa: BLE001  # the function has been called
                 self._history.failed(f"the end of a call of {self._tool.name}")
 
@@ -292,8 +289,8 @@ class FunctionCall:
             error_text(error),
             type_name(error),
         )
-        if self._process_id is not None and self._claim is not None:
-            self._calls.failed(self._claim, process_id=self._process_id, attempts=self._attempt, number=self._number)
+        if self._step is not None and self._claim is not None:
+            self._calls.failed(self._claim, process=self._step, attempts=self._attempt, number=self._number)
 
     # Recording
 
@@ -310,50 +307,54 @@ class FunctionCall:
         self._attempt = 1 if earlier is None else earlier.attempts + 1
         self._number = self._session.next_call() if earlier is None else earlier.number
         try:
-            self._process_id = self._process_of_call() if earlier is None else earlier.process_id
+            self._step = self._process_of_call() if earlier is None else earlier.process
         except Exception:  # noqa: BLE001  # the function is called all the same
             self._history.failed(f"the process of a call of {self._tool.name}")
         self._began = self._history.recorder.now()
 
-    def _process_of_call(self) -> str:
+    def _process_of_call(self) -> ProcessRecorder:
         """Return the block's process for its first call of the tool; else a new one, so that it is not an attempt."""
         around = self._process
         if around is not None and self._calls.is_first(around.process_id, self._tool.ref):
-            return around.process_id
-        process = self._session.process(
+            return around
+        return self._session.process(
             self._tool.name if around is None else around.entity.name,
             prompt=None if around is None else around.entity.prompt,
         )
-        return self._history.recorder.record(process.entity).entity.process_id
 
     def _write(self, status: Status, result: Any, error_type: str | None = None) -> None:
-        if self._process_id is None or self._claim is None:
+        if self._step is None or self._claim is None:
             return  # that it could not be recorded has been counted
-        recorder, tool, call_id = self._history.recorder, self._tool, self._claim.call_id
+        tool, call_id, what = self._tool, self._claim.call_id, f"a call of {self._tool.name}"
         try:
-            recorder.record(
-                ToolExecution(
-                    user_id=self._session.user_id,
-                    session_id=self._session.session_id,
-                    process_id=self._process_id,
-                    agent_id=tool.ref.agent_id,
-                    tool_id=tool.ref.tool_id,
-                    attempt=self._attempt,
-                    tool_name=tool.name,
-                    values=storable_text(self._plain),
-                    executed_at=self._began,
-                    succeeded=status in ("ok", "edited", "cache_hit"),
-                    status=status,
-                    result=storable_text(result),
-                    call_number=self._number,
-                    revision=tool.revision or self._session.revision,
-                    call_id=call_id if self._attempt == 1 else f"{call_id}-{self._attempt}",
-                    error_type=error_type,
-                    duration_ms=max(0, round((recorder.now() - self._began).total_seconds() * 1000)),
-                )
+            ended = self._history.recorder.now()
+            execution = ToolExecution(
+                user_id=self._session.user_id,
+                session_id=self._session.session_id,
+                process_id=self._step.process_id,
+                agent_id=tool.ref.agent_id,
+                tool_id=tool.ref.tool_id,
+                attempt=self._attempt,
+                tool_name=tool.name,
+                values=storable_text(self._plain),
+                executed_at=self._began,
+                succeeded=status in ("ok", "edited", "cache_hit"),
+                status=status,
+                result=storable_text(result),
+                call_number=self._number,
+                revision=tool.revision or self._session.revision,
+                call_id=call_id if self._attempt == 1 else f"{call_id}-{self._attempt}",
+                error_type=error_type,
+                duration_ms=max(0, round((ended - self._began).total_seconds() * 1000)),
             )
+            self._record(execution, what, self._step)
+            if self._resolution is not None and self._resolution.review is not None:
+                self._history.recorder.wait_for(self._session.user_id)  # so that what was approved is not made twice
         except Exception:  # noqa: BLE001  # the function has been called
-            self._history.failed(f"a call of {tool.name}")
+            self._history.failed(what)
+
+    def _record(self, entity: HistoryEntity, what: str, process: ProcessRecorder | None = None) -> None:
+        self._history.recorder.record_later(entity, failed=self._history.failed, what=what, process=process)
 
 
 def _pending(resolution: Resolution) -> ReviewPending:

@@ -56,7 +56,10 @@ class FunctionTools:
 
     @property
     def errors(self) -> int:
-        """Calls, or parts of them, that could not be recorded; each is logged as ``functions.not_recorded``."""
+        """Calls, or parts of them, that could not be recorded.
+
+        Each is logged as ``functions.not_recorded``; what was dropped because too much waited, as ``calls.dropped``.
+        """
         return self.history.errors
 
     def tool(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -59,12 +60,11 @@ class FunctionHistory:
 
     Attributes:
         recorder: The same.
-        errors: Calls, or parts of them, that could not be recorded; each is logged as ``functions.not_recorded``.
     """
 
     def __init__(self, recorder: Recorder, repository: Repository) -> None:
         self.recorder = recorder
-        self.errors = 0
+        self._failures = 0
         self._repository = repository
         self._sessions: weakref.WeakKeyDictionary[SessionRecorder, SessionCalls] = weakref.WeakKeyDictionary()
         self._lock = ForkSafeLock()
@@ -72,11 +72,21 @@ class FunctionHistory:
         self._try_at = 0.0
         self._warned = False
 
-    def failed(self, what: str) -> None:
-        """Count and log what failed; called inside ``except``."""
+    @property
+    def errors(self) -> int:
+        """Return how many calls, or parts of them, could not be recorded."""
+        return self._failures + self.recorder.dropped
+
+    def failed(self, what: str, error: Exception | None = None) -> None:
+        """Count and log what failed.
+
+        Args:
+            what: What failed.
+            error: Why; inside ``except`` the error that is handled, when not given.
+        """
         with self._lock:
-            self.errors += 1
-        _log.exception("functions.not_recorded: %s", what)
+            self._failures += 1
+        _log.error("functions.not_recorded: %s", what, exc_info=error or sys.exc_info()[1])
 
     def without_session(self, name: str) -> None:
         """Warn, once, that a call lost the session that another thread is in."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agentmodel._process import ForkSafeLock
+from agentmodel.access.recorder import ProcessRecorder
 from agentmodel.suggest.plan import ToolRef
 from agentmodel.suggest.review import canonical
 
@@ -24,7 +25,7 @@ class FailedCall:
     """A call that failed; made again, it is another attempt."""
 
     call_id: str
-    process_id: str
+    process: ProcessRecorder
     attempts: int
     number: int
 
@@ -89,10 +90,10 @@ class SessionCalls:
             elif self._used is not None:
                 self._used.discard(claim.call_id)
 
-    def failed(self, claim: Claim, *, process_id: str, attempts: int, number: int) -> None:
+    def failed(self, claim: Claim, *, process: ProcessRecorder, attempts: int, number: int) -> None:
         """Note that a call failed: made again, it is another attempt."""
         with self._lock:
-            self._failed[claim.key] = FailedCall(claim.call_id, process_id, attempts, number)
+            self._failed[claim.key] = FailedCall(claim.call_id, process, attempts, number)
 
     def is_first(self, process_id: str, ref: ToolRef) -> bool:
         """Return whether this is the first call of a tool in a process."""

@@ -344,6 +344,7 @@ def test_what_is_not_recorded_is_counted(model: AgentModel, monkeypatch: pytest.
 
     with model.session("USR001", "find"):
         search("a")
+        model.settle()
         monkeypatch.setattr(model.recorder, "record_many", down)
         monkeypatch.setattr(model.table, "get_many", down)
 
@@ -353,10 +354,11 @@ def test_what_is_not_recorded_is_counted(model: AgentModel, monkeypatch: pytest.
 
         assert "b" == other("b")
         assert {"b"} == search("b")
+        model.settle()
         monkeypatch.undo()
 
     assert [("search", "ok", 1)] == told(model)
-    assert 3 == model.functions.errors  # the catalogue, and the step of each call
+    assert 3 == model.functions.errors  # the catalogue, and each call
 
 
 class Odd:

@@ -55,7 +55,7 @@ def model(settings: Settings, tmp_path: Path) -> Iterator[AgentModel]:
 
 NOT_RECORDED = {
     "Recorder.agent_revision", "Recorder.cached_tool_name", "Recorder.known_history", "Recorder.next_process_id", "Recorder.put_missing",
-    "Recorder.tool_name", "TrackedRun.asked",
+    "Recorder.record_later", "Recorder.tool_name", "Recorder.wait_for", "TrackedRun.asked",
     "Reviews.about", "Reviews.id_of", "Reviews.inbox", "Reviews.needed", "Reviews.sweep",
     "Tracker.enqueue", "Tracker.failed", "RunIdentity.agent_id", "RunIdentity.tool_id",
     "ResponseCache.look", "ResponseCache.forget", "ResponseCache.keep", "ResponseCache.begins",

@@ -58,8 +58,8 @@ def test_each_step_of_a_session_takes_one_round_trip(model: AgentModel, monkeypa
     assert ["PRC001", "PRC002", "PRC003", "PRC009", "PRC010", "PRC011"] == [each.process_id for each in kept]
 
 
-def test_a_function_waits_for_four_round_trips(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call reads tool and health at once, marks that it may write, and records its step and itself."""
+def test_a_function_waits_for_one_round_trip(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call reads tool and health, and marks that it may write, at once; its step and itself are written later."""
 
     @model.tool(agent="finder")
     def search(q: str) -> str:
@@ -69,7 +69,7 @@ def test_a_function_waits_for_four_round_trips(model: AgentModel, monkeypatch: p
         search("a")
         model.settle()
 
-        assert 4 == trips(model, monkeypatch, lambda: search("b"))
+        assert 1 == trips(model, monkeypatch, lambda: search("b"))
 
 
 def test_a_decision_waits_for_failures_only(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -344,18 +344,12 @@ class SessionWriter:
 
     def _record(self, wanted: Sequence[tuple[str, HistoryEntity]]) -> list[Receipt[HistoryEntity] | None]:
         """Write entities in one round trip, and return a receipt for each; None for one that could not be written."""
-        if len(wanted) > 1:
-            try:
-                return list(self._model.recorder.record_many([entity for _, entity in wanted]))
-            except Exception as error:  # noqa: BLE001  # counted below, for the records that it is about
-                _log.info("integrations.one_by_one: writing %d records one by one, because %s", len(wanted), error)
         receipts: list[Receipt[HistoryEntity] | None] = []
-        for what, entity in wanted:
-            try:
-                receipts.append(self._model.recorder.record(entity))
-            except Exception as error:  # noqa: BLE001  # it must not reach the agent: it is counted and logged
-                self._failed(what, error)
-                receipts.append(None)
+        written = self._model.recorder.record_each([entity for _, entity in wanted])
+        for (what, _), kept in zip(wanted, written, strict=True):
+            if isinstance(kept, Exception):  # it must not reach the agent: it is counted and logged
+                self._failed(what, kept)
+            receipts.append(None if isinstance(kept, Exception) else kept)
         return receipts
 
 

@@ -1,0 +1,160 @@
+"""Write records a moment later, many at once, while whoever made them goes on.
+
+Calls of functions that are tools are recorded so. Their records keep their order; whoever reads or writes what belongs
+to the same user waits for them first (`LateRecords.wait_for`). What a store refuses is counted record by record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
+from agentmodel._deadline import seconds_left
+from agentmodel._log import logger
+from agentmodel._process import ForkSafeLock, renew_in_child
+from agentmodel.access._receipt import HistoryEntity, Receipt
+from agentmodel.dynamo.models import ToolExecution, UserSession, UserSessionProcess
+
+__all__ = ["Failed", "LateRecord", "LateRecords", "Step"]
+
+_log = logger(__name__)
+
+_ROOM_SECONDS = 10.0
+"""Seconds that a caller waits for room at the bound; only a store that answers nothing takes so long."""
+
+Failed: TypeAlias = Callable[[str, Exception], object]
+"""Called with what could not be recorded, and why."""
+
+
+class Step(Protocol):
+    """A process, which is written with the first call in it unless it was written before."""
+
+    entity: UserSessionProcess
+    written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LateRecord:
+    """What is written later.
+
+    Attributes:
+        what: What it is called in the log.
+        entity: The entity.
+        step: The process of a call.
+        failed: Called if it cannot be written.
+    """
+
+    what: str
+    entity: HistoryEntity
+    step: Step | None
+    failed: Failed
+
+
+class LateRecords:
+    """Records that wait to be written.
+
+    Args:
+        begin: Prepares the stores for a new session.
+        record: Writes entities, and returns a receipt or an error for each.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[HistoryEntity], object],
+        record: Callable[[Sequence[HistoryEntity]], Sequence[Receipt[HistoryEntity] | Exception]],
+    ) -> None:
+        self._begin = begin
+        self._record_each = record
+        self._worker = BackgroundWorker("calls", when_full="wait", max_wait=_ROOM_SECONDS)
+        self._lock = ForkSafeLock()
+        self.renew()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """Begin with none in a forked child: the parent writes them."""
+        self._waiting: dict[str, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Return how many are not written yet."""
+        return self._worker.waiting
+
+    @property
+    def dropped(self) -> int:
+        """Return how many were not written, because too many waited for too long."""
+        return self._worker.dropped
+
+    def put(self, record: LateRecord) -> None:
+        """Have a record written soon; never raises. Only where very many wait, it waits for room."""
+        self._count(record.entity.user_id, 1)
+        if not self._worker.put(self._write, (record,)):
+            self._count(record.entity.user_id, -1)
+
+    def wait_for(self, user_ids: Collection[str]) -> None:
+        """Wait until what waits for one of these users is written, for 30 seconds at most."""
+        if self._waiting and not self._waiting.keys().isdisjoint(user_ids):
+            self.flush()
+
+    def flush(self) -> None:
+        """Wait until everything is written, for 30 seconds at most, and no longer than half of a deadline allows."""
+        left = seconds_left()
+        seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
+        if not self._worker.flush(seconds) and not self._worker.handles_here:
+            _log.warning(
+                "calls.slow: %d recorded calls are not written yet after %.1f seconds; going on without them",
+                self._worker.waiting,
+                seconds,
+            )
+
+    def close(self) -> None:
+        """Write what waits; from now on each record is written before `put` returns."""
+        self._worker.close()
+
+    def _count(self, user_id: str, change: int) -> None:
+        with self._lock:
+            count = self._waiting.get(user_id, 0) + change
+            if count > 0:
+                self._waiting[user_id] = count
+            else:
+                self._waiting.pop(user_id, None)
+
+    def _write(self, records: Sequence[LateRecord]) -> None:
+        """Write sessions that begin, then the processes of calls, then the calls, then sessions that end."""
+        try:
+            begun = [each for each in records if isinstance(each.entity, UserSession) and not _ends(each)]
+            for each in begun:
+                self._begin(each.entity)
+            self._record(begun)
+            steps = {id(each.step): each.step for each in records if each.step is not None and not each.step.written}
+            self._write_steps(list(steps.values()))
+            self._record([each for each in records if each.step is not None])
+            self._record([each for each in records if _ends(each)])
+        finally:
+            for each in records:
+                self._count(each.entity.user_id, -1)
+
+    def _write_steps(self, steps: Sequence[Step]) -> None:
+        """Write processes; where that fails, the write of the call is tried all the same, and says why."""
+        for step, kept in zip(steps, self._record_each([step.entity for step in steps]), strict=True):
+            if isinstance(kept, Receipt) and isinstance(kept.entity, UserSessionProcess):
+                step.entity, step.written = kept.entity, True
+
+    def _record(self, records: Sequence[LateRecord]) -> None:
+        for record, kept in zip(records, self._record_each([_placed(each) for each in records]), strict=True):
+            if isinstance(kept, Exception):
+                record.failed(record.what, kept)
+
+
+def _placed(record: LateRecord) -> HistoryEntity:
+    """Return a call in its process, which has another number than it asked for if that was taken."""
+    entity, step = record.entity, record.step
+    if isinstance(entity, ToolExecution) and step is not None and entity.process_id != step.entity.process_id:
+        values: dict[str, Any] = dict(entity.attribute_values)
+        return ToolExecution(**values | {"process_id": step.entity.process_id})
+    return entity
+
+
+def _ends(record: LateRecord) -> bool:
+    return isinstance(record.entity, UserSession) and record.entity.ended_at is not None
