@@ -71,6 +71,7 @@ ReviewRule: TypeAlias = (
 function of agent id, tool id and arguments returns a reason."""
 
 _REMEMBERED_SECONDS = 86_400  # how long Valkey keeps a decision not to ask, beyond the deadline of a question
+_MOST_MADE = 1_000  # tools
 
 
 @dataclass(slots=True)
@@ -195,6 +196,7 @@ class Guard:
         self._fallbacks = Fallbacks(repository, health)
         seconds = _REMEMBERED_SECONDS + max(0, int(answer_within.total_seconds()))
         self._decided_calls = DecidedCalls(valkey, seconds=seconds)
+        self._made: dict[ToolRef, tuple[Tool | None]] = {}  # tools whose last call was made, with their items
 
     def plan(
         self,
@@ -286,22 +288,37 @@ class Guard:
             equal_calls=equal_calls,
         )
         with deadline(self._timeout):
-            with self._reads_ahead(call):
+            with self._sent_ahead(call, exact=exact):
                 call.found(*self._tool(ref))
                 decision = self._decide(call, plan, asked_at)
-            if isinstance(decision, Go):
-                self._response_cache.begins(user_id, call.item, ref, plain, exact=exact)
+                if isinstance(decision, Go):
+                    self._response_cache.begins(user_id, call.item, ref, plain, exact=exact)
+            self._remember(call, isinstance(decision, Go))
             return decision
 
-    def _reads_ahead(self, call: _Call) -> AbstractContextManager[None]:
-        """Read what a decision may ask Valkey for in one round trip; the reads within the block are answered by it."""
+    def _sent_ahead(self, call: _Call, *, exact: bool) -> AbstractContextManager[None]:
+        """Send what a decision may ask Valkey for in one round trip; the block's commands are answered by it.
+
+        A call of a tool whose last call was made here is marked as one that may write, before that is decided: a mark
+        too many only has a result be fetched again.
+        """
         items: list[ItemKey[Any]] = [Tool.at(*call.ref)]
         if self._scope is not None or self._rule == "policy":
             items.append(Agent.at(call.ref.agent_id))
-        reads = self._health.reads([call.ref]) if self._block else []
+        commands = self._health.reads([call.ref]) if self._block else []
         if self._rule != "never" and call.key is not None:
-            reads += self._decided_calls.reads(call.session, call.memory_id)
-        return self._repository.prefetched(items, others=reads)
+            commands += self._decided_calls.reads(call.session, call.memory_id)
+        made = self._made.get(call.ref)
+        if made is not None:
+            commands += self._response_cache.marks(call.user_id, made[0], call.ref, call.arguments, exact=exact)
+        return self._repository.prefetched(items, others=commands)
+
+    def _remember(self, call: _Call, made: bool) -> None:
+        """Remember the item of a tool whose call is made, for the next one."""
+        if not made:
+            self._made.pop(call.ref, None)
+        elif len(self._made) < _MOST_MADE or call.ref in self._made:
+            self._made[call.ref] = (call.item,)
 
     def _decide(self, call: _Call, plan: Plan | None, asked_at: datetime | None) -> GuardDecision:
         """Take the earlier decision if there is one, else look at health, review rule and cache, in this order."""

@@ -319,10 +319,23 @@ class ResponseCache:
             arguments: Arguments of the call; JSON.
             exact: Whether the call is made with exactly these.
         """
-        if self._valkey is None or (tool is not None and tool.read_only):
-            return
-        mark = WriteMark(_named(tool, *ref), values_of(arguments), "began") if exact else _ANY_WRITE
-        self._note(self._valkey, {user_id: [mark]})
+        mark = self._begun(tool, ref, arguments, exact=exact)
+        if self._valkey is not None and mark is not None:
+            self._note(self._valkey, {user_id: [mark]})
+
+    def marks(
+        self, user_id: str, tool: Tool | None, ref: ToolRef, arguments: Any, *, exact: bool
+    ) -> list[tuple[Any, ...]]:
+        """Return the commands by which `begins` marks the call, to be sent ahead of it; see `Valkey.prefetched`."""
+        mark = self._begun(tool, ref, arguments, exact=exact)
+        return [] if self._valkey is None or mark is None else self._marking(self._valkey, {user_id: [mark]})
+
+    @staticmethod
+    def _begun(tool: Tool | None, ref: ToolRef, arguments: Any, *, exact: bool) -> WriteMark | None:
+        """Return the mark of a call that begins; None if its tool only reads."""
+        if tool is not None and tool.read_only:
+            return None
+        return WriteMark(_named(tool, *ref), values_of(arguments), "began") if exact else _ANY_WRITE
 
     @staticmethod
     def writes_in(entities: Iterable[Any]) -> list[Write]:
@@ -386,6 +399,10 @@ class ResponseCache:
             )
 
     def _mark(self, valkey: Valkey, marks: Mapping[str, Sequence[WriteMark]]) -> None:
+        valkey.execute_many(self._marking(valkey, marks))
+        self._unmarked.difference_update(marks)
+
+    def _marking(self, valkey: Valkey, marks: Mapping[str, Sequence[WriteMark]]) -> list[tuple[Any, ...]]:
         commands: list[tuple[Any, ...]] = []
         for user_id, own in marks.items():
             name = self._marks_name(valkey, user_id)
@@ -393,8 +410,7 @@ class ResponseCache:
                 fields = ("tool", mark.tool, "values", ",".join(sorted(mark.values)), "ended", mark.ended)
                 commands.append(("XADD", name, "MAXLEN", _MOST_MARKS, "*", *fields))
             commands.append(("EXPIRE", name, max(self._seconds, _DAY)))
-        valkey.execute_many(commands)
-        self._unmarked.difference_update(marks)
+        return commands
 
     @staticmethod
     def _marks_name(valkey: Valkey, user_id: str) -> str:
