@@ -6,9 +6,9 @@ removes these walks from one botocore client. Retries, credentials and their ref
 pool, events and the CRC32 check stay botocore's.
 
 It replaces two private parts of that one client object: ``_serializer``, and the endpoint's
-``_response_parser_factory``. First it compares its own results with botocore's. If they differ, or if the parts are
-missing, the client stays as it is and one warning is logged. Operations on tables, errors, and requests or answers with
-binary values are handled by botocore.
+``_response_parser_factory``. First, once in a process, it compares its own results with botocore's. If they differ, or
+if the parts are missing, the client stays as it is and one warning is logged. Operations on tables, errors, and
+requests or answers with binary values are handled by botocore.
 """
 
 # The private parts are the subject of this module:
@@ -16,13 +16,16 @@ binary values are handled by botocore.
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from botocore.hooks import HierarchicalEmitter
 from botocore.loaders import create_loader
+from botocore.session import Session
 from pynamodb.connection.base import Connection
 
 from agentmodel._log import logger
@@ -45,6 +48,8 @@ _OUTPUTS = frozenset(f"{operation}Output" for operation in _OPERATIONS)
 _log = logger("agentmodel.dynamo")
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _warned = threading.Event()
+_agreeing: set[tuple[type, ...]] = set()
+"""Classes of botocore's private parts whose results were compared in this process, and were the same."""
 
 
 class SharedConnection(Connection):
@@ -90,9 +95,13 @@ class SharedConnection(Connection):
 
     @property
     def session(self) -> Any:
-        """This thread's botocore session, with the data files that the process has parsed already."""
-        session = super().session
-        session.register_component("data_loader", _data_loader(session.get_config_variable("data_path")))
+        """This thread's botocore session, with handlers and data files that the process has already."""
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = Session(event_hooks=copy.copy(_handlers()), include_builtin_handlers=False)
+            if self._aws_access_key_id and self._aws_secret_access_key:
+                session.set_credentials(self._aws_access_key_id, self._aws_secret_access_key, self._aws_session_token)
+            session.register_component("data_loader", _data_loader(session.get_config_variable("data_path")))
         return session
 
     @property
@@ -122,6 +131,14 @@ class SharedConnection(Connection):
 
 
 @cache
+def _handlers() -> Any:
+    """Return botocore's own handlers of events, to be copied: to register them took half of the time of a session."""
+    hooks = HierarchicalEmitter()
+    Session(event_hooks=hooks)
+    return hooks
+
+
+@cache
 def _data_loader(data_path: str | None) -> Any:
     """Return the process's loader of botocore's data files.
 
@@ -143,7 +160,10 @@ def speed_up(client: Any) -> bool:
     try:
         serializer, factory = client._serializer, client._endpoint._response_parser_factory
         direct, parsers = _RequestSerializer(serializer), _ParserFactory(factory)
-        _compare(client.meta.service_model, serializer, direct, factory, parsers)
+        kinds = type(serializer), type(factory)
+        if kinds not in _agreeing:
+            _compare(client.meta.service_model, serializer, direct, factory, parsers)
+            _agreeing.add(kinds)
     except Exception as error:  # noqa: BLE001  # private parts may raise anything; the client then stays as it is
         if not _warned.is_set():
             _warned.set()

@@ -37,8 +37,6 @@ with AgentModel.local() as model:
                 case Blocked(message):
                     print("막힘:", message.partition(" since ")[0])
                 case Ask(review):
-                    model.reviews.decide(
-                        review, "reject", "kim", reason="너무 비쌈"
-                    )  # 실제로는 사람이 한다
+                    model.reviews.decide(review, "reject", "kim", reason="너무 비쌈")  # 실제로는 사람이 한다
                     answer = guard.answer(review)
                     print("물어봄:", answer.decision if answer else "아직 답이 없음")

@@ -298,6 +298,7 @@ class TestOtherBotocores:
     @pytest.fixture(autouse=True)
     def _not_warned(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(wire, "_warned", threading.Event())
+        monkeypatch.setattr(wire, "_agreeing", set())
 
     @pytest.mark.parametrize("missing", ["_serializer", "_endpoint"])
     def test_without_the_private_parts_the_ordinary_way_is_taken(
@@ -340,8 +341,33 @@ class TestOtherBotocores:
             assert type(table.client._serializer).__name__ != "_RequestSerializer"
 
 
-class TestDataFiles:
-    """botocore's data files are parsed once in a process."""
+class TestOnceInAProcess:
+    """What botocore would do for each client is done once in a process."""
+
+    def test_handlers_of_one_session_are_not_those_of_another(self) -> None:
+        """Every session has botocore's own handlers, and a handler that is added to one is called by that one alone."""
+        one, other, ordinary = (
+            *(wire.SharedConnection(region="us-east-1").session for _ in range(2)),
+            botocore.session.Session(),
+        )
+        called: list[str] = []
+        one.register("ours.event", lambda **_: called.append("one"))
+        for session in (one, other):
+            session.get_component("event_emitter").emit("ours.event")
+
+        assert ["one"] == called
+        for event in ("before-parameter-build.s3.PutObject", "choose-service-name", "needs-retry.dynamodb.GetItem"):
+            handlers = [each._original_handler._handlers.prefix_search(event) for each in (ordinary, other)]
+            assert list(handlers[0]) == list(handlers[1])
+
+    def test_results_are_compared_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Our way is compared with botocore's for the first client, and for another one with the same parts no more."""
+        compared: list[Any] = []
+        monkeypatch.setattr(wire, "_agreeing", set())
+        monkeypatch.setattr(wire, "_compare", lambda *parts: compared.append(parts))
+
+        assert [True, True] == [wire.speed_up(_client()) for _ in range(2)]
+        assert 1 == len(compared)
 
     def test_two_connections_share_what_is_parsed(self) -> None:
         """Connections share the loader of the data files, and neither client nor session."""
