@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 LOWEST ?= .venv-lowest
+LOWEST_FRAMEWORKS ?= .venv-lowest-frameworks
 MUTANTS ?= .venv-mutants
 CREWAI ?= .venv-crewai
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ ARCH ?= arm64
 # Servers are started by each worker for itself; a file stays on one worker, so its servers are started once.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: help install check demo test test-browser pictures test-lowest test-engine test-crewai test-wheel lint types docs bench lambda mutants clean
+.PHONY: help install check demo test test-browser pictures test-lowest test-lowest-frameworks test-engine test-crewai test-wheel lint types docs bench lambda mutants clean
 help:
 	@echo "make install      the package with every extra and the tools, in $(VENV)"
 	@echo "make check        before a commit: format, lint, types and unit tests, side by side"
@@ -21,6 +22,7 @@ help:
 	@echo "make test-browser console and documentation in a real Chromium (needs one: apt-get install chromium)"
 	@echo "make pictures     the screenshots of the console in the documentation, in both languages"
 	@echo "make test-lowest  the same with the lowest admitted versions, in $(LOWEST)"
+	@echo "make test-lowest-frameworks  those of the recorders, with the lowest admitted versions of the frameworks"
 	@echo "make test-engine  those that ask DynamoDB against a second engine (needs npm)"
 	@echo "make test-crewai  those of CrewAI, which does not install beside the rest, in $(CREWAI)"
 	@echo "make test-wheel   the same against the built wheel"
@@ -74,6 +76,22 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+FRAMEWORKS := langchain,strands,openai-agents,pydantic-ai,google-adk,claude-agent-sdk,opentelemetry,mcp
+$(LOWEST_FRAMEWORKS)/.installed: pyproject.toml scripts/lowest.py
+	$(PYTHON) -m venv --clear $(LOWEST_FRAMEWORKS)
+	$(PYTHON) scripts/lowest.py $(FRAMEWORKS) > $(LOWEST_FRAMEWORKS)/lowest.txt
+	$(LOWEST_FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(LOWEST_FRAMEWORKS)/lowest.txt \
+		--editable '.[local,testing,similarity,$(FRAMEWORKS)]' pytest-timeout pytest-xdist
+	touch $@
+
+# The table of recorders is that of the newest versions: those that make spans are instrumentations of the newest ones.
+test-lowest-frameworks: $(LOWEST_FRAMEWORKS)/.installed
+	$(LOWEST_FRAMEWORKS)/bin/python -m pytest $(PARALLEL) -W ignore \
+		$(addprefix tests/integration/integrations/test_,guard_texts.py calls.py $(addprefix recorder_,claude_agent_sdk.py \
+		google_adk.py langchain.py langchain_middleware.py openai_agents.py openai_agents_guard.py pydantic_ai.py \
+		pydantic_ai_guard.py strands.py strands_guard.py)) $(PYTEST_ARGS)
 
 $(ENGINE): Makefile | install
 	@command -v npm >/dev/null || { echo "the second engine comes as an npm package, and npm is not installed"; exit 1; }
@@ -146,4 +164,4 @@ mutants: $(MUTANTS)/.installed
 	nice -n 19 $(MUTANTS)/bin/python scripts/mutants.py $(MUTANTS_ARGS)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(MUTANTS) $(CREWAI) site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(LOWEST_FRAMEWORKS) $(MUTANTS) $(CREWAI) site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

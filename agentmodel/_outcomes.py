@@ -7,7 +7,6 @@ counts for that agent before the one about the whole session, then the later one
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -75,7 +74,7 @@ def check_outcome(
         raise ValidationError("succeeded", succeeded, "must be True or False")
     if score is not None:
         is_number = isinstance(score, int | float) and not isinstance(score, bool)
-        if not is_number or not math.isfinite(score) or not 0 <= score <= 1:
+        if not is_number or not 0 <= score <= 1:
             raise ValidationError("score", score, "must be a number from 0 to 1: divide by the highest score possible")
         score = float(score)
     if at is not None and (not isinstance(at, datetime) or at.tzinfo is None):

@@ -109,8 +109,8 @@ class Redaction:
         return self._plain(_without_unfinished(text))
 
     def optional(self, text: str | None) -> str | None:
-        """Return a text redacted, or None for None."""
-        return None if text is None else self.text(text)
+        """Return a text redacted, or None for None; what is no text becomes one."""
+        return None if text is None else self.text(text if isinstance(text, str) else storable_text(text) or "")
 
     def value(self, value: Any, *, fields: Fields = "values") -> Any:
         """Return a value of JSON redacted: the same object where nothing was found."""
@@ -118,7 +118,7 @@ class Redaction:
             return value
         try:
             before = json.dumps(value, ensure_ascii=False)
-        except (TypeError, ValueError, RecursionError):
+        except Exception:  # noqa: BLE001  # code of the value may raise anything
             return value  # it is not JSON, so it cannot be stored: the attribute says so
         after = self.text(before, fields=fields)
         return value if after == before else json.loads(after)

@@ -11,6 +11,7 @@ Interruptions (`KeyboardInterrupt`, a cancelled task) pass.
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
 import math
@@ -21,8 +22,8 @@ from decimal import Decimal
 from typing import Any
 
 __all__ = [
-    "FIRST_SYLLABLE", "NAME_BYTES", "TEXT_BYTES", "error_text", "error_type", "json_text", "one_line", "prompt_json",
-    "prompt_text", "storable_text", "type_name", "words_of",
+    "FIRST_SYLLABLE", "NAME_BYTES", "TEXT_BYTES", "copy_or_text", "error_text", "error_type", "json_text", "one_line",
+    "prompt_json", "prompt_text", "storable_text", "type_name", "words_of",
 ]  # fmt: skip
 
 FIRST_SYLLABLE = "\u1100"
@@ -76,6 +77,18 @@ def storable_text(value: Any, *, limit: int = TEXT_BYTES) -> str | None:
         return data.decode()
     note = f"… [cut, {len(data)} bytes]"
     return data[: limit - len(note.encode())].decode(errors="ignore") + note
+
+
+def copy_or_text(value: Any) -> Any:
+    """Return a copy of a value that is recorded later and may be changed until then; its text if it has no copy.
+
+    >>> copy_or_text({"near": ["park"]}), copy_or_text(iter)
+    ({'near': ['park']}, <built-in function iter>)
+    """
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001  # too deep, a lock, a closed file: code of the value may raise anything
+        return storable_text(value)
 
 
 def json_text(value: Any) -> str:
@@ -280,7 +293,8 @@ def one_line(text: object, *, longest: int = PROMPT_CHARACTERS) -> str:
     >>> one_line("find\n\x1b[31mcafés\u202e"), one_line("a long name", longest=7)
     ('find cafés', 'a long…')
     """
-    raw = str(text)[: 16 * longest]  # a cut before the work, so that a huge text costs no more
+    whole = text if isinstance(text, str) else storable_text(text) or ""
+    raw = whole[: 16 * longest]  # a cut before the work, so that a huge text costs no more
     if not (raw.isascii() and raw.isprintable()):  # plain names need no look at each character
         raw = "".join(
             " " if char.isspace() else char for char in _ANSI.sub("", raw) if char.isspace() or not _is_invisible(char)
@@ -334,7 +348,10 @@ def prompt_json(value: Any) -> str:
     >>> prompt_json({"name": "카페\u202e"})
     '{"name": "카페\\u202e"}'
     """
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except Exception:  # noqa: BLE001  # code of the value may raise anything
+        text = json_text(value)
     return "".join(char if char == " " or char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 

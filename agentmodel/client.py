@@ -833,8 +833,10 @@ class AgentModel:
             entity = self.repository.session(user_id, keys.lenient_id_of("SESS", session))
             if entity is None:
                 raise NotFound("session", session)
-        else:
+        elif isinstance(session, SessionRecorder):
             entity = session.entity
+        else:
+            raise ValidationError("session", session, "must be a session that is recorded, or the id of one")
         history = self.repository.session_history(entity.user_id, entity.session_id)
         calls = [call for call in history.executions if call.status in (None, "ok", "error", "cache_hit")]
         agent = agent_id if agent_id is not None else calls[-1].agent_id if calls else None

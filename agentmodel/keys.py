@@ -204,6 +204,9 @@ def lenient_id_of(prefix: str, name: str, *within: str) -> str:
     >>> lenient_id_of("TL", "TL;DR"), lenient_id_of("USR", "USRmina")
     ('TLTL-DR~4f38803d0e77', 'USRmina')
     """
+    for each in (name, *within):
+        if not isinstance(each, str):
+            raise ValidationError("id", each, f"must be text: the id or the name of {_KINDS[prefix][0]}")
     if name.startswith(prefix) and len(name) > len(prefix):
         try:
             return check_id("id", name, prefix)

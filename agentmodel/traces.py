@@ -86,8 +86,7 @@ def _time(value: object, info: ValidationInfo) -> datetime | None:
 
 
 _Name = Annotated[str, Field(min_length=1)]
-_Count = Annotated[int, Field(ge=0)]
-_Tokens = Annotated[int, Field(ge=0, le=10**12)]
+_Count = Annotated[int, Field(ge=0, le=10**12)]
 _Time = Annotated[datetime | None, BeforeValidator(_time)]
 
 
@@ -141,13 +140,13 @@ class TraceRecord(BaseModel):
     session_success: bool | None = None
     request: str | None = None
     category: str | None = None
-    input_tokens: _Tokens | None = None
-    output_tokens: _Tokens | None = None
-    cached_tokens: _Tokens | None = None
-    cache_write_tokens: _Tokens | None = None
-    reasoning_tokens: _Tokens | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
+    reasoning_tokens: _Count | None = None
     model_name: str | None = None
-    request_input_tokens: _Tokens | None = None
+    request_input_tokens: _Count | None = None
     revision: str | None = None
 
     @model_validator(mode="after")

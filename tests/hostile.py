@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from agentmodel._text import TEXT_BYTES
 
-__all__ = ["HOSTILE", "NoRepr", "Odd", "deep", "endless"]
+__all__ = ["HOSTILE", "UNCOPYABLE", "NoRepr", "Odd", "deep", "endless"]
 
 
 class NoRepr:
@@ -92,3 +93,6 @@ HOSTILE: dict[str, Any] = {
     "too long": "é" * TEXT_BYTES,
 }
 """Values that break who expects JSON, by what is wrong with them."""
+
+UNCOPYABLE: list[Any] = [threading.Lock(), deep(700)]
+"""Values that `copy.deepcopy` refuses."""

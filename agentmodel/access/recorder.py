@@ -149,7 +149,7 @@ class Recorder:
         Raises:
             ValidationError: An id has the wrong form, or the time has no zone.
         """
-        if name and not name.strip():
+        if isinstance(name, str) and name and not name.strip():
             raise ValidationError("name", name, "must not be blank: leave it out to name the session by its request")
         began = started_at or self.now()
         redacted = map(self._table.redaction.optional, (name, request, category))  # a cut find is none any more
@@ -295,8 +295,10 @@ class Recorder:
             if user_id is None:
                 raise ValidationError("user_id", user_id, "must be given with the id of a session")
             owner, session_id = keys.id_of("USR", user_id, field="user_id"), keys.check_id("session", session, "SESS")
-        else:
+        elif isinstance(session, SessionRecorder | UserSession):
             owner, session_id = session.user_id, session.session_id
+        else:
+            raise ValidationError("session", session, "must be a session or the id of one")
         agent = None if agent_id is None else keys.id_of("AGT", agent_id, field="agent_id")
         who = self._table.redaction.optional(storable_text(by, limit=NAME_BYTES)) or ""
         said = at or self.now()

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from agentmodel import keys
 from agentmodel._counts import MAX_COUNT
+from agentmodel._text import error_text
 from agentmodel.dynamo import _values as plain
 from agentmodel.dynamo._attribute import Attr, Change, CodeScope, Field, Redact, bind, text_of
 from agentmodel.exceptions import ValidationError
@@ -277,8 +278,8 @@ class _Json(Field):
     def serialize(self, value: Any) -> Any:
         try:
             return _dumps(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValidationError(self.name, value, f"must be JSON: {error}") from None
+        except Exception as error:  # noqa: BLE001  # code of the value may raise anything
+            raise ValidationError(self.name, value, f"must be JSON: {error_text(error)}") from None
 
     def deserialize(self, value: Any) -> Any:
         found = _loads(value)

@@ -10,7 +10,6 @@ users and models are read like those of the spans that they name.
 from __future__ import annotations
 
 import io
-import json
 import math
 import zlib
 from collections import defaultdict
@@ -24,7 +23,7 @@ from agentmodel._lease import WAIT
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError
-from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation, text_or_none
+from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation, json_of, text_or_none
 from agentmodel.integrations._tracking.requested import MESSAGE_EVENTS
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.traces import BadLine, TraceOutcome, TraceRecord, open_unpacked
@@ -40,6 +39,7 @@ DEFAULT_DOMAIN = "default"
 _PART = 1 << 20  # bytes read at once; of a damaged file the last part is lost
 
 _FAILED = (2, "STATUS_CODE_ERROR")
+_LONGEST_NUMBER = 20  # characters of a number of 64 bits
 _SIGNALS = ("resourceSpans", "resourceLogs")
 
 
@@ -228,22 +228,22 @@ def _readable(file: io.BufferedIOBase) -> tuple[bytes, str | None]:
 
 def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(data)
+        return json_of(data)
     except (ValueError, RecursionError):
         return None
 
 
 def _spans(document: Mapping[str, Any]) -> Iterator[Span | _LoggedMessage | ValidationError]:
     for resource in _objects(document, "resourceSpans"):
-        attributes = _attributes(resource.get("resource") or {})
+        attributes = _attributes(_map(resource.get("resource")))
         for scope in _objects(resource, "scopeSpans"):
-            name = (scope.get("scope") or {}).get("name") or ""
+            name = _map(scope.get("scope")).get("name") or ""
             for span in _objects(scope, "spans"):
                 yield _span(span, str(name), attributes)
     for resource in _objects(document, "resourceLogs"):
-        attributes = _attributes(resource.get("resource") or {})
+        attributes = _attributes(_map(resource.get("resource")))
         for scope in _objects(resource, "scopeLogs"):
-            name = (scope.get("scope") or {}).get("name") or ""
+            name = _map(scope.get("scope")).get("name") or ""
             for record in _objects(scope, "logRecords"):
                 yield from _logged(record, str(name), attributes)
 
@@ -274,10 +274,27 @@ def _logged(record: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) 
     )
 
 
+def _map(value: Any) -> Mapping[str, Any]:
+    """Return a value that should be a map; an empty map where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _objects(holder: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
-    for one in holder.get(name) or ():
+    for one in _list(holder.get(name)):
         if isinstance(one, dict):
             yield one
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number of 64 bits, which protobuf's JSON has as a text; None for anything else."""
+    text = str(value) if isinstance(value, int | str) else ""
+    if not text.removeprefix("-").isdecimal() or len(text) > _LONGEST_NUMBER:
+        return None
+    return number if -1 << 63 <= (number := int(text)) < 1 << 63 else None
 
 
 def _span(span: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) -> Span | ValidationError:
@@ -287,17 +304,14 @@ def _span(span: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) -> S
             return ValidationError(name, span.get(name), "must be text")
     times = {}
     for name in ("startTimeUnixNano", "endTimeUnixNano"):
-        try:
-            times[name] = int(span[name])
-        except (KeyError, TypeError, ValueError):
-            times[name] = 0
-        if not 0 < times[name] < 1 << 63:
+        times[name] = _whole(span.get(name)) or 0
+        if times[name] <= 0:
             return ValidationError(name, span.get(name), "must be nanoseconds since the epoch")
-    status = span.get("status") or {}
+    status = _map(span.get("status"))
     return Span(
         trace_id=span["traceId"],
         span_id=span["spanId"],
-        parent_id=span.get("parentSpanId") or None,
+        parent_id=text_or_none(span.get("parentSpanId")),
         name=span["name"],
         scope=scope,
         started_ns=times["startTimeUnixNano"],
@@ -312,8 +326,7 @@ def _span(span: Mapping[str, Any], scope: str, resource: Mapping[str, Any]) -> S
 
 
 def _moment(event: Mapping[str, Any], name: str = "timeUnixNano") -> int:
-    at = event.get(name)
-    return int(str(at)) if str(at).isdecimal() else 0
+    return max(0, _whole(event.get(name)) or 0)
 
 
 def _attributes(holder: Mapping[str, Any]) -> dict[str, Any]:
@@ -325,12 +338,12 @@ def _value(value: Any) -> Any:
     if not isinstance(value, dict):
         return None
     for kind, given in value.items():
-        if kind == "intValue":  # a text, as 64-bit numbers are in protobuf's JSON
-            return int(given) if str(given).lstrip("-").isdecimal() else None
+        if kind == "intValue":
+            return _whole(given)
         if kind == "arrayValue":
-            return [_value(one) for one in (given or {}).get("values") or ()]
+            return [_value(one) for one in _list(_map(given).get("values"))]
         if kind == "kvlistValue":
-            return {str(one.get("key")): _value(one.get("value")) for one in (given or {}).get("values") or ()}
+            return {str(one.get("key")): _value(one.get("value")) for one in _objects(_map(given), "values")}
         if kind == "doubleValue":
             return None if isinstance(given, float) and not math.isfinite(given) else given
         return given  # stringValue, boolValue, bytesValue (base64)

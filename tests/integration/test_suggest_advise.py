@@ -309,8 +309,17 @@ def test_little_evidence_asks_for_a_person(model: AgentModel) -> None:
     """What succeeded seldom is given with the advice to ask a person, and so is nothing at all."""
     model.repository.put(mapping("USR001", "cafe search", runs=(8, 1)))
 
-    assert model.suggest("USR001", category="cafe search").needs_review
-    assert Planner(model.repository).suggest("USR001", domain_id="DMN001").needs_review  # no agent ever ran
+    seldom = model.suggest("USR001", category="cafe search")
+    untried = Planner(model.repository).suggest("USR001", domain_id="DMN001")  # no agent ever ran
+
+    assert seldom.needs_review
+    assert untried.needs_review
+    for plan in (seldom, untried):
+        assert plan.confidence is not None
+        low = round(100 * plan.confidence.low)
+        assert (f"Little is known of it: it may succeed in as few as {low} % of cases.",) == tuple(
+            map(str, plan.review_reasons)
+        )
 
 
 def test_the_chance_of_success_asks_for_a_person(settings: Settings) -> None:
@@ -338,7 +347,7 @@ def test_the_chance_of_success_asks_for_a_person(settings: Settings) -> None:
         assert share is not None
         assert easy.confidence.mean == pytest.approx(share.review_below, abs=2e-6)
         assert (False, True, True) == (easy.needs_review, hard.needs_review, calm.needs_review)
-        assert f"It is likely to succeed in only {round(100 * wanted)} % of cases." in map(str, hard.review_reasons)
+        assert f"It is expected to succeed in only {round(100 * wanted)} % of cases." in map(str, hard.review_reasons)
 
     model_of_bound = settings.model_copy(update={"review_share": None})
     with opened(model_of_bound) as model:

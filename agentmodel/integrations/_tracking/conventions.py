@@ -29,12 +29,14 @@ __all__ = [
     "Span",
     "agent_of",
     "category_of",
+    "encodable",
     "evaluation_of",
     "input_of",
     "is_evaluation",
     "is_pending",
     "is_same",
     "is_tool",
+    "json_of",
     "may_wait",
     "message_of",
     "outcome_of",
@@ -546,9 +548,32 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return json_of(value)
     except (ValueError, RecursionError):
         return value
+
+
+def json_of(text: str | bytes) -> Any:
+    r"""Parse JSON; half a surrogate pair in it, which no store takes, becomes ``?``.
+
+    >>> json_of(r'["caf\ud83d"]')
+    ['caf?']
+
+    Raises:
+        ValueError: It is no JSON, or has a number of thousands of digits.
+        RecursionError: It is nested too deeply.
+    """
+    found = json.loads(text)
+    if b"\\ud" in text.lower() if isinstance(text, bytes) else "\\ud" in text.lower():
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+    return found
+
+
+def encodable(value: Any) -> Any:
+    """Return a text, or a list of texts, with ``?`` for half a surrogate pair; anything else as it is."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    return [encodable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def text_or_none(value: Any) -> str | None:

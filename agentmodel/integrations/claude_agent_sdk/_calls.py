@@ -39,7 +39,7 @@ class OpenCall:
         tool: Name of the tool.
         requested: Arguments that the model gave.
         at: When it began.
-        inner: Whether a sub-agent calls.
+        sub_agent: The SDK's id of the sub-agent that calls: each numbers its calls by itself; None for the main agent.
         resolution: What the guard decided; None without a guard.
         served: Whether a tool of this process took it: no second one does.
         error: What that tool raised.
@@ -52,12 +52,17 @@ class OpenCall:
     tool: str
     requested: Any
     at: datetime
-    inner: bool = False
+    sub_agent: str | None = None
     resolution: Resolution | None = None
     served: bool = False
     error: Exception | None = None
     deferred: bool = False
     ended: dict[str, Any] | None = None
+
+    @property
+    def inner(self) -> bool:
+        """Whether a sub-agent calls."""
+        return self.sub_agent is not None
 
 
 @dataclass(slots=True)
@@ -85,7 +90,7 @@ class CallsOfConversation:
         self.run: TrackedRun | None = None
         self.interrupted = False
         self._reading = False
-        self._calls: dict[str, OpenCall] = {}  # that are not reported yet
+        self._calls: list[OpenCall] = []  # that are not reported yet, in their order
         self._done: OrderedDict[str, None] = OrderedDict()  # that are reported, the newest ones
         self._blocks: dict[str, ToolUseBlock] = {}  # what the model requested, until it has the results
         self._turns: dict[str | None, _ClaudeTurn] = {}  # that go on, by the call that started the sub-agent
@@ -102,22 +107,26 @@ class CallsOfConversation:
 
     def begin(self, given: Any) -> OpenCall:
         """Note that a call is about to be made."""
-        agent, inner = given.get("agent_type") or self._agent, "agent_id" in given
+        agent, began = given.get("agent_type") or self._agent, datetime.now(UTC)
         call = OpenCall(
-            given["tool_use_id"], agent, given["tool_name"], given["tool_input"], datetime.now(UTC), inner=inner
+            given["tool_use_id"], agent, given["tool_name"], given["tool_input"], began, sub_agent=given.get("agent_id")
         )
-        self._calls[call.call_id] = call
+        self._calls.append(call)
         self._done.pop(call.call_id, None)
         return call
 
-    def get(self, call_id: str) -> OpenCall | None:
-        """Return a call that has not ended."""
-        call = self._calls.get(call_id)
-        return call if call is not None and call.ended is None else None
+    def get(self, given: Any) -> OpenCall | None:
+        """Return the call that has not ended which a hook tells of; of one id and agent the one of these arguments."""
+        found = [
+            call
+            for call in self._calls
+            if call.ended is None and (call.call_id, call.sub_agent) == (given["tool_use_id"], given.get("agent_id"))
+        ]
+        return next((call for call in found if call.requested == given["tool_input"]), found[0] if found else None)
 
     def serve(self, tool: str, arguments: Any) -> OpenCall | None:
         """Return the call that a tool of this process is called for: the SDK does not tell it, but its arguments."""
-        for call in self._calls.values():
+        for call in self._calls:
             made_with = call.requested if call.resolution is None else call.resolution.arguments
             if call.tool == tool and call.ended is None and not call.served and made_with == arguments:
                 call.served = True
@@ -126,7 +135,7 @@ class CallsOfConversation:
 
     def is_decided(self, tool: str) -> bool:
         """Return whether a call that no tool took yet may be made only as it was decided, or not at all."""
-        waiting = (each for each in self._calls.values() if each.tool == tool and each.ended is None)
+        waiting = (each for each in self._calls if each.tool == tool and each.ended is None)
         return any(
             each.resolution is not None and (each.resolution.answer is not None or not each.resolution.permits)
             for each in waiting
@@ -165,7 +174,7 @@ class CallsOfConversation:
             case UserMessage(content=list(blocks)):
                 for block in blocks:
                     if isinstance(block, ToolResultBlock):
-                        self._answered(block)
+                        self._answered(block, inner=message.parent_tool_use_id is not None)
             case ResultMessage():
                 aborted = (message.terminal_reason or "").startswith("aborted")
                 self.over(succeeded=False if message.is_error and not aborted else None)
@@ -191,9 +200,11 @@ class CallsOfConversation:
             return
         cached, written = turn.usage.get("cache_read_input_tokens"), turn.usage.get("cache_creation_input_tokens")
         read = turn.usage.get("input_tokens")
+        begun = [call for call in self._calls if call.call_id in calls and call.inner is (whose is not None)]
         self.run.turn(
             "model",
             calls=calls,
+            scope=_scope(begun[0]) if begun else "",
             input_tokens=None if read is None else read + (cached or 0) + (written or 0),
             output_tokens=turn.usage.get("output_tokens") if turn.complete else None,  # of its beginning, otherwise
             cached_tokens=cached,
@@ -201,18 +212,17 @@ class CallsOfConversation:
             model_name=turn.model,
         )
         self._told.update(calls)
-        for each in calls:
-            if each in self._calls:
-                self._report(self._calls[each])
+        for call in begun:
+            self._report(call)
 
-    def _answered(self, block: ToolResultBlock) -> None:
+    def _answered(self, block: ToolResultBlock, *, inner: bool) -> None:
         """Note that the model has the result of a call, perhaps of one whose end no hook told."""
         call_id, requested = block.tool_use_id, self._blocks.pop(block.tool_use_id, None)
-        call, text = self._calls.get(call_id), plain_result(block.content)
+        known = [call for call in self._calls if call.call_id == call_id and call.inner is inner]
+        call, text = known[0] if known else None, plain_result(block.content)
         if call is None and requested is not None and call_id not in self._done:  # no hook saw it
-            call = self._calls[call_id] = OpenCall(
-                call_id, self._agent, requested.name, requested.input, datetime.now(UTC)
-            )
+            call = OpenCall(call_id, self._agent, requested.name, requested.input, datetime.now(UTC))
+            self._calls.append(call)
             if "No such tool available" in str(text):
                 self.end(call, "unknown_tool", result=text)
             elif block.is_error:
@@ -237,13 +247,13 @@ class CallsOfConversation:
         """
         for whose in [each for each in self._turns if closed or each is None]:
             self._turn_is_over(whose)
-        for call in list(self._calls.values()):
+        for call in list(self._calls):
             if call.inner and not closed:
                 continue
             if call.ended is None and not call.deferred:
                 self.end(call, "interrupted")
             self._report(call)
-            self._calls.pop(call.call_id, None)
+            self._drop(call)
         self._reading = self.interrupted = False
         if closed or not self._calls:
             self._blocks.clear()
@@ -253,13 +263,25 @@ class CallsOfConversation:
             self.run.finish(succeeded=succeeded, running=bool(self._calls))
 
     def _report(self, call: OpenCall) -> None:
-        if call.ended is None or self._calls.pop(call.call_id, None) is None or self.run is None:
+        if call.ended is None or not self._drop(call) or self.run is None:
             return
+        if call.call_id not in self._told:  # a call is asked for by a turn, so that one with an id again is a new one
+            self.run.turn(call.tool, calls=[call.call_id], scope=_scope(call))
         self._told.discard(call.call_id)
         self._done[call.call_id] = None
         if len(self._done) > _MAX_DONE:
             self._done.popitem(last=False)
-        self.run.call(call.call_id, agent=call.agent, tool=call.tool, **call.ended)
+        self.run.call(call.call_id, agent=call.agent, tool=call.tool, scope=_scope(call), **call.ended)
+
+    def _drop(self, call: OpenCall) -> bool:
+        """Forget a call; return whether it was known."""
+        before = len(self._calls)
+        self._calls = [each for each in self._calls if each is not call]
+        return len(self._calls) < before
+
+
+def _scope(call: OpenCall) -> str:
+    return call.sub_agent or ""
 
 
 def plain_result(content: Any) -> Any:

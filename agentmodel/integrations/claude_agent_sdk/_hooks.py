@@ -153,6 +153,7 @@ class ConversationHooks:
             call.tool,
             call.requested,
             call_id=call.call_id,
+            scope=call.sub_agent or "",
             plan=self._plan,
             fresh=call.tool not in self._tools,  # nobody can answer in place of a tool that is elsewhere
         )
@@ -197,7 +198,7 @@ class ConversationHooks:
     async def _after(self, given: Any, _tool_use_id: str | None, _context: Any) -> Any:
         """Record a call that succeeded, and cache its result if the guard allows it."""
         with FailuresCounted(self.tracker, f"a call of {given['tool_name']}"):
-            call = self.calls.get(given["tool_use_id"])
+            call = self.calls.get(given)
             if call is None:
                 return {}
             resolution, took = call.resolution, given.get("duration_ms")
@@ -222,7 +223,7 @@ class ConversationHooks:
     async def _failed(self, given: Any, _tool_use_id: str | None, _context: Any) -> Any:
         """Record a call that failed or was interrupted."""
         with FailuresCounted(self.tracker, f"a call of {given['tool_name']}"):
-            call = self.calls.get(given["tool_use_id"])
+            call = self.calls.get(given)
             if call is None:
                 return {}
             told = {"took": given.get("duration_ms"), "arguments": given["tool_input"], "result": given["error"]}
@@ -255,7 +256,7 @@ class ConversationHooks:
                 raise
             if resolution is None or resolution.notice is None:
                 return result
-            return {**result, "content": [{"type": "text", "text": resolution.notice}, *result["content"]]}
+            return {**result, "content": [{"type": "text", "text": resolution.notice}, *result.get("content", ())]}
 
         return replace(tool, handler=handler)
 

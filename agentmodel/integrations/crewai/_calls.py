@@ -10,7 +10,6 @@ they were emitted: there `CURRENT` is the call.
 
 from __future__ import annotations
 
-import copy
 import threading
 import uuid
 from contextvars import ContextVar
@@ -20,7 +19,7 @@ from typing import Any
 import pydantic
 from crewai.tools.tool_failure import ToolFailure, ToolFailureReason
 
-from agentmodel._text import error_text, type_name
+from agentmodel._text import copy_or_text, error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._tracking.tracker import TrackedRun
 from agentmodel.suggest.guard import Resolution
@@ -62,7 +61,7 @@ class CrewCall:
         self.cached = self.over = False
         self._id = uuid.uuid4().hex
         self._began = datetime.now(UTC)
-        self._arguments = copy.deepcopy(given)
+        self._arguments = copy_or_text(given)
         self._lock = threading.Lock()
         self._attempts: list[int] = []  # that began
         self._ended: set[int] = set()
@@ -78,7 +77,7 @@ class CrewCall:
     def begin(self) -> None:
         """Report that it goes on to its tool."""
         with self._lock:
-            self._arguments, self._began = copy.deepcopy(self.given), datetime.now(UTC)
+            self._arguments, self._began = copy_or_text(self.given), datetime.now(UTC)
             self._begin(1, self._began)
 
     def answered(self, status: Status, result: Any, *, error_type: str | None = None) -> None:

@@ -439,8 +439,13 @@ def _put(text: str, messages: list[Any]) -> None:
 def _is_cached(context: Any) -> bool:
     """Return whether CrewAI's own cache answers a call, so that its tool does not run; CrewAI does not tell."""
     cache = getattr(getattr(context.agent, "tools_handler", None), "cache", None)
-    arguments = json.dumps(context.tool_input) if context.tool_input else ""
-    return cache is not None and cache.read(tool=context.tool_name, input=arguments) is not None
+    if cache is None:
+        return False
+    try:
+        arguments = json.dumps(context.tool_input) if context.tool_input else ""
+    except (TypeError, ValueError, RecursionError):  # no JSON: CrewAI caches no call with these
+        return False
+    return cache.read(tool=context.tool_name, input=arguments) is not None
 
 
 def _arguments(text: str) -> Any:

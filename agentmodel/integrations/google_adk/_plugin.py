@@ -13,7 +13,6 @@ only listens.
 from __future__ import annotations
 
 import asyncio
-import copy
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -27,7 +26,7 @@ from google.adk.tools.base_tool import BaseTool
 from typing_extensions import override
 
 from agentmodel._process import ForkSafeLock
-from agentmodel._text import error_text, type_name
+from agentmodel._text import copy_or_text, error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import Conflict
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
@@ -226,7 +225,7 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
             invocation = self._invocation(tool_context.invocation_id)
             if invocation is not None and tool.name not in _INTERNAL:
                 place = _place(tool, tool_context)
-                call = _OpenCall(copy.deepcopy(tool_args), datetime.now(UTC), around=_CALLING.get())
+                call = _OpenCall(copy_or_text(tool_args), datetime.now(UTC), around=_CALLING.get())
                 invocation.calls[place] = call
                 _CALLING.set(invocation)
                 if _is_unknown(tool):
@@ -267,7 +266,7 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
             if resolution.notice is not None:
                 tool_args.clear()
                 tool_args.update(resolution.arguments)
-            call.arguments, call.at = copy.deepcopy(resolution.arguments), datetime.now(UTC)
+            call.arguments, call.at = copy_or_text(resolution.arguments), datetime.now(UTC)
             return None
         call.settled = True
         confirmation, content = context.tool_confirmation, resolution.content
@@ -296,7 +295,7 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
                 invocation.run,
                 context.agent_name,
                 tool,
-                copy.deepcopy(arguments),
+                dict(arguments),  # it is cleared where a person edits it
                 call_id=context.function_call_id,
                 scope=context.agent_name,
                 plan=self._plans.get(invocation.run),
@@ -353,7 +352,7 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
             invocation, place = self._invocation(tool_context.invocation_id), _place(tool, tool_context)
             if invocation is None or tool.name in _INTERNAL:
                 return
-            call = self._closed(invocation, place) or _OpenCall(copy.deepcopy(tool_args), datetime.now(UTC))
+            call = self._closed(invocation, place) or _OpenCall(copy_or_text(tool_args), datetime.now(UTC))
             if isinstance(error, asyncio.CancelledError):
                 _record(invocation, place, call, status="interrupted")
             elif _is_unknown(tool):

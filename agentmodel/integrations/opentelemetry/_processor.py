@@ -13,9 +13,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from opentelemetry import baggage
 from opentelemetry.context import Context
@@ -28,7 +29,7 @@ from agentmodel._log import logger
 from agentmodel._process import renew_in_child
 from agentmodel.access.trace_import import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
-from agentmodel.integrations._tracking.conventions import CATEGORY, REQUEST, Event, Span, request_of
+from agentmodel.integrations._tracking.conventions import CATEGORY, REQUEST, Event, Span, encodable, request_of
 from agentmodel.integrations._tracking.recorded import ReportedCalls
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.integrations.otlp import DEFAULT_DOMAIN, session_records, trace_outcome
@@ -282,7 +283,11 @@ def _is_local_root(span: ReadableSpan) -> bool:
 
 def _whole(span: ReadableSpan, kept: Span) -> Span:
     """Return a span with the attributes that are not kept."""
-    return replace(kept, attributes=dict(span.attributes or {}))
+    return replace(kept, attributes=_encodable(span.attributes or {}))
+
+
+def _encodable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {encodable(name): encodable(value) for name, value in attributes.items()}
 
 
 def span_of(span: ReadableSpan) -> Span:
@@ -294,19 +299,21 @@ def span_of(span: ReadableSpan) -> Span:
     context = span.get_span_context()
     if context is None:
         raise ValueError("the span has no context")
-    service = span.resource.attributes.get("service.name")
+    service = encodable(span.resource.attributes.get("service.name"))
     return Span(
         trace_id=f"{context.trace_id:032x}",
         span_id=f"{context.span_id:016x}",
         parent_id=None if span.parent is None else f"{span.parent.span_id:016x}",
-        name=span.name,
+        name=encodable(span.name),
         scope="" if span.instrumentation_scope is None else span.instrumentation_scope.name,
         started_ns=span.start_time or time.time_ns(),
         ended_ns=span.end_time or time.time_ns(),
         failed=span.status.status_code is StatusCode.ERROR,
         description=span.status.description or "",
-        attributes={name: value for name, value in (span.attributes or {}).items() if not name.startswith(_LONG)},
-        events=[Event(event.name, dict(event.attributes or {}), event.timestamp or 0) for event in span.events],
+        attributes=_encodable(
+            {name: value for name, value in (span.attributes or {}).items() if not name.startswith(_LONG)}
+        ),
+        events=[Event(event.name, _encodable(event.attributes or {}), event.timestamp or 0) for event in span.events],
         service=service if isinstance(service, str) and not service.startswith("unknown_service") else None,
-        resource=span.resource.attributes,
+        resource=_encodable(span.resource.attributes),
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agentmodel._beta import rate_interval
 from agentmodel._text import prompt_text
-from agentmodel.suggest.plan._texts import LINES, Language, Reason, check_language
+from agentmodel.suggest.plan._texts import LINES, Language, Reason, check_language, expected_percent
 
 __all__ = [
     "Alternative", "Avoid", "Confidence", "Fallback", "Plan", "PlanSource", "PlanStep", "caution_text", "confidence_of",
@@ -262,7 +262,7 @@ class Plan(_Frozen):
     def _confidence_lines(self, words: Mapping[str, str]) -> list[str]:
         if self.confidence is None:
             return []
-        mean, low, high = (round(100 * share) for share in self.confidence)
+        mean, low, high = map(expected_percent, self.confidence)
         runs = words["runs"].format(runs=self.runs) if self.runs is not None else ""
         return [words["confidence"].format(mean=mean, low=low, high=high, runs=runs)]
 

@@ -42,7 +42,7 @@ from agentmodel.suggest.plan._plan import Alternative, Confidence, Fallback, Pla
 from agentmodel.suggest.plan._routing import Routing
 from agentmodel.suggest.plan._similarity import Similarity, TextSimilarity
 from agentmodel.suggest.plan._suggestion_log import new_suggestion_id
-from agentmodel.suggest.plan._texts import Reason, ReasonCode
+from agentmodel.suggest.plan._texts import Reason, ReasonCode, expected_percent
 
 __all__ = ["PlanLog", "Planner"]
 
@@ -178,8 +178,7 @@ class Planner:
             raise ValidationError(
                 "category", category, "must be given, or a request or a domain_id: a plan is for one of them"
             )
-        redact = self._repository.redaction.optional  # as what was recorded, so that it is found
-        asked = Plan(user_id=user_id, category=redact(category), request=redact(request), domain_id=domain_id)
+        asked = self._asked(user_id, category, request, domain_id)
         read = Reads()
         with self._lookup.prefetched(asked):
             if domain_id is not None and read(self._repository.domain, domain_id) is None and not read.unanswered:
@@ -209,6 +208,11 @@ class Planner:
         if assignment.withheld:
             plan = asked.model_copy(update={"source": "withheld", "reasons": why})
         return plan.model_copy(update={"suggestion_id": kept})
+
+    def _asked(self, user_id: str, category: str | None, request: str | None, domain_id: str | None) -> Plan:
+        """Return what a plan is made for, as the recorder keeps it, so that it is found."""
+        category, request = map(self._repository.redaction.optional, (category, request))
+        return Plan(user_id=user_id, category=category, request=request, domain_id=domain_id)
 
     def _assigned(
         self, plan: Plan, domain: Domain | None, session_id: str | None
@@ -258,14 +262,13 @@ class Planner:
             NotFound: The agent does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached says anything.
         """
-        if limit < 1:
-            raise ValidationError("limit", limit, "must be at least 1")
+        if not isinstance(limit, int) or limit < 1:
+            raise ValidationError("limit", limit, "must be a whole number of at least 1")
         read = Reads()
         agent = read(self._repository.agent, agent_id)
         if agent is None:
             raise read.unanswered[0] if read.unanswered else NotFound("agent", agent_id)
-        redact = self._repository.redaction.optional
-        asked = Plan(user_id=user_id, category=redact(category), request=redact(request), domain_id=agent.domain_id)
+        asked = self._asked(user_id, category, request, agent.domain_id)
         own_tools = self._tools([agent_id], read)
         names = {ref.tool_id: tool.name for ref, tool in own_tools.items()}
         called = tuple(names.get(each, each) for each in done)
@@ -500,7 +503,8 @@ class Planner:
         if plan.agent_id is None:
             reasons.append(Reason(code="no_agent"))
         elif low is not None and low < least:
-            reasons.append(Reason(code="low_chance", values={"low": round(100 * low)}))
+            code: ReasonCode = "low_bound" if chance is None else "low_chance"
+            reasons.append(Reason(code=code, values={"low": expected_percent(low)}))
         if agent is not None and agent.health is not None:
             values: dict[str, str | int | float] = {
                 "agent": one_line(agent.name),
@@ -581,7 +585,7 @@ def _agent_reasons(agent: Agent, top: Sequence[Agent], *, drawn: bool) -> Iterat
 def _agent_reason(code: ReasonCode, agent: Agent) -> Reason:
     number: dict[str, str | int | float] = {"score": agent.score} if code in ("highest_agent", "next_agent") else {}
     if code == "promising_agent":
-        number = {"high": round(100 * _agent_confidence(agent).high)}
+        number = {"high": expected_percent(_agent_confidence(agent).high)}
     return Reason(code=code, values={"agent": one_line(agent.name), **number})
 
 

@@ -15,14 +15,14 @@ from agentmodel._text import prompt_text
 from agentmodel.config import Language
 from agentmodel.exceptions import ValidationError
 
-__all__ = ["LINES", "Language", "Reason", "ReasonCode", "check_language"]
+__all__ = ["LINES", "Language", "Reason", "ReasonCode", "check_language", "expected_percent"]
 
 ReasonCode = Literal[
     "routed", "by_router", "by_requests", "by_descriptions",
     "own_category", "own_kind", "own_similar", "in_category", "category_begins", "others_category", "others_kind",
     "others_similar", "counted", "passed_over", "cached_only", "still_loading", "no_agent_yet",
     "no_request_yet", "highest_agent",
-    "untried_agent", "random_agent", "promising_agent", "next_agent", "no_agent", "low_chance", "agent_worse",
+    "untried_agent", "random_agent", "promising_agent", "next_agent", "no_agent", "low_chance", "low_bound", "agent_worse",
     "step_fails",
     "needs_approval",
     "often_fails", "fails_everywhere", "failing_now", "failing_for_user", "failing",
@@ -41,6 +41,15 @@ def check_language(language: Language) -> None:
     """
     if language not in get_args(Language):
         raise ValidationError("language", language, "must be one of " + ", ".join(get_args(Language)))
+
+
+def expected_percent(share: float) -> int:
+    """Return an expected share in percent; what is not certain is neither 0 nor 100.
+
+    >>> expected_percent(0.9978), expected_percent(0.5), expected_percent(1.0)
+    (99, 50, 100)
+    """
+    return round(100 * share) if share in (0.0, 1.0) else min(max(round(100 * share), 1), 99)
 
 
 class Reason(BaseModel):
@@ -125,7 +134,8 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "succeeds in up to {high} % of cases.",
         "next_agent": "The agent with the next score is {agent} ({score}).",
         "no_agent": "No agent is known for requests of this kind.",
-        "low_chance": "It is likely to succeed in only {low} % of cases.",
+        "low_chance": "It is expected to succeed in only {low} % of cases.",
+        "low_bound": "Little is known of it: it may succeed in as few as {low} % of cases.",
         "agent_worse": "Since its present revision, {agent} succeeds less often: "
         "in {successes} of {runs} runs.",
         "step_fails": "The tool {tool} of a step is failing now.",
@@ -168,7 +178,8 @@ _REASONS: Mapping[Language, Mapping[ReasonCode, str]] = {
         "(실행 기록상 최대 성공률 {high} %).",
         "next_agent": "그다음 점수의 에이전트: {agent}({score}점).",
         "no_agent": "이런 종류의 요청을 맡을 에이전트가 알려져 있지 않습니다.",
-        "low_chance": "성공률이 {low} %에 그칠 수 있습니다.",
+        "low_chance": "예상 성공률이 {low} %에 그칩니다.",
+        "low_bound": "기록이 적어 성공률이 {low} %에 그칠 수도 있습니다.",
         "agent_worse": "{agent}: 현재 리비전 이후 성공률이 떨어졌습니다({runs}회 중 {successes}회 성공).",
         "step_fails": "단계의 도구 {tool}: 지금 실패하고 있습니다.",
         "needs_approval": "{tool}: 사람이 승인한 뒤에만 호출할 수 있습니다.",

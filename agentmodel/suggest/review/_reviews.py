@@ -494,7 +494,7 @@ class Reviews(Polling):
 def _named(which: Which) -> tuple[str, str, str]:
     if isinstance(which, Review):
         return which.user_id, which.session_id, which.review_id
-    parts = str(which).split("/", 2)
+    parts = which.split("/", 2) if isinstance(which, str) else ()
     if len(parts) != 3:
         raise ValidationError("review", which, "must be user, session and review id, joined by slashes")
     return parts[0], parts[1], parts[2]

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from agentmodel import keys
 from agentmodel.dynamo.models import Review, ReviewStatus
 from agentmodel.exceptions import Conflict, ValidationError
-from agentmodel.suggest.review._decision import NOBODY_ANSWERED, Decision, status_now
+from agentmodel.suggest.review._decision import NOBODY_ANSWERED, Decision, canonical, status_now
 
 __all__ = [
     "OPEN", "check_decision", "check_terms", "close", "escalate", "event_of", "expire", "is_past", "person",
@@ -72,7 +72,9 @@ def check_decision(
         raise ValidationError("arguments", arguments, "must be given for an edit: the arguments to call the tool with")
     if decision == "respond" and response is None:
         raise ValidationError("response", response, "must be given for a response: the text that the model reads")
-    if decision != "edit" and arguments is not None:
+    if decision == "edit":
+        canonical(arguments)
+    elif arguments is not None:
         raise ValidationError("arguments", arguments, "must only be given for an edit")
     if arguments_hash is not None and arguments_hash != review.arguments_hash:
         rule = f"must be {review.arguments_hash}: the question is about other arguments than the ones you saw"

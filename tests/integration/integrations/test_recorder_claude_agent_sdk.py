@@ -47,6 +47,7 @@ from claude_agent_sdk import (
 )
 
 from agentmodel.integrations.claude_agent_sdk import AgentModelClient, Tracker
+from agentmodel.integrations.claude_agent_sdk._calls import CallsOfConversation
 from tests.integration.integrations.claude_agents import (
     PROGRAM,
     SERVER,
@@ -512,6 +513,34 @@ def test_the_same_id_in_a_later_message(model: AgentModel, tracker: Tracker) -> 
         model.reviews.decide(next(iter(model.reviews.inbox())), "approve", "kim")
 
     assert questions[0] != questions[1]
+
+
+@pytest.mark.parametrize(
+    "at_once",
+    [[{}, {}], [{}, {"agent_id": "x"}], [{"agent_id": "x"}, {"agent_id": "y"}]],
+    ids=["one agent", "an agent and its sub-agent", "two sub-agents"],
+)
+def test_one_id_of_calls_at_once(model: AgentModel, tracker: Tracker, at_once: list[dict[str, str]]) -> None:
+    """Models behind a server that numbers the calls of each answer anew: every call is kept, with its own result."""
+    conversation = CallsOfConversation(tracker, AGENT)
+    conversation.opened("thread", user=USER)
+    told: list[dict[str, Any]] = [
+        {"tool_use_id": "call_0", "tool_name": "search", "tool_input": {"q": n}} | at_once[n] for n in (0, 1)
+    ]
+    for given in (*told, *told):  # and in the next answer again
+        conversation.begin(given)
+        if given is told[1]:
+            for ended in reversed(told):
+                call = conversation.get(ended)
+                assert call is not None
+                conversation.end(call, "ok", result=f"found {ended['tool_input']['q']}")
+    conversation.over(closed=True)
+    tracker.flush()
+
+    (session,) = model.repository.sessions(f"USR{USER}").items
+    calls = model.repository.session_history(session.user_id, session.session_id).executions
+    assert [("found 0", 1)] * 2 + [("found 1", 1)] * 2 == sorted((call.result, call.attempt) for call in calls)
+    assert all(str(call.result)[-1] in str(call.values) for call in calls)
 
 
 def test_a_question_in_a_sub_agent(model: AgentModel, tracker: Tracker) -> None:

@@ -15,6 +15,7 @@ import pytest
 from agentmodel import AgentModel, Settings, Tool, ToolExecution, keys
 from agentmodel.exceptions import TableUnavailable, ValidationError
 from agentmodel.suggest.plan import Plan
+from tests.hostile import UNCOPYABLE
 from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
     AGENT,
@@ -95,6 +96,18 @@ def hooked() -> Iterator[Callable[[Any, Any], None]]:
     yield register
     for point, hook in registered:
         crewai_hooks.unregister_hook(point, hook)
+
+
+@pytest.fixture
+def first() -> Iterator[Callable[[Any], None]]:
+    """Registers a hook of the application that is asked before ours about a call of a tool."""
+    point = crewai_hooks.InterceptionPoint.PRE_TOOL_CALL
+    before = crewai_hooks.get_hooks(point)
+    crewai_hooks.clear_hooks(point)
+    yield lambda hook: crewai_hooks.register_hook(point, hook)
+    crewai_hooks.clear_hooks(point)
+    for hook in before:
+        crewai_hooks.register_hook(point, hook)
 
 
 def guarded(tracker: Tracker, *, wait: timedelta = timedelta(0), **rules: Any) -> AgentModelCrewHooks:
@@ -232,22 +245,27 @@ def test_scenario_with_a_guard(model: AgentModel, tracker: Tracker) -> None:
     assert 0 == tracker.errors
 
 
-def test_a_hook_that_came_first_rejects(
-    model: AgentModel, tracker: Tracker, hooked: Callable[[Any, Any], None]
-) -> None:
+def test_a_hook_that_came_first_rejects(model: AgentModel, tracker: Tracker, first: Callable[[Any], None]) -> None:
     """A call that a hook of the application refused before ours saw it is `rejected`."""
-    point = crewai_hooks.InterceptionPoint.PRE_TOOL_CALL
-    before = crewai_hooks.get_hooks(point)
-    crewai_hooks.clear_hooks(point)
-    hooked(point, lambda _: False)
-    try:
-        run(AgentModelCrewHooks(tracker), crew_of(agent_of(scripted([ASK]), [search])))
-    finally:
-        crewai_hooks.clear_hooks(point)
-        for hook in before:
-            crewai_hooks.register_hook(point, hook)
+    first(lambda _: False)
+    run(AgentModelCrewHooks(tracker), crew_of(agent_of(scripted([ASK]), [search])))
 
     assert [("search", "rejected")] == recorded(tracker, model)
+
+
+@pytest.mark.parametrize(("value", "status"), zip(UNCOPYABLE, ("interrupted", "ok"), strict=True))
+def test_arguments_that_cannot_be_copied(
+    model: AgentModel, tracker: Tracker, first: Callable[[Any], None], value: Any, status: str
+) -> None:
+    """What a hook of the application puts into the arguments has no copy: the call is recorded.
+
+    CrewAI itself ends a call whose arguments are no JSON.
+    """
+    first(lambda context: context.tool_input.update(session=value))
+    run(AgentModelCrewHooks(tracker), crew_of(agent_of(scripted([ASK]), [search])))
+
+    assert [("search", status)] == recorded(tracker, model)
+    assert 0 == tracker.errors
 
 
 def test_what_runs_outside_of_a_session(model: AgentModel, tracker: Tracker) -> None:

@@ -16,6 +16,7 @@ import pytest
 from agentmodel import AgentModel, Settings, Tool, ToolExecution, keys
 from agentmodel.exceptions import TableUnavailable
 from agentmodel.suggest.plan import Plan
+from tests.hostile import UNCOPYABLE
 from tests.integration.integrations.recorders import RECORDERS, tell
 from tests.integration.integrations.scenario import (
     AGENT,
@@ -208,6 +209,22 @@ def test_agents_of_one_run(model: AgentModel, tracker: Tracker) -> None:
     (session,) = model.repository.sessions(f"USR{USER}")
     calls = model.repository.session_history(f"USR{USER}", session.session_id).executions
     assert 3 == len({call.agent_id for call in calls})
+
+
+@pytest.mark.parametrize("guards", [False, True], ids=["alone", "with a guard"])
+@pytest.mark.parametrize("value", UNCOPYABLE)
+def test_arguments_that_cannot_be_copied(model: AgentModel, tracker: Tracker, value: Any, guards: bool) -> None:
+    """A plugin of the application puts something into the arguments that has no copy: the call is recorded."""
+
+    class Adds(BasePlugin):  # type: ignore[misc,unused-ignore]  # as above
+        async def before_tool_callback(self, *, tool: Any, tool_args: Any, tool_context: Any) -> None:
+            tool_args["session"] = value
+
+    ours = guarded(tracker, review="marked") if guards else AgentModelPlugin(tracker)
+    Conversation(agent_of(Scripted([ASK]), [search]), Adds(name="adds"), ours).tell(REQUEST)
+
+    assert [("search", "ok")] == recorded(tracker, model)
+    assert 0 == tracker.errors
 
 
 def test_a_tool_that_ends_the_run(model: AgentModel, tracker: Tracker) -> None:
