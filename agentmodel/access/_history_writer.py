@@ -177,7 +177,7 @@ class HistoryWriter:
 
     def _write_to_journal(self, journal: Journal, writes: Sequence[PendingWrite[Any]]) -> None:
         try:
-            answers: Sequence[Any] = journal.append([_entry(write) for write in writes])
+            answers: Sequence[Any] = journal.append(_entries(writes))
             full = None
         except JournalFull as error:
             answers, full = error.answers, error
@@ -286,33 +286,33 @@ class HistoryWriter:
             self._remember_number(write)
 
 
-def _encoded(item: Item, version: int) -> bytes:
-    """Return the journal's bytes of an item, which must fit DynamoDB.
+def _entries(writes: Sequence[PendingWrite[Any]]) -> list[Entry]:
+    """Return the journal's entries of some writes, each of which must fit DynamoDB.
 
     An item takes less room in DynamoDB than its JSON here, so only the few that are large as JSON are counted exactly.
     """
-    from agentmodel.cache import encode
+    from agentmodel.cache import Entry, NumberClaim, encode
 
-    try:
-        data = encode(item, version)
-    except ValidationError:
-        checked(item)  # its message names the attribute whose text is not Unicode
-        raise
-    if len(data) > ITEM_BYTES:
-        checked(item)
-    return data
-
-
-def _entry(write: PendingWrite[Any]) -> Entry:
-    from agentmodel.cache import Entry, NumberClaim
-
-    number, expires_at = write.number, write.entity.expires_at
-    return Entry(
-        owner=write.entity.user_id,
-        item=write.item,
-        version=write.version,
-        immutable=not isinstance(write.entity, UserSession | Review),
-        expires_at=None if expires_at is None else int(expires_at.timestamp()),
-        number_claim=None if number is None else NumberClaim(number.family, number.call_id, number.number),
-        data=_encoded(write.item, write.version),
-    )
+    entries = []
+    for write in writes:
+        entity, number = write.entity, write.number
+        expires_at = entity.expires_at
+        try:
+            data = encode(write.item, write.version)
+        except ValidationError:
+            checked(write.item)  # its message names the attribute whose text is not Unicode
+            raise
+        if len(data) > ITEM_BYTES:
+            checked(write.item)
+        entries.append(
+            Entry(
+                owner=entity.user_id,
+                item=write.item,
+                version=write.version,
+                immutable=not isinstance(entity, UserSession | Review),
+                expires_at=None if expires_at is None else int(expires_at.timestamp()),
+                number_claim=None if number is None else NumberClaim(number.family, number.call_id, number.number),
+                data=data,
+            )
+        )
+    return entries

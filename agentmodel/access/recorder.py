@@ -180,7 +180,8 @@ class Recorder:
 
     def record_many(self, entities: Sequence[_R]) -> list[Receipt[_R]]:
         """Write entities of the history, in one round trip to the journal when there is one; see `record`."""
-        self.wait_for(*{entity.user_id for entity in entities})
+        if self.waiting:
+            self.wait_for(*{entity.user_id for entity in entities})
         expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
         writes = [self._pending_write(entity, expires_at) for entity in entities]
         self._history_writer.write(writes)

@@ -297,8 +297,9 @@ class Journal:
     def _commands(self, entries: Sequence[Entry]) -> list[_AppendCommand]:
         """Return the commands that append the entries, each for one shard and a chunk of entries."""
         by_shard: dict[int, list[int]] = {}
+        shards = {owner: self._keys.shard(owner) for owner in {entry.owner for entry in entries}}
         for at, entry in enumerate(entries):
-            by_shard.setdefault(self._keys.shard(entry.owner), []).append(at)
+            by_shard.setdefault(shards[entry.owner], []).append(at)
         commands = []
         for shard, positions in by_shard.items():
             for start in range(0, len(positions), _CHUNK):

@@ -15,6 +15,7 @@ from agentmodel._text import json_text
 
 __all__ = ["BoundCall", "bind", "plain_arguments", "schema_of"]
 
+_AS_THEY_ARE = (bool, int, type(None))
 _OWN = ("self", "cls")  # the object of a method is not an argument
 
 
@@ -93,6 +94,8 @@ def plain_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[st
 
 def _json(value: Any) -> tuple[Any, bool]:
     """Return a value as JSON, and whether the JSON has all of it."""
+    if type(value) in _AS_THEY_ARE or (type(value) is str and value.isascii()):
+        return value, True
     try:
         plain = json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="replace"))
         return plain, _same(value, plain)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentmodel.cache import Valkey
-from agentmodel.cache._connections import DedicatedConnections
+from agentmodel.cache._connections import DedicatedConnections, _packed
 from agentmodel.config import Settings
 
 
@@ -128,3 +129,35 @@ def test_late_answers_to_many_meet_nobody(held: DedicatedConnections) -> None:
 
     assert [b"mine"] == held.send([("ECHO", "mine")])
     assert first != number(held)
+
+
+def redis_connection() -> Any:
+    """A connection of redis-py, which is not opened; half of its methods are not typed."""
+    made: Any = redis.Connection
+    return made()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("PING",),
+        ("SET", "café", b"\x00\r\n", "PX", 1),
+        ("SET", "number", -7),
+        ("BLPOP", "nothing", 0.3),
+        ("CONFIG GET", "maxmemory"),
+        ("SET", "view", memoryview(b"seen")),
+    ],
+)
+def test_commands_are_packed_as_redis_py_packs_them(command: tuple[Any, ...]) -> None:
+    """The same bytes are sent, whatever the types of a command's parts are."""
+    connection = redis_connection()
+
+    assert b"".join(connection.pack_command(*command)) == _packed(connection, command)
+
+
+def test_what_redis_py_refuses_is_refused() -> None:
+    """A part that has no bytes raises redis-py's own error."""
+    connection = redis_connection()
+
+    with pytest.raises(redis.DataError):
+        _packed(connection, ("SET", "k", None))

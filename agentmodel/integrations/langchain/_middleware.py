@@ -290,7 +290,8 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
         """Report calls that `HumanInTheLoopMiddleware` answered instead of the tool: nothing else sees them."""
         with FailuresCounted(self.tracker, "answers of people"):
             messages = request.messages
-            last = max((n for n, message in enumerate(messages) if isinstance(message, AIMessage)), default=0)
+            numbers = range(len(messages) - 1, -1, -1)  # the last one is near the end, however long the run is
+            last = next((n for n in numbers if isinstance(messages[n], AIMessage)), 0)
             answers = {message.tool_call_id: message for message in messages[last:] if _is_by_people(message)}
             requesting = messages[last]
             if not answers or not isinstance(requesting, AIMessage):
