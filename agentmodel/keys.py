@@ -346,9 +346,8 @@ def format_time(field: str, moment: datetime) -> str:
         utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError:
         raise ValidationError(field, moment, "must lie between the years 1 and 9999 in UTC") from None
-    return (
-        f"{utc.year:04d}{utc.month:02d}{utc.day:02d}{utc.hour:02d}{utc.minute:02d}{utc.second:02d}{utc.microsecond:06d}"
-    )
+    parts = utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond
+    return "%04d%02d%02d%02d%02d%02d%06d" % parts  # noqa: UP031  # half the time of an f-string
 
 
 def parse_time(text: str, *, field: str = "time") -> datetime:

@@ -206,13 +206,15 @@ class Field(Comparable):
     # The same as source, for the generated code of a class; values without the usual form go to the methods
 
     def check_source(self, scope: CodeScope) -> list[str]:
-        """Return statements that check the variable with the attribute's name and assign the result to it."""
+        """Return statements that check the variable with the attribute's name and assign the result to it.
+
+        They are run where the attribute is required or the variable is not None.
+        """
         return [f"{self.name} = {bind(scope, 'accept', self.accept)}({self.name})"]
 
     def _unless(self, usual: str, scope: CodeScope) -> list[str]:
-        """Return statements that call `accept` on the variable, unless it has the usual form or is an allowed None."""
-        present = "" if self.required else f"{self.name} is not None and "
-        return [f"if {present}not ({usual}):", f"    {self.name} = {bind(scope, 'accept', self.accept)}({self.name})"]
+        """Return statements that call `accept` on the variable, unless it has the usual form."""
+        return [f"if not ({usual}):", f"    {self.name} = {bind(scope, 'accept', self.accept)}({self.name})"]
 
     def encode_source(self, value: str, scope: CodeScope) -> str:
         """Return an expression for the stored form of the variable ``value``, which is not None."""

@@ -116,7 +116,7 @@ def _check(layout: Layout) -> None:
 
 
 def _function(head: str, body: Iterable[str]) -> str:
-    return "\n    ".join([f"def {head}:", *body]) + "\n"
+    return "\n".join(_block(f"def {head}", body)) + "\n"
 
 
 # The constructor
@@ -124,13 +124,14 @@ def _function(head: str, body: Iterable[str]) -> str:
 
 def _init(layout: Layout, scope: CodeScope) -> str:
     parameters: list[str] = []
-    body: list[str] = []
+    body: list[str] = [_blank_source(layout, scope)]
     for name, field in layout.fields.items():
         parameters.append(f"{name}={_default_source(field, body, scope)}")
-        body += field.check_source(scope)
+        kept = [*field.check_source(scope), f"_values[{name!r}] = {name}"]
+        body += kept if field.required else _block(f"if {name} is not None", kept)
     body.append("if _unknown:")
     body.append("    _raise_unknown(_self, _unknown)")
-    body += _values_source(layout)
+    body.append("_self.attribute_values = _values")
     for name in PRIMARY_KEY:  # so that a key that cannot be built raises here, not at the first write
         key = layout.keys[name]
         if not key.format.always_fits():
@@ -139,12 +140,13 @@ def _init(layout: Layout, scope: CodeScope) -> str:
     return _function(f"__init__(_self, *, {', '.join(parameters)}, **_unknown)", body)
 
 
-def _values_source(layout: Layout) -> list[str]:
-    """Return statements that set the entity's values; Python builds up to 15 items of a dict display at once."""
-    names = list(layout.fields)
-    display = ", ".join(f"{name!r}: {name}" for name in names[:15])
-    rest = [f"_values[{name!r}] = {name}" for name in names[15:]]
-    return [f"_self.attribute_values = _values = {{{display}}}", *rest]
+def _blank_source(layout: Layout, scope: CodeScope) -> str:
+    """Return a statement that makes values without any set: copying a dict takes less than filling one."""
+    return f"_values = {bind(scope, 'blank', dict.fromkeys(layout.fields).copy)}()"
+
+
+def _block(head: str, body: Iterable[str]) -> list[str]:
+    return [f"{head}:", *(f"    {line}" for line in body)]
 
 
 def _default_source(field: Field, body: list[str], scope: CodeScope) -> str:
@@ -184,7 +186,7 @@ def _key_function(function: str, key: Key, scope: CodeScope) -> str:
 
 def _to_item(layout: Layout, scope: CodeScope) -> str:
     needed = dict.fromkeys(field.name for key in layout.keys.values() for field in key.attributes)
-    body = ["_values = _self.attribute_values"]
+    body = ["_own = _self.__dict__", "_values = _own['attribute_values']"]
     body += [f"{name} = _values[{name!r}]" for name in needed]
     whole, optional = [], []
     for stored, key in layout.keys.items():
@@ -206,7 +208,7 @@ def _to_item(layout: Layout, scope: CodeScope) -> str:
             optional.append(f"_v = _values[{name!r}]")
             optional.append(f"if _v is not None: _item[{field.stored!r}] = {field.encode_source('_v', scope)}")
     body += ["_item = {", *(f"    {line}" for line in whole), "}", *optional]
-    body.append(f"if 'extra' in _self.__dict__: {bind(scope, 'restore', _restore_unknown)}(_item, _self.extra)")
+    body.append(f"if 'extra' in _own: {bind(scope, 'restore', _restore_unknown)}(_item, _own['extra'])")
     return _function("to_item(_self)", [*body, "return _item"])
 
 
@@ -231,7 +233,6 @@ def _from_item(layout: Layout, scope: CodeScope) -> str:
             read += _read_source(field, scope)
     scope["_known"] = known
     body = [
-        "_get = _item.get",
         "try:",
         f"    _usual = _item[{SCHEMA!r}]['N'] == '{layout.schema}'",
         f"    _usual = _usual and _item[{ENTITY_TYPE!r}]['S'] == {layout.kinds[0]!r}",
@@ -239,12 +240,12 @@ def _from_item(layout: Layout, scope: CodeScope) -> str:
         "    _usual = False",
         "if not _usual:",
         f"    return {bind(scope, 'upgrade', upgrade_item)}(_cls, _item)",
-        "try:",
-        *(f"    {line}" for line in read),
+        _blank_source(layout, scope),
+        *_block("try", read),
         "except _unreadable:",
         "    return _careful(_cls, _item)",
         "_self = _new(_cls)",
-        *_values_source(layout),
+        "_self.attribute_values = _values",
         "if not _known.issuperset(_item):",
         "    _self.extra = {_n: _w for _n, _w in _item.items() if _n not in _known}",
         "return _self",
@@ -262,22 +263,23 @@ def _read_key_source(stored: str, key: Key, from_keys: set[str], scope: CodeScop
     split = key.format.split_source("_k", names)
     if split is None:
         parse = bind(scope, "parse", key.format.parse)
-        return [*lines, f"{', '.join(names)}, = {parse}(_k)" if names else f"{parse}(_k)"]
+        lines.append(f"{', '.join(names)}, = {parse}(_k)" if names else f"{parse}(_k)")
+    else:
+        lines += split
     for field, name in zip(key.attributes, names, strict=True):
-        if field.checked_ids is not None:
+        if split is not None and field.checked_ids is not None:
             checked, accept = bind(scope, "ids", field.checked_ids), bind(scope, "check", field.check_stored)
-            split.append(f"if {name} not in {checked}: {accept}({name})")
-    return lines + split
+            lines.append(f"if {name} not in {checked}: {accept}({name})")
+        if field.name in new:
+            lines.append(f"_values[{name!r}] = {name}")
+    return lines
 
 
 def _read_source(field: Field, scope: CodeScope) -> list[str]:
-    name, value = field.name, field.decode_source("_w", scope) if field.stored else ""
     if not field.stored:
         return ["raise LookupError"]  # a part of a key that this class does not have: it has its default
-    lines = [f"_w = _get({field.stored!r})"]
-    others = [repr(other) for other in field.reads[1:]]
-    if others:
-        lines.append(f"if _w is None and ({' or '.join(f'{other} in _item' for other in others)}): raise LookupError")
+    value = f"_values[{field.name!r}] = {field.decode_source(f'_item[{field.stored!r}]', scope)}"
     if field.required:
-        return [*lines, f"{name} = {value}"]
-    return [*lines, f"{name} = None if _w is None else {value}"]
+        return [value]
+    older = [f"elif {other!r} in _item: raise LookupError" for other in field.reads[1:]]
+    return [f"if {field.stored!r} in _item: {value}", *older]

@@ -82,7 +82,7 @@ class _IdentifierField(Field):
 
 
 _MAX_CHECKED_IDS = 8192
-_SMALL = 2**30  # Python compares numbers below this faster
+_SMALL = 2**30  # Python compares numbers below this faster; larger ones go to `accept`
 
 
 @cache
@@ -121,8 +121,8 @@ class _Number(Field):
         return int(value)
 
     def check_source(self, scope: CodeScope) -> list[str]:
-        small, fit = (f"{-limit} < {self.name} < {limit}" for limit in (_SMALL, 10**38))
-        return self._unless(f"_type({self.name}) is _int and ({small} or {fit})", scope)
+        fits = f"({-_SMALL} < {self.name} if {self.name} < {_SMALL} else {self.name} < {10**38})"
+        return self._unless(f"_type({self.name}) is _int and {fits}", scope)
 
     def serialize(self, value: Any) -> Any:
         return str(value)
@@ -149,7 +149,7 @@ class _Count(_Number):
         return int(value)
 
     def check_source(self, scope: CodeScope) -> list[str]:
-        return self._unless(f"_type({self.name}) is _int and 0 <= {self.name} <= {MAX_COUNT}", scope)
+        return self._unless(f"_type({self.name}) is _int and 0 <= {self.name} < {_SMALL}", scope)
 
 
 class _Decimal(Field):
@@ -176,11 +176,10 @@ class _ScoreField(Field):
 
     def check_source(self, scope: CodeScope) -> list[str]:
         accept, name = bind(scope, "accept", self.accept), self.name
-        otherwise = "else" if self.required else f"elif {name} is not None"
         return [  # rounds as `format_score` does; + 0.0 turns a negative zero into zero
             f"if _type({name}) is _float and 0.0 <= {name} < {keys.SCORE_LIMIT - 1}:",
             f"    {name} = _round({name}, {keys.SCORE_DIGITS}) + 0.0",
-            f"{otherwise}:",
+            "else:",
             f"    {name} = {accept}({name})",
         ]
 
