@@ -593,7 +593,9 @@ class KeyFormat(Generic[*_Ts]):
         >>> USER.of_text("mina"), USER.of_text("USRmina"), SESSION.of_text("SESS1")
         ('USRmina', 'USRmina', 'SESS1')
         """
-        (part, *rest), given = self._parts, str(text)
+        if not isinstance(text, str):
+            raise KeyFormatError(self.name, text, "must be text")
+        (part, *rest), given = self._parts, str.__str__(text)
         named = _SEPARATOR not in given and given not in _WORDS and not rest
         if named and isinstance(part, _IdentifierPart) and part.prefix in NAMED:
             try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, overload
 
 from pynamodb.attributes import Attribute
+from pynamodb.expressions.operand import _Operand  # of paths, values and what is computed of them
 
 from agentmodel.exceptions import ValidationError
 
@@ -105,6 +106,10 @@ class Comparable(Attribute[Any]):
 
     def accept(self, value: Any) -> Any:
         """Check a value."""
+        return text_of(self.attr_name, value)
+
+    def serialize(self, value: Any) -> Any:
+        """Return the stored form of a value, which PynamoDB's conditions and changes take as it is given."""
         return text_of(self.attr_name, value)
 
     def eq(self, other: Any) -> Any:
@@ -203,6 +208,10 @@ class Field(Comparable):
         """Check a value, which is not None, and return it normalised."""
         return text_of(self.name, value)
 
+    def serialize(self, value: Any) -> Any:
+        """Return the stored form of a value."""
+        return text_of(self.name, value)
+
     # The same as source, for the generated code of a class; values without the usual form go to the methods
 
     def check_source(self, scope: CodeScope) -> list[str]:
@@ -233,6 +242,23 @@ class Field(Comparable):
         if type(self).deserialize is not Attribute.deserialize or self.attr_type != "S":
             raise ValidationError(self.name, prefix, "cannot be compared by its beginning, because it is not text")
         return super().startswith(text_of(self.name, prefix))
+
+    # Changes of PynamoDB's, for an entity's `update`; an operand, such as ``Tool.version + 1``, is DynamoDB's to check
+
+    def set(self, value: Any) -> Any:
+        """Return PynamoDB's change that sets the attribute; None removes it."""
+        if value is None:
+            return self.remove()
+        return super().set(value if isinstance(value, _Operand | Attribute) else self.accept(value))
+
+    def remove(self) -> Any:
+        """Return PynamoDB's change that removes the attribute.
+
+        Raises:
+            ValidationError: The attribute is required, and the item could not be read without it.
+        """
+        self.accept(None)
+        return super().remove()
 
     # Typed changes, for `Writer.update`
 

@@ -96,6 +96,7 @@ class PynamoMethods(Model):
         Raises:
             DoesNotExist: There is no such item; of each class its own, as ``Agent.DoesNotExist``.
             KeyFormatError: The key is not one of this class.
+            ValidationError: The sort key is missing.
             CorruptItem: The stored item cannot be read as its class.
             ConfigurationError: No table is bound.
         """
@@ -128,10 +129,14 @@ class PynamoMethods(Model):
 
         Raises:
             KeyFormatError: A key is not one of this class.
+            ValidationError: A sort key is missing.
             BatchIncomplete: DynamoDB left keys unprocessed for half a minute.
         """
+        if isinstance(items, ItemKey | str):
+            raise ValidationError("items", items, "must be a list of keys: use get for one")
         texts = dict.fromkeys(
-            cls._serialize_keys(key) if isinstance(key, ItemKey | str) else cls._serialize_keys(*key) for key in items
+            cls._serialize_keys(*key) if isinstance(key, tuple | list) else cls._serialize_keys(key, None)
+            for key in items
         )
         keys = [dict(zip(PRIMARY_KEY, each, strict=True)) for each in texts]
         return cls._batches(cls._get_connection(), keys, consistent_read, *cls._projection(attributes_to_get))
@@ -192,6 +197,7 @@ class PynamoMethods(Model):
             ValidationError: A condition cannot be used; the message says which and why.
             CorruptItem: A stored item cannot be read as its class; raised when it is reached.
         """
+        cls._check_reading(index_name, consistent_read, limit=limit, page_size=page_size)
         pk, sort, own = cls._own(index_name, hash_key, range_key_condition, filter_condition)
         names, read = cls._projection(attributes_to_get)
         found = super().query(
@@ -241,7 +247,7 @@ class PynamoMethods(Model):
             rate_limit: The most read units in a second.
             attributes_to_get: The attributes to read. Using another one raises `ValidationError`.
         """
-        cls._keys_of(index_name)
+        cls._check_reading(index_name, bool(consistent_read), limit=limit, page_size=page_size)
         # copies that 0.1.0 made of a session's items have the types of the originals, and partitions of their own
         mine = cls._is_of_class() & Path("PK").startswith(cls.layout.keys["PK"].format.starts)
         names, read = cls._projection(attributes_to_get)
@@ -290,8 +296,20 @@ class PynamoMethods(Model):
                 attributes_to_get=(),
             )
             return sum(page["Count"] for page in found.page_iter)
+        cls._check_reading(index_name, consistent_read, page_size=limit)
         own = cls._own(index_name, hash_key, range_key_condition, filter_condition)
         return super().count(*own, consistent_read, index_name, limit, rate_limit)
+
+    @classmethod
+    def _check_reading(cls, index_name: str | None, consistent: bool, **numbers: int | None) -> None:
+        """Raise if DynamoDB would not read in this way; not every local engine says so."""
+        if index_name is not None and consistent:
+            raise ValidationError("consistent_read", consistent, "must be False, because an index is always behind")
+        cls._keys_of(index_name)
+        for name, number in numbers.items():
+            least = 0 if name == "limit" else 1
+            if number is not None and (not isinstance(number, int) or number < least):
+                raise ValidationError(name, number, f"must be a whole number from {least} up")
 
     @classmethod
     def _keys_of(cls, index_name: str | None) -> tuple[str, str]:
@@ -352,13 +370,24 @@ class PynamoMethods(Model):
         return list(stored), partial(read_projected, entity, names)
 
     @classmethod
-    def _serialize_keys(cls, hash_key: Any, range_key: Any = None) -> tuple[Any, Any]:
-        """Check the keys of every method of PynamoDB's; a sort key that is the class's only one need not be given."""
+    def _serialize_keys(cls, hash_key: Any, *sort_key: Any) -> tuple[Any, Any]:
+        """Check the keys of every method of PynamoDB's; a sort key that is the class's only one need not be given.
+
+        PynamoDB's query and count ask for the partition key alone.
+        """
         partition, sort = (cls.layout.keys[name] for name in PRIMARY_KEY)
         if isinstance(hash_key, ItemKey):
-            hash_key, range_key = hash_key.pk, hash_key.sk
+            hash_key, sort_key = hash_key.pk, (hash_key.sk,)
+        range_key = sort_key[0] if sort_key else None
         if range_key is None and not sort.attributes:
             range_key = sort.build({})
+        elif range_key is None and sort_key:
+            parts = ", ".join(field.name for field in sort.attributes)
+            raise ValidationError(
+                "range_key",
+                None,
+                f"must be given, because it is made of {parts}: {cls.__name__}.at makes the whole key",
+            )
         return partition.format.of_text(hash_key), None if range_key is None else sort.format.of_text(range_key)
 
     # Writes
@@ -402,6 +431,9 @@ class PynamoMethods(Model):
 
     @classmethod
     def _prepare_changes(cls, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if not isinstance(action, Action):
+                raise ValidationError("actions", action, "must be changes of PynamoDB's, made by set, remove or add")
         cls._forbid_key_changes(actions)
         for action in actions:
             cls._redact_change(action)

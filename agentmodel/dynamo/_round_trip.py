@@ -50,7 +50,12 @@ def _of_dynamodb_dict(form: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Raises:
         CorruptItem: It is of another class or without an ``EntityType``, or cannot be read.
+        ValidationError: It is not in DynamoDB's form.
     """
+    if not isinstance(form, Mapping) or not all(isinstance(wire, Mapping) and len(wire) == 1 for wire in form.values()):
+        raise ValidationError(
+            "form", form, "must have values such as {'S': 'text'} by stored names: from_simple_dict takes plain values"
+        )
     return {name: _map_bytes(wire, lambda value: b64decode(value) if isinstance(value, str) else value)
             for name, wire in form.items()}  # fmt: skip
 

@@ -108,6 +108,9 @@ class _KeyCount(Field):
             raise ValidationError(self.name, value, f"must be a whole number from {self.default_value} up")
         return int(value)
 
+    def serialize(self, value: Any) -> Any:
+        return self.check(value)
+
     def check_source(self, scope: CodeScope) -> list[str]:
         return self._unless(f"_type({self.name}) is _int and {self.default_value} <= {self.name} < {_SMALL}", scope)
 
@@ -202,7 +205,7 @@ class _Flag(Field):
         return self._unless(f"{self.name} is True or {self.name} is False", scope)
 
     def serialize(self, value: Any) -> Any:
-        return "Y" if value else "N"
+        return "Y" if self.check(value) else "N"
 
     def encode_source(self, value: str, scope: CodeScope) -> str:  # noqa: ARG002  # needs nothing else
         return f"{{'S': 'Y' if {value} else 'N'}}"

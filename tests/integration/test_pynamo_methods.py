@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from pynamodb.attributes import DiscriminatorAttribute, NumberAttribute, UnicodeAttribute
@@ -38,6 +38,8 @@ from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import CorruptItem, KeyFormatError, ValidationError
 
 pytestmark = pytest.mark.table  # each test asks the engine, though not by name
+
+_E = TypeVar("_E", bound=Entity)
 
 NOON = datetime(2025, 6, 14, 12, tzinfo=UTC)
 SESSION: dict[str, Any] = {"user_id": "USR001", "session_id": "SESS1"}
@@ -231,8 +233,8 @@ INDEXED: dict[str, Callable[[Any, Entity], Any]] = {
 }
 
 
-def first(kind: type[Entity]) -> Entity:
-    return next(entity for entity in WORLD if type(entity) is kind)
+def first(kind: type[_E]) -> _E:
+    return next(entity for entity in WORLD if isinstance(entity, kind))
 
 
 def seen(methods: dict[str, Callable[[Any, Entity], Any]], method: str, classes: dict[type[Entity], Any]) -> Any:
@@ -397,6 +399,64 @@ class TestConditionsOnAttributes:
         """A condition that DynamoDB would refuse, or silently never meet, is refused with what to do."""
         with pytest.raises(ValidationError, match=message):
             list(find())
+
+
+CALLS = ToolExecution  # short, for the table below
+NOT_SENT: list[tuple[str, Callable[[], Any], str]] = [
+    ("get, no sort key", lambda: Tool.get("AGT001"), r"range_key .* must be given, because it is made of tool_id: Tool\.at"),
+    ("get, None", lambda: User.get(None), r"user key \(None\) must be text"),  # type: ignore[arg-type]  # the mistake
+    ("get, a number", lambda: Agent.get(3), r"agent key \(3\) must be text"),  # type: ignore[arg-type]  # the mistake
+    ("batch_get, one text", lambda: Agent.batch_get("AGT001"), "items .* must be a list of keys"),  # type: ignore[arg-type]  # the mistake
+    ("batch_get, no sort key", lambda: Tool.batch_get(["AGT001"]), "range_key .* must be given"),  # type: ignore[list-item]  # the mistake
+    ("batch_get, entities", lambda: Agent.batch_get([first(Agent)]), "must be text"),  # type: ignore[list-item]  # the mistake
+    ("transaction, no sort key", lambda: Tool.get_operation_kwargs_from_class("AGT001"), "range_key .* must be given"),
+    ("query, partition None", lambda: Agent.query(None), r"\(None\) must be text"),  # type: ignore[arg-type]  # the mistake
+    ("query, limit", lambda: Tool.query("AGT001", limit=-1), "limit .* must be a whole number from 0"),
+    ("query, page_size", lambda: Tool.query("AGT001", page_size=0), "page_size .* must be a whole number from 1"),
+    ("index, page_size", lambda: Agent.gsi1.query("DMN001", page_size=0), "page_size"),
+    ("index, consistent", lambda: Agent.gsi1.query("DMN001", consistent_read=True), "consistent_read .* must be False"),
+    ("scan, limit", lambda: Tool.scan(limit="2"), "limit"),  # type: ignore[arg-type]  # the mistake
+    ("scan of the index, consistent", lambda: Agent.gsi1.scan(consistent_read=True), "consistent_read"),
+    ("count, limit", lambda: Tool.count("AGT001", limit=0), "page_size"),
+    ("count of the index, consistent", lambda: Agent.gsi1.count("DMN001", consistent_read=True), "consistent_read"),
+    ("filter, a number for text", lambda: Agent.scan(Agent.description == 3), r"description \(3\) must be text"),
+    ("filter, text for a flag", lambda: CALLS.scan(CALLS.succeeded == "no"), "succeeded .* must be True or False"),
+    ("filter, a number in a text", lambda: Agent.scan(Agent.name.contains(3)), r"name \(3\) must be text"),
+    ("condition, a number for a key", lambda: first(Tool).save(condition=Tool.sk == 3), r"SK \(3\) must be text"),
+    ("update, a number for text", lambda: first(Agent).update([Agent.description.set(3)]), r"description \(3\) must be text"),  # type: ignore[arg-type]  # the mistake
+    ("update, not a choice", lambda: first(CALLS).update([CALLS.status.set("weird")]), "status .* must be one of"),  # type: ignore[arg-type]  # the mistake
+    ("update, below zero", lambda: first(CALLS).update([CALLS.duration_ms.set(-5)]), "must not be negative"),
+    ("update, no time zone", lambda: first(CALLS).update([CALLS.executed_at.set(datetime(2025, 1, 1))]), "time zone"),  # noqa: DTZ001  # the mistake
+    ("update, removing what is required", lambda: first(CALLS).update([CALLS.tool_name.remove()]), "tool_name .* must be given"),
+    ("update, None for what is required", lambda: first(CALLS).update([CALLS.tool_name.set(None)]), "tool_name .* must be given"),  # type: ignore[arg-type]  # the mistake
+    ("update, a change of the writer's", lambda: first(Agent).update([Agent.description.to("x")]), "made by set, remove or add"),  # type: ignore[list-item]  # the mistake
+    ("transaction, not a choice", lambda: first(CALLS).get_update_kwargs_from_instance([CALLS.status.set("weird")]), "must be one of"),  # type: ignore[arg-type]  # the mistake
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), [each[1:] for each in NOT_SENT], ids=[each[0] for each in NOT_SENT])
+def test_what_cannot_be_right_is_not_sent(
+    call: Callable[[], Any], message: str, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake that DynamoDB would refuse, or take and store, is refused by name before anything is sent."""
+    sent: list[str] = []
+    monkeypatch.setattr(table.client, "_make_api_call", lambda operation, _: sent.append(operation))
+
+    with pytest.raises(ValidationError, match=message):
+        call()
+    assert [] == sent
+
+
+def test_an_update_that_sets_none_removes_the_attribute(own_table: Table) -> None:
+    """Operands are left to DynamoDB; None removes what may be missing, and is stored nowhere."""
+    call = next(e for e in world() if isinstance(e, ToolExecution))
+    call.update([ToolExecution.duration_ms.set(5), ToolExecution.result.set("x")])
+    call.update([ToolExecution.duration_ms.set(ToolExecution.duration_ms + 2), ToolExecution.result.set(None)])
+
+    (item,) = (item for item in stored(own_table) if item["SK"]["S"] == call.sk)
+    assert {"N": "7"} == item["DurationMs"]
+    assert "ResultMsg" not in item
+    assert (7, None) == (call.duration_ms, call.result)
 
 
 def stored(table: Table) -> list[dict[str, Any]]:
