@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from sqlalchemy import URL, Engine, create_engine, event, exc
+from sqlalchemy import URL, Engine, LargeBinary, create_engine, event, exc, quoted_name
+from sqlalchemy import Sequence as NumberSequence
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDDLCompiler, PGIdentifierPreparer, PGTypeCompiler
 from sqlalchemy.engine.default import DefaultDialect
@@ -122,11 +123,48 @@ class DuckDBConnection:
 
 
 class _DDLCompiler(PGDDLCompiler):
+    """Writes DuckDB's DDL: without keys, and with a sequence where PostgreSQL has a SERIAL."""
+
+    def visit_create_table(self, create: Any, **kw: Any) -> str:
+        """Return the statement, after that of the sequence which numbers the table's rows."""
+        sequence = self._numbers(create.element)
+        made = str(super().visit_create_table(create, **kw))  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        return made if sequence is None else f"CREATE SEQUENCE IF NOT EXISTS {sequence};{made}"
+
+    def visit_drop_table(self, drop: Any, **kw: Any) -> str:
+        """Return the statement, before that of the sequence."""
+        sequence = self._numbers(drop.element)
+        dropped = str(super().visit_drop_table(drop, **kw))  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        return dropped if sequence is None else f"{dropped};\nDROP SEQUENCE IF EXISTS {sequence}"
+
+    def get_column_specification(self, column: Any, **kw: Any) -> str:
+        """Return the column; one that SQLAlchemy numbers has the next number as its default."""
+        sequence = self._numbers(column.table) if column is column.table.autoincrement_column else None
+        if sequence is None:
+            return str(super().get_column_specification(column, **kw))  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        kind = self.dialect.type_compiler_instance.process(column.type)
+        following = sequence.replace("'", "''")
+        return f"{self.preparer.format_column(column)} {kind} DEFAULT nextval('{following}') NOT NULL"
+
+    def _numbers(self, table: Any) -> str | None:
+        """Return the name of the sequence of a table whose rows SQLAlchemy numbers; None for any other."""
+        column = table.autoincrement_column
+        if column is None or column.default is not None or column.server_default is not None:
+            return None
+        name = quoted_name(f"{table.name}_{column.name}_seq", quote=None)
+        schema = self.preparer.schema_for_object(table)
+        return self.preparer.format_sequence(NumberSequence(name, schema=schema))
+
     def visit_primary_key_constraint(self, constraint: Any, **kw: Any) -> Any:  # noqa: ARG002 -- SQLAlchemy's signature
         """Return no key: Redshift does not enforce keys either, and DuckDB's index would slow every load."""
         return None  # which SQLAlchemy leaves out
 
     visit_foreign_key_constraint = visit_primary_key_constraint  # it refers to a key, and there are none
+
+
+class _Bytes(LargeBinary):
+    def bind_processor(self, dialect: Any) -> None:
+        """Change nothing: DuckDB takes bytes as they are, and has no ``Binary``."""
 
 
 class _Preparer(PGIdentifierPreparer):
@@ -148,15 +186,19 @@ class DuckDBDialect(Reflection, DefaultDialect):
     supports_sane_multi_rowcount = False
     supports_native_boolean = True
     supports_native_decimal = True
+    supports_native_uuid = True
     supports_default_values = True
     supports_multivalues_insert = True
-    insert_returning = False
+    insert_returning = True
+    postfetch_lastrowid = False  # the number that a sequence gave is returned by the INSERT
+    colspecs: Any = {LargeBinary: _Bytes}  # noqa: RUF012 -- as SQLAlchemy declares it
     cte_follows_insert = True
     div_is_floordiv = False
     max_identifier_length = 127
     # PostgreSQL's compiler reads these from its dialect
     _backslash_escapes = False
     _supports_create_index_concurrently = False
+    supports_smallserial = True
 
     def __eq__(self, other: object) -> bool:
         """Compare equal to every dialect of this class: they have no settings, so they compile a statement alike."""

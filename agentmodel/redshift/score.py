@@ -15,13 +15,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Date, Double, bindparam, case, cast, func, literal_column
+from sqlalchemy import ClauseElement, ColumnElement, Date, Double, bindparam, case, cast, func, literal_column
 
 from agentmodel._beta import rate_interval
 from agentmodel._outcomes import ReportedOutcome, trusted
+from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._constructs import DaysBetween, Expression, Ratio
 
 __all__ = [
@@ -80,7 +81,14 @@ def days_between(last: date, as_of: date) -> int:
     >>> days_between(date(2025, 6, 14), date(2025, 6, 24)), days_between(date(2025, 6, 24), date(2025, 6, 14))
     (10, 0)
     """
-    return max(0, (as_of - last).days)
+    return max(0, (_checked_day(as_of) - last).days)
+
+
+def _checked_day(as_of: Any) -> date:
+    """Return the day to score for; a datetime is of another day in another time zone, and so is none."""
+    if not isinstance(as_of, date) or isinstance(as_of, datetime):
+        raise ValidationError("as_of", as_of, "must be a date, such as date(2025, 6, 14)")
+    return as_of
 
 
 def decay(last: date | None, as_of: date, *, rate: float = DECAY) -> float:
@@ -242,7 +250,8 @@ def recommended(value: float, *, successes: int, threshold: float) -> bool:
 def as_of_expression(as_of: date | Expression) -> ColumnElement[date]:
     """Return the day to score for as a bind parameter named ``as_of``; an expression is returned as it is."""
     given: Any = as_of
-    return cast(bindparam("as_of", given, Date), Date) if isinstance(as_of, date) else given
+    is_expression = isinstance(given, ClauseElement) or hasattr(given, "__clause_element__")
+    return given if is_expression else cast(bindparam("as_of", _checked_day(given), Date), Date)
 
 
 def half_life_expression(days: float) -> ColumnElement[float]:

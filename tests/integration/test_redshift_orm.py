@@ -5,16 +5,32 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, MetaData, create_engine, create_mock_engine, func, insert, inspect, make_url, select
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Engine,
+    ForeignKey,
+    MetaData,
+    Numeric,
+    create_engine,
+    create_mock_engine,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import NotSupportedError
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, selectinload
 
-from agentmodel.exceptions import MissingExtraError
+from agentmodel.exceptions import MissingExtraError, ValidationError
 from agentmodel.redshift import models as m
 from agentmodel.redshift import reports
 from agentmodel.redshift._rows import Rows
@@ -232,6 +248,61 @@ def test_a_session_adds_changes_and_deletes(engines: dict[str, Engine], dialect:
         assert session.get(m.UserInfo, "USRnew") is None
 
 
+class Own(DeclarativeBase):
+    """Tables of an application, beside those of the warehouse."""
+
+
+class Memo(Own):
+    __tablename__ = "memo's list"  # to be quoted
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[UUID] = mapped_column(default=uuid4)
+    agent_id: Mapped[str]
+    told: Mapped[dict[str, Any]] = mapped_column(JSON)
+    picture: Mapped[bytes | None]
+    price: Mapped[Decimal] = mapped_column(Numeric(10, 2))
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    remarks: Mapped[list[Remark]] = relationship(back_populates="memo")
+
+
+class Remark(Own):
+    __tablename__ = "remark"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    memo_number: Mapped[int] = mapped_column(ForeignKey(Memo.number))
+    memo: Mapped[Memo] = relationship(back_populates="remarks")
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgresql"])
+def test_an_application_has_tables_of_its_own(engines: dict[str, Engine], dialect: str) -> None:
+    """SQLAlchemy numbers the rows of a model and relates them, and values of every usual type come back."""
+    engine, key = engines[dialect], uuid4()
+    for _ in range(2):  # a second time, as if for the first
+        Own.metadata.create_all(engine)
+        Own.metadata.create_all(engine)
+        try:
+            with Session(engine) as session:
+                memo = Memo(key=key, agent_id="AGT001", told={"a": [1, None]}, picture=b"\x00x", price=Decimal("1.50"))
+                memo.remarks = [Remark(), Remark()]
+                session.add(memo)
+                session.flush()
+                assert 1 == memo.number
+                session.add_all(
+                    Memo(agent_id=f"AGT00{n}", told={}, picture=None, price=Decimal(n)) for n in range(2, 5)
+                )
+                session.commit()
+                session.expire_all()
+                found = session.scalars(select(Memo).where(Memo.key == key).options(selectinload(Memo.remarks))).one()
+
+                assert ({"a": [1, None]}, b"\x00x", Decimal("1.50")) == (found.told, found.picture, found.price)
+                assert [1, 2] == [remark.number for remark in found.remarks]
+                assert found.at.tzinfo is not None
+                assert [1, 2, 3, 4] == session.scalars(select(Memo.number).order_by(Memo.number)).all()
+        finally:
+            Own.metadata.drop_all(engine)
+        assert not inspect(engine).has_table(Memo.__tablename__)
+
+
 def test_duckdb_refuses_a_savepoint_in_words(engines: dict[str, Engine]) -> None:
     """A savepoint, which DuckDB does not have, is refused with what to do instead."""
     with Session(engines["duckdb"]) as session:
@@ -282,6 +353,18 @@ def test_the_score_is_an_expression(engines: dict[str, Engine], dialect: str, mo
         assert sorted((row.value for row in rows), reverse=True) == [row.value for row in rows]
         assert pytest.approx((sum(row.value for row in rows), rows[0].value, len(rows))) == (total, most, count)
         assert 1 in {row.place for row in rows}
+
+
+@pytest.mark.parametrize("day", ["2025-06-14", AT, None, 45])
+@pytest.mark.parametrize("model", [m.AgentScoreSummary, m.UserProcessPattern])
+def test_a_score_is_as_of_a_date(warehouse: Warehouse, model: Any, day: Any) -> None:
+    """Anything but a date is refused alike on a class and on an object: a datetime is of another day elsewhere."""
+    with Session(warehouse.engine) as session:
+        found: Any = session.scalars(select(model)).first()
+
+        for asked in (model, found):
+            with pytest.raises(ValidationError, match=r"as_of .* must be a date"):
+                asked.score(day)
 
 
 def test_a_score_as_of_the_domains_newest_day_is_the_stored_one(engines: dict[str, Engine]) -> None:
