@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from agentmodel.keys import id_of
 
@@ -20,19 +20,19 @@ _PREFIXES = {"user_id": "USR", "agent_id": "AGT", "tool_id": "TL", "domain_id": 
 def takes_names(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Make ``user_id``, ``agent_id``, ``tool_id`` and ``domain_id`` of a function accept names; see `keys.id_of`.
 
-    The function gets ids; None stays None.
+    The function gets ids; None stays None where that is the default.
     """
-    places = [(place, name) for place, name in enumerate(inspect.signature(function).parameters) if name in _PREFIXES]
+    parameters = enumerate(inspect.signature(function).parameters.items())
+    places = [(place, name, given.default) for place, (name, given) in parameters if name in _PREFIXES]
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         given = list(args)
-        for place, name in places:
-            if place < len(given):
-                if given[place] is not None:
-                    given[place] = id_of(_PREFIXES[name], given[place], field=name)
-            elif kwargs.get(name) is not None:
-                kwargs[name] = id_of(_PREFIXES[name], kwargs[name], field=name)
+        for place, name, default in places:
+            values: Any = given if place < len(given) else kwargs
+            at: Any = place if values is given else name
+            if (values is given or name in kwargs) and values[at] is not default:
+                values[at] = id_of(_PREFIXES[name], values[at], field=name)
         return function(*given, **kwargs)  # type: ignore[arg-type]  # the same arguments, with ids for names
 
     return call

@@ -369,6 +369,15 @@ class TestTheRule:
         with pytest.raises(ValidationError, match=r"^user_id "):
             make(given)
 
+    @pytest.mark.parametrize("ask", [
+        lambda model: model.suggest(None, category="c"), lambda model: model.erase_user(None),
+        lambda model: model.repository.sessions(None), lambda model: model.planner.suggest(user_id=None, category="c"),
+    ])  # fmt: skip
+    def test_a_user_who_must_be_given_is_not_none(self, model: AgentModel, ask: Callable[[AgentModel], Any]) -> None:
+        """None is no user where one must be given, at every function; it stays None where that is the default."""
+        with pytest.raises(ValidationError, match=r"^user_id \(None\) must be the id or the name of a user"):
+            ask(model)
+
     def test_what_is_stored_has_ids(self, model: AgentModel) -> None:
         """A name is accepted from callers only: a stored key that is none is damaged."""
         item = User(user_id="mina", name="x").to_item() | {"PK": {"S": "mina"}}
