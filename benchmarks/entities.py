@@ -17,6 +17,7 @@ computes, and the waiting time differs from minute to minute.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -113,7 +114,11 @@ def _in_process(name: str, endpoint: str) -> dict[str, float]:
 
 
 def _one(name: str, endpoint: str) -> dict[str, float]:
-    """Run the workload of one library in this process; return the seconds of each part."""
+    """Run the workload of one library in this process; return the seconds of each part.
+
+    Python's garbage collector is off: a full pass takes 90 ms, and falls into one part or another by chance.
+    """
+    gc.disable()
     times = {}
     for what, action in workload(name, endpoint):
         wall, used = time.perf_counter(), time.process_time()
