@@ -152,7 +152,8 @@ def _placed(record: LateRecord) -> HistoryEntity:
     entity, step = record.entity, record.step
     if isinstance(entity, ToolExecution) and step is not None and entity.process_id != step.entity.process_id:
         values: dict[str, Any] = dict(entity.attribute_values)
-        return ToolExecution(**values | {"process_id": step.entity.process_id})
+        values["process_id"] = step.entity.process_id
+        return ToolExecution(**values)
     return entity
 
 

@@ -92,6 +92,21 @@ def test_whoever_reads_waits_for_the_call(model: AgentModel) -> None:
     assert 1 == len(read.session_history(ANONYMOUS, own.session_id).executions)
 
 
+def test_a_reader_that_does_not_wait_is_caught(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wait before reading, the call that was just made is missing: the test above would see it."""
+    search, held = searcher(model), Held(model, monkeypatch)
+    monkeypatch.setattr(model.repository, "before_reading", lambda _: None)
+    try:
+        with model.session(USER, "find a café") as session:
+            search("a")
+            found = model.repository.session_history(USER, session.session_id).executions
+            held.go.set()
+    finally:
+        held.go.set()
+
+    assert () == found
+
+
 def test_the_end_of_the_block_waits(model: AgentModel) -> None:
     """After the block of the session, every step and call is kept, however many there were."""
     search = searcher(model)

@@ -73,6 +73,8 @@ SYNC_ONLY = {
         "prefetched",
         "request_log",
     },
+    # sent ahead of a decision by the guard
+    ResponseCache: {"marks"},
     # called in a forked child, where the twin's `sync` is, by an erasure, and by the planner
     HealthMonitor: {"forget_user", "reads", "renew"},
     # the twin's `wait` is this one
