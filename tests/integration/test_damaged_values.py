@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -14,6 +15,8 @@ import redis
 from agentmodel import AgentModel, Settings, Tool
 from agentmodel.cache._item_codec import encode, encode_many
 from agentmodel.dynamo.models import ToolExecution
+from agentmodel.dynamo.table import Table
+from agentmodel.embedded import ValkeyServer
 from agentmodel.suggest.guard import Blocked, Cached, Go
 from agentmodel.suggest.health._tool_state import Observation
 from agentmodel.suggest.plan import ToolRef
@@ -40,16 +43,45 @@ KEY_BY_KEY = ("another program's", "not UTF-8", "truncated", "a whole frame of a
 """With these each key is damaged by itself; with the others, all at once."""
 
 
-@pytest.fixture
-def server(valkey_url: str) -> Iterator[Any]:
-    with closing(redis.Redis.from_url(valkey_url.replace("valkey:", "redis:", 1))) as client:
+@contextmanager
+def _client(url: str) -> Iterator[Any]:
+    with closing(redis.Redis.from_url(url.replace("valkey:", "redis:", 1))) as client:
         yield client
 
 
 @pytest.fixture
-def lived(settings: Settings) -> Settings:
-    """An installation in which everything was used: recorded, drained, learnt, published, advised, guarded, cached."""
-    with AgentModel.from_settings(settings) as model:
+def server(valkey_url: str) -> Iterator[Any]:
+    with _client(valkey_url) as client:
+        yield client
+
+
+class _Installation(NamedTuple):
+    """An installation as it was left: its table's items, and every key of its Valkey."""
+
+    settings: Settings
+    items: list[dict[str, Any]]
+    keys: dict[bytes, tuple[int, bytes]]
+
+
+@pytest.fixture(scope="module")
+def installation(
+    dynamodb_endpoint: str, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> _Installation:
+    """One in which everything was used: recorded, drained, learnt, published, advised, guarded, cached."""
+    settings = Settings.load(
+        table=f"Test-{uuid.uuid4().hex[:12]}",
+        endpoint=dynamodb_endpoint,
+        access_key_id="test",
+        secret_access_key="test",
+        dynamodb_timeout=10.0,
+        guard_timeout=60.0,
+        valkey_url=valkey_server.url,
+        valkey_timeout=10.0,  # a value of 2 MB on a busy machine
+        valkey_connect_timeout=5.0,
+        warehouse_url=f"duckdb:///{tmp_path_factory.mktemp('lived') / 'warehouse.duckdb'}",
+    )
+    with _client(valkey_server.url) as client, AgentModel.from_settings(settings) as model:
+        client.flushall()
         model.table.create()
         catalogue(model)
         model.repository.put(
@@ -68,7 +100,25 @@ def lived(settings: Settings) -> Settings:
         _read(model)
         run(model, USER)  # not drained
         _read(model)
-    return settings
+        model.close()  # with what is written in the background
+        found = {key: (max(0, client.pttl(key)), client.dump(key)) for key in client.keys("*")}
+        with Table(settings) as table:
+            return _Installation(settings, list(table.scan()), {k: (ttl, v) for k, (ttl, v) in found.items() if v})
+
+
+@pytest.fixture
+def lived(installation: _Installation, server: Any) -> Settings:
+    """The installation, as it was left, for the test to damage: to make it takes longer than most of the tests."""
+    with Table(installation.settings) as table:
+        there = {(item["PK"]["S"], item["SK"]["S"]): item for item in table.scan()}
+        for item in installation.items:
+            if there.pop((item["PK"]["S"], item["SK"]["S"]), None) != item:
+                table.call("PutItem", TableName=table.name, Item=item)
+        for pk, sk in there:
+            table.call("DeleteItem", TableName=table.name, Key={"PK": {"S": pk}, "SK": {"S": sk}})
+    for key, (ttl, dump) in installation.keys.items():
+        server.restore(key, ttl, dump)
+    return installation.settings
 
 
 def _read(model: AgentModel) -> dict[str, Any]:
