@@ -124,9 +124,10 @@ check: install
 	$(BIN)/ruff format .
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=3 lint types unit
 
+# Without the examples: each is a program of its own, and together they take as long as all the other tests here.
 .PHONY: unit
 unit: install
-	$(BIN)/python -m pytest -q tests/unit tests/docs $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q tests/unit tests/docs --ignore=tests/docs/test_examples.py $(PYTEST_ARGS)
 
 lint: install
 	$(BIN)/ruff check .

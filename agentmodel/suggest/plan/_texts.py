@@ -20,11 +20,9 @@ __all__ = ["LINES", "Language", "Reason", "ReasonCode", "check_language", "expec
 ReasonCode = Literal[
     "routed", "by_router", "by_requests", "by_descriptions",
     "own_category", "own_kind", "own_similar", "in_category", "category_begins", "others_category", "others_kind",
-    "others_similar", "counted", "passed_over", "cached_only", "still_loading", "no_agent_yet",
-    "no_request_yet", "highest_agent",
-    "untried_agent", "random_agent", "promising_agent", "next_agent", "no_agent", "low_chance", "low_bound", "agent_worse",
-    "step_fails",
-    "needs_approval",
+    "others_similar", "counted", "passed_over", "cached_only", "still_loading", "no_agent_yet", "no_request_yet",
+    "highest_agent", "untried_agent", "random_agent", "promising_agent", "next_agent", "no_agent",
+    "low_chance", "low_bound", "agent_worse", "step_fails", "needs_approval",
     "often_fails", "fails_everywhere", "failing_now", "failing_for_user", "failing",
     "more_steps", "more_alternatives", "more_avoid", "held_out", "plans_stopped",
 ]  # fmt: skip
