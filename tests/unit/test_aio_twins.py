@@ -60,8 +60,6 @@ SYNC_ONLY = {
         "wait_for",
         "waiting",
     },
-    # what a guard sends together with the reads of its decision
-    ResponseCache: {"marks"},
     # the ends of the block, which the twin's `async with` calls on `sync`
     SessionRecorder: {"begin", "ended", "leave", "new", "next_call", "recorder"},
     ProcessRecorder: {"begin", "leave"},
