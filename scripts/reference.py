@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program, only its
 from scripts.public_names import ROOT, public_modules
 
 PAGES = ROOT / "docs" / "reference"
+PAGE = "---\nsearch:\n  boost: 0.002\n---\n::: agentmodel.{}\n"
+"""A page; in the search it comes after a guide with the same words."""
 START = "  - Reference: # written by scripts/reference.py\n"
 
 GROUPS = {
@@ -119,7 +121,7 @@ def main() -> None:
         for module, title in modules.items():
             page = PAGES / f"{module}.md"
             if not page.exists():
-                page.write_text(f"::: agentmodel.{module}\n", encoding="utf-8")
+                page.write_text(PAGE.format(module), encoding="utf-8")
             navigation += f"          - {title}: reference/{page.name}\n"
     config = ROOT / "mkdocs.yml"
     before = config.read_text(encoding="utf-8").partition(START)[0]

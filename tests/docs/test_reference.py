@@ -145,6 +145,13 @@ def test_every_public_module_has_a_page() -> None:
     assert set() == public_modules() ^ documented_modules(), "run: python scripts/reference.py"
 
 
+def test_guides_come_before_the_reference_in_the_search() -> None:
+    """Each page of the reference has the lower weight that scripts/reference.py writes."""
+    weighed = re.compile(r"---\nsearch:\n  boost: 0\.002\n---\n::: ")
+
+    assert [] == [page.name for page in sorted(PAGES.glob("*.md")) if not weighed.match(page.read_text("utf-8"))]
+
+
 @pytest.mark.parametrize("module", sorted(public_modules()))
 def test_every_public_name_is_shown(module: str, shown: set[str]) -> None:
     """Each public class, function, constant, method, property and field is on the page of its module."""
