@@ -166,5 +166,5 @@ def only_one(found: Iterable[str], text: str, *, field: str) -> str | None:
     several = sorted(set(found))
     if len(several) > 1:
         some = ", ".join(several[:5])
-        raise ValidationError(field, text, f"must be the beginning of one only, and {some} begin so")
+        raise ValidationError(field, text, f"must be the beginning of one only, and {some} begin so: add characters")
     return several[0] if several else None

@@ -164,8 +164,8 @@ def serving_probes(probes: Probes, *, host: str, port: int, tokens: Tokens | Non
     """
     if tokens is None and not is_loopback(host):
         raise ConfigurationError(
-            f"cannot listen on {host} without tokens, because every machine that reaches it could read: give a token "
-            "file (--tokens), or listen on 127.0.0.1"
+            f"cannot listen on {host} without tokens, because every machine that reaches it could read them: give a "
+            "token file (--tokens), or listen on 127.0.0.1"
         )
 
     class ProbeHandler(BaseHTTPRequestHandler):

@@ -56,7 +56,9 @@ def restore(
     directory = stack_of(ctx)
     if replace and not yes:
         if not sys.stdin.isatty():
-            raise ValidationError("--yes", yes, "must be given, because nobody can be asked here: it cannot be undone")
+            raise ValidationError(
+                "--yes", yes, "must be given, because it cannot be undone and nobody can be asked here"
+            )
         typer.confirm(f"Delete the stack that {directory} holds now? It cannot be undone.", abort=True, err=True)
     done = restore_stack(path, directory, replace=replace)
     out = Output(as_json=as_json)

@@ -29,7 +29,7 @@ def erase(ctx: typer.Context, user: User, *, yes: Yes = False, as_json: Json = F
     out = Output(as_json=as_json)
     user_id = keys.id_of("USR", user, field="USER")
     if not (yes or sys.stdin.isatty()):
-        raise ValidationError("--yes", yes, "must be given, because nobody can be asked here: it cannot be undone")
+        raise ValidationError("--yes", yes, "must be given, because it cannot be undone and nobody can be asked here")
     with open_model(stack_of(ctx), changes_warehouse=True) as model:
         if not yes:
             question = f"Erase {user_id}, who has {_held(model, user_id)}? It cannot be undone."

@@ -304,7 +304,9 @@ class PynamoMethods(Model):
     def _check_reading(cls, index_name: str | None, consistent: bool, **numbers: int | None) -> None:
         """Raise if DynamoDB would not read in this way; not every local engine says so."""
         if index_name is not None and consistent:
-            raise ValidationError("consistent_read", consistent, "must be False, because an index is always behind")
+            raise ValidationError(
+                "consistent_read", consistent, "must be False, because DynamoDB has no consistent reads of an index"
+            )
         cls._keys_of(index_name)
         for name, number in numbers.items():
             least = 0 if name == "limit" else 1
