@@ -17,6 +17,12 @@ class SchemaChange:
         text: What changes, to be read after the table's name; empty where nobody needs to know.
         alters: Whether a table that exists changes; what is missing is created without being asked for.
         statements: What is run in a warehouse, in order.
+
+    >>> from agentmodel.redshift.warehouse import Warehouse
+    >>> own = Warehouse.open("duckdb://")
+    >>> [change.table for change in own.migration()][:2]
+    ['agent', 'agent_daily']
+    >>> own.close()
     """
 
     table: str

@@ -140,6 +140,14 @@ class AsyncRecorder(_Twin[Recorder]):
 
     Attributes:
         sync: The recorder that writes.
+
+    >>> async def main() -> list[str]:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         sessions = [UserSession(user_id="USR312", session_id=f"SESS{n}", name="a café") for n in (1, 2)]
+    ...         receipts = await asyncio.gather(*map(own.recorder.record, sessions))  # one write
+    ...         return [receipt.level for receipt in receipts]
+    >>> asyncio.run(main())
+    ['valkey', 'valkey']
     """
 
     def __init__(self, sync: Recorder) -> None:
@@ -218,6 +226,16 @@ class AsyncSessionRecorder(_Twin[SessionRecorder]):
 
     Attributes:
         sync: The session that is recorded.
+
+    >>> async def main() -> bool | None:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         async with own.session("USR313", "a café") as session:
+    ...             async with session.process("locate") as process:
+    ...                 async with process.call("AGT001", "TL001", values={"place": "park"}) as call:
+    ...                     call.result = ["Cafe Onda"]
+    ...         return call.receipt.entity.succeeded
+    >>> asyncio.run(main())
+    True
     """
 
     def __init__(self, sync: SessionRecorder, recorder: AsyncRecorder) -> None:
@@ -264,6 +282,13 @@ class AsyncProcessRecorder(_Twin[ProcessRecorder]):
 
     Attributes:
         sync: The process that is recorded.
+
+    >>> async def main() -> str:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         async with own.session("USR313") as session, session.process("locate") as process:
+    ...             return process.process_id
+    >>> asyncio.run(main())
+    'PRC001'
     """
 
     def __init__(self, sync: ProcessRecorder, recorder: AsyncRecorder) -> None:
@@ -306,6 +331,15 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
         request_input_tokens: Where the model asked for several calls at once, the tokens that it read for all of them:
             some prices depend on it.
         receipt: What the record reached; None until the block has ended.
+
+    >>> async def main() -> str:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         async with own.session("USR313") as session, session.process("locate") as process:
+    ...             async with process.call("AGT001", "TL001") as call:
+    ...                 call.fail("no such place", error_type="KeyError")
+    ...         return call.receipt.entity.error_type
+    >>> asyncio.run(main())
+    'KeyError'
     """
 
     def __init__(self, sync: CallRecorder, recorder: AsyncRecorder) -> None:
@@ -353,6 +387,12 @@ class AsyncRepository(_Twin[Repository]):
 
     Attributes:
         sync: The repository that reads and writes.
+
+    >>> async def main() -> list[str]:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         return [agent.name for agent in await own.repository.top_agents("DMN001")]
+    >>> asyncio.run(main())
+    ['review agent', 'map agent']
     """
 
     @property
@@ -396,6 +436,13 @@ class AsyncPlanner(_Twin[Planner]):
 
     Attributes:
         sync: The planner that makes the plans.
+
+    >>> async def main() -> str | None:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         plan = await own.planner.suggest("USR002", category="cafe search")
+    ...         return plan.agent
+    >>> asyncio.run(main())
+    'review agent'
     """
 
     suggest = _awaited(Planner.suggest)
@@ -409,6 +456,13 @@ class AsyncSuggestionLog(_Twin[SuggestionLog]):
 
     Attributes:
         sync: The log that keeps the suggestions.
+
+    >>> async def main() -> list[str]:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         plan = await own.suggest("USR317", category="cafe search")
+    ...         return [suggestion.choice for suggestion in await own.suggestions.of_user("USR317")]
+    >>> asyncio.run(main())
+    ['AGT002']
     """
 
     keep = _awaited(SuggestionLog.keep)
@@ -428,6 +482,12 @@ class AsyncHealthMonitor(_Twin[HealthMonitor]):
 
     Attributes:
         sync: The monitor that knows which tools fail.
+
+    >>> async def main() -> list[str]:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         return [tool.state for tool in await own.health.tools("DMN001")]
+    >>> asyncio.run(main())
+    ['closed', 'closed', 'closed']
     """
 
     @property
@@ -454,6 +514,14 @@ class AsyncGuard(_Twin[Guard]):
 
     Attributes:
         sync: The guard that decides.
+
+    >>> async def main() -> str:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         guard = own.guard(review=["book_table"])
+    ...         call = {"agent_id": "AGT002", "tool_id": "TL003", "user_id": "USR314", "session_id": "SESS1"}
+    ...         return type(await guard.before(**call)).__name__
+    >>> asyncio.run(main())
+    'Ask'
     """
 
     plan = _awaited(Guard.plan)
@@ -469,6 +537,16 @@ class AsyncResponseCache(_Twin[ResponseCache]):
 
     Attributes:
         sync: The cache that keeps the results.
+
+    >>> async def main() -> list[str]:
+    ...     async def read_reviews() -> list[str]:
+    ...         return ["a café"]
+    ...
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         async with own.session("USR315") as session, session.process("ask") as process:
+    ...             return await own.response_cache.call(process, "AGT002", "TL002", read_reviews)
+    >>> asyncio.run(main())
+    ['a café']
     """
 
     async def call(
@@ -508,6 +586,12 @@ class AsyncRunChecks(_Twin[RunChecks]):
 
     Attributes:
         sync: The checks.
+
+    >>> async def main() -> bool:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         return (await own.run_checks.check("USR002", "SESS1")).suspect
+    >>> asyncio.run(main())
+    False
     """
 
     check = _awaited(RunChecks.check)
@@ -521,6 +605,15 @@ class AsyncReviews(_Twin[Reviews]):
 
     Attributes:
         sync: The reviews that ask and answer.
+
+    >>> async def main() -> str:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         question = await own.reviews.ask("USR316", "SESS1", "Pay?", queue="payments", call_id="1")
+    ...         await own.reviews.decide(question, "approve", "lee")
+    ...         answer = await own.reviews.wait(question)
+    ...         return answer.status
+    >>> asyncio.run(main())
+    'approved'
     """
 
     @property
@@ -562,6 +655,15 @@ class AsyncAgentModel(_Twin[AgentModel]):
         settings: The settings of the model.
         repository: Reads and writes typed entities.
         recorder: Writes history.
+
+    >>> async def main() -> str:
+    ...     async with AsyncAgentModel.from_settings(model.settings) as own:
+    ...         async with own.session("USR311", "a café") as session:
+    ...             session.succeed("found one")
+    ...         stored = await own.repository.session("USR311", session.session_id)
+    ...         return stored.summary
+    >>> asyncio.run(main())
+    'found one'
     """
 
     def __init__(self, sync: AgentModel) -> None:

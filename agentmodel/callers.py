@@ -42,6 +42,14 @@ class Caller(BaseModel):
     Attributes:
         user_id: The user whose sessions the caller may see and record.
         roles: What the caller may do.
+
+    >>> caller = Caller(user_id="USR001", roles=roles_of(["reader"]))
+    >>> caller.scope(None, "reader")
+    'USR001'
+    >>> caller.scope("USR002", "reader")
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.NotAllowed: not allowed: the caller may see and record the sessions of ...
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +58,13 @@ class Caller(BaseModel):
     roles: frozenset[Role]
 
     def need(self, *roles: Role) -> None:
-        """Raise a `NotAllowed` unless the caller has one of these roles."""
+        """Raise a `NotAllowed` unless the caller has one of these roles.
+
+        >>> Caller(user_id="USR001", roles=roles_of(["reader"])).need("reviewer", "operator")
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.NotAllowed: not allowed: this needs the role reviewer or operator, and ...
+        """
         if not self.roles.intersection(roles):
             raise NotAllowed(
                 f"not allowed: this needs the role {' or '.join(roles)}, and the caller has {_listed(self.roles)}"
@@ -65,6 +79,9 @@ class Caller(BaseModel):
 
         Raises:
             NotAllowed: The caller has none of the roles, or names another user and is no operator.
+
+        >>> Caller(user_id="USRops", roles=roles_of(["operator"])).scope("USR001", "reader")
+        'USR001'
         """
         self.need(*roles, "operator")
         asked = self.user_id if asked is None else keys.id_of("USR", asked, field="user_id")
@@ -82,6 +99,9 @@ class Caller(BaseModel):
 
         Raises:
             NotAllowed: See `scope`; or the caller is the anonymous user.
+
+        >>> Caller(user_id="USR001", roles=roles_of(["reader"])).history_of(None)
+        'USR001'
         """
         user = self.scope(asked, "reader")
         if user == ANONYMOUS and "operator" not in self.roles:
@@ -98,6 +118,13 @@ class Caller(BaseModel):
             reference: The question.
             user_id: The user whose session it is about.
             self_review: Whether people may answer questions about their own sessions.
+
+        >>> lee = Caller(user_id="USRlee", roles=roles_of(["reviewer"]))
+        >>> lee.check_reviewer("USR001/SESS1/1", "USR001", self_review=False)
+        >>> lee.check_reviewer("USRlee/SESS1/1", "USRlee", self_review=False)
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.NotAllowed: not allowed: review USRlee/SESS1/1 is about a session of ...
         """
         self.need("reviewer")
         if user_id == self.user_id and not self_review:
@@ -139,6 +166,13 @@ class Tokens:
 
         Raises:
             ConfigurationError: The file cannot be read, or is not a token file.
+
+        >>> import json
+        >>> entry = {"sha256": digest_of("a-long-secret-token"), "user_id": "USR001", "roles": ["reader"]}
+        >>> _ = (folder / "tokens.json").write_text(json.dumps([entry]))
+        >>> tokens = Tokens.of_file(folder / "tokens.json")
+        >>> tokens.of_digest(digest_of("a-long-secret-token")).user_id, tokens.of_digest(digest_of("guessed"))
+        ('USR001', None)
         """
         tokens = cls((), now=now)
         tokens._path = Path(path)
@@ -175,7 +209,15 @@ class Tokens:
         return Caller(user_id=found.user_id, roles=found.roles)
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return a token's user and roles to an MCP server; None if it is unknown, withdrawn or expired."""
+        """Return a token's user and roles to an MCP server; None if it is unknown, withdrawn or expired.
+
+        >>> import asyncio, json
+        >>> entry = {"sha256": digest_of("another-long-token"), "user_id": "USR001", "roles": ["reader"]}
+        >>> _ = (folder / "mcp.json").write_text(json.dumps([entry]))
+        >>> found = asyncio.run(Tokens.of_file(folder / "mcp.json").verify_token("another-long-token"))
+        >>> found.scopes
+        ['reader']
+        """
         from mcp.server.auth.provider import AccessToken
 
         digest = digest_of(token)
@@ -245,6 +287,9 @@ def roles_of(names: Iterable[str]) -> frozenset[Role]:
 
     Raises:
         ValidationError: There is no role of a name.
+
+    >>> sorted(roles_of(["reviewer", "reader"]))
+    ['reader', 'reviewer']
     """
     given = set(names)
     for name in given.difference(ROLES):

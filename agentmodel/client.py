@@ -114,6 +114,16 @@ class AgentModel:
         repository: Reads and writes typed entities.
         recorder: Writes history.
         on_close: Called when the model is closed, while everything still works; the last one first.
+
+    >>> with AgentModel.local() as own:
+    ...     with own.session("mina", "a quiet café at the park", category="cafe search") as session:
+    ...         with session.process("locate") as process:
+    ...             with process.call("AGT001", "TL001", values={"place": "park"}) as call:
+    ...                 call.result = ["Cafe Onda"]
+    ...     drained, refreshed, published = own.drain(), own.refresh(), own.publish()
+    ...     plan = own.suggest("mina", category="cafe search")
+    >>> [(step.process, step.tool_id) for step in plan.steps]
+    [('locate', 'TL001')]
     """
 
     def __init__(
@@ -180,7 +190,11 @@ class AgentModel:
 
     @property
     def valkey(self) -> Valkey | None:
-        """Return the connection to Valkey; None where no Valkey is set up."""
+        """Return the connection to Valkey; None where no Valkey is set up.
+
+        >>> model.valkey.available
+        True
+        """
         return self._valkey
 
     # Open an installation
@@ -207,6 +221,10 @@ class AgentModel:
 
         Raises:
             ConfigurationError: A setting is not accepted.
+
+        >>> with AgentModel.from_settings(model.settings, table="Other") as other:
+        ...     other.table.name, other.table.exists()
+        ('Other', False)
         """
         if settings is None or overrides:
             settings = Settings.load(**{**dict(settings or ()), **overrides})
@@ -233,6 +251,12 @@ class AgentModel:
 
         Raises:
             ConfigurationError: No stack runs in the folder, or a setting is not accepted.
+
+        >>> try:
+        ...     AgentModel.from_stack(folder / "no-stack")
+        ... except ConfigurationError as error:
+        ...     print(error.code)
+        AM-111
         """
         from agentmodel.embedded import running_stack
 
@@ -258,6 +282,10 @@ class AgentModel:
 
         Raises:
             MissingExtraError: The engines are not installed; the message has the pip line.
+
+        >>> with AgentModel.local(ranking="evidence") as own:
+        ...     own.settings.ranking, own.table.exists()
+        ('evidence', True)
         """
         from agentmodel.embedded import Engines
 
@@ -302,6 +330,12 @@ class AgentModel:
 
         Raises:
             ValidationError: An id is not valid, or a time has no time zone.
+
+        >>> with model.session("USR201", "a table for two", category="booking") as session:
+        ...     with session.process("book") as process, process.call("AGT002", "TL003", values={"seats": 2}) as call:
+        ...         call.result = "booked"
+        >>> session.entity.succeeded, call.receipt.entity.result
+        (None, 'booked')
         """
         session = self.recorder.session(
             user_id,
@@ -352,6 +386,12 @@ class AgentModel:
         Raises:
             ValidationError: Neither ``succeeded`` nor a score is given, or a value is not valid; nothing was recorded.
             HistoryUnavailable: Neither store takes the write; nothing was kept.
+
+        >>> with model.session("USR206", "a table for two") as session:
+        ...     pass
+        >>> receipt = model.outcome(session, succeeded=False, source="event", by="refund", reason="refunded")
+        >>> receipt.entity.source, receipt.entity.outcome
+        ('event', False)
         """
         return self.recorder.outcome(
             session, user_id=user_id, succeeded=succeeded, score=score, source=source, by=by, reason=reason,
@@ -371,6 +411,15 @@ class AgentModel:
 
         Raises:
             ConfigurationError: There is no session here.
+
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> @model.tool(agent="finder")
+        ... def search(near: str) -> str:
+        ...     return f"a café at the {near}"
+        >>> with model.session("USR202") as session, ThreadPoolExecutor() as pool:
+        ...     found = list(pool.map(model.in_session(search), ["park", "lake"]))
+        >>> len(model.repository.session_history("USR202", session.session_id).executions)
+        2
         """
         return in_session(function)
 
@@ -381,6 +430,13 @@ class AgentModel:
 
         Raises:
             ConfigurationError: Another table is bound to the process; use `bound` for a second one.
+
+        >>> from agentmodel import Agent
+        >>> with AgentModel.local() as own:
+        ...     own.bind()
+        ...     saved = Agent(agent_id="AGT001", domain_id="DMN001", name="map agent").save()
+        ...     Agent.get("AGT001").name
+        'map agent'
         """
         self.table.bind()
 
@@ -388,6 +444,11 @@ class AgentModel:
         """Let the entity classes use this model's table in a ``with`` block; it comes before that of `bind`.
 
         The binding holds in this thread or task. For one call there is ``model.table.run(Agent.get, "AGT001")``.
+
+        >>> from agentmodel import Agent
+        >>> with model.bound():
+        ...     Agent.get("AGT001").name
+        'map agent'
         """
         return self.table.bound()
 
@@ -411,6 +472,14 @@ class AgentModel:
         Raises:
             ValidationError: A file cannot be read, or with ``strict`` a line is no trace record.
             LeaseHeld: Another takes longer than ``wait``; the message says who works since when.
+
+        >>> import json
+        >>> file = folder / "calls.jsonl"
+        >>> line = {"domain": "hotels", "agent": "booker", "session": "s-1", "step": 1, "tool": "rooms"}
+        >>> _ = file.write_text(json.dumps(line | {"success": True}))
+        >>> imported = model.import_traces(file)
+        >>> imported.lines, imported.sessions, imported.bad
+        (1, 1, [])
         """
         importer = TraceImport(self.repository, recorder=self.recorder)
         with self.table.lease(doing="import", wait=wait) as lease:
@@ -426,6 +495,10 @@ class AgentModel:
             ConfigurationError: There is no journal, because no Valkey is set up.
             TableUnavailable: The table does not take it; it stays in the journal.
             CacheUnavailable: Valkey does not answer.
+
+        >>> drained = model.drain()
+        >>> drained.dead, drained.left
+        (0, 0)
         """
         self.settle()
         return self.drainer.drain(progress=progress)
@@ -437,6 +510,9 @@ class AgentModel:
         Raises:
             ConfigurationError: There is no journal, or it was set up with another number of shards, some of which
                 would never be drained.
+
+        >>> model.drainer.dead()
+        []
         """
         if self._valkey is None or self.journal is None:
             raise ConfigurationError(
@@ -524,6 +600,8 @@ class AgentModel:
         That is done in threads, a moment after each call or record. The methods of this model that read it settle
         first; call this before another process reads. It waits for 30 seconds at most for each, in a guard's decision
         for half of the time that is left to it, and logs a warning when that was not enough.
+
+        >>> model.settle()  # what was recorded counts for the health of tools now, also for another process
         """
         failures = self._failures
         self.recorder.settle()
@@ -608,6 +686,9 @@ class AgentModel:
 
         Raises:
             ValidationError: The file cannot be read, or is of no known format.
+
+        >>> model.prices.of("gpt-5")[0].output
+        1e-05
         """
         path = self.settings.prices
         return None if path is None else Prices.read(path)
@@ -620,6 +701,9 @@ class AgentModel:
             ConfigurationError: No warehouse is set, or its tables are of another version: `migrate` brings those of an
                 earlier one up to this one.
             MissingExtraError: Its packages are not installed; the message has the pip line.
+
+        >>> model.warehouse.counts()["agent"]
+        2
         """
         self._opened_warehouse.create()
         return self._opened_warehouse
@@ -650,6 +734,9 @@ class AgentModel:
             LeaseHeld: Another works for longer than ``wait``.
             TableUnavailable: The table does not answer; called again, it goes on where it was.
             WarehouseUnavailable: The warehouse does not answer or rejects a statement; nothing in it was changed.
+
+        >>> model.migrate()  # nothing to change: this version made everything
+        []
         """
         changes: list[SchemaChange] = []
         asks_warehouse = only == "warehouse" or (only is None and self.settings.warehouse_url is not None)
@@ -706,6 +793,10 @@ class AgentModel:
             ValidationError: ``as_of`` is a datetime without a time zone.
             WarehouseUnavailable: The warehouse does not answer.
             TableUnavailable: The table does not answer; what was written stays, and the next publish does the rest.
+
+        >>> published = model.publish()
+        >>> published.refused, published.regressed
+        (0, 0)
         """
         from agentmodel.suggest.publish import Publisher
 
@@ -746,6 +837,10 @@ class AgentModel:
             LeaseHeld: Another export takes longer than ``wait``.
             Unavailable: A store or S3 does not answer; exporting again does the rest.
             MissingExtraError: pyarrow is not installed; the message has the pip line.
+
+        >>> report = model.export(folder / "export")
+        >>> sorted(path.name for path in (folder / "export").iterdir())[:4], report.rows["agents"]
+        (['agent_scores', 'agents', 'calls', 'domains'], 2)
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
         from agentmodel.redshift.export import export
@@ -785,6 +880,12 @@ class AgentModel:
         Raises:
             ValidationError: None of them is given, or an id is not valid.
             NotFound: The domain does not exist.
+
+        >>> plan = model.suggest("USR002", request="a quiet café at the lake")
+        >>> plan.agent, [step.tool for step in plan.steps], plan.source
+        ('review agent', ['read_reviews'], 'own similar request')
+        >>> print(plan.reasons[0])
+        You made a similar request before (92 % similar): `a quiet café at the park`.
         """
         session = None
         block = running() if session_id is None else None
@@ -826,6 +927,13 @@ class AgentModel:
             ValidationError: An id is not valid or missing, or ``limit`` is below 1.
             NotFound: The session or the agent does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached says anything.
+
+        >>> with model.session("USR002", "a quiet café at the lake", category="cafe search") as session:
+        ...     likely = model.next_tools(session, agent_id="AGT002")
+        >>> [tool.tool for tool in likely.tools]
+        ['read_reviews']
+        >>> print(likely.as_prompt())
+        Tools that are usually called next: `read_reviews` (100 %; 100 % of its calls succeeded).
         """
         if isinstance(session, str):
             if user_id is None:
@@ -856,7 +964,11 @@ class AgentModel:
 
     @cached_property
     def planner(self) -> Planner:
-        """Return the planner; make a `Planner` of your own for another `Similarity`, or to explore."""
+        """Return the planner; make a `Planner` of your own for another `Similarity`, or to explore.
+
+        >>> model.planner.suggest("USR002", category="cafe search").agent
+        'review agent'
+        """
         from agentmodel.suggest.plan import Planner
 
         planner = Planner(
@@ -887,6 +999,9 @@ class AgentModel:
             ValidationError: The request is not a text or is blank; or the application's router returned something else
                 than domains of the catalogue with likelihoods.
             TableUnavailable: The table does not answer, and nothing was read before.
+
+        >>> [(match.name, match.basis) for match in model.route("a quiet café at the lake")]
+        [('Store search', 'descriptions')]
         """
         return self._routing.route(request)
 
@@ -895,6 +1010,9 @@ class AgentModel:
 
         Each domain has its id, name, description, the names of up to 30 tools and up to 20 of its examples. Give the
         request to the model beside it, and what it answered to `route` by a `Router`.
+
+        >>> print(model.routing_prompt().splitlines()[0])
+        Choose the domain that the user's request belongs to.
         """
         return self._routing.prompt()
 
@@ -906,7 +1024,12 @@ class AgentModel:
 
     @cached_property
     def suggestions(self) -> SuggestionLog:
-        """Return the log of suggestions: what was suggested, whether it was followed, and how that went."""
+        """Return the log of suggestions: what was suggested, whether it was followed, and how that went.
+
+        >>> plan = model.suggest("USR203", category="cafe search")
+        >>> [(one.suggestion_id == plan.suggestion_id, one.choice) for one in model.suggestions.of_user("USR203")]
+        [(True, 'AGT002')]
+        """
         from agentmodel.suggest.plan import SuggestionLog
 
         return SuggestionLog(
@@ -915,7 +1038,11 @@ class AgentModel:
 
     @cached_property
     def health(self) -> HealthMonitor:
-        """Return the health monitor, which knows which tools are failing now."""
+        """Return the health monitor, which knows which tools are failing now.
+
+        >>> [(tool.tool, tool.state) for tool in model.health.tools("DMN001")]
+        [('book_table', 'closed'), ('find_on_map', 'closed'), ('read_reviews', 'closed')]
+        """
         from agentmodel.suggest.health import HealthMonitor
 
         monitor = HealthMonitor(
@@ -949,6 +1076,15 @@ class AgentModel:
         Raises:
             ValidationError: The id is not valid.
             Unavailable: A store does not answer; the erasure is not complete. Call it again once it answers.
+
+        >>> with model.session("USR204", "a café") as session:
+        ...     pass
+        >>> model.drain().left
+        0
+        >>> model.erase_user("USR204").removed["table"]
+        {'UserSession': 1}
+        >>> model.repository.sessions("USR204").items
+        ()
         """
         self.settle()
         self.table.check_format()
@@ -1018,6 +1154,15 @@ class AgentModel:
 
         Raises:
             ValidationError: The function is a generator, or has no signature.
+
+        >>> @model.tool(agent="finder", cache="user")
+        ... def look_up(near: str) -> list[str]:
+        ...     return [f"a café at the {near}"]
+        >>> with model.session("USR205") as session:
+        ...     look_up("park")
+        ['a café at the park']
+        >>> [call.tool_name for call in model.repository.session_history("USR205", session.session_id).executions]
+        ['look_up']
         """
         guard = self.guard(
             review=review,
@@ -1040,7 +1185,11 @@ class AgentModel:
 
     @cached_property
     def functions(self) -> FunctionTools:
-        """Return the maker of function tools, which `tool` uses; its ``errors`` counts calls that were not recorded."""
+        """Return the maker of function tools, which `tool` uses; its ``errors`` counts calls that were not recorded.
+
+        >>> model.functions.errors
+        0
+        """
         from agentmodel.tools import FunctionTools
 
         return FunctionTools(self.recorder, self.repository, reviews=self.reviews)
@@ -1074,6 +1223,11 @@ class AgentModel:
 
         Raises:
             ValidationError: An argument is not accepted.
+
+        >>> guard = model.guard(review=["book_table"])
+        >>> decision = guard.before(agent_id="AGT002", tool_id="TL003", user_id="USR002", session_id="SESS3")
+        >>> type(decision).__name__, decision.review.question
+        ('Ask', 'May AGT002 call book_table?')
         """
         from agentmodel.suggest.guard import Guard
 
@@ -1097,14 +1251,22 @@ class AgentModel:
 
     @cached_property
     def response_cache(self) -> ResponseCache:
-        """Return the response cache, which keeps results of read-only tools."""
+        """Return the response cache, which keeps results of read-only tools.
+
+        >>> model.response_cache.look("AGT002", "TL002", {"place": "lake"}, user_id="USR002").hit
+        False
+        """
         from agentmodel.suggest.guard import ResponseCache
 
         return ResponseCache(self.repository, valkey=self._valkey, settle=self.settle)
 
     @cached_property
     def reviews(self) -> Reviews:
-        """Return the reviews: questions to people before a step, and verdicts on runs."""
+        """Return the reviews: questions to people before a step, and verdicts on runs.
+
+        >>> model.reviews.needed("AGT002", "TL003")
+        ("book_table needs a person's approval",)
+        """
         from agentmodel.suggest.review import ReviewPolicy, Reviews, ReviewWebhook
 
         report = None
@@ -1124,7 +1286,11 @@ class AgentModel:
 
     @cached_property
     def run_checks(self) -> RunChecks:
-        """Return the checks of runs: whether one looks wrong, and which step of a failed one did it."""
+        """Return the checks of runs: whether one looks wrong, and which step of a failed one did it.
+
+        >>> print(model.run_checks.check("USR002", "SESS1").note)
+        its writes are those of an earlier success (3 are known)
+        """
         from agentmodel.suggest.review import RunChecks
 
         return RunChecks(
@@ -1143,6 +1309,10 @@ class AgentModel:
         Raises:
             ConfigurationError: There is no warehouse.
             ValidationError: ``train_share`` is not between 0 and 1.
+
+        >>> evaluation = model.evaluate(train_share=0.5)
+        >>> evaluation.runs, evaluation.training_runs
+        (6, 3)
         """
         warehouse = self.warehouse  # before the import: it raises MissingExtraError where the packages are missing
         from agentmodel.suggest.evaluate import evaluate, runs_from_warehouse
@@ -1162,6 +1332,9 @@ class AgentModel:
 
         Raises:
             ConfigurationError: There is no warehouse.
+
+        >>> [(row.category, row.answer, row.tool, row.runs) for row in model.wrong_steps()]
+        [('cafe search', 'error', 'find_on_map', 2)]
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
         from agentmodel.suggest.evaluate import runs_from_warehouse, wrong_steps
@@ -1185,6 +1358,9 @@ class AgentModel:
         Raises:
             ConfigurationError: There is no warehouse.
             TableUnavailable: The table does not answer.
+
+        >>> model.impact().share  # nothing is withheld
+        0.0
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
         from agentmodel.redshift.reports import plan_sums
@@ -1201,6 +1377,11 @@ class AgentModel:
         Raises:
             NotFound: The domain does not exist.
             ValidationError: Plans were not stopped in it.
+
+        >>> model.resume_plans("DMN001")
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.ValidationError: domain_id ('DMN001') must be a domain in which plans ...
         """
         domain = self.repository.domain(domain_id)
         if domain is None:
@@ -1215,6 +1396,9 @@ class AgentModel:
 
         Raises:
             ConfigurationError: There is no warehouse.
+
+        >>> [(row.category, row.hits, row.sessions) for row in model.savings()]
+        [('cafe search', 1, 1)]
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
         from agentmodel.redshift.reports import savings
@@ -1236,6 +1420,9 @@ class AgentModel:
             ConfigurationError: There is no warehouse.
             MissingExtraError: matplotlib or the warehouse's packages are not installed; the message has the pip line.
             ValidationError: ``rows`` is below 1.
+
+        >>> model.report(folder / "report.html").stat().st_size > 10_000
+        True
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
         from agentmodel.redshift.report_html import report
@@ -1251,6 +1438,10 @@ class AgentModel:
 
         Returns:
             The figures, or None where no Valkey is set up.
+
+        >>> stats = model.stats()
+        >>> stats.breaker, stats.journal.dead, stats.journal.level
+        ('closed', 0, 'valkey')
         """
         if self._valkey is None or self._caches is None or self.journal is None:
             return None

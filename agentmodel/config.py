@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     """Everything an installation can set; each setting is also an environment variable ``AGENTMODEL_<NAME>``.
 
     `AgentModel.local` needs none of them. `AgentModel.from_settings` needs those that name the stores it uses.
+
+    >>> settings = Settings(table="History", ranking="evidence", ttl_days_low=30)
+    >>> settings.table, settings.ranking, settings.ttl_days_low
+    ('History', 'evidence', 30)
     """
 
     model_config = SettingsConfigDict(
@@ -367,6 +371,13 @@ class Settings(BaseSettings):
             ConfigurationError: A value is not accepted, and the message names each variable, its value and the rule; or
                 a variable ``AGENTMODEL_…`` is no setting, and the message names the nearest one. Those that begin with
                 ``AGENTMODEL_TEST_`` are left to tests.
+
+        >>> Settings.load(table="History").table
+        'History'
+        >>> Settings.load(ranking="best")
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.ConfigurationError: AGENTMODEL_RANKING ('best') must be 'classic' or ...
         """
         given = [name.lower() for name, value in sorted(os.environ.items()) if not _OF_OTHERS.search(f"{name}={value}")]
         names = [name.removeprefix("agentmodel_") for name in given if name.startswith("agentmodel_")]
@@ -382,6 +393,10 @@ class SettingsOptions(TypedDict, total=False):
     """The settings as keyword arguments of `AgentModel.local`, which an editor completes; see `Settings`.
 
     ``redact`` is an argument of its own there.
+
+    >>> options: SettingsOptions = {"table": "History", "ranking": "evidence"}
+    >>> Settings.load(**options).ranking
+    'evidence'
     """
 
     table: str

@@ -269,6 +269,11 @@ class ValkeyServer:
 
     Attributes:
         url: Where it is reached, once it runs.
+
+    >>> server = ValkeyServer(folder / "valkey").start()
+    >>> server.url.split(":")[0]
+    'valkey'
+    >>> server.close()
     """
 
     def __init__(self, directory: Path, *, durable: bool = False, host: str = _HOST, port: int | None = None) -> None:
@@ -514,6 +519,11 @@ class DynamoServer:
 
     Attributes:
         endpoint: The URL of the server, once it runs.
+
+    >>> server = DynamoServer().start()
+    >>> server.endpoint.startswith("http://127.0.0.1:")
+    True
+    >>> server.close()
     """
 
     def __init__(self, log: TableLog | None = None, *, host: str = _HOST, port: int | None = None) -> None:

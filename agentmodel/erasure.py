@@ -83,6 +83,14 @@ class ErasureReport:
         removed: How many of what were removed from each store: ``valkey``, ``table``, ``warehouse``. An erasure that
             is repeated counts what was still there.
         remaining: What still holds something of the user, and until when.
+
+    >>> with model.session("USR221", "a café") as session:
+    ...     pass
+    >>> report = model.erase_user("USR221")
+    >>> report.user_id, sorted(report.removed)
+    ('USR221', ['table', 'valkey', 'warehouse'])
+    >>> [left.where for left in report.remaining][:2]
+    ['marks of erasures and deletions', 'memory of processes']
     """
 
     user_id: str

@@ -104,6 +104,12 @@ class AgentModelError(Exception):
 
     What to do:
         Catch it where every failure of agentmodel is handled alike; catch a class below it to handle one kind.
+
+    >>> try:
+    ...     model.resume_plans("DMN999")
+    ... except AgentModelError as error:
+    ...     print(error.code, error)
+    AM-301 domain DMN999 does not exist
     """
 
     code: ClassVar[str] = "AM-100"
@@ -122,6 +128,11 @@ class ValidationError(AgentModelError, ValueError):
 
     What to do:
         Change the value as the message says. Trying again with the same value raises the same error.
+
+    >>> model.repository.sessions("USR001", limit=0)
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.ValidationError: limit (0) must be a whole number from 1 to 1000
     """
 
     code: ClassVar[str] = "AM-101"
@@ -141,6 +152,12 @@ class KeyFormatError(ValidationError):
 
     What to do:
         Pass a key as it is stored. If the text was stored, another program wrote it: run ``agentmodel check``.
+
+    >>> from agentmodel import keys
+    >>> keys.TOOL.parse("AGT001")
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.KeyFormatError: tool key ('AGT001') cannot be read because its tool_id ...
     """
 
     code: ClassVar[str] = "AM-102"
@@ -152,6 +169,12 @@ class CursorError(ValidationError):
     What to do:
         Pass the ``cursor`` of a page to the query that gave the page, with the same arguments; start again without one
         otherwise.
+
+    >>> cursor = model.repository.sessions("USR001", limit=1).cursor
+    >>> model.repository.sessions("USR002", cursor=cursor)
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.CursorError: cursor ...
     """
 
     code: ClassVar[str] = "AM-103"
@@ -167,6 +190,12 @@ class ConfigurationError(AgentModelError):
 
     What to do:
         Change the setting and start the process again. `agentmodel.config.Settings` lists all of them.
+
+    >>> from agentmodel import Settings
+    >>> Settings.load(ranking="best")
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.ConfigurationError: AGENTMODEL_RANKING ('best') must be 'classic' or ...
     """
 
     code: ClassVar[str] = "AM-111"
@@ -181,6 +210,12 @@ class MissingExtraError(ConfigurationError, ImportError):
 
     What to do:
         Run the ``pip install`` line of the message.
+
+    >>> try:
+    ...     raise MissingExtraError("local", "the model on embedded engines")
+    ... except ImportError as error:
+    ...     print(error)
+    the model on embedded engines needs an optional dependency: pip install 'agentmodel[local]'
     """
 
     code: ClassVar[str] = "AM-112"
@@ -201,6 +236,16 @@ class NewerData(ConfigurationError):
 
     What to do:
         Upgrade agentmodel in this process, or set it up with another table or warehouse.
+
+    >>> from agentmodel import AgentModel
+    >>> from agentmodel.dynamo._table_migration import FORMAT_KEY
+    >>> with AgentModel.from_settings(model.settings, table="Newer", valkey_url=None) as own:
+    ...     created = own.table.create()
+    ...     put = own.table.call("PutItem", TableName="Newer", Item=FORMAT_KEY | {"FormatNo": {"N": "99"}})
+    ...     own.table.check_format()
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.NewerData: the table has format 99, which a newer agentmodel made; this ...
     """
 
     code: ClassVar[str] = "AM-113"
@@ -215,6 +260,12 @@ class NotFound(AgentModelError, LookupError):
 
     What to do:
         Check the id. An item may also have expired, or have been deleted.
+
+    >>> try:
+    ...     model.run_checks.check("USR001", "SESS9")
+    ... except NotFound as error:
+    ...     print(error.kind, error.key)
+    session SESS9
     """
 
     code: ClassVar[str] = "AM-301"
@@ -233,6 +284,13 @@ class Conflict(AgentModelError):
 
     What to do:
         Read the item or the review again, then decide whether the change is still wanted.
+
+    >>> question = model.reviews.ask("USR301", "SESS1", "Pay?", queue="payments", call_id="1")
+    >>> first = model.reviews.decide(question, "approve", "lee")
+    >>> model.reviews.decide(question, "reject", "kim", reason="too dear")
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.Conflict: review 2ef3049c7150e0ce096aa7a32c2540a8 is already approved by ...
     """
 
     code: ClassVar[str] = "AM-302"
@@ -243,6 +301,13 @@ class AlreadyExists(Conflict):
 
     What to do:
         Use the stored item, or store the new one under another id.
+
+    >>> from agentmodel import Domain
+    >>> try:
+    ...     model.repository.put_new(Domain(domain_id="DMN001", name="Hotels"))
+    ... except AlreadyExists:
+    ...     print(model.repository.domain("DMN001").name)
+    Store search
     """
 
     code: ClassVar[str] = "AM-303"
@@ -253,6 +318,17 @@ class StaleVersion(Conflict):
 
     What to do:
         Read the item again, make the change on what was read, and save it.
+
+    >>> from agentmodel import User
+    >>> first = User(user_id="USR302", name="Ada")
+    >>> model.writer.save(first)
+    >>> second = model.table.get(User.at("USR302"), consistent=True)
+    >>> model.writer.save(first)
+    >>> try:
+    ...     model.writer.save(second)
+    ... except StaleVersion:
+    ...     second = model.table.get(User.at("USR302"), consistent=True)  # read it again
+    >>> model.writer.save(second)
     """
 
     code: ClassVar[str] = "AM-304"
@@ -269,6 +345,13 @@ class LeaseHeld(Conflict):
     What to do:
         Wait until the other has ended and do it again, or give a longer ``wait``. The lease of a killed process ends by
         itself within a minute.
+
+    >>> with model.table.lease(doing="a repair"):
+    ...     try:
+    ...         model.import_traces(folder / "calls.jsonl", wait=0)
+    ...     except LeaseHeld as error:
+    ...         print(error.lease, "is held for", error.holder.split(" (")[0])
+    catalogue is held for a repair
     """
 
     code: ClassVar[str] = "AM-307"
@@ -288,6 +371,12 @@ class NotAllowed(AgentModelError):
 
     What to do:
         Ask for your own user, or let the token file, or ``--role``, give the caller the role that the message names.
+
+    >>> from agentmodel.callers import Caller
+    >>> Caller(user_id="USR001", roles=frozenset({"reader"})).need("reviewer")
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.NotAllowed: not allowed: this needs the role reviewer, and the caller has ...
     """
 
     code: ClassVar[str] = "AM-311"
@@ -303,6 +392,13 @@ class CorruptItem(AgentModelError):
 
     What to do:
         Run ``agentmodel check`` to find all such items, and ``agentmodel check --fix`` to repair what can be repaired.
+
+    >>> from agentmodel import Domain
+    >>> try:
+    ...     Domain.from_item({"PK": {"S": "DMN001"}, "SK": {"S": "METADATA"}, "EntityType": {"S": "Domain"}})
+    ... except CorruptItem as error:
+    ...     print(error.key, "|", error.attribute, error.problem)
+    DMN001 / METADATA | DomainNM is missing, although it is required
     """
 
     code: ClassVar[str] = "AM-305"
@@ -323,6 +419,11 @@ class Rejected(AgentModelError):
     What to do:
         Read the store's own message, which follows. Records that the drainer could not write are in the dead letters:
         ``agentmodel dead``.
+
+    >>> model.table.call("Query", TableName=model.table.name, KeyConditionExpression="PK = PK")
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.Rejected: http://127.0.0.1:... rejected Query: Invalid condition in ...
     """
 
     code: ClassVar[str] = "AM-306"
@@ -333,6 +434,18 @@ class NotCalled(AgentModelError):
 
     What to do:
         Give the message to the model as the tool's result, so that it can choose another way.
+
+    >>> @model.tool(agent="payer", review=["pay"])
+    ... def pay(amount: int) -> str:
+    ...     return f"paid {amount}"
+    >>> with model.session("USR303", "pay the bill"):
+    ...     try:
+    ...         answer = pay(8)
+    ...     except NotCalled as error:
+    ...         answer = str(error)  # what the model reads in place of a result
+    >>> print(answer)
+    `pay` was not called: a person has to approve it first, and has not decided yet. Continue without
+    it, or try again later.
     """
 
     code: ClassVar[str] = "AM-401"
@@ -346,6 +459,13 @@ class ToolBlocked(NotCalled):
 
     What to do:
         Call one of the fallbacks. The tool is let through again when its health recovers: ``agentmodel tools``.
+
+    >>> from agentmodel.suggest.guard import Fallback
+    >>> try:
+    ...     raise ToolBlocked("`search` was not called: it is failing.", [Fallback("AGT001", tool="lookup")])
+    ... except ToolBlocked as error:
+    ...     print(error.code, error, [fallback.tool for fallback in error.fallbacks])
+    AM-402 `search` was not called: it is failing. ['lookup']
     """
 
     code: ClassVar[str] = "AM-402"
@@ -364,6 +484,20 @@ class CallRejected(NotCalled):
 
     What to do:
         Read the reason. A call with other arguments is a new question.
+
+    >>> @model.tool(agent="payer", review=["refund"])
+    ... def refund(amount: int) -> str:
+    ...     return f"refunded {amount}"
+    >>> with model.session("USR306", session_id="SESS1"):
+    ...     try:
+    ...         refund(8)
+    ...     except ReviewPending as error:
+    ...         question = model.reviews.decide(error.review, "reject", "lee", reason="too much")
+    ...     try:
+    ...         refund(8)
+    ...     except CallRejected as error:
+    ...         print(error.by, "|", error.reason)
+    lee | too much
     """
 
     code: ClassVar[str] = "AM-403"
@@ -382,6 +516,20 @@ class ReviewPending(NotCalled):
 
     What to do:
         Decide the review (``agentmodel reviews``), then call again with the same arguments in the same session.
+
+    >>> @model.tool(agent="payer", review=["transfer"])
+    ... def transfer(amount: int) -> str:
+    ...     return f"transferred {amount}"
+    >>> with model.session("USR304", "pay the bill", session_id="SESS1"):
+    ...     try:
+    ...         transfer(8)
+    ...     except ReviewPending as error:
+    ...         review = error.review
+    >>> model.reviews.decide(review, "approve", "lee").status
+    'approved'
+    >>> with model.session("USR304", session_id="SESS1"):
+    ...     transfer(8)
+    'transferred 8'
     """
 
     code: ClassVar[str] = "AM-404"
@@ -396,6 +544,15 @@ class Unavailable(AgentModelError):
 
     What to do:
         Try again later. Every error below says what was kept.
+
+    >>> from agentmodel import AgentModel
+    >>> away = dict(endpoint="http://127.0.0.1:9", valkey_url=None, dynamodb_timeout=0.2)
+    >>> with AgentModel.from_settings(model.settings, **away) as own:
+    ...     try:
+    ...         own.repository.agent("AGT001")
+    ...     except Unavailable as error:
+    ...         print(error.code)
+    AM-202
     """
 
     code: ClassVar[str] = "AM-201"
@@ -409,6 +566,15 @@ class TableUnavailable(Unavailable):
     What to do:
         Try again. If the error stays, check AGENTMODEL_ENDPOINT, AGENTMODEL_REGION, the credentials and the table's
         throttling.
+
+    >>> from agentmodel import AgentModel
+    >>> away = dict(endpoint="http://127.0.0.1:9", valkey_url=None, dynamodb_timeout=0.2)
+    >>> with AgentModel.from_settings(model.settings, **away) as own:
+    ...     try:
+    ...         own.repository.top_agents("DMN001")
+    ...     except TableUnavailable as error:
+    ...         print(error.code)
+    AM-202
     """
 
     code: ClassVar[str] = "AM-202"
@@ -425,6 +591,17 @@ class CircuitOpen(TableUnavailable):
 
     What to do:
         As for `TableUnavailable`. `AgentModel.stats` shows the state of the circuit breaker.
+
+    >>> from agentmodel import AgentModel
+    >>> away = dict(endpoint="http://127.0.0.1:9", valkey_url=None, dynamodb_timeout=0.2)
+    >>> with AgentModel.from_settings(model.settings, **away) as own:
+    ...     for _ in range(2):
+    ...         try:
+    ...             agent = own.repository.agent("AGT001")
+    ...         except TableUnavailable as error:
+    ...             print(type(error).__name__)
+    TableUnavailable
+    CircuitOpen
     """
 
     code: ClassVar[str] = "AM-205"
@@ -450,6 +627,14 @@ class TableNotFound(TableUnavailable):
 
     What to do:
         Run ``agentmodel table create``, or name another table by AGENTMODEL_TABLE.
+
+    >>> from agentmodel import AgentModel
+    >>> with AgentModel.from_settings(model.settings, table="Nowhere", valkey_url=None) as own:
+    ...     try:
+    ...         own.repository.agent("AGT001")
+    ...     except TableNotFound as error:
+    ...         print(error.table)
+    Nowhere
     """
 
     code: ClassVar[str] = "AM-203"
@@ -475,6 +660,10 @@ class BatchIncomplete(TableUnavailable):
 
     What to do:
         Write or read ``left`` again. If it happens often, raise AGENTMODEL_BATCH_DEADLINE or the table's capacity.
+
+    >>> error = BatchIncomplete([{"PK": {"S": "AGT001"}, "SK": {"S": "METADATA"}}], 30)
+    >>> print(error.code, error)
+    AM-204 1 items were left unprocessed after 30 s; write or read again what is in `left`
     """
 
     code: ClassVar[str] = "AM-204"
@@ -497,6 +686,13 @@ class CacheUnavailable(Unavailable):
 
     What to do:
         Check AGENTMODEL_VALKEY_URL and the server: ``agentmodel stats``.
+
+    >>> from agentmodel.cache.valkey import Valkey
+    >>> away = model.settings.model_copy(update={"valkey_url": "valkey://127.0.0.1:9"})
+    >>> Valkey(away).execute(("PING",))
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.CacheUnavailable: Valkey at valkey://127.0.0.1:9 does not answer ...
     """
 
     code: ClassVar[str] = "AM-211"
@@ -511,6 +707,15 @@ class JournalFull(CacheUnavailable):
     What to do:
         Start ``agentmodel drain --keep-on``, or raise AGENTMODEL_JOURNAL_LIMIT; then record again the entries whose
         answer is None.
+
+    >>> from agentmodel.cache.journal import Entry, Journal
+    >>> journal = Journal(model.valkey, shards=1, limit=1, prefix="example", full_wait=0)
+    >>> items = [{"PK": {"S": "USR307"}, "SK": {"S": f"SESS{number}"}} for number in (1, 2)]
+    >>> try:
+    ...     journal.append([Entry("USR307", item, version=1, immutable=False) for item in items])
+    ... except JournalFull as error:
+    ...     print([answer is not None for answer in error.answers])
+    [True, False]
     """
 
     code: ClassVar[str] = "AM-212"
@@ -526,6 +731,12 @@ class WarehouseUnavailable(Unavailable):
     What to do:
         Close the other process (a DuckDB file has one owner), or check AGENTMODEL_WAREHOUSE_URL. The next refresh
         also does the work of one that was interrupted.
+
+    >>> from sqlalchemy import text
+    >>> model.warehouse.read(text("SELECT * FROM nothing"))
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.WarehouseUnavailable: a table of the warehouse is missing: Catalog Error: ...
     """
 
     code: ClassVar[str] = "AM-221"
@@ -536,6 +747,15 @@ class HistoryUnavailable(Unavailable):
 
     What to do:
         Record again once one of the stores answers. The message holds both reasons.
+
+    >>> from agentmodel import AgentModel, UserSession
+    >>> away = dict(endpoint="http://127.0.0.1:9", valkey_url="valkey://127.0.0.1:9", dynamodb_timeout=0.2)
+    >>> with AgentModel.from_settings(model.settings, **away) as own:
+    ...     try:
+    ...         receipt = own.recorder.record(UserSession(user_id="USR305", session_id="SESS1", name="a café"))
+    ...     except HistoryUnavailable as error:
+    ...         print(error.code)
+    AM-231
     """
 
     code: ClassVar[str] = "AM-231"

@@ -9,6 +9,16 @@ overwritten.
 'PRC001#AGT001#TL001#002'
 >>> EXECUTION.parse("PRC001#AGT001#TL001")
 ('PRC001', 'AGT001', 'TL001', 1)
+>>> AGENT.build("AGT001"), AGENT_SCORE.build(2.5), TOOL.build("TL001"), TOOL_NAME.build("find_on_map")
+('AGT001', 'AGTSCORE#00000002.500000', 'TL001', 'TL#find_on_map')
+>>> DOMAIN.build("DMN001"), DOMAINS.build(), USER.build("USR001"), SESSION.build("SESS1")
+('DMN001', 'Domain', 'USR001', 'SESS1')
+>>> SESSION_ITEMS.build("USR001", "SESS1"), PROCESS.build("PRC001")
+('USR001#SESS1', 'PRC001')
+>>> MAPPING.build("cafe search"), MAPPINGS.build(0), MAPPINGS.build(3)
+('UserPrcToolMapp#cafe search', 'UserPrcToolMapp', 'UserPrcToolMapp#003')
+>>> REVIEW.build("r-1"), REVIEW_QUEUE.build("review"), REVIEW_DUE.build(datetime(2025, 6, 14, tzinfo=UTC))
+('REVIEW#r-1', 'Review#review', '20250614000000000000')
 """
 
 from __future__ import annotations
@@ -532,6 +542,9 @@ class KeyFormat(Generic[*_Ts]):
         fields: The names of the parts, in order.
         limit: The most UTF-8 bytes that DynamoDB takes.
         starts: The text with which every key of the format begins.
+
+    >>> SESSION_ITEMS.form, SESSION_ITEMS.fields, SESSION_ITEMS.limit, MAPPING.starts
+    ('<user_id>#<session_id>', ('user_id', 'session_id'), 2048, 'UserPrcToolMapp')
     """
 
     def __init__(self, name: str, *parts: str | _Part, limit: int) -> None:
@@ -555,6 +568,13 @@ class KeyFormat(Generic[*_Ts]):
 
         Raises:
             ValidationError: A value does not have the form of its part, or the key is longer than DynamoDB takes.
+
+        >>> EXECUTION.build("PRC001", "AGT001", "TL001", 1), MAPPING.build("cafe #1")
+        ('PRC001#AGT001#TL001', 'UserPrcToolMapp#cafe %231')
+        >>> AGENT.build("agent 1")
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.ValidationError: agent_id ('agent 1') must start with AGT, such as AGT001
         """
         return self._join(values, len(self._parts))
 
@@ -568,6 +588,13 @@ class KeyFormat(Generic[*_Ts]):
 
         Raises:
             KeyFormatError: The text is not a key of this format; the message names the part and the rule.
+
+        >>> MAPPING.parse("UserPrcToolMapp#cafe %231")
+        ('cafe #1',)
+        >>> EXECUTION.parse("PRC001#AGT001")
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.KeyFormatError: execution key ('PRC001#AGT001') must have the form ...
         """
         if len(key) * 4 > self.limit and len(key.encode(errors="replace")) > self.limit:
             raise KeyFormatError(self.name, key, f"must have at most {self.limit} bytes of UTF-8")
@@ -644,6 +671,9 @@ class KeyFormat(Generic[*_Ts]):
         """Return the source of a condition that is true if the ids in the variables ``names`` make a key that fits.
 
         It is None for a format with other parts than words, ids and a number.
+
+        >>> SESSION_ITEMS.short_source(["u", "s"])
+        'len(u) + len(s) < 496'
         """
         if not all(isinstance(part, str | _IdentifierPart | _CountPart) for part in self._parts):
             return None
@@ -677,7 +707,11 @@ class KeyFormat(Generic[*_Ts]):
         return lines
 
     def always_fits(self) -> bool:
-        """Return whether values that were checked one by one always make a key that is valid and short enough."""
+        """Return whether values that were checked one by one always make a key that is valid and short enough.
+
+        >>> PROCESS.always_fits(), MAPPING.always_fits()
+        (True, False)
+        """
         plain = all(isinstance(part, str | _IdentifierPart | _CountPart | _ScorePart) for part in self._parts)
         return plain and self._max_bytes() <= self.limit
 

@@ -66,6 +66,10 @@ class ModelPrice:
         most_input: Tokens of a request up to which this holds; None without an end.
         since: The first day of which it holds; None from the beginning.
         until: The day from which it holds no more; None without an end.
+
+    >>> price = ModelPrice(input=2e-6, output=10e-6, above_input=200_000)
+    >>> price.holds(date(2026, 1, 1), 1000), price.holds(date(2026, 1, 1), 300_000)
+    (False, True)
     """
 
     input: float
@@ -84,6 +88,9 @@ class ModelPrice:
         Args:
             day: The day, in UTC.
             request_tokens: Tokens that the model read for the whole request.
+
+        >>> ModelPrice(2e-6, 10e-6, since=date(2026, 1, 1)).holds(date(2025, 12, 31), 1000)
+        False
         """
         if self.above_input and request_tokens <= self.above_input:
             return False
@@ -154,6 +161,10 @@ class Prices:
 
         Raises:
             ValidationError: The file cannot be read, is no JSON, or is of neither format.
+
+        >>> prices = Prices.read(folder / "prices.json")
+        >>> prices.of("gpt-5")[0].output
+        1e-05
         """
         try:
             return cls(json.loads(Path(path).read_text(encoding="utf-8")), source=str(path))
@@ -168,6 +179,9 @@ class Prices:
         """Return the prices of a model, of days and of lengths of requests; none where the table does not know it.
 
         A name may have its provider in front, such as ``openai/gpt-5``.
+
+        >>> [price.output for price in model.prices.of("gpt-5")]
+        [1e-05]
         """
         if model_name not in self._known:
             if len(self._known) >= 10_000:
@@ -176,7 +190,12 @@ class Prices:
         return self._known[model_name]
 
     def cost(self, call: ToolExecution) -> float | None:
-        """Return what the model took for a call costs, in the currency of the table; None where it is not known."""
+        """Return what the model took for a call costs, in the currency of the table; None where it is not known.
+
+        >>> call = model.repository.execution("USR001", "SESS1", "PRC001", "AGT001", "TL001")
+        >>> round(model.prices.cost(call), 6)
+        0.0012
+        """
         if call.model_name is None or call.input_tokens is None or call.output_tokens is None:
             return None
         day = None if call.executed_at is None else call.executed_at.date()
@@ -193,7 +212,13 @@ class Prices:
         )
 
     def total(self, calls: Iterable[ToolExecution]) -> tuple[float | None, int]:
-        """Return what calls cost together, and how many have a known cost; None where none has."""
+        """Return what calls cost together, and how many have a known cost; None where none has.
+
+        >>> calls = model.repository.session_history("USR001", "SESS1").executions
+        >>> total, known = model.prices.total(calls)
+        >>> round(total, 6), known
+        (0.0012, 1)
+        """
         costs = [cost for call in calls if (cost := self.cost(call)) is not None]
         return (math.fsum(costs) if costs else None), len(costs)
 

@@ -67,6 +67,14 @@ class Redactor(Protocol):
 
     One that is changed from time to time can have an attribute ``rules``, a text that is another one then: the next
     export writes everything anew.
+
+    >>> def without_names(text: str) -> str:
+    ...     return text.replace("Mina", "[name]")
+    >>> from agentmodel import AgentModel
+    >>> with AgentModel.local(redact=without_names) as own, own.session("USR001", "a café for Mina") as session:
+    ...     pass
+    >>> session.entity.request
+    'a café for [name]'
     """
 
     def __call__(self, text: str, /) -> str:
@@ -133,7 +141,11 @@ class PatternRedactor:
         return self.redacted(text, named=self.may_have_field(text))
 
     def redacted(self, text: str, *, named: bool) -> str:
-        """Return the text with its finds replaced; ``named`` is what `may_have_field` says of it."""
+        """Return the text with its finds replaced; ``named`` is what `may_have_field` says of it.
+
+        >>> PatternRedactor().redacted("call 010-1234-5678", named=False)
+        'call [phone]'
+        """
         if "@" in text or "＠" in text:
             if "://" in text:
                 text = self._replaced(text, "password", URL_PASSWORD)
@@ -150,14 +162,22 @@ class PatternRedactor:
         return self._without(text, numbers(text))
 
     def may_have_field(self, text: str) -> bool:
-        """Return whether a JSON text may have a member whose name says that it is secret; False is sure."""
+        """Return whether a JSON text may have a member whose name says that it is secret; False is sure.
+
+        >>> PatternRedactor().may_have_field('{"password": "x"}'), PatternRedactor().may_have_field('{"place": "park"}')
+        (True, False)
+        """
         lower = text.lower()
         return any([word in lower for word in WORDS]) or (  # noqa: C419  # a generator takes longer
             self._own_names is not None and self._own_names.search(lower) is not None
         )
 
     def field(self, name: str) -> Action:
-        """Return what becomes of a member of this name in JSON; ``keep`` if its name says nothing."""
+        """Return what becomes of a member of this name in JSON; ``keep`` if its name says nothing.
+
+        >>> PatternRedactor().field("api-key"), PatternRedactor(fields={"home_address": "drop"}).field("home_address")
+        ('mask', 'drop')
+        """
         plain = plain_name(name)
         if plain in self._fields:
             return self._fields[plain]
@@ -166,7 +186,11 @@ class PatternRedactor:
         return "keep"
 
     def mark(self, value: str, kind: str, action: Action) -> str:
-        """Return what stands in the place of a value."""
+        """Return what stands in the place of a value.
+
+        >>> PatternRedactor().mark("mina@example.com", "email", "mask")
+        '[email]'
+        """
         if action == "keep" or MARK.fullmatch(value):
             return value
         if action == "token":

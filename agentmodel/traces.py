@@ -120,6 +120,10 @@ class TraceRecord(BaseModel):
         request_input_tokens: Where the model asked for several calls at once, the tokens that it read for all of them:
             some prices depend on it.
         revision: The revision of the agent (of its prompt, model and tools); None if unknown.
+
+    >>> record = TraceRecord(domain="cafes", agent="finder", session="s-1", step=1, tool="search", success=True)
+    >>> record.user, record.arguments, record.status
+    (None, {}, None)
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
@@ -185,6 +189,10 @@ class TraceOutcome(BaseModel):
         agent: The name of the agent whose run this is about; None for the whole session.
         outcome: ``success`` or a ``score`` from 0 to 1 or both, the ``source`` (``evaluator`` when not given), ``by``
             whom, the ``reason``, and when it was said (``at``).
+
+    >>> outcome = TraceOutcome(domain="cafes", session="s-1", outcome={"success": False, "by": "refund"})
+    >>> outcome.outcome.by, outcome.agent
+    ('refund', None)
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -225,6 +233,11 @@ class BadLine:
 
         Raises:
             ValidationError: The error, with the file and the line in its ``field``.
+
+        >>> error = ValidationError("success", 1, "must be a valid boolean")
+        >>> bad = BadLine.of(Path("calls.jsonl"), 3, error, strict=False)
+        >>> bad.line, bad.field
+        (3, 'success')
         """
         if strict:
             raise ValidationError(f"{path}, line {line}: {error.field}", error.value, error.rule)
@@ -236,7 +249,7 @@ def read(path: str | Path, *, timezone: str = "UTC", strict: Literal[True]) -> I
 @overload
 def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> Iterator[TraceRecord | BadLine]: ...
 def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> Iterator[TraceRecord | BadLine]:
-    """Read a trace file line by line; only one line is in memory at a time.
+    r"""Read a trace file line by line; only one line is in memory at a time.
 
     Args:
         path: The file. Its content shows whether it is packed by gzip.
@@ -249,6 +262,13 @@ def read(path: str | Path, *, timezone: str = "UTC", strict: bool = False) -> It
     Raises:
         ValidationError: The zone is unknown. While reading: the file cannot be opened, its name ends in ``.gz`` but it
             is not packed by gzip, or it has a bad line and ``strict`` is set.
+
+    >>> file = folder / "lines.jsonl"
+    >>> good = '{"domain": "d", "agent": "a", "session": "s-1", "step": 1, "tool": "search", "success": true}'
+    >>> _ = file.write_text(f"{good}\n{{}}\n")
+    >>> record, bad = read(file)
+    >>> record.tool, bad.line, bad.field
+    ('search', 2, 'domain')
     """
     found = read_all(path, timezone=timezone, strict=strict)
     return (one for one in found if not isinstance(one, TraceOutcome))

@@ -25,6 +25,12 @@ class Receipt(Generic[T_co]):
         level: ``dynamodb``, or a level of the journal: ``valkey-durable``, ``valkey-replicated`` or ``valkey``.
         entity: The entity as written, with the number that it got.
         repeated: Whether the same call had been recorded before; then nothing was written again.
+
+    >>> from agentmodel import UserSession
+    >>> entity = UserSession(user_id="USR212", session_id="SESS1", name="a café")
+    >>> receipt = model.recorder.record(entity)
+    >>> receipt.level, receipt.repeated, receipt.entity.name
+    ('valkey', False, 'a café')
     """
 
     level: Durability

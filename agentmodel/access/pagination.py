@@ -33,6 +33,10 @@ class UnreadableItem:
     Attributes:
         item: The item as it is stored.
         reason: Why it could not be read: its kind is unknown here, or one of its attributes is damaged.
+
+    >>> damaged = {"PK": {"S": "Domain"}, "SK": {"S": "METADATA"}, "EntityType": {"S": "Domain"}}
+    >>> UnreadableItem(damaged, "DomainNM is missing").reason
+    'DomainNM is missing'
     """
 
     item: Item
@@ -49,6 +53,13 @@ class Page(Generic[_E_co]):
         unreadable: Items between them that could not be read.
         complete: False if Valkey could not be asked for what is not in the table yet: entities may be missing, or older
             than what was recorded.
+
+    >>> page = model.repository.sessions("USR001", limit=2)
+    >>> len(page.items), page.cursor is not None
+    (2, True)
+    >>> rest = model.repository.sessions("USR001", limit=2, cursor=page.cursor)
+    >>> [session.session_id for session in rest], rest.cursor
+    (['SESS1'], None)
     """
 
     items: tuple[_E_co, ...]

@@ -1,4 +1,9 @@
-"""The eight access patterns as data: key condition, order, returned entities and caching of each."""
+"""The eight access patterns as data: key condition, order, returned entities and caching of each.
+
+>>> [pattern.name for pattern in PATTERNS]
+['domains', 'top_agents', 'domain_tools', 'agent_tools', 'sessions', 'session_history',
+'user_mappings', 'mappings']
+"""
 
 from __future__ import annotations
 
@@ -37,6 +42,9 @@ class AccessPattern:
         newest_first: Whether the default order is descending.
         cached: Where the result is cached. ``page``: the result itself, in Valkey. ``leaderboard``: the ranking of the
             last publish. ``partition``: the user's own partition, with writes that are not in the table yet.
+
+    >>> TOP_AGENTS.name, TOP_AGENTS.index, TOP_AGENTS.prefix, [entity.__name__ for entity in TOP_AGENTS.returns]
+    ('top_agents', 'GSI1', 'AGTSCORE#', ['Agent'])
     """
 
     number: int
@@ -59,6 +67,9 @@ class AccessPattern:
 
         Raises:
             ValidationError: A value does not have the form of its part of the key.
+
+        >>> TOP_AGENTS.query("DMN001")
+        Query(partition='DMN001', index='GSI1', prefix='AGTSCORE#', between=None, newest_first=True)
         """
         prefix = self.prefix if self.sort is None or not narrow else self.sort.prefix(partial=narrow)
         descending = self.newest_first if newest_first is None else newest_first

@@ -84,6 +84,12 @@ class Recorder:
     Attributes:
         observers: Functions that are called with the recorded entities once these are kept. Each delays `record`, so
             it must return soon.
+
+    >>> recorder = Recorder(
+    ...     model.settings, model.table, writer=model.writer, repository=model.repository, clock=lambda: 1
+    ... )
+    >>> recorder.record(UserSession(user_id="USR213", session_id="SESS1", name="a café")).level  # it has no journal
+    'dynamodb'
     """
 
     def __init__(
@@ -148,6 +154,11 @@ class Recorder:
 
         Raises:
             ValidationError: An id has the wrong form, or the time has no zone.
+
+        >>> with model.recorder.session("USR213", "a café", category="cafe search") as session:
+        ...     session.succeed("found one")
+        >>> model.repository.session("USR213", session.session_id).summary
+        'found one'
         """
         if isinstance(name, str) and name and not name.strip():
             raise ValidationError("name", name, "must not be blank: leave it out to name the session by its request")
@@ -175,11 +186,23 @@ class Recorder:
             ValidationError: The entity is larger than DynamoDB takes, or a key cannot be made. Nothing was sent.
             JournalFull: The journal is full and the table does not take the write either.
             HistoryUnavailable: Neither store takes the write; nothing was kept.
+
+        >>> call = ToolExecution(
+        ...     user_id="USR213", session_id="SESS1", process_id="PRC001", agent_id="AGT001", tool_id="TL001",
+        ...     tool_name="find_on_map", succeeded=True,
+        ... )
+        >>> model.recorder.record(call).entity.attempt, model.recorder.record(call).entity.attempt
+        (1, 1)
         """
         return self.record_many([entity])[0]
 
     def record_many(self, entities: Sequence[_R]) -> list[Receipt[_R]]:
-        """Write entities of the history, in one round trip to the journal when there is one; see `record`."""
+        """Write entities of the history, in one round trip to the journal when there is one; see `record`.
+
+        >>> sessions = [UserSession(user_id="USR214", session_id=f"SESS{number}", name="a café") for number in (1, 2)]
+        >>> [receipt.entity.session_id for receipt in model.recorder.record_many(sessions)]
+        ['SESS1', 'SESS2']
+        """
         if self.waiting:
             self.wait_for(*{entity.user_id for entity in entities})
         expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
@@ -262,7 +285,11 @@ class Recorder:
         agent_id: str | None = None,
         at: datetime | None = None,
     ) -> Receipt[Review]:
-        """Record how a run went, as somebody outside of it says, such as hours later. See `AgentModel.outcome`."""
+        """Record how a run went, as somebody outside of it says, such as hours later. See `AgentModel.outcome`.
+
+        >>> model.recorder.outcome("SESS1", user_id="USR213", score=0.9, source="evaluator", by="judge").entity.outcome
+        True
+        """
         return self.record(
             self.outcome_of(
                 session,
@@ -290,7 +317,11 @@ class Recorder:
         agent_id: str | None = None,
         at: datetime | None = None,
     ) -> Review:
-        """Return the entity that `outcome` records. Reads no store, so it works for a session that is still to come."""
+        """Return the entity that `outcome` records. Reads no store, so it works for a session that is still to come.
+
+        >>> model.recorder.outcome_of("SESS1", user_id="USR213", succeeded=True, by="mina").source
+        'person'
+        """
         passed, number = check_outcome(succeeded, score, source=source, at=at)
         if isinstance(session, str):
             if user_id is None:
@@ -338,7 +369,11 @@ class Recorder:
 
     @takes_names
     def tool_name(self, agent_id: str, tool_id: str) -> str:
-        """Return the name of a tool in the catalogue; its id when the catalogue lacks the tool or does not answer."""
+        """Return the name of a tool in the catalogue; its id when the catalogue lacks the tool or does not answer.
+
+        >>> model.recorder.tool_name("AGT001", "TL001")
+        'find_on_map'
+        """
         name = self.cached_tool_name(agent_id, tool_id)
         if name is None:
             try:
@@ -354,7 +389,13 @@ class Recorder:
 
     @takes_names
     def agent_revision(self, agent_id: str) -> str | None:
-        """Return the revision of an agent in the catalogue, at most a minute old; None where it has none."""
+        """Return the revision of an agent in the catalogue, at most a minute old; None where it has none.
+
+        >>> from agentmodel import Agent
+        >>> model.repository.put(Agent(agent_id="AGT900", domain_id="DMN900", name="seller", revision="v2"))
+        >>> model.recorder.agent_revision("AGT900")
+        'v2'
+        """
         revision, until = self._revisions.get(agent_id, (None, 0.0))
         if monotonic() < until:
             return revision
@@ -539,6 +580,13 @@ class SessionRecorder:
     Attributes:
         entity: The session as it is written.
         revision: The revision of the agent of calls that are given none; None if unknown.
+
+    >>> try:
+    ...     with model.session("USR215", "a café at the lake") as session:
+    ...         raise LookupError("no café")
+    ... except LookupError:
+    ...     print(session.entity.succeeded, session.entity.summary)
+    False LookupError: no café
     """
 
     def __init__(self, recorder: Recorder, entity: UserSession, *, new: bool, revision: str | None = None) -> None:
@@ -604,11 +652,23 @@ class SessionRecorder:
         return self.entity
 
     def succeed(self, summary: str | None = None) -> None:
-        """Record that the session did what was requested."""
+        """Record that the session did what was requested.
+
+        >>> with model.session("USR215") as session:
+        ...     session.succeed("found Cafe Onda")
+        >>> session.entity.succeeded, session.entity.summary
+        (True, 'found Cafe Onda')
+        """
         self._end(True, summary)
 
     def fail(self, summary: str | None = None) -> None:
-        """Record that the session did not do what was requested."""
+        """Record that the session did not do what was requested.
+
+        >>> with model.session("USR215") as session:
+        ...     session.fail("no café is open")
+        >>> session.entity.succeeded
+        False
+        """
         self._end(False, summary)
 
     def _end(self, succeeded: bool, summary: str | None) -> None:
@@ -629,6 +689,10 @@ class SessionRecorder:
 
         Raises:
             ValidationError: ``number`` is not a number that a process can have.
+
+        >>> with model.session("USR215", "a café") as session, session.process("locate", number=7) as process:
+        ...     process.process_id, process.entity.prompt
+        ('PRC007', 'a café')
         """
         given = keys.process_id(number) if number else None
         with self._call_lock:  # the next free one is nearly always this, and then is got by one write instead of two
@@ -659,6 +723,14 @@ class ProcessRecorder:
     Attributes:
         entity: The step as it is written.
         written: Whether a store has it.
+
+    >>> with model.session("USR211") as session:
+    ...     with session.process("locate") as first:
+    ...         pass
+    ...     with session.process("choose") as second:
+    ...         pass
+    >>> first.process_id, second.process_id, second.entity.name
+    ('PRC001', 'PRC002', 'choose')
     """
 
     def __init__(self, recorder: Recorder, session: SessionRecorder, entity: UserSessionProcess) -> None:
@@ -713,6 +785,13 @@ class ProcessRecorder:
             tool_name: The tool's name. By default it is looked up in the catalogue.
             call_id: Identifies the call. A call that is recorded again under the same id stays one item.
             revision: The revision of the agent. By default it is that of the session, else the catalogue's.
+
+        >>> with model.session("USR211") as session, session.process("locate") as process:
+        ...     for place in ("park", "lake"):
+        ...         with process.call("AGT001", "TL001", values={"place": place}) as call:
+        ...             call.result = []
+        >>> call.receipt.entity.tool_name, call.receipt.entity.attempt
+        ('find_on_map', 2)
         """
         entity = ToolExecution(
             user_id=self._session.user_id,
@@ -747,6 +826,13 @@ class CallRecorder:
         request_input_tokens: Where the model asked for several calls at once, the tokens that it read for all of them:
             some prices depend on it.
         receipt: Where the call was stored; set when the block has ended.
+
+    >>> with model.session("USR211") as session, session.process("locate") as process:
+    ...     with process.call("AGT001", "TL001", values={"place": "park"}) as call:
+    ...         call.model_name, call.input_tokens, call.output_tokens = "gpt-5", 800, 20
+    ...         call.result = ["Cafe Onda"]
+    >>> call.receipt.entity.succeeded, call.receipt.entity.input_tokens, call.receipt.level
+    (True, 800, 'valkey')
     """
 
     def __init__(self, recorder: Recorder, entity: ToolExecution, *, named: bool) -> None:
@@ -779,7 +865,14 @@ class CallRecorder:
         return self
 
     def fail(self, message: Any = None, *, error_type: str | None = None, status: Status = "error") -> None:
-        """Record that the call failed without an exception, or was not made (``status`` says why)."""
+        """Record that the call failed without an exception, or was not made (``status`` says why).
+
+        >>> with model.session("USR211") as session, session.process("locate") as process:
+        ...     with process.call("AGT001", "TL001") as call:
+        ...         call.fail("no such place", error_type="KeyError")
+        >>> call.receipt.entity.succeeded, call.receipt.entity.error_type
+        (False, 'KeyError')
+        """
         self._entity.succeeded = False
         self._entity.status = status
         self._entity.error_type = storable_text(error_type)
@@ -787,7 +880,15 @@ class CallRecorder:
             self.result = message
 
     def mark(self, status: Status) -> None:
-        """Record that the call was not made as the agent asked for it: ``edited`` or ``cache_hit``."""
+        """Record that the call was not made as the agent asked for it: ``edited`` or ``cache_hit``.
+
+        >>> with model.session("USR211") as session, session.process("locate") as process:
+        ...     with process.call("AGT001", "TL001") as call:
+        ...         call.mark("cache_hit")
+        ...         call.result = ["Cafe Onda"]
+        >>> call.receipt.entity.status
+        'cache_hit'
+        """
         self._entity.status = status
 
     def __exit__(

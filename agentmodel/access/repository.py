@@ -73,6 +73,15 @@ class Caches:
         user_cache: A user's own items.
         leaderboard: Agents by score.
         requests: The requests of all users, which a publish ships to every process.
+
+    >>> from agentmodel.cache.change_log import ChangeLog
+    >>> from agentmodel.cache.leaderboard import Leaderboard
+    >>> from agentmodel.cache.read_through import ReadThrough
+    >>> from agentmodel.cache.user_cache import UserCache
+    >>> valkey = model.valkey
+    >>> caches = Caches(ReadThrough(valkey), UserCache(valkey), Leaderboard(valkey), ChangeLog(valkey, "requests"))
+    >>> Repository(model.table, model.writer, caches=caches).agent("AGT001").name
+    'map agent'
     """
 
     read: ReadThrough
@@ -92,6 +101,10 @@ class SessionHistory:
         cursor: Pass it to the same method to continue after the last item; None at the end.
         unreadable: Items that could not be read.
         complete: False if Valkey could not be asked for what is not in the table yet: records may be missing.
+
+    >>> history = model.repository.session_history("USR001", "SESS2")
+    >>> history.outcome(), [(call.tool_name, call.succeeded) for call in history.executions], history.complete
+    (False, [('find_on_map', False)], True)
     """
 
     processes: tuple[UserSessionProcess, ...]
@@ -155,6 +168,10 @@ class Repository:
 
     Attributes:
         before_reading: Called with a user's id before items of the user are read; what it waits for is read then.
+
+    >>> repository = Repository(model.table, model.writer)  # without caches it reads the table only
+    >>> [agent.name for agent in repository.top_agents("DMN001")]
+    ['review agent', 'map agent']
     """
 
     def __init__(self, table: Table, writer: Writer, *, caches: Caches | None = None) -> None:
@@ -177,13 +194,21 @@ class Repository:
     # The eight access patterns, in the order of the design
 
     def domains(self, name: str = "", *, limit: int = _PAGE, cursor: str | None = None) -> Page[Domain]:
-        """Return all domains by name, or those whose name begins with ``name`` (access pattern 1)."""
+        """Return all domains by name, or those whose name begins with ``name`` (access pattern 1).
+
+        >>> [domain.name for domain in model.repository.domains("Store")]
+        ['Store search']
+        """
         query = patterns.DOMAINS.query(narrow=name)
         return self._catalogue_page(Domain, ("domains", name), query, limit=limit, cursor=cursor)
 
     @takes_names
     def top_agents(self, domain_id: str, limit: int = 10, *, cursor: str | None = None) -> Page[Agent]:
-        """Return the agents of a domain, highest score first (access pattern 2)."""
+        """Return the agents of a domain, highest score first (access pattern 2).
+
+        >>> [(agent.name, agent.score) for agent in model.repository.top_agents("DMN001")]
+        [('review agent', 3.0), ('map agent', 0.333333)]
+        """
         query = patterns.TOP_AGENTS.query(domain_id)
         if cursor is None and self._caches is not None:
             ranked = self._ranked(self._caches.leaderboard, domain_id, _checked_limit(limit))
@@ -193,7 +218,11 @@ class Repository:
 
     @takes_names
     def agents_by_score(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Agent]:
-        """Return the same as `top_agents`, always read from the table; a publish makes the ranking from it."""
+        """Return the same as `top_agents`, always read from the table; a publish makes the ranking from it.
+
+        >>> [agent.name for agent in model.repository.agents_by_score("DMN001", limit=1)]
+        ['review agent']
+        """
         query = patterns.TOP_AGENTS.query(domain_id)
         query_id = ("agents_by_score", domain_id)
 
@@ -206,13 +235,21 @@ class Repository:
 
     @takes_names
     def domain_tools(self, domain_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
-        """Return the tools of all agents of a domain, by tool name (access pattern 3)."""
+        """Return the tools of all agents of a domain, by tool name (access pattern 3).
+
+        >>> [tool.name for tool in model.repository.domain_tools("DMN001")]
+        ['book_table', 'find_on_map', 'read_reviews']
+        """
         query = patterns.DOMAIN_TOOLS.query(domain_id)
         return self._catalogue_page(Tool, ("domain_tools", domain_id), query, limit=limit, cursor=cursor)
 
     @takes_names
     def agent_tools(self, agent_id: str, limit: int = _PAGE, *, cursor: str | None = None) -> Page[Tool]:
-        """Return the tools of an agent, by tool id (access pattern 4)."""
+        """Return the tools of an agent, by tool id (access pattern 4).
+
+        >>> [tool.tool_id for tool in model.repository.agent_tools("AGT002")]
+        ['TL002', 'TL003']
+        """
         query = patterns.AGENT_TOOLS.query(agent_id)
         return self._catalogue_page(Tool, ("agent_tools", agent_id), query, limit=limit, cursor=cursor)
 
@@ -220,7 +257,11 @@ class Repository:
     def sessions(
         self, user_id: str, limit: int = _PAGE, *, newest_first: bool = True, cursor: str | None = None
     ) -> Page[UserSession]:
-        """Return the sessions of a user, newest first (access pattern 5). A write is visible to its user at once."""
+        """Return the sessions of a user, newest first (access pattern 5). A write is visible to its user at once.
+
+        >>> [session.session_id for session in model.repository.sessions("USR001", limit=2)]
+        ['SESS3', 'SESS2']
+        """
         query = patterns.SESSIONS.query(user_id, newest_first=newest_first)
         query_id = ("sessions", user_id, newest_first)
         return self._user_page(UserSession, query_id, query, owner=user_id, limit=limit, cursor=cursor)
@@ -261,6 +302,10 @@ class Repository:
             newest_first: Whether the order is reversed.
             limit: Items of a page; None returns all of them.
             cursor: The cursor of the page before.
+
+        >>> history = model.repository.session_history("USR001", "SESS1")
+        >>> [process.name for process in history.processes], [call.values for call in history.executions]
+        (['locate'], ['{"place": "park"}'])
         """
         query = patterns.SESSION_HISTORY.query(user_id, session_id, newest_first=newest_first)
         query_id = ("session_history", user_id, session_id, newest_first)
@@ -280,6 +325,10 @@ class Repository:
         """Return whether a session succeeded; its calls are read where it says nothing itself.
 
         See `SessionHistory.outcome`. None where nothing says it.
+
+        >>> session = model.repository.session("USR001", "SESS2")
+        >>> model.repository.outcome(session)
+        False
         """
         said = session.succeeded if session.corrected is None else session.corrected
         return self.session_history(session.user_id, session.session_id).outcome() if said is None else said
@@ -288,7 +337,11 @@ class Repository:
     def user_mappings(
         self, user_id: str, category: str = "", *, limit: int = _PAGE, cursor: str | None = None
     ) -> Page[UserToolMapping]:
-        """Return a user's best known processes, all or by the beginning of their category (access pattern 7)."""
+        """Return a user's best known processes, all or by the beginning of their category (access pattern 7).
+
+        >>> [(mapping.category, mapping.successes) for mapping in model.repository.user_mappings("USR002", "cafe")]
+        [('cafe search', 3)]
+        """
         query = patterns.USER_MAPPINGS.query(user_id, narrow=category)
         query_id = ("user_mappings", user_id, category)
         return self._user_page(UserToolMapping, query_id, query, owner=user_id, limit=limit, cursor=cursor)
@@ -297,6 +350,9 @@ class Repository:
         """Return the best known processes of all users by category, or by its beginning (access pattern 8).
 
         For operators: they have the users' own words. `AgentModel.suggest` gives a user what it may know of others.
+
+        >>> [mapping.user_id for mapping in model.repository.mappings("cafe search")]
+        ['USR001', 'USR002']
         """
         queries = [
             patterns.MAPPINGS.query(number, narrow=category)
@@ -410,49 +466,86 @@ class Repository:
     # Gets by id
 
     def domain(self, domain_id: str) -> Domain | None:
-        """Return a domain, or None."""
+        """Return a domain, or None.
+
+        >>> model.repository.domain("DMN001").name
+        'Store search'
+        """
         return self._get(Domain.at(domain_id))
 
     def agent(self, agent_id: str) -> Agent | None:
-        """Return an agent, or None."""
+        """Return an agent, or None.
+
+        >>> model.repository.agent("AGT001").name, model.repository.agent("AGT999")
+        ('map agent', None)
+        """
         return self._get(Agent.at(agent_id))
 
     def tool(self, agent_id: str, tool_id: str) -> Tool | None:
-        """Return a tool of an agent, or None."""
+        """Return a tool of an agent, or None.
+
+        >>> model.repository.tool("AGT002", "TL003").needs_review
+        True
+        """
         return self._get(Tool.at(agent_id, tool_id))
 
     def user(self, user_id: str) -> User | None:
-        """Return a user, or None."""
+        """Return a user, or None.
+
+        >>> model.repository.user("USR001").name
+        'Mina'
+        """
         return self._get(User.at(user_id))
 
     @takes_names
     def session(self, user_id: str, session_id: str) -> UserSession | None:
-        """Return a session, or None. A write is visible to its user at once."""
+        """Return a session, or None. A write is visible to its user at once.
+
+        >>> model.repository.session("USR001", "SESS1").request
+        'a quiet café at the park'
+        """
         return self._get_user_item(UserSession.at(user_id, session_id), user_id)
 
     @takes_names
     def process(self, user_id: str, session_id: str, process_id: str) -> UserSessionProcess | None:
-        """Return a process of a session, or None. A write is visible to its user at once."""
+        """Return a process of a session, or None. A write is visible to its user at once.
+
+        >>> model.repository.process("USR001", "SESS1", "PRC001").name
+        'locate'
+        """
         return self._get_user_item(UserSessionProcess.at(user_id, session_id, process_id), user_id)
 
     @takes_names
     def execution(
         self, user_id: str, session_id: str, process_id: str, agent_id: str, tool_id: str, *, attempt: int = 1
     ) -> ToolExecution | None:
-        """Return a tool call, or None. A write is visible to its user at once."""
+        """Return a tool call, or None. A write is visible to its user at once.
+
+        >>> model.repository.execution("USR001", "SESS2", "PRC001", "AGT001", "TL001").error_type
+        'KeyError'
+        """
         return self._get_user_item(
             ToolExecution.at(user_id, session_id, process_id, agent_id, tool_id, attempt), user_id
         )
 
     @takes_names
     def mapping(self, user_id: str, category: str) -> UserToolMapping | None:
-        """Return the best known process for exactly this category of a user, or None."""
+        """Return the best known process for exactly this category of a user, or None.
+
+        >>> model.repository.mapping("USR002", "cafe search").executions
+        3
+        """
         return self._get_user_item(UserToolMapping.at(user_id, category), user_id)
 
     # Writes of the catalogue; `Recorder` writes the history
 
     def put(self, *entities: Entity) -> None:
-        """Write entities, replacing what is stored, and drop the cached copies."""
+        """Write entities, replacing what is stored, and drop the cached copies.
+
+        >>> model.repository.put(Domain(domain_id="DMN901", name="Hotels"), User(user_id="USR901", name="Ada"))
+        >>> model.repository.user("USR901").name
+        'Ada'
+        """
         before = self._before([entity.key for entity in entities])
         try:
             if len(entities) == 1:
@@ -477,6 +570,11 @@ class Repository:
 
         Raises:
             AlreadyExists: Something is stored under the key.
+
+        >>> model.repository.put_new(Domain(domain_id="DMN001", name="Hotels"))
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.AlreadyExists: Domain DMN001 / METADATA exists already; nothing was ...
         """
         self._writer.put_new(entity)
         self.invalidate([entity])
@@ -497,6 +595,11 @@ class Repository:
             NotFound: There is no such item.
             StaleVersion: A part of an index key was changed since the entity was read.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
+
+        >>> domain = Domain(domain_id="DMN902", name="Hotels")
+        >>> model.repository.put(domain)
+        >>> model.repository.update(Domain.at("DMN902"), Domain.description.to("finds rooms")).description
+        'finds rooms'
         """
         moves = any(change.field.name == "domain_id" for change in changes)
         before: list[Any] = [copy(target)] if isinstance(target, Entity) else []  # of which it may leave the pages
@@ -507,7 +610,13 @@ class Repository:
         return updated
 
     def delete(self, entity: Entity) -> None:
-        """Delete an entity's item and drop its cached copies."""
+        """Delete an entity's item and drop its cached copies.
+
+        >>> domain = Domain(domain_id="DMN903", name="Hotels")
+        >>> model.repository.put(domain)
+        >>> model.repository.delete(domain)
+        >>> model.repository.domain("DMN903")
+        """
         self._writer.delete(entity.key)
         self.invalidate([entity])
 

@@ -74,6 +74,10 @@ class Imported:
         unknown: Sessions that an outcome names and the history does not have; such outcomes were not recorded.
         bad: Lines that were not imported: file, line, field and problem.
         last_at: The latest time in the traces; None when they have no times.
+
+    >>> imported = Imported(lines=2, sessions=1)
+    >>> imported.lines, imported.sessions, imported.bad
+    (2, 1, [])
     """
 
     lines: int = 0
@@ -107,6 +111,16 @@ class TraceImport:
         recorder: Writes history.
         live: Whether the records come from a running program, which cannot give them again: while the table does not
             answer, their sessions are new ones. Otherwise the import fails then, and is to be run again.
+
+    >>> import json
+    >>> line = {"domain": "hotels", "agent": "booker", "session": "s-2", "step": 1, "tool": "rooms", "success": True}
+    >>> file = folder / "trace.jsonl"
+    >>> _ = file.write_text(json.dumps(line))
+    >>> importer = TraceImport(model.repository, recorder=model.recorder)
+    >>> importer.run([file]).lines, importer.run([file]).repeated
+    (1, 1)
+    >>> importer.stored_session(ANONYMOUS, "hotels", "s-2").session_id
+    'SESS0-a0496db1b110'
     """
 
     def __init__(self, repository: Repository, *, recorder: Recorder, live: bool = False) -> None:

@@ -3,6 +3,20 @@
 Each can be called at any time and as often as wanted: a call does what is left to do, and one that finds nothing to do
 changes nothing. Each ends before the function's time is over; the next call goes on. Each writes what it did as metrics
 of CloudWatch, in the embedded metric format, and an outage of a store is an error of the call.
+
+>>> import contextlib, io, os
+>>> from unittest import mock
+>>> with AgentModel.local() as own, contextlib.redirect_stdout(io.StringIO()):  # the metrics go to stdout
+...     variables = {
+...         "AGENTMODEL_ENDPOINT": own.settings.endpoint, "AGENTMODEL_VALKEY_URL": own.settings.valkey_url,
+...         "AGENTMODEL_WAREHOUSE_URL": own.settings.warehouse_url, "AGENTMODEL_ACCESS_KEY_ID": "local",
+...         "AGENTMODEL_SECRET_ACCESS_KEY": "local",
+...     }
+...     with mock.patch.dict(os.environ, variables):
+...         drained, learned = drain({}, None), learn({"as_of": "2026-01-01"}, None)
+...         swept, figures = sweep({"queues": ["review"]}, None), watch({}, None)
+>>> drained["left"], learned["published"], swept["queues"], figures["JournalDepth"]
+(0, True, ['review'], 0)
 """
 
 from __future__ import annotations

@@ -36,7 +36,11 @@ _WORDS: Final = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  #
 
 
 def template() -> dict[str, Any]:
-    """Return the template as CloudFormation reads it."""
+    """Return the template as CloudFormation reads it.
+
+    >>> template()["Resources"]["Table"]["Type"]
+    'AWS::DynamoDB::Table'
+    """
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Transform": "AWS::Serverless-2016-10-31",
@@ -49,12 +53,20 @@ def template() -> dict[str, Any]:
 
 
 def rendered() -> dict[str, str]:
-    """Return the files of the folder ``deploy/``, by their names."""
+    """Return the files of the folder ``deploy/``, by their names.
+
+    >>> list(rendered())[:1]
+    ['template.yaml']
+    """
     return {"template.yaml": _HEAD + "\n".join(_lines(template())) + "\n"}
 
 
 def drift(folder: Path) -> list[str]:
-    """Return the names of files that are missing in a folder, superfluous or different from what is rendered."""
+    """Return the names of files that are missing in a folder, superfluous or different from what is rendered.
+
+    >>> drift(folder / "no-deploy")[:1]
+    ['template.yaml']
+    """
     files = rendered()
     present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
     return sorted(name for name in {*files, *present} if files.get(name) != present.get(name))

@@ -35,6 +35,12 @@ class Position(NamedTuple):
     Attributes:
         start: What the header holds, which tells whether the log was written anew.
         last: The id of the last entry that was read.
+
+    >>> log = ChangeLog(model.valkey, "examples of positions")
+    >>> log.rewrite([("DMN001", 1)])
+    >>> position = [changes.position for changes in log.read()][-1]
+    >>> [changes.rows for changes in log.read(position)]  # nothing new
+    [{}]
     """
 
     start: str
@@ -48,6 +54,16 @@ class Changes(NamedTuple):
         position: Where to go on.
         anew: Whether this is the beginning of the log: what was read before is void.
         rows: The rows; None as a value takes a row back.
+
+    >>> log = ChangeLog(model.valkey, "examples of changes")
+    >>> log.rewrite([("DMN001", 1)])
+    >>> first, *rest = log.read()
+    >>> first.anew, rest[-1].rows
+    (True, {'DMN001': 1})
+    >>> log.append({"DMN001": None})
+    True
+    >>> [(changes.anew, changes.rows) for changes in log.read(rest[-1].position)]
+    [(False, {'DMN001': None})]
     """
 
     position: Position
@@ -64,6 +80,16 @@ class ChangeLog:
 
     Attributes:
         key: The key of the log in Valkey.
+
+    >>> log = ChangeLog(model.valkey, "examples")
+    >>> log.rewrite([("DMN001", {"runs": 6})])
+    >>> log.append({"DMN002": {"runs": 1}})
+    True
+    >>> [dict(changes.rows) for changes in log.read()]
+    [{}, {'DMN001': {'runs': 6}, 'DMN002': {'runs': 1}}]
+    >>> log.erase(lambda name: name == "DMN002")
+    1
+    >>> log.drop("the examples end")
     """
 
     def __init__(self, valkey: Valkey, name: str) -> None:

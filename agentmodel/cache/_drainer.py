@@ -45,6 +45,9 @@ class Drained:
         stale: Entries of which the table or the same pass has a newer version.
         dead: Entries that were moved to the dead letters.
         left: Entries that are still in the journal.
+
+    >>> Drained(written=2, left=1).plus(Drained(written=3))
+    Drained(written=5, stale=0, dead=0, left=1)
     """
 
     written: int = 0
@@ -58,7 +61,11 @@ class Drained:
 
     @property
     def done(self) -> int:
-        """Return how many entries are no longer in the journal."""
+        """Return how many entries are no longer in the journal.
+
+        >>> Drained(written=2, stale=1, left=3).done
+        3
+        """
         return self.written + self.stale + self.dead
 
 
@@ -144,6 +151,12 @@ class Drainer:
     Attributes:
         total: What all drains of this drainer did until now.
         last_pass_at: `time.monotonic` at the begin of its last pass.
+
+    >>> with model.session("USR241", "a café") as session:
+    ...     pass
+    >>> drained = model.drainer.drain()
+    >>> drained.written > 0, drained.left, model.drainer.dead()
+    (True, 0, [])
     """
 
     def __init__(
@@ -295,6 +308,12 @@ class Drainer:
             stop: Set it to end.
             progress: Called with the sum after every pass that did something.
             every: Seconds between two looks at an empty journal.
+
+        >>> stop = threading.Event()
+        >>> worker = threading.Thread(target=model.drainer.run, args=[stop])
+        >>> worker.start()
+        >>> stop.set()
+        >>> worker.join()
         """
         total, reported, pause = Drained(), time.monotonic(), every
 
@@ -331,15 +350,27 @@ class Drainer:
         return self._waits.longest()
 
     def dead(self, limit: int = 100) -> list[DeadLetter]:
-        """Return the oldest dead letters, at most ``limit``."""
+        """Return the oldest dead letters, at most ``limit``.
+
+        >>> model.drainer.dead(limit=10)
+        []
+        """
         return self._letters.list(limit)
 
     def retry(self, letter_id: str) -> bool:
-        """Move a dead letter back into the journal; return False when there is none with this id."""
+        """Move a dead letter back into the journal; return False when there is none with this id.
+
+        >>> model.drainer.retry("07-1763800000000-0")  # there is no such dead letter
+        False
+        """
         return self._letters.retry(letter_id)
 
     def drop(self, letter_id: str) -> bool:
-        """Delete a dead letter, so that its user no longer reads it; return False when there is none with this id."""
+        """Delete a dead letter, so that its user no longer reads it; return False when there is none with this id.
+
+        >>> model.drainer.drop("07-1763800000000-0")  # there is no such dead letter
+        False
+        """
         return self._letters.drop(letter_id)
 
     def _drain_suspects(self, shard: int) -> Drained:

@@ -50,6 +50,9 @@ def encode(item: Item, version: int) -> bytes:
 
     Raises:
         ValidationError: The item holds something that is not DynamoDB data.
+
+    >>> encode({"PK": {"S": "DMN001"}, "SK": {"S": "METADATA"}}, 7)
+    b'00000000000000000007192bfbcf9{"PK":{"S":"DMN001"},"SK":{"S":"METADATA"}}'
     """
     return _frame(item, version)
 

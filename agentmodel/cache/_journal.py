@@ -120,6 +120,10 @@ class JournalStats:
         level: The durability that an acknowledgement means.
         breaker: ``closed`` or ``open``.
         full_shards: Shards whose journal is full.
+
+    >>> stats = model.journal.stats()
+    >>> stats.level, stats.dead, stats.full_shards
+    ('valkey', 0, ())
     """
 
     depth: int
@@ -146,6 +150,10 @@ class Journal:
             records go to the table.
         now: Returns epoch seconds.
         pause: Waits for some seconds.
+
+    >>> journal = Journal(model.valkey)
+    >>> journal.stats().level, journal.stats().breaker
+    ('valkey', 'closed')
     """
 
     def __init__(
@@ -183,6 +191,9 @@ class Journal:
             ConfigurationError: The server is too old, evicts journals, is less durable than AGENTMODEL_DURABILITY, or
                 the installation was started with another number of shards.
             CacheUnavailable: Valkey does not answer.
+
+        >>> model.journal.verify().level
+        'valkey'
         """
         server = self._valkey.server_info(fresh=True)
         self._check_server(server)
@@ -194,6 +205,8 @@ class Journal:
         Raises:
             ConfigurationError: The installation was started with another number.
             CacheUnavailable: Valkey does not answer.
+
+        >>> model.journal.check_shard_count()
         """
         shards, key = str(self._keys.shards), self._keys.layout()
         _, found = self._valkey.execute_many([("SET", key, shards, "NX"), ("GET", key)])
@@ -217,6 +230,12 @@ class Journal:
             JournalFull: The journal of a shard is full; ``answers`` has None for each entry that found no room. The
                 number of such an entry is claimed for its call, so it may be written straight to the table.
             CacheUnavailable: Valkey does not answer, rejects the write, or is less durable than required.
+
+        >>> item = {"PK": {"S": "USR242"}, "SK": {"S": "SESS1"}, "EntityType": {"S": "UserSession"}}
+        >>> item |= {"UserSessionNM": {"S": "a café"}, "GSI1_PK": {"S": "USR242"}, "GSI1_SK": {"S": "a café"}}
+        >>> (receipt,) = model.journal.append([Entry("USR242", item, version=1, immutable=False)])
+        >>> receipt.level
+        'valkey'
         """
         commands = self._commands(entries)
         deadline, wait = None, 0.01
@@ -271,6 +290,9 @@ class Journal:
 
         Raises:
             CacheUnavailable: Valkey does not answer.
+
+        >>> model.journal.stats().full_shards
+        ()
         """
         shards = range(self._keys.shards)
         lengths = self._valkey.execute_many(

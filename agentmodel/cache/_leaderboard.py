@@ -38,6 +38,19 @@ class Leaderboard:
 
     Attributes:
         counts: How many reads found a ranking (``hits``) and how many found none (``misses``).
+
+    >>> ranking = Leaderboard(model.valkey)
+    >>> ranking.replace("DMN021", {"AGT001": 0.5, "AGT002": 2.0}, run=1)
+    True
+    >>> ranking.top("DMN021", 1)
+    [('AGT002', 2.0)]
+    >>> ranking.replace("DMN021", {"AGT001": 9.0}, run=0)  # an older run replaces nothing
+    False
+    >>> ranking.published("DMN021")
+    (1, {'AGT002': 2.0, 'AGT001': 0.5})
+    >>> ranking.drop("DMN021")
+    >>> ranking.top("DMN021", 1) is None
+    True
     """
 
     def __init__(self, valkey: Valkey, *, prefix: str | None = None) -> None:

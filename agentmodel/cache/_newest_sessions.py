@@ -32,6 +32,9 @@ class NewestSession(NamedTuple):
         user_id: Its user.
         session_id: The session.
         started_at: When it began, aware.
+
+    >>> NewestSession("USR001", "SESS1", datetime(2025, 6, 14, tzinfo=UTC)).started_at.year
+    2025
     """
 
     user_id: str
@@ -45,6 +48,11 @@ class NewestSessions:
     Args:
         valkey: The connection.
         now: Returns epoch seconds.
+
+    >>> newest = NewestSessions(model.valkey)
+    >>> listed = newest.newest(limit=MOST_SESSIONS)
+    >>> sorted(session.session_id for session in listed if session.user_id == "USR001")
+    ['SESS1', 'SESS2', 'SESS3']
     """
 
     def __init__(self, valkey: Valkey, *, now: Callable[[], float] = time.time) -> None:

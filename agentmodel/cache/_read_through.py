@@ -68,6 +68,10 @@ class Counts:
         stale: Reads that were served a value whose TTL had passed.
         negative: Hits whose value says that the item does not exist.
         unavailable: Reads while Valkey did not answer.
+
+    >>> agent = model.repository.agent("AGT001")
+    >>> model.stats().patterns["item"].unavailable
+    0
     """
 
     hits: int = 0
@@ -110,6 +114,17 @@ class ReadThrough:
 
     Attributes:
         counts: The reads so far, by access pattern.
+
+    >>> read = ReadThrough(model.valkey)
+    >>> load = lambda: ({"PK": {"S": "DMN031"}, "SK": {"S": "METADATA"}}, 1)
+    >>> item, version = read.item("item:DMN031", load)
+    >>> item["PK"], version
+    ({'S': 'DMN031'}, 1)
+    >>> again = read.item("item:DMN031", load)
+    >>> read.counts["item"]
+    Counts(hits=1, misses=1, stale=0, negative=0, unavailable=0)
+    >>> read.invalidate(["item:DMN031"])
+    >>> read.close()
     """
 
     def __init__(

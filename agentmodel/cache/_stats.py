@@ -30,6 +30,10 @@ class CacheStats:
         table_outages: How often that one opened in this process.
         journal: The state of the journal; None while Valkey does not answer.
         patterns: How the reads of this process went, by access pattern; ``item`` and ``own_item`` are single items.
+
+    >>> stats = model.stats()
+    >>> stats.breaker, stats.outages, stats.table_breaker, stats.journal.dead
+    ('closed', 0, 'closed', 0)
     """
 
     breaker: Literal["closed", "open"]
@@ -51,7 +55,19 @@ def cache_stats(
     user_cache: UserCache,
     leaderboard: Leaderboard,
 ) -> CacheStats:
-    """Return the state of the cache now."""
+    """Return the state of the cache now.
+
+    >>> from agentmodel.cache.leaderboard import Leaderboard
+    >>> from agentmodel.cache.read_through import ReadThrough
+    >>> from agentmodel.cache.user_cache import UserCache
+    >>> valkey, breaker = model.valkey, model.table.breaker
+    >>> stats = cache_stats(
+    ...     valkey, model.journal, table_breaker=breaker,
+    ...     read_through=ReadThrough(valkey), user_cache=UserCache(valkey), leaderboard=Leaderboard(valkey),
+    ... )
+    >>> stats.breaker, stats.table_breaker
+    ('closed', 'closed')
+    """
     try:
         state = journal.stats()
     except CacheUnavailable:

@@ -63,6 +63,12 @@ class UserCache:
     Attributes:
         counts: All reads so far, as ``hit``, ``miss`` and ``unavailable``.
         patterns: The same reads by access pattern.
+
+    >>> with model.session("USR243", "a café", session_id="SESS1") as session:
+    ...     pass
+    >>> cache = UserCache(model.valkey)
+    >>> sorted(cache.pending("USR243", "USR243"))
+    ['SESS1']
     """
 
     def __init__(
@@ -121,6 +127,10 @@ class UserCache:
 
         Raises:
             CacheUnavailable: Valkey does not answer, and ``cached`` is false.
+
+        >>> read = UserCache(model.valkey).partition("USR244", "USR244", lambda: [])
+        >>> read.found, read.complete
+        ([], True)
         """
         shard = self._keys.shard(owner)
         overlay, copy = self._keys.overlay(shard, partition), self._keys.copy(shard, partition)
@@ -150,6 +160,9 @@ class UserCache:
             partition: The PK.
             sk: The SK.
             load: Reads the item from the table, consistently.
+
+        >>> UserCache(model.valkey).item("USR244", "USR244", "SESS1", lambda: None)
+        Overlaid(found=None, complete=True)
         """
         reads = self.item_reads(owner, partition, sk)
         answered = True
@@ -206,6 +219,8 @@ class UserCache:
         """Delete the copy and the attempt numbers of a partition that was changed by other means.
 
         If Valkey does not answer, they are deleted before the first command after it is back.
+
+        >>> UserCache(model.valkey).invalidate("USR244", "USR244")
         """
         shard = self._keys.shard(owner)
         self._valkey.delete([self._keys.copy(shard, partition), self._keys.numbers(shard, partition)])

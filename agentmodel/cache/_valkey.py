@@ -81,6 +81,11 @@ class Valkey:
 
     Raises:
         ConfigurationError: The URL is unset or cannot be read.
+
+    >>> own = Valkey(model.settings)
+    >>> own.execute(("SET", "example", "1")), own.execute(("GET", "example")), own.cluster
+    (True, b'1', False)
+    >>> own.close()
     """
 
     def __init__(
@@ -129,7 +134,11 @@ class Valkey:
 
     @property
     def address(self) -> str:
-        """Return the URL without user, password and options, for messages."""
+        """Return the URL without user, password and options, for messages.
+
+        >>> model.valkey.address.startswith("valkey://127.0.0.1:")
+        True
+        """
         return without_user(self.settings.valkey_url or "")
 
     @property
@@ -142,6 +151,9 @@ class Valkey:
 
         Raises:
             CacheUnavailable: Valkey does not answer, or rejects the command.
+
+        >>> model.valkey.execute(("PING",))
+        True
         """
         return self.execute_many([command])[0]
 
@@ -150,6 +162,9 @@ class Valkey:
 
         Raises:
             CacheUnavailable: Valkey does not answer, or rejects one of them.
+
+        >>> model.valkey.execute_many([("SET", "example", "2"), ("GET", "example")])
+        [True, b'2']
         """
         ahead: dict[Command, Any] = getattr(self._ahead, "answers", {})
         if ahead and all(command in ahead for command in commands):
@@ -166,6 +181,10 @@ class Valkey:
 
         Raises:
             CacheUnavailable: Valkey does not answer.
+
+        >>> answers = model.valkey.try_many([("SET", "example", "2"), ("LPUSH", "example", "1")])
+        >>> [type(answer).__name__ for answer in answers]
+        ['bool', 'ResponseError']
         """
         if self._closed:
             raise CacheUnavailable(f"the connection to Valkey at {self.address} is closed: open a new one")
@@ -186,6 +205,12 @@ class Valkey:
 
         Within the block, the first call in this thread that sends one of them gets the answer that is there already.
         Where Valkey does not answer, those calls find out by themselves.
+
+        >>> model.valkey.execute(("SET", "example", "3"))
+        True
+        >>> with model.valkey.prefetched([("GET", "example")]):
+        ...     model.valkey.execute(("GET", "example"))
+        b'3'
         """
         wanted = list(dict.fromkeys(commands))
         try:
@@ -219,6 +244,12 @@ class Valkey:
 
         Raises:
             CacheUnavailable: Valkey does not answer; the value may have been set.
+
+        >>> model.valkey.compare_and_set("example of a lock", "", "mine", seconds=60)
+        >>> model.valkey.compare_and_set("example of a lock", "", "yours", seconds=60)
+        'mine'
+        >>> model.valkey.delete(["example of a lock"])
+        True
         """
         current: bytes | None = self.execute(COMPARE_AND_SET.on([key], expected, value, seconds))
         try:
@@ -232,6 +263,9 @@ class Valkey:
 
         Returns:
             Whether they are deleted now.
+
+        >>> model.valkey.delete(["example"])
+        True
         """
         wanted = set(keys)
         try:
@@ -251,6 +285,10 @@ class Valkey:
 
         Raises:
             CacheUnavailable: The server does not answer, or rejects INFO.
+
+        >>> info = model.valkey.server_info()
+        >>> info.level, info.replicas, info.cluster
+        ('valkey', 0, False)
         """
         known, outage = self._server, self.breaker.outages
         if known is None or fresh or known.outage != outage:
@@ -267,6 +305,9 @@ class Valkey:
 
         Raises:
             CacheUnavailable: Valkey does not answer, or rejects the command.
+
+        >>> model.valkey.execute_and_wait(("SET", "example", "3"), "example", 0)
+        (True, 0)
         """
         timeout = max(1, int(self.settings.valkey_timeout * 800))
         wait: Command = ("WAIT", replicas, timeout)
@@ -289,6 +330,9 @@ class Valkey:
 
         Raises:
             CacheUnavailable: Valkey does not answer.
+
+        >>> len(model.valkey.ask_primaries(("DBSIZE",)))
+        1
         """
         if not self.cluster:
             return self.try_many([command])
@@ -303,6 +347,11 @@ class Valkey:
 
         Raises:
             CacheUnavailable: Valkey does not answer, or forbids SCAN.
+
+        >>> model.valkey.execute(("SET", "example", "4"))
+        True
+        >>> model.valkey.scan("exampl*e")
+        {'example'}
         """
         self.try_many([("EXISTS", "")])  # as above
         found: set[str] = set()

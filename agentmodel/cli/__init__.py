@@ -22,6 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code.
+
+    >>> exit_code = main(["--version"])
+    agentmodel ...
+    >>> exit_code
+    0
     """
     try:
         from agentmodel.cli._app import run

@@ -3,6 +3,11 @@
 Both hold the keys, the index, sample items of every entity and the eight access patterns. The formats are those of
 NoSQL Workbench's version 3 files, and of ``dynamodb_data_model.json`` of awslabs' dynamodb-mcp-server, whose
 ``dynamodb_data_model_validation`` creates the table, loads the items and runs each access pattern.
+
+>>> sorted(FILES)
+['agentmodel_workbench.json', 'dynamodb_data_model.json']
+>>> FILES["agentmodel_workbench.json"]("History")["DataModel"][0]["TableName"]
+'History'
 """
 
 from __future__ import annotations
@@ -81,6 +86,10 @@ def workbench_model(name: str) -> dict[str, Any]:
 
     Args:
         name: The table's name.
+
+    >>> table = workbench_model("History")["DataModel"][0]
+    >>> table["TableName"], table["KeyAttributes"]["PartitionKey"]["AttributeName"]
+    ('History', 'PK')
     """
     key, index = DEFINITION["KeySchema"], DEFINITION["GlobalSecondaryIndexes"][0]
     kinds: dict[str, str] = {"EntityType": "S", "SchemaVer": "N"}
@@ -135,6 +144,9 @@ def mcp_model(name: str) -> dict[str, Any]:
 
     Args:
         name: The table's name.
+
+    >>> mcp_model("History").keys()
+    dict_keys(['tables', 'items', 'access_patterns'])
     """
     return {
         "tables": [{"TableName": name, **DEFINITION}],

@@ -45,6 +45,12 @@ class Volume:
         refreshes: Refreshes and publishes.
         refresh_seconds: Seconds that a refresh keeps the warehouse awake; Redshift Serverless bills 60 at least.
         base_rpu: Base capacity of Redshift Serverless.
+
+    >>> for row in usage(Volume(calls=1_000_000))[:3]:
+    ...     print(f"{row.amount:,.0f} {row.unit}: {row.made_of}")
+    5,000,000 dynamodb write request units: records, moved expiries, suggestions
+    21,050,000 dynamodb read request units: plans, moved expiries, and each publish reads every mapping
+    2 dynamodb gb-months: items of 30 to 60 days, without indexes
     """
 
     calls: int
@@ -69,6 +75,10 @@ class UnitUsage:
         amount: How much of it.
         made_of: What it is made of.
         cost: What it costs at the reader's prices; None without one.
+
+    >>> row = UnitUsage("dynamodb write request units", 5_000_000.0, "records", cost=3.5)
+    >>> f"{row.cost:.2f} for {row.amount:,.0f} {row.unit}"
+    '3.50 for 5,000,000 dynamodb write request units'
     """
 
     unit: str
@@ -137,6 +147,11 @@ def priced(rows: list[UnitUsage], prices: Mapping[str, Any]) -> list[UnitUsage]:
 
     Raises:
         ValidationError: There is no day, or a price is of no unit or is no number.
+
+    >>> prices = {"as_of": "2026-01-01", "prices": {"dynamodb write request units": 7e-7}}
+    >>> rows = priced(usage(Volume(calls=1_000_000)), prices)
+    >>> rows[0].unit, round(rows[0].cost, 2), rows[1].cost
+    ('dynamodb write request units', 3.5, None)
     """
     try:
         date.fromisoformat(str(prices.get("as_of")))

@@ -60,6 +60,11 @@ def console(
 
     Raises:
         ValidationError: ``secret`` is shorter than 32 characters.
+
+    >>> from starlette.testclient import TestClient
+    >>> app = console(model)
+    >>> TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000)).get("/").status_code
+    200
     """
     if secret is not None and len(secret) < 32:
         raise ValidationError("secret", "…", "must have at least 32 characters, such as secrets.token_hex(32)")

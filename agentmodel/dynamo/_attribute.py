@@ -81,6 +81,14 @@ class Change:
         field: The attribute.
         value: The new value, checked (None removes the attribute), or the amount to add.
         adds: Whether the value is added to the stored one, atomically.
+
+    >>> from agentmodel import Agent
+    >>> change = Agent.executions.plus(1)
+    >>> change.value, change.adds
+    (1, True)
+    >>> model.repository.put(Agent(agent_id="AGT901", domain_id="DMN901", name="booker", executions=2))
+    >>> model.repository.update(Agent.at("AGT901"), change).executions
+    3
     """
 
     __slots__ = ("adds", "field", "value")

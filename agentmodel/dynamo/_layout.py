@@ -32,6 +32,10 @@ class Key:
     Attributes:
         format: Joins the attributes' values into the key's text, and splits it.
         attributes: The attributes, in the order of the format's parts.
+
+    >>> from agentmodel import Agent
+    >>> Agent.index_sort.format.form, Agent.index_sort.build({"score": 2.5})
+    ('AGTSCORE#<score>', 'AGTSCORE#00000002.500000')
     """
 
     def __init__(self, form: KeyFormat[Any], attributes: tuple[Any, ...]) -> None:
@@ -82,6 +86,13 @@ class ItemKey(Generic[_E_co]):
         entity: The entity class.
         pk: The partition key.
         sk: The sort key.
+
+    >>> from agentmodel import Tool
+    >>> at = Tool.at("AGT001", "TL001")
+    >>> at.pk, at.sk, at.item()
+    ('AGT001', 'TL001', {'PK': {'S': 'AGT001'}, 'SK': {'S': 'TL001'}})
+    >>> model.table.get(at).name
+    'find_on_map'
     """
 
     __slots__ = ("entity", "pk", "sk")

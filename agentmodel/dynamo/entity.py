@@ -246,6 +246,15 @@ class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignor
         gsi1_pk: Text of the partition key of the index; None while an attribute of it is not set.
         gsi1_sk: Text of the sort key of the index, likewise.
         gsi1: The index, for queries of PynamoDB.
+
+    >>> from agentmodel import Agent
+    >>> agent = Agent(agent_id="AGT001", domain_id="DMN001", name="map agent", score=2.5)
+    >>> agent.pk, agent.sk, agent.gsi1_pk, agent.gsi1_sk
+    ('AGT001', 'METADATA', 'DMN001', 'AGTSCORE#00000002.500000')
+    >>> Agent.from_item(agent.to_item()) == agent
+    True
+    >>> Agent(agent_id="map agent", domain_id="DMN001", name="map agent")
+    Agent(agent_id='AGT001-map-agent~ee0cf890ce2a', domain_id='DMN001', name='map agent', score=0.0)
     """
 
     kind: ClassVar[str]
@@ -346,6 +355,10 @@ class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignor
 
         Raises:
             ValidationError: A key cannot be made of the attributes.
+
+        >>> from agentmodel import Domain
+        >>> Domain(domain_id="DMN001", name="Hotels").to_item()["DomainNM"]
+        {'S': 'Hotels'}
         """
         name = type(self).__name__
         raise ConfigurationError(f"{name} has no kind: declare it as `class {name}(Entity, kind=…)`")
@@ -356,6 +369,15 @@ class Entity(PynamoMethods, RoundTrip, metaclass=_EntityMeta):  # pyright: ignor
 
         Raises:
             CorruptItem: A key or attribute is missing or cannot be read; the message names the item and the attribute.
+
+        >>> from agentmodel import Domain
+        >>> item = Domain(domain_id="DMN001", name="Hotels").to_item()
+        >>> Domain.from_item(item).name
+        'Hotels'
+        >>> Domain.from_item(item | {"SK": {"S": "TL001"}})
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.CorruptItem: item DMN001 / TL001: attribute SK sort key of a main item ...
         """
         name = cls.__name__
         raise ConfigurationError(

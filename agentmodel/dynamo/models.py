@@ -91,7 +91,12 @@ VERDICTS: tuple[Verdict, ...] = ("correct", "partly", "wrong", "harmful")
 
 
 class Domain(Entity, kind="Domain"):
-    """A field of work, such as store search. Every agent and tool belongs to one."""
+    """A field of work, such as store search. Every agent and tool belongs to one.
+
+    >>> domain = Domain(domain_id="DMN001", name="Store search")
+    >>> domain.pk, domain.sk, domain.gsi1_pk, domain.gsi1_sk
+    ('DMN001', 'METADATA', 'Domain', 'Store search')
+    """
 
     domain_id: Attr[str] = identifier("DMN")
     """The domain itself, by id or name."""
@@ -131,6 +136,10 @@ class Agent(Entity, kind="Agent"):
     """An agent of a domain; the index orders the agents of a domain by score.
 
     ``score`` is written by each publish. A score that somebody typed in becomes ``rating``, which breaks ties only.
+
+    >>> agent = Agent(agent_id="AGT001", domain_id="DMN001", name="map agent", score=2.5)
+    >>> agent.pk, agent.sk, agent.gsi1_pk, agent.gsi1_sk
+    ('AGT001', 'METADATA', 'DMN001', 'AGTSCORE#00000002.500000')
     """
 
     agent_id: Attr[str] = identifier("AGT", within="domain_id")
@@ -184,7 +193,12 @@ class Agent(Entity, kind="Agent"):
 
 
 class Tool(Entity, kind="Tool"):
-    """A tool of an agent; the index orders the tools of a domain by name."""
+    """A tool of an agent; the index orders the tools of a domain by name.
+
+    >>> tool = Tool(agent_id="AGT001", tool_id="TL001", domain_id="DMN001", name="find_on_map", read_only=True)
+    >>> tool.pk, tool.sk, tool.gsi1_pk, tool.gsi1_sk
+    ('AGT001', 'TL001', 'DMN001', 'TL#find_on_map')
+    """
 
     agent_id: Attr[str] = identifier("AGT", within="domain_id")
     """The agent that it belongs to, by id or name; a name is one within the domain."""
@@ -237,7 +251,12 @@ class Tool(Entity, kind="Tool"):
 
 
 class User(Entity, kind="UserInfo", reads=("User",)):
-    """A person for whom agents work."""
+    """A person for whom agents work.
+
+    >>> user = User(user_id="mina", name="Mina")
+    >>> user.user_id, user.pk, user.sk
+    ('USRmina', 'USRmina', 'METADATA')
+    """
 
     user_id: Attr[str] = identifier("USR")
     """The user, by id or name; a UUID is a name."""
@@ -260,7 +279,12 @@ class User(Entity, kind="UserInfo", reads=("User",)):
 
 
 class UserSession(Entity, kind="UserSession"):
-    """One request of a user, with its outcome."""
+    """One request of a user, with its outcome.
+
+    >>> session = UserSession(user_id="USR001", session_id="SESS1", name="a quiet café", request="a quiet café")
+    >>> session.pk, session.sk, session.gsi1_sk
+    ('USR001', 'SESS1', 'a quiet café')
+    """
 
     user_id: Attr[str] = identifier("USR")
     """The user, by id or name."""
@@ -307,7 +331,12 @@ class UserSession(Entity, kind="UserSession"):
 
 
 class UserSessionProcess(Entity, kind="UserSessionProcess"):
-    """One step of a session."""
+    """One step of a session.
+
+    >>> step = UserSessionProcess(user_id="USR001", session_id="SESS1", process_id="PRC001", name="locate")
+    >>> step.pk, step.sk
+    ('USR001#SESS1', 'PRC001')
+    """
 
     user_id: Attr[str] = identifier("USR")
     """The user, by id or name."""
@@ -336,7 +365,15 @@ class UserSessionProcess(Entity, kind="UserSessionProcess"):
 
 
 class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
-    """One call of a tool in a process. A retry is an attempt of its own."""
+    """One call of a tool in a process. A retry is an attempt of its own.
+
+    >>> call = ToolExecution(
+    ...     user_id="USR001", session_id="SESS1", process_id="PRC001", agent_id="AGT001", tool_id="TL001",
+    ...     attempt=2, tool_name="find_on_map", succeeded=True,
+    ... )
+    >>> call.pk, call.sk
+    ('USR001#SESS1', 'PRC001#AGT001#TL001#002')
+    """
 
     user_id: Attr[str] = identifier("USR")
     """The user, by id or name."""
@@ -397,7 +434,14 @@ class ToolExecution(Entity, kind="UserSessPrcToolMappHist"):
 
 
 class UserToolMapping(Entity, kind="UserPrcToolMapp"):
-    """The best known process for a category of a user's requests."""
+    """The best known process for a category of a user's requests.
+
+    >>> mapping = model.repository.mapping("USR002", "cafe search")
+    >>> mapping.pk, mapping.sk, mapping.gsi1_pk
+    ('USR002', 'UserPrcToolMapp#cafe search', 'UserPrcToolMapp')
+    >>> mapping.processes, mapping.agents, mapping.tools
+    ({'PRC001': 'ask visitors'}, {'AGT002': 'review agent'}, {'PRC001#AGT002#TL002': 'read_reviews'})
+    """
 
     user_id: Attr[str] = identifier("USR")
     """The user, by id or name."""
@@ -443,6 +487,10 @@ class Review(Entity, kind="Review"):
     """A question to a person, before a step or after a run. It is in its queue's index while it is pending.
 
     One with a ``source`` is an outcome from outside (`AgentModel.outcome`): answered from the start, in no queue.
+
+    >>> review = Review(user_id="USR001", session_id="SESS1", review_id="r-1", question="Book a table?")
+    >>> review.pk, review.sk, review.gsi1_pk
+    ('USR001#SESS1', 'REVIEW#r-1', None)
     """
 
     user_id: Attr[str] = identifier("USR")
@@ -526,7 +574,13 @@ class Review(Entity, kind="Review"):
 
 
 class Suggestion(Entity, kind="Suggestion"):
-    """A suggestion to a user: its candidates, its choice, and what was done in the end."""
+    """A suggestion to a user: its candidates, its choice, and what was done in the end.
+
+    >>> plan = model.suggest("USR231", category="cafe search")
+    >>> suggestion = model.suggestions.of_user("USR231")[-1]
+    >>> suggestion.choice, sorted(suggestion.candidates), suggestion.propensity
+    ('AGT002', ['AGT001', 'AGT002'], 1.0)
+    """
 
     user_id: Attr[str] = identifier("USR")
     """The user, by id or name."""

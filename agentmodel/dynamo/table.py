@@ -97,6 +97,12 @@ class Query:
         prefix: The beginning of the sort key; empty for all of the partition.
         between: The lowest and highest sort key, both included; used instead of ``prefix``.
         newest_first: Whether the order of the sort keys is descending.
+
+    >>> Query("AGT002", prefix="TL").request()
+    {'KeyConditionExpression': 'PK = :pk AND begins_with(SK, :sk)', 'ExpressionAttributeValues': {':pk':
+    {'S': 'AGT002'}, ':sk': {'S': 'TL'}}, 'ScanIndexForward': True}
+    >>> [item["ToolNM"]["S"] for item in model.table.query(Query("AGT002", prefix="TL")).items]
+    ['read_reviews', 'book_table']
     """
 
     partition: str
@@ -106,7 +112,11 @@ class Query:
     newest_first: bool = False
 
     def request(self) -> dict[str, Any]:
-        """Return the request in the form of DynamoDB's API, without table name, limit and start."""
+        """Return the request in the form of DynamoDB's API, without table name, limit and start.
+
+        >>> Query("DMN001", index="GSI1", prefix="AGTSCORE#", newest_first=True).request()["ScanIndexForward"]
+        False
+        """
         pk, sk = _KEYS[self.index is not None]
         condition, values = f"{pk} = :pk", {":pk": {"S": self.partition}}
         if self.between is not None:
@@ -233,6 +243,9 @@ class Table:
             TableUnavailable: DynamoDB does not answer, throttles or fails, after botocore's retries; it was not asked
                 because it does not answer at present (`CircuitOpen`).
             ConfigurationError: There are no credentials.
+
+        >>> model.table.call("DescribeTable", TableName=model.table.name)["Table"]["TableStatus"]
+        'ACTIVE'
         """
         try:
             answer: dict[str, Any] = self.client._make_api_call(operation, request)  # noqa: SLF001  # as PynamoDB calls it: by name
@@ -303,6 +316,9 @@ class Table:
 
         Raises:
             TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
+
+        >>> model.table.create()  # it exists already
+        False
         """
         if self.exists():
             return False
@@ -355,7 +371,11 @@ class Table:
             attempt.wait(f"table {self.name} is not active after 60 s: wait until it is, and try again")
 
     def exists(self) -> bool:
-        """Return whether the table exists."""
+        """Return whether the table exists.
+
+        >>> model.table.exists()
+        True
+        """
         try:
             self.describe()
         except TableNotFound:
@@ -371,6 +391,9 @@ class Table:
 
         Raises:
             TableNotFound: The table does not exist.
+
+        >>> [index["IndexName"] for index in model.table.describe()["GlobalSecondaryIndexes"]]
+        ['GSI1']
         """
         answer: dict[str, Any] = self.call("DescribeTable", TableName=self.name)["Table"]
         return answer
@@ -380,6 +403,9 @@ class Table:
 
         Raises:
             TableNotFound: The table does not exist.
+
+        >>> [code for code, reason, remedy in model.table.differences()]
+        []
         """
         live = self.describe()
         found = []
@@ -404,6 +430,9 @@ class Table:
 
         Raises:
             TableNotFound: The table does not exist.
+
+        >>> model.table.verify()
+        []
         """
         return [f"{reason}: {remedy}" for _, reason, remedy in self.differences()]
 
@@ -423,6 +452,9 @@ class Table:
         Raises:
             NewerData: A newer version has changed the table.
             TableNotFound: The table does not exist.
+
+        >>> [change.text for change in model.table.migration()]
+        []
         """
         return self._migration.changes(progress)
 
@@ -481,6 +513,11 @@ class Table:
         """Let PynamoDB's own methods on the entities (``Agent.query``, ``agent.save``) use this table in a block.
 
         The binding holds for the current context (thread or task), before that of `bind`, and ends with the block.
+
+        >>> from agentmodel import Agent
+        >>> with model.table.bound():
+        ...     [agent.name for agent in Agent.query("AGT001")]
+        ['map agent']
         """
         with _binding.bound_to(self._bindable):
             yield self
@@ -494,7 +531,12 @@ class Table:
         _binding.bind(self._bindable)
 
     def run(self, function: Callable[_P, _R], *arguments: _P.args, **options: _P.kwargs) -> _R:
-        """Call one of PynamoDB's own methods with this table bound: ``table.run(Agent.get, "AGT001")``."""
+        """Call one of PynamoDB's own methods with this table bound: ``table.run(Agent.get, "AGT001")``.
+
+        >>> from agentmodel import Agent
+        >>> model.table.run(Agent.get, "AGT001").name
+        'map agent'
+        """
         with self.bound():
             return function(*arguments, **options)
 
@@ -525,6 +567,9 @@ class Table:
             LeaseHeld: Another holds it for longer.
             NewerData: A newer version has changed the table.
             TableUnavailable: DynamoDB does not answer.
+
+        >>> with model.table.lease(doing="a repair"):
+        ...     pass  # nobody else imports, seeds or repairs meanwhile
         """
         with hold(TableLeases(self.call, self.name), name, doing=doing, wait=wait) as lease:
             self.check_format()
@@ -535,6 +580,10 @@ class Table:
 
         Raises:
             ValidationError: A key cannot be made of the attributes.
+
+        >>> from agentmodel import Domain
+        >>> model.table.item(Domain(domain_id="DMN001", name="Hotels"))["PK"]
+        {'S': 'DMN001'}
         """
         self.redaction.entity(entity)
         return entity.to_item()
@@ -546,12 +595,21 @@ class Table:
 
         Raises:
             CorruptItem: The stored item cannot be read as its class.
+
+        >>> from agentmodel import Agent
+        >>> model.table.get(Agent.at("AGT001")).name
+        'map agent'
         """
         item = self.get_item(key, consistent=consistent)
         return None if item is None else key.entity.from_item(item)
 
     def get_item(self, key: ItemKey[Any], *, consistent: bool = False) -> Item | None:
-        """Return the stored item under a key, or None when there is none or it has expired."""
+        """Return the stored item under a key, or None when there is none or it has expired.
+
+        >>> from agentmodel import Agent
+        >>> model.table.get_item(Agent.at("AGT001"))["AgentNM"]
+        {'S': 'map agent'}
+        """
         answer = self.call("GetItem", TableName=self.name, Key=key.item(), ConsistentRead=consistent)
         item: Item | None = answer.get("Item")
         return None if item is None or is_expired(item, time()) else item
@@ -569,6 +627,11 @@ class Table:
         Raises:
             CorruptItem: An item cannot be read, and ``readable`` is False.
             BatchIncomplete: DynamoDB left keys unprocessed until the deadline; the error has them in ``left``.
+
+        >>> from agentmodel import Agent
+        >>> found = model.table.get_many([Agent.at("AGT001"), Agent.at("AGT999")])
+        >>> [agent and agent.name for agent in found]
+        ['map agent', None]
         """
 
         def entity(key: ItemKey[_E], item: Item | None) -> _E | None:
@@ -594,6 +657,10 @@ class Table:
 
         Raises:
             BatchIncomplete: DynamoDB left keys unprocessed until the deadline; the error has them in ``left``.
+
+        >>> from agentmodel import Agent
+        >>> [item["AgentNM"]["S"] for item in model.table.get_items([Agent.at("AGT001").item()])]
+        ['map agent']
         """
         for start in range(0, len(keys), _GET_KEYS):
             yield from self._get_batch(list(keys[start : start + _GET_KEYS]), consistent)
@@ -618,6 +685,10 @@ class Table:
             limit: The most items to return; None returns all.
             start: The key to continue after: ``last`` of an earlier result.
             consistent: Whether to see every write that has ended; has no effect on the index.
+
+        >>> result = model.table.query(Query("DMN001", index="GSI1", prefix="TL#"), limit=2)
+        >>> [item["ToolNM"]["S"] for item in result.items], result.last is not None
+        (['book_table', 'find_on_map'], True)
         """
         items: list[Item] = []
         scanned = 0
@@ -638,12 +709,20 @@ class Table:
                 return QueryResult(items, start, scanned)
 
     def scan(self, *, start: Item | None = None) -> Iterator[Item]:
-        """Yield every stored item after the key ``start``. Expired ones are included: the warehouse needs them."""
+        """Yield every stored item after the key ``start``. Expired ones are included: the warehouse needs them.
+
+        >>> "Agent" in {item["EntityType"]["S"] for item in model.table.scan() if "EntityType" in item}
+        True
+        """
         for page in self.scan_pages(start=start):
             yield from page
 
     def scan_pages(self, *, start: Item | None = None, segment: int = 0, segments: int = 1) -> Iterator[list[Item]]:
-        """Yield every stored item, one list for each answer; with ``segments``, only those of one parallel segment."""
+        """Yield every stored item, one list for each answer; with ``segments``, only those of one parallel segment.
+
+        >>> sum(len(page) for page in model.table.scan_pages()) > 20
+        True
+        """
         request: dict[str, Any] = {"TableName": self.name}
         if segments > 1:
             request |= {"Segment": segment, "TotalSegments": segments}

@@ -66,6 +66,12 @@ class Writer:
     Args:
         table: The table.
         clock: Returns the version of a write, a number that grows.
+
+    >>> from agentmodel import Domain
+    >>> writer = Writer(model.table, clock=lambda: 1)
+    >>> writer.put(Domain(domain_id="DMN913", name="Hotels"))
+    >>> model.table.get(Domain.at("DMN913"), consistent=True).name
+    'Hotels'
     """
 
     def __init__(self, table: Table, *, clock: Callable[[], int]) -> None:
@@ -81,6 +87,12 @@ class Writer:
 
         Raises:
             AlreadyExists: Something is stored under the key; it was not changed.
+
+        >>> from agentmodel import Domain
+        >>> model.writer.put_new(Domain(domain_id="DMN001", name="Hotels"))
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.AlreadyExists: Domain DMN001 / METADATA exists already; nothing was ...
         """
         try:
             self._put(checked(self.table.item(entity)), ConditionExpression="attribute_not_exists(PK)")
@@ -99,6 +111,17 @@ class Writer:
 
         Raises:
             StaleVersion: The item was written since it was read; nothing was changed.
+
+        >>> from agentmodel import User
+        >>> first = User(user_id="USR911", name="Ada")
+        >>> model.writer.save(first)
+        >>> second = model.table.get(User.at("USR911"), consistent=True)
+        >>> first.name = "Ada L."
+        >>> model.writer.save(first)
+        >>> model.writer.save(second)
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.StaleVersion: User USR911 / METADATA was not saved, because it was ...
         """
         before, entity.version = entity.version, self._clock()
         item = checked(self.table.item(entity))
@@ -147,6 +170,11 @@ class Writer:
             StaleVersion: A part of an index key was changed since the entity was read, a newer version is stored, or
                 the stored item has an older schema.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
+
+        >>> from agentmodel import Agent
+        >>> model.repository.put(Agent(agent_id="AGT911", domain_id="DMN911", name="booker"))
+        >>> model.writer.update(Agent.at("AGT911"), Agent.description.to("finds rooms")).description
+        'finds rooms'
         """
         attribute = self.table.redaction.attribute
         redacted = [each if each.adds else Change(each.field, attribute(each.field, each.value)) for each in changes]
@@ -168,7 +196,11 @@ class Writer:
         return stored
 
     def delete(self, key: ItemKey[Any]) -> None:
-        """Delete the item under a key; without an item nothing happens."""
+        """Delete the item under a key; without an item nothing happens.
+
+        >>> from agentmodel import Domain
+        >>> model.writer.delete(Domain.at("DMN999"))  # there is none: nothing happens
+        """
         self.table.call_to_delete("DeleteItem", TableName=self.table.name, Key=key.item())
 
     def _put(self, item: Item, **condition: Any) -> None:
@@ -182,6 +214,11 @@ class Writer:
 
         Returns:
             Whether it was written; None when the table has more than the item, because it was `deferred`.
+
+        >>> from agentmodel import User
+        >>> item = model.table.item(User(user_id="USR913", name="Ada", version=5))
+        >>> model.writer.put_newer(item, 5), model.writer.put_newer(item, 4)
+        (True, False)
         """
         if is_deferred(item):
             return self._put_deferred(item, version)
@@ -226,6 +263,10 @@ class Writer:
         Raises:
             ValidationError: An item is too large; nothing was sent.
             Rejected: DynamoDB rejects an item. It is not known which of the others were written.
+
+        >>> from agentmodel import User
+        >>> model.writer.put_many([model.table.item(User(user_id="USR912", name="Ada"))])
+        []
         """
         requests = [{"PutRequest": {"Item": checked(item)}} for item in _last_of_each_key(items)]
         return [request["PutRequest"]["Item"] for request in self._write_all(requests)]
@@ -286,6 +327,11 @@ class Writer:
         Raises:
             Conflict: A condition was not met, or another transaction is writing one of the items; nothing was written.
             ValidationError: More than 100 actions.
+
+        >>> from agentmodel import Domain, User
+        >>> model.writer.transact(put=[User(user_id="USR914", name="Ada")], delete=[Domain.at("DMN914")])
+        >>> model.table.get(User.at("USR914"), consistent=True).name
+        'Ada'
         """
         name = self.table.name
         actions: list[dict[str, Any]] = [{"Put": {"TableName": name, "Item": checked(self.table.item(e))}} for e in put]
@@ -315,6 +361,15 @@ class Batch:
     Attributes:
         table: The same.
         requests: The requests by their keys; the last one for a key wins.
+
+    >>> from agentmodel import Domain
+    >>> with model.writer.batch() as batch:
+    ...     batch.put(Domain(domain_id="DMN911", name="Hotels"))
+    ...     batch.put(Domain(domain_id="DMN912", name="Flights"))
+    ...     batch.delete(Domain.at("DMN912"))
+    >>> found = model.table.get_many([Domain.at("DMN911"), Domain.at("DMN912")], consistent=True)
+    >>> [domain and domain.name for domain in found]
+    ['Hotels', None]
     """
 
     def __init__(self, table: Table) -> None:

@@ -64,6 +64,18 @@ def import_otlp(
     Raises:
         ValidationError: A file cannot be read, or a span is bad and ``strict`` is set.
         LeaseHeld: Another takes longer than ``wait``; the message says who works since when.
+
+    >>> told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "rooms", "gen_ai.agent.name": "booker"}
+    >>> span = {
+    ...     "traceId": "1" * 32, "spanId": "1" * 16, "name": "execute_tool rooms",
+    ...     "startTimeUnixNano": "1767225600000000000", "endTimeUnixNano": "1767225601000000000",
+    ...     "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in told.items()],
+    ... }
+    >>> file = folder / "spans.json"
+    >>> _ = file.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}))
+    >>> imported = import_otlp(model, file, domain="hotels")
+    >>> imported.lines, imported.bad
+    (1, [])
     """
     sources = [partial(_records, path, domain=domain, strict=strict) for path in paths]
     importer = TraceImport(model.repository, recorder=model.recorder)

@@ -107,6 +107,14 @@ class ItemsFeed:
         complete: Whether these are all items of the table.
         expected: How many there are, for progress; 0 where that is unknown.
         positions: The positions that a later `StreamFeed` reads on from; see `StreamFeed.start_positions`.
+
+    >>> from agentmodel.redshift.warehouse import Warehouse
+    >>> own = Warehouse.open("duckdb://")
+    >>> own.create()
+    >>> item = {"PK": {"S": "DMN001"}, "SK": {"S": "METADATA"}, "EntityType": {"S": "Domain"}}
+    >>> own.land_feed(ItemsFeed([item | {"DomainNM": {"S": "Hotels"}}]), at=datetime.now(UTC))
+    Landed(items=1, changed=1, expired=0, erased=0, fallback_reason='')
+    >>> own.close()
     """
 
     items: Iterable[Any]
@@ -402,6 +410,10 @@ class JournalFeed:
     Attributes:
         complete: False: it brings changes only.
         expected: Unused, since it is not complete.
+
+    >>> feed = JournalFeed(model.warehouse.add_to_inbox, model.table)
+    >>> feed.complete, list(feed.batches({}, datetime.now(UTC)))
+    (False, [])
     """
 
     complete = False

@@ -30,6 +30,11 @@ class Rows(list[_T]):
 
     Attributes:
         columns: The names of the columns.
+
+    >>> from agentmodel.redshift.reports import tool_errors
+    >>> rows = tool_errors(model.warehouse)
+    >>> rows.columns[:3], [row.agent_name for row in rows]
+    (('agent_id', 'agent_name', 'errors'), ['map agent'])
     """
 
     def __init__(self, rows: Iterable[_T], columns: Sequence[tuple[str, Any]]) -> None:
@@ -42,6 +47,10 @@ class Rows(list[_T]):
 
         Raises:
             MissingExtraError: pyarrow is not installed.
+
+        >>> from agentmodel.redshift.reports import tool_errors
+        >>> tool_errors(model.warehouse).to_arrow().column("errors").to_pylist()
+        [2]
         """
         arrow: Any = _imported("pyarrow", "arrow", "to_arrow()")
         rows = [_plain(row) for row in self]
@@ -54,6 +63,10 @@ class Rows(list[_T]):
 
         Raises:
             MissingExtraError: pandas or pyarrow is not installed.
+
+        >>> from agentmodel.redshift.reports import tool_errors
+        >>> tool_errors(model.warehouse).to_pandas()["error_rate"].round(2).tolist()
+        [0.67]
         """
         _imported("pandas", "pandas", "to_pandas()")
         return self.to_arrow().to_pandas()
@@ -63,6 +76,10 @@ class Rows(list[_T]):
 
         Raises:
             MissingExtraError: polars or pyarrow is not installed.
+
+        >>> from agentmodel.redshift.reports import tool_errors
+        >>> tool_errors(model.warehouse).to_polars()["agent_name"].to_list()
+        ['map agent']
         """
         polars: Any = _imported("polars", "polars", "to_polars()")
         return polars.from_arrow(self.to_arrow())

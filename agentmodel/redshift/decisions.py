@@ -38,6 +38,10 @@ class DecisionFilter:
         tool: Decisions about this tool; its id or name.
         answer: Decisions with this status, such as ``approved``, or this verdict, such as ``wrong``.
         since: Decisions that were made at this time or later, aware.
+
+    >>> narrow = DecisionFilter(by="lee", answer="rejected")
+    >>> [one.reason for one in past_decisions(model.warehouse, narrow)]
+    ['nobody asked for one']
     """
 
     by: str | None = None
@@ -70,6 +74,10 @@ class PastDecision:
         by: Who decided; '' where nobody did in time.
         at: When it was decided: 20 digits in UTC, as the table stores times.
         reason: Why, in the reviewer's words; '' where none was given.
+
+    >>> (one,) = past_decisions(model.warehouse, DecisionFilter(by="lee"))
+    >>> one.tool_name, one.queue, one.reference.startswith("USR002/SESS3/")
+    ('book_table', 'review', True)
     """
 
     user_id: str
@@ -117,6 +125,9 @@ def past_decisions(
     Raises:
         ValidationError: ``limit`` is out of range, or ``since`` has no time zone.
         WarehouseUnavailable: The engine does not answer.
+
+    >>> [(one.user_name, one.question, one.status, one.by) for one in past_decisions(model.warehouse)]
+    [('Jun', 'Book a table?', 'rejected', 'lee')]
     """
     if not 1 <= limit <= _MAX_LIMIT:
         raise ValidationError("limit", limit, f"must be a whole number from 1 to {_MAX_LIMIT}")
@@ -140,14 +151,23 @@ def past_decisions(
 
 
 def review_queues(warehouse: Warehouse) -> set[str]:
-    """Return the names of the queues of the questions that have landed."""
+    """Return the names of the queues of the questions that have landed.
+
+    >>> review_queues(model.warehouse)
+    {'review'}
+    """
     row = warehouse.landed.alias("landed")
     names = rows_of(_text(row, "QueueNM")).distinct().where(*_questions(row))
     return {name for (name,) in warehouse.read(names) if name}
 
 
 def reviews_like(warehouse: Warehouse, beginning: str, *, limit: int = 10) -> list[tuple[str, str, str]]:
-    """Return the landed questions whose id begins so, open or decided: user, session and review of each."""
+    """Return the landed questions whose id begins so, open or decided: user, session and review of each.
+
+    >>> (one,) = past_decisions(model.warehouse, DecisionFilter(by="lee"))
+    >>> reviews_like(model.warehouse, one.review_id[:6]) == [("USR002", "SESS3", one.review_id)]
+    True
+    """
     row = warehouse.landed.alias("landed")
     names = _names(row)
     fits = names[2].startswith(beginning, autoescape=True)

@@ -4,6 +4,10 @@ A table of history has a folder for each month, such as ``calls/month=2026-03/``
 ``manifest.json`` says what is there. An export writes the months anew whose rows have changed since the one before,
 those of erased users among them, so at its end the files have the rows of the warehouse, each once. The columns are in
 `COLUMNS`: a version of the format never loses or changes one.
+
+>>> COLUMNS["agents"], FORMAT
+({'agent_id': 'string', 'domain_id': 'string', 'name': 'string', 'score': 'double', 'description':
+'string'}, 1)
 """
 
 from __future__ import annotations
@@ -156,6 +160,10 @@ class ExportReport:
         rows: Rows of each table that the files have now.
         written: Rows of each table that were written; the other ones had not changed.
         removed: Files that were removed.
+
+    >>> report = export(model.warehouse, model.settings, folder / "of-today")
+    >>> report.rows["agents"], report.removed
+    (2, 0)
     """
 
     to: str
@@ -192,6 +200,10 @@ def export(
         ConfigurationError: The folder or the bucket cannot be written.
         Unavailable: The warehouse or S3 does not answer; exporting again does the rest.
         MissingExtraError: pyarrow is not installed.
+
+    >>> report = export(model.warehouse, model.settings, folder / "parquet")
+    >>> report.written["agents"], export(model.warehouse, model.settings, folder / "parquet").written["agents"]
+    (2, 0)
     """
     _arrow_writer()
     target = target_of(to, settings)

@@ -1,4 +1,7 @@
-"""Land the table's items in a DuckDB warehouse by the chosen feed, or the whole table where that feed cannot go on."""
+"""Land the table's items in a DuckDB warehouse by the chosen feed, or the whole table where that feed cannot go on.
+
+>>> source: FeedSource = "scan"  # or "stream", "journal", or the folder of an export
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,13 @@ def ingest(
         ConfigurationError: The warehouse is not DuckDB, or the table has no stream that can be read.
         ValidationError: The folder holds no export, an export of another table, or one that is older than what landed.
         Unavailable: The table or the warehouse does not answer.
+
+    >>> own = Warehouse.open("duckdb://", landed_table=model.table.name)
+    >>> own.create()
+    >>> landed = ingest(own, model.table)
+    >>> landed.items > 20, landed.fallback_reason
+    (True, '')
+    >>> own.close()
     """
     now = at or datetime.now(UTC)
     full_feed = full_feed or ScanFeed(table)

@@ -72,6 +72,9 @@ def landed_table(name: str, *, history: bool = True) -> Table:
 
     Raises:
         ConfigurationError: ``name`` is not a table name.
+
+    >>> landed_table("AgentTable").columns.keys()
+    ['PK', 'SK', 'value', '_record_is_active', '_record_create_time', '_record_delete_time']
     """
     if not _PLAIN_NAME.match(name):
         raise ConfigurationError(
@@ -126,7 +129,11 @@ class _ScoreMethod(hybrid_method[[Any], float]):
 
 
 class DomainRow(Base):
-    """A domain, such as hotel search."""
+    """A domain, such as hotel search.
+
+    >>> model.warehouse.read(select(DomainRow.domain_id, DomainRow.name))
+    [('DMN001', 'Store search')]
+    """
 
     __tablename__ = "domain"
     __table_args__ = layout(style="ALL")
@@ -138,7 +145,11 @@ class DomainRow(Base):
 
 
 class AgentRow(Base):
-    """An agent and the domain it works in."""
+    """An agent and the domain it works in.
+
+    >>> model.warehouse.read(select(AgentRow.agent_id, AgentRow.name).order_by(AgentRow.agent_id))
+    [('AGT001', 'map agent'), ('AGT002', 'review agent')]
+    """
 
     __tablename__ = "agent"
     __table_args__ = layout(style="ALL")
@@ -156,7 +167,11 @@ class AgentRow(Base):
 
 
 class ToolRow(Base):
-    """A tool of an agent."""
+    """A tool of an agent.
+
+    >>> model.warehouse.read(select(ToolRow.tool_id, ToolRow.name).order_by(ToolRow.tool_id))
+    [('TL001', 'find_on_map'), ('TL002', 'read_reviews'), ('TL003', 'book_table')]
+    """
 
     __tablename__ = "tool"
     __table_args__ = layout(style="ALL", sort="agentid")
@@ -171,7 +186,11 @@ class ToolRow(Base):
 
 
 class UserInfo(Base):
-    """A user."""
+    """A user.
+
+    >>> model.warehouse.read(select(UserInfo.user_id, UserInfo.name).order_by(UserInfo.user_id))
+    [('USR001', 'Mina'), ('USR002', 'Jun')]
+    """
 
     __tablename__ = "userinfo"
     __table_args__ = layout(key="userid", sort="lastlogindt")
@@ -185,7 +204,12 @@ class UserInfo(Base):
 
 
 class UserSessionRow(Base):
-    """A session of a user, with its outcome where that was recorded or reviewed."""
+    """A session of a user, with its outcome where that was recorded or reviewed.
+
+    >>> sessions = select(UserSessionRow.session_id, UserSessionRow.category)
+    >>> model.warehouse.read(sessions.where(UserSessionRow.user_id == "USR001").order_by(UserSessionRow.session_id))
+    [('SESS1', 'cafe search'), ('SESS2', 'cafe search'), ('SESS3', 'cafe search')]
+    """
 
     __tablename__ = "usersession"
     __table_args__ = layout(key="userid", sort="sessionid")
@@ -215,7 +239,11 @@ class UserSessionRow(Base):
 
 
 class SessionOutcome(Base):
-    """An outcome from outside: what a person, an event or an evaluator said of a session, or of one agent in it."""
+    """An outcome from outside: what a person, an event or an evaluator said of a session, or of one agent in it.
+
+    >>> model.warehouse.read(select(SessionOutcome.session_id))  # nobody has said how a session went
+    []
+    """
 
     __tablename__ = "session_outcome"
     __table_args__ = layout(key="userid", sort="sessionid")
@@ -234,7 +262,12 @@ class SessionOutcome(Base):
 
 
 class UserSessionProcessRow(Base):
-    """A process, which is a step of a session."""
+    """A process, which is a step of a session.
+
+    >>> steps = select(UserSessionProcessRow.name).where(UserSessionProcessRow.user_id == "USR001")
+    >>> model.warehouse.read(steps.distinct())
+    [('locate',)]
+    """
 
     __tablename__ = "usersessionprocess"
     __table_args__ = layout(key="userid", sort=("sessionid", "processid"))
@@ -250,7 +283,13 @@ class UserSessionProcessRow(Base):
 
 
 class UserToolMappingHist(Base):
-    """A tool call; each attempt is a row."""
+    """A tool call; each attempt is a row.
+
+    >>> calls = select(UserToolMappingHist.tool_name, UserToolMappingHist.succeeded, UserToolMappingHist.error_type)
+    >>> of_one = calls.where(UserToolMappingHist.user_id == "USR001", UserToolMappingHist.session_id == "SESS2")
+    >>> model.warehouse.read(of_one)
+    [('find_on_map', 'N', 'KeyError')]
+    """
 
     __tablename__ = "user_tool_mapping_hist"
     __table_args__ = layout(key="userid", sort=("sessionid", "processid", "agentid", "toolid"))
@@ -282,7 +321,11 @@ class UserToolMappingHist(Base):
 
 
 class SuggestionRow(Base):
-    """A plan that was made, whether it was withheld, and the session that it was for once that has ended."""
+    """A plan that was made, whether it was withheld, and the session that it was for once that has ended.
+
+    >>> model.warehouse.read(select(SuggestionRow.session_id))  # no plan was given to a session
+    []
+    """
 
     __tablename__ = "suggestion"
     __table_args__ = layout(key="userid", sort="suggestionkey")
@@ -298,7 +341,12 @@ class SuggestionRow(Base):
 
 
 class AgentToolAnalysisStaging(Base):
-    """The sample's staging rows; here a view, so that rows can neither double nor lag behind."""
+    """The sample's staging rows; here a view, so that rows can neither double nor lag behind.
+
+    >>> rows = select(AgentToolAnalysisStaging.agent_id, AgentToolAnalysisStaging.tool_id).distinct()
+    >>> sorted(map(tuple, model.warehouse.read(rows)))
+    [('AGT001', 'TL001'), ('AGT002', 'TL002')]
+    """
 
     __tablename__ = "agent_tool_analysis_staging"
     user_id: Mapped[str] = mapped_column("userid", Varchar(ID), primary_key=True)
@@ -348,7 +396,12 @@ class _Execution:
 
 
 class AgentExecution(_Execution, Base):
-    """The executions: one row per user, session and agent. Rollups and patterns are computed from them."""
+    """The executions: one row per user, session and agent. Rollups and patterns are computed from them.
+
+    >>> outcomes = select(AgentExecution.session_id, AgentExecution.succeeded)
+    >>> model.warehouse.read(outcomes.where(AgentExecution.user_id == "USR001").order_by(AgentExecution.session_id))
+    [('SESS1', 1), ('SESS2', 0), ('SESS3', 0)]
+    """
 
     __tablename__ = "agent_execution"
     __table_args__ = layout(key="userid", sort=("sessionid", "agentid"))
@@ -370,7 +423,12 @@ class _Daily:
 
 
 class AgentDaily(_Daily, Base):
-    """Executions of an agent per category, revision and day of their last call; `UNDATED` where no time is known."""
+    """Executions of an agent per category, revision and day of their last call; `UNDATED` where no time is known.
+
+    >>> per_agent = select(AgentDaily.agent_id, func.sum(AgentDaily.executions)).group_by(AgentDaily.agent_id)
+    >>> model.warehouse.read(per_agent.order_by(AgentDaily.agent_id))
+    [('AGT001', 3), ('AGT002', 3)]
+    """
 
     __tablename__ = "agent_daily"
     __table_args__ = layout(style="ALL", sort=("agentid", "execution_date"))
@@ -389,7 +447,12 @@ class _ToolCounts:
 
 
 class AgentTool(_ToolCounts, Base):
-    """Calls, errors and tokens of an agent's tools; every attempt is a call."""
+    """Calls, errors and tokens of an agent's tools; every attempt is a call.
+
+    >>> counts = select(AgentTool.tool_id, AgentTool.calls, AgentTool.errors)
+    >>> model.warehouse.read(counts.order_by(AgentTool.tool_id))
+    [('TL001', 3, 2), ('TL002', 3, 0)]
+    """
 
     __tablename__ = "agent_tool"
     __table_args__ = layout(style="ALL", sort=("agentid", "toolid"))
@@ -401,7 +464,12 @@ class AgentTool(_ToolCounts, Base):
 
 
 class AgentScoreSummary(Base):
-    """The sample's score per agent, as of a day: age is counted from the domain's newest execution until then."""
+    """The sample's score per agent, as of a day: age is counted from the domain's newest execution until then.
+
+    >>> best_first = select(AgentScoreSummary.agent_id).order_by(AgentScoreSummary.score(date(2027, 1, 1)).desc())
+    >>> model.warehouse.read(best_first)
+    [('AGT002',), ('AGT001',)]
+    """
 
     __tablename__ = "agent_score_summary"
     __table_args__ = layout(style="ALL", sort=("domainid", "agentid"))
@@ -466,6 +534,10 @@ class UserProcessPattern(_Pattern, Base):
 
     ``pattern_score`` is the score as of the user's own newest day. It does not change as days pass, so it is not
     rewritten every day. `score` computes it as of any day.
+
+    >>> best = select(UserProcessPattern.user_id, UserProcessPattern.executions)
+    >>> model.warehouse.read(best.where(UserProcessPattern.recommended).order_by(UserProcessPattern.user_id))
+    [('USR001', 3), ('USR002', 3)]
     """
 
     __tablename__ = "user_process_patterns"
@@ -488,7 +560,11 @@ class UserProcessPattern(_Pattern, Base):
 
 
 class ToolErrorSummary(Base):
-    """The sample's error report: errors and failed tools per agent."""
+    """The sample's error report: errors and failed tools per agent.
+
+    >>> model.warehouse.read(select(ToolErrorSummary.name, ToolErrorSummary.errors, ToolErrorSummary.failed_tools))
+    [('map agent', 2, 'find_on_map')]
+    """
 
     __tablename__ = "tool_error_summary"
     __table_args__ = layout(style="ALL", sort="agentid")
@@ -505,7 +581,12 @@ class ToolErrorSummary(Base):
 
 
 class RefreshWatermark(Base):
-    """How far the last refresh has read; one row."""
+    """How far the last refresh has read; one row.
+
+    >>> (row,) = model.warehouse.read(select(RefreshWatermark.name, RefreshWatermark.seen_until))
+    >>> type(row.seen_until).__name__
+    'datetime'
+    """
 
     __tablename__ = "refresh_watermark"
     __table_args__ = layout(style="ALL")
@@ -520,6 +601,9 @@ class DerivedCategory(Base):
 
     A row with a ``founder`` is that of the request that founded the category. Spellings of one request, which differ in
     no letter (``form_key``), have rows of their own.
+
+    >>> model.warehouse.read(select(DerivedCategory.category))  # every session has a category of its own
+    []
     """
 
     __tablename__ = "derived_category"
@@ -538,6 +622,9 @@ class ModelPriceRow(Base):
     """What a token of a model costs from a day on, in requests of a length, for every model that calls name.
 
     A refresh fills it from `AGENTMODEL_PRICES`; see `agentmodel.prices.ModelPrice`. Without that setting it is yours.
+
+    >>> model.warehouse.read(select(ModelPriceRow.model_name, ModelPriceRow.input, ModelPriceRow.output))
+    [('gpt-5', 1.25e-06, 1e-05)]
     """
 
     __tablename__ = "model_price"
@@ -556,7 +643,11 @@ class ModelPriceRow(Base):
 
 
 class ErasedUser(Base):
-    """Whose history was erased: rows of theirs that landed before, or that land late, are not read any more."""
+    """Whose history was erased: rows of theirs that landed before, or that land late, are not read any more.
+
+    >>> model.warehouse.read(select(ErasedUser.user_key).where(ErasedUser.user_key == "nobody"))
+    []
+    """
 
     __tablename__ = "erased_user"
     __table_args__ = layout(style="ALL")

@@ -122,7 +122,11 @@ def rendered(landed_table: str = LANDED, *, schema: str | None = None) -> dict[s
 
 
 def write(folder: Path, *, landed_table: str = LANDED, schema: str | None = None) -> list[str]:
-    """Write the files of the folder, and delete SQL files that do not belong to it; return the names that changed."""
+    """Write the files of the folder, and delete SQL files that do not belong to it; return the names that changed.
+
+    >>> "01_session.sql" in write(folder / "redshift")
+    True
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = rendered(landed_table, schema=schema)
     changed = drift(folder, landed_table=landed_table, schema=schema)
@@ -135,7 +139,11 @@ def write(folder: Path, *, landed_table: str = LANDED, schema: str | None = None
 
 
 def drift(folder: Path, *, landed_table: str = LANDED, schema: str | None = None) -> list[str]:
-    """Return the names of files that are missing, superfluous or different from what the models render."""
+    """Return the names of files that are missing, superfluous or different from what the models render.
+
+    >>> drift(folder / "nothing") == list(rendered())
+    True
+    """
     files = rendered(landed_table, schema=schema)
     present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.sql")}
     return sorted(name for name in {*files, *present} if files.get(name) != present.get(name))

@@ -74,6 +74,10 @@ def report(warehouse: Warehouse, *, as_of: date, rows: int = 500, wrong_steps: S
     Raises:
         ValidationError: ``rows`` is below 1.
         MissingExtraError: matplotlib is not installed.
+
+    >>> page = report(model.warehouse, as_of=date(2026, 1, 1))
+    >>> page[:15], "map agent" in page
+    ('<!doctype html>', True)
     """
     if rows < 1:
         raise ValidationError("rows", rows, "must be a whole number from 1 up")

@@ -57,6 +57,10 @@ class AgentScore:
         revision: Its present revision, that of its newest execution; None where none was recorded.
         revision_executions: Executions of the present revision; those of earlier ones fade in the scores.
         revision_successes: How many of these succeeded.
+
+    >>> best = agent_ranking(model.warehouse, as_of=date(2027, 1, 1), ranking="evidence")[0]
+    >>> best.agent_name, round(best.evidence, 2), round(best.evidence_low, 2), round(best.evidence_high, 2)
+    ('review agent', 0.77, 0.45, 0.98)
     """
 
     domain_id: str
@@ -92,6 +96,10 @@ class PatternStep:
         tool_name: Its name.
         calls: Calls of the step over all executions of the pattern; every attempt is a call.
         successes: Calls that succeeded.
+
+    >>> (row,) = recommended_patterns(model.warehouse, as_of=date(2027, 1, 1), user_id="USR002")
+    >>> [(step.process_name, step.tool_name, step.calls, step.successes) for step in row.steps]
+    [('ask visitors', 'read_reviews', 3, 3)]
     """
 
     process_id: str
@@ -123,6 +131,10 @@ class RecommendedPattern:
         last_used: Last day of use; None where no call has a time.
         recommended: Whether it is one of the best of its user and category.
         steps: Its steps in order.
+
+    >>> (row,) = recommended_patterns(model.warehouse, as_of=date(2027, 1, 1), user_id="USR002")
+    >>> row.category, row.agent_name, row.process_pattern, row.recommended
+    ('cafe search', 'review agent', 'PRC001', True)
     """
 
     user_id: str
@@ -223,6 +235,10 @@ class DayExecutions:
         day: The day in UTC; None for executions without a time.
         executions: Executions on that day.
         successes: Those that succeeded.
+
+    >>> (row,) = executions_per_day(model.warehouse, "AGT001")
+    >>> row.agent_id, f"{row.successes / row.executions:.0%}"
+    ('AGT001', '33%')
     """
 
     agent_id: str
@@ -268,6 +284,10 @@ class AgentCost:
         output_tokens: Tokens that it wrote for them.
         priced: Those of the calls whose cost is known.
         cost: What these cost, in the currency of the prices; None where no cost is known.
+
+    >>> (row,) = costs(model.warehouse, "AGT001")
+    >>> row.priced == row.calls, round(row.cost / row.calls, 6)
+    (True, 0.0012)
     """
 
     agent_id: str
@@ -374,6 +394,11 @@ def agent_ranking(
 
     Raises:
         ValidationError: ``ranking`` is unknown.
+
+    >>> for row in agent_ranking(model.warehouse, as_of=date(2027, 1, 1), domain_id="DMN001"):
+    ...     print(row.rank, row.agent_name, f"{row.successes} of {row.executions}, {row.score:.2f}")
+    1 review agent 3 of 3, 3.00
+    2 map agent 1 of 3, 0.33
     """
     if ranking not in ("classic", "evidence"):
         raise ValidationError("ranking", ranking, "must be classic or evidence")
@@ -409,6 +434,10 @@ def recommended_patterns(
         recommended_only: Only patterns that are recommended.
         most: Only so many patterns, those whose score as of the last refresh is highest. They have the sequence
             that the refresh stored, and no `steps`, which would be read from all calls.
+
+    >>> for row in recommended_patterns(model.warehouse, as_of=date(2027, 1, 1), user_id="USR002"):
+    ...     print(row.tool_sequence, f"{row.successes} of {row.executions}")
+    read_reviews 3 of 3
     """
     p = m.UserProcessPattern
     condition: list[ColumnElement[bool]] = []
@@ -435,7 +464,12 @@ def _named(pattern: RecommendedPattern) -> RecommendedPattern:
 
 @takes_names
 def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolErrors]:
-    """Return the agents that had tool errors, most errors first, as the sample's report does."""
+    """Return the agents that had tool errors, most errors first, as the sample's report does.
+
+    >>> tool_errors(model.warehouse, "AGT001")[0]
+    ToolErrors(agent_id='AGT001', agent_name='map agent', errors=2, executions=3,
+    error_rate=0.6666666666666666, failed_tools=('find_on_map',))
+    """
     rows = queries.tool_errors()
     if agent_id is not None:
         rows = rows.where(m.ToolErrorSummary.agent_id == agent_id)
@@ -450,7 +484,13 @@ def tool_errors(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolE
 
 @takes_names
 def tool_failures(warehouse: Warehouse, domain_id: str | None = None) -> Rows[ToolFailures]:
-    """Return every tool that was called, per agent: calls, errors, and the last error; most errors first."""
+    """Return every tool that was called, per agent: calls, errors, and the last error; most errors first.
+
+    >>> for row in tool_failures(model.warehouse, "DMN001"):
+    ...     print(row.tool_name, f"{row.errors} of {row.calls}", row.last_message)
+    find_on_map 2 of 3 'station'
+    read_reviews 0 of 3 None
+    """
     rows = queries.tool_failures()
     if domain_id is not None:
         rows = rows.where(m.AgentRow.domain_id == domain_id)
@@ -463,6 +503,10 @@ def session_requests(warehouse: Warehouse, user_id: str | None = None) -> Rows[S
 
     The request is that of the session, else the prompt of its first process. The outcome is the reviewed one, else the
     recorded one, else whether all executions of the session succeeded.
+
+    >>> session_requests(model.warehouse, "USR001")[1]
+    SessionRequest(user_id='USR001', session_id='SESS2', category='cafe search', request='a quiet café
+    at the harbour', outcome=False, agent_ids=('AGT001',))
     """
     rows = queries.requests()
     if user_id is not None:
@@ -475,7 +519,11 @@ def session_requests(warehouse: Warehouse, user_id: str | None = None) -> Rows[S
 
 
 def example_requests(warehouse: Warehouse) -> dict[tuple[str, str], list[str]]:
-    """Return the newest different requests of each user and category, at most five of 500 characters, newest first."""
+    """Return the newest different requests of each user and category, at most five of 500 characters, newest first.
+
+    >>> example_requests(model.warehouse)["USR001", "cafe search"]
+    ['a quiet café at the station', 'a quiet café at the harbour', 'a quiet café at the park']
+    """
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for user_id, category, request in warehouse.read(queries.example_requests()):
         text = kept_text(request)
@@ -490,12 +538,19 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
 
     Returns:
         The domain, the user and the request of each.
+
+    >>> domain_requests(model.warehouse)[0]
+    ('DMN001', 'USR001', 'a quiet café at the station')
     """
     return [(domain_id, user_id, request) for domain_id, user_id, request in warehouse.read(queries.domain_requests())]
 
 
 def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
-    """Return what sessions whose plan was given or withheld at random came to, by domain, category and share."""
+    """Return what sessions whose plan was given or withheld at random came to, by domain, category and share.
+
+    >>> plan_sums(model.warehouse)  # no session with a plan has ended before the last refresh
+    []
+    """
     found = []
     for row in warehouse.read(queries.impact()):
         *key, withheld, first, sessions, successes = row[:8]
@@ -510,6 +565,9 @@ def savings(warehouse: Warehouse) -> Rows[SavingsRow]:
     It is counted, not estimated: an answer saved one call, and the time, tokens and cost of the last equal call that
     was made and succeeded (same agent, tool and arguments), whoever made it. What a plan saves is measured by
     `AgentModel.impact`.
+
+    >>> [(row.category, row.hits, row.sessions, row.timed) for row in savings(model.warehouse)]
+    [('cafe search', 1, 1, 1)]
     """
     return of_report((SavingsRow(*row) for row in warehouse.read(queries.savings())), SavingsRow)
 
@@ -520,7 +578,11 @@ def _split(text: str) -> tuple[str, ...]:
 
 @takes_names
 def executions_per_day(warehouse: Warehouse, agent_id: str | None = None) -> Rows[DayExecutions]:
-    """Return executions and successes per agent and day, undated ones first."""
+    """Return executions and successes per agent and day, undated ones first.
+
+    >>> [(row.executions, row.successes) for row in executions_per_day(model.warehouse, "AGT001")]
+    [(3, 1)]
+    """
     rows = queries.executions_per_day()
     if agent_id is not None:
         rows = rows.where(m.AgentDaily.agent_id == agent_id)
@@ -534,7 +596,12 @@ def _known_day(day: date) -> date | None:
 
 @takes_names
 def tokens_per_tool(warehouse: Warehouse, agent_id: str | None = None) -> Rows[ToolTokens]:
-    """Return calls and tokens per agent and tool, most tokens first."""
+    """Return calls and tokens per agent and tool, most tokens first.
+
+    >>> tokens_per_tool(model.warehouse, "AGT002")[0]
+    ToolTokens(agent_id='AGT002', tool_id='TL002', tool_name='read_reviews', calls=3, input_tokens=0,
+    output_tokens=0, priced=0, cost=None)
+    """
     rows = queries.tokens()
     if agent_id is not None:
         rows = rows.where(m.AgentTool.agent_id == agent_id)
@@ -546,6 +613,10 @@ def costs(warehouse: Warehouse, agent_id: str | None = None) -> Rows[AgentCost]:
     """Return what models cost per agent and model, dearest first, by the prices as of the last refresh.
 
     What has no price is unknown, never zero: ``priced`` says of how many calls ``cost`` is.
+
+    >>> for row in costs(model.warehouse, "AGT001"):
+    ...     print(row.model_name, row.calls, row.input_tokens, row.output_tokens, round(row.cost, 6))
+    gpt-5 3 2400 60 0.0036
     """
     rows = queries.costs(() if agent_id is None else [m.UserToolMappingHist.agent_id == agent_id])
     return of_report((AgentCost(*row) for row in warehouse.read(rows)), AgentCost)

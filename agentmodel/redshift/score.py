@@ -8,6 +8,9 @@ Evidence is the success rate that is expected of an agent on the usual work of i
 a half-life, what is due to the difficulty of their categories is taken out (`two_way`), and a prior is worth
 `AGENT_PRIOR` executions at the success rate of the domain. No engine has quantiles of a Beta distribution, so the 90 %
 interval is computed in Python only.
+
+>>> DECAY, PATTERN_DECAY
+(0.1, 0.05)
 """
 
 from __future__ import annotations

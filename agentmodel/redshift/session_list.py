@@ -44,6 +44,10 @@ class SessionFilter:
         outcome: Sessions with this outcome: as reviewed, as reported, as recorded, else that of its calls. ``unknown``
             are those without a call that counts.
         text: Sessions whose request or name has this text; upper and lower case are one.
+
+    >>> narrow = SessionFilter(user_id="USR001", outcome="failed")
+    >>> [session.session_id for session in newest_sessions(model.warehouse, narrow)]
+    ['SESS3', 'SESS2']
     """
 
     user_id: str | None = None
@@ -71,6 +75,13 @@ class SessionSummary:
         calls: Calls that were made, and results of a cache.
         failed: Calls that failed.
         agents: Names of the agents that were called, else their ids.
+
+    >>> first, second = newest_sessions(model.warehouse, SessionFilter(text="HARBOUR"))
+    >>> sorted((session.user_name, session.calls, session.failed) for session in (first, second))
+    [('Jun', 1, 0), ('Mina', 1, 1)]
+    >>> rest = newest_sessions(model.warehouse, SessionFilter(text="HARBOUR"), after=first.position)
+    >>> rest == [second]
+    True
     """
 
     user_id: str
@@ -152,6 +163,11 @@ def newest_sessions(
     Raises:
         ValidationError: ``limit`` is out of range, or ``since`` has no time zone.
         WarehouseUnavailable: The engine does not answer.
+
+    >>> for session in newest_sessions(model.warehouse, limit=2):
+    ...     print(session.user_name, session.request, session.outcome)
+    Jun a quiet café at the station None
+    Jun a quiet café at the station True
     """
     if not 1 <= limit <= _MAX_LIMIT:
         raise ValidationError("limit", limit, f"must be a whole number from 1 to {_MAX_LIMIT}")
@@ -169,7 +185,11 @@ def newest_sessions(
 
 
 def known_sessions(warehouse: Warehouse, sessions: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return those of some sessions, each a user and a session, that the warehouse has."""
+    """Return those of some sessions, each a user and a session, that the warehouse has.
+
+    >>> known_sessions(model.warehouse, [("USR001", "SESS1"), ("USR001", "SESS9")])
+    {('USR001', 'SESS1')}
+    """
     wanted = set(sessions)
     if not wanted:
         return set()
@@ -181,7 +201,11 @@ def known_sessions(warehouse: Warehouse, sessions: Iterable[tuple[str, str]]) ->
 
 
 def sessions_like(warehouse: Warehouse, beginning: str, *, limit: int = 10) -> list[tuple[str, str]]:
-    """Return the sessions whose id begins so, each as its user and its id, by id."""
+    """Return the sessions whose id begins so, each as its user and its id, by id.
+
+    >>> sessions_like(model.warehouse, "SESS4")
+    [('USR002', 'SESS4')]
+    """
     s = m.UserSessionRow
     rows = rows_of(s.user_id, s.session_id).where(s.session_id.startswith(beginning, autoescape=True))
     return [(user, session) for user, session in warehouse.read(rows.order_by(s.session_id, s.user_id).limit(limit))]
@@ -195,6 +219,9 @@ def users_like(warehouse: Warehouse, beginning: str, *, name: str | None = None,
         beginning: The beginning of an id.
         name: The beginning of a name, in upper or lower case; None looks at ids only.
         limit: The most users.
+
+    >>> users_like(model.warehouse, "USR00", name="mi"), users_like(model.warehouse, "ju", name="ju")
+    (['USR001', 'USR002'], ['USR002'])
     """
     s, u = m.UserSessionRow, m.UserInfo
     fits = s.user_id.startswith(beginning, autoescape=True)
@@ -206,7 +233,11 @@ def users_like(warehouse: Warehouse, beginning: str, *, name: str | None = None,
 
 
 def active_users(warehouse: Warehouse, *, limit: int = 50) -> list[UserActivity]:
-    """Return users with their number of sessions, the one with the newest session first, as of the last refresh."""
+    """Return users with their number of sessions, the one with the newest session first, as of the last refresh.
+
+    >>> [(user.name, user.sessions) for user in active_users(model.warehouse)]
+    [('Jun', 4), ('Mina', 3)]
+    """
     s, u = m.UserSessionRow, m.UserInfo
     newest = func.max(func.coalesce(s.started, EMPTY), type_=String())
     rows = (
@@ -239,6 +270,10 @@ def error_types(
     Raises:
         ValidationError: ``since`` has no time zone.
         WarehouseUnavailable: The engine does not answer.
+
+    >>> for row in error_types(model.warehouse):
+    ...     print(row.error_type, row.tool_name, row.failures, row.sessions)
+    KeyError find_on_map 2 2
     """
     h, a = m.UserToolMappingHist, m.AgentRow
     status = func.nullif(h.status, EMPTY, type_=String())
@@ -279,6 +314,9 @@ def tool_days(warehouse: Warehouse, agent_id: str) -> dict[str, list[DayExecutio
     Args:
         warehouse: A refreshed warehouse.
         agent_id: The agent.
+
+    >>> [(day.executions, day.successes) for day in tool_days(model.warehouse, "AGT001")["TL001"]]
+    [(3, 1)]
     """
     c = history.calls().subquery("c")
     rows = (
@@ -308,6 +346,10 @@ def newest_calls(
 
     Returns:
         The calls by tool, each as its time, whether it failed, its user and its session.
+
+    >>> calls = newest_calls(model.warehouse, "AGT001")
+    >>> [(failed, user, session) for at, failed, user, session in calls["TL001"]]
+    [(False, 'USR001', 'SESS1'), (True, 'USR001', 'SESS2'), (True, 'USR001', 'SESS3')]
     """
     rows = _newest_calls(agent_id, limit).limit(total_limit)
     found: dict[str, list[tuple[datetime, bool, str, str]]] = {}

@@ -89,6 +89,13 @@ class Refreshed:
             in their key has more than 132 characters.
         landed: What was landed before it; None where zero-ETL lands the items, or `Warehouse.refresh` was called
             directly.
+
+    >>> own = Warehouse.open("duckdb://")
+    >>> own.create()
+    >>> refreshed = own.refresh(as_of=date(2027, 1, 1))
+    >>> refreshed.as_of, refreshed.full, refreshed.rows["agent"]
+    (datetime.date(2027, 1, 1), True, 0)
+    >>> own.close()
     """
 
     as_of: date
@@ -106,6 +113,13 @@ class Warehouse:
         half_life_days: Days after which an execution counts half in the `evidence` ranking.
         revision_prior: Executions that earlier revisions of an agent count as at most, see `score.revision_weight`.
         prices: The prices of models, which a refresh stores; None leaves those that are stored.
+
+    >>> own = Warehouse.open("duckdb://", landed_table=model.table.name)
+    >>> own.create()
+    >>> landed = own.land(model.table.scan(), at=datetime.now(UTC))
+    >>> own.refresh(as_of=date(2027, 1, 1)).rows["agent"] >= 2, own.has_landed()
+    (True, True)
+    >>> own.close()
     """
 
     def __init__(
@@ -176,6 +190,11 @@ class Warehouse:
             ConfigurationError: The URL, the table's name or another argument is not valid.
             MissingExtraError: The engine's packages are not installed.
             WarehouseUnavailable: The engine does not answer, or another process has the DuckDB file open.
+
+        >>> own = Warehouse.open("duckdb://", half_life_days=14)
+        >>> own.half_life_days, own.needs_landing
+        (14, True)
+        >>> own.close()
         """
         if not (math.isfinite(half_life_days) and half_life_days > 0):
             raise ConfigurationError(f"half_life_days is {half_life_days}; it must be a number above 0")
@@ -201,7 +220,11 @@ class Warehouse:
 
     @property
     def landed(self) -> Table:
-        """Return the table that zero-ETL lands, see `agentmodel.redshift.models.landed_table`."""
+        """Return the table that zero-ETL lands, see `agentmodel.redshift.models.landed_table`.
+
+        >>> model.warehouse.landed.columns.keys()
+        ['PK', 'SK', 'value', '_record_is_active', '_record_create_time', '_record_delete_time', 'digest']
+        """
         return self._landed
 
     def close(self) -> None:
@@ -222,6 +245,11 @@ class Warehouse:
 
         Raises:
             WarehouseUnavailable: The engine does not answer or rejects a statement.
+
+        >>> from sqlalchemy import text
+        >>> with model.warehouse.begin() as connection:
+        ...     connection.execute(text("SELECT count(*) FROM agent")).scalar()
+        2
         """
         snapshot: Connection | None = getattr(self._thread, "snapshot", None)
         if snapshot is not None:
@@ -239,6 +267,10 @@ class Warehouse:
 
         Raises:
             WarehouseUnavailable: The engine does not answer or rejects a statement.
+
+        >>> with model.warehouse.snapshot():
+        ...     model.warehouse.counts()["agent"]
+        2
         """
         with self.begin() as connection:
             self._thread.snapshot = connection
@@ -260,6 +292,9 @@ class Warehouse:
             ValidationError: ``wait`` is no number from 0 up.
             LeaseHeld: Another holds it for longer.
             WarehouseUnavailable: The engine does not answer.
+
+        >>> with model.warehouse.lease():
+        ...     pass  # nobody else lands or refreshes meanwhile
         """
         held: Lease | None = getattr(self._thread, "lease", None)
         if held is not None:
@@ -334,6 +369,9 @@ class Warehouse:
         Raises:
             ConfigurationError: A table cannot be brought up to this version, or a newer agentmodel made it.
             WarehouseUnavailable: The engine does not answer or rejects a statement.
+
+        >>> [change.text for change in model.warehouse.migration()]
+        []
         """
         with self.begin() as connection:
             return [change for change in plan(connection) if change.text]
@@ -528,7 +566,11 @@ class Warehouse:
             return {name: count - left[name] for name, count in rows.items() if count > left[name]}
 
     def erased_users(self) -> dict[str, int]:
-        """Return whose history was erased here, each with the version before which it was."""
+        """Return whose history was erased here, each with the version before which it was.
+
+        >>> "nobody" in model.warehouse.erased_users()
+        False
+        """
         return dict(map(tuple, self.read(select(m.ErasedUser.user_key, m.ErasedUser.before))))
 
     def _rows_of(self, connection: Connection, user_key: str) -> dict[str, int]:
@@ -603,7 +645,12 @@ class Warehouse:
         return list(make(parameters)), is_full, left_out
 
     def counts(self) -> dict[str, int]:
-        """Return how many rows each table holds."""
+        """Return how many rows each table holds.
+
+        >>> counts = model.warehouse.counts()
+        >>> counts["agent"], counts["agent_execution"]
+        (2, 6)
+        """
         with self.begin() as connection:
             landed = connection.execute(select(func.count()).select_from(self._landed)).scalar_one()
             return {"landed": landed, **_counts(connection)}
@@ -613,6 +660,11 @@ class Warehouse:
 
         Raises:
             WarehouseUnavailable: The engine does not answer or rejects the statement.
+
+        >>> from sqlalchemy import select
+        >>> from agentmodel.redshift.models import AgentRow
+        >>> model.warehouse.read(select(AgentRow.name).order_by(AgentRow.name))
+        [('map agent',), ('review agent',)]
         """
         with self.begin() as connection:
             result = connection.execute(statement)

@@ -63,6 +63,10 @@ class WrongStep:
             did not succeed later. Else ``unknown``.
         tool: The tool; None if it is not known.
         step: Position of the call in the run, from 1; None where no call is meant.
+
+    >>> step = model.run_checks.wrong_step("USR001", "SESS3")
+    >>> step.answer, step.tool, step.step
+    ('error', 'find_on_map', 1)
     """
 
     answer: Answer
@@ -87,6 +91,10 @@ class RunCheck:
         differs: By how many writes the run differs from the nearest success; None where there are too few successes.
         chance: Chance that the run succeeded, 0 to 1; None likewise.
         note: What the figures say, or why they say nothing.
+
+    >>> check = model.run_checks.check("USR001", "SESS2")
+    >>> check.successes, check.suspect, check.note
+    (1, False, 'not compared: 1 earlier successes of this category are known, at least 2 are needed')
     """
 
     successes: int

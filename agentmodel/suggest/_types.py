@@ -38,6 +38,10 @@ class Failing:
         calls: How many these were; 0 where that is not known.
         usual_share: Its usual failure rate, 0 to 1; None where that is not known.
         own: Whether it is failing for the user who asks alone.
+
+    >>> failing = Failing(None, "5 of its last 6 calls failed", failures=5, calls=6, usual_share=0.02)
+    >>> failing.note, failing.own
+    ('5 of its last 6 calls failed', False)
     """
 
     since: datetime | None

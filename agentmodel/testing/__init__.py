@@ -14,6 +14,10 @@ pytest plugin `agentmodel.testing.plugin`, which pytest loads by itself::
     def test_every_agent_is_found_by_its_id(agentmodel_model, agent: Agent) -> None:
         agentmodel_model.repository.put(agent)
         assert agent == agentmodel_model.repository.agent(agent.agent_id)
+
+>>> from agentmodel.testing import HARD_TEXTS, HARD_TOKENS
+>>> "METADATA" in HARD_TEXTS, "METADATA" in HARD_TOKENS
+(True, True)
 """
 
 from __future__ import annotations

@@ -48,6 +48,13 @@ class FunctionTools:
 
     Attributes:
         history: What the functions share.
+
+    >>> tools = FunctionTools(model.recorder, model.repository, reviews=model.reviews)
+    >>> @tools.tool(model.guard(review="never"), agent="finder")
+    ... def find(near: str) -> str:
+    ...     return f"a café at the {near}"
+    >>> find("park"), tools.errors
+    ('a café at the park', 0)
     """
 
     def __init__(self, recorder: Recorder, repository: Repository, *, reviews: Reviews) -> None:

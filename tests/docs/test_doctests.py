@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+import runpy
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 import agentmodel
 from agentmodel.exceptions import MissingExtraError
 
+ROOT = Path(__file__).parents[2]
+HISTORY = ROOT / "docs" / "examples" / "reference.py"
 MODULES = ["agentmodel", *(m.name for m in pkgutil.walk_packages(agentmodel.__path__, "agentmodel."))]
 
 
+@pytest.fixture(scope="module")
+def history() -> Iterator[dict[str, Any]]:
+    """What the examples of the reference use: the model with its history, and a folder for files."""
+    made = runpy.run_path(str(HISTORY))
+    yield {name: made[name] for name in ("model", "folder")}
+    made["model"].close()
+    shutil.rmtree(made["folder"])
+
+
+def needs_history(module: ModuleType) -> bool:
+    """Whether an example of a module uses what `history` has."""
+    lines = inspect.getsource(module).splitlines()
+    shown = [line for line in lines if line.lstrip().startswith((">>> ", "... "))]
+    return any("model." in line or "folder /" in line or "(model" in line for line in shown)
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
-def test_doctests(name: str) -> None:
+def test_doctests(name: str, request: pytest.FixtureRequest) -> None:
     """What the docstrings of a module show is what happens."""
     try:
         module = importlib.import_module(name)
@@ -25,6 +50,10 @@ def test_doctests(name: str) -> None:
         if not name.startswith("agentmodel.integrations.") or (error.name or "").startswith("agentmodel"):
             raise
         pytest.skip(f"{error.name} is not installed")
-    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    result = doctest.testmod(
+        module,
+        extraglobs=request.getfixturevalue("history") if needs_history(module) else None,
+        optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS,
+    )
 
     assert 0 == result.failed

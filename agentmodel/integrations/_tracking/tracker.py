@@ -87,6 +87,11 @@ class Tracker:
         writer: Writes the sessions.
         revisions: The revisions of the agents.
         reported: The calls that recorders reported, whose spans are left out.
+
+    >>> with Tracker(model, domain="cafes") as tracker:
+    ...     run = tracker.run("thread-1", user="kim", request="a café near the park")
+    ...     tracker.flush(), tracker.errors
+    (True, 0)
     """
 
     def __init__(

@@ -528,6 +528,13 @@ def http_security(host: str, port: int, *, verified: bool, allowed: Sequence[str
 
     Raises:
         ConfigurationError: Other machines could reach the server, and it has no tokens.
+
+    >>> http_security("127.0.0.1", 8321, verified=False).allowed_hosts
+    ['127.0.0.1:8321', 'localhost:8321', '[::1]:8321']
+    >>> http_security("0.0.0.0", 8321, verified=False)
+    Traceback (most recent call last):
+        ...
+    agentmodel.exceptions.ConfigurationError: cannot listen on 0.0.0.0 without tokens, because ...
     """
     if not verified and not is_loopback(host):
         raise ConfigurationError(

@@ -1,4 +1,8 @@
-"""Evaluate suggestions: would they have been right, what would other choices have been worth, what did caching save."""
+"""Evaluate suggestions: would they have been right, what would other choices have been worth, what did caching save.
+
+>>> RANKINGS
+('classic', 'evidence', 'most used', 'last success', 'random')
+"""
 
 from __future__ import annotations
 

@@ -29,6 +29,10 @@ class AnswerRow:
         answered: How many of them would have been answered.
         stale: How many of these answers would have differed from what the call returned.
         outdated: How many of the repeats returned something else than the call before.
+
+    >>> row = AnswerRow("search", repeats=20, answered=15, stale=1, outdated=2)
+    >>> f"{row.answered - row.stale} of {row.repeats} repeated calls would have been answered, and right"
+    '14 of 20 repeated calls would have been answered, and right'
     """
 
     domain: str

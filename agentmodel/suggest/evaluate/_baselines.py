@@ -31,6 +31,19 @@ class AgentHistory:
 
     Args:
         half_life_days: Half-life of an execution in the `evidence` ranking, in days.
+
+    >>> from agentmodel.suggest.evaluate import runs_from_warehouse
+    >>> history = AgentHistory()
+    >>> for run in runs_from_warehouse(model.warehouse):
+    ...     history.add(run)
+    >>> history.has_run("AGT001"), round(history.success_share("AGT001"), 2)
+    (True, 0.33)
+    >>> {agent: round(score, 2) for agent, score in sorted(history.classic().items())}
+    {'AGT001': 0.33, 'AGT002': 3.0}
+    >>> {agent: round(rate, 2) for agent, rate in sorted(history.evidence().items())}
+    {'AGT001': 0.49, 'AGT002': 0.77}
+    >>> sorted(history.ranked())
+    ['classic', 'evidence', 'last success', 'most used']
     """
 
     def __init__(self, *, half_life_days: float = 30.0) -> None:

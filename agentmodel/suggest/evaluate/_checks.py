@@ -35,6 +35,10 @@ class CheckRow:
         asked: Compared runs in which a person would have been asked before a write.
         asked_right: How many of these failed.
         wrong_steps: For the later failed runs, how often each answer of `WrongStep` was given.
+
+    >>> (row,) = model.evaluate(train_share=0.5).checks
+    >>> row.domain, row.runs, row.compared, row.marked
+    ('DMN001', 3, 1, 0)
     """
 
     domain: str
@@ -92,6 +96,10 @@ def wrong_steps(runs: Iterable[ReplayedRun], *, read_only: Collection[str] = ())
     Args:
         runs: The runs.
         read_only: Names of the tools that only read; ``*`` stands for any letters.
+
+    >>> from agentmodel.suggest.evaluate import runs_from_warehouse
+    >>> wrong_steps(runs_from_warehouse(model.warehouse), read_only=["find_on_map", "read_reviews"])
+    [WrongStepRow(domain='DMN001', category='cafe search', answer='error', tool='find_on_map', runs=2)]
     """
     counts: Counter[tuple[str, str, Answer, str]] = Counter()
     for domain, own in by_domain(runs).items():

@@ -201,6 +201,10 @@ class Effect:
             decide. None while there are too few runs, or where no run differed.
         low: Its lower bound, which holds at every look.
         high: Its upper bound.
+
+    >>> effect = Effect(0.72, 0.6, runs_with=900, runs_without=100, change=0.12, low=0.02, high=0.22)
+    >>> effect.low > 0  # the interval leaves 0 out: plans help
+    True
     """
 
     with_plan: float | None

@@ -144,6 +144,10 @@ class ChanceRow:
             ROC curve): 0.5 by chance, 1 at best; None where all runs ended alike.
         failures: Share of the runs that failed among the 15 % with the lowest predictions.
         cases: Runs.
+
+    >>> row = ChanceRow("chance", error=0.05, auc=0.8, failures=0.6, cases=120)
+    >>> f"{row.failures:.0%} of the runs with the lowest predictions failed"
+    '60% of the runs with the lowest predictions failed'
     """
 
     predictor: str
@@ -170,6 +174,12 @@ class Evaluation:
         answers: What the response cache would have answered; empty where no tool is known to be read-only.
         routes: How many requests find their domain; empty where there is one domain.
         checks: How well failed runs would have been marked when they ended, and whether their wrong step is known.
+
+    >>> evaluation = model.evaluate(train_share=0.5)
+    >>> evaluation.runs, evaluation.training_runs
+    (6, 3)
+    >>> [(row.predictor, row.cases) for row in evaluation.chances]
+    [('chance', 3), ('evidence', 3), ('success share', 3)]
     """
 
     runs: int
@@ -207,6 +217,11 @@ def evaluate(
 
     Raises:
         ValidationError: ``train_share`` is not between 0 and 1, or one of ``uses`` is below 1.
+
+    >>> from agentmodel.suggest.evaluate import runs_from_warehouse
+    >>> found = evaluate(runs_from_warehouse(model.warehouse), train_share=0.5, read_only=["read_reviews"])
+    >>> [(row.scope, row.cases, row.equal) for row in found.plans]
+    [('category', 1, 1.0), ('category and agent', 2, 1.0), ('every run', 2, 1.0)]
     """
     domains = by_domain(runs)
     predictions = _predictions(runs, train_share, half_life_days)
@@ -494,7 +509,13 @@ def _area(found: Sequence[tuple[float, bool]]) -> float | None:
 
 
 def calibration_error(rows: Iterable[CalibrationRow], predictor: str) -> float:
-    """Return the mean difference of predicted and observed success rates, weighted by cases; NaN without cases."""
+    """Return the mean difference of predicted and observed success rates, weighted by cases; NaN without cases.
+
+    >>> from agentmodel.suggest.evaluate import runs_from_warehouse
+    >>> found = evaluate(runs_from_warehouse(model.warehouse), train_share=0.5)
+    >>> 0 <= calibration_error(found.calibration, "chance") <= 1
+    True
+    """
     own = [row for row in rows if row.predictor == predictor]
     total = sum(row.cases for row in own)
     return sum(abs(row.predicted - row.observed) * row.cases for row in own) / total if total else math.nan

@@ -55,6 +55,10 @@ class ImpactRow:
         money: The same of what the model cost, in millionths of the currency of the prices, where that is known.
         runs_missing: About how many more runs are needed before anything is said; 0 where something is.
         stopped_at: Since when no plans are given in the domain, because they did harm; None where they are given.
+
+    >>> row = next(row for row in model.impact().rows if row.domain_id == "DMN001")
+    >>> row.domain, row.verdict, row.success.runs_with, row.runs_missing > 0
+    ('Store search', 'nothing withheld', 0, True)
     """
 
     domain_id: str | None
@@ -78,6 +82,10 @@ class Impact:
         share: The share of plans that is withheld now.
         rows: All domains together where there are several, then each domain, followed by its categories.
         sentence: The result as one sentence.
+
+    >>> impact = model.impact()
+    >>> impact.share, {row.verdict for row in impact.rows}
+    (0.0, {'nothing withheld'})
     """
 
     share: float
@@ -130,6 +138,10 @@ def impact(sums: Iterable[PlanSums], domains: Iterable[Domain], *, share: float)
         sums: What the sessions came to; see `agentmodel.redshift.reports.plan_sums`.
         domains: The domains of the catalogue.
         share: The share that is withheld now.
+
+    >>> from agentmodel.redshift.reports import plan_sums
+    >>> impact(plan_sums(model.warehouse), model.repository.domains("Store"), share=0.1).share
+    0.1
     """
     known = {domain.domain_id: domain for domain in domains}
     found: dict[str, _Strata] = defaultdict(lambda: defaultdict(dict))
@@ -249,6 +261,10 @@ def stop_harmful(found: Impact, repository: Repository, *, now: datetime) -> lis
 
     Returns:
         The ids of the domains in which plans were given until now.
+
+    >>> from datetime import UTC
+    >>> stop_harmful(model.impact(), model.repository, now=datetime.now(UTC))  # in no domain do plans do harm
+    []
     """
     stopped = []
     for row in found.rows:

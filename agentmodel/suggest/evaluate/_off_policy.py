@@ -41,6 +41,10 @@ class OffPolicyRow:
         ess: The effective sample size of ``snips``.
         cases: Suggestions that count.
         explored: Those of them whose choice was not certain (a propensity below 1).
+
+    >>> row = OffPolicyRow("evidence", snips=0.71, dr=0.7, dr_low=0.64, dr_high=0.76, ess=310, cases=400, explored=120)
+    >>> row.dr_low < row.dr < row.dr_high
+    True
     """
 
     policy: str
@@ -54,19 +58,37 @@ class OffPolicyRow:
 
 
 def best_scored(suggestion: Suggestion) -> Mapping[str, float]:
-    """Choose the candidate with the highest logged score, as the planner does without exploring."""
+    """Choose the candidate with the highest logged score, as the planner does without exploring.
+
+    >>> plan = model.suggest("USR252", category="cafe search")
+    >>> (suggestion,) = model.suggestions.of_user("USR252")
+    >>> best_scored(suggestion)
+    {'AGT002': 1.0}
+    """
     if not suggestion.candidates:
         return {}
     return {max(sorted(suggestion.candidates), key=lambda agent: suggestion.candidates[agent]): 1.0}
 
 
 def uniform(suggestion: Suggestion) -> Mapping[str, float]:
-    """Choose each candidate with the same probability."""
+    """Choose each candidate with the same probability.
+
+    >>> plan = model.suggest("USR253", category="cafe search")
+    >>> (suggestion,) = model.suggestions.of_user("USR253")
+    >>> sorted(uniform(suggestion).items())
+    [('AGT001', 0.5), ('AGT002', 0.5)]
+    """
     return {agent: 1 / len(suggestion.candidates) for agent in suggestion.candidates}
 
 
 def prefer(agent_id: str) -> ChoicePolicy:
-    """Return a policy that chooses this agent wherever it is a candidate, else the one with the highest score."""
+    """Return a policy that chooses this agent wherever it is a candidate, else the one with the highest score.
+
+    >>> plan = model.suggest("USR254", category="cafe search")
+    >>> (suggestion,) = model.suggestions.of_user("USR254")
+    >>> prefer("AGT001")(suggestion)
+    {'AGT001': 1.0}
+    """
 
     def policy(suggestion: Suggestion) -> Mapping[str, float]:
         return {agent_id: 1.0} if agent_id in suggestion.candidates else best_scored(suggestion)
@@ -83,6 +105,15 @@ def off_policy(suggestions: Iterable[Suggestion], policies: Mapping[str, ChoiceP
 
     Returns:
         A row for each policy; none where no suggestion counts.
+
+    >>> plan = model.suggest("USR251", category="cafe search")
+    >>> with model.session("USR251", category="cafe search", plan=plan) as session, session.process("ask") as process:
+    ...     with process.call(plan.agent_id, "TL002") as call:
+    ...         call.result = ["quiet café at the lake"]
+    >>> model.settle()
+    >>> policies = {"today": best_scored, "any": uniform, "the map": prefer("AGT001")}
+    >>> [(row.policy, row.cases, row.dr) for row in off_policy(model.suggestions.of_user("USR251"), policies)]
+    [('today', 1, 1.0), ('any', 1, 1.0), ('the map', 1, 1.0)]
     """
     cases = [
         each

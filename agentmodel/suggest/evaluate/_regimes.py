@@ -71,6 +71,10 @@ class RegimeRow:
         agents: Agents that are compared: those with at least 8 runs.
         measured: How many of them have at least 20 later runs; see `says_little`.
         cases: Worlds that were drawn.
+
+    >>> row = RegimeRow("search", "unrelated", 20, "evidence", 0.04, 0.02, 0.06, agents=4, measured=2, cases=200)
+    >>> row.says_little  # fewer than three agents have 20 later runs
+    True
     """
 
     domain: str

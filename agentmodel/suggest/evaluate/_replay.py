@@ -42,6 +42,10 @@ class ReplayedCall:
         arguments: Its arguments, as JSON with sorted names; as they were stored where that is no JSON.
         succeeded: Whether it succeeded.
         result: Digest of its result as it was recorded.
+
+    >>> call = ReplayedCall("find_on_map", '{"place": "park"}', succeeded=True)
+    >>> call.tool, call.succeeded
+    ('find_on_map', True)
     """
 
     tool: str
@@ -66,6 +70,10 @@ class ReplayedRun:
         request: What was asked for; empty where it is not known.
         session: The session.
         calls: Every call that was made or answered from the cache, in order.
+
+    >>> run = ReplayedRun("search", "finder", "mina", "cafe search", None, ("find_on_map",), True)
+    >>> run.day, run.calls
+    (None, ())
     """
 
     domain: str
@@ -100,6 +108,12 @@ def runs_from_traces(paths: Iterable[str | Path], *, timezone: str = "UTC") -> l
 
     Raises:
         ValidationError: A file cannot be read, or a line is no trace record.
+
+    >>> line = '{"domain": "d", "agent": "a", "session": "s-1", "step": 1, "tool": "search", "success": true}'
+    >>> _ = (folder / "runs.jsonl").write_text(line)
+    >>> (run,) = runs_from_traces([folder / "runs.jsonl"])
+    >>> run.agent, run.tools, run.succeeded
+    ('a', ('search',), True)
     """
     found: dict[tuple[str, str, str | None, str], _Collected] = {}
     said: dict[tuple[str, str | None, str], list[TraceOutcome]] = defaultdict(list)
@@ -175,7 +189,13 @@ def _digest(result: Any) -> str:
 
 
 def runs_from_warehouse(warehouse: Warehouse) -> list[ReplayedRun]:
-    """Return the runs in a refreshed warehouse, also those that DynamoDB's TTL has deleted from the table."""
+    """Return the runs in a refreshed warehouse, also those that DynamoDB's TTL has deleted from the table.
+
+    >>> runs = runs_from_warehouse(model.warehouse)
+    >>> [(run.agent, run.tools, run.succeeded) for run in runs if run.user == "USR001"]
+    [('AGT001', ('find_on_map',), True), ('AGT001', ('find_on_map',), False), ('AGT001',
+    ('find_on_map',), False)]
+    """
     from sqlalchemy import and_, func
 
     from agentmodel.redshift import models as m

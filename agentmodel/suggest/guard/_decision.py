@@ -19,6 +19,10 @@ class Go:
 
     Attributes:
         lookup: Where the result is cached; None if it is not.
+
+    >>> guard = model.guard(cache=False)
+    >>> guard.before(agent_id="AGT001", tool_id="TL001", user_id="USR263", session_id="SESS1")
+    Go(lookup=None)
     """
 
     lookup: CacheLookup | None = None
@@ -32,6 +36,9 @@ class Blocked:
         message: Text for the model: why the call was not made, and what to use instead.
         since: When the tool began to fail; None if it does not fail, or the time is not known.
         fallbacks: What works instead, best first.
+
+    >>> Blocked("`search` was not called: use `lookup`.").status
+    'blocked'
     """
 
     message: str
@@ -50,6 +57,9 @@ class Cached:
 
     Attributes:
         result: The result.
+
+    >>> Cached(["Cafe Onda"]).status
+    'cache_hit'
     """
 
     result: Any
@@ -66,6 +76,10 @@ class Ask:
 
     Attributes:
         review: The stored question.
+
+    >>> decision = model.guard().before(agent_id="AGT002", tool_id="TL003", user_id="USR262", session_id="SESS1")
+    >>> decision.review.reason, decision.review.queue
+    ("book_table needs a person's approval", 'review')
     """
 
     review: Review

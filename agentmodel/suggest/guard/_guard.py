@@ -147,6 +147,18 @@ class Guard:
 
     Attributes:
         reviews: The same.
+
+    >>> guard = model.guard(review=["book_table"])
+    >>> call = dict(agent_id="AGT002", user_id="USR261", session_id="SESS1", arguments={"place": "park"})
+    >>> decision = guard.before(tool_id="TL002", **call)
+    >>> type(decision).__name__
+    'Go'
+    >>> guard.after(decision, ["quiet café at the park"])
+    >>> guard.before(tool_id="TL002", **call)
+    Cached(result=['quiet café at the park'])
+    >>> decision = guard.before(tool_id="TL003", **call)
+    >>> type(decision).__name__, guard.answer(decision.review)
+    ('Ask', None)
     """
 
     def __init__(
@@ -217,6 +229,9 @@ class Guard:
             category: The kind of request.
             domain_id: The domain to choose an agent from.
             session_id: The session that the plan is for, by id or name: all its plans are given, or all withheld.
+
+        >>> model.guard().plan("USR002", category="cafe search").agent
+        'review agent'
         """
         try:
             who = keys.lenient_id_of("USR", user_id)
@@ -344,14 +359,24 @@ class Guard:
         return self._cached(call)
 
     def may_ask(self, tool: str) -> bool:
-        """Return whether a person may be asked about calls of the tool of this name."""
+        """Return whether a person may be asked about calls of the tool of this name.
+
+        >>> guard = model.guard(review=["book_table"])
+        >>> guard.may_ask("book_table"), guard.may_ask("read_reviews")
+        (True, False)
+        """
         rule = self._rule
         if isinstance(rule, str):
             return rule != "never"
         return callable(rule) or tool in rule or keys.lenient_id_of("TL", tool) in rule
 
     def undecided(self, tool: str) -> Go | Blocked:
-        """Decide about a call after `before` raised: block it if a person may be asked about the tool, else make it."""
+        """Decide about a call after `before` raised: block it if a person may be asked about the tool, else make it.
+
+        >>> guard = model.guard(review=["book_table"])
+        >>> guard.undecided("book_table").status, type(guard.undecided("read_reviews")).__name__
+        ('blocked', 'Go')
+        """
         return Blocked(cannot_ask_text(tool)) if self.may_ask(tool) else Go()
 
     def after(self, decision: GuardDecision, result: Any) -> None:

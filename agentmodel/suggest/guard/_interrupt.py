@@ -25,6 +25,10 @@ class InterruptAnswer(BaseModel):
         arguments: With ``edit``: the arguments to call the tool with.
         response: With ``respond``: the text that the model reads instead of a result.
         arguments_hash: Hash of the arguments that the person saw; refused if the question is about others.
+
+    >>> answer = InterruptAnswer(decision="edit", by="lee", arguments={"amount": 5})
+    >>> answer.decision, answer.arguments, InterruptAnswer().decision
+    ('edit', {'amount': 5}, None)
     """
 
     model_config = ConfigDict(extra="forbid")

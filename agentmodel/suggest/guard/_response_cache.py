@@ -91,6 +91,12 @@ class CacheLookup:
         whose: Digest of the id of the user whose call it is, by which an erasure finds the result.
         at: The last mark of a write of the user at the lookup.
         outdated: The result that is cached and may be outdated by writes; None if there is none.
+
+    >>> looked = model.response_cache.look("AGT002", "TL002", {"place": "hill"}, user_id="USR264")
+    >>> looked.hit, model.response_cache.keep(looked, ["a café"])
+    (False, True)
+    >>> model.response_cache.look("AGT002", "TL002", {"place": "hill"}, user_id="USR264").result
+    ['a café']
     """
 
     hit: bool
@@ -127,6 +133,13 @@ class ResponseCache:
         valkey: Keeps the results; None caches nothing.
         seconds: How long they are kept.
         settle: Called before each lookup; when it returns, the health of tools includes every recorded call.
+
+    >>> cache = ResponseCache(model.repository, valkey=model.valkey, seconds=60)
+    >>> looked = cache.look("AGT002", "TL002", {"place": "pier"}, user_id="USR265")
+    >>> cache.keep(looked, ["a café"])
+    True
+    >>> cache.look("AGT002", "TL002", {"place": "pier"}, user_id="USR265").hit
+    True
     """
 
     def __init__(
@@ -169,6 +182,13 @@ class ResponseCache:
 
         Raises:
             ValidationError: The arguments are not JSON.
+
+        >>> cache = model.response_cache
+        >>> with model.session("USR266") as session, session.process("ask visitors") as process:
+        ...     first = cache.call(process, "AGT002", "TL002", lambda: ["a café"], arguments={"place": "mill"})
+        ...     again = cache.call(process, "AGT002", "TL002", lambda: ["not called"], arguments={"place": "mill"})
+        >>> again, [call.status for call in model.repository.session_history("USR266", session.session_id).executions]
+        (['a café'], ['ok', 'cache_hit'])
         """
         user_id = process.entity.user_id
         found = self.look(agent_id, tool_id, arguments, user_id=user_id, scope=scope)
@@ -285,7 +305,10 @@ class ResponseCache:
 
     @takes_names
     def forget(self, agent_id: str, tool_id: str) -> None:
-        """Drop all cached results of a tool."""
+        """Drop all cached results of a tool.
+
+        >>> model.response_cache.forget("AGT002", "TL002")
+        """
         if self._valkey is None:
             return
         name = self._prefix(self._valkey, ToolRef(agent_id, tool_id))

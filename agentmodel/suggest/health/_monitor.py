@@ -71,6 +71,10 @@ class ToolHealth:
         until: When it may be tried again; None while it is closed.
         note: What was seen; empty while it is closed.
         failing_users: How many users it is failing for by their own calls alone, while it works for the others.
+
+    >>> tool = model.health.tools("DMN001", user_id="USR001")[0]
+    >>> tool.tool, tool.state, tool.calls, tool.note
+    ('book_table', 'closed', 1, '')
     """
 
     agent_id: str
@@ -100,6 +104,9 @@ class HealthMonitor:
     Attributes:
         on_change: Functions that are called with a tool and its health after its state has changed for everybody. In an
             `AgentModel` a background thread calls them, a moment after the call was recorded.
+
+    >>> [(tool.tool, tool.state) for tool in model.health.tools("DMN001")]
+    [('book_table', 'closed'), ('find_on_map', 'closed'), ('read_reviews', 'closed')]
     """
 
     def __init__(
@@ -140,6 +147,19 @@ class HealthMonitor:
                 check_every_tool(session)
 
         Use it for calls of an operator, such as those of a health check. It holds for what this thread or task records.
+
+        >>> from agentmodel import Agent, Domain, Tool
+        >>> domain = Domain(domain_id="DMN921", name="Weather")
+        >>> agent = Agent(agent_id="AGT921", domain_id="DMN921", name="sky")
+        >>> tool = Tool(agent_id="AGT921", tool_id="TL1", domain_id="DMN921", name="forecast")
+        >>> model.repository.put(domain, agent, tool)
+        >>> with model.health.for_everybody(), model.session("USRmonitor") as session:
+        ...     with session.process("check") as process:
+        ...         for _ in range(20):
+        ...             with process.call("AGT921", "TL1") as call:
+        ...                 call.fail("503", error_type="HTTPError")
+        >>> [(tool.tool, tool.state) for tool in model.health.tools("DMN921")]
+        [('forecast', 'open')]
         """
         outer = _for_everybody.set(True)
         try:
@@ -330,6 +350,11 @@ class HealthMonitor:
             tools: Their items, which are used where Valkey has no state.
             user_id: The user they are asked for, or the session of an anonymous one; without it, the states for
                 everybody are returned.
+
+        >>> tool = model.repository.tool("AGT001", "TL001")
+        >>> ref = ToolRef("AGT001", "TL001")
+        >>> [state.opened for state in model.health.health([ref], {ref: tool}).values()]  # it never began to fail
+        [0]
         """
         self._settle()
         return self._states_for(tool_refs, tools, user_id)
@@ -341,6 +366,10 @@ class HealthMonitor:
 
         No success makes a tool fail. One has a tool tried again only once its time has come, which ends the waiting
         anyway; where the clock of who recorded it is ahead, it is waited for, too.
+
+        >>> ref = ToolRef("AGT002", "TL002")
+        >>> [state.opened for state in model.health.health_by_failures([ref], {}).values()]
+        [0]
         """
         self._settle_failures()
         return self._states_for(tool_refs, tools, user_id)
@@ -380,6 +409,11 @@ class HealthMonitor:
             tool_refs: The tools.
             tools: Their items, which are used where Valkey has no state.
             user_id: The user they are asked for, as for `health`.
+
+        >>> tool = model.repository.tool("AGT001", "TL001")
+        >>> ref = ToolRef("AGT001", "TL001")
+        >>> model.health.failing([ref], {ref: tool})
+        {}
         """
         now = self._now()
         return {
@@ -396,6 +430,9 @@ class HealthMonitor:
         Args:
             domain_id: The domain.
             user_id: The user they are asked for, as for `health`.
+
+        >>> [(tool.tool, tool.state) for tool in model.health.tools("DMN001", user_id="USR001")]
+        [('book_table', 'closed'), ('find_on_map', 'closed'), ('read_reviews', 'closed')]
         """
         self._settle()
         tools = every(partial(self._repository.domain_tools, domain_id), limit=1000)

@@ -150,6 +150,11 @@ class FailingPeriod(NamedTuple):
         until: When it worked again; None if it did not.
         calls: Calls in this time.
         failures: Those of them that failed.
+
+    >>> from datetime import UTC
+    >>> period = FailingPeriod(datetime(2026, 1, 1, tzinfo=UTC), None, calls=5, failures=4)
+    >>> "failing still" if period.until is None else "works again"
+    'failing still'
     """
 
     since: datetime
@@ -164,6 +169,13 @@ def failing_periods(tool_ref: ToolRef, calls: Sequence[Observation]) -> list[Fai
     Args:
         tool_ref: The tool.
         calls: Its calls, oldest first.
+
+    >>> from datetime import UTC, timedelta
+    >>> start = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> calls = [Observation(start + timedelta(minutes=n), failed=40 <= n < 60, user=f"USR{n}") for n in range(100)]
+    >>> (period,) = failing_periods(ToolRef("AGT001", "TL001"), calls)
+    >>> period.failures, period.since < period.until
+    (20, True)
     """
     state, first = ToolState(), None
     periods: list[FailingPeriod] = []

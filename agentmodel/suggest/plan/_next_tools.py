@@ -23,6 +23,10 @@ class LikelyTool(BaseModel):
         success_share: Share of them that succeeded, 0 to 1; None without calls.
         warning: Why it may fail: it is failing now, or often fails; None where neither is so.
         fallback: What to use if it fails; None where there is no warning, or nothing else is known.
+
+    >>> (tool,) = model.planner.next_tools("USR002", agent_id="AGT002", category="cafe search").tools
+    >>> tool.tool, tool.probability, tool.calls, tool.success_share
+    ('read_reviews', 1.0, 3, 1.0)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,6 +50,10 @@ class NextTools(BaseModel):
         done: The names of the tools that it called so far, in order.
         tools: The likely ones, the most likely first; empty where nothing is known.
         withheld: Whether they are withheld, as the session's plan is; then there are none, and the text is empty.
+
+    >>> likely = model.planner.next_tools("USR002", agent_id="AGT002", category="cafe search")
+    >>> [(tool.tool, tool.probability) for tool in likely.tools], likely.done
+    ([('read_reviews', 1.0)], ())
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,6 +72,10 @@ class NextTools(BaseModel):
 
         Raises:
             ValidationError: The language is another one.
+
+        >>> likely = model.planner.next_tools("USR002", agent_id="AGT002", category="cafe search")
+        >>> print(likely.as_prompt(language="ko"))
+        보통 다음에 호출되는 도구: `read_reviews` (100 %, 호출의 100 % 성공).
         """
         check_language(language)
         words = LINES[language]

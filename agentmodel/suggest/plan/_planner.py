@@ -86,6 +86,12 @@ class Planner:
     Raises:
         ValidationError: ``explore`` is neither a number from 0 to 1 nor ``upper-bound``, or ``holdout`` is not at
             least 0 and below 1.
+
+    >>> from agentmodel.suggest.plan import TextSimilarity
+    >>> planner = Planner(model.repository, similarity=TextSimilarity(threshold=0.9), explore="upper-bound")
+    >>> planner.suggest("USR002", request="a quiet café at the lake", domain_id="DMN001").source
+    'own similar request'
+    >>> planner.close()
     """
 
     def __init__(
@@ -132,6 +138,8 @@ class Planner:
 
         Raises:
             TableUnavailable: The table does not answer, and Valkey does not have what is needed.
+
+        >>> model.planner.load()  # what another process published is seen from now on
         """
         self._lookup.index.load()
         self._failing_tools.forget()
@@ -173,6 +181,9 @@ class Planner:
             ValidationError: Neither a category nor a request nor a domain is given, or an id is not valid.
             NotFound: The domain does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached makes a plan.
+
+        >>> model.planner.suggest("USR002", category="cafe search").agent
+        'review agent'
         """
         if not (category or request or domain_id):
             raise ValidationError(
@@ -261,6 +272,10 @@ class Planner:
             ValidationError: An id is not valid, or ``limit`` is below 1.
             NotFound: The agent does not exist.
             TableUnavailable: The table does not answer, and nothing that is cached says anything.
+
+        >>> likely = model.planner.next_tools("USR002", agent_id="AGT002", done=["book_table"], category="cafe search")
+        >>> [tool.tool for tool in likely.tools]
+        ['read_reviews']
         """
         if not isinstance(limit, int) or limit < 1:
             raise ValidationError("limit", limit, "must be a whole number of at least 1")

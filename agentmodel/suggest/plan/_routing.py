@@ -43,6 +43,13 @@ class DomainMatch(BaseModel):
             the scores, and was not measured on requests.
         basis: What it was found by.
         reason: Why, for people, in a sentence.
+
+    >>> (match,) = model.route("a quiet café at the lake")
+    >>> match.name, match.basis, round(match.likelihood, 2)
+    ('Store search', 'descriptions', 0.67)
+    >>> print(match.reason)
+    Fewer than 5 requests of `Store search` are known, so it was compared with its name, description and
+    tools alone; this order comes from descriptions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +62,16 @@ class DomainMatch(BaseModel):
 
 
 class Router(Protocol):
-    """Chooses the domain of a request in a way of the application's own, such as by a model."""
+    """Chooses the domain of a request in a way of the application's own, such as by a model.
+
+    >>> class ByWord:
+    ...     def route(self, request: str) -> dict[str, float]:
+    ...         return {"DMN001": 1.0} if "café" in request else {}
+    >>> from agentmodel import AgentModel
+    >>> with AgentModel.from_settings(model.settings, router=ByWord()) as own:
+    ...     [(match.name, match.basis) for match in own.route("a quiet café")]
+    [('Store search', 'router')]
+    """
 
     def route(self, request: str, /) -> Mapping[str, float]:
         """Return the domains that fit, by id or name, each with its likelihood, 0 to 1; none where none fits.
@@ -86,6 +102,12 @@ class Routing:
         repository: Reads the catalogue.
         table: Has what the last publish shipped.
         router: Chooses in place of earlier requests and descriptions.
+
+    >>> routing = Routing(model.repository, model.table)
+    >>> routing.route("a quiet café at the lake")[0].name
+    'Store search'
+    >>> routing.prompt().splitlines()[0]
+    "Choose the domain that the user's request belongs to."
     """
 
     def __init__(self, repository: Repository, table: Table, *, router: Router | None = None) -> None:

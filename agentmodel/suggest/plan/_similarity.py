@@ -78,6 +78,12 @@ class EmbeddingSimilarity:
     Args:
         embedder: Makes the vectors.
         threshold: The cosine from which on two requests count as similar; the right one depends on the model.
+
+    >>> class Letters:  # stands for a sentence-embedding model
+    ...     def embed(self, texts):
+    ...         return [[text.count(letter) for letter in "abcdefghij"] for text in texts]
+    >>> [round(score, 2) for score in EmbeddingSimilarity(Letters()).scores("a cafe", ["cafe a", "high"])]
+    [1.0, 0.0]
     """
 
     def __init__(self, embedder: Embedder, *, threshold: float = 0.8) -> None:

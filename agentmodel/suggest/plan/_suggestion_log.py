@@ -67,6 +67,10 @@ class SuggestionLog:
         repository: Reads what a session did.
         now: Returns the present time.
         settle: Called before suggestions are read; when it returns, ended sessions are written into them.
+
+    >>> plan = model.suggest("USR272", category="cafe search")
+    >>> [suggestion.choice for suggestion in model.suggestions.of_user("USR272")]
+    ['AGT002']
     """
 
     def __init__(
@@ -104,6 +108,10 @@ class SuggestionLog:
 
         Returns:
             The suggestion's id, or None where the table does not answer: a plan is useful without it.
+
+        >>> plan = model.planner.suggest("USR274", category="cafe search").model_copy(update={"suggestion_id": None})
+        >>> model.suggestions.keep(plan, candidates={"AGT002": 3.0, "AGT001": 0.3}, propensity=0.9) is not None
+        True
         """
         at = self._now()
         ranking: Ranking = self._settings.ranking
@@ -141,7 +149,12 @@ class SuggestionLog:
         return [Suggestion.from_item(item) for item in self._table.query(query, consistent=True).items]
 
     def all(self) -> Iterator[Suggestion]:
-        """Yield the suggestions to all users, in no order, for operators; reads the whole table."""
+        """Yield the suggestions to all users, in no order, for operators; reads the whole table.
+
+        >>> plan = model.suggest("USR273", category="cafe search")
+        >>> "USR273" in {suggestion.user_id for suggestion in model.suggestions.all()}
+        True
+        """
         self._settle()
         for item in self._table.scan():
             if item.get("EntityType", {}).get("S") == Suggestion.kind:
@@ -186,6 +199,9 @@ class SuggestionLog:
 
         Raises:
             TableUnavailable: The table does not answer.
+
+        >>> model.suggestions.was_withheld(model.repository.session("USR001", "SESS1"))
+        False
         """
         if session.suggestion_id is None:
             return False

@@ -82,6 +82,9 @@ class Reason(BaseModel):
 
         Raises:
             ValidationError: The language is another one.
+
+        >>> print(Reason(code="counted", values={"successes": 4, "runs": 5}).in_language("ko"))
+        실행 5회 중 4회 성공했습니다.
         """
         check_language(language)
         shown = {name: _shown(value) for name, value in self.values.items()}

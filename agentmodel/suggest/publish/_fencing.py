@@ -35,7 +35,15 @@ class Superseded(AgentModelError):
 
 
 class OutOfTime(AgentModelError):
-    """The time of a publish is over; it stops between two writes, and the next one goes on. `progress` raises it."""
+    """The time of a publish is over; it stops between two writes, and the next one goes on. `progress` raises it.
+
+    >>> def stop(what: str, done: int, of: int) -> None:
+    ...     raise OutOfTime("the time of this call is over")
+    >>> model.publish(progress=stop)
+    Traceback (most recent call last):
+        ...
+    agentmodel.suggest.publish._fencing.OutOfTime: the time of this call is over
+    """
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -174,6 +182,9 @@ def scores_seen(table: Table) -> datetime | None:
 
     Raises:
         TableUnavailable: The table does not answer.
+
+    >>> scores_seen(model.table).tzinfo
+    datetime.timezone.utc
     """
     seen = _run_item(table).get("RunID", {}).get("S", "").rpartition(" ")[2]
     when = keys.parse_time(seen, field="seen") if seen else _NEVER

@@ -88,6 +88,10 @@ class Published:
         refused: Items that are damaged, or do not fit into the table with what was found, such as a mapping of a
             sequence of thousands of calls.
         regressed: Agents whose present revision was found to be worse than the ones before; see `Agent.health`.
+
+    >>> published = model.publish()
+    >>> published.stale, published.refused
+    (0, 0)
     """
 
     agents: int = 0
@@ -129,6 +133,13 @@ class Publisher:
         writer: Writes into the table.
         caches: The cache, or None.
         now: Returns the present time, from which the expiry of mappings is counted.
+
+    >>> from datetime import UTC
+    >>> from agentmodel.suggest.publish import Publisher
+    >>> publisher = Publisher(model.settings, model.repository, table=model.table, writer=model.writer)
+    >>> published = publisher.publish(model.warehouse, as_of=datetime.now(UTC), progress=lambda what, done, of: None)
+    >>> published.refused, published.regressed
+    (0, 0)
     """
 
     def __init__(

@@ -1,4 +1,9 @@
-"""Review: people approve a risky step before it is taken, and judge a run after it has ended."""
+"""Review: people approve a risky step before it is taken, and judge a run after it has ended.
+
+>>> question = model.reviews.ask("USR296", "SESS1", "Book a table?")
+>>> question.queue == DEFAULT_QUEUE
+True
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,11 @@ def canonical(arguments: Any) -> str:
 
 
 def arguments_hash(arguments: Any) -> str:
-    """Return the SHA-256 of arguments: an answer is valid for these arguments and no others."""
+    """Return the SHA-256 of arguments: an answer is valid for these arguments and no others.
+
+    >>> arguments_hash({"seats": 2, "place": "park"}) == arguments_hash({"place": "park", "seats": 2})
+    True
+    """
     return hashlib.sha256(canonical(arguments).encode()).hexdigest()
 
 
@@ -57,6 +61,13 @@ class Answer:
         reason: Why.
         verdict: Verdict on a run.
         outcome: Corrected outcome of a run.
+
+    >>> question = model.reviews.ask("USR281", "SESS1", "Book a table?", arguments={"seats": 2}, call_id="1")
+    >>> question = model.reviews.decide(question, "edit", "lee", arguments={"seats": 4})
+    >>> answer = model.reviews.answer(question)
+    >>> answer.permits, answer.arguments, answer.by
+    (True, {'seats': 4}, 'lee')
+    >>> answer.check({"seats": 4})
     """
 
     status: ReviewStatus
@@ -88,6 +99,13 @@ class Answer:
 
         Raises:
             Conflict: The answer does not permit the call, or is about other arguments.
+
+        >>> question = model.reviews.ask("USR295", "SESS1", "Book a table?", arguments={"seats": 2}, call_id="1")
+        >>> question = model.reviews.decide(question, "approve", "lee")
+        >>> model.reviews.answer(question).check({"seats": 8})
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.Conflict: the answer is about other arguments: ask a new question about these
         """
         if not self.permits:
             raise Conflict(

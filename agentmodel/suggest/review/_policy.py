@@ -29,6 +29,10 @@ class ReviewPolicy:
         repository: The agents and tools.
         watch: Tells which tools are failing.
         evidence_below: Calls of an agent whose lower bound of its success rate is below this need approval.
+
+    >>> policy = ReviewPolicy(model.repository)
+    >>> policy.reasons("AGT002", "TL003"), policy.reasons("AGT002", "TL002")
+    (("book_table needs a person's approval",), ())
     """
 
     def __init__(

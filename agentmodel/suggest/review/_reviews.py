@@ -92,6 +92,14 @@ class Reviews(Polling):
 
     Attributes:
         on_verdict: Functions called with a question after the verdict on its run was given and applied.
+
+    >>> question = model.reviews.ask("USR282", "SESS1", "Book a table?", queue="tables", call_id="1")
+    >>> [one.question for one in model.reviews.inbox("tables")]
+    ['Book a table?']
+    >>> question = model.reviews.claim(question, "lee")
+    >>> question = model.reviews.decide(question, "approve", "lee")
+    >>> model.reviews.status(question), model.reviews.answer(question).permits
+    ('approved', True)
     """
 
     def __init__(
@@ -135,6 +143,9 @@ class Reviews(Polling):
             tool: The tool's item; read when not given.
             agent: The agent's item; read when not given.
             failing: Tools that are failing; read when not given.
+
+        >>> model.reviews.needed("AGT002", "TL003")
+        ("book_table needs a person's approval",)
         """
         return self._policy.reasons(agent_id, tool_id, tool=tool, agent=agent, failing=failing)
 
@@ -186,6 +197,12 @@ class Reviews(Polling):
 
         Raises:
             ValidationError: An argument is not accepted.
+
+        >>> call = {"arguments": {"amount": 8}, "call_id": "1", "queue": "payments"}
+        >>> question = model.reviews.ask("USR283", "SESS1", "Pay 8 €?", **call)
+        >>> again = model.reviews.ask("USR283", "SESS1", "Pay 8 €?", **call)
+        >>> question.status, again.review_id == question.review_id
+        ('pending', True)
         """
         check_terms(allowed, on_expiry, answer_within, escalate_after, escalate_to)
         at, reason = self._now(), storable_text(reason, limit=_NOTE_BYTES)
@@ -230,18 +247,32 @@ class Reviews(Polling):
 
     @staticmethod
     def id_of(call_id: str, *, arguments: Any = None, phase: Phase = "pre") -> str:
-        """Return the review id of the question about a call with these arguments; see `ask`."""
+        """Return the review id of the question about a call with these arguments; see `ask`.
+
+        >>> model.reviews.id_of("1", arguments={"amount": 8}) == model.reviews.id_of("1", arguments={"amount": 9})
+        False
+        """
         return _stable_id(phase, call_id, arguments_hash(arguments))
 
     @takes_names
     def about(self, user_id: str, session_id: str, call_id: str, *, arguments: Any = None) -> Review | None:
-        """Return the question that was asked about a call with these arguments, or None."""
+        """Return the question that was asked about a call with these arguments, or None.
+
+        >>> question = model.reviews.ask("USR284", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> model.reviews.about("USR284", "SESS1", "1").question, model.reviews.about("USR284", "SESS1", "2")
+        ('Pay?', None)
+        """
         review_id = self.id_of(call_id, arguments=arguments)
         return self._table.get(Review.at(user_id, session_id, review_id), consistent=True)
 
     @staticmethod
     def reference(review: Review) -> str:
-        """Return a short text that names a review: user, session and review id, joined by slashes."""
+        """Return a short text that names a review: user, session and review id, joined by slashes.
+
+        >>> question = model.reviews.ask("USR285", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> model.reviews.reference(question) == f"USR285/SESS1/{question.review_id}"
+        True
+        """
         return f"{review.user_id}/{review.session_id}/{review.review_id}"
 
     def get(self, which: Which) -> Review:
@@ -250,6 +281,10 @@ class Reviews(Polling):
         Raises:
             NotFound: There is no such question, or it has been deleted at the end of its lifetime.
             ValidationError: The text is not the reference of a review.
+
+        >>> question = model.reviews.ask("USR286", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> model.reviews.get(model.reviews.reference(question)).question
+        'Pay?'
         """
         key = Review.at(*_named(which))
         review = self._table.get(key, consistent=True)
@@ -258,15 +293,31 @@ class Reviews(Polling):
         return review
 
     def status(self, which: Which) -> ReviewStatus:
-        """Return the status of a question now, taking its deadline and the end of a claim into account."""
+        """Return the status of a question now, taking its deadline and the end of a claim into account.
+
+        >>> question = model.reviews.ask("USR287", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> model.reviews.status(question)
+        'pending'
+        """
         return status_now(self.get(which), self._now())
 
     def answer(self, which: Which) -> Answer | None:
-        """Return the answer to a question, or None while it is open."""
+        """Return the answer to a question, or None while it is open.
+
+        >>> question = model.reviews.ask("USR288", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> model.reviews.answer(question)
+        >>> model.reviews.answer(model.reviews.decide(question, "respond", "lee", response="It is paid.")).response
+        'It is paid.'
+        """
         return answer_of(self.get(which), self._now())
 
     def inbox(self, queue: str = DEFAULT_QUEUE, *, limit: int = 100, cursor: str | None = None) -> Page[Review]:
-        """Return a page of the open questions of a queue, the one with the nearest deadline first, for reviewers."""
+        """Return a page of the open questions of a queue, the one with the nearest deadline first, for reviewers.
+
+        >>> question = model.reviews.ask("USR289", "SESS1", "Pay?", queue="invoices", call_id="1")
+        >>> [one.user_id for one in model.reviews.inbox("invoices")]
+        ['USR289']
+        """
         asked = ("reviews", queue)
         items, last = self._queued(queue, limit, None if cursor is None else read_cursor(asked, cursor))
         reviews, unreadable = split_readable(items, Review)
@@ -285,6 +336,13 @@ class Reviews(Polling):
 
         Raises:
             Conflict: The question is claimed by another person, has been answered, or has expired.
+
+        >>> question = model.reviews.ask("USR290", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> question = model.reviews.claim(question, "lee")
+        >>> model.reviews.decide(question, "approve", "kim")
+        Traceback (most recent call last):
+            ...
+        agentmodel.exceptions.Conflict: review 2ef3049c7150e0ce096aa7a32c2540a8 is claimed by lee: try ...
         """
 
         def change(review: Review, at: datetime) -> None:
@@ -296,7 +354,13 @@ class Reviews(Polling):
         return self._change(which, change, "claimed", by=by)
 
     def release(self, which: Which, by: str) -> Review:
-        """Release a claimed question."""
+        """Release a claimed question.
+
+        >>> question = model.reviews.ask("USR291", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> question = model.reviews.release(model.reviews.claim(question, "lee"), "lee")
+        >>> question.status
+        'pending'
+        """
 
         def change(review: Review, at: datetime) -> None:
             still_open(review, at, by=by)
@@ -329,6 +393,10 @@ class Reviews(Polling):
         Raises:
             Conflict: The question has been answered, has expired, or is claimed by another person.
             ValidationError: The answer is not allowed, or a part of it is missing.
+
+        >>> question = model.reviews.ask("USR292", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> model.reviews.decide(question, "reject", "lee", reason="too dear").status
+        'rejected'
         """
         reason, response = storable_text(reason, limit=_NOTE_BYTES), storable_text(response)
 
@@ -370,7 +438,12 @@ class Reviews(Polling):
             )
 
     def cancel(self, which: Which, by: str, *, reason: str | None = None) -> Review:
-        """Withdraw a question; its step is not taken."""
+        """Withdraw a question; its step is not taken.
+
+        >>> question = model.reviews.ask("USR293", "SESS1", "Pay?", queue="payments", call_id="1")
+        >>> model.reviews.cancel(question, "lee").status
+        'cancelled'
+        """
         reason = storable_text(reason, limit=_NOTE_BYTES)
 
         def change(review: Review, at: datetime) -> None:
@@ -398,6 +471,14 @@ class Reviews(Polling):
             Conflict: The question has been answered, has expired, or is claimed by another person.
             ValidationError: The question is about a step before it is taken.
             NotFound: The run does not exist any more.
+
+        >>> with model.session("USR294", "a café") as session:
+        ...     session.succeed()
+        >>> question = model.reviews.ask("USR294", session.session_id, "Was it right?", phase="post", queue="runs")
+        >>> model.reviews.verdict(question, "wrong", "lee", reason="it is closed").verdict
+        'wrong'
+        >>> model.repository.session("USR294", session.session_id).corrected
+        False
         """
         meant = {"correct": True, "partly": None}.get(verdict, False) if outcome is None else outcome
         reason = storable_text(reason, limit=_NOTE_BYTES)
@@ -442,7 +523,11 @@ class Reviews(Polling):
     # Deadlines
 
     def sweep(self, queue: str = DEFAULT_QUEUE) -> Swept:
-        """Expire and escalate the overdue questions of a queue, and apply verdicts that are not applied yet."""
+        """Expire and escalate the overdue questions of a queue, and apply verdicts that are not applied yet.
+
+        >>> model.reviews.sweep("payments").expired
+        0
+        """
         expired = escalated = applied = 0
         for review in split_readable(self._queued(queue, None, None)[0], Review)[0]:
             at = self._now()

@@ -105,6 +105,11 @@ class RunChecks:
         recorder: Writes the mark of a session.
         reviews: Asks people.
         review: Whether a person is asked about a run that looks wrong.
+
+    >>> from agentmodel.suggest.review import RunChecks
+    >>> checks = RunChecks(model.repository, recorder=model.recorder, reviews=model.reviews)
+    >>> checks.check("USR002", "SESS1").successes, checks.wrong_step("USR001", "SESS2").answer
+    (3, 'error')
     """
 
     def __init__(
@@ -133,6 +138,9 @@ class RunChecks:
         Raises:
             NotFound: The session does not exist.
             TableUnavailable: The table does not answer.
+
+        >>> model.run_checks.check("USR002", "SESS1").suspect
+        False
         """
         session, opening, calls = self._session(user_id, session_id)
         return self._check(session, opening, calls)
@@ -147,6 +155,9 @@ class RunChecks:
         Raises:
             NotFound: The session does not exist.
             TableUnavailable: The table does not answer.
+
+        >>> model.run_checks.wrong_step("USR001", "SESS2")
+        WrongStep(answer='error', tool='find_on_map', step=1)
         """
         session, opening, calls = self._session(user_id, session_id)
         history = write_history(self._repository, session, opening=opening)
