@@ -113,6 +113,13 @@ class Erasure:
         forget_requests: Deletes the requests that others are routed by, by the digest of the user's id; returns how
             many there were.
         save: Saves the tables of embedded engines; None where this process has none.
+
+    >>> erasure = Erasure(
+    ...     model.table, model.repository, caches=None, warehouse=None, drain=model.drain, clock=lambda: 1,
+    ...     forget=model.health.forget_user, forget_requests=lambda digest: 0,
+    ... )  # AgentModel.erase_user has one of its own
+    >>> erasure.erase("USR222").removed["warehouse"]
+    {}
     """
 
     def __init__(

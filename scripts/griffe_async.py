@@ -12,11 +12,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import griffe
 
 MODULE = "aio"
+_EXAMPLE = re.compile(r"^( *)```pycon\n.*?^ *```\n?", re.MULTILINE | re.DOTALL)
 LABELS = {"_awaited": {"async"}, "_direct": set[str](), "staticmethod": {"staticmethod"}}
 
 
@@ -51,7 +53,7 @@ def _made_of(cls: griffe.Class, attribute: griffe.Attribute) -> griffe.Function 
         endlineno=attribute.endlineno,
         parameters=original.parameters,
         returns=original.returns,
-        docstring=_copied(original.docstring),
+        docstring=_copied(original, awaited="async" in LABELS[str(call.function)]),
     )
     made.labels |= LABELS[str(call.function)]
     return made
@@ -75,13 +77,26 @@ def _original(cls: griffe.Class, call: griffe.ExprCall) -> griffe.Function:
     return method
 
 
-def _copied(docstring: griffe.Docstring | None) -> griffe.Docstring | None:
+def _copied(original: griffe.Function, *, awaited: bool) -> griffe.Docstring | None:
+    """The docstring of a method, with a link to its example, which is synchronous."""
+    docstring = original.docstring
     if docstring is None:
         return None
+    text, examples = _EXAMPLE.subn("", docstring.value)
+    if examples:
+        path = _path(original)
+        text = f"{text.rstrip()}\n\nExample: [`{path.removeprefix('agentmodel.')}`][{path}]"
+        text += ", here with `await`." if awaited else "."
     return griffe.Docstring(
-        docstring.value,
+        text,
         lineno=docstring.lineno,
         endlineno=docstring.endlineno,
         parser=docstring.parser,
         parser_options=docstring.parser_options,
     )
+
+
+def _path(method: griffe.Function) -> str:
+    """The path of a method on the page that shows it: that of the public module around its class."""
+    names = method.path.split(".")
+    return ".".join(name for name in names if not name.startswith("_"))

@@ -17,6 +17,8 @@ PAGES = ROOT / "docs" / "reference"
 PAGE = "---\nsearch:\n  boost: 0.002\n---\n::: agentmodel.{}\n"
 """A page; in the search it comes after a guide with the same words."""
 START = "  - Reference: # written by scripts/reference.py\n"
+WRITTEN = {"examples": "About the examples"}
+"""Pages that are no module's."""
 
 GROUPS = {
     "The model and its settings": {
@@ -114,8 +116,10 @@ def main() -> None:
     groups = grouped()
     navigation = START
     for page in PAGES.glob("*.md"):
-        if page.stem not in {module for modules in groups.values() for module in modules}:
+        if page.stem not in {*WRITTEN, *(module for modules in groups.values() for module in modules)}:
             page.unlink()
+    for name, title in WRITTEN.items():
+        navigation += f"      - {title}: reference/{name}.md\n"
     for group, modules in groups.items():
         navigation += f"      - {group}:\n"
         for module, title in modules.items():

@@ -275,6 +275,11 @@ class Repository:
         Args:
             user_id: The user.
             source_id: What `UserSession.source_id` has.
+
+        >>> with model.session("USR322", "a café") as session:
+        ...     session.entity.source_id = "thread-1"
+        >>> model.repository.session_of_source("USR322", "thread-1").session_id == session.session_id
+        True
         """
         query, text = patterns.SESSIONS.query(user_id), json.dumps(source_id, ensure_ascii=False)
         wanted = text.encode(errors="replace")  # no item has what cannot be encoded
@@ -370,6 +375,9 @@ class Repository:
         """Return a user's mapping of exactly this category; where there is none, those whose category begins with it.
 
         Where the mapping is not cached, one query of the table answers both.
+
+        >>> [mapping.category for mapping in model.repository.own_mappings("USR002", "cafe")]
+        ['cafe search']
         """
         key = UserToolMapping.at(user_id, category)
         stored: list[Item] | None = None
@@ -626,6 +634,11 @@ class Repository:
         Args:
             entities: The entities that were written or deleted, or their items, or their keys where no more is known.
             rankings: Whether to drop the rankings of the agents' domains too; False when the caller replaces them.
+
+        >>> from agentmodel import Agent
+        >>> agent = Agent(agent_id="AGT931", domain_id="DMN931", name="booker")
+        >>> model.writer.put(agent)  # around the repository
+        >>> model.repository.invalidate([agent])
         """
         given = list(entities)
         written = [entity for each in given if (entity := _entity_of(each)) is not None]

@@ -47,7 +47,12 @@ class Sink(Protocol):
 
 @runtime_checkable
 class SharedSink(Sink, Protocol):
-    """Write items to a table that others write to as well: `put_many` returns the items whose keys others have."""
+    """Write items to a table that others write to as well: `put_many` returns the items whose keys others have.
+
+    >>> sink = model.recorder.journal_sink()
+    >>> sink.erased([{"PK": {"S": "USR001"}, "SK": {"S": "SESS1"}}])
+    [False]
+    """
 
     def put_elsewhere(self, item: Item) -> Item:
         """Write an item whose key another one has under another key, and return it as it is stored.

@@ -69,6 +69,13 @@ class NewestSessions:
 
         Raises:
             CacheUnavailable: Valkey does not answer, or has no memory left.
+
+        >>> newest = NewestSessions(model.valkey)
+        >>> newest.add([("USR245", "SESS1", datetime.now(UTC))], erasing_key=lambda user: f"none of {user}")
+        >>> mine = [session for session in newest.newest(limit=MOST_SESSIONS) if session.user_id == "USR245"]
+        >>> newest.remove(mine)
+        >>> [session.session_id for session in mine]
+        ['SESS1']
         """
         oldest = int((self._now() - _KEPT_SECONDS) * 1_000_000)
         new = [NewestSession(*each) for each in sessions]

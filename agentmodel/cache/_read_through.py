@@ -190,7 +190,14 @@ class ReadThrough:
     def page(
         self, name: str, load: Callable[[], CachedPage], *, pattern: str | None = None, ttl: float | None = None
     ) -> CachedPage:
-        """Return a page of a query, without expired items. The arguments are those of `item`."""
+        """Return a page of a query, without expired items. The arguments are those of `item`.
+
+        >>> read = ReadThrough(model.valkey)
+        >>> page = read.page("tools:DMN032", lambda: CachedPage((), None))
+        >>> page.items, read.counts["tools"].misses
+        ((), 1)
+        >>> read.close()
+        """
         loader = _Loader(load, self._encode_page, ttl or self._page_ttl)
         found: CachedPage = self._read(name, loader, self._count(name, pattern))
         return CachedPage(tuple(item for item in found.items if not self._expired(item)), found.last_key)
@@ -199,6 +206,12 @@ class ReadThrough:
         """Cache an item that was just written, unless a newer version is cached.
 
         If Valkey does not answer, the cached item is deleted once it is back.
+
+        >>> read = ReadThrough(model.valkey)
+        >>> read.put("item:DMN032", {"PK": {"S": "DMN032"}, "SK": {"S": "METADATA"}}, 1)
+        >>> read.item("item:DMN032", lambda: None)[1]
+        1
+        >>> read.close()
         """
         value, seconds = self._encode_item((item, version), self._item_ttl)
         key = self._keys.cached(name)

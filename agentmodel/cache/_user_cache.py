@@ -196,6 +196,9 @@ class UserCache:
 
         The attempt numbers of these partitions are deleted, and read from the table again. If Valkey does not answer,
         the copies are deleted once it is back.
+
+        >>> cache = UserCache(model.valkey)
+        >>> cache.put("USR244", [{"PK": {"S": "USR244"}, "SK": {"S": "SESS1"}, "Version": {"N": "1"}}])
         """
         shard = self._keys.shard(owner)
         by_partition: dict[str, list[Item]] = {}

@@ -1,28 +1,36 @@
 """The typed base class of all entities, built on PynamoDB's Model.
 
 An entity class declares its kind, its attributes and the up to four keys that are made of them. Constructor, codec and
-keys are generated from that (see `agentmodel.dynamo._codegen`)::
+keys are generated from that (see `agentmodel.dynamo._codegen`).
 
-    class Domain(Entity, kind="Domain"):
-        domain_id: Attr[str] = identifier("DMN")
-        name: Attr[str] = text("DomainNM")
-
-        partition = key(keys.DOMAIN, domain_id)
-        sort = key(keys.METADATA)
-        index_partition = key(keys.DOMAINS)
-        index_sort = key(keys.TEXT, name)
+>>> from agentmodel import keys
+>>> from agentmodel.dynamo._specifiers import identifier, text
+>>> class Region(Entity, kind="ExampleRegion"):
+...     domain_id: Attr[str] = identifier("DMN")
+...     name: Attr[str] = text("RegionNM")
+...     partition = key(keys.DOMAIN, domain_id)
+...     sort = key(keys.METADATA)
+>>> Region(domain_id="DMN001", name="Seoul").to_item()["PK"]
+{'S': 'DMN001'}
 
 Keys are computed from the attributes each time they are read, so they cannot go stale. Attributes that a class does not
 know are kept and written back.
 
 The stored form of an entity can change with its class. ``schema`` counts the forms, and `upgrade` registers a function
-that converts an older item when it is read::
+that converts an older item when it is read.
 
-    class Domain(Entity, kind="Domain", schema=2): ...
-
-    @upgrade(Domain, 1)
-    def named(item: Item) -> Item:
-        return item | {"DomainNM": item.get("DomainNM", {"S": "unnamed"})}
+>>> class Town(Entity, kind="ExampleTown", schema=2):
+...     domain_id: Attr[str] = identifier("DMN")
+...     name: Attr[str] = text("TownNM")
+...     partition = key(keys.DOMAIN, domain_id)
+...     sort = key(keys.METADATA)
+>>> @upgrade(Town, 1)
+... def named(item):
+...     return item | {"TownNM": item.get("TownNM", {"S": "unnamed"})}
+>>> stored = Town(domain_id="DMN001", name="Suwon").to_item() | {"SchemaVer": {"N": "1"}}
+>>> del stored["TownNM"]
+>>> Town.from_item(stored).name
+'unnamed'
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 The stored names are exactly those of the AWS sample; the Python names are agentmodel's. Attributes that the sample does
 not have are marked "ours"; readers of the sample do not see them.
+
+>>> VERDICTS
+('correct', 'partly', 'wrong', 'harmful')
 """
 
 from __future__ import annotations

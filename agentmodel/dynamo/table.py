@@ -336,6 +336,12 @@ class Table:
         Raises:
             TableNotFound: The table does not exist.
             TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
+
+        >>> from agentmodel import AgentModel
+        >>> with AgentModel.from_settings(model.settings, table="Protected", valkey_url=None) as own:
+        ...     created = own.table.create()
+        ...     own.table.protect(), own.table.protect()
+        (True, False)
         """
         backups = self.call("DescribeContinuousBackups", TableName=self.name)["ContinuousBackupsDescription"]
         recovers = backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") == "ENABLED"
@@ -356,6 +362,12 @@ class Table:
         Raises:
             TableNotFound: The table does not exist.
             TableUnavailable: DynamoDB does not answer, or the table is not active after 60 s.
+
+        >>> from agentmodel import AgentModel
+        >>> with AgentModel.from_settings(model.settings, table="Streamed", valkey_url=None) as own:
+        ...     created = own.table.create()
+        ...     own.table.enable_stream(), own.table.enable_stream()
+        (True, False)
         """
         if self.describe().get("StreamSpecification", {}).get("StreamEnabled"):
             return False
@@ -383,7 +395,15 @@ class Table:
         return True
 
     def delete(self) -> None:
-        """Delete the table with all its items."""
+        """Delete the table with all its items.
+
+        >>> from agentmodel import AgentModel
+        >>> with AgentModel.from_settings(model.settings, table="Scratch", valkey_url=None) as own:
+        ...     created = own.table.create()
+        ...     own.table.delete()
+        ...     own.table.exists()
+        False
+        """
         self.call("DeleteTable", TableName=self.name)
 
     def describe(self) -> dict[str, Any]:
@@ -443,6 +463,8 @@ class Table:
 
         Raises:
             NewerData: This version is too old for the table.
+
+        >>> model.table.check_format()  # it raises NewerData where a newer version has changed the table
         """
         check_format(self.call("GetItem", TableName=self.name, Key=FORMAT_KEY).get("Item", {}))
 
@@ -474,6 +496,9 @@ class Table:
             NewerData: A newer version has changed the table.
             LeaseHeld: Another works on the table for longer than ``wait``.
             TableNotFound: The table does not exist.
+
+        >>> model.table.migrate()  # this version made it: nothing is to be done
+        []
         """
         with self.lease(doing="migrate", wait=wait) as lease:
             return self._migration.migrate(lease.checked(progress))
@@ -502,6 +527,14 @@ class Table:
 
         Raises:
             Conflict: It was changed, or something is stored under its new key; nothing was written.
+
+        >>> from agentmodel import Domain
+        >>> domain = Domain(domain_id="DMN932", name="Hotels")
+        >>> model.repository.put(domain)
+        >>> before = model.table.get_item(domain.key, consistent=True)
+        >>> model.table.change_item(before, before | {"Description": {"S": "finds rooms"}})
+        >>> model.table.get_item(domain.key, consistent=True)["Description"]
+        {'S': 'finds rooms'}
         """
         operation, request = change_request(self.name, before, after)
         self.call_to_delete(operation, **request)
@@ -527,6 +560,12 @@ class Table:
 
         Raises:
             ConfigurationError: Another table is bound to the process.
+
+        >>> from agentmodel import Agent
+        >>> with Table(model.settings) as own:
+        ...     own.bind()
+        ...     Agent.get("AGT001").name
+        'map agent'
         """
         _binding.bind(self._bindable)
 

@@ -308,6 +308,10 @@ class CostSums:
         total: The sum of their costs.
         logs: The sum of ``ln(1 + cost)``.
         squares: The sum of the squares of ``ln(1 + cost)``.
+
+    >>> calls = CostSums(sessions=2, total=10.0, logs=3.58, squares=6.43)
+    >>> calls.total / calls.sessions  # calls of a session
+    5.0
     """
 
     sessions: int

@@ -393,6 +393,12 @@ class Warehouse:
             LeaseHeld: A refresh takes longer than ``wait``.
             WarehouseUnavailable: The engine does not answer or rejects a statement, such as where a view that is not
                 agentmodel's depends on a table.
+
+        >>> own = Warehouse.open("duckdb://")
+        >>> own.create()
+        >>> own.migrate()  # this version made it: nothing is to be done
+        []
+        >>> own.close()
         """
         with _creating:
             done = self.migration()
@@ -435,6 +441,13 @@ class Warehouse:
             Trimmed: A stream no longer holds every change since the last landing.
             LeaseHeld: Another thread lands or refreshes for longer than a minute.
             Unavailable: The source or the warehouse does not answer.
+
+        >>> from agentmodel.redshift.ingest import ItemsFeed
+        >>> own = Warehouse.open("duckdb://", landed_table=model.table.name)
+        >>> own.create()
+        >>> own.land_feed(ItemsFeed(model.table.scan()), at=datetime.now(UTC)).fallback_reason
+        ''
+        >>> own.close()
         """
         self._check_duckdb()
         with self.lease() as lease:
@@ -611,6 +624,8 @@ class Warehouse:
 
         Args:
             first: Whether to make a copy where there is none yet.
+
+        >>> model.warehouse.share(first=False)
         """
         if self._local and not self._gate.is_inside and (first or has_copy(self.engine)):
             with only_writer(self.engine), self._gate.alone():

@@ -1,21 +1,27 @@
 """Tools for the tests of applications: Hypothesis strategies for all entities of the table, and pytest fixtures.
 
 Import the strategies from this module; Hypothesis is loaded when the first of them is used. The fixtures come with the
-pytest plugin `agentmodel.testing.plugin`, which pytest loads by itself::
+pytest plugin `agentmodel.testing.plugin`, which pytest loads by itself.
 
-    from hypothesis import HealthCheck, given, settings
-
-    from agentmodel import Agent
-    from agentmodel.testing import agents
-
-
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(agents(domain_id="DMN001", expires_at=None))
-    def test_every_agent_is_found_by_its_id(agentmodel_model, agent: Agent) -> None:
-        agentmodel_model.repository.put(agent)
-        assert agent == agentmodel_model.repository.agent(agent.agent_id)
-
->>> from agentmodel.testing import HARD_TEXTS, HARD_TOKENS
+>>> from hypothesis import Phase, given, settings, strategies
+>>> from agentmodel.testing import *
+>>> quick = settings(max_examples=2, database=None, deadline=None, phases=[Phase.generate])
+>>> @quick
+... @given(agents(domain_id="DMN001"), histories(user_id="USR001"))
+... def test_attributes_that_are_given_stay(agent, history):
+...     assert agent.domain_id == "DMN001"
+...     assert isinstance(history, GeneratedHistory) and history.session.user_id == "USR001"
+>>> of_one_class = [domains(), tools(), users(), user_sessions(), processes(), executions(), mappings(), reviews()]
+>>> @quick
+... @given(strategies.tuples(entities(), suggestions(), *of_one_class))
+... def test_what_is_stored_is_read(drawn):
+...     assert all(type(entity).from_item(entity.to_item()) == entity for entity in drawn)
+>>> @quick
+... @given(ids("AGT"), key_texts(), texts(), numbers(), scores(), times(), json_values())
+... def test_values(agent_id, key_text, text, number, score, time, value):
+...     assert agent_id.startswith("AGT") and key_text and number >= 0 and score >= 0 and time.tzinfo
+>>> test_attributes_that_are_given_stay(), test_what_is_stored_is_read(), test_values()
+(None, None, None)
 >>> "METADATA" in HARD_TEXTS, "METADATA" in HARD_TOKENS
 (True, True)
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+# --8<-- [start:imports]
 import json
 import tempfile
 from pathlib import Path
 
 from agentmodel import Agent, AgentModel, Domain, Tool, User
 
+# --8<-- [end:imports]
 # --8<-- [start:history]
 folder = Path(tempfile.mkdtemp())
 prices = folder / "prices.json"

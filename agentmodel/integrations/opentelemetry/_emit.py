@@ -64,6 +64,20 @@ def emit(
         tracer_provider: Gets the spans; the program's own when not given.
         logger_provider: Gets the events; likewise.
         content: Whether spans contain arguments and results.
+
+    >>> from opentelemetry.sdk.trace import TracerProvider
+    >>> from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    >>> from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    >>> from agentmodel import AgentModel
+    >>> provider, exporter = TracerProvider(), InMemorySpanExporter()
+    >>> provider.add_span_processor(SimpleSpanProcessor(exporter))
+    >>> with AgentModel.from_settings(model.settings) as own:
+    ...     emit(own, tracer_provider=provider)
+    ...     with own.session("USR321", "a café") as session, session.process("locate") as process:
+    ...         with process.call("AGT001", "TL001") as call:
+    ...             call.result = ["Cafe Onda"]
+    >>> sorted(span.name for span in exporter.get_finished_spans())
+    ['execute_tool find_on_map', 'invoke_agent map agent']
     """
     tracer = get_tracer(OWN_SCOPE, tracer_provider=tracer_provider)
     logger = get_logger(OWN_SCOPE, logger_provider=logger_provider)

@@ -194,6 +194,13 @@ class HealthMonitor:
 
         Args:
             calls: The tools, each with a call as `calls_in` returns it.
+
+        >>> from agentmodel import ToolExecution
+        >>> call = ToolExecution(
+        ...     user_id="USR323", session_id="SESS1", process_id="PRC001", agent_id="AGT923", tool_id="TL1",
+        ...     tool_name="fares", succeeded=True, status="ok", executed_at=datetime.now(UTC),
+        ... )
+        >>> model.health.learn(model.health.calls_in([call]))  # what an AgentModel does by itself with what is recorded
         """
         with self._lock:
             kept, self._kept = self._kept, {}

@@ -172,6 +172,11 @@ class Avoid(_Frozen):
         reason: What was seen.
         since: When it began to fail, or last failed; None where no time is known.
         failing_now: Whether it is failing now; False where it often fails, but works now.
+
+    >>> from agentmodel.suggest.plan import Reason
+    >>> reason = Reason(code="counted", values={"successes": 1, "runs": 9})
+    >>> Avoid(agent_id="AGT001", agent="map agent", tool_id="TL001", tool="find_on_map", reason=reason).failing_now
+    False
     """
 
     agent_id: str
