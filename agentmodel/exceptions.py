@@ -687,7 +687,7 @@ class CacheUnavailable(Unavailable):
     What to do:
         Check AGENTMODEL_VALKEY_URL and the server: ``agentmodel stats``.
 
-    >>> from agentmodel.cache.valkey import Valkey
+    >>> from agentmodel.cache import Valkey
     >>> away = model.settings.model_copy(update={"valkey_url": "valkey://127.0.0.1:9"})
     >>> Valkey(away).execute(("PING",))
     Traceback (most recent call last):
@@ -708,7 +708,7 @@ class JournalFull(CacheUnavailable):
         Start ``agentmodel drain --keep-on``, or raise AGENTMODEL_JOURNAL_LIMIT; then record again the entries whose
         answer is None.
 
-    >>> from agentmodel.cache.journal import Entry, Journal
+    >>> from agentmodel.cache import Entry, Journal
     >>> journal = Journal(model.valkey, shards=1, limit=1, prefix="example", full_wait=0)
     >>> items = [{"PK": {"S": "USR307"}, "SK": {"S": f"SESS{number}"}} for number in (1, 2)]
     >>> try:

@@ -74,10 +74,7 @@ class Caches:
         leaderboard: Agents by score.
         requests: The requests of all users, which a publish ships to every process.
 
-    >>> from agentmodel.cache.change_log import ChangeLog
-    >>> from agentmodel.cache.leaderboard import Leaderboard
-    >>> from agentmodel.cache.read_through import ReadThrough
-    >>> from agentmodel.cache.user_cache import UserCache
+    >>> from agentmodel.cache import ChangeLog, Leaderboard, ReadThrough, UserCache
     >>> valkey = model.valkey
     >>> caches = Caches(ReadThrough(valkey), UserCache(valkey), Leaderboard(valkey), ChangeLog(valkey, "requests"))
     >>> Repository(model.table, model.writer, caches=caches).agent("AGT001").name

@@ -57,9 +57,7 @@ def cache_stats(
 ) -> CacheStats:
     """Return the state of the cache now.
 
-    >>> from agentmodel.cache.leaderboard import Leaderboard
-    >>> from agentmodel.cache.read_through import ReadThrough
-    >>> from agentmodel.cache.user_cache import UserCache
+    >>> from agentmodel.cache import Leaderboard, ReadThrough, UserCache
     >>> valkey, breaker = model.valkey, model.table.breaker
     >>> stats = cache_stats(
     ...     valkey, model.journal, table_breaker=breaker,
