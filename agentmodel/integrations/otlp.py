@@ -65,6 +65,7 @@ def import_otlp(
         ValidationError: A file cannot be read, or a span is bad and ``strict`` is set.
         LeaseHeld: Another takes longer than ``wait``; the message says who works since when.
 
+    >>> import json
     >>> told = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "rooms", "gen_ai.agent.name": "booker"}
     >>> span = {
     ...     "traceId": "1" * 32, "spanId": "1" * 16, "name": "execute_tool rooms",

@@ -14,8 +14,8 @@ import pytest
 from tests.integration.integrations.messages_api import MessagesApi, SaidTurn
 
 ROOT = Path(__file__).parents[2]
-TESTS = ROOT / "docs" / "examples" / "test_application.py"
-EXAMPLES = sorted(path for path in (ROOT / "docs" / "examples").glob("*.py") if path != TESTS)
+TESTS = sorted((ROOT / "docs" / "examples").glob("*test_*.py"))
+EXAMPLES = sorted(set((ROOT / "docs" / "examples").glob("*.py")).difference(TESTS))
 CLAUDE: dict[str, list[SaidTurn]] = {
     "claude_agent_sdk_guard": [([("c1", "mcp__cafes__pay", {"amount": 8})], (9, 2))],
     "claude_agent_sdk_quickstart": [([("c1", "mcp__cafes__search", {"near": "park"})], (9, 2))],
@@ -58,10 +58,11 @@ def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path) -> Non
     assert path.with_suffix(".out").read_text(encoding="utf-8") == run.stdout
 
 
-def test_the_tests_of_an_application_pass(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_the_tests_of_an_application_pass(path: Path, tmp_path: Path) -> None:
     """The fixtures and strategies that the pages show work in a run of pytest without anything of this project's."""
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(TESTS)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
