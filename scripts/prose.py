@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LONGEST = 36
+LONGEST = 30
 """Words of a sentence."""
 
 WORDS = {
@@ -110,7 +110,7 @@ def findings(page: Path) -> Iterator[str]:
                 yield f"{name}:{number}: “{found[0]}”: write {better}"
         if paragraph.lstrip().startswith(("|", "#")):
             continue
-        for sentence in re.split(r"(?<=[.!?:;])\s+", paragraph):
+        for sentence in re.split(r"(?<=[.!?:;])\*{0,2}\s+", paragraph):
             if (words := len(re.findall(r"[\w’'-]+", sentence))) > LONGEST:
                 yield f"{name}:{number}: a sentence of {words} words (the most is {LONGEST}): “{sentence[:60]}…”"
 
