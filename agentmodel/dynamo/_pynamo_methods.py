@@ -22,6 +22,7 @@ from pynamodb.pagination import ResultIterator
 
 from agentmodel._retry import Backoff
 from agentmodel.dynamo._binding import bound_connection, bound_to, connection_of
+from agentmodel.dynamo._item_limits import checked
 from agentmodel.dynamo._item_reader import read_projected
 from agentmodel.dynamo._key_conditions import partition_of, sort_range
 from agentmodel.dynamo._layout import ENTITY_TYPE, KEY_NAMES, KINDS, PRIMARY_KEY, SCHEMA, ItemKey, Layout
@@ -71,6 +72,7 @@ class PynamoMethods(Model):
     kinds: ClassVar[tuple[str, ...]]
     layout: ClassVar[Layout]
     upgrades: ClassVar[dict[int, Any]]
+    key: Any
     to_item: Any
 
     # Reads
@@ -407,8 +409,7 @@ class PynamoMethods(Model):
         connection = bound_connection()
         if connection is not None:
             connection.connection.redaction.entity(self)
-        item: dict[str, dict[str, Any]] = self.to_item()
-        return item
+        return checked(self.to_item())
 
     def update(
         self, actions: list[Action], condition: Condition | None = None, *, add_version_condition: bool = True
@@ -431,14 +432,13 @@ class PynamoMethods(Model):
         self._prepare_changes(actions)
         return super().get_update_kwargs_from_instance(actions, _existing(condition), *arguments, **options)
 
-    @classmethod
-    def _prepare_changes(cls, actions: Sequence[Action]) -> None:
+    def _prepare_changes(self, actions: Sequence[Action]) -> None:
         for action in actions:
             if not isinstance(action, Action):
                 raise ValidationError("actions", action, "must be changes of PynamoDB's, made by set, remove or add")
-        cls._forbid_key_changes(actions)
+        self._forbid_key_changes(actions)
         for action in actions:
-            cls._redact_change(action)
+            self._redact_change(action)
 
     @classmethod
     def _forbid_key_changes(cls, actions: Sequence[Action]) -> None:
@@ -452,20 +452,20 @@ class PynamoMethods(Model):
                     stored, str(action), f"cannot be changed alone because {what}: use Writer.update, which writes both"
                 )
 
-    @classmethod
-    def _redact_change(cls, action: Action) -> None:
-        """Redact the values of one change of PynamoDB's."""
+    def _redact_change(self, action: Action) -> None:
+        """Redact the values of one change of PynamoDB's, and check that DynamoDB takes them."""
         connection = bound_connection()
         stored = str(getattr(action.values[0], "path", [""])[0])
-        field = next((field for field in cls.layout.fields.values() if field.stored == stored), None)
-        if connection is None or (field is not None and field.redact == "none"):
-            return
+        field = next((field for field in self.layout.fields.values() if field.stored == stored), None)
+        fields = "values" if field is None else "none" if field.redact in ("text", "plain") else field.redact
+        is_redacted = connection is not None and (field is None or field.redact != "none")
         operands: list[Any] = list(action.values[1:])
         while operands:
             operand = operands.pop()
             if isinstance(operand, Value):
-                fields = "values" if field is None else "none" if field.redact in ("text", "plain") else field.redact
-                operand.values = (connection.connection.redaction.stored(operand.value, fields=fields),)
+                if is_redacted:
+                    operand.values = (connection.connection.redaction.stored(operand.value, fields=fields),)
+                checked(self.key.item() | {stored: operand.value})
             else:
                 operands += [each for each in getattr(operand, "values", ()) if not isinstance(each, str)]
 

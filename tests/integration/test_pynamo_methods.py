@@ -401,6 +401,15 @@ class TestConditionsOnAttributes:
             list(find())
 
 
+def large(text: str = "x" * 500_000) -> Agent:
+    return Agent(agent_id="AGT001", domain_id="DMN001", name="a", description=text)
+
+
+def batched(agent: Agent) -> None:
+    with Agent.batch_write() as batch:
+        batch.save(agent)
+
+
 CALLS = ToolExecution  # short, for the table below
 NOT_SENT: list[tuple[str, Callable[[], Any], str]] = [
     ("get, no sort key", lambda: Tool.get("AGT001"), r"range_key .* must be given, because it is made of tool_id: Tool\.at"),
@@ -430,6 +439,11 @@ NOT_SENT: list[tuple[str, Callable[[], Any], str]] = [
     ("update, removing what is required", lambda: first(CALLS).update([CALLS.tool_name.remove()]), "tool_name .* must be given"),
     ("update, None for what is required", lambda: first(CALLS).update([CALLS.tool_name.set(None)]), "tool_name .* must be given"),  # type: ignore[arg-type]  # the mistake
     ("update, a change of the writer's", lambda: first(Agent).update([Agent.description.to("x")]), "made by set, remove or add"),  # type: ignore[list-item]  # the mistake
+    ("save, too large", lambda: large().save(), r"Description .*item AGT001 / METADATA.* must be smaller"),
+    ("save, no Unicode", lambda: large("\ud800").save(), r"Description .*item AGT001 / METADATA.* lone surrogates"),
+    ("batch_write, no Unicode", lambda: batched(large("\ud800")), "lone surrogates"),
+    ("update, too large", lambda: first(Agent).update([Agent.description.set("x" * 500_000)]), "must be smaller"),
+    ("update, no Unicode", lambda: first(Agent).update([Agent.description.set("\ud800")]), "lone surrogates"),
     ("transaction, not a choice", lambda: first(CALLS).get_update_kwargs_from_instance([CALLS.status.set("weird")]), "must be one of"),  # type: ignore[arg-type]  # the mistake
 ]  # fmt: skip
 
