@@ -50,19 +50,30 @@ TEST_ENDPOINT = "AGENTMODEL_TEST_ENDPOINT"
 
 
 LONGEST = (
+    "test_examples",
+    "test_erasure",
+    "test_cli_up",
+    "test_process_end",
+    "test_mcp_limits",
+    "test_redshift_data_api",
+    "test_table_away",
+    "test_recorder_claude_agent_sdk",
+    "test_fork",
+    "test_damaged_values",
+    "test_redshift_defects",
+    "test_redshift_feeds",
+    "test_console",
+    "test_other_users",
+    "test_export",
+    "test_redshift_limits",
+    "test_redshift_postgres",
+    "test_types",
     "test_mcp",
     "test_redshift_refresh",
-    "test_repository_pages",
-    "test_examples",
-    "test_suggest_faults",
-    "test_recorder_opentelemetry",
-    "test_redshift_data_api",
-    "test_redshift_feeds",
-    "test_recorder_numbers",
-    "test_types",
+    "test_embedded",
 )
-"""Files of more than 30 seconds of processor time in a run of all, or of one long test. They come first: a file stays
-on one worker, and the one that is last would be waited for."""
+"""Files of about 20 seconds of processor time and more in a run of all, or of one long test. They come first: a file
+stays on one worker, and the one that is last would be waited for."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

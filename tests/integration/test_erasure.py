@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -50,12 +51,39 @@ PATIENT: Any = {"valkey_timeout": 60.0, "valkey_connect_timeout": 10.0, "dynamod
 STEPS = ("mark", "journal", "warehouse", "table", "caches", "files")
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Iterator[AgentModel]:
+@contextlib.contextmanager
+def local(folder: Path) -> Iterator[AgentModel]:
     """A model on embedded engines that keep their files. All users share one journal, whose bytes are not compressed."""
-    with AgentModel.local(tmp_path / "stack", shards=1, **PATIENT) as model:
+    with AgentModel.local(folder, shards=1, **PATIENT) as model:
         with valkey(model) as client:
             client.config_set("rdbcompression", "no")
+        yield model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[AgentModel]:
+    """An empty one."""
+    with local(tmp_path / "stack") as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def learnt_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of one in which two users worked, which was learned from."""
+    folder = tmp_path_factory.mktemp("learnt") / "stack"
+    with local(folder) as model:
+        catalogue(model)
+        for user, text in ((MINA, SECRET), (OTHER, "plain")):
+            work(model, user, text)
+        learn(model)
+    return folder
+
+
+@pytest.fixture
+def learnt(learnt_folder: Path, tmp_path: Path) -> Iterator[AgentModel]:
+    """One in which two users worked, opened from a copy of its files: to work takes longer than most of the tests."""
+    shutil.copytree(learnt_folder, tmp_path / "stack")
+    with local(tmp_path / "stack") as model:
         yield model
 
 
@@ -219,14 +247,10 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_an_erasure_that_was_killed_is_finished_by_the_next_one(model: AgentModel, step: str) -> None:
+def test_an_erasure_that_was_killed_is_finished_by_the_next_one(learnt: AgentModel, step: str) -> None:
     """Killed before any step and called again, an erasure ends as if it had not been killed."""
-    catalogue(model)
-    for user, text in ((MINA, SECRET), (OTHER, "plain")):
-        work(model, user, text)
-    learn(model)
-    work(model, MINA, SECRET, tool="TL002")
-    before = of_user(model, OTHER)
+    work(learnt, MINA, SECRET, tool="TL002")
+    before = of_user(learnt, OTHER)
     shared = ("Version", "ExpiresAt", "WriteList")  # of mappings: it holds the rate of the domain, which is another now
 
     def own(items: dict[tuple[str, str], Item]) -> dict[tuple[str, str], Item]:
@@ -244,25 +268,21 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_one(model: AgentMode
             raise Killed
 
     with pytest.raises(Killed):
-        model.erase_user(MINA, progress=kill)
-    model.drain()
-    model.refresh()
-    model.publish()
-    model.erase_user(MINA)
-    model.refresh()
+        learnt.erase_user(MINA, progress=kill)
+    learnt.drain()
+    learnt.refresh()
+    learnt.publish()
+    learnt.erase_user(MINA)
+    learnt.refresh()
 
-    assert [] == places(model, None, SECRET, MINA)
-    assert own(before) == own(of_user(model, OTHER))
+    assert [] == places(learnt, None, SECRET, MINA)
+    assert own(before) == own(of_user(learnt, OTHER))
 
 
-def test_a_repeated_erasure_removes_nothing_more(model: AgentModel) -> None:
+def test_a_repeated_erasure_removes_nothing_more(learnt: AgentModel) -> None:
     """An erasure of somebody who is erased, or was never there, removes nothing and says so."""
-    catalogue(model)
-    work(model, MINA, SECRET)
-    learn(model)
-
-    model.erase_user(MINA)
-    again, nobody = model.erase_user(MINA), model.erase_user("nobody")
+    learnt.erase_user(MINA)
+    again, nobody = learnt.erase_user(MINA), learnt.erase_user("nobody")
 
     assert [{"valkey": {}, "table": {}, "warehouse": {}}] * 2 == [dict(again.removed), dict(nobody.removed)]
     assert "USRnobody" == nobody.user_id
@@ -534,11 +554,8 @@ def test_what_a_reviewer_said_of_others_is_counted(model: AgentModel) -> None:
     }
 
 
-def test_a_warehouse_that_another_process_has_open_stops_no_erasure(model: AgentModel, tmp_path: Path) -> None:
+def test_a_warehouse_that_another_process_has_open_stops_no_erasure(learnt: AgentModel, tmp_path: Path) -> None:
     """Table and Valkey are erased all the same, the report says what is left, and the next refresh erases that."""
-    catalogue(model)
-    work(model, MINA, SECRET)
-    learn(model)
     path = tmp_path / "held.duckdb"
     hold = "import duckdb, sys\nheld = duckdb.connect(sys.argv[1])\nprint('held', flush=True)\nsys.stdin.read()"
     with subprocess.Popen(
@@ -546,32 +563,29 @@ def test_a_warehouse_that_another_process_has_open_stops_no_erasure(model: Agent
     ) as owner:
         assert owner.stdout is not None
         assert "held\n" == owner.stdout.readline()
-        elsewhere = model.settings.model_copy(update={"warehouse_url": f"duckdb:///{path}"})
+        elsewhere = learnt.settings.model_copy(update={"warehouse_url": f"duckdb:///{path}"})
         with AgentModel.from_settings(elsewhere) as application:
             report = application.erase_user(MINA)
         owner.communicate()
 
     assert "warehouse" in {left.where for left in report.remaining}
-    assert {} == of_user(model, MINA)
-    model.refresh()
-    assert [] == places(model, None, SECRET, MINA)
+    assert {} == of_user(learnt, MINA)
+    learnt.refresh()
+    assert [] == places(learnt, None, SECRET, MINA)
 
 
-def test_a_refresh_erases_what_a_process_without_the_warehouse_erased(model: AgentModel) -> None:
+def test_a_refresh_erases_what_a_process_without_the_warehouse_erased(learnt: AgentModel) -> None:
     """The process that has the warehouse erases it at its next refresh, and mappings do not come back before."""
-    catalogue(model)
-    work(model, MINA, SECRET)
-    learn(model)
-    elsewhere = model.settings.model_copy(update={"warehouse_url": None})
+    elsewhere = learnt.settings.model_copy(update={"warehouse_url": None})
     with AgentModel.from_settings(elsewhere) as application:
         report = application.erase_user(MINA)
 
     assert "warehouse" in {left.where for left in report.remaining}
-    model.publish()
-    assert {} == of_user(model, MINA)
-    model.refresh()
-    model.publish()
-    assert [] == places(model, None, SECRET, MINA)
+    learnt.publish()
+    assert {} == of_user(learnt, MINA)
+    learnt.refresh()
+    learnt.publish()
+    assert [] == places(learnt, None, SECRET, MINA)
 
 
 def test_what_the_feed_brings_late_is_not_landed(model: AgentModel) -> None:
@@ -709,13 +723,10 @@ def test_the_command_asks_first(
 
 @pytest.mark.parametrize("answer", ["n", "y"])
 def test_the_question_names_what_the_user_has(
-    model: AgentModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
+    learnt: AgentModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
 ) -> None:
     """At a terminal the command asks with the counts of sessions and mappings, and does nothing after a no."""
-    catalogue(model)
-    work(model, MINA, SECRET)
-    learn(model)
-    model.warehouse.close()
+    learnt.warehouse.close()
     terminal = io.StringIO(f"{answer}\n")
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", terminal)
@@ -724,7 +735,7 @@ def test_the_question_names_what_the_user_has(
 
     printed = capsys.readouterr()
     assert "3 sessions and 2 learned mappings" in printed.err
-    assert (answer == "y") == (code == 0) == (of_user(model, MINA) == {})
+    assert (answer == "y") == (code == 0) == (of_user(learnt, MINA) == {})
     assert (answer == "y") == ("Removed" in printed.out)
 
 
