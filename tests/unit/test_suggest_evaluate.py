@@ -73,6 +73,26 @@ def test_a_ranking_that_knows_has_no_regret() -> None:
     assert 1 == len({row.cases for row in rows.values()})
 
 
+def test_an_interval_is_that_of_other_tasks() -> None:
+    """Choices that the same few tasks judge are no independent proof: the interval is wide, however many they are."""
+    wide, narrow = (
+        {
+            row.ranking: row
+            for row in ranking_regret(
+                made(agent, n, succeeded=(n % tasks + skill) % 3 > 0, category=f"task {n % tasks}")
+                for n in range(300)
+                for skill, agent in enumerate(("a", "b"))
+            )
+        }
+        for tasks in (4, 100)
+    )
+
+    assert {235} == {row.cases for row in (*wide.values(), *narrow.values())}
+    for ranking in RANKINGS:
+        assert wide[ranking].high > 2 * narrow[ranking].high
+        assert narrow[ranking].low <= narrow[ranking].regret < narrow[ranking].high
+
+
 def test_the_future_is_not_known() -> None:
     """What is judged is decided before it is learnt: a change of quality costs the rankings that look back."""
     runs = [made(agent, n, succeeded=(agent == "old") == (n < 60)) for n in range(100) for agent in ("old", "new")]

@@ -9,6 +9,8 @@ likewise.
 from __future__ import annotations
 
 import math
+import random
+import statistics
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ from agentmodel.suggest.evaluate._answers import AnswerRow, answers
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
 from agentmodel.suggest.evaluate._checks import CheckRow, checks
 from agentmodel.suggest.evaluate._regimes import RegimeRow, regimes
-from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, training_runs
+from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, task_of, training_runs
 from agentmodel.suggest.evaluate._requests import RequestRow, requests
 from agentmodel.suggest.evaluate._routes import RouteRow, routes
 
@@ -39,6 +41,7 @@ __all__ = [
 Tools = tuple[str, ...]
 _Scope = tuple[str, ...]  # a category, or a category and an agent
 _PUBLISH_SHARE = 0.02  # of a domain's runs, after which it counts as published anew
+_OTHERS = 200  # histories with other tasks, for the interval of a regret
 _Z90 = 1.6448536269514722  # standard deviations of a central 90 % interval
 _FLAGGED = 0.15  # of the runs, those with the lowest predictions
 _MIN_FUTURE_RUNS = 3  # of an agent, to measure its success rate
@@ -51,7 +54,7 @@ class RankingRow:
     Attributes:
         ranking: One of `RANKINGS`.
         regret: How much lower the success rate of the chosen agent was than that of the best one, on average.
-        low: Lower bound of the 90 % interval of ``regret``.
+        low: Lower bound of the 90 % interval of ``regret``: over histories with other tasks of the same kind.
         high: Upper bound of the interval.
         hits: Share of the cases in which the best agent was chosen, 0 to 1.
         cases: Choices between at least two agents.
@@ -212,7 +215,7 @@ def evaluate(
         train_share: Share of each domain's runs that is only learned from, before the first is judged; between 0 and 1.
         half_life_days: Half-life of an execution in the `evidence` ranking, in days.
         uses: Mean numbers of runs of an agent in `regimes`.
-        seed: Seed of the worlds of `regimes`.
+        seed: Seed of the worlds of `regimes`, and of the intervals.
         read_only: Names of the tools that only read, for `answers` and `checks`; ``*`` stands for any letters.
 
     Raises:
@@ -228,7 +231,7 @@ def evaluate(
     return Evaluation(
         runs=len(runs),
         training_runs=sum(training_runs(each, train_share) for each in domains.values()),
-        rankings=tuple(ranking_regret(runs, train_share=train_share, half_life_days=half_life_days)),
+        rankings=tuple(ranking_regret(runs, train_share=train_share, half_life_days=half_life_days, seed=seed)),
         regimes=tuple(regimes(runs, train_share=train_share, uses=uses, seed=seed)),
         plans=tuple(plans(runs, train_share=train_share)),
         requests=tuple(requests(runs, train_share=train_share)),
@@ -245,32 +248,57 @@ def evaluate(
 
 
 def ranking_regret(
-    runs: Iterable[ReplayedRun], *, train_share: float = 0.6, half_life_days: float = 30.0
+    runs: Iterable[ReplayedRun], *, train_share: float = 0.6, half_life_days: float = 30.0, seed: int = 0
 ) -> list[RankingRow]:
-    """Measure the regret of each ranking, which chooses anew before every run that is judged."""
-    regrets: dict[str, list[float]] = {ranking: [] for ranking in RANKINGS}
-    hits: Counter[str] = Counter()
+    """Measure the regret of each ranking, which chooses anew before every run that is judged.
+
+    The interval is that of histories with other tasks, drawn from those of the judged runs with replacement: choices
+    one after another are judged by nearly the same later runs, so their number says little of the error.
+    """
+    made = []
     for domain in by_domain(runs).values():
-        for history, values in _choices(domain, training_runs(domain, train_share), half_life_days):
-            top = max(values.values())
-            for ranking, numbers in history.ranked().items():
-                value = values[best(numbers, values)]
-                regrets[ranking].append(top - value)
-                hits[ranking] += value == top
-            regrets["random"].append(top - sum(values.values()) / len(values))
-            hits["random"] += sum(value == top for value in values.values()) / len(values)  # type: ignore[assignment]  # a Counter adds up shares too
+        start = training_runs(domain, train_share)
+        made.append((domain, start, list(_choices(domain, start, half_life_days))))
+    choices = [choice for _, _, own in made for choice in own]
+    if not choices:
+        return []
+    regrets = _regrets(made, [[1] * len(domain) for domain, _, _ in made])
+    draw = random.Random(seed)  # noqa: S311  # a simulation, not a secret
+    others = [_regrets(made, [_other_tasks(domain, start, draw) for domain, start, _ in made]) for _ in range(_OTHERS)]
     rows = []
-    for ranking, found in regrets.items():
-        if found:
-            mean, low, high = _interval(found)
-            rows.append(RankingRow(ranking, mean, low, high, hits[ranking] / len(found), len(found)))
+    for ranking in RANKINGS:
+        spread = _Z90 * statistics.pstdev(other[ranking] for other in others)
+        hits = sum(choice.hits(ranking) for choice in choices) / len(choices)
+        low, high = max(0.0, regrets[ranking] - spread), regrets[ranking] + spread
+        rows.append(RankingRow(ranking, regrets[ranking], low, high, hits, len(choices)))
     return rows
 
 
-def _choices(
-    runs: Sequence[ReplayedRun], start: int, half_life_days: float
-) -> Iterator[tuple[AgentHistory, dict[str, float]]]:
-    """Yield before each run to be judged: the history, and the future success rate of each agent in it."""
+@dataclass(frozen=True, slots=True)
+class _JudgedChoice:
+    """What each ranking chose before a run, and the future success rate of each agent that could be chosen."""
+
+    at: int
+    values: Mapping[str, float]
+    chosen: Mapping[str, str]
+
+    def value(self, ranking: str, values: Mapping[str, float]) -> float:
+        """Return the value of what a ranking chose; of a choice at random, the mean of all."""
+        return sum(values.values()) / len(values) if ranking == "random" else values[self.chosen[ranking]]
+
+    def hits(self, ranking: str) -> float:
+        """Return whether a best agent was chosen; of a choice at random, how likely it is."""
+        top = max(self.values.values())
+        return self.value(ranking, {agent: float(value == top) for agent, value in self.values.items()})
+
+
+_Replayed = tuple[
+    Sequence[ReplayedRun], int, Sequence[_JudgedChoice]
+]  # runs of a domain, the first that is judged, choices
+
+
+def _choices(runs: Sequence[ReplayedRun], start: int, half_life_days: float) -> Iterator[_JudgedChoice]:
+    """Yield what is chosen before each run to be judged."""
     history = AgentHistory(half_life_days=half_life_days)
     remaining: Counter[str] = Counter(run.agent for run in runs[start:])
     successes: Counter[str] = Counter(run.agent for run in runs[start:] if run.succeeded)
@@ -282,10 +310,43 @@ def _choices(
                 if count >= _MIN_FUTURE_RUNS and history.has_run(agent)
             }
             if len(values) > 1:
-                yield history, values
+                chosen = {ranking: best(numbers, values) for ranking, numbers in history.ranked().items()}
+                yield _JudgedChoice(at, values, chosen)
             remaining[run.agent] -= 1
             successes[run.agent] -= run.succeeded
         history.add(run)
+
+
+def _other_tasks(runs: Sequence[ReplayedRun], start: int, draw: random.Random) -> list[int]:
+    """Return how often each run is part of a history with other tasks."""
+    tasks = [task_of(run, at) for at, run in enumerate(runs)]
+    own = sorted(set(tasks[start:]))
+    drawn = Counter(draw.choices(own, k=len(own)) if own else ())
+    return [drawn[task] for task in tasks]
+
+
+def _regrets(made: Iterable[_Replayed], weights: Iterable[Sequence[int]]) -> dict[str, float]:
+    """Return the mean regret of each ranking, where each run counts so often."""
+    sums: dict[str, float] = dict.fromkeys(RANKINGS, 0.0)
+    count = 0
+    for (runs, start, choices), weight in zip(made, weights, strict=True):
+        remaining: Counter[str] = Counter()
+        successes: Counter[str] = Counter()
+        judged = {choice.at: choice for choice in choices}
+        for at in range(len(runs) - 1, start - 1, -1):
+            remaining[runs[at].agent] += weight[at]
+            successes[runs[at].agent] += weight[at] * runs[at].succeeded
+            choice = judged.get(at)
+            if choice is not None and weight[at]:
+                values = {
+                    agent: successes[agent] / remaining[agent] if remaining[agent] else value
+                    for agent, value in choice.values.items()
+                }
+                top = max(values.values())
+                for ranking in RANKINGS:
+                    sums[ranking] += weight[at] * (top - choice.value(ranking, values))
+                count += weight[at]
+    return {ranking: total / max(count, 1) for ranking, total in sums.items()}
 
 
 # Choosing the steps
@@ -519,13 +580,3 @@ def calibration_error(rows: Iterable[CalibrationRow], predictor: str) -> float:
     own = [row for row in rows if row.predictor == predictor]
     total = sum(row.cases for row in own)
     return sum(abs(row.predicted - row.observed) * row.cases for row in own) / total if total else math.nan
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean and its normal 90 % interval."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, mean, mean
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    spread = _Z90 * deviation / math.sqrt(len(values))
-    return mean, mean - spread, mean + spread

@@ -21,7 +21,7 @@ from typing import Final, Literal, get_args
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import score as scores
 from agentmodel.suggest.evaluate._baselines import RANKINGS, AgentHistory, best
-from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, training_runs
+from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, task_of, training_runs
 
 __all__ = ["REGIMES", "Regime", "RegimeRow", "regimes"]
 
@@ -152,7 +152,7 @@ class _Pool:
     def __init__(self, runs: Sequence[ReplayedRun], train_share: float, draw: random.Random) -> None:
         agents: dict[str, list[tuple[str, ReplayedRun]]] = defaultdict(list)
         for number, run in enumerate(runs):
-            agents[run.agent].append((_task(run, number), replace(run, at=None)))
+            agents[run.agent].append((task_of(run, number), replace(run, at=None)))
         enough = {agent: own for agent, own in sorted(agents.items()) if len(own) >= _MIN_RUNS}
         cuts = {agent: max(1, training_runs(runs[: len(own)], train_share)) for agent, own in enough.items()}
         self.learned = {agent: own[: cuts[agent]] for agent, own in enough.items()}
@@ -259,10 +259,6 @@ def _due_to_categories(runs: Iterable[ReplayedRun]) -> dict[str, float]:
         rests[category] += successes - executions * means[agent]
         counts[category] += executions
     return {category: rest / counts[category] if category else 0.0 for category, rest in rests.items()}
-
-
-def _task(run: ReplayedRun, number: int) -> str:
-    return run.category or run.request or run.session or str(number)
 
 
 def _chosen(pool: _Pool, regime: Regime, use: int, worlds: int, draw: random.Random) -> dict[str, dict[str, float]]:

@@ -27,6 +27,7 @@ __all__ = [
     "planned",
     "runs_from_traces",
     "runs_from_warehouse",
+    "task_of",
     "training_runs",
 ]
 
@@ -271,6 +272,11 @@ def by_domain(runs: Iterable[ReplayedRun]) -> dict[str, list[ReplayedRun]]:
     for run in runs:
         found[run.domain].append(run)
     return {domain: sorted(found[domain], key=lambda run: run.at or _LONG_AGO) for domain in sorted(found)}
+
+
+def task_of(run: ReplayedRun, number: int) -> str:
+    """Return what a run is about: its category, else its request; of a run with neither, something of its own."""
+    return run.category or run.request or run.session or str(number)
 
 
 def training_runs(runs: Sequence[ReplayedRun], train_share: float) -> int:
