@@ -98,6 +98,7 @@ def json_text(value: Any) -> str:
     JSON is its ``str``. Binary data and base64 media become a description: type, size, and the beginning of the
     SHA-256. What has no text, is too deep or contains itself is named by its type.
 
+    >>> from decimal import Decimal
     >>> json_text([float("nan"), Decimal("1.50"), b"GIF89a", {(1, 2): 3}])
     '["NaN", 1.50, "<binary, 6 bytes, sha256 610f5ae4d76e>", {"(1, 2)": 3}]'
     """

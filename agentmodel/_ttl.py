@@ -33,6 +33,7 @@ def expiry(recorded: datetime, *, days: int) -> datetime:
 
     The time counts from the recording, not from the event, so that an import of last year's runs is kept too.
 
+    >>> from datetime import UTC, datetime
     >>> expiry(datetime(2025, 6, 14, 12, 0, 0, 5, tzinfo=UTC), days=30).isoformat()
     '2025-07-14T12:00:00+00:00'
     """

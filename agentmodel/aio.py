@@ -141,6 +141,8 @@ class AsyncRecorder(_Twin[Recorder]):
     Attributes:
         sync: The recorder that writes.
 
+    >>> from agentmodel import UserSession
+    >>> import asyncio
     >>> async def main() -> list[str]:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         sessions = [UserSession(user_id="USR312", session_id=f"SESS{n}", name="a café") for n in (1, 2)]
@@ -227,6 +229,7 @@ class AsyncSessionRecorder(_Twin[SessionRecorder]):
     Attributes:
         sync: The session that is recorded.
 
+    >>> import asyncio
     >>> async def main() -> bool | None:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         async with own.session("USR313", "a café") as session:
@@ -283,6 +286,7 @@ class AsyncProcessRecorder(_Twin[ProcessRecorder]):
     Attributes:
         sync: The process that is recorded.
 
+    >>> import asyncio
     >>> async def main() -> str:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         async with own.session("USR313") as session, session.process("locate") as process:
@@ -332,6 +336,7 @@ class AsyncCallRecorder(_Twin[CallRecorder]):
             some prices depend on it.
         receipt: What the record reached; None until the block has ended.
 
+    >>> import asyncio
     >>> async def main() -> str:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         async with own.session("USR313") as session, session.process("locate") as process:
@@ -388,6 +393,7 @@ class AsyncRepository(_Twin[Repository]):
     Attributes:
         sync: The repository that reads and writes.
 
+    >>> import asyncio
     >>> async def main() -> list[str]:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         return [agent.name for agent in await own.repository.top_agents("DMN001")]
@@ -437,6 +443,7 @@ class AsyncPlanner(_Twin[Planner]):
     Attributes:
         sync: The planner that makes the plans.
 
+    >>> import asyncio
     >>> async def main() -> str | None:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         plan = await own.planner.suggest("USR002", category="cafe search")
@@ -457,6 +464,7 @@ class AsyncSuggestionLog(_Twin[SuggestionLog]):
     Attributes:
         sync: The log that keeps the suggestions.
 
+    >>> import asyncio
     >>> async def main() -> list[str]:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         plan = await own.suggest("USR317", category="cafe search")
@@ -483,6 +491,7 @@ class AsyncHealthMonitor(_Twin[HealthMonitor]):
     Attributes:
         sync: The monitor that knows which tools fail.
 
+    >>> import asyncio
     >>> async def main() -> list[str]:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         return [tool.state for tool in await own.health.tools("DMN001")]
@@ -515,6 +524,7 @@ class AsyncGuard(_Twin[Guard]):
     Attributes:
         sync: The guard that decides.
 
+    >>> import asyncio
     >>> async def main() -> str:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         guard = own.guard(review=["book_table"])
@@ -538,6 +548,7 @@ class AsyncResponseCache(_Twin[ResponseCache]):
     Attributes:
         sync: The cache that keeps the results.
 
+    >>> import asyncio
     >>> async def main() -> list[str]:
     ...     async def read_reviews() -> list[str]:
     ...         return ["a café"]
@@ -587,6 +598,7 @@ class AsyncRunChecks(_Twin[RunChecks]):
     Attributes:
         sync: The checks.
 
+    >>> import asyncio
     >>> async def main() -> bool:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         return (await own.run_checks.check("USR002", "SESS1")).suspect
@@ -606,6 +618,7 @@ class AsyncReviews(_Twin[Reviews]):
     Attributes:
         sync: The reviews that ask and answer.
 
+    >>> import asyncio
     >>> async def main() -> str:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         question = await own.reviews.ask("USR316", "SESS1", "Pay?", queue="payments", call_id="1")
@@ -656,6 +669,7 @@ class AsyncAgentModel(_Twin[AgentModel]):
         repository: Reads and writes typed entities.
         recorder: Writes history.
 
+    >>> import asyncio
     >>> async def main() -> str:
     ...     async with AsyncAgentModel.from_settings(model.settings) as own:
     ...         async with own.session("USR311", "a café") as session:

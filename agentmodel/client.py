@@ -252,6 +252,7 @@ class AgentModel:
         Raises:
             ConfigurationError: No stack runs in the folder, or a setting is not accepted.
 
+        >>> from agentmodel.exceptions import ConfigurationError
         >>> try:
         ...     AgentModel.from_stack(folder / "no-stack")
         ... except ConfigurationError as error:

@@ -5,6 +5,7 @@ property test in ``tests/property/test_keys.py``: only this module builds keys; 
 order is the intended order; no pattern's prefix matches another entity; ``parse(build(x)) == x``; nothing is
 overwritten.
 
+>>> from datetime import UTC, datetime
 >>> EXECUTION.build("PRC001", "AGT001", "TL001", 2)
 'PRC001#AGT001#TL001#002'
 >>> EXECUTION.parse("PRC001#AGT001#TL001")
@@ -146,6 +147,7 @@ def new_session_id(started: datetime, *, token: str | None = None) -> str:
 
     ``token`` distinguishes sessions that start at the same time; by default it is random.
 
+    >>> from datetime import UTC, datetime
     >>> new_session_id(datetime(2025, 6, 14, 14, 5, 30, tzinfo=UTC), token="k3v9")
     'SESS20250614140530000000-k3v9'
     """
@@ -342,6 +344,7 @@ def _parse_score(text: str) -> float:
 def format_time(field: str, moment: datetime) -> str:
     """Return a time as 20 digits in UTC: ``YYYYMMDDHHMMSS`` and microseconds.
 
+    >>> from datetime import UTC, datetime
     >>> format_time("started", datetime(2025, 6, 14, 23, 5, 30, 250000, tzinfo=UTC))
     '20250614230530250000'
 

@@ -67,6 +67,7 @@ class ModelPrice:
         since: The first day of which it holds; None from the beginning.
         until: The day from which it holds no more; None without an end.
 
+    >>> from datetime import date
     >>> price = ModelPrice(input=2e-6, output=10e-6, above_input=200_000)
     >>> price.holds(date(2026, 1, 1), 1000), price.holds(date(2026, 1, 1), 300_000)
     (False, True)
@@ -89,6 +90,7 @@ class ModelPrice:
             day: The day, in UTC.
             request_tokens: Tokens that the model read for the whole request.
 
+        >>> from datetime import date
         >>> ModelPrice(2e-6, 10e-6, since=date(2026, 1, 1)).holds(date(2025, 12, 31), 1000)
         False
         """

@@ -234,6 +234,8 @@ class BadLine:
         Raises:
             ValidationError: The error, with the file and the line in its ``field``.
 
+        >>> from agentmodel.exceptions import ValidationError
+        >>> from pathlib import Path
         >>> error = ValidationError("success", 1, "must be a valid boolean")
         >>> bad = BadLine.of(Path("calls.jsonl"), 3, error, strict=False)
         >>> bad.line, bad.field

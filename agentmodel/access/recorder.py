@@ -85,6 +85,7 @@ class Recorder:
         observers: Functions that are called with the recorded entities once these are kept. Each delays `record`, so
             it must return soon.
 
+    >>> from agentmodel import UserSession
     >>> recorder = Recorder(
     ...     model.settings, model.table, writer=model.writer, repository=model.repository, clock=lambda: 1
     ... )
@@ -187,6 +188,7 @@ class Recorder:
             JournalFull: The journal is full and the table does not take the write either.
             HistoryUnavailable: Neither store takes the write; nothing was kept.
 
+        >>> from agentmodel import ToolExecution
         >>> call = ToolExecution(
         ...     user_id="USR213", session_id="SESS1", process_id="PRC001", agent_id="AGT001", tool_id="TL001",
         ...     tool_name="find_on_map", succeeded=True,
@@ -199,6 +201,7 @@ class Recorder:
     def record_many(self, entities: Sequence[_R]) -> list[Receipt[_R]]:
         """Write entities of the history, in one round trip to the journal when there is one; see `record`.
 
+        >>> from agentmodel import UserSession
         >>> sessions = [UserSession(user_id="USR214", session_id=f"SESS{number}", name="a café") for number in (1, 2)]
         >>> [receipt.entity.session_id for receipt in model.recorder.record_many(sessions)]
         ['SESS1', 'SESS2']

@@ -547,6 +547,7 @@ class Repository:
     def put(self, *entities: Entity) -> None:
         """Write entities, replacing what is stored, and drop the cached copies.
 
+        >>> from agentmodel import Domain, User
         >>> model.repository.put(Domain(domain_id="DMN901", name="Hotels"), User(user_id="USR901", name="Ada"))
         >>> model.repository.user("USR901").name
         'Ada'
@@ -576,6 +577,7 @@ class Repository:
         Raises:
             AlreadyExists: Something is stored under the key.
 
+        >>> from agentmodel import Domain
         >>> model.repository.put_new(Domain(domain_id="DMN001", name="Hotels"))
         Traceback (most recent call last):
             ...
@@ -601,6 +603,7 @@ class Repository:
             StaleVersion: A part of an index key was changed since the entity was read.
             ValidationError: A part of an index key is unknown, or a change is not possible for its attribute.
 
+        >>> from agentmodel import Domain
         >>> domain = Domain(domain_id="DMN902", name="Hotels")
         >>> model.repository.put(domain)
         >>> model.repository.update(Domain.at("DMN902"), Domain.description.to("finds rooms")).description
@@ -617,6 +620,7 @@ class Repository:
     def delete(self, entity: Entity) -> None:
         """Delete an entity's item and drop its cached copies.
 
+        >>> from agentmodel import Domain
         >>> domain = Domain(domain_id="DMN903", name="Hotels")
         >>> model.repository.put(domain)
         >>> model.repository.delete(domain)

@@ -4,6 +4,7 @@ Each can be called at any time and as often as wanted: a call does what is left 
 changes nothing. Each ends before the function's time is over; the next call goes on. Each writes what it did as metrics
 of CloudWatch, in the embedded metric format, and an outage of a store is an error of the call.
 
+>>> from agentmodel import AgentModel
 >>> import contextlib, io, os
 >>> from unittest import mock
 >>> with AgentModel.local() as own, contextlib.redirect_stdout(io.StringIO()):  # the metrics go to stdout

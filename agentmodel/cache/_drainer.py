@@ -309,6 +309,7 @@ class Drainer:
             progress: Called with the sum after every pass that did something.
             every: Seconds between two looks at an empty journal.
 
+        >>> import threading
         >>> stop = threading.Event()
         >>> worker = threading.Thread(target=model.drainer.run, args=[stop])
         >>> worker.start()

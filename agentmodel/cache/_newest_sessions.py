@@ -33,6 +33,7 @@ class NewestSession(NamedTuple):
         session_id: The session.
         started_at: When it began, aware.
 
+    >>> from datetime import UTC, datetime
     >>> NewestSession("USR001", "SESS1", datetime(2025, 6, 14, tzinfo=UTC)).started_at.year
     2025
     """
@@ -70,6 +71,7 @@ class NewestSessions:
         Raises:
             CacheUnavailable: Valkey does not answer, or has no memory left.
 
+        >>> from datetime import UTC, datetime
         >>> newest = NewestSessions(model.valkey)
         >>> newest.add([("USR245", "SESS1", datetime.now(UTC))], erasing_key=lambda user: f"none of {user}")
         >>> mine = [session for session in newest.newest(limit=MOST_SESSIONS) if session.user_id == "USR245"]

@@ -31,6 +31,7 @@ UpdateProgress = Callable[[str, int, int], None]
 def plain(value: Any) -> Any:
     """Return a value as JSON can hold it: entities and dataclasses as objects, times as ISO 8601.
 
+    >>> from datetime import date
     >>> plain({"day": date(2025, 6, 14), "of": ("a", 1)})
     {'day': '2025-06-14', 'of': ['a', 1]}
     """

@@ -111,6 +111,7 @@ def _is_hidden(char: str) -> bool:
 def moment(value: datetime | str | None) -> str:
     """Return a time in UTC as people read it; '' for none.
 
+    >>> from datetime import UTC, datetime
     >>> moment(datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)), moment("20260301123005000000")
     ('2026-03-01 12:30:05', '2026-03-01 12:30:05')
     """

@@ -167,6 +167,7 @@ class Table:
             `AgentModel`, whose caches have copies of it.
 
     Example:
+        >>> from agentmodel import Settings
         >>> with Table(Settings(table="History", endpoint="http://127.0.0.1:8000")) as table:
         ...     table.name
         'History'

@@ -266,6 +266,7 @@ _PARAMETERS = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![:\w]):([A-Za-z_]
 def bind(statement: str, parameters: Mapping[str, Any]) -> tuple[str, list[dict[str, str]]]:
     """Return a statement and its parameters as the Data API takes them.
 
+    >>> from datetime import date
     >>> bind("SELECT :a, :b, ':a', :c", {"a": "x", "b": date(2025, 6, 14), "c": None})
     ("SELECT :a, CAST('2025-06-14' AS DATE), ':a', NULL", [{'name': 'a', 'value': 'x'}])
     """

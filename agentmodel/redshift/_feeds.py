@@ -108,6 +108,7 @@ class ItemsFeed:
         expected: How many there are, for progress; 0 where that is unknown.
         positions: The positions that a later `StreamFeed` reads on from; see `StreamFeed.start_positions`.
 
+    >>> from datetime import UTC, datetime
     >>> from agentmodel.redshift.warehouse import Warehouse
     >>> own = Warehouse.open("duckdb://")
     >>> own.create()
@@ -411,6 +412,7 @@ class JournalFeed:
         complete: False: it brings changes only.
         expected: Unused, since it is not complete.
 
+    >>> from datetime import UTC, datetime
     >>> feed = JournalFeed(model.warehouse.add_to_inbox, model.table)
     >>> feed.complete, list(feed.batches({}, datetime.now(UTC)))
     (False, [])

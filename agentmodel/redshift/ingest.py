@@ -53,6 +53,7 @@ def ingest(
         ValidationError: The folder holds no export, an export of another table, or one that is older than what landed.
         Unavailable: The table or the warehouse does not answer.
 
+    >>> from agentmodel.redshift.warehouse import Warehouse
     >>> own = Warehouse.open("duckdb://", landed_table=model.table.name)
     >>> own.create()
     >>> landed = ingest(own, model.table)

@@ -131,6 +131,7 @@ class _ScoreMethod(hybrid_method[[Any], float]):
 class DomainRow(Base):
     """A domain, such as hotel search.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(DomainRow.domain_id, DomainRow.name))
     [('DMN001', 'Store search')]
     """
@@ -147,6 +148,7 @@ class DomainRow(Base):
 class AgentRow(Base):
     """An agent and the domain it works in.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(AgentRow.agent_id, AgentRow.name).order_by(AgentRow.agent_id))
     [('AGT001', 'map agent'), ('AGT002', 'review agent')]
     """
@@ -169,6 +171,7 @@ class AgentRow(Base):
 class ToolRow(Base):
     """A tool of an agent.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(ToolRow.tool_id, ToolRow.name).order_by(ToolRow.tool_id))
     [('TL001', 'find_on_map'), ('TL002', 'read_reviews'), ('TL003', 'book_table')]
     """
@@ -188,6 +191,7 @@ class ToolRow(Base):
 class UserInfo(Base):
     """A user.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(UserInfo.user_id, UserInfo.name).order_by(UserInfo.user_id))
     [('USR001', 'Mina'), ('USR002', 'Jun')]
     """
@@ -206,6 +210,7 @@ class UserInfo(Base):
 class UserSessionRow(Base):
     """A session of a user, with its outcome where that was recorded or reviewed.
 
+    >>> from sqlalchemy import select
     >>> sessions = select(UserSessionRow.session_id, UserSessionRow.category)
     >>> model.warehouse.read(sessions.where(UserSessionRow.user_id == "USR001").order_by(UserSessionRow.session_id))
     [('SESS1', 'cafe search'), ('SESS2', 'cafe search'), ('SESS3', 'cafe search')]
@@ -241,6 +246,7 @@ class UserSessionRow(Base):
 class SessionOutcome(Base):
     """An outcome from outside: what a person, an event or an evaluator said of a session, or of one agent in it.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(SessionOutcome.session_id))  # nobody has said how a session went
     []
     """
@@ -264,6 +270,7 @@ class SessionOutcome(Base):
 class UserSessionProcessRow(Base):
     """A process, which is a step of a session.
 
+    >>> from sqlalchemy import select
     >>> steps = select(UserSessionProcessRow.name).where(UserSessionProcessRow.user_id == "USR001")
     >>> model.warehouse.read(steps.distinct())
     [('locate',)]
@@ -285,6 +292,7 @@ class UserSessionProcessRow(Base):
 class UserToolMappingHist(Base):
     """A tool call; each attempt is a row.
 
+    >>> from sqlalchemy import select
     >>> calls = select(UserToolMappingHist.tool_name, UserToolMappingHist.succeeded, UserToolMappingHist.error_type)
     >>> of_one = calls.where(UserToolMappingHist.user_id == "USR001", UserToolMappingHist.session_id == "SESS2")
     >>> model.warehouse.read(of_one)
@@ -323,6 +331,7 @@ class UserToolMappingHist(Base):
 class SuggestionRow(Base):
     """A plan that was made, whether it was withheld, and the session that it was for once that has ended.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(SuggestionRow.session_id))  # no plan was given to a session
     []
     """
@@ -343,6 +352,7 @@ class SuggestionRow(Base):
 class AgentToolAnalysisStaging(Base):
     """The sample's staging rows; here a view, so that rows can neither double nor lag behind.
 
+    >>> from sqlalchemy import select
     >>> rows = select(AgentToolAnalysisStaging.agent_id, AgentToolAnalysisStaging.tool_id).distinct()
     >>> sorted(map(tuple, model.warehouse.read(rows)))
     [('AGT001', 'TL001'), ('AGT002', 'TL002')]
@@ -398,6 +408,7 @@ class _Execution:
 class AgentExecution(_Execution, Base):
     """The executions: one row per user, session and agent. Rollups and patterns are computed from them.
 
+    >>> from sqlalchemy import select
     >>> outcomes = select(AgentExecution.session_id, AgentExecution.succeeded)
     >>> model.warehouse.read(outcomes.where(AgentExecution.user_id == "USR001").order_by(AgentExecution.session_id))
     [('SESS1', 1), ('SESS2', 0), ('SESS3', 0)]
@@ -425,6 +436,7 @@ class _Daily:
 class AgentDaily(_Daily, Base):
     """Executions of an agent per category, revision and day of their last call; `UNDATED` where no time is known.
 
+    >>> from sqlalchemy import func, select
     >>> per_agent = select(AgentDaily.agent_id, func.sum(AgentDaily.executions)).group_by(AgentDaily.agent_id)
     >>> model.warehouse.read(per_agent.order_by(AgentDaily.agent_id))
     [('AGT001', 3), ('AGT002', 3)]
@@ -449,6 +461,7 @@ class _ToolCounts:
 class AgentTool(_ToolCounts, Base):
     """Calls, errors and tokens of an agent's tools; every attempt is a call.
 
+    >>> from sqlalchemy import select
     >>> counts = select(AgentTool.tool_id, AgentTool.calls, AgentTool.errors)
     >>> model.warehouse.read(counts.order_by(AgentTool.tool_id))
     [('TL001', 3, 2), ('TL002', 3, 0)]
@@ -466,6 +479,8 @@ class AgentTool(_ToolCounts, Base):
 class AgentScoreSummary(Base):
     """The sample's score per agent, as of a day: age is counted from the domain's newest execution until then.
 
+    >>> from sqlalchemy import select
+    >>> from datetime import date
     >>> best_first = select(AgentScoreSummary.agent_id).order_by(AgentScoreSummary.score(date(2027, 1, 1)).desc())
     >>> model.warehouse.read(best_first)
     [('AGT002',), ('AGT001',)]
@@ -535,6 +550,7 @@ class UserProcessPattern(_Pattern, Base):
     ``pattern_score`` is the score as of the user's own newest day. It does not change as days pass, so it is not
     rewritten every day. `score` computes it as of any day.
 
+    >>> from sqlalchemy import select
     >>> best = select(UserProcessPattern.user_id, UserProcessPattern.executions)
     >>> model.warehouse.read(best.where(UserProcessPattern.recommended).order_by(UserProcessPattern.user_id))
     [('USR001', 3), ('USR002', 3)]
@@ -562,6 +578,7 @@ class UserProcessPattern(_Pattern, Base):
 class ToolErrorSummary(Base):
     """The sample's error report: errors and failed tools per agent.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(ToolErrorSummary.name, ToolErrorSummary.errors, ToolErrorSummary.failed_tools))
     [('map agent', 2, 'find_on_map')]
     """
@@ -583,6 +600,7 @@ class ToolErrorSummary(Base):
 class RefreshWatermark(Base):
     """How far the last refresh has read; one row.
 
+    >>> from sqlalchemy import select
     >>> (row,) = model.warehouse.read(select(RefreshWatermark.name, RefreshWatermark.seen_until))
     >>> type(row.seen_until).__name__
     'datetime'
@@ -602,6 +620,7 @@ class DerivedCategory(Base):
     A row with a ``founder`` is that of the request that founded the category. Spellings of one request, which differ in
     no letter (``form_key``), have rows of their own.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(DerivedCategory.category))  # every session has a category of its own
     []
     """
@@ -623,6 +642,7 @@ class ModelPriceRow(Base):
 
     A refresh fills it from `AGENTMODEL_PRICES`; see `agentmodel.prices.ModelPrice`. Without that setting it is yours.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(ModelPriceRow.model_name, ModelPriceRow.input, ModelPriceRow.output))
     [('gpt-5', 1.25e-06, 1e-05)]
     """
@@ -645,6 +665,7 @@ class ModelPriceRow(Base):
 class ErasedUser(Base):
     """Whose history was erased: rows of theirs that landed before, or that land late, are not read any more.
 
+    >>> from sqlalchemy import select
     >>> model.warehouse.read(select(ErasedUser.user_key).where(ErasedUser.user_key == "nobody"))
     []
     """

@@ -75,6 +75,7 @@ def report(warehouse: Warehouse, *, as_of: date, rows: int = 500, wrong_steps: S
         ValidationError: ``rows`` is below 1.
         MissingExtraError: matplotlib is not installed.
 
+    >>> from datetime import date
     >>> page = report(model.warehouse, as_of=date(2026, 1, 1))
     >>> page[:15], "map agent" in page
     ('<!doctype html>', True)

@@ -58,6 +58,7 @@ class AgentScore:
         revision_executions: Executions of the present revision; those of earlier ones fade in the scores.
         revision_successes: How many of these succeeded.
 
+    >>> from datetime import date
     >>> best = agent_ranking(model.warehouse, as_of=date(2027, 1, 1), ranking="evidence")[0]
     >>> best.agent_name, round(best.evidence, 2), round(best.evidence_low, 2), round(best.evidence_high, 2)
     ('review agent', 0.77, 0.45, 0.98)
@@ -97,6 +98,7 @@ class PatternStep:
         calls: Calls of the step over all executions of the pattern; every attempt is a call.
         successes: Calls that succeeded.
 
+    >>> from datetime import date
     >>> (row,) = recommended_patterns(model.warehouse, as_of=date(2027, 1, 1), user_id="USR002")
     >>> [(step.process_name, step.tool_name, step.calls, step.successes) for step in row.steps]
     [('ask visitors', 'read_reviews', 3, 3)]
@@ -132,6 +134,7 @@ class RecommendedPattern:
         recommended: Whether it is one of the best of its user and category.
         steps: Its steps in order.
 
+    >>> from datetime import date
     >>> (row,) = recommended_patterns(model.warehouse, as_of=date(2027, 1, 1), user_id="USR002")
     >>> row.category, row.agent_name, row.process_pattern, row.recommended
     ('cafe search', 'review agent', 'PRC001', True)
@@ -399,6 +402,7 @@ def agent_ranking(
     Raises:
         ValidationError: ``ranking`` is unknown.
 
+    >>> from datetime import date
     >>> for row in agent_ranking(model.warehouse, as_of=date(2027, 1, 1), domain_id="DMN001"):
     ...     print(row.rank, row.agent_name, f"{row.successes} of {row.executions}, {row.score:.2f}")
     1 review agent 3 of 3, 3.00
@@ -439,6 +443,7 @@ def recommended_patterns(
         most: Only so many patterns, those whose score as of the last refresh is highest. They have the sequence
             that the refresh stored, and no `steps`, which would be read from all calls.
 
+    >>> from datetime import date
     >>> for row in recommended_patterns(model.warehouse, as_of=date(2027, 1, 1), user_id="USR002"):
     ...     print(row.tool_sequence, f"{row.successes} of {row.executions}")
     read_reviews 3 of 3

@@ -81,6 +81,7 @@ class Evidence(NamedTuple):
 def days_between(last: date, as_of: date) -> int:
     """Return calendar days from ``last`` to ``as_of``; a day in the future counts as today.
 
+    >>> from datetime import date
     >>> days_between(date(2025, 6, 14), date(2025, 6, 24)), days_between(date(2025, 6, 24), date(2025, 6, 14))
     (10, 0)
     """
@@ -97,6 +98,7 @@ def _checked_day(as_of: Any) -> date:
 def decay(last: date | None, as_of: date, *, rate: float = DECAY) -> float:
     """Return the factor by which a score has decayed since ``last``; 1 where no day is known.
 
+    >>> from datetime import date
     >>> round(decay(date(2025, 6, 14), date(2025, 6, 24)), 6)
     0.367879
     """
@@ -106,6 +108,7 @@ def decay(last: date | None, as_of: date, *, rate: float = DECAY) -> float:
 def score(executions: float, successes: float, *, last: date | None, as_of: date, rate: float = DECAY) -> float:
     """Return the classic score.
 
+    >>> from datetime import date
     >>> score(2, 1, last=date(2025, 6, 14), as_of=date(2025, 6, 14))
     0.5
     """
@@ -115,6 +118,7 @@ def score(executions: float, successes: float, *, last: date | None, as_of: date
 def pattern_score(executions: int, successes: int, *, last: date | None, as_of: date) -> float:
     """Return the score of a pattern, which decays half as fast.
 
+    >>> from datetime import date
     >>> round(pattern_score(3, 3, last=date(2025, 6, 14), as_of=date(2025, 6, 24)), 6)
     1.819592
     """
@@ -124,6 +128,7 @@ def pattern_score(executions: int, successes: int, *, last: date | None, as_of: 
 def discount(last: date | None, as_of: date, *, half_life: float) -> float:
     """Return the weight of an execution on that day as evidence; 1 where no day is known.
 
+    >>> from datetime import date
     >>> discount(date(2025, 6, 1), date(2025, 7, 1), half_life=30)
     0.5
     """

@@ -90,6 +90,7 @@ class Refreshed:
         landed: What was landed before it; None where zero-ETL lands the items, or `Warehouse.refresh` was called
             directly.
 
+    >>> from datetime import date
     >>> own = Warehouse.open("duckdb://")
     >>> own.create()
     >>> refreshed = own.refresh(as_of=date(2027, 1, 1))
@@ -114,6 +115,7 @@ class Warehouse:
         revision_prior: Executions that earlier revisions of an agent count as at most, see `score.revision_weight`.
         prices: The prices of models, which a refresh stores; None leaves those that are stored.
 
+    >>> from datetime import UTC, date, datetime
     >>> own = Warehouse.open("duckdb://", landed_table=model.table.name)
     >>> own.create()
     >>> landed = own.land(model.table.scan(), at=datetime.now(UTC))
@@ -442,6 +444,7 @@ class Warehouse:
             LeaseHeld: Another thread lands or refreshes for longer than a minute.
             Unavailable: The source or the warehouse does not answer.
 
+        >>> from datetime import UTC, datetime
         >>> from agentmodel.redshift.ingest import ItemsFeed
         >>> own = Warehouse.open("duckdb://", landed_table=model.table.name)
         >>> own.create()
@@ -726,6 +729,7 @@ def day_of(as_of: date) -> date:
     Raises:
         ValidationError: ``as_of`` is a naive datetime.
 
+    >>> from datetime import UTC, datetime
     >>> day_of(datetime(2025, 6, 14, 23, 30, tzinfo=UTC))
     datetime.date(2025, 6, 14)
     """

@@ -66,6 +66,7 @@ class BoundCall:
 def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BoundCall:
     """Bind the arguments of a call to a signature.
 
+    >>> import inspect
     >>> def search(near: str, *, most: int = 3) -> None: ...
     >>> bind(inspect.signature(search), ("the park",), {}).plain
     {'near': 'the park', 'most': 3}

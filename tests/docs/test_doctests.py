@@ -40,15 +40,27 @@ def needs_history(module: ModuleType) -> bool:
     return any("model." in line or "folder /" in line or "(model" in line for line in shown)
 
 
+def own(module: ModuleType) -> dict[str, Any]:
+    """The names of a module that an example need not import: what it imports of other packages is not among them."""
+    kept = ("agentmodel", "builtins", "typing", "types")
+    origins = {name: getattr(value, "__module__", type(value).__module__) for name, value in vars(module).items()}
+    packages = {name: str(origin).partition(".")[0] for name, origin in origins.items()}
+    return {
+        name: value for name, value in vars(module).items() if packages[name] in kept and not inspect.ismodule(value)
+    } | {"__name__": module.__name__}
+
+
 def found(module: ModuleType, given: dict[str, Any]) -> Iterator[doctest.DocTest]:
     """The doctests of a module; doctest by itself passes over cached properties."""
     finder = doctest.DocTestFinder()
-    yield from finder.find(module, extraglobs=given)
+    yield from finder.find(module, globs=own(module), extraglobs=given)
     for kind in vars(module).values():
         if inspect.isclass(kind) and kind.__module__ == module.__name__:
             for name, value in vars(kind).items():
                 if isinstance(value, cached_property):
-                    yield from finder.find(value.func, f"{kind.__name__}.{name}", module, extraglobs=given)
+                    yield from finder.find(
+                        value.func, f"{kind.__name__}.{name}", module, globs=own(module), extraglobs=given
+                    )
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])

@@ -40,6 +40,7 @@ def merged(first: AttemptOutcome | None, second: AttemptOutcome) -> AttemptOutco
     ``cache_hit``, ``expired``, ``unknown_tool``). Of equal ones the first wins, and the second fills in what the first
     leaves out. The time is the first one's, which is closer to the tool.
 
+    >>> from datetime import datetime
     >>> at = datetime.fromisoformat("2025-06-14T00:00Z")
     >>> merged(AttemptOutcome(at, "error", "no"), AttemptOutcome(at, "rejected")).status
     'rejected'

@@ -262,7 +262,7 @@ def stop_harmful(found: Impact, repository: Repository, *, now: datetime) -> lis
     Returns:
         The ids of the domains in which plans were given until now.
 
-    >>> from datetime import UTC
+    >>> from datetime import UTC, datetime
     >>> stop_harmful(model.impact(), model.repository, now=datetime.now(UTC))  # in no domain do plans do harm
     []
     """

@@ -195,6 +195,7 @@ class HealthMonitor:
         Args:
             calls: The tools, each with a call as `calls_in` returns it.
 
+        >>> from datetime import UTC, datetime
         >>> from agentmodel import ToolExecution
         >>> call = ToolExecution(
         ...     user_id="USR323", session_id="SESS1", process_id="PRC001", agent_id="AGT923", tool_id="TL1",

@@ -151,7 +151,7 @@ class FailingPeriod(NamedTuple):
         calls: Calls in this time.
         failures: Those of them that failed.
 
-    >>> from datetime import UTC
+    >>> from datetime import UTC, datetime
     >>> period = FailingPeriod(datetime(2026, 1, 1, tzinfo=UTC), None, calls=5, failures=4)
     >>> "failing still" if period.until is None else "works again"
     'failing still'
@@ -170,7 +170,8 @@ def failing_periods(tool_ref: ToolRef, calls: Sequence[Observation]) -> list[Fai
         tool_ref: The tool.
         calls: Its calls, oldest first.
 
-    >>> from datetime import UTC, timedelta
+    >>> from agentmodel.suggest.plan import ToolRef
+    >>> from datetime import UTC, datetime, timedelta
     >>> start = datetime(2026, 1, 1, tzinfo=UTC)
     >>> calls = [Observation(start + timedelta(minutes=n), failed=40 <= n < 60, user=f"USR{n}") for n in range(100)]
     >>> (period,) = failing_periods(ToolRef("AGT001", "TL001"), calls)

@@ -134,7 +134,7 @@ class Publisher:
         caches: The cache, or None.
         now: Returns the present time, from which the expiry of mappings is counted.
 
-    >>> from datetime import UTC
+    >>> from datetime import UTC, datetime
     >>> from agentmodel.suggest.publish import Publisher
     >>> publisher = Publisher(model.settings, model.repository, table=model.table, writer=model.writer)
     >>> published = publisher.publish(model.warehouse, as_of=datetime.now(UTC), progress=lambda what, done, of: None)
