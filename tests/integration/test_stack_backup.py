@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -40,10 +41,10 @@ def record(model: AgentModel, request: str) -> str:
     return session.session_id
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def first_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a stack: a part of its history is refreshed, a part drained, a part in the journal alone."""
-    path = tmp_path / "my project" / ".agentmodel"
+    path = tmp_path_factory.mktemp("first") / "my project" / ".agentmodel"
     with AgentModel.local(path) as model:
         model.repository.put(Domain(domain_id="DMN001", name="cafés"))
         record(model, "refreshed")
@@ -54,6 +55,12 @@ def folder(tmp_path: Path) -> Path:
         model.drain()
         record(model, "in the journal")
     return path
+
+
+@pytest.fixture
+def folder(first_folder: Path, tmp_path: Path) -> Path:
+    """A copy of that folder: to make one takes longer than most of the tests."""
+    return shutil.copytree(first_folder, tmp_path / "my project" / ".agentmodel")
 
 
 def content(model: AgentModel) -> dict[str, Any]:
