@@ -7,6 +7,7 @@ missing in it is still in the journal or the table, and in the list after the ne
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Final, NamedTuple
 
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._valkey import Valkey
+from agentmodel.keys import check_id
 
 __all__ = ["MOST_SESSIONS", "NewestSession", "NewestSessions"]
 
@@ -94,11 +96,11 @@ class NewestSessions:
                 *(("GET", erasing_key(user)) for user in users),  # last: an erasure sets it before it removes sessions
             ]
         )
-        before = {user: int(found) for user, found in zip(users, replies[4:], strict=True) if found is not None}
+        before = {user: _version(found) for user, found in zip(users, replies[4:], strict=True) if found is not None}
         self.remove(each for each in new if _score(each.started_at) // 1000 << 16 < before.get(each.user_id, 0))
 
     def newest(self, limit: int, *, until: datetime | None = None, skip: int = 0) -> list[NewestSession]:
-        """Return sessions, newest first.
+        """Return sessions, newest first; what names no session is removed.
 
         Args:
             limit: The most sessions.
@@ -109,14 +111,14 @@ class NewestSessions:
             CacheUnavailable: Valkey does not answer.
         """
         highest = "+inf" if until is None else _score(until)
-        found = self._valkey.execute(
-            ("ZREVRANGEBYSCORE", self._key, highest, "-inf", "WITHSCORES", "LIMIT", skip, limit)
-        )
-        sessions = []
-        for at in range(0, len(found), 2):
-            user_id, _, session_id = found[at].decode(errors="replace").partition(" ")
-            sessions.append(NewestSession(user_id, session_id, _EPOCH + int(float(found[at + 1])) * _MICROSECOND))
-        return sessions
+        command = ("ZREVRANGEBYSCORE", self._key, highest, "-inf", "WITHSCORES", "LIMIT", skip, limit)
+        while True:
+            found = self._valkey.execute(command)
+            read = {member: _session(member, score) for member, score in zip(found[::2], found[1::2], strict=True)}
+            damaged = [member for member, session in read.items() if session is None]
+            if not damaged:
+                return [session for session in read.values() if session is not None]
+            self._valkey.execute(("ZREM", self._key, *damaged))
 
     def remove(self, sessions: Iterable[NewestSession]) -> None:
         """Remove sessions, because the warehouse has them or they do not exist any more.
@@ -127,6 +129,24 @@ class NewestSessions:
         members = [_member(each) for each in sessions]
         if members:
             self._valkey.execute(("ZREM", self._key, *members))
+
+
+def _session(member: bytes, score: bytes) -> NewestSession | None:
+    """Return the session of an entry of the set; None if it is not what `NewestSessions.add` wrote."""
+    try:
+        user_id, _, session_id = member.decode().partition(" ")
+        began = _EPOCH + int(float(score)) * _MICROSECOND
+        return NewestSession(check_id("user", user_id, "USR"), check_id("session", session_id, "SESS"), began)
+    except (ValueError, OverflowError):  # an error of an id or of UTF-8 is a ValueError too
+        return None
+
+
+def _version(found: bytes) -> float:
+    """Return from which version on records of a user stay; of a damaged one, that none does."""
+    try:
+        return int(found)
+    except ValueError:
+        return math.inf
 
 
 def _member(session: NewestSession) -> str:

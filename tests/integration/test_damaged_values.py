@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,11 +14,14 @@ import pytest
 import redis
 
 from agentmodel import AgentModel, Settings, Tool
+from agentmodel._erasure_marks import erasing_key, user_key
+from agentmodel._sessions import SessionFinder
 from agentmodel.cache._item_codec import encode, encode_many
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.dynamo.table import Table
 from agentmodel.embedded import ValkeyServer
-from agentmodel.suggest.guard import Blocked, Cached, Go
+from agentmodel.redshift.session_list import SessionFilter
+from agentmodel.suggest.guard import Blocked, Cached, Go, GuardDecision
 from agentmodel.suggest.health._tool_state import Observation
 from agentmodel.suggest.plan import ToolRef
 from tests.integration.suggest_world import catalogue, run
@@ -318,3 +322,60 @@ def test_another_type_in_the_place_of_a_journal(
     assert ["done", "done"] == [one.result for one in stored]
     assert stats is not None
     assert stats.journal is not None
+
+
+def test_junk_in_what_is_known_of_writes(lived: Settings, server: Any) -> None:
+    """A damaged mark may be any write, so what was cached before it is not given; damaged counts are counted anew."""
+    with AgentModel.from_settings(lived) as model:
+        guard = model.guard(review="never")
+
+        def ask() -> GuardDecision:
+            return guard.before(**CALL, tool_id="TL004", arguments={"q": "park"})
+
+        guard.after(ask(), {"found": 1})
+        run(model, USER)
+        model.settle()
+        guard.after(ask(), {"found": 1})  # counts that these writes changed nothing
+        (marks,), (counts,) = server.keys("*:answers-writes:*"), server.keys("*:answers-effects:*")
+        for number, junk in enumerate(JUNK.values()):
+            _damage(server, counts, junk)
+            run(model, USER)
+            model.settle()
+            first = ask()
+            server.xadd(marks, {junk(b"tool") or b"t": junk(b"x")})
+            second = ask()
+            guard.after(second, {"found": number})
+            third = ask()
+
+            assert isinstance(first, Go | Cached)
+            assert isinstance(second, Go)
+            assert isinstance(third, Cached)
+            assert {"found": number} == third.result
+
+
+def test_junk_among_the_newest_sessions(lived: Settings, server: Any) -> None:
+    """What names no session is passed over in the list of all sessions, and removed."""
+    with AgentModel.from_settings(lived) as model:
+        finder, narrow = SessionFinder(model), SessionFilter()
+        expected = finder.of_all(model.warehouse, narrow, limit=50)
+        (newest,) = server.keys("*:newest")
+        junk = [b"", b"junk", b"\xff\xfe SESS1", b"USR001", b"USR#1 SESS1", b"x" * 100_000, b"USR001 SESS1"]
+        for score in (math.inf, -math.inf, 1e300, -1e300):
+            server.zadd(newest, dict.fromkeys(junk, score))
+
+            assert expected == finder.of_all(model.warehouse, narrow, limit=50)
+            assert expected.rows[0].session_id == finder.find(expected.rows[0].session_id)[1]
+            assert [None] * len(junk) == [server.zscore(newest, one) for one in junk]
+
+
+def test_junk_where_an_erasure_stands(lived: Settings, server: Any) -> None:
+    """Of a user whose erasure cannot be read no session comes into the list, and recording goes on."""
+    with AgentModel.from_settings(lived) as model:
+        server.set(erasing_key(lived.valkey_prefix, user_key("USR003")), b"junk")
+        with model.session("USR003", "find"):
+            pass
+        model.settle()
+        (newest,) = server.keys("*:newest")
+
+        assert [] == [member for member in server.zrange(newest, 0, -1) if b"USR003" in member]
+        assert 1 == len(model.repository.sessions("USR003").items)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from agentmodel import keys
 from agentmodel.dynamo.models import Review
 from agentmodel.exceptions import Conflict, ValidationError
 from agentmodel.suggest.review._decision import (
@@ -27,6 +29,7 @@ from agentmodel.suggest.review._state import (
     is_past,
     person,
     still_open,
+    with_event,
 )
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -248,3 +251,14 @@ def test_whoever_decides_has_a_name(by: Any) -> None:
         person(by)
 
     assert "kim" == person("kim")
+
+
+def test_a_trail_has_a_bound() -> None:
+    """A question that is claimed and released without end can still be decided: its oldest claims are left out."""
+    trail = [event_of(AT, "asked", by="AGT001")]
+    for number in range(1000):
+        trail = with_event(trail, event_of(AT + timedelta(seconds=number), "claimed", by="é" * 10_000))
+
+    assert (200, "asked", "claimed") == (len(trail), trail[0]["what"], trail[1]["what"])
+    assert keys.format_time("at", AT + timedelta(seconds=999)) == trail[-1]["at"]
+    assert len(json.dumps(trail, ensure_ascii=False).encode()) < 200_000

@@ -113,7 +113,13 @@ class RateLimit:
     def _after(self, full_at: str) -> tuple[float, str]:
         """Return how long to wait, and when the bucket is full again after this call."""
         now = self._now()
-        full = max(float(full_at or 0), now) + 60 / self._per_minute
+        try:
+            known = float(full_at or 0)
+        except ValueError:
+            known = 0.0
+        if not 0 <= known <= now + _KEPT_SECONDS:  # damaged: no bucket takes longer than a minute to fill up
+            known = 0.0
+        full = max(known, now) + 60 / self._per_minute
         wait = full - now - 60
         return (0.0, repr(full)) if wait <= 1e-9 else (wait, full_at)
 

@@ -447,8 +447,12 @@ class ResponseCache:
         fields = [(kind, count) for kind in kinds for count in ("same", "changed", "alone")]
         found = valkey.execute(("HMGET", name, *(f"{count}:{kind}" for kind, count in fields)))
         counts = {kind: KindCounts() for kind in kinds}
-        for (kind, count), number in zip(fields, found, strict=True):
-            setattr(counts[kind], count, 0 if number is None else int(number))
+        try:
+            for (kind, count), number in zip(fields, found, strict=True):
+                setattr(counts[kind], count, 0 if number is None else int(number))
+        except ValueError:  # damaged: it is counted anew
+            valkey.delete([name])
+            return {kind: KindCounts() for kind in kinds}
         return counts
 
     @staticmethod
@@ -465,12 +469,7 @@ class _Marks:
     @classmethod
     def of(cls, stream: Any) -> _Marks:
         """Return the marks in a stream, as `ResponseCache` writes them."""
-        found = []
-        for number, fields in stream or ():
-            text = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
-            ended: Ended = "ok" if text["ended"] == "ok" else "failed" if text["ended"] == "failed" else "began"
-            found.append((number.decode(), WriteMark(text["tool"], frozenset(text["values"].split(",")) - {""}, ended)))
-        return cls(found)
+        return cls([(number.decode(), _mark_of(fields)) for number, fields in stream or ()])
 
     @property
     def last(self) -> str:
@@ -488,6 +487,16 @@ class _Marks:
         else:
             start = ids.index(after) + 1 if after in ids else None
         return None if start is None else kinds_between((mark for _, mark in self.marks[start:]), values)
+
+
+def _mark_of(fields: Mapping[bytes, bytes]) -> WriteMark:
+    """Return the mark that an entry of the stream is; a damaged one may be any write."""
+    try:
+        tool, values, end = (fields[name].decode() for name in (b"tool", b"values", b"ended"))
+    except (KeyError, UnicodeDecodeError):
+        return _ANY_WRITE
+    ended: Ended = "ok" if end == "ok" else "failed" if end == "failed" else "began"
+    return WriteMark(tool, frozenset(values.split(",")) - {""}, ended)
 
 
 def _named(tool: Tool | None, agent_id: str, tool_id: str) -> str:

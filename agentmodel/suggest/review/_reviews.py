@@ -46,6 +46,7 @@ from agentmodel.suggest.review._state import (
     is_past,
     person,
     still_open,
+    with_event,
 )
 from agentmodel.suggest.review._webhook import ReviewEvent
 
@@ -566,7 +567,7 @@ class Reviews(Polling):
             at, before = self._now(), review.status
             change(review, at)
             event = event_of(at, what, by=by, note=self._redact(note), before=before or "", after=review.status or "")
-            review.trail = [*(review.trail or ()), event]
+            review.trail = with_event(review.trail, event)
             try:
                 self._writer.save(review, existing=True)
             except StaleVersion:

@@ -7,14 +7,17 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from agentmodel import keys
+from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.dynamo.models import Review, ReviewStatus
 from agentmodel.exceptions import Conflict, ValidationError
 from agentmodel.suggest.review._decision import NOBODY_ANSWERED, Decision, canonical, status_now
 
 __all__ = [
     "OPEN", "check_decision", "check_terms", "close", "escalate", "event_of", "expire", "is_past", "person",
-    "still_open",
+    "still_open", "with_event",
 ]  # fmt: skip
+
+_MAX_TRAIL = 200  # events that a question keeps: beyond DynamoDB's 400 KB nobody could decide it any more
 
 OPEN = ("pending", "claimed")
 """Statuses of a question that can still be answered."""
@@ -136,5 +139,12 @@ def event_of(
     at: datetime, what: str, *, by: str, note: str | None = None, before: str = "", after: str = "pending"
 ) -> dict[str, str]:
     """Return an entry of a question's trail."""
+    by = storable_text(by, limit=NAME_BYTES) or ""
     event = {"at": keys.format_time("at", at), "what": what, "by": by, "from": before, "to": after, "note": note or ""}
     return {name: value for name, value in event.items() if value}
+
+
+def with_event(trail: Sequence[dict[str, str]] | None, event: dict[str, str]) -> list[dict[str, str]]:
+    """Return a trail with one event more; of too many, the oldest but the first is left out."""
+    events = [*(trail or ()), event]
+    return events if len(events) <= _MAX_TRAIL else [events[0], *events[-_MAX_TRAIL + 1 :]]

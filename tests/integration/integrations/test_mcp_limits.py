@@ -7,11 +7,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import redis
 
 pytest.importorskip("mcp", reason="the MCP server is an extra")
 
@@ -629,6 +630,24 @@ def test_clients_see_the_version_of_the_server(model: AgentModel) -> None:
             return None if asking.server_info is None else asking.server_info.version
 
     assert (installed_version() or "unknown") == asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("junk", [b"hello", b"inf", b"nan", b"1e300", b"-1e300", b"\xff", b"9" * 5000])
+def test_a_damaged_bucket_is_a_full_one(settings: Settings, junk: bytes) -> None:
+    """Whatever is in a bucket in Valkey, a caller is answered, and counted from then on."""
+    from agentmodel.integrations.mcp._rate import RateLimit
+
+    with (
+        opened(settings) as model,
+        closing(redis.Redis.from_url(str(settings.valkey_url).replace("valkey:", "redis:", 1))) as server,
+    ):
+        known, new = (RateLimit(2, valkey=model.valkey, fixed=None, now=lambda: 1000.0) for _ in range(2))
+        known.take("a")
+        (bucket,) = server.keys("*:mcp-rate:*")
+        server.set(bucket, junk)
+        taken = [known.take("a"), new.take("a"), new.take("a")]
+
+    assert [0.0, 0.0, 30.0] == taken
 
 
 def test_the_bucket_fills_up_again(settings: Settings) -> None:
