@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from agentmodel._metrics import METRICS, Figure, page_figures
+from agentmodel._process import ForkSafeLock
 from agentmodel._urls import http_url
 from agentmodel.callers import Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.client import AgentModel
@@ -55,7 +56,7 @@ class Probes:
 
     def __init__(self, model: AgentModel, part: str, *, now: Callable[[], float] = time.monotonic) -> None:
         self._model, self._part, self._now = model, part, now
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._kept: list[Figure] = []
         self._read_at: float | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from starlette.responses import Response
 
 from agentmodel._decisions import ANSWERS, page_of_decisions
 from agentmodel._log import logger
+from agentmodel._process import ForkSafeLock
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader
@@ -62,7 +62,7 @@ class DecisionPages:
     def __init__(self, model: AgentModel, site: Site, reader: WarehouseReader) -> None:
         self._model, self._site, self._reader = model, site, reader
         self._kept: dict[tuple[str, str], tuple[float, list[PastDecision]]] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def decisions(self, visit: Visit) -> Response:
         """Show what was decided, newest first, as of the last refresh."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from starlette.responses import Response
 
+from agentmodel._process import ForkSafeLock
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader
@@ -39,7 +39,7 @@ class EffectPages:
 
     def __init__(self, model: AgentModel, site: Site, reader: WarehouseReader) -> None:
         self._model, self._site, self._reader = model, site, reader
-        self._lock = threading.Lock()  # of several who ask at once, one computes
+        self._lock = ForkSafeLock()  # of several who ask at once, one computes
         self._known: tuple[str, Mapping[str, Any]] = ("", {})
 
     def effect(self, visit: Visit) -> Response:

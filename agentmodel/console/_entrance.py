@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentmodel._process import ForkSafeLock
 from agentmodel.callers import Caller, Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.exceptions import NotAllowed
 
@@ -85,7 +85,7 @@ class Entrance:
         self._sign = URLSafeTimedSerializer(secret, salt="agentmodel.console")
         self._key = secret.encode()
         self._failures: dict[str, deque[float]] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @property
     def has_tokens(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any, cast, get_args
 from starlette.responses import RedirectResponse, Response
 
 from agentmodel._diagnosis import failed
+from agentmodel._process import ForkSafeLock
 from agentmodel.client import AgentModel
 from agentmodel.console._decisions import DecisionPages
 from agentmodel.console._entrance import Visit
@@ -43,7 +43,7 @@ class InboxPages:
     def __init__(self, model: AgentModel, site: Site, decisions: DecisionPages) -> None:
         self._model, self._site, self._decisions = model, site, decisions
         self._news: dict[str, tuple[float, str]] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def home(self, visit: Visit) -> Response:
         """Lead to the first page that somebody may see."""

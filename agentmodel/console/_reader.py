@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from agentmodel._process import ForkSafeLock
 from agentmodel.client import AgentModel
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class WarehouseReader:
 
     def __init__(self, model: AgentModel, *, release: bool) -> None:
         self._model, self._release = model, release
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._reading = 0
 
     @property

@@ -150,6 +150,51 @@ def test_what_later_runs_write_is_learned(model: AgentModel) -> None:
     assert [3, 1] == [count for count, _ in mapping.writes["good"]]
 
 
+def done(model: AgentModel, category: str, text: int, *, succeeded: bool = True) -> None:
+    """Record a run that pays the same and notes a text."""
+    with model.session("USR001", f"please {category}", category=category) as session:
+        for tool, values in ((2, {"amount": 7}), (4, {"text": text})):
+            with session.process("step") as process, process.call("AGT001", f"TL{tool:03}", values=values):
+                pass
+        (session.succeed if succeeded else session.fail)()
+    model.settle()
+
+
+def published(model: AgentModel) -> dict[str, Any]:
+    """What the mapping of one category has of its runs after a publish."""
+    learn(model)
+    model.publish(as_of=TODAY)
+    mapping = model.repository.mapping("USR001", "find")
+    assert mapping is not None
+    assert mapping.writes is not None
+    return mapping.writes
+
+
+def test_a_tool_that_varies_now_is_left_out_of_what_did_not_change(model: AgentModel) -> None:
+    """Which tools vary is learned of a whole domain: runs of one category change what another one's mapping has."""
+    done(model, "find", 1)
+    before = published(model)
+    for text in range(2, 12):
+        done(model, "pay a bill", text)
+    after = published(model)
+
+    assert of_all_runs(model) == of_mappings(model)
+    assert before["seen"] == after["seen"]
+    assert before["good"] != after["good"]
+
+
+def test_the_rate_of_what_did_not_change_moves(model: AgentModel) -> None:
+    """The success rate of a domain is known with each of its categories, also where only another one has new runs."""
+    done(model, "find", 1)
+    before = published(model)
+    for _ in range(10):
+        done(model, "pay a bill", 1, succeeded=False)
+    after = published(model)
+
+    assert before["seen"] == after["seen"]
+    assert before["rate"] - after["rate"] > 0.1
+
+
 def test_damaged_writes_are_made_anew(model: AgentModel) -> None:
     """A mapping whose writes somebody changed by hand gets the right ones."""
     run(model, tools=(2,))

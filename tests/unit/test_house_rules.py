@@ -105,3 +105,14 @@ def test_no_test_measures_time() -> None:
     ]
 
     assert [] == found
+
+
+def test_every_lock_is_made_anew_in_a_forked_child() -> None:
+    """A lock that a thread of the parent held stays locked in a child for ever: `ForkSafeLock`, or a `renew`."""
+    made = re.compile(r"threading\.(Lock|RLock|Condition|Semaphore)\(")
+    sources = {path: path.read_text(encoding="utf-8") for path in PACKAGE}
+    found = [str(path.relative_to(ROOT)) for path, source in sources.items() if made.search(source)]
+    kept = [name for name in found if "def renew(" not in (ROOT / name).read_text(encoding="utf-8")]
+
+    assert len(found) > len(kept)
+    assert ["agentmodel/_moto.py"] == kept, "moto answers in the process that started it"

@@ -34,6 +34,7 @@ __all__ = ["SessionWriter"]
 
 _log = logger(__name__)
 
+_MAX_STORED = 100_000  # keys that are remembered, one for each user: of more, all are looked up again
 _NAME = 200  # characters of a session's name, which is an index key
 _SUCCEEDED: tuple[Status, ...] = ("ok", "edited", "cache_hit")
 
@@ -295,10 +296,12 @@ class SessionWriter:
         return tool_ref
 
     def _put_missing(self, run: RunIdentity, *entities: Entity) -> None:
-        """Put entities that the catalogue lacks; each is looked up once in the life of a process."""
+        """Put entities that the catalogue lacks; each is looked up once, while it is not forgotten."""
         unchecked = [entity for entity in entities if f"{entity.pk}|{entity.sk}" not in self._stored_keys]
         if unchecked:
             self._model.recorder.put_missing(run.user_id, unchecked)
+            if len(self._stored_keys) >= _MAX_STORED:
+                self._stored_keys.clear()
             self._stored_keys.update(f"{entity.pk}|{entity.sk}" for entity in unchecked)
 
     def _call_id(self, *parts: str) -> str:

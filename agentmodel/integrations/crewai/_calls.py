@@ -10,7 +10,6 @@ they were emitted: there `CURRENT` is the call.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from typing import Any
 import pydantic
 from crewai.tools.tool_failure import ToolFailure, ToolFailureReason
 
+from agentmodel._process import ForkSafeLock
 from agentmodel._text import copy_or_text, error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._tracking.tracker import TrackedRun
@@ -62,7 +62,7 @@ class CrewCall:
         self._id = uuid.uuid4().hex
         self._began = datetime.now(UTC)
         self._arguments = copy_or_text(given)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._attempts: list[int] = []  # that began
         self._ended: set[int] = set()
         self._returned: tuple[datetime, Any] | None = None  # what the tool returned

@@ -18,7 +18,6 @@ or the hook waits for the person.
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 import weakref
@@ -40,6 +39,7 @@ from crewai.events.types.tool_usage_events import (
 )
 from crewai.tools.tool_failure import ToolFailure, ToolFailureReason
 
+from agentmodel._process import ForkSafeLock
 from agentmodel.exceptions import AgentModelError, ValidationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted
@@ -72,7 +72,7 @@ class _Asked:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = ForkSafeLock()
         self._calls: OrderedDict[str, tuple[int, datetime | None]] = OrderedDict()
 
     def number(self, key: str) -> tuple[int, datetime]:
@@ -106,7 +106,7 @@ class _Session:
         self.hooks, self.run, self.asked = hooks, run, asked
         self.calls: dict[int, CrewCall] = {}
         self.untold: set[CrewCall] = set()
-        self.lock = threading.Lock()
+        self.lock = ForkSafeLock()
         self.planned = False
         self.plan: Plan | None = None
         self.seen: set[int] = set()
@@ -407,7 +407,7 @@ def _handler(act: Callable[[AgentModelCrewHooks, _Session, Any], None]) -> Calla
     return handle
 
 
-_LOCK = threading.Lock()
+_LOCK = ForkSafeLock()
 _HOOKS: dict[Any, Callable[[Any], Any]] = {
     crewai_hooks.InterceptionPoint.PRE_MODEL_CALL: _before_model,
     crewai_hooks.InterceptionPoint.PRE_TOOL_CALL: _before_tool,
