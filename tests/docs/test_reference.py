@@ -146,10 +146,12 @@ def test_every_public_module_has_a_page() -> None:
 
 
 def test_guides_come_before_the_reference_in_the_search() -> None:
-    """Each page of the reference has the lower weight that scripts/reference.py writes."""
+    """Each page of a module has the lower weight that scripts/reference.py writes."""
     weighed = re.compile(r"---\nsearch:\n  boost: 0\.002\n---\n::: ")
+    pages = {page.name: page.read_text("utf-8") for page in PAGES.glob("*.md")}
 
-    assert [] == [page.name for page in sorted(PAGES.glob("*.md")) if not weighed.match(page.read_text("utf-8"))]
+    assert len(public_modules()) <= len([text for text in pages.values() if weighed.match(text)])
+    assert [] == [name for name, text in pages.items() if "\n::: " in text and not weighed.match(text)]
 
 
 @pytest.mark.parametrize("module", sorted(public_modules()))
