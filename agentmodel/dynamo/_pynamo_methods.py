@@ -35,6 +35,7 @@ _E = TypeVar("_E", bound="PynamoMethods")
 _INDEX = "GSI1"
 _INDEX_KEYS = ("GSI1_PK", "GSI1_SK")
 _GET_KEYS = 100  # DynamoDB's limit of keys in one BatchGetItem
+_NOT_ASKED: Any = object()  # for a sort key, of PynamoDB's query and count
 _GET_SECONDS = 30.0  # how long unprocessed keys are asked for again
 
 StartKey = dict[str, dict[str, Any]]
@@ -137,7 +138,9 @@ class PynamoMethods(Model):
         if isinstance(items, ItemKey | str):
             raise ValidationError("items", items, "must be a list of keys: use get for one")
         texts = dict.fromkeys(
-            cls._serialize_keys(*key) if isinstance(key, tuple | list) else cls._serialize_keys(key, None)
+            cls._serialize_keys(*key)
+            if isinstance(key, tuple | list) and len(key) > 1
+            else cls._serialize_keys(key, None)
             for key in items
         )
         keys = [dict(zip(PRIMARY_KEY, each, strict=True)) for each in texts]
@@ -374,25 +377,24 @@ class PynamoMethods(Model):
         return list(stored), partial(read_projected, entity, names)
 
     @classmethod
-    def _serialize_keys(cls, hash_key: Any, *sort_key: Any) -> tuple[Any, Any]:
+    def _serialize_keys(cls, hash_key: Any, range_key: Any = _NOT_ASKED) -> tuple[Any, Any]:
         """Check the keys of every method of PynamoDB's; a sort key that is the class's only one need not be given.
 
         PynamoDB's query and count ask for the partition key alone.
         """
         partition, sort = (cls.layout.keys[name] for name in PRIMARY_KEY)
         if isinstance(hash_key, ItemKey):
-            hash_key, sort_key = hash_key.pk, (hash_key.sk,)
-        range_key = sort_key[0] if sort_key else None
+            hash_key, range_key = hash_key.pk, hash_key.sk
         if range_key is None and not sort.attributes:
             range_key = sort.build({})
-        elif range_key is None and sort_key:
+        if range_key is None:
             parts = ", ".join(field.name for field in sort.attributes)
             raise ValidationError(
                 "range_key",
                 None,
                 f"must be given, because it is made of {parts}: {cls.__name__}.at makes the whole key",
             )
-        return partition.format.of_text(hash_key), None if range_key is None else sort.format.of_text(range_key)
+        return partition.format.of_text(hash_key), None if range_key is _NOT_ASKED else sort.format.of_text(range_key)
 
     # Writes
 
@@ -458,13 +460,16 @@ class PynamoMethods(Model):
         stored = str(getattr(action.values[0], "path", [""])[0])
         field = next((field for field in self.layout.fields.values() if field.stored == stored), None)
         fields = "values" if field is None else "none" if field.redact in ("text", "plain") else field.redact
-        is_redacted = connection is not None and (field is None or field.redact != "none")
+        if connection is None or (field is not None and field.redact == "none"):
+            redaction = None
+        else:
+            redaction = connection.connection.redaction
         operands: list[Any] = list(action.values[1:])
         while operands:
             operand = operands.pop()
             if isinstance(operand, Value):
-                if is_redacted:
-                    operand.values = (connection.connection.redaction.stored(operand.value, fields=fields),)
+                if redaction is not None:
+                    operand.values = (redaction.stored(operand.value, fields=fields),)
                 checked(self.key.item() | {stored: operand.value})
             else:
                 operands += [each for each in getattr(operand, "values", ()) if not isinstance(each, str)]

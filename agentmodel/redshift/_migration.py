@@ -139,6 +139,9 @@ def check_schema(version: int | None) -> None:
 _RETIRED: Final = {"agent_score_summary": ("score_weight", "decay_date", "evidence_low", "evidence_high")}
 """Columns that an earlier agentmodel made and this one does not fill."""
 
+_BEFORE: Final = {"counted_executions": "total_executions", "counted_successes": "success_count"}
+"""Columns that begin with the values of others, which scores were made of before there were these."""
+
 _MADE_ANEW: Final[dict[Any, str]] = {
     **{model.__table__: "it is empty between refreshes" for model in m.WORK},
     m.AgentDaily.__table__: "it is counted again from agent_execution",  # which no refresh does
@@ -237,7 +240,8 @@ def _copied(
     others = [Column(name, _Other(kind.text)) for name, kind in extra.items()]
     new = Table(f"{own.name}_migrating", MetaData(), *columns, *others, info=own.info)
     old = table(own.name, *(column(name) for name in found))
-    values = [_value(each, old.c[each.name] if each.name in found else None) for each in own.columns]
+    sources = [each.name if each.name in found else _BEFORE.get(each.name, "") for each in own.columns]
+    values = [_value(each, old.c.get(source)) for each, source in zip(own.columns, sources, strict=True)]
     rows: Any = select(*values, *(old.c[name] for name in extra)).select_from(old)
     parts = [
         f"gets {_listed(each.name for each in missing)}" if missing else "",

@@ -258,8 +258,10 @@ def recommended(value: float, *, successes: int, threshold: float) -> bool:
 def as_of_expression(as_of: date | Expression) -> ColumnElement[date]:
     """Return the day to score for as a bind parameter named ``as_of``; an expression is returned as it is."""
     given: Any = as_of
-    is_expression = isinstance(given, ClauseElement) or hasattr(given, "__clause_element__")
-    return given if is_expression else cast(bindparam("as_of", _checked_day(given), Date), Date)
+    if isinstance(as_of, ClauseElement) or hasattr(as_of, "__clause_element__"):
+        expression: ColumnElement[date] = given
+        return expression
+    return cast(bindparam("as_of", _checked_day(given), Date), Date)
 
 
 def half_life_expression(days: float) -> ColumnElement[float]:

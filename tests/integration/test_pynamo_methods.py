@@ -417,6 +417,7 @@ NOT_SENT: list[tuple[str, Callable[[], Any], str]] = [
     ("get, a number", lambda: Agent.get(3), r"agent key \(3\) must be text"),  # type: ignore[arg-type]  # the mistake
     ("batch_get, one text", lambda: Agent.batch_get("AGT001"), "items .* must be a list of keys"),  # type: ignore[arg-type]  # the mistake
     ("batch_get, no sort key", lambda: Tool.batch_get(["AGT001"]), "range_key .* must be given"),  # type: ignore[list-item]  # the mistake
+    ("batch_get, half a key", lambda: Tool.batch_get([("AGT001",)]), "range_key .* must be given"),  # type: ignore[list-item]  # the mistake
     ("batch_get, entities", lambda: Agent.batch_get([first(Agent)]), "must be text"),  # type: ignore[list-item]  # the mistake
     ("transaction, no sort key", lambda: Tool.get_operation_kwargs_from_class("AGT001"), "range_key .* must be given"),
     ("query, partition None", lambda: Agent.query(None), r"\(None\) must be text"),  # type: ignore[arg-type]  # the mistake

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, select, text
+from sqlalchemy.orm import Session
 
 from agentmodel import AgentModel, Settings
 from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
@@ -202,6 +203,19 @@ def test_the_samples_tables_are_brought_up(sample: Warehouse) -> None:
         rows = sample.read(select(table))
         assert [column.name for column in table.columns] == list(rows.columns), table.name
     assert SCHEMA == sample.read(select(m.VERSION.c.version))[0][0]
+
+
+def test_the_samples_agents_have_scores_before_a_refresh(sample: Warehouse) -> None:
+    """A score of the models counts what the sample counted, where no refresh has weighted it yet."""
+    sample.migrate()
+    agent, day = m.AgentScoreSummary, date(2025, 6, 24)
+    with Session(sample.engine) as session:
+        found = session.execute(select(agent, agent.score(day))).all()
+
+    assert found
+    for row, number in found:
+        expected = score.score(row.executions, row.successes, last=row.last_day, as_of=day)
+        assert expected == pytest.approx(number) == pytest.approx(row.score(day))
 
 
 def test_the_samples_reports_run_on_it(sample: Warehouse, request: pytest.FixtureRequest) -> None:
