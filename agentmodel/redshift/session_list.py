@@ -166,7 +166,7 @@ def newest_sessions(
 
     >>> for session in newest_sessions(model.warehouse, limit=2):
     ...     print(session.user_name, session.request, session.outcome)
-    Jun a quiet café at the station None
+    Jun a quiet café at the park None
     Jun a quiet café at the station True
     """
     if not 1 <= limit <= _MAX_LIMIT:

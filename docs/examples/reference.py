@@ -42,11 +42,11 @@ for number, place in enumerate(["park", "harbour", "station"], start=1):
             with process.call("AGT002", "TL002", values={"place": place}) as call:
                 call.result = [f"quiet café at the {place}"]
 
-with model.session("USR002", request, category="cafe search", session_id="SESS4") as session:
+with model.session("USR002", "a quiet café at the park", category="cafe search", session_id="SESS4") as session:
     with session.process("ask visitors") as process:
-        with process.call("AGT002", "TL002", values={"place": place}) as call:
+        with process.call("AGT002", "TL002", values={"place": "park"}) as call:
             call.mark("cache_hit")  # answered by the response cache
-            call.result = [f"quiet café at the {place}"]
+            call.result = ["quiet café at the park"]
 
 question = model.reviews.ask("USR002", "SESS3", "Book a table?", agent_id="AGT002", tool_id="TL003", call_id="1")
 model.reviews.decide(question, "reject", "lee", reason="nobody asked for one")

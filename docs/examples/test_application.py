@@ -16,7 +16,9 @@ def test_a_call_is_recorded(agentmodel_model: AgentModel) -> None:
     assert recorded.result == '["Cafe Onda"]'
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(agents(domain_id="DMN001", expires_at=None))
 def test_every_agent_is_found_by_its_id(agentmodel_model: AgentModel, agent: Agent) -> None:
     agentmodel_model.repository.put(agent)
