@@ -93,6 +93,15 @@ def test_what_a_session_is_learned_under(warehouse: Warehouse) -> None:
     }
 
 
+def test_of_several_prompts_the_first_counts(warehouse: Warehouse) -> None:
+    """A session without a request is learned under the prompt of its first process, in whatever order they land."""
+    later = made("USR001#SESS001", "PRC002", "UserSessionProcess", UserPrompt=ORDER, ProcNM="order")
+
+    found = learn(warehouse, [later, *session(1, None, prompt=CAFE)])
+
+    assert {"SESS001": derived_name(CAFE)} == found
+
+
 def test_users_and_domains_have_their_own(warehouse: Warehouse) -> None:
     """A request joins no founder of another user or domain, and the same request has one category in every domain."""
     found = learn(
@@ -167,15 +176,35 @@ def test_a_prompt_that_lands_after_its_calls(warehouse: Warehouse) -> None:
 def test_what_was_learned_without_categories_is_learned_again(warehouse: Warehouse) -> None:
     """After a refresh that derives none, one by SQL or by an older version, the next one brings them all, once."""
     learn(warehouse, session(1, CAFE), session(2, None))
-    with warehouse.begin() as connection:
-        connection.execute(update(m.AgentExecution).values(category=""))
-        connection.execute(delete(m.DerivedCategory))
-        connection.execute(update(m.RefreshWatermark).values(name="refresh"))
+    _forget_categories(warehouse)
 
     assert {"SESS001": derived_name(CAFE), "SESS002": ""} == learn(warehouse, minutes=90)
     assert [derived_name(CAFE)] == [
         row.category for row in reports.recommended_patterns(warehouse, as_of=DAY) if row.category
     ]
+
+
+def test_a_session_that_changed_meanwhile_is_learned_once(warehouse: Warehouse) -> None:
+    """One that is learned again for want of a category, and has a new call too, counts once."""
+    learn(warehouse, session(1, CAFE))
+    _forget_categories(warehouse)
+    again = made("USR001#SESS001", "PRC001#AGT001#TL002", "UserSessPrcToolMappHist", ToolNM="BOOK", SuccYN="Y",
+                 TransactDT="20250614140606")  # fmt: skip
+
+    assert {"SESS001": derived_name(CAFE)} == learn(warehouse, [again], minutes=90)
+    daily, tool = m.AgentDaily, m.AgentTool
+    assert [(derived_name(CAFE), 1)] == [tuple(row) for row in warehouse.read(select(daily.category, daily.executions))]
+    assert [("BOOK", 1), ("FIND", 1)] == sorted(
+        tuple(row) for row in warehouse.read(select(tool.tool_name, tool.calls))
+    )
+
+
+def _forget_categories(warehouse: Warehouse) -> None:
+    """Leave the warehouse as a refresh by SQL or of an older version does."""
+    with warehouse.begin() as connection:
+        connection.execute(update(m.AgentExecution).values(category=""))
+        connection.execute(delete(m.DerivedCategory))
+        connection.execute(update(m.RefreshWatermark).values(name="refresh"))
 
 
 def test_what_nobody_asked_any_more_is_forgotten(warehouse: Warehouse) -> None:
