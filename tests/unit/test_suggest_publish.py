@@ -12,6 +12,7 @@ from agentmodel.config import Settings
 from agentmodel.dynamo.models import Agent
 from agentmodel.exceptions import CacheUnavailable, ValidationError
 from agentmodel.redshift.reports import PatternStep, RecommendedPattern
+from agentmodel.suggest.publish import _publisher
 from agentmodel.suggest.publish._fencing import PublishRun
 from agentmodel.suggest.publish._publisher import Publisher, _best, _day, _distinct, _midnight, _rating, _same
 
@@ -173,3 +174,12 @@ def test_a_ranking_that_cannot_be_written_goes() -> None:
 
     assert not ranked(board, {"AGT001": 1.0}, PublishRun(DAY, AT))
     assert ["drop"] == board.calls
+
+
+def test_what_runs_write_is_compared_whole() -> None:
+    """A mapping is written again where its writes differ or its rate moved far, and not for a rate that moved little."""
+    stored = {"rate": 0.5, "good": [[1, ["a"]]]}
+
+    assert _publisher._same("writes", stored, stored | {"rate": 0.5 + _publisher._RATE_DRIFT / 2})
+    assert not _publisher._same("writes", stored, stored | {"rate": 0.5 + 2 * _publisher._RATE_DRIFT})
+    assert not _publisher._same("writes", stored, stored | {"good": [[2, ["a"]]]})
