@@ -11,6 +11,7 @@ What a `BackgroundWorker` guarantees:
   and it ends after `IDLE` seconds without work, so that an owner that was never closed can be garbage-collected.
 - The number of waiting items is bounded. When it is reached, ``when_full`` decides: the newest items are dropped, or
   the caller waits up to ``max_wait`` seconds first. What is dropped is counted and logged once in `LOG_EVERY` seconds.
+- A handler sees the variables in `CARRIED` as whoever put its items saw them.
 - An error of a handler is counted and logged. It neither reaches the caller nor ends the thread.
 - A forked child starts with an empty queue, new locks and no thread: what waited is done by the parent.
 - At the end of the process (end of script, ``sys.exit``, an exception, SIGTERM, the end of a `multiprocessing` child)
@@ -27,6 +28,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from agentmodel._log import logger
@@ -34,7 +36,7 @@ from agentmodel._process import FORK_GATE, exit_on_sigterm, renew_in_child
 from agentmodel.exceptions import Unavailable
 
 __all__ = [
-    "BATCH", "EXIT_TIMEOUT", "FLUSH_TIMEOUT", "IDLE", "LINGER", "LOG_EVERY", "MAX_WAIT", "MAX_WAITING",
+    "BATCH", "CARRIED", "EXIT_TIMEOUT", "FLUSH_TIMEOUT", "IDLE", "LINGER", "LOG_EVERY", "MAX_WAIT", "MAX_WAITING",
     "BackgroundWorker", "Handler", "WhenFull",
 ]  # fmt: skip
 
@@ -67,6 +69,9 @@ IDLE = 60.0
 
 LOG_EVERY = 60.0
 """Seconds from one log line about dropped items to the next."""
+
+CARRIED: list[ContextVar[Any]] = []
+"""Variables that are handed on with the items; a module appends its own when it is imported."""
 
 _log = logger(__name__)
 
@@ -161,7 +166,8 @@ class BackgroundWorker:
         """
         if not items:
             return True
-        queue, entry = self._queue, _QueueEntry(handle, items, len(items) if size is None else size)
+        queue, carried = self._queue, tuple([variable.get() for variable in CARRIED])
+        entry = _QueueEntry(handle, items, len(items) if size is None else size, carried)
         must_flush = False
         with queue.lock:
             taken = self._has_room(queue, entry.size) and (not self._closed or queue.is_handled_here())
@@ -309,13 +315,17 @@ class BackgroundWorker:
             return queue.take(self._batch)
 
     def _handle_batch(self, queue: _Queue, batch: Sequence[_QueueEntry]) -> None:
-        by_handler: dict[Handler, list[Any]] = {}
+        by_handler: dict[Handler, list[tuple[tuple[Any, ...], list[Any]]]] = {}
         for entry in batch:
-            by_handler.setdefault(entry.handle, []).extend(entry.items)
+            parts = by_handler.setdefault(entry.handle, [])
+            if not parts or parts[-1][0] != entry.carried:
+                parts.append((entry.carried, []))
+            parts[-1][1].extend(entry.items)
         try:
-            for handle, items in by_handler.items():
-                with self._errors_counted(len(items)), FORK_GATE.work():
-                    handle(items)
+            for handle, parts in by_handler.items():
+                for carried, items in parts:
+                    with self._errors_counted(len(items)), FORK_GATE.work():
+                        copy_context().run(_handle_with, carried, handle, items)
         finally:
             if queue is self._queue:  # otherwise a handler forked and this is the child, where the old lock may be held
                 queue.finish(sum(entry.size for entry in batch))
@@ -335,11 +345,19 @@ class BackgroundWorker:
 
 
 class _QueueEntry(NamedTuple):
-    """Items that were put together, their handler, and what they count at the bound."""
+    """Items that were put together, their handler, what they count at the bound, and the values of `CARRIED`."""
 
     handle: Handler
     items: Sequence[Any]
     size: int
+    carried: tuple[Any, ...]
+
+
+def _handle_with(carried: tuple[Any, ...], handle: Handler, items: Sequence[Any]) -> None:
+    """Handle items where the variables have these values; to be run in a context of its own."""
+    for variable, value in zip(CARRIED, carried, strict=False):  # one may have been added since
+        variable.set(value)
+    handle(items)
 
 
 class _Queue:

@@ -145,6 +145,30 @@ def test_one_with_the_right_decides_for_everybody(model: AgentModel) -> None:
     assert not blocked(model, THIRD)
 
 
+def test_functions_that_one_with_the_right_calls(model: AgentModel) -> None:
+    """Functions are recorded in the background: their failures are everybody's all the same, and only in the block."""
+
+    @model.tool(agent="finder")
+    def search(near: int) -> int:
+        raise TimeoutError(str(near))
+
+    def fails(user_id: str, times: int) -> str:
+        caught = ""
+        with model.session(user_id):
+            for near in range(times):
+                try:
+                    search(near)
+                except Exception as error:  # noqa: BLE001  # what the caller sees
+                    caught = type(error).__name__
+        return caught
+
+    assert "ToolBlocked" == fails(USER, 25)
+    assert "TimeoutError" == fails(OTHER, 1)
+    with model.health.for_everybody():
+        assert "ToolBlocked" == fails(THIRD, 25)
+    assert "ToolBlocked" == fails(OTHER, 1)
+
+
 def test_functions_fail_for_their_caller_alone(model: AgentModel) -> None:
     """A function that fails in the sessions of one user is blocked for that user, and called for another."""
     fails = False

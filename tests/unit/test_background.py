@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -136,6 +137,24 @@ class TestWork:
         worker.close()
 
         assert [[1, 2], [3, 4], [5, 6, 7, 8, 9]] == notes.calls
+
+    def test_carried_variables(self, worker: BackgroundWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A handler sees a variable as whoever put its items saw it; the items stay in order."""
+        shade: ContextVar[str] = ContextVar("shade", default="none")
+        monkeypatch.setattr(_background, "CARRIED", [*_background.CARRIED, shade])
+        seen: list[tuple[list[int], str]] = []
+
+        def handle(items: Sequence[int]) -> None:
+            seen.append((list(items), shade.get()))
+
+        for number, value in enumerate(["red", "red", "blue", "red"]):
+            token = shade.set(value)
+            worker.put(handle, [number])
+            shade.reset(token)
+
+        assert worker.flush(60)
+        assert [([0, 1], "red"), ([2], "blue"), ([3], "red")] == seen
+        assert "none" == shade.get()
 
     def test_many_threads_lose_nothing(self) -> None:
         """Everything that several threads put is handled exactly once, that of each thread in its order."""

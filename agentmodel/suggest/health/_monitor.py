@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agentmodel._background import CARRIED
 from agentmodel._log import logger
 from agentmodel._names import takes_names
 from agentmodel._process import renew_in_child
@@ -51,6 +52,7 @@ _KEPT = 200  # calls of a tool that are tried again, and tools of which some are
 _ATTEMPTS = 20  # of a write, while others write first
 _AHEAD = timedelta(days=1)  # of the clock of whoever records: calls of later times hold a tool no longer than this
 _for_everybody: ContextVar[bool] = ContextVar("for_everybody", default=False)
+CARRIED.append(_for_everybody)  # recorders write, and health learns, in other threads
 
 Changed = Callable[[ToolRef, Cusum], None]
 """Called with a tool and its health after its state has changed for everybody."""
@@ -146,7 +148,8 @@ class HealthMonitor:
             with model.health.for_everybody(), model.session("USRmonitor") as session:
                 check_every_tool(session)
 
-        Use it for calls of an operator, such as those of a health check. It holds for what this thread or task records.
+        Use it for calls of an operator, such as those of a health check. It holds for what this thread or task
+        records, also in the background.
 
         >>> from agentmodel import Agent, Domain, Tool
         >>> domain = Domain(domain_id="DMN921", name="Weather")
