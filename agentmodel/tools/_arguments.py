@@ -15,7 +15,8 @@ from agentmodel._text import json_text
 
 __all__ = ["BoundCall", "bind", "plain_arguments", "schema_of"]
 
-_AS_THEY_ARE = (bool, int, type(None))
+_AS_THEY_ARE = (bool, type(None))
+_BITS = 64  # of the longest number that has a text whatever the limits of the interpreter are
 _OWN = ("self", "cls")  # the object of a method is not an argument
 
 
@@ -95,7 +96,8 @@ def plain_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[st
 
 def _json(value: Any) -> tuple[Any, bool]:
     """Return a value as JSON, and whether the JSON has all of it."""
-    if type(value) in _AS_THEY_ARE or (type(value) is str and value.isascii()):
+    kind = type(value)
+    if kind in _AS_THEY_ARE or (kind is str and value.isascii()) or (kind is int and value.bit_length() <= _BITS):
         return value, True
     try:
         plain = json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="replace"))

@@ -10,6 +10,7 @@ from typing import Any
 import botocore.handlers
 
 from agentmodel.aws._roles import ACTIONS
+from agentmodel.dynamo import _fast_client
 
 PARTS = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "Get": "GetItem"}
 
@@ -43,7 +44,9 @@ def recorded() -> Iterator[set[tuple[str, str]]]:
 
     entry = ("before-call", record)  # each new session registers these
     botocore.handlers.BUILTIN_HANDLERS.append(entry)
+    _fast_client._handlers.cache_clear()  # ours copy them
     try:
         yield found
     finally:
         botocore.handlers.BUILTIN_HANDLERS.remove(entry)
+        _fast_client._handlers.cache_clear()

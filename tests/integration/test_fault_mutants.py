@@ -37,7 +37,7 @@ from tests.integration import (
 )
 from tests.integration.integrations import test_calls
 from tests.integration.suggest_world import catalogue
-from tests.integration.test_damaged_values import lived, server  # noqa: F401  # fixtures
+from tests.integration.test_damaged_values import installation, lived, server  # noqa: F401  # fixtures
 from tests.integration.test_embedded_faults import TestFullDisk as FullDisk
 
 Get = Callable[[str], Any]

@@ -319,7 +319,7 @@ def test_every_parameter_for_an_id_takes_names() -> None:
         "Recorder.session", "Recorder.cached_tool_name", "ProcessRecorder.call", "AgentModel.session", "Planner.suggest",
         "AgentModel.erase_user", "Reviews.ask", "Reviews.about", "Guard.plan", "Guard.before", "HealthMonitor.health", "HealthMonitor.health_by_failures",
         "HealthMonitor.failing", "HealthMonitor.forget_user", "ResponseCache.call", "ResponseCache.forget",
-        "SuggestionLog.of_user", "AgentModel.resume_plans", "ResponseCache.begins", "AgentModel.outcome", "Recorder.outcome", "Recorder.outcome_of", "Recorder.agent_revision",
+        "SuggestionLog.of_user", "AgentModel.resume_plans", "ResponseCache.begins", "ResponseCache.marks", "AgentModel.outcome", "Recorder.outcome", "Recorder.outcome_of", "Recorder.agent_revision",
     }  # fmt: skip
     model = AgentModel.from_settings(Settings(endpoint="http://localhost:1", warehouse_url=None))
     with model:

@@ -59,6 +59,7 @@ NOT_RECORDED = {
     "Reviews.about", "Reviews.id_of", "Reviews.inbox", "Reviews.needed", "Reviews.sweep",
     "Tracker.enqueue", "Tracker.failed", "RunIdentity.agent_id", "RunIdentity.tool_id",
     "ResponseCache.look", "ResponseCache.forget", "ResponseCache.keep", "ResponseCache.begins",
+    "ResponseCache.marks",
 }  # fmt: skip
 """Functions that take a text and keep none of it in the history; a cached result is planted by `ResponseCache.call`."""
 
@@ -267,6 +268,7 @@ READS: dict[str, Callable[[AgentModel, str], Any]] = {
     "Guard.plan": plans_of,
     "Guard.before": decisions_of,
     "ResponseCache.begins": decisions_of,
+    "ResponseCache.marks": decisions_of,
     "ResponseCache.look": cached_of,
     "SuggestionLog.of_user": suggestions_of,
     "Reviews.about": reviews_of,

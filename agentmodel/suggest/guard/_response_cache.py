@@ -346,6 +346,7 @@ class ResponseCache:
         if self._valkey is not None and mark is not None:
             self._note(self._valkey, {user_id: [mark]})
 
+    @takes_names
     def marks(
         self, user_id: str, tool: Tool | None, ref: ToolRef, arguments: Any, *, exact: bool
     ) -> list[tuple[Any, ...]]:
