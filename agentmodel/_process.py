@@ -14,9 +14,10 @@ import signal
 import sys
 import threading
 import weakref
+from _thread import RLock as _RLock
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Protocol
 
 __all__ = [
@@ -45,29 +46,21 @@ def renew_in_child(owner: Renewable) -> None:
     _renewable.add(owner)
 
 
-class ForkSafeLock:
-    """A lock for ``with`` that a forked child finds unlocked, whichever thread of its parent held it.
+class ForkSafeLock(_RLock):  # type: ignore[misc]  # final in the type stubs alone
+    """A lock for ``with`` that a forked child finds unlocked, whichever other thread of its parent held it.
 
-    Args:
-        reentrant: Whether the thread that holds it may take it again.
+    The thread that holds it may take it again. It is one of Python's own: methods of ours around it would be where a
+    signal handler raises, such as that of Ctrl-C or SIGTERM, and a lock would stay locked for ever.
     """
 
-    def __init__(self, *, reentrant: bool = False) -> None:
-        self._reentrant = reentrant
-        self.renew()
+    def __init__(self) -> None:
         renew_in_child(self)
 
     def renew(self) -> None:
-        """Begin unlocked in a forked child."""
-        self._lock: Any = threading.RLock() if self._reentrant else threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()
+        """Begin unlocked in a forked child, unless the thread that forked holds it and is to unlock it."""
+        lock: Any = self  # the type stubs know nothing of these methods
+        if not lock._is_owned():  # noqa: SLF001  # as `threading.Condition` does
+            lock._at_fork_reinit()  # noqa: SLF001  # as `logging` does
 
 
 class _ForkGate:

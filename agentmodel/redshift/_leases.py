@@ -105,7 +105,7 @@ def only_writer(engine: Engine) -> AbstractContextManager[Any]:
         return nullcontext()
     database = engine.url.database or ""
     name = f"{database} {id(engine)}" if database in ("", ":memory:") else database
-    return _duckdb_writers.setdefault(name, ForkSafeLock(reentrant=True))
+    return _duckdb_writers.setdefault(name, ForkSafeLock())
 
 
 def lock_writers(connection: Connection) -> None:

@@ -42,7 +42,7 @@ class Runs:
     """
 
     def __init__(self, tracker: Tracker, agent: str) -> None:
-        self.lock = ForkSafeLock(reentrant=True)
+        self.lock = ForkSafeLock()
         self._tracker = tracker
         self._agent = agent
         self._nodes: OrderedDict[str, Node] = OrderedDict()  # by span
