@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
+from agentmodel._background import CARRIED
 from agentmodel._counts import Usage
 from agentmodel._process import ForkSafeLock
 from agentmodel.access.recorder import (
@@ -154,17 +155,17 @@ class AsyncRecorder(_Twin[Recorder]):
 
     def __init__(self, sync: Recorder) -> None:
         super().__init__(sync)
-        self._groups: dict[asyncio.AbstractEventLoop, _GroupCommit] = {}
+        self._groups: dict[tuple[asyncio.AbstractEventLoop, *tuple[Any, ...]], _GroupCommit] = {}
         self._lock = ForkSafeLock()  # each event loop has a thread of its own
 
     async def record(self, entity: _R) -> Receipt[_R]:
         """Write one entity of the history, together with what other tasks record meanwhile; see `Recorder.record`."""
-        loop = asyncio.get_running_loop()
+        name = (asyncio.get_running_loop(), *[variable.get() for variable in CARRIED])  # which all of a write share
         with self._lock:
-            if loop not in self._groups:
-                self._groups = {each: group for each, group in self._groups.items() if not each.is_closed()}
-                self._groups[loop] = _GroupCommit(self.sync)
-            group = self._groups[loop]
+            if name not in self._groups:
+                self._groups = {each: group for each, group in self._groups.items() if not each[0].is_closed()}
+                self._groups[name] = _GroupCommit(self.sync)
+            group = self._groups[name]
         return cast("Receipt[_R]", await group.record(entity))
 
     record_many = _awaited(Recorder.record_many)

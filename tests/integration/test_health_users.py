@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, Settings, Tool, ToolExecution
+from agentmodel import AgentModel, AsyncRecorder, Settings, Tool, ToolExecution
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.suggest.guard import Blocked, Go
 from agentmodel.suggest.plan import ToolRef
@@ -143,6 +147,33 @@ def test_one_with_the_right_decides_for_everybody(model: AgentModel) -> None:
     assert not blocked(model, THIRD)
     record(model, "x" * 20)
     assert not blocked(model, THIRD)
+
+
+def test_tasks_that_record_at_once_keep_their_rights(model: AgentModel) -> None:
+    """Of records that several tasks make at the same time, those of the one with the right are everybody's, alone."""
+
+    async def fails(recorder: AsyncRecorder, user_id: str, *, for_everybody: bool) -> None:
+        failure = ToolExecution(
+            user_id=user_id, session_id="SESS1", process_id="PRC001", agent_id=REF.agent_id, tool_id=REF.tool_id,
+            tool_name="search", succeeded=False, executed_at=datetime.now(UTC),
+        )  # fmt: skip
+        with model.health.for_everybody() if for_everybody else nullcontext():
+            await recorder.record(failure)
+
+    async def main() -> None:
+        recorder = AsyncRecorder(model.recorder)
+        rights = [(USER, True), (OTHER, False)]
+        await asyncio.gather(*[fails(recorder, user, for_everybody=right) for user, right in rights * 20])
+
+    learned: list[Any] = []
+    learn = model.health.learn
+    model.health.learn = lambda calls: (learned.extend(calls), learn(calls))[1]  # type: ignore[method-assign]
+    asyncio.run(main())
+    model.settle()
+
+    users = Counter(call.user for _, call in learned)
+    assert 20 == users[None]
+    assert 2 == len(users)
 
 
 def test_functions_that_one_with_the_right_calls(model: AgentModel) -> None:
