@@ -226,8 +226,12 @@ class AgentModel:
         ...     other.table.name, other.table.exists()
         ('Other', False)
         """
-        if settings is None or overrides:
-            settings = Settings.load(**{**dict(settings or ()), **overrides})
+        if settings is None:
+            settings = Settings.load(**overrides)
+        elif overrides:
+            demanded = settings.model_fields_set | overrides.keys()
+            settings = Settings.load(**{**dict(settings), **overrides})
+            settings.model_fields_set.intersection_update(demanded)  # what was a default demands nothing
         return cls(settings, valkey_credentials=valkey_credentials, redact=redact, router=router)
 
     @classmethod

@@ -137,6 +137,7 @@ def test_single_settings_win_over_given_ones(monkeypatch: pytest.MonkeyPatch) ->
         used = model.settings
 
     assert ("Given", given.region, 0.25) == (used.table, used.region, used.holdout)
+    assert {"table", "holdout"} == used.model_fields_set, "a default demands nothing, such as a durability"
     with pytest.raises(ConfigurationError, match="AGENTMODEL_HOLDOUT"):
         AgentModel.from_settings(given, holdout=2)
 
