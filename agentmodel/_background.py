@@ -11,7 +11,7 @@ What a `BackgroundWorker` guarantees:
   and it ends after `IDLE` seconds without work, so that an owner that was never closed can be garbage-collected.
 - The number of waiting items is bounded. When it is reached, ``when_full`` decides: the newest items are dropped, or
   the caller waits up to ``max_wait`` seconds first. What is dropped is counted and logged once in `LOG_EVERY` seconds.
-- A handler sees the variables in `CARRIED` as whoever put its items saw them.
+- A handler sees the variables in `CARRIED` as whoever put its items saw them; they have values that can be hashed.
 - An error of a handler is counted and logged. It neither reaches the caller nor ends the thread.
 - A forked child starts with an empty queue, new locks and no thread: what waited is done by the parent.
 - At the end of the process (end of script, ``sys.exit``, an exception, SIGTERM, the end of a `multiprocessing` child)
@@ -37,7 +37,7 @@ from agentmodel.exceptions import Unavailable
 
 __all__ = [
     "BATCH", "CARRIED", "EXIT_TIMEOUT", "FLUSH_TIMEOUT", "IDLE", "LINGER", "LOG_EVERY", "MAX_WAIT", "MAX_WAITING",
-    "BackgroundWorker", "Handler", "WhenFull",
+    "BackgroundWorker", "Handler", "WhenFull", "works_in_background",
 ]  # fmt: skip
 
 Handler: TypeAlias = Callable[[Sequence[Any]], None]
@@ -74,6 +74,12 @@ CARRIED: list[ContextVar[Any]] = []
 """Variables that are handed on with the items; a module appends its own when it is imported."""
 
 _log = logger(__name__)
+_works: ContextVar[bool] = ContextVar("works", default=False)
+
+
+def works_in_background() -> bool:
+    """Return whether this is the handler of a worker."""
+    return _works.get()
 
 
 def dropped_by_worker() -> dict[str, int]:
@@ -357,6 +363,7 @@ def _handle_with(carried: tuple[Any, ...], handle: Handler, items: Sequence[Any]
     """Handle items where the variables have these values; to be run in a context of its own."""
     for variable, value in zip(CARRIED, carried, strict=False):  # one may have been added since
         variable.set(value)
+    _works.set(True)
     handle(items)
 
 

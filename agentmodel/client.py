@@ -609,14 +609,15 @@ class AgentModel:
         >>> model.settle()  # what was recorded counts for the health of tools now, also for another process
         """
         failures = self._failures
-        self.recorder.settle()
+        written = self.recorder.settle()
         left = seconds_left()
         seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
-        if self._background.flush(seconds):
+        learned = self._background.flush(seconds)
+        if learned and written:
             counted = self._failures  # some twice: as a call was made, and as it was written
             idle = not self.recorder.waiting and not self._background.waiting
             self._learned_failures = max(self._learned_failures, counted if idle else failures)
-        else:
+        elif not learned:
             _log.warning(
                 "learning.slow: %d recorded items are not learned from yet after %.1f seconds; reading without them",
                 self._background.waiting,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
+from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker, works_in_background
 from agentmodel._deadline import seconds_left
 from agentmodel._log import logger
 from agentmodel._process import ForkSafeLock, renew_in_child
@@ -93,20 +93,29 @@ class LateRecords:
             self._count(record.entity.user_id, -1)
 
     def wait_for(self, user_ids: Collection[str]) -> None:
-        """Wait until what waits for one of these users is written, for 30 seconds at most."""
-        if self._waiting and not self._waiting.keys().isdisjoint(user_ids):
+        """Wait until what waits for one of these users is written, for 30 seconds at most.
+
+        Work in the background goes on: it is about what was written before, and may be what the writing waits for.
+        """
+        if self._waiting and not self._waiting.keys().isdisjoint(user_ids) and not works_in_background():
             self.flush()
 
-    def flush(self) -> None:
-        """Wait until everything is written, for 30 seconds at most, and no longer than half of a deadline allows."""
+    def flush(self) -> bool:
+        """Wait until everything is written, for 30 seconds at most, and no longer than half of a deadline allows.
+
+        Returns:
+            Whether it is written.
+        """
         left = seconds_left()
         seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
-        if not self._worker.flush(seconds) and not self._worker.handles_here:
+        written = self._worker.flush(seconds)
+        if not written and not self._worker.handles_here:
             _log.warning(
                 "calls.slow: %d recorded calls are not written yet after %.1f seconds; going on without them",
                 self._worker.waiting,
                 seconds,
             )
+        return written
 
     def close(self) -> None:
         """Write what waits; from now on each record is written before `put` returns."""
@@ -129,7 +138,7 @@ class LateRecords:
             self._record(begun)
             steps = {id(each.step): each.step for each in records if each.step is not None and not each.step.written}
             self._write_steps(list(steps.values()))
-            self._record([each for each in records if each.step is not None])
+            self._record([each for each in records if not isinstance(each.entity, UserSession)])
             self._record([each for each in records if _ends(each)])
         finally:
             for each in records:

@@ -206,26 +206,24 @@ class Recorder:
         >>> [receipt.entity.session_id for receipt in model.recorder.record_many(sessions)]
         ['SESS1', 'SESS2']
         """
-        if self.waiting:
-            self.wait_for(*{entity.user_id for entity in entities})
-        expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
-        writes = [self._pending_write(entity, expires_at) for entity in entities]
-        self._history_writer.write(writes)
-        receipts = [write.receipt for write in writes if write.receipt is not None]
-        self._notify([receipt.entity for receipt in receipts if not receipt.repeated])
-        return receipts
+        writes = self._pending_writes(entities)
+        self._write(writes)
+        return [write.receipt for write in writes if write.receipt is not None]
 
     def record_each(self, entities: Sequence[_R]) -> list[Receipt[_R] | Exception]:
         """Write entities as `record_many` does, and return an error for each that cannot be written."""
+        writes: list[PendingWrite[_R]] = []
         if len(entities) > 1:
             try:
-                return list(self.record_many(entities))
+                writes = self._pending_writes(entities)
+                self._write(writes)
             except Exception as error:  # noqa: BLE001  # returned below, for the records that it is about
                 _log.info("records.one_by_one: writing %d records one by one, because %s", len(entities), error)
+        kept = [write.receipt for write in writes] or [None] * len(entities)
         written: list[Receipt[_R] | Exception] = []
-        for entity in entities:
+        for entity, receipt in zip(entities, kept, strict=True):
             try:
-                written.append(self.record(entity))
+                written.append(receipt or self.record(entity))
             except Exception as error:  # noqa: BLE001  # likewise
                 written.append(error)
         return written
@@ -263,9 +261,9 @@ class Recorder:
         """Wait until what `record_later` was given of these users is written, for 30 seconds at most."""
         self._late.wait_for(user_ids)
 
-    def settle(self) -> None:
-        """Wait until everything that `record_later` was given is written, for 30 seconds at most."""
-        self._late.flush()
+    def settle(self) -> bool:
+        """Wait, for 30 seconds at most, until what `record_later` was given is written; return whether it is."""
+        return self._late.flush()
 
     def close(self) -> None:
         """Write what `record_later` was given."""
@@ -537,6 +535,20 @@ class Recorder:
         """Return the sink for the journal's drainer, which keeps what others write into the table."""
         return HistorySink(self._table, self._writer)
 
+    def _pending_writes(self, entities: Sequence[_R]) -> list[PendingWrite[_R]]:
+        if self.waiting:
+            self.wait_for(*{entity.user_id for entity in entities})
+        expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
+        return [self._pending_write(entity, expires_at) for entity in entities]
+
+    def _write(self, writes: Sequence[PendingWrite[Any]]) -> None:
+        """Write, and tell the observers what is kept, also where an error says that not everything is."""
+        try:
+            self._history_writer.write(writes)
+        finally:
+            receipts = [write.receipt for write in writes if write.receipt is not None]
+            self._notify([receipt.entity for receipt in receipts if not receipt.repeated])
+
     def _pending_write(self, entity: _R, expires_at: datetime) -> PendingWrite[_R]:
         self._table.redaction.entity(entity)
         values = entity.attribute_values  # set directly: these values need no check
@@ -583,6 +595,7 @@ class SessionRecorder:
     Attributes:
         entity: The session as it is written.
         revision: The revision of the agent of calls that are given none; None if unknown.
+        function_calls: What tells the calls of functions in it apart; None before the first.
 
     >>> try:
     ...     with model.session("USR215", "a café at the lake") as session:
@@ -600,6 +613,7 @@ class SessionRecorder:
         self._call_lock = ForkSafeLock()  # several threads may make calls in one session
         self._outer: tuple[SessionRecorder, ProcessRecorder | None] | None = None
         self.entity = entity
+        self.function_calls: Any = None
 
     @property
     def recorder(self) -> Recorder:

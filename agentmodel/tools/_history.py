@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +65,6 @@ class FunctionHistory:
         self.recorder = recorder
         self._failures = 0
         self._repository = repository
-        self._sessions: weakref.WeakKeyDictionary[SessionRecorder, SessionCalls] = weakref.WeakKeyDictionary()
         self._lock = ForkSafeLock()
         self._in_catalogue: set[ToolRef] = set()
         self._try_at = 0.0
@@ -112,7 +110,10 @@ class FunctionHistory:
             return {call.call_id for call in history.executions if call.call_id is not None}
 
         with self._lock:
-            return self._sessions.setdefault(session, SessionCalls((user_id, session_id), recorded))
+            if session.function_calls is None:
+                session.function_calls = SessionCalls((user_id, session_id), recorded)
+            calls: SessionCalls = session.function_calls
+        return calls
 
     def ensure_in_catalogue(self, tool: FunctionTool) -> None:
         """Put domain, agent and tool into the catalogue if they are missing; looked up once by each process."""

@@ -345,7 +345,7 @@ def test_what_is_not_recorded_is_counted(model: AgentModel, monkeypatch: pytest.
     with model.session("USR001", "find"):
         search("a")
         model.settle()
-        monkeypatch.setattr(model.recorder, "record_many", down)
+        monkeypatch.setattr(model.recorder._history_writer, "write", down)
         monkeypatch.setattr(model.table, "get_many", down)
 
         @model.tool(agent="finder")

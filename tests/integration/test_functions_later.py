@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, Settings, keys
+from agentmodel import AgentModel, Settings, ToolExecution, keys
+from agentmodel._deadline import deadline
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.exceptions import JournalFull, ReviewPending, ToolBlocked
 from agentmodel.suggest.plan import ToolRef
@@ -223,16 +226,24 @@ def test_what_is_dropped_is_counted(
     assert "calls.dropped" in caplog.text
 
 
+def refuse(model: AgentModel, monkeypatch: pytest.MonkeyPatch, place: str, *, after: int = 0) -> None:
+    """Let no store take the call about a place; of those written with it, only the first ``after`` are taken."""
+    write = model.recorder._history_writer.write
+
+    def refusing(writes: Any) -> None:
+        others = [each for each in writes if getattr(each.entity, "values", None) != f'{{"place": "{place}"}}']
+        if len(others) < len(writes):
+            write(others[:after])
+            raise JournalFull("no room", [])
+        write(writes)
+
+    monkeypatch.setattr(model.recorder._history_writer, "write", refusing)
+
+
 def test_a_refused_call_costs_no_other(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of calls that are written together, one that no store takes is counted, and the others are kept."""
-    search, write = searcher(model), model.recorder.record_many
-
-    def refusing(entities: Any) -> Any:
-        if any(getattr(each, "values", None) == '{"place": "bad"}' for each in entities):
-            raise JournalFull("no room", [])
-        return write(entities)
-
-    monkeypatch.setattr(model.recorder, "record_many", refusing)
+    search = searcher(model)
+    refuse(model, monkeypatch, "bad")
     with model.session(USER, "find a café") as session:
         for place in ("a", "bad", "c"):
             search(place)
@@ -240,3 +251,91 @@ def test_a_refused_call_costs_no_other(model: AgentModel, monkeypatch: pytest.Mo
     calls = model.repository.session_history(USER, session.session_id).executions
     assert ['{"place": "a"}', '{"place": "c"}'] == [each.values for each in calls]
     assert 1 == model.functions.errors
+
+
+def test_what_is_kept_before_an_error_is_learned_from_once(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a store stops in the middle of a write, the part that is kept is no error, and its observers see it."""
+    search, observed = searcher(model), []
+    model.recorder.observers.append(lambda kept: observed.extend(each for each in kept if hasattr(each, "values")))
+    refuse(model, monkeypatch, "bad", after=1)
+    with model.session(USER, "find a café"):
+        for place in ("a", "bad", "c"):
+            search(place)
+
+    assert ['{"place": "a"}', '{"place": "c"}'] == [each.values for each in observed]
+    assert 1 == model.functions.errors
+
+
+def test_a_call_without_a_step_is_written_too(model: AgentModel) -> None:
+    """`Recorder.record_later` takes a call whose process somebody else records."""
+    with model.session(USER, "find a café") as session:
+        entity = ToolExecution(
+            user_id=USER, session_id=session.session_id, process_id="PRC001", agent_id=REF.agent_id,
+            tool_id=REF.tool_id, tool_name="search", succeeded=True,
+        )  # fmt: skip
+        model.recorder.record_later(entity, failed=model.functions.history.failed, what="a call")
+
+    assert 1 == len(model.repository.session_history(USER, session.session_id).executions)
+
+
+def test_a_failure_that_is_not_written_yet_is_not_taken_for_learned(
+    model: AgentModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a decision has no time to wait for a failed call, the next decision waits for it."""
+    search, held = searcher(model), Held(model, monkeypatch)
+    try:
+        with model.session(USER, "find a café"):
+            with pytest.raises(LookupError):
+                search("nowhere")
+            assert held.reached.wait(60)
+            with deadline(0.02):
+                model.settle()
+            assert model._failures != model._learned_failures
+            held.go.set()
+            model.settle()
+            assert model._failures == model._learned_failures
+    finally:
+        held.go.set()
+
+
+def test_learning_does_not_wait_for_what_waits_for_it(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What learns reads the user's history while more calls of the user are written, whose learning finds no room."""
+    search, held = searcher(model), Held(model, monkeypatch)
+    monkeypatch.setattr(model._background, "_max_waiting", 1)
+    monkeypatch.setattr(model._background, "_max_wait", 5.0)
+    learns, found = threading.Event(), []
+
+    def learn(sessions: Any) -> None:
+        learns.set()
+        assert held.go.wait(60)
+        found.append(model.repository.session(USER, sessions[0]))
+
+    try:
+        with model.session(USER, "find a café") as session:
+            model._background.put(learn, [session.session_id])
+            assert learns.wait(60)
+            search("a")
+            assert held.reached.wait(60)
+            held.go.set()
+    finally:
+        held.go.set()
+    model.settle()
+
+    assert [session.session_id] == [each.session_id for each in found]
+    assert 0 == model._background.dropped
+
+
+def test_a_session_with_a_failed_call_is_forgotten(model: AgentModel) -> None:
+    """What is known of the calls of a session ends with it, also where the last call failed and was not tried again."""
+    search, sessions = searcher(model), []
+    for _ in range(3):
+        with model.session(USER, "find a café") as session, pytest.raises(LookupError):
+            search("nowhere")
+        sessions.append(weakref.ref(session))
+    del session
+    with pytest.raises(LookupError):
+        search("nowhere")  # the context of this thread has another session than the last one now
+    model.settle()
+    gc.collect()
+
+    assert [None] * 3 == [each() for each in sessions]

@@ -413,8 +413,7 @@ def test_store_that_comes_back(model: AgentModel, monkeypatch: pytest.MonkeyPatc
     with Tracker(model) as tracker:
         run = tracker.run(SESSION, user=USER, request=REQUEST)
         with monkeypatch.context() as patched:
-            for name in ("record", "record_many"):
-                patched.setattr(model.recorder, name, down)
+            patched.setattr(model.recorder._history_writer, "write", down)
             made(run, "c1", "search")
             tracker.flush()
         made(run, "c2", "search")
