@@ -22,6 +22,7 @@ from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from agentmodel import keys
+from agentmodel._process import exit_on_sigterm
 from agentmodel._text import NAME_BYTES, storable_text
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
@@ -102,6 +103,7 @@ class FunctionTools:
                 signature = inspect.signature(function)
             except (TypeError, ValueError) as error:
                 raise ValidationError("function", function, f"must be a function with a signature: {error}") from None
+            exit_on_sigterm()  # now: asyncio's calls are recorded in other threads, where Python takes no handler
             called = name or getattr(function, "__name__", None)
             if called is None:
                 raise ValidationError("name", name, "must be given, because the function has no name")

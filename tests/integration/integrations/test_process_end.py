@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from agentmodel import AgentModel, Settings
+from agentmodel._process import SIGTERM_STATUS
+from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.integrations._tracking.tracker import Tracker
 from agentmodel.suggest.plan import ToolRef
 from tests.integration.integrations.process_end import RECORDERS
@@ -104,6 +106,46 @@ def test_a_call_that_runs_at_the_fork(settings: Settings) -> None:
         ]
 
     assert ["ok"] == [execution.status for execution in executions], done.stderr
+
+
+TERMINATED = """
+import asyncio, os, signal
+from agentmodel import AgentModel
+
+model = AgentModel.from_settings()
+model.recorder._late._worker._linger = 60  # so that nothing but the end of the process has it written
+
+@model.tool(agent="finder")
+async def search(q):
+    return q
+
+async def main():
+    await search("a")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_asyncio_is_ended_by_sigterm(settings: Settings) -> None:
+    """Calls of asyncio's functions are recorded in other threads, where no handler of SIGTERM can be installed."""
+    with AgentModel.from_settings(settings) as model:
+        model.table.create()
+        command = [sys.executable, "-W", "ignore", "-c", TERMINATED]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=150, check=False, env=environment(settings)
+        )
+        sessions = model.repository.sessions(ANONYMOUS).items
+        executions = [
+            execution
+            for session in sessions
+            for execution in model.repository.session_history(ANONYMOUS, session.session_id).executions
+        ]
+
+    assert SIGTERM_STATUS == done.returncode, done.stderr
+    assert ['{"q": "a"}'] == [execution.values for execution in executions], done.stderr
+    assert [True] == [session.ended_at is not None for session in sessions]
 
 
 FOLLOWED = """
