@@ -163,7 +163,6 @@ class AgentModel:
             journal=self.journal,
             user_cache=None if self._caches is None else self._caches.user_cache,
             on_direct_write=self._check_in_background,
-            on_late=self._count_failures,
         )
         self.repository.before_reading = self.recorder.wait_for
         self._marks = ErasureMarks(self.table)
@@ -174,6 +173,7 @@ class AgentModel:
         self._resources.callback(self._background.close)
         self._resources.callback(self.recorder.close)
         self.recorder.observers.append(self._learn_in_background)
+        self.recorder.on_late.append(self._count_failures)
 
     def _connect_valkey(self, credentials: Credentials | None) -> None:
         from agentmodel.cache import ChangeLog, Journal, Leaderboard, NewestSessions, ReadThrough, UserCache, Valkey

@@ -79,11 +79,12 @@ class Recorder:
         user_cache: The users' cached partitions, or None.
         now: Returns the current time, with a time zone.
         on_direct_write: Called with the items that were written straight into the table.
-        on_late: Called with each entity that `record_later` takes, as soon as it waits.
 
     Attributes:
         observers: Functions that are called with the recorded entities once these are kept. Each delays `record`, so
             it must return soon.
+        on_late: Functions that are called with each entity that `record_later` takes, as soon as it waits, in the
+            thread that gave it. Each must return soon, too.
 
     >>> from agentmodel import UserSession
     >>> recorder = Recorder(
@@ -105,7 +106,6 @@ class Recorder:
         user_cache: UserCache | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_direct_write: Callable[[Sequence[Item]], object] | None = None,
-        on_late: Callable[[Sequence[HistoryEntity]], object] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._repository = repository
@@ -123,7 +123,7 @@ class Recorder:
         self.observers: list[Callable[[Sequence[HistoryEntity]], None]] = []
         self._open_blocks: WeakKeyDictionary[SessionRecorder, int] = WeakKeyDictionary()  # and the thread of each
         self._blocks_lock = ForkSafeLock()
-        self._on_late = on_late
+        self.on_late: list[Callable[[Sequence[HistoryEntity]], object]] = []
         self._late = LateRecords(self._begin, self.record_each)
 
     # Context managers
@@ -243,7 +243,8 @@ class Recorder:
             process: The process of a call, which is written with the first call in it.
         """
         self._late.put(LateRecord(what, entity, process, failed))
-        self._on_late((entity,))
+        for told in self.on_late:
+            told((entity,))
         if "durability" in self._settings.model_fields_set:
             self._late.flush()
 

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from opentelemetry._logs import Logger, LoggerProvider, LogRecord, get_logger
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import (
     Span,
     SpanKind,
@@ -81,7 +81,9 @@ def emit(
     """
     tracer = get_tracer(OWN_SCOPE, tracer_provider=tracer_provider)
     logger = get_logger(OWN_SCOPE, logger_provider=logger_provider)
-    model.recorder.observers.append(_Spans(model, tracer, content=content))
+    spans = _Spans(model, tracer, content=content)
+    model.recorder.observers.append(spans)
+    model.recorder.on_late.append(spans.begin)
     model.reviews.on_verdict.append(partial(_emit_verdict, logger))
 
 
@@ -99,9 +101,10 @@ def _emit_verdict(logger: Logger, review: Review) -> None:
 
 @dataclass
 class _SessionSpan:
-    """A session that is being recorded: its last state, and the open spans of its agents."""
+    """A session that is being recorded: its last state, what it began in, and the open spans of its agents."""
 
     entity: UserSession
+    around: Context
     agents: dict[str, Span] = field(default_factory=dict)
 
     def end(self) -> None:
@@ -131,6 +134,13 @@ class _Spans:
         """Make the lock anew in a forked child."""
         self._lock = threading.RLock()  # re-entrant, because an exporter may record
 
+    def begin(self, entities: Sequence[HistoryEntity]) -> None:
+        """Keep sessions that begin and are recorded later, in a thread that knows nothing of the spans around them."""
+        with self._lock:
+            for entity in entities:
+                if isinstance(entity, UserSession) and entity.ended_at is None:
+                    self._keep(entity)
+
     def __call__(self, entities: Sequence[HistoryEntity]) -> None:
         calls = [entity for entity in entities if isinstance(entity, ToolExecution)]
         names = {call.agent_id: self._name(call.agent_id) for call in calls}
@@ -147,7 +157,7 @@ class _Spans:
 
     def _keep(self, entity: UserSession) -> None:
         key = entity.user_id, entity.session_id
-        self._sessions.setdefault(key, _SessionSpan(entity)).entity = entity
+        self._sessions.setdefault(key, _SessionSpan(entity, get_current())).entity = entity
         self._sessions.move_to_end(key)
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)[1].end()
@@ -173,6 +183,7 @@ class _Spans:
         if call.agent_id not in session.agents:
             session.agents[call.agent_id] = self._tracer.start_span(
                 f"invoke_agent {agent}" if agent else "invoke_agent",
+                context=session.around,
                 kind=SpanKind.INTERNAL,
                 attributes=_present({"gen_ai.operation.name": "invoke_agent"} | _agent_attributes(call, agent)),
                 start_time=began,

@@ -134,6 +134,29 @@ def test_agents_that_a_recorder_recorded(model: AgentModel, emitted: Emitted) ->
     assert [agent.context.span_id] * 3 == [span.parent.span_id for span in emitted() if span.parent]
 
 
+def test_the_span_around_a_session(model: AgentModel, emitted: Emitted) -> None:
+    """The spans of a session are in the span that it began in, also where its calls are written in the background."""
+
+    @model.tool(agent="finder", domain="cafes")
+    def search(q: str) -> str:
+        return q
+
+    requests = TracerProvider().get_tracer("application")
+    with requests.start_as_current_span("request") as request, model.session("USR001", "find"):
+        search("a")
+        with requests.start_as_current_span("of the model"):
+            search("b")
+    with requests.start_as_current_span("another request") as another:
+        search("c")
+    model.settle()
+    agents = [span for span in emitted() if span.name == "invoke_agent finder"]
+
+    assert [each.get_span_context().span_id for each in (request, another)] == [
+        span.parent.span_id for span in agents if span.parent
+    ]
+    assert 3 == sum(span.name == "execute_tool search" for span in emitted())
+
+
 def test_a_session_that_failed(model: AgentModel, emitted: Emitted) -> None:
     """The spans of the agents of a session that failed are errors; what it failed of is not known."""
     with model.session("USR001", "find") as session, session.process("search") as process:
