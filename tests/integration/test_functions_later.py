@@ -255,7 +255,7 @@ def test_a_refused_call_costs_no_other(model: AgentModel, monkeypatch: pytest.Mo
 
 def test_what_is_kept_before_an_error_is_learned_from_once(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a store stops in the middle of a write, the part that is kept is no error, and its observers see it."""
-    search, observed = searcher(model), []
+    search, observed = searcher(model), list[Any]()
     model.recorder.observers.append(lambda kept: observed.extend(each for each in kept if hasattr(each, "values")))
     refuse(model, monkeypatch, "bad", after=1)
     with model.session(USER, "find a café"):
@@ -303,7 +303,7 @@ def test_learning_does_not_wait_for_what_waits_for_it(model: AgentModel, monkeyp
     search, held = searcher(model), Held(model, monkeypatch)
     monkeypatch.setattr(model._background, "_max_waiting", 1)
     monkeypatch.setattr(model._background, "_max_wait", 5.0)
-    learns, found = threading.Event(), []
+    learns, found = threading.Event(), list[Any]()
 
     def learn(sessions: Any) -> None:
         learns.set()
@@ -327,7 +327,7 @@ def test_learning_does_not_wait_for_what_waits_for_it(model: AgentModel, monkeyp
 
 def test_a_session_with_a_failed_call_is_forgotten(model: AgentModel) -> None:
     """What is known of the calls of a session ends with it, also where the last call failed and was not tried again."""
-    search, sessions = searcher(model), []
+    search, sessions = searcher(model), list[Any]()
     for _ in range(3):
         with model.session(USER, "find a café") as session, pytest.raises(LookupError):
             search("nowhere")

@@ -149,7 +149,7 @@ def test_one_with_the_right_decides_for_everybody(model: AgentModel) -> None:
     assert not blocked(model, THIRD)
 
 
-def test_tasks_that_record_at_once_keep_their_rights(model: AgentModel) -> None:
+def test_tasks_that_record_at_once_keep_their_rights(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of records that several tasks make at the same time, those of the one with the right are everybody's, alone."""
 
     async def fails(recorder: AsyncRecorder, user_id: str, *, for_everybody: bool) -> None:
@@ -166,8 +166,7 @@ def test_tasks_that_record_at_once_keep_their_rights(model: AgentModel) -> None:
         await asyncio.gather(*[fails(recorder, user, for_everybody=right) for user, right in rights * 20])
 
     learned: list[Any] = []
-    learn = model.health.learn
-    model.health.learn = lambda calls: (learned.extend(calls), learn(calls))[1]  # type: ignore[method-assign]
+    monkeypatch.setattr(model.health, "learn", learned.extend)
     asyncio.run(main())
     model.settle()
 
