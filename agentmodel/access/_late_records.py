@@ -140,6 +140,9 @@ class LateRecords:
             self._write_steps(list(steps.values()))
             self._record([each for each in records if not isinstance(each.entity, UserSession)])
             self._record([each for each in records if _ends(each)])
+        except Exception as error:  # noqa: BLE001  # a defect of ours: counted for all, as nobody knows what is kept
+            for each in records:
+                each.failed(each.what, error)
         finally:
             for each in records:
                 self._count(each.entity.user_id, -1)

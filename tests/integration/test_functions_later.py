@@ -266,6 +266,25 @@ def test_what_is_kept_before_an_error_is_learned_from_once(model: AgentModel, mo
     assert 1 == model.functions.errors
 
 
+def test_a_defect_is_counted(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is lost by an error that no store raises is counted, too, and what comes later is written."""
+    search = searcher(model)
+
+    def broken(_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model.recorder._late, "_begin", broken)
+        assert "near a" == search("a")
+        model.settle()
+    assert 3 == model.functions.errors  # the beginning of the session, the call and the end of the session
+    search("b")
+
+    (own,) = model.repository.sessions(ANONYMOUS)
+    assert 1 == len(model.repository.session_history(ANONYMOUS, own.session_id).executions)
+    assert 3 == model.functions.errors
+
+
 def test_a_call_without_a_step_is_written_too(model: AgentModel) -> None:
     """`Recorder.record_later` takes a call whose process somebody else records."""
     with model.session(USER, "find a café") as session:
