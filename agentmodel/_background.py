@@ -143,11 +143,6 @@ class BackgroundWorker:
         """Return the size of what was put and is not handled yet."""
         return self._queue.outstanding
 
-    @property
-    def handles_here(self) -> bool:
-        """Return whether the calling thread is inside a handler of this worker, which must not wait for itself."""
-        return self._queue.is_handled_here()
-
     def renew(self) -> None:
         """Begin anew in a forked child, with nothing that waits."""
         self._queue = _Queue()

@@ -1,7 +1,7 @@
 """Write records a moment later, many at once, while whoever made them goes on.
 
 Calls of functions that are tools are recorded so. Their records keep their order; whoever reads or writes what belongs
-to the same user waits for them first (`LateRecords.wait_for`). What a store refuses is counted record by record.
+to the same user waits for them first (`Recorder.wait_for`). What a store refuses is counted record by record.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker, works_in_background
-from agentmodel._deadline import seconds_left
+from agentmodel._background import BackgroundWorker
 from agentmodel._log import logger
 from agentmodel._process import ForkSafeLock, renew_in_child
 from agentmodel.access._receipt import HistoryEntity, Receipt
@@ -92,24 +91,14 @@ class LateRecords:
         if not self._worker.put(self._write, (record,)):
             self._count(record.entity.user_id, -1)
 
-    def wait_for(self, user_ids: Collection[str]) -> None:
-        """Wait until what waits for one of these users is written, for 30 seconds at most.
+    def has_of(self, user_ids: Collection[str]) -> bool:
+        """Return whether something of one of these users is not written yet."""
+        return bool(self._waiting) and not self._waiting.keys().isdisjoint(user_ids)
 
-        Work in the background goes on: it is about what was written before, and may be what the writing waits for.
-        """
-        if self._waiting and not self._waiting.keys().isdisjoint(user_ids) and not works_in_background():
-            self.flush()
-
-    def flush(self) -> bool:
-        """Wait until everything is written, for 30 seconds at most, and no longer than half of a deadline allows.
-
-        Returns:
-            Whether it is written.
-        """
-        left = seconds_left()
-        seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
+    def flush(self, seconds: float) -> bool:
+        """Wait until everything is written, for so long at most; return whether it is."""
         written = self._worker.flush(seconds)
-        if not written and not self._worker.handles_here:
+        if not written:
             _log.warning(
                 "calls.slow: %d recorded calls are not written yet after %.1f seconds; going on without them",
                 self._worker.waiting,

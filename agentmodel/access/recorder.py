@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from agentmodel import keys
+from agentmodel._background import FLUSH_TIMEOUT, works_in_background
 from agentmodel._counts import Usage
+from agentmodel._deadline import seconds_left
 from agentmodel._log import logger
 from agentmodel._names import takes_names
 from agentmodel._outcomes import check_outcome
@@ -63,6 +65,7 @@ _log = logger(__name__)
 _NAME_CHARACTERS = 200  # longest name of a session; it is an index key
 _MAX_TOOL_NAMES = 10_000  # tool names that are cached in this process
 _TOOL_NAME_SECONDS = 60.0  # how long each of them is used
+_TABLE_WRITERS = 8  # threads that write what is recorded later where there is no journal, which takes many at once
 _running: ContextVar[tuple[SessionRecorder, ProcessRecorder | None] | None] = ContextVar("running", default=None)
 
 
@@ -124,7 +127,8 @@ class Recorder:
         self._open_blocks: WeakKeyDictionary[SessionRecorder, int] = WeakKeyDictionary()  # and the thread of each
         self._blocks_lock = ForkSafeLock()
         self.on_late: list[Callable[[Sequence[HistoryEntity]], object]] = []
-        self._late = LateRecords(self._begin, self.record_each)
+        writers = 1 if self._has_journal else _TABLE_WRITERS
+        self._late = [LateRecords(self._begin, self.record_each) for _ in range(writers)]  # by the session's id
 
     # Context managers
 
@@ -242,33 +246,48 @@ class Recorder:
             what: What it is called in the log.
             process: The process of a call, which is written with the first call in it.
         """
-        self._late.put(LateRecord(what, entity, process, failed))
+        late = self._late[hash(entity.session_id) % len(self._late)]
+        late.put(LateRecord(what, entity, process, failed))
         for told in self.on_late:
             told((entity,))
         if "durability" in self._settings.model_fields_set:
-            self._late.flush()
+            self._flush([late])
 
     @property
     def waiting(self) -> int:
         """Return how many entities `record_later` was given that are not written yet."""
-        return self._late.waiting
+        return sum([late.waiting for late in self._late])
 
     @property
     def dropped(self) -> int:
         """Return how many entities `record_later` could not keep, because too many waited for too long."""
-        return self._late.dropped
+        return sum(late.dropped for late in self._late)
 
     def wait_for(self, *user_ids: str) -> None:
         """Wait until what `record_later` was given of these users is written, for 30 seconds at most."""
-        self._late.wait_for(user_ids)
+        if late := [each for each in self._late if each.has_of(user_ids)]:
+            self._flush(late)
 
     def settle(self) -> bool:
         """Wait, for 30 seconds at most, until what `record_later` was given is written; return whether it is."""
-        return self._late.flush()
+        return self._flush(self._late)
+
+    def _flush(self, wanted: Sequence[LateRecords]) -> bool:
+        """Wait until what waits is written, no longer than half of a deadline allows; return whether it is.
+
+        Work in the background does not wait: it is about what was written before, and the writing may wait for it.
+        """
+        if works_in_background():
+            return not any(late.waiting for late in wanted)
+        left = seconds_left()
+        until = monotonic() + (FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2))
+        written = [late.flush(max(0.0, until - monotonic())) for late in wanted]
+        return all(written)
 
     def close(self) -> None:
         """Write what `record_later` was given."""
-        self._late.close()
+        for late in self._late:
+            late.close()
 
     def _begin(self, session: HistoryEntity) -> None:
         if isinstance(session, UserSession):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -52,7 +53,8 @@ class Held:
             assert self.go.wait(60)
             return write(entities)
 
-        monkeypatch.setattr(model.recorder._late, "_record_each", record_each)
+        for late in model.recorder._late:
+            monkeypatch.setattr(late, "_record_each", record_each)
 
 
 def kept(model: AgentModel) -> int:
@@ -193,10 +195,39 @@ def test_a_decision_knows_the_failures_before_it(model: AgentModel, monkeypatch:
     assert found == failures_before_the_block(searcher(model, "seeker"))
 
 
+def test_the_table_alone_is_written_to_by_several(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a journal each record is a write of its own: sessions are written at the same time, each in its order."""
+    with opened(settings.model_copy(update={"valkey_url": None})) as model:
+        search, write = searcher(model), model.recorder.record_each
+        writing, several = Counter[str](), threading.Event()
+
+        def record_each(entities: Any) -> Any:
+            if entities:
+                writing["now"] += 1
+                if writing["now"] > 1:
+                    several.set()
+                several.wait(5)
+                writing["now"] -= 1
+            return write(entities)
+
+        for late in model.recorder._late:
+            monkeypatch.setattr(late, "_record_each", record_each)
+        for number in range(32):
+            search(f"a{number}")  # in a session of its own
+        model.settle()
+        histories = [
+            (one.ended_at is not None, model.repository.session_history(ANONYMOUS, one.session_id))
+            for one in model.repository.sessions(ANONYMOUS, limit=100)
+        ]
+
+    assert several.is_set()
+    assert [(True, 1, 1)] * 32 == [(ended, len(one.processes), len(one.executions)) for ended, one in histories]
+
+
 def test_a_full_queue_lets_callers_wait(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the bound a caller waits for room, and everything is written."""
     search = searcher(model)
-    monkeypatch.setattr(model.recorder._late._worker, "_max_waiting", 5)
+    monkeypatch.setattr(model.recorder._late[0]._worker, "_max_waiting", 5)
     with model.session(USER, "find a café") as session, ThreadPoolExecutor(4) as pool:
         list(pool.map(model.in_session(search), [f"a{number}" for number in range(60)]))
 
@@ -209,7 +240,7 @@ def test_what_is_dropped_is_counted(
 ) -> None:
     """A store that stands still drops what finds no room in time; that is counted and logged, and calls are made."""
     search, held = searcher(model), Held(model, monkeypatch)
-    worker = model.recorder._late._worker
+    worker = model.recorder._late[0]._worker
     monkeypatch.setattr(worker, "_max_waiting", 2)
     monkeypatch.setattr(worker, "_max_wait", 0.01)
     try:
@@ -274,7 +305,7 @@ def test_a_defect_is_counted(model: AgentModel, monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("a defect")
 
     with monkeypatch.context() as patched:
-        patched.setattr(model.recorder._late, "_begin", broken)
+        patched.setattr(model.recorder._late[0], "_begin", broken)
         assert "near a" == search("a")
         model.settle()
     assert 3 == model.functions.errors  # the beginning of the session, the call and the end of the session

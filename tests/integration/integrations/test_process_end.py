@@ -113,7 +113,7 @@ import asyncio, os, signal
 from agentmodel import AgentModel
 
 model = AgentModel.from_settings()
-model.recorder._late._worker._linger = 60  # so that nothing but the end of the process has it written
+model.recorder._late[0]._worker._linger = 60  # so that nothing but the end of the process has it written
 
 @model.tool(agent="finder")
 async def search(q):
