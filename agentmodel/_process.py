@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import weakref
-from _thread import RLock as _RLock
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -46,7 +45,10 @@ def renew_in_child(owner: Renewable) -> None:
     _renewable.add(owner)
 
 
-class ForkSafeLock(_RLock):  # type: ignore[misc]  # final in the type stubs alone
+_RLock: Any = type(threading.RLock())
+
+
+class ForkSafeLock(_RLock):  # type: ignore[misc]  # a class, which the type stubs do not name
     """A lock for ``with`` that a forked child finds unlocked, whichever other thread of its parent held it.
 
     The thread that holds it may take it again. It is one of Python's own: methods of ours around it would be where a
@@ -58,9 +60,8 @@ class ForkSafeLock(_RLock):  # type: ignore[misc]  # final in the type stubs alo
 
     def renew(self) -> None:
         """Begin unlocked in a forked child, unless the thread that forked holds it and is to unlock it."""
-        lock: Any = self  # the type stubs know nothing of these methods
-        if not lock._is_owned():  # noqa: SLF001  # as `threading.Condition` does
-            lock._at_fork_reinit()  # noqa: SLF001  # as `logging` does
+        if not self._is_owned():  # as `threading.Condition` asks
+            self._at_fork_reinit()  # as `logging` does
 
 
 class _ForkGate:
