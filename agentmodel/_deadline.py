@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["deadline", "no_deadline", "seconds_left"]
+__all__ = ["deadline", "half_of_what_is_left", "no_deadline", "seconds_left"]
 
 _until: ContextVar[float | None] = ContextVar("until", default=None)
 
@@ -43,3 +43,13 @@ def seconds_left() -> float | None:
     """Return how long the block may still wait, at least 0; None without a deadline."""
     until = _until.get()
     return None if until is None else max(0.0, until - time.monotonic())
+
+
+def half_of_what_is_left(longest: float) -> float:
+    """Return how long to wait for what the block can go on without: half of its time, ``longest`` at most.
+
+    >>> half_of_what_is_left(30.0)
+    30.0
+    """
+    left = seconds_left()
+    return longest if left is None else min(longest, left / 2)

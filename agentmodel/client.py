@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar, Unpack
 from agentmodel import keys
 from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
 from agentmodel._clock import HybridClock
-from agentmodel._deadline import seconds_left
+from agentmodel._deadline import half_of_what_is_left
 from agentmodel._erasure_marks import ErasureMarks, erasing_key, user_key
 from agentmodel._lease import WAIT
 from agentmodel._log import logger
@@ -610,8 +610,7 @@ class AgentModel:
         """
         failures = self._failures
         written = self.recorder.settle()
-        left = seconds_left()
-        seconds = FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2)
+        seconds = half_of_what_is_left(FLUSH_TIMEOUT)
         learned = self._background.flush(seconds)
         if learned and written:
             counted = self._failures  # some twice: as a call was made, and as it was written

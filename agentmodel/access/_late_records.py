@@ -106,9 +106,9 @@ class LateRecords:
             )
         return written
 
-    def close(self) -> None:
-        """Write what waits; from now on each record is written before `put` returns."""
-        self._worker.close()
+    def close(self, seconds: float) -> None:
+        """Write what waits, in so long at most; from now on each record is written before `put` returns."""
+        self._worker.close(seconds)
 
     def _count(self, user_id: str, change: int) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 from agentmodel import keys
 from agentmodel._background import FLUSH_TIMEOUT, works_in_background
 from agentmodel._counts import Usage
-from agentmodel._deadline import seconds_left
+from agentmodel._deadline import half_of_what_is_left
 from agentmodel._log import logger
 from agentmodel._names import takes_names
 from agentmodel._outcomes import check_outcome
@@ -279,15 +279,15 @@ class Recorder:
         """
         if works_in_background():
             return not any(late.waiting for late in wanted)
-        left = seconds_left()
-        until = monotonic() + (FLUSH_TIMEOUT if left is None else min(FLUSH_TIMEOUT, left / 2))
+        until = monotonic() + half_of_what_is_left(FLUSH_TIMEOUT)
         written = [late.flush(max(0.0, until - monotonic())) for late in wanted]
         return all(written)
 
     def close(self) -> None:
-        """Write what `record_later` was given."""
+        """Write what `record_later` was given, within 30 seconds."""
+        until = monotonic() + FLUSH_TIMEOUT
         for late in self._late:
-            late.close()
+            late.close(max(0.0, until - monotonic()))
 
     def _begin(self, session: HistoryEntity) -> None:
         if isinstance(session, UserSession):

@@ -437,7 +437,9 @@ class PynamoMethods(Model):
     def _prepare_changes(self, actions: Sequence[Action]) -> None:
         for action in actions:
             if not isinstance(action, Action):
-                raise ValidationError("actions", action, "must be changes of PynamoDB's, made by set, remove or add")
+                raise ValidationError(
+                    "actions", action, "must be an action such as Tool.name.set('search'), made by set, remove or add"
+                )
         self._forbid_key_changes(actions)
         for action in actions:
             self._redact_change(action)
