@@ -28,7 +28,7 @@ KIND = "Erased"
 """EntityType of the marks."""
 
 _KEPT_DAYS = 90
-_DAY = 86_400_000 << 16  # a day as a difference of versions, see `agentmodel._clock`
+_DAY = 86_400_000 << 16  # a day as a difference of versions, see `agentmodel._runtime.clock`
 _MAX_OPEN = 2_000  # open sessions that a mark names
 _ANY: Item = {"PK": {"S": keys.ERASED.build()}, "SK": {"S": keys.METADATA.build()}}  # exists while any mark does
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from inspect import iscoroutinefunction
 from typing import Any, Literal
 
-from agentmodel._forms import MARK
 from agentmodel._log import logger
-from agentmodel._text import TEXT_BYTES, storable_text, type_name
+from agentmodel._values.secret_forms import MARK
+from agentmodel._values.text import TEXT_BYTES, storable_text, type_name
 from agentmodel.config import Settings
 from agentmodel.exceptions import ValidationError
 from agentmodel.privacy import Action, PatternRedactor, PresidioRedactor, Redactor, rules_of

@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
-from agentmodel._background import CARRIED
-from agentmodel._counts import Usage
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.background import CARRIED
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.counts import Usage
 from agentmodel.access.recorder import (
     CallRecorder,
     HistoryEntity,

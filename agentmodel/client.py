@@ -27,14 +27,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar, Unpack
 
 from agentmodel import keys
-from agentmodel._background import FLUSH_TIMEOUT, BackgroundWorker
-from agentmodel._clock import HybridClock
-from agentmodel._deadline import half_of_what_is_left
 from agentmodel._erasure_marks import ErasureMarks, erasing_key, user_key
-from agentmodel._lease import WAIT
 from agentmodel._log import logger
-from agentmodel._names import takes_names
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.background import FLUSH_TIMEOUT, BackgroundWorker
+from agentmodel._runtime.clock import HybridClock
+from agentmodel._runtime.deadline import half_of_what_is_left
+from agentmodel._runtime.lease import WAIT
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.names import takes_names
 from agentmodel.access.pagination import every, split_readable
 from agentmodel.access.recorder import HistoryEntity, Receipt, Recorder, SessionRecorder, in_session, running
 from agentmodel.access.repository import Caches, Repository

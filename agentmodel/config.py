@@ -17,7 +17,7 @@ import pydantic
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from agentmodel._urls import misplaced_at, without_secrets
+from agentmodel._values.urls import misplaced_at, without_secrets
 from agentmodel.exceptions import ConfigurationError, rule_of, shown
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ from redis.retry import Retry
 
 from agentmodel._log import logger
 from agentmodel._moto import Answer, MotoServer, answer, shorten
-from agentmodel._process import exit_on_sigterm, renew_in_child
+from agentmodel._runtime.process import exit_on_sigterm, renew_in_child
 from agentmodel._stack_folder import PRIVATE_FOLDER, is_locked, locked, make_private
 from agentmodel._table_log import TableLog, alone, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.config import Settings

@@ -36,7 +36,7 @@ from agentmodel._erasure_marks import (
     delete_unless_newer,
     erasing_key,
 )
-from agentmodel._names import takes_names
+from agentmodel._values.names import takes_names
 from agentmodel.access.repository import Caches, Repository
 from agentmodel.dynamo.entity import Item, ItemKey
 from agentmodel.dynamo.models import Review, Tool

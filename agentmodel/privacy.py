@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from pydantic import SecretStr
 
-from agentmodel._forms import (
+from agentmodel._values.secret_forms import (
     API_KEY,
     BEARER,
     FIELD,

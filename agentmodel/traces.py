@@ -30,7 +30,7 @@ from zoneinfo import ZoneInfo
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from agentmodel._outcomes import OutcomeSource
+from agentmodel._values.outcomes import OutcomeSource
 from agentmodel.exceptions import ValidationError, rule_of
 
 __all__ = ["BadLine", "Status", "TraceOutcome", "TraceRecord", "read"]

@@ -34,7 +34,7 @@ from pynamodb.attributes import UnicodeAttribute
 from pynamodb.models import Model
 from servers import serving
 
-from agentmodel._clock import HybridClock
+from agentmodel._runtime.clock import HybridClock
 from agentmodel.access._journal_sink import HistorySink
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository

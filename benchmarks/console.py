@@ -118,7 +118,7 @@ def main() -> None:
 
 def position(number: int) -> str:
     """Return the cursor after a session of the history."""
-    from agentmodel._sessions import cursor_of
+    from agentmodel._lookup.sessions import cursor_of
 
     at = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=number * 30)
     return cursor_of((f"{at:%Y%m%d%H%M%S}000000", f"SESS{number:010d}", f"USR{number * 7919 % 20000}"))

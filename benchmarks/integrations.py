@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any
 
 from agentmodel import AgentModel, Review
-from agentmodel._deadline import deadline
+from agentmodel._runtime.deadline import deadline
 from agentmodel.exceptions import MissingExtraError
 from agentmodel.integrations._tracking.tracker import Tracker
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentmodel import ToolExecution, keys
-from agentmodel._clock import HybridClock
+from agentmodel._runtime.clock import HybridClock
 from agentmodel.config import Settings
 from agentmodel.dynamo._attribute import Attr
 from agentmodel.dynamo._specifiers import flag, identifier, listing, mapping, number, rating, text

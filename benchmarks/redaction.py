@@ -15,8 +15,8 @@ import re
 import time
 from collections.abc import Callable
 
-from agentmodel import _forms as forms
 from agentmodel._redaction import Redaction
+from agentmodel._values import secret_forms as forms
 from agentmodel.privacy import PatternRedactor
 
 PROSE = (

@@ -31,7 +31,7 @@ from rapidfuzz import fuzz, process
 from servers import serving
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, UserToolMapping
-from agentmodel._text import words_of
+from agentmodel._values.text import words_of
 from agentmodel.keys import EXECUTION
 from agentmodel.suggest.plan import TextSimilarity
 from agentmodel.suggest.publish._shipping import ship_mappings

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from agentmodel._text import TEXT_BYTES
+from agentmodel._values.text import TEXT_BYTES
 
 __all__ = ["HOSTILE", "UNCOPYABLE", "NoRepr", "Odd", "deep", "endless"]
 

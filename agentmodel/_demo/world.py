@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agentmodel._lease import WAIT
+from agentmodel._runtime.lease import WAIT
 from agentmodel.dynamo.entity import Entity
 from agentmodel.dynamo.models import Agent, Domain, Tool, User
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from agentmodel import keys
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.dynamo.entity import Entity, entity_of
 from agentmodel.dynamo.models import ToolExecution, UserSessionProcess
 from agentmodel.exceptions import CorruptItem, KeyFormatError

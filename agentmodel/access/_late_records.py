@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from agentmodel._background import BackgroundWorker
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock, renew_in_child
+from agentmodel._runtime.background import BackgroundWorker
+from agentmodel._runtime.process import ForkSafeLock, renew_in_child
 from agentmodel.access._receipt import HistoryEntity, Receipt
 from agentmodel.dynamo.models import ToolExecution, UserSession, UserSessionProcess
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from agentmodel import keys
-from agentmodel._retry import Backoff
+from agentmodel._runtime.retry import Backoff
 from agentmodel.access._attempt_numbers import ClaimedNumber, claimed_number, with_number
 from agentmodel.dynamo.entity import Entity, Item, entity_of, item_name
 from agentmodel.dynamo.table import Query, Table

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from agentmodel import keys
-from agentmodel._background import FLUSH_TIMEOUT, works_in_background
-from agentmodel._counts import Usage
-from agentmodel._deadline import half_of_what_is_left
 from agentmodel._log import logger
-from agentmodel._names import takes_names
-from agentmodel._outcomes import check_outcome
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import NAME_BYTES, error_text, error_type, storable_text, type_name
+from agentmodel._runtime.background import FLUSH_TIMEOUT, works_in_background
+from agentmodel._runtime.deadline import half_of_what_is_left
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel._ttl import expiry
+from agentmodel._values.counts import Usage
+from agentmodel._values.names import takes_names
+from agentmodel._values.outcomes import check_outcome
+from agentmodel._values.text import NAME_BYTES, error_text, error_type, storable_text, type_name
 from agentmodel.access._attempt_numbers import claimed_number
 from agentmodel.access._history_writer import HistoryWriter, PendingWrite
 from agentmodel.access._journal_sink import HistorySink

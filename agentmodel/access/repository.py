@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._names import takes_names
-from agentmodel._outcomes import ReportedOutcome, trusted
 from agentmodel._redaction import Redaction
 from agentmodel._ttl import CACHE_SECONDS
+from agentmodel._values.names import takes_names
+from agentmodel._values.outcomes import ReportedOutcome, trusted
 from agentmodel.access import patterns
 from agentmodel.access._numbered_writer import renumbered
 from agentmodel.access.pagination import Page, UnreadableItem, read_cursor, split_readable, write_cursor

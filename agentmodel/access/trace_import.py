@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from agentmodel import keys
-from agentmodel._counts import MAX_COUNT, Usage
 from agentmodel._log import logger
-from agentmodel._text import NAME_BYTES, storable_text
+from agentmodel._values.counts import MAX_COUNT, Usage
+from agentmodel._values.text import NAME_BYTES, storable_text
 from agentmodel.access.pagination import every
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository

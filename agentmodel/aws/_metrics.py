@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from agentmodel._metrics import METRICS
+from agentmodel._monitoring.metrics import METRICS
 
 __all__ = ["DIMENSION", "NAMESPACE", "write_metrics"]
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from agentmodel._metrics import METRICS
+from agentmodel._monitoring.metrics import METRICS
 from agentmodel.aws._metrics import DIMENSION, NAMESPACE
 from agentmodel.aws._roles import (
     NETWORK,

@@ -29,7 +29,7 @@ from time import monotonic
 from typing import Any, Final
 
 from agentmodel._log import logger
-from agentmodel._metrics import journal_figures, review_figures, score_figures
+from agentmodel._monitoring.metrics import journal_figures, review_figures, score_figures
 from agentmodel.aws._metrics import write_metrics
 from agentmodel.cache import Drained
 from agentmodel.client import AgentModel

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.cache._lua import Command
 
 if TYPE_CHECKING:

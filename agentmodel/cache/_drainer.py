@@ -20,7 +20,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Self
 
 from agentmodel._log import logger
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.cache._consumer_group import ConsumerGroup, EntriesRead
 from agentmodel.cache._dead_letters import DeadLetter, DeadLetters
 from agentmodel.cache._drain_writer import DrainWriter, PendingEntry, SharedSink, Sink, WriteOutcome

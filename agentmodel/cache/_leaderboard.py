@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping
 
 from agentmodel._log import logger
-from agentmodel._names import takes_names
+from agentmodel._values.names import takes_names
 from agentmodel.cache._item_codec import Item, decode_many, encode_many, version_text
 from agentmodel.cache._key_names import KeyNames
 from agentmodel.cache._lua import SWAP_RANKING

@@ -18,10 +18,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from agentmodel._background import BackgroundWorker
-from agentmodel._deadline import seconds_left
 from agentmodel._log import logger
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.background import BackgroundWorker
+from agentmodel._runtime.deadline import seconds_left
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.cache._item_codec import (
     Item,
     decode,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from agentmodel._circuit_breaker import CircuitBreaker
+from agentmodel._runtime.circuit_breaker import CircuitBreaker
 from agentmodel.cache._journal import Journal, JournalStats
 from agentmodel.cache._leaderboard import Leaderboard
 from agentmodel.cache._read_through import Counts, ReadThrough

@@ -26,10 +26,10 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from agentmodel._circuit_breaker import CircuitBreaker
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock, renew_in_child
-from agentmodel._urls import without_user
+from agentmodel._runtime.circuit_breaker import CircuitBreaker
+from agentmodel._runtime.process import ForkSafeLock, renew_in_child
+from agentmodel._values.urls import without_user
 from agentmodel.cache import _lua_fallback
 from agentmodel.cache._clients import Credentials, client_options, cluster_client, standalone_client
 from agentmodel.cache._connections import DedicatedConnections

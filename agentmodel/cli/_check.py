@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentmodel._lease import WAIT
+from agentmodel._runtime.lease import WAIT
 from agentmodel.access.pagination import read_cursor, write_cursor
 from agentmodel.cli._doctor import Problem, check_declarations, check_items, check_table, repair, summary
 from agentmodel.cli._model import open_model

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from agentmodel._urls import http_url
+from agentmodel._values.urls import http_url
 from agentmodel.callers import Caller, Tokens, is_loopback, roles_of
 from agentmodel.cli._model import open_model
 from agentmodel.cli._options import JsonLine, stack_of

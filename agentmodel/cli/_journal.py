@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from agentmodel._ids import only_one
-from agentmodel._probes import Probes, serving_probes
+from agentmodel._lookup.ids import only_one
+from agentmodel._monitoring.probes import Probes, serving_probes
 from agentmodel.cache import Drained
 from agentmodel.callers import Tokens
 from agentmodel.cli._model import drain_progress, open_model

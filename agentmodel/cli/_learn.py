@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentmodel._ids import Ids
+from agentmodel._lookup.ids import Ids
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model
 from agentmodel.cli._options import Json, stack_of

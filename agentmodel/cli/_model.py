@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agentmodel._urls import readers_url
+from agentmodel._values.urls import readers_url
 from agentmodel.cache import Drained
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from agentmodel._ids import Ids
+from agentmodel._lookup.ids import Ids
 from agentmodel.access.pagination import every
 from agentmodel.cli import _show
 from agentmodel.cli._learn import show_tools, tool_rows

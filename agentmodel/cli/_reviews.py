@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from agentmodel._decisions import ANSWERS, page_of_decisions
-from agentmodel._ids import Ids
+from agentmodel._lookup.decisions import ANSWERS, page_of_decisions
+from agentmodel._lookup.ids import Ids
 from agentmodel.cli import _show
 from agentmodel.cli._model import agent_names, open_model, parse_since
 from agentmodel.cli._options import Json, Limit, Since, stack_of

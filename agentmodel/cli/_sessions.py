@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from agentmodel._diagnosis import Diagnosis, diagnose
-from agentmodel._ids import Ids
-from agentmodel._outcomes import OUTCOME_SOURCES
-from agentmodel._sessions import ListedSession, SessionFinder, SessionPage
+from agentmodel._lookup.diagnosis import Diagnosis, diagnose
+from agentmodel._lookup.ids import Ids
+from agentmodel._lookup.sessions import ListedSession, SessionFinder, SessionPage
+from agentmodel._values.outcomes import OUTCOME_SOURCES
 from agentmodel.cli import _show
 from agentmodel.cli._model import agent_names, open_model, parse_since
 from agentmodel.cli._options import Json, Limit, Since, WithIds, stack_of

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from agentmodel._urls import without_secrets
+from agentmodel._values.urls import without_secrets
 from agentmodel.callers import is_loopback
 from agentmodel.cli._console import DEFAULT_PORT, serving
 from agentmodel.cli._model import parse_span

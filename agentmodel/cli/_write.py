@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 import typer
 
 from agentmodel._demo.world import seed as seed_catalogue
-from agentmodel._ids import Ids
-from agentmodel._lease import WAIT
-from agentmodel._outcomes import OutcomeSource, check_outcome
-from agentmodel._sessions import SessionFinder
+from agentmodel._lookup.ids import Ids
+from agentmodel._lookup.sessions import SessionFinder
+from agentmodel._runtime.lease import WAIT
+from agentmodel._values.outcomes import OutcomeSource, check_outcome
 from agentmodel.cli import _show
 from agentmodel.cli._model import open_model, parse_as_of
 from agentmodel.cli._options import AsOf, Files, Json, Timezone, User, Wait, stack_of

@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from agentmodel._log import logger
-from agentmodel._probes import PATHS, Probes, starlette_probe
+from agentmodel._monitoring.probes import PATHS, Probes, starlette_probe
 from agentmodel.callers import Caller, Tokens, digest_of, roles_of
 from agentmodel.client import AgentModel
 from agentmodel.console._agents import AgentPages

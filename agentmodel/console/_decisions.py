@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from agentmodel._decisions import ANSWERS, page_of_decisions
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock
+from agentmodel._lookup.decisions import ANSWERS, page_of_decisions
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from starlette.responses import Response
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.callers import Caller, Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.exceptions import NotAllowed
 

@@ -10,8 +10,8 @@ from typing import Any, cast, get_args
 
 from starlette.responses import RedirectResponse, Response
 
-from agentmodel._diagnosis import failed
-from agentmodel._process import ForkSafeLock
+from agentmodel._lookup.diagnosis import failed
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.client import AgentModel
 from agentmodel.console._decisions import DecisionPages
 from agentmodel.console._entrance import Visit

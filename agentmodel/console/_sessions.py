@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from agentmodel import keys
-from agentmodel._diagnosis import diagnose, failed
-from agentmodel._ids import Ids
-from agentmodel._sessions import SessionFinder, SessionPage
+from agentmodel._lookup.diagnosis import diagnose, failed
+from agentmodel._lookup.ids import Ids
+from agentmodel._lookup.sessions import SessionFinder, SessionPage
 from agentmodel.client import AgentModel
 from agentmodel.console._entrance import Visit
 from agentmodel.console._reader import WarehouseReader

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from markupsafe import Markup, escape
 
-from agentmodel._diagnosis import failed
+from agentmodel._lookup.diagnosis import failed
 from agentmodel.console._site import visible
 from agentmodel.console._words import translator
 from agentmodel.dynamo.models import Review, ToolExecution

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.exceptions import ConfigurationError
 
 __all__ = ["bind", "bound_connection", "bound_to", "connection_of", "unbind"]

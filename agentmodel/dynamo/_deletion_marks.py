@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from agentmodel import keys
-from agentmodel._retry import Backoff
+from agentmodel._runtime.retry import Backoff
 from agentmodel._ttl import EXPIRES_AT
 
 __all__ = ["Send", "mark_deletions"]

@@ -29,8 +29,8 @@ from botocore.session import Session
 from pynamodb.connection.base import Connection
 
 from agentmodel._log import logger
-from agentmodel._process import renew_in_child
 from agentmodel._redaction import Redaction
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.dynamo._deletion_marks import Send
 from agentmodel.dynamo._key_conditions import refuse_key_parts
 

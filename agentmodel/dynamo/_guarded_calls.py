@@ -25,8 +25,8 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
 
-from agentmodel._circuit_breaker import CircuitBreaker
-from agentmodel._deadline import seconds_left
+from agentmodel._runtime.circuit_breaker import CircuitBreaker
+from agentmodel._runtime.deadline import seconds_left
 from agentmodel.dynamo._fast_client import NOT_JSON
 from agentmodel.exceptions import CircuitOpen, TableUnavailable
 

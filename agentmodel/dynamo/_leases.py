@@ -11,7 +11,7 @@ from time import time_ns
 from typing import Any, Final
 
 from agentmodel import keys
-from agentmodel._lease import LeaseState
+from agentmodel._runtime.lease import LeaseState
 from agentmodel.dynamo.entity import Item
 from agentmodel.exceptions import Conflict
 

@@ -20,7 +20,7 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
 from pynamodb.models import BatchWrite, Model
 from pynamodb.pagination import ResultIterator
 
-from agentmodel._retry import Backoff
+from agentmodel._runtime.retry import Backoff
 from agentmodel.dynamo._binding import bound_connection, bound_to, connection_of
 from agentmodel.dynamo._item_limits import checked
 from agentmodel.dynamo._item_reader import read_projected

@@ -18,8 +18,8 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar, overload
 
 from agentmodel import keys
-from agentmodel._counts import MAX_COUNT
-from agentmodel._text import error_text
+from agentmodel._values.counts import MAX_COUNT
+from agentmodel._values.text import error_text
 from agentmodel.dynamo import _values as plain
 from agentmodel.dynamo._attribute import Attr, Change, CodeScope, Field, Redact, bind, text_of
 from agentmodel.exceptions import ValidationError

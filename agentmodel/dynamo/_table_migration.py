@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from agentmodel import keys
-from agentmodel._categories import has_derived_form, is_derived
 from agentmodel._schema_change import SchemaChange
+from agentmodel._values.categories import has_derived_form, is_derived
 from agentmodel.dynamo._layout import ENTITY_TYPE, KINDS, PRIMARY_KEY, item_name
 from agentmodel.dynamo.entity import Entity, Item
 from agentmodel.exceptions import Conflict, CorruptItem, NewerData

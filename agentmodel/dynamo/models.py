@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from agentmodel import keys
-from agentmodel._outcomes import OUTCOME_SOURCES, OutcomeSource
+from agentmodel._values.outcomes import OUTCOME_SOURCES, OutcomeSource
 from agentmodel.dynamo._attribute import Attr
 from agentmodel.dynamo._specifiers import (
     Shape,

@@ -19,15 +19,15 @@ from botocore.parsers import ResponseParserError
 from pynamodb.connection.base import MetaTable
 from pynamodb.connection.table import TableConnection
 
-from agentmodel._circuit_breaker import CircuitBreaker
-from agentmodel._clock import HybridClock
-from agentmodel._lease import WAIT, Lease, hold
 from agentmodel._log import REWRITERS, logger
 from agentmodel._redaction import Redaction, redaction_of
-from agentmodel._retry import Backoff
+from agentmodel._runtime.circuit_breaker import CircuitBreaker
+from agentmodel._runtime.clock import HybridClock
+from agentmodel._runtime.lease import WAIT, Lease, hold
+from agentmodel._runtime.retry import Backoff
 from agentmodel._schema_change import SchemaChange
 from agentmodel._ttl import EXPIRES_AT, is_expired
-from agentmodel._urls import without_user
+from agentmodel._values.urls import without_user
 from agentmodel.config import Settings
 from agentmodel.dynamo import _binding
 from agentmodel.dynamo._deletion_marks import Send, mark_deletions

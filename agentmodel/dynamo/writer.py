@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import time
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from agentmodel._retry import Backoff
+from agentmodel._runtime.retry import Backoff
 from agentmodel._ttl import is_expired
 from agentmodel.dynamo._attribute import Change
 from agentmodel.dynamo._item_limits import ITEM_BYTES as ITEM_BYTES  # noqa: PLC0414  # for the history writer

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agentmodel._lease import WAIT
+from agentmodel._runtime.lease import WAIT
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError

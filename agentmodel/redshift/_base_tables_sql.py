@@ -224,7 +224,7 @@ def version_of(row: FromClause, made_at: ColumnElement[Any] | None) -> ColumnEle
 
 
 VERSIONS_PER_MILLISECOND: Final = 1 << 16
-"""Versions of one millisecond; see `agentmodel._clock`."""
+"""Versions of one millisecond; see `agentmodel._runtime.clock`."""
 
 
 def _item(row: FromClause) -> list[ColumnElement[Any]]:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert
 
-from agentmodel._categories import MAX_FOUNDERS, Founders, compared_text
-from agentmodel._text import words_of
+from agentmodel._values.categories import MAX_FOUNDERS, Founders, compared_text
+from agentmodel._values.text import words_of
 from agentmodel.redshift import models as m
 from agentmodel.redshift._constructs import Rows, constant
 from agentmodel.redshift._requests_sql import unassigned_requests

@@ -30,10 +30,10 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import LRUCache
 
-from agentmodel._lease import WAIT
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock
-from agentmodel._urls import copy_of
+from agentmodel._runtime.lease import WAIT
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.urls import copy_of
 from agentmodel.exceptions import ConfigurationError, MissingExtraError, WarehouseUnavailable
 from agentmodel.redshift._duckdb_reflection import Reflection
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-from agentmodel._outcomes import OUTCOME_SOURCES
+from agentmodel._values.outcomes import OUTCOME_SOURCES
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift._base_tables_sql import table_of
@@ -106,7 +106,8 @@ def reported(*, affected: bool = False) -> CTE:
     """Select for each session, and for each of its agents, the most trusted outcome from outside.
 
     ``agent_id`` is '' for the whole session. The greatest ``best`` is that of the most trusted source; it has its rank,
-    whether it is about one agent, its time, and last whether the run failed. Plain Python: `agentmodel._outcomes`.
+    whether it is about one agent, its time, and last whether the run failed. The same in plain Python:
+    `agentmodel._values.outcomes`.
     """
     o = m.SessionOutcome
     best = func.max(_trust(o), type_=String()).label("best")

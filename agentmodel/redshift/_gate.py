@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.process import renew_in_child
 
 __all__ = ["Gate"]
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Executable, exc, insert, select, text, update
 
-from agentmodel._lease import WAIT, LeaseState, is_of_this_process
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.lease import WAIT, LeaseState, is_of_this_process
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.exceptions import WarehouseUnavailable
 from agentmodel.redshift import models as m
 from agentmodel.redshift._constructs import LockTable
@@ -32,7 +32,7 @@ _duckdb_writers: dict[str, ForkSafeLock] = {}  # by file: guards everything else
 
 
 class WarehouseLeases:
-    """The leases of a warehouse; see `agentmodel._lease.LeaseStore`.
+    """The leases of a warehouse; see `agentmodel._runtime.lease.LeaseStore`.
 
     Args:
         begin: Opens a transaction of its own.

@@ -20,7 +20,7 @@ from sqlalchemy import (
     or_,
 )
 
-from agentmodel._categories import DERIVED
+from agentmodel._values.categories import DERIVED
 from agentmodel.redshift import models as m
 from agentmodel.redshift._constructs import Rows, constant, constant_text
 from agentmodel.redshift.models import rows_of

@@ -16,8 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from agentmodel._process import renew_in_child
-from agentmodel._urls import without_user
+from agentmodel._runtime.process import renew_in_child
+from agentmodel._values.urls import without_user
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import AgentModelError, ConfigurationError, TableUnavailable

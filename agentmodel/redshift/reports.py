@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement
 
-from agentmodel._categories import kept_text
-from agentmodel._names import takes_names
+from agentmodel._values.categories import kept_text
+from agentmodel._values.names import takes_names
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift import _report_sql as queries
 from agentmodel.redshift import models as m

@@ -23,8 +23,8 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ClauseElement, ColumnElement, Date, Double, bindparam, case, cast, func, literal_column
 
-from agentmodel._beta import rate_interval
-from agentmodel._outcomes import ReportedOutcome, trusted
+from agentmodel._rate_interval import rate_interval
+from agentmodel._values.outcomes import ReportedOutcome, trusted
 from agentmodel.exceptions import ValidationError
 from agentmodel.redshift._constructs import DaysBetween, Expression, Ratio
 
@@ -199,8 +199,8 @@ def _shares(parts: Iterable[tuple[str, float, float]], *, prior: float) -> dict[
 def evidence(mean: float, executions: float, *, rate: float) -> Evidence:
     """Return an agent's evidence, with its interval.
 
-    The interval rests on the agent's own executions alone (see `agentmodel._beta.rate_interval`), the successes being
-    those that it would have had on the usual work of its domain.
+    The interval rests on the agent's own executions alone (see `agentmodel._rate_interval.rate_interval`), the
+    successes being those that it would have had on the usual work of its domain.
 
     Args:
         mean: What is expected of it, by `two_way`.

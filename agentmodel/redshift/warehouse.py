@@ -38,10 +38,10 @@ from sqlalchemy import (
 from sqlalchemy import table as sql_table
 from sqlalchemy.schema import CreateSchema
 
-from agentmodel._lease import WAIT, Lease, hold
-from agentmodel._process import ForkSafeLock, never_collect, renew_in_child
+from agentmodel._runtime.lease import WAIT, Lease, hold
+from agentmodel._runtime.process import ForkSafeLock, never_collect, renew_in_child
 from agentmodel._schema_change import SchemaChange
-from agentmodel._urls import without_secrets
+from agentmodel._values.urls import without_secrets
 from agentmodel.exceptions import ConfigurationError, ValidationError, WarehouseUnavailable
 from agentmodel.prices import Prices
 from agentmodel.redshift import _refresh_sql as statements

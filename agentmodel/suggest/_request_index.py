@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from heapq import nlargest
 
-from agentmodel._text import words_of
+from agentmodel._values.text import words_of
 
 __all__ = ["LEAST_REQUESTS", "Calibration", "RequestIndex", "calibrated", "trigrams"]
 

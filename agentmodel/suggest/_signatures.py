@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from agentmodel._text import FIRST_SYLLABLE, words_of
+from agentmodel._values.text import FIRST_SYLLABLE, words_of
 
 __all__ = ["BYTES", "letters_of", "sign"]
 

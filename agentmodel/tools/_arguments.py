@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from agentmodel._text import json_text
+from agentmodel._values.text import json_text
 
 __all__ = ["BoundCall", "bind", "plain_arguments", "schema_of"]
 

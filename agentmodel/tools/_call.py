@@ -11,8 +11,8 @@ from functools import partial
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import error_text, prompt_text, storable_text, type_name
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.text import error_text, prompt_text, storable_text, type_name
 from agentmodel.access.recorder import HistoryEntity, ProcessRecorder, SessionRecorder, running
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.dynamo.models import Status, ToolExecution

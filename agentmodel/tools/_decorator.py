@@ -22,8 +22,8 @@ from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from agentmodel import keys
-from agentmodel._process import exit_on_sigterm
-from agentmodel._text import NAME_BYTES, storable_text
+from agentmodel._runtime.process import exit_on_sigterm
+from agentmodel._values.text import NAME_BYTES, storable_text
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository
 from agentmodel.exceptions import ValidationError

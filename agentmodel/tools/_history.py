@@ -11,8 +11,8 @@ from typing import Any
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import storable_text
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.text import storable_text
 from agentmodel.access.recorder import Recorder, SessionRecorder
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.access.recorder import ProcessRecorder
 from agentmodel.suggest.plan import ToolRef
 from agentmodel.suggest.review import canonical

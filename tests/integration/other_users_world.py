@@ -24,7 +24,7 @@ from agentmodel import (
     UserToolMapping,
     keys,
 )
-from agentmodel._counts import Usage
+from agentmodel._values.counts import Usage
 from agentmodel.dynamo.models import Agent, Domain, Suggestion
 from agentmodel.integrations._tracking import conventions
 from agentmodel.integrations._tracking.tracker import Tracker

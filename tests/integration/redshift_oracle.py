@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Table, select
 
-from agentmodel._categories import derived_name
-from agentmodel._outcomes import ReportedOutcome
-from agentmodel._text import words_of
+from agentmodel._values.categories import derived_name
+from agentmodel._values.outcomes import ReportedOutcome
+from agentmodel._values.text import words_of
 from agentmodel.redshift import models as m
 from agentmodel.redshift import score
 from agentmodel.redshift.warehouse import Warehouse

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentmodel import _lease as leases
+from agentmodel._runtime import lease as leases
 
 Progress = Callable[[str, int, int], None]
 

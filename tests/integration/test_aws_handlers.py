@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from agentmodel import AgentModel, Settings
-from agentmodel._metrics import METRICS
+from agentmodel._monitoring.metrics import METRICS
 from agentmodel.aws import handlers
 from agentmodel.cache import Drainer
 from agentmodel.exceptions import ConfigurationError, ValidationError

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from agentmodel._clock import HybridClock
+from agentmodel._runtime.clock import HybridClock
 from agentmodel.access._journal_sink import HistorySink
 from agentmodel.cache import Drainer, Entry, Journal, JournalReceipt, Valkey
 from agentmodel.cache._item_codec import Item, version_of

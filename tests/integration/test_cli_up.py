@@ -19,7 +19,7 @@ import pytest
 
 from agentmodel._demo.world import seed
 from agentmodel._stack_backup import restore
-from agentmodel._urls import readers_url
+from agentmodel._values.urls import readers_url
 from agentmodel.cli import main
 from agentmodel.cli._model import resolve_settings
 from agentmodel.cli._output import Output

@@ -31,7 +31,7 @@ from starlette.testclient import TestClient
 
 from agentmodel import AgentModel, Review, Settings, Tool, ToolExecution, UserSession
 from agentmodel import console as package
-from agentmodel._diagnosis import diagnose
+from agentmodel._lookup.diagnosis import diagnose
 from agentmodel.access.repository import SessionHistory
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli._console import serving

@@ -15,7 +15,7 @@ import redis
 
 from agentmodel import AgentModel, Settings, Tool
 from agentmodel._erasure_marks import erasing_key, user_key
-from agentmodel._sessions import SessionFinder
+from agentmodel._lookup.sessions import SessionFinder
 from agentmodel.cache._item_codec import encode, encode_many
 from agentmodel.dynamo.models import ToolExecution
 from agentmodel.dynamo.table import Table

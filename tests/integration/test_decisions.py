@@ -15,8 +15,8 @@ pytest.importorskip("starlette", reason="the console is an extra")
 pytest.importorskip("itsdangerous", reason="the console is an extra")
 
 from agentmodel import AgentModel, Review, Settings
-from agentmodel._decisions import page_of_decisions
-from agentmodel._ids import Ids
+from agentmodel._lookup.decisions import page_of_decisions
+from agentmodel._lookup.ids import Ids
 from agentmodel.cli import main
 from agentmodel.console import console
 from agentmodel.exceptions import CursorError, NotFound, ValidationError

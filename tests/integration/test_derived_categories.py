@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from agentmodel._categories import Founders, derived_name
 from agentmodel._erasure_marks import user_key
+from agentmodel._values.categories import Founders, derived_name
 from agentmodel.redshift import _derived_categories, reports
 from agentmodel.redshift import models as m
 from agentmodel.redshift.warehouse import Warehouse

@@ -27,7 +27,7 @@ import redis
 from pydantic import SecretStr
 
 from agentmodel import AgentModel, Domain
-from agentmodel._process import SIGTERM_STATUS
+from agentmodel._runtime.process import SIGTERM_STATUS
 from agentmodel.config import Settings
 from agentmodel.embedded import DynamoServer, Engines, ValkeyServer, _problem_of, find_stack
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError

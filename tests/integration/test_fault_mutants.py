@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, Settings, _text
-from agentmodel._circuit_breaker import CircuitBreaker
-from agentmodel._lease import LeaseState
+from agentmodel import AgentModel, Settings
+from agentmodel._runtime.circuit_breaker import CircuitBreaker
+from agentmodel._runtime.lease import LeaseState
 from agentmodel._table_log import TableLog
+from agentmodel._values import text
 from agentmodel.access import _history_writer
 from agentmodel.access.repository import Repository
 from agentmodel.aio import AsyncRecorder
@@ -93,7 +94,7 @@ def leases_exclude_nobody(patch: pytest.MonkeyPatch) -> None:
 
 def plain_json(patch: pytest.MonkeyPatch) -> None:
     """Values become text by `json.dumps` alone."""
-    patch.setattr(_text, "_json", lambda value, _: json.dumps(value))
+    patch.setattr(text, "_json", lambda value, _: json.dumps(value))
 
 
 def an_id_is_one_call(patch: pytest.MonkeyPatch) -> None:
@@ -158,7 +159,7 @@ def outcome_in_an_outage(get: Get) -> None:
 def hostile_values(get: Get) -> None:
     """Turn values into text that have none."""
     for value in HOSTILE.values():
-        assert _text.storable_text(value)
+        assert text.storable_text(value)
 
 
 MUTANTS: dict[

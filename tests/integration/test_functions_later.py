@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings, ToolExecution, keys
-from agentmodel._deadline import deadline
+from agentmodel._runtime.deadline import deadline
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.exceptions import JournalFull, ReviewPending, ToolBlocked
 from agentmodel.suggest.plan import ToolRef

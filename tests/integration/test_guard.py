@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from agentmodel import AgentModel, AsyncAgentModel, Settings, Tool, ToolExecution, keys
-from agentmodel._text import storable_text
+from agentmodel._values.text import storable_text
 from agentmodel.dynamo.models import Review
 from agentmodel.exceptions import CacheUnavailable, Conflict, TableUnavailable, ValidationError
 from agentmodel.suggest.guard import Ask, Blocked, Cached, Go, Guard, GuardDecision

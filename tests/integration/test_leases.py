@@ -23,7 +23,7 @@ from sqlalchemy import text
 from agentmodel import Agent, AgentModel, Settings
 from agentmodel._demo.world import catalogue as demo_catalogue
 from agentmodel._demo.world import seed
-from agentmodel._lease import Lease
+from agentmodel._runtime.lease import Lease
 from agentmodel.cli import main
 from agentmodel.cli._doctor import check_items
 from agentmodel.exceptions import LeaseHeld, TableUnavailable, ValidationError, WarehouseUnavailable
@@ -191,8 +191,8 @@ HOLDER = """
 import json
 import sys
 from agentmodel import AgentModel, Settings
-from agentmodel import _lease
-_lease.SECONDS = float(sys.argv[2])
+from agentmodel._runtime import lease
+lease.SECONDS = float(sys.argv[2])
 model = AgentModel(Settings.load(valkey_url=None, **json.loads(sys.argv[1])))
 with model.table.lease(sys.argv[3], doing=sys.argv[3]):
     print("held", flush=True)

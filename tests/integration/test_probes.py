@@ -23,8 +23,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from agentmodel import AgentModel
-from agentmodel._metrics import METRICS
-from agentmodel._probes import ProbeAnswer, Probes, serving_probes
+from agentmodel._monitoring.metrics import METRICS
+from agentmodel._monitoring.probes import ProbeAnswer, Probes, serving_probes
 from agentmodel.cache._drainer import _LongestWait
 from agentmodel.callers import Caller, Tokens, roles_of
 from agentmodel.cli import main

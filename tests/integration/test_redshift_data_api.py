@@ -418,9 +418,9 @@ def test_a_refresh_that_stood_still_commits_nothing(
 KILLED = """
 import sys
 from datetime import date
-from agentmodel import _lease
+from agentmodel._runtime import lease
 from agentmodel.redshift.warehouse import Warehouse
-_lease.SECONDS = 2.0
+lease.SECONDS = 2.0
 def stand(name, done, of):
     if done == 5:
         print("standing", flush=True)

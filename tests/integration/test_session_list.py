@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("duckdb", reason="the warehouse is an extra")
 pytest.importorskip("typer", reason="the command line is an extra")
 
-from agentmodel import AgentModel, Settings, ToolExecution, UserSession, _sessions
-from agentmodel._sessions import SessionFinder, SessionPage
+from agentmodel import AgentModel, Settings, ToolExecution, UserSession
+from agentmodel._lookup.sessions import SessionFinder, SessionPage
 from agentmodel.cache import MOST_SESSIONS, NewestSessions
 from agentmodel.cli import main
 from agentmodel.exceptions import CacheUnavailable, CursorError, NotFound, ValidationError
@@ -220,8 +220,8 @@ def test_sessions_of_one_moment_are_paged(settings: Settings) -> None:
 
 def test_a_page_that_looks_at_many_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit ends no list: a page that looked at enough says where the next one begins."""
-    monkeypatch.setattr(_sessions, "_STEP", 3)
-    monkeypatch.setattr(_sessions, "_LOOKED_AT", 4)
+    monkeypatch.setattr("agentmodel._lookup.sessions._STEP", 3)
+    monkeypatch.setattr("agentmodel._lookup.sessions._LOOKED_AT", 4)
     with AgentModel.from_settings(settings, warehouse_url="duckdb://") as model:
         model.table.create()
         now = datetime.now(UTC)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agentmodel import Agent, AgentModel, Domain, Settings, Tool, UserToolMapping
-from agentmodel._categories import derived_name
+from agentmodel._values.categories import derived_name
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.exceptions import NotFound, TableUnavailable, ValidationError
 from agentmodel.keys import EXECUTION

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, Settings
-from agentmodel._deadline import seconds_left
+from agentmodel._runtime.deadline import seconds_left
 from agentmodel.aio import AsyncAgentModel
 from agentmodel.dynamo.models import Agent, ToolExecution, UserSession
 from agentmodel.exceptions import CircuitOpen, Rejected, TableUnavailable

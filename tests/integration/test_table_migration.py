@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from agentmodel import AgentModel, Settings, UserSession, keys
-from agentmodel._categories import derived_name
+from agentmodel._values.categories import derived_name
 from agentmodel.cli import main
 from agentmodel.dynamo import _table_migration as migration
 from agentmodel.dynamo._attribute import Attr

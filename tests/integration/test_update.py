@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from agentmodel import keys
-from agentmodel._clock import HybridClock
+from agentmodel._runtime.clock import HybridClock
 from agentmodel.config import Settings
 from agentmodel.dynamo import models
 from agentmodel.dynamo._attribute import Attr, Change, Field

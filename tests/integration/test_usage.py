@@ -16,7 +16,7 @@ pytest.importorskip("strands", reason="Strands is an extra")
 from langchain_core.messages import AIMessage
 
 from agentmodel import AgentModel
-from agentmodel._counts import Usage
+from agentmodel._values.counts import Usage
 from agentmodel.integrations._tracking.conventions import Span, tokens_of
 from agentmodel.integrations._tracking.spans import calls
 from agentmodel.integrations._tracking.tracker import Tracker

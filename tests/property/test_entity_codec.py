@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmodel import keys
-from agentmodel._counts import MAX_COUNT
+from agentmodel._values.counts import MAX_COUNT
 from agentmodel.dynamo import models
 from agentmodel.dynamo._attribute import Attr, Field
 from agentmodel.dynamo._specifiers import decimal, identifier, listing, mapping, number, text

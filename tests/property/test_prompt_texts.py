@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmodel._text import one_line, prompt_json, prompt_text
+from agentmodel._values.text import one_line, prompt_json, prompt_text
 from agentmodel.dynamo.models import Review
 from agentmodel.suggest.guard import interrupt_question
 from agentmodel.suggest.guard._texts import (

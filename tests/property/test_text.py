@@ -1,4 +1,4 @@
-"""Any value has a text: each test is a sentence of `agentmodel._text`."""
+"""Any value has a text: each test is a sentence of `agentmodel._values.text`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentmodel._counts import MAX_COUNT, count_or_none
-from agentmodel._text import TEXT_BYTES, error_text, error_type, json_text, storable_text
+from agentmodel._values.counts import MAX_COUNT, count_or_none
+from agentmodel._values.text import TEXT_BYTES, error_text, error_type, json_text, storable_text
 from tests.hostile import HOSTILE, NoRepr, Odd, deep, endless
 
 # Hypothesis itself asks for the class of what it draws

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmodel._counts import MAX_COUNT
+from agentmodel._values.counts import MAX_COUNT
 from agentmodel.traces import BadLine, TraceRecord, read
 
 characters = st.characters(exclude_categories=["Cs"])

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from agentmodel import _background, _process
-from agentmodel._background import BackgroundWorker, Handler
-from agentmodel._process import _ForkGate, renew_in_child
+from agentmodel._runtime import background, process
+from agentmodel._runtime.background import BackgroundWorker, Handler
+from agentmodel._runtime.process import _ForkGate, renew_in_child
 from agentmodel.exceptions import TableUnavailable
 
 NEVER = 3600.0
@@ -141,7 +141,7 @@ class TestWork:
     def test_carried_variables(self, worker: BackgroundWorker, monkeypatch: pytest.MonkeyPatch) -> None:
         """A handler sees a variable as whoever put its items saw it; the items stay in order."""
         shade: ContextVar[str] = ContextVar("shade", default="none")
-        monkeypatch.setattr(_background, "CARRIED", [*_background.CARRIED, shade])
+        monkeypatch.setattr(background, "CARRIED", [*background.CARRIED, shade])
         seen: list[tuple[list[int], str]] = []
 
         def handle(items: Sequence[int]) -> None:
@@ -177,7 +177,7 @@ class TestWork:
 
     def test_an_idle_thread_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without work the thread ends, so that its owner can be collected; the next item starts another one."""
-        monkeypatch.setattr(_background, "IDLE", 0.001)
+        monkeypatch.setattr(background, "IDLE", 0.001)
         notes, worker = Notes(), BackgroundWorker("test", linger=0.0)
         before = worker._queue.thread
         for n in range(2):
@@ -213,7 +213,7 @@ class TestBound:
         self, gate: Gate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Drops that go on are logged from time to time with their number since."""
-        monkeypatch.setattr(_background, "LOG_EVERY", 0.0)
+        monkeypatch.setattr(background, "LOG_EVERY", 0.0)
         worker = BackgroundWorker("test", linger=NEVER, max_waiting=1)
         gate.enter(worker)
         for _ in range(2):
@@ -429,8 +429,8 @@ def program(text: str) -> tuple[int, list[str], str]:
     """Run a program in a process of its own: how it ended, the lines that it printed, and what it complained of."""
     start = """
         import atexit, os, signal, sys, threading
-        from agentmodel import _background
-        from agentmodel._background import BackgroundWorker
+        from agentmodel._runtime import background
+        from agentmodel._runtime.background import BackgroundWorker
         signal.alarm(60)  # a program that hangs ends
 
         def show(items):
@@ -562,11 +562,11 @@ class TestFork:
 
         owner = Owner()
         renew_in_child(owner)
-        before = owner in _process._renewable
+        before = owner in process._renewable
         del owner
 
         assert before
-        assert not any(isinstance(each, Owner) for each in _process._renewable)
+        assert not any(isinstance(each, Owner) for each in process._renewable)
 
 
 PUT = """
@@ -631,7 +631,7 @@ class TestEnd:
     def test_it_gives_up(self) -> None:
         """An exit waits for work that hangs no longer than stated; what is left is counted and logged."""
         ended, lines, complaint = program("""
-            _background.EXIT_TIMEOUT = 0.01
+            background.EXIT_TIMEOUT = 0.01
             worker = BackgroundWorker("test", linger=0, batch=1)
             entered = threading.Event()
 

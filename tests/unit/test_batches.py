@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agentmodel._clock import HybridClock
-from agentmodel._retry import Backoff
+from agentmodel._runtime.clock import HybridClock
+from agentmodel._runtime.retry import Backoff
 from agentmodel.config import Settings
 from agentmodel.dynamo.entity import Item
 from agentmodel.dynamo.models import Agent
@@ -168,8 +168,8 @@ class TestBackoff:
     def time(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
         """A clock that only waiting moves."""
         clock = Clock()
-        monkeypatch.setattr("agentmodel._retry.time.monotonic", lambda: clock.now)
-        monkeypatch.setattr("agentmodel._retry.time.sleep", clock.sleep)
+        monkeypatch.setattr("agentmodel._runtime.retry.time.monotonic", lambda: clock.now)
+        monkeypatch.setattr("agentmodel._runtime.retry.time.sleep", clock.sleep)
         return clock
 
     def test_waits_are_drawn_from_zero_to_a_doubling_bound(self, time: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ class TestBackoff:
             drawn.append((low, high))
             return high
 
-        monkeypatch.setattr("agentmodel._retry.random.uniform", uniform)
+        monkeypatch.setattr("agentmodel._runtime.retry.random.uniform", uniform)
         attempts = Backoff(seconds=100, first=0.5, longest=3.0)
         for _ in range(5):
             attempts.wait("late")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentmodel._circuit_breaker import CircuitBreaker
+from agentmodel._runtime.circuit_breaker import CircuitBreaker
 from agentmodel.cache import Valkey
 from agentmodel.cache._clients import client_options, redis_py_url, start_nodes
 from agentmodel.cache._connections import DedicatedConnections

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentmodel import _categories as categories
-from agentmodel._categories import Founders, derived_name
+from agentmodel._values import categories
+from agentmodel._values.categories import Founders, derived_name
 
 
 def assigned(*requests: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agentmodel import Settings
-from agentmodel._metrics import METRICS
+from agentmodel._monitoring.metrics import METRICS
 from agentmodel.aws import handlers
 from agentmodel.aws.template import drift, rendered, template
 from agentmodel.cli import main

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 
 SECONDS = 1.0  # how long blocks are interrupted
 APART = 0.0002  # seconds from one signal to the next
@@ -66,7 +66,7 @@ def test_a_thread_that_forks_unlocks_its_own_lock() -> None:
     """In the child the block of the thread that forked goes on and ends; a lock of another thread is unlocked."""
     code = """
         import os, threading
-        from agentmodel._process import ForkSafeLock
+        from agentmodel._runtime.process import ForkSafeLock
         from tests.unit.test_locks import is_free
 
         own, other, held, done = ForkSafeLock(), ForkSafeLock(), threading.Event(), threading.Event()

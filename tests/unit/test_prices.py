@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentmodel import ToolExecution
-from agentmodel._counts import Usage
+from agentmodel._values.counts import Usage
 from agentmodel.exceptions import ValidationError
 from agentmodel.prices import ModelPrice, Prices
 

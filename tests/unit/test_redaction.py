@@ -12,7 +12,7 @@ import pytest
 
 from agentmodel._log import logger
 from agentmodel._redaction import LEFT_OUT, Redaction, redaction_of, restored
-from agentmodel._text import storable_text
+from agentmodel._values.text import storable_text
 from agentmodel.config import Settings
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import ConfigurationError, MissingExtraError, ValidationError

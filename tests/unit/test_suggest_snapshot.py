@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentmodel import UserToolMapping
-from agentmodel._text import words_of
+from agentmodel._values.text import words_of
 from agentmodel.exceptions import ValidationError
 from agentmodel.suggest._request_rows import LoadedRow, checked, request_row, row_name
 from agentmodel.suggest._signatures import BYTES, letters_of, sign

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.dynamo.models import Status
 
 __all__ = ["MAX_CALLS", "Attempt", "AttemptOutcome", "Attempts", "StartedAttempt", "merged"]

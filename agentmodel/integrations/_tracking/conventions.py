@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentmodel._counts import Usage, count_or_none
+from agentmodel._values.counts import Usage, count_or_none
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.foreign_ids import id_or_none

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from agentmodel._process import ForkSafeLock, renew_in_child
+from agentmodel._runtime.process import ForkSafeLock, renew_in_child
 from agentmodel.client import AgentModel
 
 __all__ = ["ReportedCalls"]

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import NAME_BYTES, json_text, storable_text
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.text import NAME_BYTES, json_text, storable_text
 from agentmodel.exceptions import ValidationError
 
 __all__ = ["Revisions", "RevisionsGiven", "fingerprint"]

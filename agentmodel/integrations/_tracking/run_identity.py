@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.access.trace_import import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import CacheUnavailable, TableUnavailable, Unavailable

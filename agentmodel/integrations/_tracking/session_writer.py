@@ -17,10 +17,10 @@ from datetime import datetime
 from typing import Any
 
 from agentmodel import keys
-from agentmodel._counts import Usage
 from agentmodel._log import logger
-from agentmodel._process import renew_in_child
-from agentmodel._text import storable_text
+from agentmodel._runtime.process import renew_in_child
+from agentmodel._values.counts import Usage
+from agentmodel._values.text import storable_text
 from agentmodel.access.recorder import HistoryEntity, Receipt
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.entity import Entity

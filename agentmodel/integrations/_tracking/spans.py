@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from agentmodel._counts import Usage
+from agentmodel._values.counts import Usage
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.conventions import (
@@ -89,7 +89,7 @@ class SpanCall:
         ended_at: When it ended.
         input_tokens: Its share of the tokens that the message took; None if they were not counted.
         output_tokens: Likewise.
-        cached_tokens: Likewise; see `agentmodel._counts.Usage`.
+        cached_tokens: Likewise; see `agentmodel._values.counts.Usage`.
         cache_write_tokens: Likewise.
         reasoning_tokens: Likewise.
         model_name: The model that wrote the message, likewise.

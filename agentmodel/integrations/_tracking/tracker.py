@@ -35,12 +35,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from agentmodel._background import MAX_WAITING, BackgroundWorker
-from agentmodel._counts import Usage
 from agentmodel._log import logger
-from agentmodel._outcomes import check_outcome
-from agentmodel._process import renew_in_child
-from agentmodel._text import NAME_BYTES, storable_text
+from agentmodel._runtime.background import MAX_WAITING, BackgroundWorker
+from agentmodel._runtime.process import renew_in_child
+from agentmodel._values.counts import Usage
+from agentmodel._values.outcomes import check_outcome
+from agentmodel._values.text import NAME_BYTES, storable_text
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import OutcomeSource, Status
 from agentmodel.exceptions import ValidationError

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import anyio.to_thread
 from claude_agent_sdk import ClaudeAgentOptions, HookMatcher, SdkMcpTool, create_sdk_mcp_server
 
-from agentmodel._text import prompt_text, type_name
+from agentmodel._values.text import prompt_text, type_name
 from agentmodel.exceptions import Conflict, ValidationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted

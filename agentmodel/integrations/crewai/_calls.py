@@ -18,8 +18,8 @@ from typing import Any
 import pydantic
 from crewai.tools.tool_failure import ToolFailure, ToolFailureReason
 
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import copy_or_text, error_text, type_name
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.text import copy_or_text, error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._tracking.tracker import TrackedRun
 from agentmodel.suggest.guard import Resolution

@@ -39,7 +39,7 @@ from crewai.events.types.tool_usage_events import (
 )
 from crewai.tools.tool_failure import ToolFailure, ToolFailureReason
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.exceptions import AgentModelError, ValidationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted

@@ -25,8 +25,8 @@ from google.adk.plugins.base_plugin import BasePlugin
 from google.adk.tools.base_tool import BaseTool
 from typing_extensions import override
 
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import copy_or_text, error_text, type_name
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.text import copy_or_text, error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import Conflict
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of

@@ -22,8 +22,8 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.errors import GraphBubbleUp
 from typing_extensions import override
 
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import error_text, type_name
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.text import error_text, type_name
 from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker, check_tracker

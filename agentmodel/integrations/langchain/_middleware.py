@@ -32,7 +32,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
 from typing_extensions import override
 
-from agentmodel._text import error_text, type_name
+from agentmodel._values.text import error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ConfigurationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentmodel._names import takes_names
-from agentmodel._text import json_text
+from agentmodel._values.names import takes_names
+from agentmodel._values.text import json_text
 from agentmodel.dynamo.models import Domain, Tool
 from agentmodel.exceptions import NotFound, ValidationError
 from agentmodel.integrations.mcp._request import Cursor, CutText, Limit, Offset, Request, caller_of, readable, state_of

@@ -19,8 +19,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
 
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock
-from agentmodel._text import one_line
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.text import one_line
 from agentmodel.cache import Valkey
 from agentmodel.callers import Caller
 from agentmodel.exceptions import CacheUnavailable

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._text import NAME_BYTES, storable_text
+from agentmodel._values.text import NAME_BYTES, storable_text
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status, ToolExecution, UserSession, UserSessionProcess
 from agentmodel.exceptions import NotFound, TableUnavailable, Unavailable, ValidationError

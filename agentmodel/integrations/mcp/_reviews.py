@@ -10,7 +10,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentmodel._text import one_line, prompt_text
+from agentmodel._values.text import one_line, prompt_text
 from agentmodel.callers import Caller
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from agentmodel._text import one_line
+from agentmodel._values.text import one_line
 
 __all__ = [
     "AgentEntry",

@@ -21,10 +21,10 @@ from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import BaseModel, Field
 
 from agentmodel import keys
-from agentmodel._counts import MAX_COUNT
-from agentmodel._names import takes_names
-from agentmodel._probes import PATHS, Probes, starlette_probe
-from agentmodel._text import one_line
+from agentmodel._monitoring.probes import PATHS, Probes, starlette_probe
+from agentmodel._values.counts import MAX_COUNT
+from agentmodel._values.names import takes_names
+from agentmodel._values.text import one_line
 from agentmodel._version import installed_version
 from agentmodel.access.repository import Repository
 from agentmodel.callers import Caller, is_loopback

@@ -18,7 +18,7 @@ from pydantic import ValidationError as Invalid
 from pydantic_core import to_json
 
 from agentmodel._log import logger
-from agentmodel._text import one_line, type_name
+from agentmodel._values.text import one_line, type_name
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations.mcp._schemas import TextPart
 

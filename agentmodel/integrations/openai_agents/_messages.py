@@ -15,7 +15,7 @@ from agents.run_context import RunContextWrapper
 from agents.tool import FunctionTool, Tool, default_tool_timeout_error_message
 from agents.tracing import GenerationSpanData, ResponseSpanData, Span, get_current_trace
 
-from agentmodel._text import error_text, type_name
+from agentmodel._values.text import error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._tracking.messages import content_text
 from agentmodel.integrations._tracking.tracker import TrackedRun

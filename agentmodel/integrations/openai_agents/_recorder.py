@@ -36,7 +36,7 @@ from agents.tracing import (
 from openai.types.responses import ResponseFunctionToolCall
 from typing_extensions import override
 
-from agentmodel._text import error_text
+from agentmodel._values.text import error_text
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._failures import count_failures
 from agentmodel.integrations._tracking.messages import last_request

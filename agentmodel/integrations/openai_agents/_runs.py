@@ -11,7 +11,7 @@ from typing import Any
 from agents.run_context import RunContextWrapper
 from agents.tracing import AgentSpanData, FunctionSpanData, Span, TaskSpanData, TurnSpanData, get_current_span
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
 from agentmodel.integrations.openai_agents._messages import (

@@ -32,7 +32,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.access.recorder import HistoryEntity
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Review, ToolExecution, UserSession

@@ -24,9 +24,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace import Span as LiveSpan
 from opentelemetry.trace import StatusCode
 
-from agentmodel._background import BackgroundWorker
 from agentmodel._log import logger
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.background import BackgroundWorker
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.access.trace_import import ANONYMOUS, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.integrations._tracking.conventions import CATEGORY, REQUEST, Event, Span, encodable, request_of

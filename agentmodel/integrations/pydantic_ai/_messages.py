@@ -11,7 +11,7 @@ from pydantic_ai import RunContext, exceptions
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart, ToolReturn
 from pydantic_core import to_jsonable_python
 
-from agentmodel._text import error_text, type_name
+from agentmodel._values.text import error_text, type_name
 from agentmodel.dynamo.models import Status
 from agentmodel.integrations._tracking.messages import content_text
 from agentmodel.suggest.guard import as_content

@@ -21,7 +21,7 @@ from strands.middleware import ExecuteToolContext, ExecuteToolStage, InvokeModel
 from strands.types.events import ToolResultEvent
 from strands.types.tools import ToolResultStatus, ToolUse
 
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._enforcer import RunEnforcer, prompt_of
 from agentmodel.integrations._failures import FailuresCounted

@@ -32,8 +32,8 @@ from strands.hooks import (
 )
 from typing_extensions import override
 
-from agentmodel._counts import Usage
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.counts import Usage
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ConfigurationError

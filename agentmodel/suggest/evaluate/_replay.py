@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentmodel._outcomes import ReportedOutcome, check_outcome, trusted
+from agentmodel._values.outcomes import ReportedOutcome, check_outcome, trusted
 from agentmodel.exceptions import ValidationError
 from agentmodel.keys import parse_time
 from agentmodel.suggest._sequences import total_distances

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentmodel._categories import Founders, compared_text, is_derived, kept_text
-from agentmodel._text import words_of
+from agentmodel._values.categories import Founders, compared_text, is_derived, kept_text
+from agentmodel._values.text import words_of
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.suggest._sequences import distance
 from agentmodel.suggest.evaluate._replay import ReplayedRun, by_domain, planned, training_runs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.exceptions import CacheUnavailable
 
 if TYPE_CHECKING:

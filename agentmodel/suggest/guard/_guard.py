@@ -29,9 +29,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from agentmodel import keys
-from agentmodel._deadline import deadline, no_deadline
 from agentmodel._log import logger
-from agentmodel._text import storable_text
+from agentmodel._runtime.deadline import deadline, no_deadline
+from agentmodel._values.text import storable_text
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.entity import ItemKey
 from agentmodel.dynamo.models import Agent, Review, Tool

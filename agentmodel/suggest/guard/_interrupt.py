@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from agentmodel._text import one_line
+from agentmodel._values.text import one_line
 from agentmodel.dynamo.models import Review
 from agentmodel.suggest.review import Decision, Reviews
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentmodel._erasure_marks import erasing_key, user_key
 from agentmodel._log import logger
-from agentmodel._names import takes_names
+from agentmodel._values.names import takes_names
 from agentmodel.access.recorder import ProcessRecorder
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS

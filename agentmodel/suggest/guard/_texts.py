@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agentmodel._text import json_text, one_line, prompt_json, prompt_text
+from agentmodel._values.text import json_text, one_line, prompt_json, prompt_text
 from agentmodel.suggest.health import Cusum
 from agentmodel.suggest.plan import Fallback, fallback_text
 from agentmodel.suggest.review import Answer

@@ -24,10 +24,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agentmodel._background import CARRIED
 from agentmodel._log import logger
-from agentmodel._names import takes_names
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.background import CARRIED
+from agentmodel._runtime.process import renew_in_child
+from agentmodel._values.names import takes_names
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Tool, ToolExecution

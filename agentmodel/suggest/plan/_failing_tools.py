@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from agentmodel._background import BackgroundWorker
-from agentmodel._text import one_line
+from agentmodel._runtime.background import BackgroundWorker
+from agentmodel._values.text import one_line
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.suggest._types import Failing, HealthSource, ToolRef

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from agentmodel._log import logger
-from agentmodel._text import one_line
+from agentmodel._values.text import one_line
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Tool
 from agentmodel.exceptions import AgentModelError

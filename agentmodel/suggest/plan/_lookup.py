@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from agentmodel._categories import is_derived, kept_text
+from agentmodel._values.categories import is_derived, kept_text
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.access.trace_import import ANONYMOUS

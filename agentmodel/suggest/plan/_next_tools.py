@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from agentmodel._text import prompt_text
+from agentmodel._values.text import prompt_text
 from agentmodel.suggest.plan._plan import Fallback, caution_text
 from agentmodel.suggest.plan._texts import LINES, Language, Reason, check_language
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from agentmodel._beta import rate_interval
-from agentmodel._text import prompt_text
+from agentmodel._rate_interval import rate_interval
+from agentmodel._values.text import prompt_text
 from agentmodel.suggest.plan._texts import LINES, Language, Reason, check_language, expected_percent
 
 __all__ = [

@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, Protocol
 
-from agentmodel._background import BackgroundWorker
-from agentmodel._categories import is_derived
 from agentmodel._log import logger
-from agentmodel._names import takes_names
-from agentmodel._text import one_line
+from agentmodel._runtime.background import BackgroundWorker
+from agentmodel._values.categories import is_derived
+from agentmodel._values.names import takes_names
+from agentmodel._values.text import one_line
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.config import Ranking

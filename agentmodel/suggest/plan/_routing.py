@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from agentmodel._text import one_line, prompt_text
+from agentmodel._values.text import one_line, prompt_text
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Domain
 from agentmodel.dynamo.table import Table

@@ -11,9 +11,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from agentmodel._background import BackgroundWorker
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock
+from agentmodel._runtime.background import BackgroundWorker
+from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Repository
 from agentmodel.exceptions import CacheUnavailable

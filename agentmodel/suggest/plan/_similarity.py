@@ -12,7 +12,7 @@ from functools import cache
 from operator import mul
 from typing import Any, Protocol
 
-from agentmodel._text import words_of
+from agentmodel._values.text import words_of
 from agentmodel.exceptions import ValidationError
 
 __all__ = ["Embedder", "EmbeddingSimilarity", "Similarity", "TextSimilarity", "cosines", "numpy"]

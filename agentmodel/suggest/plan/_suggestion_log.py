@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from agentmodel import keys
 from agentmodel._log import logger
-from agentmodel._names import takes_names
-from agentmodel._text import storable_text
 from agentmodel._ttl import expiry
+from agentmodel._values.names import takes_names
+from agentmodel._values.text import storable_text
 from agentmodel.access.repository import Repository, SessionHistory
 from agentmodel.config import Ranking, Settings
 from agentmodel.dynamo.entity import Entity, Item

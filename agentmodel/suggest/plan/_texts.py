@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from agentmodel._text import prompt_text
+from agentmodel._values.text import prompt_text
 from agentmodel.config import Language
 from agentmodel.exceptions import ValidationError
 

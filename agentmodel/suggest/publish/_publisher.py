@@ -23,9 +23,9 @@ from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from agentmodel._beta import rate_interval
 from agentmodel._erasure_marks import ErasureMarks, user_key
 from agentmodel._log import logger
+from agentmodel._rate_interval import rate_interval
 from agentmodel._ttl import expiry
 from agentmodel.access.pagination import every
 from agentmodel.access.repository import Caches, Repository
@@ -46,7 +46,7 @@ from agentmodel.suggest.publish._run_writes import run_writes
 from agentmodel.suggest.publish._shipping import ship_mappings
 
 if TYPE_CHECKING:
-    from agentmodel._lease import Lease
+    from agentmodel._runtime.lease import Lease
     from agentmodel.redshift.reports import AgentScore, RecommendedPattern, ToolFailures
     from agentmodel.redshift.score import Evidence
     from agentmodel.redshift.warehouse import Warehouse
@@ -191,7 +191,7 @@ class Publisher:
 
         with warehouse.snapshot():  # a refresh may commit meanwhile
             run = PublishRun(_day(as_of), queries.seen_until(warehouse))
-            read_at = time_ns() // 1_000_000 << 16  # as a version, see `agentmodel._clock`
+            read_at = time_ns() // 1_000_000 << 16  # as a version, see `agentmodel._runtime.clock`
             results = self._results(warehouse, as_of)
         done = Published()
         total = sum(len(part) for part in results[:4])

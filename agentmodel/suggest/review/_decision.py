@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from agentmodel._text import error_text
+from agentmodel._values.text import error_text
 from agentmodel.dynamo.models import Review, ReviewStatus, Status, Verdict
 from agentmodel.exceptions import Conflict, ValidationError
 

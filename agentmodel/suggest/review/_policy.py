@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agentmodel._names import takes_names
+from agentmodel._values.names import takes_names
 from agentmodel.access.repository import Repository
 from agentmodel.dynamo.models import Agent, Tool
 from agentmodel.suggest._types import Failing, HealthSource, ToolRef

@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from agentmodel import keys
-from agentmodel._names import takes_names
 from agentmodel._redaction import marked_texts
-from agentmodel._text import storable_text
 from agentmodel._ttl import expiry
+from agentmodel._values.names import takes_names
+from agentmodel._values.text import storable_text
 from agentmodel.access.pagination import Page, read_cursor, split_readable, write_cursor
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository

@@ -21,9 +21,9 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from agentmodel import keys
-from agentmodel._categories import Founders, compared_text, is_derived
 from agentmodel._log import logger
-from agentmodel._text import words_of
+from agentmodel._values.categories import Founders, compared_text, is_derived
+from agentmodel._values.text import words_of
 from agentmodel.access.pagination import every
 from agentmodel.access.recorder import Recorder
 from agentmodel.access.repository import Repository

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from agentmodel import keys
-from agentmodel._text import NAME_BYTES, storable_text
+from agentmodel._values.text import NAME_BYTES, storable_text
 from agentmodel.dynamo.models import Review, ReviewStatus
 from agentmodel.exceptions import Conflict, ValidationError
 from agentmodel.suggest.review._decision import NOBODY_ANSWERED, Decision, canonical, status_now

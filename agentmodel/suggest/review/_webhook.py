@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from agentmodel._background import BackgroundWorker
 from agentmodel._log import logger
-from agentmodel._process import renew_in_child
+from agentmodel._runtime.background import BackgroundWorker
+from agentmodel._runtime.process import renew_in_child
 from agentmodel.config import Settings
 from agentmodel.dynamo.models import Review
 

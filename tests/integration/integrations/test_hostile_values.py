@@ -19,7 +19,7 @@ from langchain.tools import tool as langchain_tool
 from opentelemetry.sdk.trace import TracerProvider
 
 from agentmodel import AgentModel, Settings, ToolExecution, User
-from agentmodel._text import prompt_json
+from agentmodel._values.text import prompt_json
 from agentmodel.access.recorder import CallRecorder
 from agentmodel.exceptions import ValidationError
 from agentmodel.integrations._tracking.conventions import Span

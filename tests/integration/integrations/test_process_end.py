@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentmodel import AgentModel, Settings
-from agentmodel._process import SIGTERM_STATUS
+from agentmodel._runtime.process import SIGTERM_STATUS
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.integrations._tracking.tracker import Tracker
 from agentmodel.suggest.plan import ToolRef
@@ -162,10 +162,10 @@ raise ValueError("the end")
 
 NO_END = """
 import atexit
-from agentmodel import _background
+from agentmodel._runtime import background
 
-atexit.unregister(_background._finish)
-_background._finish = lambda: None
+atexit.unregister(background._finish)
+background._finish = lambda: None
 """
 """The mutant: nothing is finished at the end of the process."""
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
-from agentmodel._background import dropped_by_worker
 from agentmodel._log import logger
+from agentmodel._runtime.background import dropped_by_worker
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import AgentModelError, CacheUnavailable
 from agentmodel.suggest.review import DEFAULT_QUEUE

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from agentmodel._process import ForkSafeLock, renew_in_child
+from agentmodel._runtime.process import ForkSafeLock, renew_in_child
 
 __all__ = ["HybridClock"]
 

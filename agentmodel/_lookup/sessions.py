@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from agentmodel import keys
-from agentmodel._diagnosis import failed
 from agentmodel._log import logger
+from agentmodel._lookup.diagnosis import failed
 from agentmodel.cache import MOST_SESSIONS, NewestSession, NewestSessions
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import ToolExecution, UserSession

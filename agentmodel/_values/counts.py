@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from agentmodel._log import logger
-from agentmodel._text import NAME_BYTES, storable_text
+from agentmodel._values.text import NAME_BYTES, storable_text
 
 __all__ = ["MAX_COUNT", "Usage", "count_or_none"]
 

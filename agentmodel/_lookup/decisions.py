@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
-from agentmodel._ids import Ids
-from agentmodel._sessions import cursor_of, position_of
+from agentmodel._lookup.ids import Ids
+from agentmodel._lookup.sessions import cursor_of, position_of
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS
 from agentmodel.exceptions import ValidationError

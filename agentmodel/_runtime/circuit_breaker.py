@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Literal
 
 from agentmodel._log import logger
-from agentmodel._process import ForkSafeLock, renew_in_child
+from agentmodel._runtime.process import ForkSafeLock, renew_in_child
 
 __all__ = ["CircuitBreaker"]
 

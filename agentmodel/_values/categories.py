@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from itertools import groupby, pairwise
 from typing import Final
 
-from agentmodel._text import FIRST_SYLLABLE, one_line, words_of
+from agentmodel._values.text import FIRST_SYLLABLE, one_line, words_of
 
 __all__ = [
     "DERIVED", "MAX_FOUNDERS", "Founders", "compared_text", "derived_name",

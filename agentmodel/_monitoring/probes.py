@@ -18,9 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from agentmodel._metrics import METRICS, Figure, page_figures
-from agentmodel._process import ForkSafeLock
-from agentmodel._urls import http_url
+from agentmodel._monitoring.metrics import METRICS, Figure, page_figures
+from agentmodel._runtime.process import ForkSafeLock
+from agentmodel._values.urls import http_url
 from agentmodel.callers import Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ConfigurationError, MissingExtraError

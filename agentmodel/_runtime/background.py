@@ -32,7 +32,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from agentmodel._log import logger
-from agentmodel._process import FORK_GATE, exit_on_sigterm, renew_in_child
+from agentmodel._runtime.process import FORK_GATE, exit_on_sigterm, renew_in_child
 from agentmodel.exceptions import Unavailable
 
 __all__ = [

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agentmodel import _beta
-from agentmodel._beta import beta_quantile, rate_interval
+from agentmodel import _rate_interval
+from agentmodel._rate_interval import beta_quantile, rate_interval
 from agentmodel.redshift import score
 from agentmodel.suggest.plan import confidence_of
 
@@ -20,7 +20,7 @@ RATES = [0.05 + 0.9 * (at + 0.5) / 90 for at in range(90)]  # true rates, evenly
 
 def test_examples() -> None:
     """The examples in the docstrings are true."""
-    failed, tried = doctest.testmod(_beta)
+    failed, tried = doctest.testmod(_rate_interval)
 
     assert (0, 3) == (failed, tried)
 

@@ -1,0 +1,1 @@
+"""What operators watch: the list of metrics, and the probes of the long-running parts."""
