@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from agentmodel._stack_backup import back_up
-from agentmodel._stack_backup import restore as restore_stack
 from agentmodel.cli._options import Json, stack_of
 from agentmodel.cli._output import Output
+from agentmodel.embedded import back_up
+from agentmodel.embedded import restore as restore_stack
 from agentmodel.exceptions import ValidationError
 
 __all__ = ["add"]

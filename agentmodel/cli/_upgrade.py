@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from agentmodel._schema_change import SchemaChange
-from agentmodel._stack_backup import back_up
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
-from agentmodel.embedded import Engines
+from agentmodel.embedded import Engines, back_up
 
 __all__ = ["upgrade"]
 

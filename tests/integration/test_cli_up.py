@@ -18,7 +18,6 @@ import duckdb
 import pytest
 
 from agentmodel._demo.world import seed
-from agentmodel._stack_backup import restore
 from agentmodel._values.urls import readers_url
 from agentmodel.cli import main
 from agentmodel.cli._model import resolve_settings
@@ -27,6 +26,7 @@ from agentmodel.cli._up_learning import Learning
 from agentmodel.client import AgentModel
 from agentmodel.config import Settings
 from agentmodel.embedded import Engines, find_stack
+from agentmodel.embedded._backup import restore
 from agentmodel.exceptions import ConfigurationError, WarehouseUnavailable
 from agentmodel.redshift.warehouse import Warehouse
 from tests.integration import stored

@@ -29,7 +29,8 @@ from pydantic import SecretStr
 from agentmodel import AgentModel, Domain
 from agentmodel._runtime.process import SIGTERM_STATUS
 from agentmodel.config import Settings
-from agentmodel.embedded import DynamoServer, Engines, ValkeyServer, _problem_of, find_stack
+from agentmodel.embedded import DynamoServer, Engines, ValkeyServer, find_stack
+from agentmodel.embedded._engines import _problem_of
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
 TABLE = {

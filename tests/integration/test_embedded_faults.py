@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agentmodel import AgentModel, ToolExecution
-from agentmodel._table_log import TableLog
+from agentmodel.embedded._table_log import TableLog
 from agentmodel.exceptions import (
     AgentModelError,
     CacheUnavailable,
@@ -244,7 +244,7 @@ class TestFullDisk:
         with AgentModel.local(folder) as model:
             model.recorder.record(call(1))
             model.drain()
-            monkeypatch.setattr("agentmodel.embedded.replace_file", full)
+            monkeypatch.setattr("agentmodel.embedded._engines.replace_file", full)
         monkeypatch.undo()
 
         assert ["embedded.not_saved"] == [

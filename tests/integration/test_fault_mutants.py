@@ -17,13 +17,13 @@ import pytest
 from agentmodel import AgentModel, Settings
 from agentmodel._runtime.circuit_breaker import CircuitBreaker
 from agentmodel._runtime.lease import LeaseState
-from agentmodel._table_log import TableLog
 from agentmodel._values import text
 from agentmodel.access import _history_writer
 from agentmodel.access.repository import Repository
 from agentmodel.aio import AsyncRecorder
 from agentmodel.cache import Valkey
 from agentmodel.cache import _read_through as read_through
+from agentmodel.embedded._table_log import TableLog
 from agentmodel.exceptions import TableUnavailable
 from agentmodel.integrations._tracking.attempts import Attempts
 from agentmodel.suggest.plan import SuggestionLog

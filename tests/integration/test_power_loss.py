@@ -320,7 +320,7 @@ def test_stack(library: Path, tmp_path: Path, records: int) -> None:
 
 def test_stack_that_does_not_sync_names_is_caught(library: Path, tmp_path: Path) -> None:
     """The same cut loses records of a stack that syncs its files and not their names."""
-    mutant = "from agentmodel import _table_log\n_table_log.sync_folder = lambda _: None\n"
+    mutant = "from agentmodel.embedded import _table_log\n_table_log.sync_folder = lambda _: None\n"
 
     assert stack_after_a_cut(library, tmp_path, 17, mutant + STACK)
 

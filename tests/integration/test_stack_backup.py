@@ -22,9 +22,9 @@ import pytest
 import redis
 
 from agentmodel import AgentModel, Domain
-from agentmodel._stack_backup import _exchange, back_up, restore
-from agentmodel._table_log import alone
 from agentmodel.cli import main
+from agentmodel.embedded._backup import _exchange, back_up, restore
+from agentmodel.embedded._table_log import alone
 from agentmodel.exceptions import AgentModelError, ConfigurationError
 
 DAY = datetime(2025, 6, 14, tzinfo=UTC)

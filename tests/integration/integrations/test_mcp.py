@@ -31,7 +31,8 @@ from pydantic import BaseModel
 
 from agentmodel import AgentModel, Review, Settings
 from agentmodel.callers import ROLES, Caller, Role, Tokens
-from agentmodel.embedded import Engines, _free_port
+from agentmodel.embedded import Engines
+from agentmodel.embedded._engines import _free_port
 from agentmodel.exceptions import ConfigurationError, TableUnavailable
 from agentmodel.integrations.mcp import http_security, mcp_server
 from agentmodel.integrations.mcp._schemas import (

@@ -26,11 +26,11 @@ from typing import IO, Any, Final, cast
 import redis
 
 from agentmodel._runtime.process import exit_on_sigterm
-from agentmodel._stack_folder import holds_only_a_stack, locked
-from agentmodel._table_log import alone, sync_folder
 from agentmodel._values.urls import copy_of
 from agentmodel._version import installed_version
-from agentmodel.embedded import find_stack
+from agentmodel.embedded._engines import find_stack
+from agentmodel.embedded._folder import holds_only_a_stack, locked
+from agentmodel.embedded._table_log import alone, sync_folder
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
 __all__ = ["StackBackup", "back_up", "restore"]

@@ -45,11 +45,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from agentmodel._log import logger
-from agentmodel._moto import Answer, MotoServer, answer, shorten
 from agentmodel._runtime.process import exit_on_sigterm, renew_in_child
-from agentmodel._stack_folder import PRIVATE_FOLDER, is_locked, locked, make_private
-from agentmodel._table_log import TableLog, alone, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.config import Settings
+from agentmodel.embedded._folder import PRIVATE_FOLDER, is_locked, locked, make_private
+from agentmodel.embedded._moto import Answer, MotoServer, answer, shorten
+from agentmodel.embedded._table_log import TableLog, alone, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError, TableUnavailable
 
 __all__ = ["DynamoServer", "Engines", "ValkeyServer"]
