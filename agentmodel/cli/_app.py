@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.main import get_command
 
+from agentmodel._values.text import one_line
 from agentmodel._version import installed_version
 from agentmodel.cli import (
     _backup,
@@ -41,6 +42,7 @@ __all__ = ["app", "run"]
 _USAGE_ERROR, _CLICK_ERROR = cast("tuple[type[Exception], type[Exception]]", typer.BadParameter.__mro__[1:3])
 
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
+_LONGEST_ERROR = 4000  # characters of the line
 
 _HELP = """Record what AI agents do, learn which agents and tools work, and suggest them for the next request.
 
@@ -135,7 +137,7 @@ def _describe(error: Exception) -> tuple[str, int]:
 
 
 def _print_error(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    sys.stderr.write(f"error: {one_line(text, longest=_LONGEST_ERROR)}\n")
     return code
 
 

@@ -8,28 +8,38 @@ the last refresh.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tarfile
-import tempfile
 import time
 import zlib
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import redis
 
 from agentmodel._runtime.process import exit_on_sigterm
+from agentmodel._values.text import one_line
 from agentmodel._values.urls import copy_of
 from agentmodel._version import installed_version
 from agentmodel.embedded._engines import find_stack
-from agentmodel.embedded._folder import holds_only_a_stack, locked
+from agentmodel.embedded._folder import (
+    RESTORING,
+    exchange,
+    finish_exchange,
+    holds,
+    holds_only_a_stack,
+    locked,
+    unfinished,
+)
 from agentmodel.embedded._table_log import alone, sync_folder
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
@@ -39,6 +49,8 @@ _FORMAT: Final = 1
 _MANIFEST: Final = "backup.json"
 _WAREHOUSE: Final = "warehouse.duckdb"
 _TOPS: Final = {"tables", "valkey", _WAREHOUSE, f"{_WAREHOUSE}.wal"}
+_LARGEST_PART: Final = 1 << 24  # bytes of a backup that are read at once; its files are read in smaller parts
+_OF_CONTENT: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _PATIENCE: Final = 60.0  # seconds for which Valkey may write its file anew
 _ATTEMPTS: Final = 5  # of a copy of Valkey's files, where an erasure has them written anew meanwhile
 
@@ -76,30 +88,39 @@ def back_up(directory: Path, to: Path) -> StackBackup:
     """
     exit_on_sigterm()  # what is half written goes
     home, now = directory.resolve(), datetime.now(UTC)
+    if (home / RESTORING).is_dir() and find_stack(home) is None:
+        with locked(home):
+            finish_exchange(home)
     if not (home / "tables").is_dir() and not (home / "valkey").is_dir():
         raise ConfigurationError(f"there is no stack in {directory}: name its folder by `agentmodel --dir DIR backup`")
     if to.is_dir():
         to = to / f"agentmodel-{now:%Y%m%d-%H%M%S}.tar.gz"
+    if any((home / name) in (to.resolve(), *to.resolve().parents) for name in _TOPS):
+        raise ConfigurationError(f"{to} lies among the files of the stack: choose another place")
+    taken = ConfigurationError(f"{to} exists: give the backup another name, or remove that file")
     if to.exists():
-        raise ConfigurationError(f"{to} exists: give the backup another name, or remove that file")
+        raise taken
     try:
-        with tempfile.TemporaryDirectory(prefix=".agentmodel-", dir=to.parent) as folder:
-            copied = Path(folder) / "stack"
+        with unfinished(to.parent) as folder:
+            copied = folder / "stack"
             _copy(home, copied)
+            size = sum(path.stat().st_size for path in _files(copied))
             manifest: dict[str, Any] = {
                 "format": _FORMAT,
                 "agentmodel": installed_version() or "",
                 "made_at": now.isoformat(),
+                "size": size,
                 "files": {path.relative_to(copied).as_posix(): _digest(path) for path in _files(copied)},
             }
-            draft = Path(folder) / to.name
+            draft = folder / "draft"
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
                 _pack(file, copied, manifest)
                 file.flush()
                 os.fsync(file.fileno())
-            size = sum(path.stat().st_size for path in _files(copied))
-            draft.rename(to)
+            _publish(draft, to)
             sync_folder(to.parent)
+    except FileExistsError as error:  # another backup was faster
+        raise taken from error
     except OSError as error:
         raise ConfigurationError(f"{to} cannot be written ({_reason(error)}): choose another place") from error
     return StackBackup(to, now, manifest["agentmodel"], len(manifest["files"]), size)
@@ -119,36 +140,44 @@ def restore(path: Path, directory: Path, *, replace: bool = False) -> StackBacku
     """
     exit_on_sigterm()
     home = directory.resolve()
-    _check_target(home, directory, replace=replace)
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".agentmodel-", dir=home.parent) as folder:
-            fresh = Path(folder) / "stack"
-            found = _unpack(path, fresh)
-            home.mkdir(mode=0o700, exist_ok=True)
-            with locked(home):
-                _check_target(home, directory, replace=replace)
-                _exchange(home, fresh, Path(folder) / "before")
+        _check_target(home, directory, replace=replace)
+        is_new = not home.exists()
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(home):
+            finish_exchange(home)
+            _check_target(home, directory, replace=replace)
+            fresh = home / RESTORING / "stack"
+            try:
+                fresh.parent.mkdir(mode=0o700)
+                found = _unpack(path, fresh)
+            except BaseException:
+                shutil.rmtree(home if is_new else fresh.parent, ignore_errors=True)
+                raise
+            exchange(home, fresh)
     except OSError as error:
         raise ConfigurationError(f"{directory} cannot be restored ({_reason(error)}): choose another folder") from error
     return found
 
 
-def _exchange(home: Path, fresh: Path, before: Path) -> None:
-    """Put a folder into the place of another one, which is there again if that fails."""
-    home.rename(before)
+def _publish(draft: Path, to: Path) -> None:
+    """Give a file its name, which nothing else may have.
+
+    Raises:
+        FileExistsError: Something has it.
+    """
     try:
-        fresh.rename(home)
-    except BaseException:
-        before.rename(home)
+        os.link(draft, to)
+    except FileExistsError:
         raise
-    sync_folder(home.parent)
+    except OSError:  # a file system without hard links
+        draft.rename(to)
 
 
 def _check_target(home: Path, directory: Path, *, replace: bool) -> None:
     if find_stack(home) is not None:
         raise ConfigurationError(f"a stack runs in {directory}: stop it, or restore into another folder")
-    if not home.exists() or not {each.name for each in home.iterdir()} - {"lock"}:
+    if not home.exists() or not holds(home):
         return
     if not replace:
         raise ConfigurationError(
@@ -273,18 +302,30 @@ def _unpack(path: Path, folder: Path) -> StackBackup:
     """Write the files of a backup into a new folder, and check that all are there as they were."""
     folder.mkdir(mode=0o700)
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with _Unpacked(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
             manifest = _manifest(archive, path)
             missing, size = dict(manifest["files"]), 0
+            left = int(manifest.get("size", sys.maxsize))  # which early versions did not write
+            if "size" in manifest:
+                _check_room(folder, left)
             while (member := archive.next()) is not None:
-                _write(folder, member.name, archive.extractfile(member), expected=missing.pop(member.name))
+                _check(member.name in missing, f"{member.name!r} is no file of it")
                 size += member.size
-            _check(not missing, f"{min(missing, default='')} is missing")
+                _check(member.isreg() and size <= left, f"{member.name!r} is damaged")
+                _write(folder, member.name, archive.extractfile(member), expected=missing.pop(member.name))
+            _check(not missing, f"{min(missing, default='')!r} is missing")
+            _check(not unpacked.read(tarfile.RECORDSIZE).strip(b"\0"), "something follows its end")
+            _check(not unpacked.read(1), "something follows its end")  # at the end, gzip checks the sum
+            for path_of_folder in (folder, *folder.rglob("*")):
+                if path_of_folder.is_dir():
+                    sync_folder(path_of_folder)
             made_at = datetime.fromisoformat(manifest["made_at"])
-            return StackBackup(path, made_at, str(manifest["agentmodel"]), len(manifest["files"]), size)
-    except FileNotFoundError:
+            return StackBackup(path, made_at, manifest["agentmodel"], len(manifest["files"]), size)
+    except FileNotFoundError as error:
+        if str(error.filename) != str(path):
+            raise
         raise ConfigurationError(f"there is no file {path}: give the path of a backup") from None
-    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, *_OF_CONTENT) as error:
         if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and str(error.filename) != str(path):
             raise  # of the folder, such as where the disk takes no more
         raise ConfigurationError(
@@ -292,17 +333,31 @@ def _unpack(path: Path, folder: Path) -> StackBackup:
         ) from None
 
 
+def _check_room(folder: Path, size: int) -> None:
+    if size > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: it needs {size / 1e6:,.0f} MB")
+
+
+class _Unpacked(gzip.GzipFile):
+    """The content of a backup, of which no header can claim so much that reading it fills the memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return some bytes."""
+        _check(size is not None and 0 <= size <= _LARGEST_PART, "a header is too large")
+        return super().read(size)
+
+
 def _write(folder: Path, name: str, content: IO[bytes] | None, *, expected: str) -> None:
     """Write a file of a backup, and check that it is the one that was put there."""
-    parts = PurePosixPath(name).parts
-    _check(content is not None and parts[0] in _TOPS and ".." not in parts, f"{name} is no file of a stack")
+    parts = name.split("/")
+    _check(parts[0] in _TOPS and not {"", ".", ".."} & set(parts), f"{name!r} is no file of a stack")
     target = folder / name
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         shutil.copyfileobj(cast("IO[bytes]", content), file)
         file.flush()
         os.fsync(file.fileno())
-    _check(expected == _digest(target), f"{name} is damaged")
+    _check(expected == _digest(target), f"{name!r} is damaged")
 
 
 def _check(is_right: bool, problem: str) -> None:
@@ -313,12 +368,15 @@ def _check(is_right: bool, problem: str) -> None:
 def _manifest(archive: tarfile.TarFile, path: Path) -> dict[str, Any]:
     first = archive.next()
     content = None if first is None or first.name != _MANIFEST else archive.extractfile(first)
-    if content is None:
+    if first is None or content is None:
         raise ValueError(f"it does not begin with {_MANIFEST}")
+    _check(first.size <= _LARGEST_PART, f"{_MANIFEST} is too large")
     manifest: dict[str, Any] = json.loads(content.read())
+    version = manifest["agentmodel"]
+    _check(isinstance(version, str) and manifest["format"] >= 1, f"{_MANIFEST} is damaged")
     if manifest["format"] > _FORMAT:
         raise ConfigurationError(
-            f"{path} was made by agentmodel {manifest['agentmodel'] or 'of a newer version'}, and this one reads "
+            f"{path} was made by agentmodel {one_line(version) or 'of a newer version'}, and this one reads "
             f"backups up to format {_FORMAT}: upgrade agentmodel"
         )
     return manifest

@@ -47,7 +47,14 @@ from redis.retry import Retry
 from agentmodel._log import logger
 from agentmodel._runtime.process import exit_on_sigterm, renew_in_child
 from agentmodel.config import Settings
-from agentmodel.embedded._folder import PRIVATE_FOLDER, is_locked, locked, make_private
+from agentmodel.embedded._folder import (
+    PRIVATE_FOLDER,
+    clear_unfinished,
+    finish_exchange,
+    is_locked,
+    locked,
+    make_private,
+)
 from agentmodel.embedded._moto import Answer, MotoServer, answer, shorten
 from agentmodel.embedded._table_log import TableLog, alone, changed_keys, region_of, replace_file, sync_folder
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError, MissingExtraError, TableUnavailable
@@ -152,6 +159,8 @@ class Engines:
                 home.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
                 holder = started.enter_context(locked(home))
                 _stop_orphan(home)
+                finish_exchange(home)
+                clear_unfinished(home.parent)
                 make_private(home)
             found = self._start_engines(started, home)
             settings = self._wanted.model_copy(update=found)

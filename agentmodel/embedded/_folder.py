@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +13,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agentmodel.embedded._table_log import sync_folder
 from agentmodel.exceptions import ConfigurationError
 
-__all__ = ["PRIVATE_FOLDER", "holds_only_a_stack", "is_locked", "locked", "make_private"]
+__all__ = [
+    "PRIVATE_FOLDER", "RESTORING", "clear_unfinished", "exchange", "finish_exchange", "holds", "holds_only_a_stack",
+    "is_locked", "locked", "make_private", "unfinished",
+]  # fmt: skip
 
 PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+RESTORING = ".restoring"
+"""In the folder of a stack: what a backup is unpacked into, before it takes the place of what is there."""
+
 _CONTENT = {
     "lock", "stack.json", "ports.json", "tables", "valkey", "warehouse.duckdb", "warehouse.duckdb.wal",
     "warehouse.duckdb.new", "warehouse.read.duckdb", "warehouse.read.duckdb.new", "appendonlydir", "valkey.conf",
-    "valkey.log",
+    "valkey.log", RESTORING,
 }  # fmt: skip
+
+_UNFINISHED = ".agentmodel-unfinished-"
+_OF_UNFINISHED = {"lock", "stack", "backup.json", "draft"}
 
 
 def holds_only_a_stack(folder: Path) -> bool:
@@ -50,23 +62,40 @@ def locked(home: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ConfigurationError: Another process has it.
     """
-    import fcntl
-
     holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE_FILE)
-    with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
-        for attempt in range(10):  # `find_stack` of another process may hold it for a moment
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if attempt == 9:
-                    raise ConfigurationError(_running(home, file)) from None
-                time.sleep(0.02)
+    with _lock_of(home) as file:
         file.truncate(0)
         file.write(json.dumps(holder))
         file.flush()
         yield holder
+
+
+@contextmanager
+def _lock_of(home: Path) -> Iterator[Any]:
+    """Lock the file that has the name of the lock now: another folder may take the place of this one meanwhile."""
+    import fcntl
+
+    for attempt in range(10):  # `find_stack` of another process may hold it for a moment
+        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, _PRIVATE_FILE)
+        with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if attempt == 9:
+                    raise ConfigurationError(_running(home, file)) from None
+            else:
+                if _is_at(home / "lock", file):
+                    yield file
+                    return
+        time.sleep(0.02)
+    raise ConfigurationError(f"the folder {home} is replaced again and again: try again later")
+
+
+def _is_at(path: Path, file: Any) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _running(home: Path, file: Any) -> str:
@@ -91,3 +120,67 @@ def is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+@contextmanager
+def unfinished(parent: Path) -> Iterator[Path]:
+    """Give a hidden folder in which a file is made, and remove it at the end.
+
+    If this process is killed, `clear_unfinished` removes it later.
+    """
+    clear_unfinished(parent)
+    new = Path(tempfile.mkdtemp(prefix=".agentmodel-", dir=parent))
+    folder = new.with_name(f"{_UNFINISHED}{new.name.removeprefix('.agentmodel-')}")
+    try:
+        with _lock_of(new):  # before it has the name that is looked for
+            new.rename(folder)
+            yield folder
+    finally:
+        shutil.rmtree(folder if folder.exists() else new)
+
+
+def clear_unfinished(parent: Path) -> None:
+    """Remove from a folder what killed processes left unfinished."""
+    for folder in parent.glob(f"{_UNFINISHED}*"):
+        try:
+            is_ours = not folder.is_symlink() and folder.stat().st_uid == os.geteuid()
+            only_made = is_ours and {path.name for path in folder.iterdir()} <= _OF_UNFINISHED
+            if only_made and not is_locked(folder / "lock"):
+                shutil.rmtree(folder, ignore_errors=True)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # another process removed it, or it is none of ours
+
+
+def exchange(home: Path, fresh: Path) -> None:
+    """Put what a folder holds in the place of what a stack's folder holds, which must be locked.
+
+    ``fresh`` is ``RESTORING/stack`` in that folder. Where this is interrupted, `finish_exchange` ends it or undoes it.
+    """
+    before = fresh.with_name("before")
+    before.mkdir(mode=PRIVATE_FOLDER)
+    try:
+        for name in holds(home):
+            (home / name).rename(before / name)
+        before.rename(fresh.with_name("old"))  # from now on the fresh ones are taken
+    finally:
+        finish_exchange(home)
+
+
+def finish_exchange(home: Path) -> None:
+    """End an `exchange` that was interrupted, or undo it where not everything was out of the way yet.
+
+    The folder must be locked.
+    """
+    work = home / RESTORING
+    if not work.is_dir():
+        return
+    source = work / "stack" if (work / "old").is_dir() else work / "before"
+    for path in sorted(source.iterdir()) if source.is_dir() else ():
+        path.rename(home / path.name)
+    sync_folder(home)
+    shutil.rmtree(work)
+
+
+def holds(home: Path) -> list[str]:
+    """Return the names of what a stack's folder holds, without its lock and what is restored into it."""
+    return sorted({path.name for path in home.iterdir()} - {"lock", RESTORING})

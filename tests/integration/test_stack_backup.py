@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -12,7 +13,9 @@ import subprocess
 import sys
 import tarfile
 import threading
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,8 @@ import redis
 
 from agentmodel import AgentModel, Domain
 from agentmodel.cli import main
-from agentmodel.embedded._backup import _exchange, back_up, restore
+from agentmodel.embedded._backup import back_up, restore
+from agentmodel.embedded._folder import locked, unfinished
 from agentmodel.embedded._table_log import alone
 from agentmodel.exceptions import AgentModelError, ConfigurationError
 
@@ -79,6 +83,15 @@ def content(model: AgentModel) -> dict[str, Any]:
             for (name,) in warehouse.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         }
     return {"table": table, "valkey": valkey, "warehouse": rows}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The content of each file of a folder, without locks."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".lock" and path.name != "lock"
+    }
 
 
 def scanned(model: AgentModel) -> list[Any]:
@@ -182,6 +195,43 @@ def test_a_warehouse_that_another_process_changes_is_not_copied(folder: Path, tm
         process.kill()
 
 
+def test_two_backups_at_once(folder: Path, tmp_path: Path) -> None:
+    """Where another backup got the name meanwhile, its file stays, and this one says so."""
+    with ThreadPoolExecutor(1) as pool:
+        with alone(folder / "tables", "change"):  # for which it waits
+            done = pool.submit(back_up, folder, tmp_path / "b.tar.gz")
+            while not list(tmp_path.glob(".*/stack")):
+                assert not done.done()
+            (tmp_path / "b.tar.gz").write_text("the other one's")
+        with pytest.raises(ConfigurationError, match="exists: give the backup another name"):
+            done.result()
+
+    assert "the other one's" == (tmp_path / "b.tar.gz").read_text()
+
+
+def test_a_backup_does_not_copy_itself(folder: Path) -> None:
+    """A file among those of the stack is refused: the copy of a folder would have a copy of itself in it, and so on."""
+    for place in (folder / "tables", folder / "valkey" / "appendonlydir" / "b.tar.gz"):
+        with pytest.raises(ConfigurationError, match="lies among the files of the stack"):
+            back_up(folder, place)
+
+
+def test_what_a_killed_backup_left_is_removed(folder: Path, tmp_path: Path) -> None:
+    """A hidden copy of what people asked stays until the next backup or start there; one that works now stays."""
+    with unfinished(tmp_path) as killed:
+        left = shutil.copytree(killed, killed.with_name(f"{killed.name}-killed"))
+        (left / "stack").mkdir()
+        (theirs := tmp_path / ".agentmodel-unfinished-theirs").mkdir()
+        (theirs / "thesis.txt").write_text("words")
+        back_up(folder, tmp_path)
+        assert killed.is_dir()
+        assert not left.exists()
+        shutil.copytree(killed, left)
+        with AgentModel.local(tmp_path / "new"):
+            assert not left.exists()
+    assert [theirs] == list(tmp_path.glob(".*"))
+
+
 def test_a_backup_that_is_stopped_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     """SIGTERM removes the half-written copy of everything that people asked."""
     (tmp_path / "to").mkdir()
@@ -214,13 +264,49 @@ def test_a_full_disk_is_named(folder: Path, tmp_path: Path, small_disk: Path, is
 
 
 class TestWhereItIsRestored:
-    def test_or_the_one_before_is_there_again(self, folder: Path, tmp_path: Path) -> None:
-        """Where the new folder cannot take the place of the old one, nothing of the old one is lost."""
-        before = sorted(folder.rglob("*"))
-        with pytest.raises(FileNotFoundError):
-            _exchange(folder, tmp_path / "missing", tmp_path / "before")
+    def test_or_the_one_before_is_there_again(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Wherever a restore is killed, the next start has one stack or the other, whole."""
+        path = back_up(folder, tmp_path).path
+        restore(path, tmp_path / "fresh")
+        (folder / "valkey.log").write_text("of before")
+        old, new, found = files(folder), files(tmp_path / "fresh"), list[dict[str, bytes]]()
+        rename = Path.rename
+        while not found or found[-1] != new or len(found) < 6:  # each move is the last one once
+            home = shutil.copytree(folder, tmp_path / str(len(found)))
+            moves = iter(range(len(found)))
 
-        assert before == sorted(folder.rglob("*"))
+            def killed(self: Path, target: Path, moves: Iterator[int] = moves) -> Path:
+                if next(moves, None) is None:
+                    raise KeyboardInterrupt
+                return rename(self, target)
+
+            with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+                patched.setattr(Path, "rename", killed)
+                restore(path, home, replace=True)
+            back_up(home, tmp_path / f"{len(found)}.tar.gz")  # which begins as a start does
+            found.append(files(home))
+        assert old in found
+        assert [] == [each for each in found if each not in (old, new)]
+
+    def test_two_restores_at_once(self, folder: Path, tmp_path: Path) -> None:
+        """One works, and the other says that it has to wait; a lock of a folder that was removed counts for none."""
+        path = back_up(folder, tmp_path).path
+        with locked(folder), pytest.raises(ConfigurationError, match=f"already \\(process {os.getpid()}, since"):
+            restore(path, folder, replace=True)
+        (tmp_path / "other").mkdir()
+        with locked(tmp_path / "other"):
+            (tmp_path / "other" / "lock").unlink()
+            with locked(tmp_path / "other"):
+                pass
+
+    def test_a_file_in_its_place(self, folder: Path, tmp_path: Path) -> None:
+        """It is named in one line, and stays."""
+        path = back_up(folder, tmp_path).path
+        with pytest.raises(ConfigurationError, match=r"gz cannot be restored \(Not a directory\)"):
+            restore(path, path)
+        assert path.stat().st_size
 
     def test_only_an_empty_folder(self, folder: Path, tmp_path: Path) -> None:
         """What a folder holds is kept, unless it is a stack that is to be replaced and does not run."""
@@ -281,37 +367,88 @@ def manifest(**values: object) -> Any:
     return change
 
 
-def smuggled(files: dict[str, bytes]) -> None:
-    told = json.loads(files["backup.json"])
-    told["files"]["tables/../../evil"] = ""
-    files["backup.json"] = json.dumps(told).encode()
-    files["tables/../../evil"] = b""
+def smuggled(name: str) -> Any:
+    """A file that the manifest has, too, under a name that no backup has."""
+
+    def change(files: dict[str, bytes]) -> None:
+        told = json.loads(files["backup.json"])
+        told["files"][name] = hashlib.sha256(b"").hexdigest()
+        files["backup.json"] = json.dumps(told).encode()
+        files[name] = b""
+
+    return change
+
+
+def text(content: str) -> Any:
+    return lambda files: files.update({"backup.json": content.encode()})
+
+
+def larger(files: dict[str, bytes]) -> None:
+    files["warehouse.duckdb"] += b"\0" * 100_000_000
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (manifest(format=2, agentmodel="9.0"), "was made by agentmodel 9.0.*upgrade agentmodel"),
-        (lambda files: files.pop("warehouse.duckdb"), "warehouse.duckdb is missing"),
-        (lambda files: files.update({"warehouse.duckdb": b"damaged"}), "warehouse.duckdb is damaged"),
-        (lambda files: files.update({"more": b""}), "is no whole backup"),
+        (manifest(format=2, agentmodel="9.0\x1b[31m\n"), r"was made by agentmodel 9\.0, and this.*upgrade agentmodel"),
+        (manifest(format=0), "backup.json is damaged"),
+        (manifest(agentmodel=None), "backup.json is damaged"),
+        (text("[" * 100_000), "recursion"),
+        (text(" " * (1 << 24) + "{}"), "backup.json is too large"),
+        (lambda files: files.pop("warehouse.duckdb"), "'warehouse.duckdb' is missing"),
+        (lambda files: files.update({"warehouse.duckdb": b"damaged"}), "'warehouse.duckdb' is damaged"),
+        (lambda files: files.update({"more\n": b""}), r"'more\\n' is no file of it"),
         (lambda files: files.pop("backup.json"), "does not begin with backup.json"),
-        (smuggled, "is no file of a stack"),
+        (larger, "'warehouse.duckdb' is damaged"),
+        (
+            manifest(size=1 << 60),
+            r"other cannot be restored \(No space left on device: it needs 1,152,921,504,607 MB\)",
+        ),
+        *[
+            (smuggled(name), "is no file of a stack")
+            for name in ("tables/../../evil", "../evil", "/evil", ".", "tables//evil", "evil")
+        ],
     ],
 )
 def test_a_changed_file_is_refused(folder: Path, tmp_path: Path, change: Any, message: str) -> None:
     """A backup that is not whole, of a newer version or not ours changes nothing, and says what is wrong."""
     path = repacked(back_up(folder, tmp_path).path, change)
 
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
         restore(path, tmp_path / "other")
+    assert str(caught.value).isprintable()
     assert not (tmp_path / "other").exists()
-    assert not (tmp_path / "evil").exists()
+    assert not list(tmp_path.rglob("evil"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [(kind, 0) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)]
+    + [(tarfile.GNUTYPE_LONGNAME, 1 << 25), (tarfile.XHDTYPE, 1 << 25)],
+)
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: bytes, size: int) -> None:
+    """No link is followed, also to a file that has what is expected; no device is made, no huge header is read."""
+    digest = hashlib.sha256(b"").hexdigest()
+    described = {"format": 1, "agentmodel": "", "made_at": "2025-06-14T00:00:00+00:00"}
+    described["files"] = {"tables/file": digest, "tables/link": digest}
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
+        for name, content in (("backup.json", json.dumps(described).encode()), ("tables/file", b"")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        member = tarfile.TarInfo("tables/link")
+        member.type, member.linkname, member.size = kind, "tables/file", size
+        archive.addfile(member, io.BytesIO(bytes(size)))
+    with pytest.raises(ConfigurationError, match=r"'tables/link' is damaged|a header is too large"):
+        restore(tmp_path / "b.tar.gz", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive", gzip.compress(b"no archive", mtime=0)])
 def test_another_file_is_refused(tmp_path: Path, data: bytes) -> None:
-    """A file that is no backup, one that was cut off and one that is not there say so."""
+    """A file that is no backup, a folder, one that was cut off and one that is not there say so."""
+    with pytest.raises(ConfigurationError, match=r"is no whole backup of a stack .*Is a directory"):
+        restore(tmp_path, tmp_path / "other")
     (tmp_path / "b.tar.gz").write_bytes(data)
     with pytest.raises(ConfigurationError, match="is no whole backup of a stack"):
         restore(tmp_path / "b.tar.gz", tmp_path / "other")
@@ -319,9 +456,21 @@ def test_another_file_is_refused(tmp_path: Path, data: bytes) -> None:
         restore(tmp_path / "c.tar.gz", tmp_path / "other")
 
 
-def test_a_cut_off_backup_is_refused(folder: Path, tmp_path: Path) -> None:
-    """Wherever a copy of a backup ended too early, nothing is restored."""
-    data = back_up(folder, tmp_path).path.read_bytes()
+def test_a_damaged_backup_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Wherever a copy of a backup ended too early, or has a changed byte or more than it had, nothing wrong is restored."""
+    path = back_up(folder, tmp_path).path
+    data = path.read_bytes()
+    for more in (b"more", gzip.compress(b"more"), gzip.compress(b"")[:-1]):
+        (tmp_path / "more.tar.gz").write_bytes(data + more)
+        with pytest.raises(AgentModelError, match="is no whole backup of a stack"):
+            restore(tmp_path / "more.tar.gz", tmp_path / "other")
+    restore(path, tmp_path / "whole")
+    for place in (*range(100, len(data), len(data) // 20), len(data) - 7):
+        (tmp_path / "flipped.tar.gz").write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        with suppress(ConfigurationError):
+            restore(tmp_path / "flipped.tar.gz", tmp_path / "other")
+            assert files(tmp_path / "whole") == files(tmp_path / "other")  # such as where two codes mean the same
+            shutil.rmtree(tmp_path / "other")
     for end in range(100, len(data), len(data) // 7):
         (tmp_path / "cut.tar.gz").write_bytes(data[:end])
         with pytest.raises(AgentModelError, match="is no whole backup of a stack"):
