@@ -294,6 +294,15 @@ def test_a_call_that_was_let_go_is_not_asked_about(model: AgentModel, settings: 
     assert isinstance(other, Ask)
 
 
+def test_other_arguments_are_another_call(model: AgentModel) -> None:
+    """An id that was let go with one set of arguments says nothing of the same id with others."""
+    guard = model.guard(review=lambda _agent, _tool, arguments: "large" if arguments["amount"] > 100 else None)
+
+    assert Go() == before(guard, call_id="c1")
+    assert "large" == asked(before(guard, arguments={"amount": 700}, call_id="c1")).reason
+    assert Go() == before(guard, call_id="c1")
+
+
 def test_without_valkey_this_process_knows(settings: Settings) -> None:
     """Without Valkey a call that was let go is not asked about in the same process."""
     with opened(settings.model_copy(update={"valkey_url": None, "durability": "dynamodb"})) as model:
@@ -396,7 +405,9 @@ def test_arguments_that_are_no_json(model: AgentModel) -> None:
     mark(model, "TL002", read_only=True)
     guard = model.guard(review="always")
 
-    assert '{"of": "{1}"}' == asked(before(guard, arguments={"of": {1}}, call_id="c1")).arguments
+    review = asked(before(guard, arguments={"of": {1}}, call_id="c1"))
+
+    assert ('{"of": "{1}"}', "every call needs approval") == (review.arguments, review.reason)
     assert Go() == before(model.guard(review="never"), arguments={"of": {1}})
 
 
@@ -412,6 +423,7 @@ def test_a_known_answer(model: AgentModel) -> None:
     other_user = before(guard, user_id="USR002")
 
     assert isinstance(first, Go)
+    assert isinstance(before(guard, arguments={"amount": 8}), Go)
     assert Cached({"found": 1}) == before(guard)
     assert "cache_hit" == Cached(1).status
     assert isinstance(other_user, Go)

@@ -153,6 +153,8 @@ def test_the_first_decision_counts(model: AgentModel) -> None:
     [
         ("yes", "it must be an object with the fields decision, by"),
         ({"decison": "approve"} | KIM, "decison"),
+        ({"answer": {"decision": "approve"}, "by": {"name": "kim"}}, "by Input should be a valid string"),
+        ({"decision": "edit", "arguments": {1: 5}} | KIM, "arguments.1.[key] Input should be a valid string"),
         ({"decision": "approve"}, "the name of the person"),
         ({"decision": "reject"} | KIM, "must be given for a rejection"),
         ({"decision": "approve", "arguments_hash": "other"} | KIM, "other arguments"),

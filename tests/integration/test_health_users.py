@@ -40,13 +40,14 @@ def record(
     users: Sequence[str] = (USER,),
     session: str = "SESS1",
     at: datetime | None = None,
+    of: ToolRef = REF,
 ) -> None:
     """Record calls of these users in turn; x is a failure."""
     for n, outcome in enumerate(outcomes):
         model.recorder.record(
             ToolExecution(
-                user_id=users[n % len(users)], session_id=session, process_id="PRC001", agent_id=REF.agent_id,
-                tool_id=REF.tool_id, tool_name="search", succeeded=outcome == ".",
+                user_id=users[n % len(users)], session_id=session, process_id="PRC001", agent_id=of.agent_id,
+                tool_id=of.tool_id, tool_name="search", succeeded=outcome == ".",
                 executed_at=(at or datetime.now(UTC)) + timedelta(milliseconds=n),
             )
         )  # fmt: skip
@@ -86,6 +87,22 @@ def test_the_failures_of_one_user_hold_for_that_user_alone(model: AgentModel) ->
     assert ("closed", 1) == (everybody.state, everybody.failing_users)
     assert tool is not None
     assert "open" != tool.health
+
+
+def test_what_fails_for_the_user_is_no_substitute(model: AgentModel) -> None:
+    """Another agent's tool that fails for this user is not named to them; it is to somebody else."""
+    other_agents = ToolRef("AGT002", REF.tool_id)
+    record(model, "." * 40, users=[THIRD], at=datetime.now(UTC) - timedelta(seconds=5), of=other_agents)
+    for user in (USER, OTHER):
+        record(model, "x" * 60, users=[user])
+    record(model, "x" * 60, of=other_agents)
+    call: dict[str, Any] = {"agent_id": REF.agent_id, "tool_id": REF.tool_id, "session_id": "SESSnew"}
+    decisions = [model.guard(review="never").before(user_id=user, **call) for user in (USER, OTHER)]
+
+    assert [(), (other_agents,)] == [
+        tuple(ToolRef(each.agent_id, str(each.tool_id)) for each in getattr(decision, "fallbacks", [None]))
+        for decision in decisions
+    ]
 
 
 def test_a_stray_failure_of_another_user_does_not_join_a_flood(model: AgentModel) -> None:

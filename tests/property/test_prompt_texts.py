@@ -105,7 +105,7 @@ def messages(name: str) -> list[str]:
     return [
         blocked_text(name, "AGT001", Cusum(), fallbacks),
         cannot_ask_text(name),
-        undecided_text(name),
+        undecided_text(name, known=True),
         not_permitted_text(name, rejected),
         edited_text(name, edited),
         call_again_text(name, edited),

@@ -98,6 +98,8 @@ def test_what_becomes_of_a_call(case: str) -> None:
     assert is_error == resolution.is_error
     assert content == resolution.content
     assert (case in ("undecided", "unreadable")) == resolution.waits
+    assert (case in ("go", "cached", "blocked")) == (resolution.review is None)
+    assert (case in ("go", "cached", "blocked", "undecided", "unreadable")) == (resolution.answer is None)
 
 
 def test_an_edited_call() -> None:
@@ -170,6 +172,14 @@ def test_what_an_interrupt_shows() -> None:
     assert shown == interrupt_question(review, "pay\nmoney")
     assert shown | {"trouble": "who are you?"} == interrupt_question(review, "pay\nmoney", trouble="who are\nyou?")
     assert shown | empty == interrupt_question(review_without, "pay money")
+
+
+def test_a_long_reason_is_cut() -> None:
+    """The model reads a thousand characters of why a call was rejected."""
+    kept, cut = (str(answered("rejected", "reject", by="kim", reason="x" * size).content) for size in (900, 2000))
+
+    assert f"Reason: `{'x' * 900}`." in kept
+    assert f"Reason: `{'x' * 999}…`." in cut
 
 
 def test_names_stay_on_one_line_and_in_quotes() -> None:

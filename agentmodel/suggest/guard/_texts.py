@@ -50,7 +50,7 @@ def cannot_ask_text(tool: str) -> str:
     return f"{_not_called(tool)}: a person may have to approve it first, and nobody can be asked at present. {_LATER}"
 
 
-def undecided_text(tool: str, *, known: bool = True) -> str:
+def undecided_text(tool: str, *, known: bool) -> str:
     """Return what the model reads of a call that waits for a person, where the framework cannot wait.
 
     Args:
