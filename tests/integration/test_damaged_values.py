@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import redis
 
 from agentmodel import AgentModel, Settings, Tool
 from agentmodel._erasure_marks import erasing_key, user_key
@@ -24,6 +21,7 @@ from agentmodel.redshift.session_list import SessionFilter
 from agentmodel.suggest.guard import Blocked, Cached, Go, GuardDecision
 from agentmodel.suggest.health._tool_state import Observation
 from agentmodel.suggest.plan import ToolRef
+from tests.integration.kept import Kept, keep, kept_settings, plain_client, put_back
 from tests.integration.suggest_world import catalogue, run
 
 USER = "USR001"
@@ -47,44 +45,19 @@ KEY_BY_KEY = ("another program's", "not UTF-8", "truncated", "a whole frame of a
 """With these each key is damaged by itself; with the others, all at once."""
 
 
-@contextmanager
-def _client(url: str) -> Iterator[Any]:
-    with closing(redis.Redis.from_url(url.replace("valkey:", "redis:", 1))) as client:
-        yield client
-
-
 @pytest.fixture
 def server(valkey_url: str) -> Iterator[Any]:
-    with _client(valkey_url) as client:
+    with plain_client(valkey_url) as client:
         yield client
-
-
-class _Installation(NamedTuple):
-    """An installation as it was left: its table's items, and every key of its Valkey."""
-
-    settings: Settings
-    items: list[dict[str, Any]]
-    keys: dict[bytes, tuple[int, bytes]]
 
 
 @pytest.fixture(scope="module")
 def installation(
     dynamodb_endpoint: str, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
-) -> _Installation:
+) -> tuple[Settings, Kept]:
     """One in which everything was used: recorded, drained, learnt, published, advised, guarded, cached."""
-    settings = Settings.load(
-        table=f"Test-{uuid.uuid4().hex[:12]}",
-        endpoint=dynamodb_endpoint,
-        access_key_id="test",
-        secret_access_key="test",
-        dynamodb_timeout=10.0,
-        guard_timeout=60.0,
-        valkey_url=valkey_server.url,
-        valkey_timeout=10.0,  # a value of 2 MB on a busy machine
-        valkey_connect_timeout=5.0,
-        warehouse_url=f"duckdb:///{tmp_path_factory.mktemp('lived') / 'warehouse.duckdb'}",
-    )
-    with _client(valkey_server.url) as client, AgentModel.from_settings(settings) as model:
+    settings = kept_settings(dynamodb_endpoint, valkey_server.url, tmp_path_factory.mktemp("lived"))
+    with plain_client(valkey_server.url) as client, AgentModel.from_settings(settings) as model:
         client.flushall()
         model.table.create()
         catalogue(model)
@@ -105,24 +78,17 @@ def installation(
         run(model, USER)  # not drained
         _read(model)
         model.close()  # with what is written in the background
-        found = {key: (max(0, client.pttl(key)), client.dump(key)) for key in client.keys("*")}
         with Table(settings) as table:
-            return _Installation(settings, list(table.scan()), {k: (ttl, v) for k, (ttl, v) in found.items() if v})
+            return settings, keep(table, valkey_server.url)
 
 
 @pytest.fixture
-def lived(installation: _Installation, server: Any) -> Settings:
-    """The installation, as it was left, for the test to damage: to make it takes longer than most of the tests."""
-    with Table(installation.settings) as table:
-        there = {(item["PK"]["S"], item["SK"]["S"]): item for item in table.scan()}
-        for item in installation.items:
-            if there.pop((item["PK"]["S"], item["SK"]["S"]), None) != item:
-                table.call("PutItem", TableName=table.name, Item=item)
-        for pk, sk in there:
-            table.call("DeleteItem", TableName=table.name, Key={"PK": {"S": pk}, "SK": {"S": sk}})
-    for key, (ttl, dump) in installation.keys.items():
-        server.restore(key, ttl, dump)
-    return installation.settings
+def lived(installation: tuple[Settings, Kept], server: Any) -> Settings:
+    """The installation, as it was left, for the test to damage."""
+    settings, kept = installation
+    with Table(settings) as table:
+        put_back(kept, table, str(settings.valkey_url))
+    return settings
 
 
 def _read(model: AgentModel) -> dict[str, Any]:

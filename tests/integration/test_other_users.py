@@ -9,15 +9,15 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentmodel import AgentModel, Repository, Settings, Tool, integrations
+from agentmodel import AgentModel, Repository, Tool, integrations
 from agentmodel.access.recorder import CallRecorder, ProcessRecorder, Recorder, SessionRecorder
 from agentmodel.access.trace_import import ANONYMOUS
 from agentmodel.dynamo.entity import Entity
+from agentmodel.embedded import ValkeyServer
 from agentmodel.exceptions import CursorError, NotFound
 from agentmodel.integrations._tracking.tracker import TrackedRun, Tracker
 from agentmodel.suggest.guard import Ask, Blocked, Guard, ResponseCache, interrupt_question
@@ -26,6 +26,7 @@ from agentmodel.suggest.plan import Plan, Planner, SuggestionLog, ToolRef
 from agentmodel.suggest.review import Reviews, RunChecks
 from tests.integration import other_users_world as world
 from tests.integration.canaries import MARK, NO_TEXTS, TEXTS, assert_no_canary, canary, leaks, planted_by, takes_texts
+from tests.integration.kept import Kept, keep, kept_settings, plain_client, put_back
 from tests.integration.other_users_world import (
     ALICE,
     ASKED,
@@ -43,12 +44,26 @@ BOB = "USRbob"
 BOBS = {"user_id": "bob", "category": SHARED}
 
 
+@pytest.fixture(scope="module")
+def learnt(
+    dynamodb_endpoint: str, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[AgentModel, Kept]]:
+    """A model that has learned from one user, whose every text is a canary, and what its stores held then."""
+    folder = tmp_path_factory.mktemp("learnt")
+    with plain_client(valkey_server.url) as client:
+        client.flushall()
+    with opened(kept_settings(dynamodb_endpoint, valkey_server.url, folder)) as model:
+        world.recorded_by_alice(model, folder)
+        yield model, keep(model.table, valkey_server.url)
+
+
 @pytest.fixture
-def model(settings: Settings, tmp_path: Path) -> Iterator[AgentModel]:
-    """A model that has learned from one user, whose every text is a canary, and knows nothing of another."""
-    with opened(settings) as model:
-        world.recorded_by_alice(model, tmp_path)
-        yield model
+def model(learnt: tuple[AgentModel, Kept], valkey_server: ValkeyServer) -> AgentModel:
+    """The very model that has learned from one user, with all that it keeps in memory; nothing is stored of another."""
+    model, kept = learnt
+    model.settle()
+    put_back(kept, model.table, valkey_server.url)
+    return model
 
 
 # Everything is planted
