@@ -15,8 +15,10 @@ Without a folder they keep nothing. With a folder they are the stack that `agent
 
 from agentmodel.embedded._backup import back_up as back_up
 from agentmodel.embedded._backup import restore as restore
-from agentmodel.embedded._engines import DynamoServer, Engines, ValkeyServer
-from agentmodel.embedded._engines import find_stack as find_stack
-from agentmodel.embedded._engines import running_stack as running_stack
+from agentmodel.embedded._dynamodb import DynamoServer
+from agentmodel.embedded._engines import Engines
+from agentmodel.embedded._folder import find_stack as find_stack
+from agentmodel.embedded._folder import running_stack as running_stack
+from agentmodel.embedded._valkey import ValkeyServer
 
 __all__ = ["DynamoServer", "Engines", "ValkeyServer"]

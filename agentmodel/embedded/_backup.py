@@ -30,10 +30,10 @@ from agentmodel._runtime.process import exit_on_sigterm
 from agentmodel._values.text import one_line
 from agentmodel._values.urls import copy_of
 from agentmodel._version import installed_version
-from agentmodel.embedded._engines import find_stack
 from agentmodel.embedded._folder import (
     RESTORING,
     exchange,
+    find_stack,
     finish_exchange,
     holds,
     holds_only_a_stack,

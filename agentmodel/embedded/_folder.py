@@ -7,18 +7,20 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agentmodel.embedded._table_log import sync_folder
+from agentmodel.config import Settings
+from agentmodel.embedded._table_log import replace_file, sync_folder
 from agentmodel.exceptions import ConfigurationError
 
 __all__ = [
-    "PRIVATE_FOLDER", "RESTORING", "clear_unfinished", "exchange", "finish_exchange", "holds", "holds_only_a_stack",
-    "is_locked", "locked", "make_private", "unfinished",
+    "PRIVATE_FOLDER", "RESTORING", "TemporaryFolder", "announced", "clear_unfinished", "exchange", "find_stack",
+    "finish_exchange", "holds", "holds_only_a_stack", "locked", "make_private", "running_stack", "unfinished",
 ]  # fmt: skip
 
 PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
@@ -108,7 +110,7 @@ def _running(home: Path, file: Any) -> str:
     return f"a stack runs in {home} already{who}: use that one, or stop it first"
 
 
-def is_locked(path: Path) -> bool:
+def _is_locked(path: Path) -> bool:
     """Return whether a process has the lock of a folder, which is at a path."""
     import fcntl
 
@@ -145,7 +147,7 @@ def clear_unfinished(parent: Path) -> None:
         try:
             is_ours = not folder.is_symlink() and folder.stat().st_uid == os.geteuid()
             only_made = is_ours and {path.name for path in folder.iterdir()} <= _OF_UNFINISHED
-            if only_made and not is_locked(folder / "lock"):
+            if only_made and not _is_locked(folder / "lock"):
                 shutil.rmtree(folder, ignore_errors=True)
         except (FileNotFoundError, NotADirectoryError):
             continue  # another process removed it, or it is none of ours
@@ -184,3 +186,66 @@ def finish_exchange(home: Path) -> None:
 def holds(home: Path) -> list[str]:
     """Return the names of what a stack's folder holds, without its lock and what is restored into it."""
     return sorted({path.name for path in home.iterdir()} - {"lock", RESTORING})
+
+
+def find_stack(directory: str | Path = ".agentmodel") -> dict[str, Any] | None:
+    """Return the settings that reach the stack running in a folder, or None when none is running.
+
+    The file of a killed stack does not count: a stack is running only while its lock is held.
+    """
+    path = Path(directory) / "stack.json"
+    if not path.is_file() or not _is_locked(path.with_name("lock")):
+        return None
+    try:
+        stack = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # it stopped in this moment
+        return None
+    except ValueError:
+        raise ConfigurationError(
+            f"{path} is not a stack file: stop the running `agentmodel up` and start it again"
+        ) from None
+    return {name: value for name, value in stack.items() if name in Settings.model_fields}
+
+
+def running_stack(directory: str | Path = ".agentmodel") -> dict[str, Any]:
+    """Return the settings that reach the stack running in a folder.
+
+    Raises:
+        ConfigurationError: None is running there.
+    """
+    stack = find_stack(directory)
+    if stack is None:
+        raise ConfigurationError(
+            f"no stack runs in {directory}: run `agentmodel up --dir {directory}`, or name its folder"
+        )
+    return stack
+
+
+@contextmanager
+def announced(path: Path, stack: dict[str, Any]) -> Iterator[None]:
+    replace_file(path, json.dumps(stack, indent=1).encode())
+    try:
+        yield
+    finally:
+        if os.getpid() == stack["pid"]:  # a forked child closes its copy of this generator
+            path.unlink(missing_ok=True)
+
+
+class TemporaryFolder:
+    """A folder that is removed when it is asked for, or at the end of the process that made it.
+
+    `tempfile.TemporaryDirectory` is removed at the end of every forked child too.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="agentmodel-"))
+        self._finalizer = weakref.finalize(self, _remove_folder, self.path, os.getpid())
+
+    def remove(self) -> None:
+        """Remove the folder; may be called twice."""
+        self._finalizer()
+
+
+def _remove_folder(path: Path, pid: int) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(path, ignore_errors=True)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from agentmodel.exceptions import ConfigurationError
 
-__all__ = ["TableLog", "alone", "changed_keys", "region_of", "replace_file", "sync_folder"]
+__all__ = ["TableLog", "alone", "changed_keys", "json_line", "region_of", "replace_file", "sync_folder"]
 
 _REGION = re.compile(r"Credential=[^/]*/\d+/([^/]+)/")
 
@@ -41,7 +41,7 @@ class TableLog:
             OSError: The disk takes no more. The changes are written by the next call.
         """
         for change in changes:
-            self._waiting += json.dumps(change, ensure_ascii=False, default=_base64).encode() + b"\n"
+            self._waiting += json_line(change)
         if not self._waiting:
             return
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -154,6 +154,11 @@ def region_of(environ: Mapping[str, Any]) -> str:
 def _private(path: str, flags: int) -> int:
     """Open a file that only its owner may read, whatever the umask: it holds what people asked."""
     return os.open(path, flags, 0o600)
+
+
+def json_line(value: Mapping[str, Any]) -> bytes:
+    """Return a line of a file, with binary attributes as DynamoDB JSON has them."""
+    return json.dumps(value, ensure_ascii=False, default=_base64).encode() + b"\n"
 
 
 def _base64(value: Any) -> str:

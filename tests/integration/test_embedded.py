@@ -30,7 +30,7 @@ from agentmodel import AgentModel, Domain
 from agentmodel._runtime.process import SIGTERM_STATUS
 from agentmodel.config import Settings
 from agentmodel.embedded import DynamoServer, Engines, ValkeyServer, find_stack
-from agentmodel.embedded._engines import _problem_of
+from agentmodel.embedded._ports import problem_of
 from agentmodel.exceptions import CacheUnavailable, ConfigurationError
 
 TABLE = {
@@ -292,7 +292,7 @@ class TestKeptStack:
 
     def test_ports_that_are_asked_for(self, folder: Path) -> None:
         """Valkey gets the port and the DynamoDB server the next one; a taken one is refused, and nothing runs."""
-        port = next(one for one in range(20_000, 30_000) if not _problem_of("127.0.0.1", one))
+        port = next(one for one in range(20_000, 30_000) if not problem_of("127.0.0.1", one))
         with Engines(folder, port=port) as engines:
             assert [str(port), str(port + 1)] == addresses(engines)
         with (

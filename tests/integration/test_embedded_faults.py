@@ -244,7 +244,7 @@ class TestFullDisk:
         with AgentModel.local(folder) as model:
             model.recorder.record(call(1))
             model.drain()
-            monkeypatch.setattr("agentmodel.embedded._engines.replace_file", full)
+            monkeypatch.setattr("agentmodel.embedded._dynamodb.replace_file", full)
         monkeypatch.undo()
 
         assert ["embedded.not_saved"] == [

@@ -32,7 +32,7 @@ from pydantic import BaseModel
 from agentmodel import AgentModel, Review, Settings
 from agentmodel.callers import ROLES, Caller, Role, Tokens
 from agentmodel.embedded import Engines
-from agentmodel.embedded._engines import _free_port
+from agentmodel.embedded._ports import free_port
 from agentmodel.exceptions import ConfigurationError, TableUnavailable
 from agentmodel.integrations.mcp import http_security, mcp_server
 from agentmodel.integrations.mcp._schemas import (
@@ -175,7 +175,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         users = [(user, (role,)) for user in (USER, OTHER, JUDGE) for role in ROLES]
         path = folder.parent / "tokens.json"
         path.write_text(json.dumps([entry(user, *roles) for user, roles in [*users, (USER, ())]]), encoding="utf-8")
-        port = _free_port()
+        port = free_port()
         with AgentModel.from_settings(engines.settings) as model:
             server = mcp_server(model, verifier=Tokens.of_file(path))
             security = http_security("127.0.0.1", port, verified=True)
@@ -710,7 +710,7 @@ def test_workers_that_keep_nothing_share_a_form(world: World, mode: str) -> None
     which = world.ask()
     person, asked = answering_form("accept", decision="approve")
     path = world.folder.parent / "tokens.json"
-    ports = [_free_port(), _free_port()]
+    ports = [free_port(), free_port()]
     urls = [f"http://127.0.0.1:{port}/mcp" for port in ports]
 
     def worker(port: int) -> Any:
@@ -747,7 +747,7 @@ def test_workers_that_keep_nothing_share_a_form(world: World, mode: str) -> None
 
 def test_an_oauth_server_is_told_where_there_is_one(world: World) -> None:
     """With an issuer, a client without a token is told where tokens are given."""
-    port = _free_port()
+    port = free_port()
     url, issuer = f"http://127.0.0.1:{port}/mcp", "https://login.example"
     server = mcp_server(world.model, verifier=Tokens([]), url=url, issuer=issuer)
     with (
@@ -811,7 +811,7 @@ def test_a_token_is_withdrawn_without_a_restart(world: World, tmp_path: Path) ->
     """What the token file says now counts: a token that was taken out is refused, one that was put in is taken."""
     path = tmp_path / "tokens.json"
     path.write_text(json.dumps([entry(USER, "reader")]), encoding="utf-8")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     server = mcp_server(world.model, verifier=Tokens.of_file(path))
 
@@ -919,7 +919,7 @@ def test_the_command_serves_http_until_it_is_stopped(world: World, tmp_path: Pat
     """A token file serves who has a token, and refuses others; --json says where; Ctrl-C ends it."""
     path = tmp_path / "tokens.json"
     path.write_text(json.dumps([entry(USER, "reader")]), encoding="utf-8")
-    port = _free_port()
+    port = free_port()
     arguments = [
         "--transport",
         "http",
