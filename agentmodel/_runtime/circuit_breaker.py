@@ -10,7 +10,7 @@ from typing import Literal
 from agentmodel._log import logger
 from agentmodel._runtime.process import ForkSafeLock, renew_in_child
 
-__all__ = ["CircuitBreaker"]
+__all__ = ["CircuitBreaker", "reason_of"]
 
 
 def _in_thread(work: Callable[[], None]) -> None:
@@ -150,3 +150,8 @@ class CircuitBreaker:
             self._reason = ""
         if closed:
             self._log.warning("%s.back: %s answers again", self._store.lower(), self._store)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error of a store says, on one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -27,7 +27,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentmodel._log import logger
-from agentmodel._runtime.circuit_breaker import CircuitBreaker
+from agentmodel._runtime.circuit_breaker import CircuitBreaker, reason_of
 from agentmodel._runtime.process import ForkSafeLock, renew_in_child
 from agentmodel._values.urls import without_user
 from agentmodel.cache import _lua_fallback
@@ -323,7 +323,7 @@ class Valkey:
         return CacheUnavailable(f"Valkey at {self.address} does not answer (AGENTMODEL_VALKEY_URL): {reason}")
 
     def _rejected(self, command: Command, error: Exception) -> CacheUnavailable:
-        return CacheUnavailable(f"Valkey at {self.address} rejected {command[0]}: {_one_line(error)}")
+        return CacheUnavailable(f"Valkey at {self.address} rejected {command[0]}: {reason_of(error)}")
 
     def ask_primaries(self, command: Command) -> list[Any]:
         """Return the answer of the server, or of each primary of a cluster; an exception where it rejects the command.
@@ -340,7 +340,7 @@ class Valkey:
         try:
             return [_answers(node, [command])[0] for node in self._primaries()]
         except _OUTAGES as error:
-            raise self._unreachable(_one_line(error)) from error
+            raise self._unreachable(reason_of(error)) from error
 
     def scan(self, pattern: str) -> set[str]:
         """Return the names of all keys that match a glob pattern, of each primary of a cluster.
@@ -362,7 +362,7 @@ class Valkey:
                 try:
                     answer = _answers(node, [scan])[0]
                 except _OUTAGES as error:
-                    raise self._unreachable(_one_line(error)) from error
+                    raise self._unreachable(reason_of(error)) from error
                 if isinstance(answer, Exception):
                     raise self._rejected(scan, answer) from answer
                 cursor, names = answer
@@ -383,10 +383,10 @@ class Valkey:
             except _OUTAGES as error:
                 self._drop_idle()
                 if last:
-                    self.breaker.record_failure(_one_line(error))
-                    raise self._unreachable(_one_line(error)) from error
+                    self.breaker.record_failure(reason_of(error))
+                    raise self._unreachable(reason_of(error)) from error
             except RedisError as error:
-                raise CacheUnavailable(f"Valkey at {self.address} rejected the call: {_one_line(error)}") from error
+                raise CacheUnavailable(f"Valkey at {self.address} rejected the call: {reason_of(error)}") from error
         raise AssertionError("unreachable")  # pragma: no cover - the loop returns or raises
 
     def _send(self, commands: Sequence[Command], node_of: str | None) -> list[Any]:
@@ -477,11 +477,6 @@ class Valkey:
             return DedicatedConnections(standalone_client(self._parts, self._options))
         except ValueError as error:
             raise ConfigurationError(f"AGENTMODEL_VALKEY_URL {self.address} cannot be read: {error}") from None
-
-
-def _one_line(error: BaseException) -> str:
-    """Return the text of an error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _answers(client: _Client, commands: Sequence[Command]) -> list[Any]:

@@ -11,6 +11,7 @@ from agentmodel.cli._model import DEFAULT_STACK
 
 __all__ = [
     "AsOf",
+    "Cursor",
     "Domain",
     "Files",
     "Json",
@@ -50,6 +51,9 @@ Since = Annotated[
     typer.Option(metavar="TIME", help="Only since then: 30m, 12h, 1d or 2w ago, or a day such as 2025-06-14."),
 ]
 Limit = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Show at most this many.")]
+Cursor = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Show the next page, from the cursor that the page before printed.")
+]
 
 
 def stack_of(ctx: typer.Context) -> Path:

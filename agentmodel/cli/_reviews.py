@@ -13,7 +13,7 @@ from agentmodel._lookup.decisions import ANSWERS, page_of_decisions
 from agentmodel._lookup.ids import Ids
 from agentmodel.cli import _show
 from agentmodel.cli._model import agent_names, open_model, parse_since
-from agentmodel.cli._options import Json, Limit, Since, stack_of
+from agentmodel.cli._options import Cursor, Json, Limit, Since, stack_of
 from agentmodel.cli._output import Output, plain, printable
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import VERDICTS, Review, Verdict
@@ -70,10 +70,7 @@ def list_(
     ] = None,
     since: Since = None,
     limit: Limit = 20,
-    cursor: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Show the next page, from the cursor that the page before printed."),
-    ] = None,
+    cursor: Cursor = None,
     as_json: Json = False,
 ) -> None:
     """List the open questions of a queue, nearest deadline first, or what was decided.

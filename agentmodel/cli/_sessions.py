@@ -13,7 +13,7 @@ from agentmodel._lookup.sessions import ListedSession, SessionFinder, SessionPag
 from agentmodel._values.outcomes import OUTCOME_SOURCES
 from agentmodel.cli import _show
 from agentmodel.cli._model import agent_names, open_model, parse_since
-from agentmodel.cli._options import Json, Limit, Since, WithIds, stack_of
+from agentmodel.cli._options import Cursor, Json, Limit, Since, WithIds, stack_of
 from agentmodel.cli._output import Output, printable, with_id
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import NotFound, ValidationError
@@ -52,10 +52,7 @@ def sessions(
     text: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this text in the request.")] = None,
     ids: WithIds = False,
     limit: Limit = 20,
-    cursor: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="Show the next page, from the cursor that the page before printed."),
-    ] = None,
+    cursor: Cursor = None,
     as_json: Json = False,
 ) -> None:
     """List sessions of all users, newest first.

@@ -25,7 +25,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
 
-from agentmodel._runtime.circuit_breaker import CircuitBreaker
+from agentmodel._runtime.circuit_breaker import CircuitBreaker, reason_of
 from agentmodel._runtime.deadline import seconds_left
 from agentmodel.dynamo._fast_client import NOT_JSON
 from agentmodel.exceptions import CircuitOpen, TableUnavailable
@@ -79,10 +79,10 @@ class GuardedCalls:
             answer = self._send(operation, request)
         except ClientError as error:
             if _status(error.response) >= 500:
-                self._breaker.record_failure(f"{self._where} answered {operation} with {_one_line(error)}")
+                self._breaker.record_failure(f"{self._where} answered {operation} with {reason_of(error)}")
             raise
         except NO_ANSWER as error:
-            self._breaker.record_failure(f"{self._where} did not answer {operation}: {_one_line(error)}")
+            self._breaker.record_failure(f"{self._where} did not answer {operation}: {reason_of(error)}")
             raise
         if NOT_JSON in answer:
             self._breaker.record_failure(f"{self._where} answered {operation} with a text that is not JSON")
@@ -139,7 +139,3 @@ class GuardedCalls:
 def _status(answer: Mapping[str, Any]) -> int:
     status: int = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -23,7 +23,7 @@ from agentmodel._runtime.lease import WAIT
 from agentmodel.access.trace_import import Imported, TraceImport
 from agentmodel.client import AgentModel
 from agentmodel.exceptions import ValidationError
-from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation, json_of, text_or_none
+from agentmodel.integrations._tracking.conventions import Event, Span, is_evaluation, json_of, list_of, text_or_none
 from agentmodel.integrations._tracking.requested import MESSAGE_EVENTS
 from agentmodel.integrations._tracking.spans import RequestedCalls, SpanCall, SpanEvaluation, calls, evaluations
 from agentmodel.traces import BadLine, TraceOutcome, TraceRecord, open_unpacked
@@ -292,12 +292,8 @@ def _map(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _objects(holder: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
-    for one in _list(holder.get(name)):
+    for one in list_of(holder.get(name)):
         if isinstance(one, dict):
             yield one
 
@@ -354,7 +350,7 @@ def _value(value: Any) -> Any:
         if kind == "intValue":
             return _whole(given)
         if kind == "arrayValue":
-            return [_value(one) for one in _list(_map(given).get("values"))]
+            return [_value(one) for one in list_of(_map(given).get("values"))]
         if kind == "kvlistValue":
             return {str(one.get("key")): _value(one.get("value")) for one in _objects(_map(given), "values")}
         if kind == "doubleValue":

@@ -37,6 +37,7 @@ __all__ = [
     "is_same",
     "is_tool",
     "json_of",
+    "list_of",
     "may_wait",
     "message_of",
     "outcome_of",
@@ -343,7 +344,7 @@ def _said_by_user(span: Span) -> Iterator[str | None]:
         yield content_text(asked.get("task") if isinstance(asked, dict) else asked)  # smolagents has a task
     for name in _MESSAGES:
         yield _from_user(parsed(given.get(name)))
-    for task in _list(parsed(given.get("crew_tasks"))):
+    for task in list_of(parsed(given.get("crew_tasks"))):
         yield text_or_none(task.get("description")) if isinstance(task, dict) else None
     for event in span.events:
         if event.name == "gen_ai.user.message":
@@ -422,7 +423,7 @@ def _answer_in(output: Any) -> Mapping[str, Any] | None:
     if "goto" not in output or "update" not in output:
         return _tool_message(output)
     update = output["update"]
-    lists = [_list(one) for one in update.values()] if isinstance(update, dict) else [_list(update)]
+    lists = [list_of(one) for one in update.values()] if isinstance(update, dict) else [list_of(update)]
     return next((found for many in lists for one in many if (found := _tool_message(one)) is not None), None)
 
 
@@ -455,7 +456,7 @@ def result_of(span: Span) -> Any:
 
 def _text_of_blocks(output: Any) -> Any:
     """Return the text of content blocks, if all of them are texts; anything else as it is."""
-    for one in _list(output):
+    for one in list_of(output):
         if (
             not isinstance(one, dict)
             or not {"text"} <= set(one) <= {"text", "type"}
@@ -529,7 +530,7 @@ def tokens_of(span: Span) -> Usage:
     """Return the tokens of the model's message, and the model."""
     counts, model_name = span.attributes, _first(span, _MODEL, "ls_model_name")
     replies = parsed(counts.get(f"{_HAYSTACK}.llm.output"))
-    for reply in _list(replies.get("replies")) if isinstance(replies, dict) else ():
+    for reply in list_of(replies.get("replies")) if isinstance(replies, dict) else ():
         meta = reply.get("meta") if isinstance(reply, dict) else None
         usage = meta.get("usage") if isinstance(meta, dict) else None
         counts = {f"gen_ai.usage.{name}": count for name, count in usage.items()} if isinstance(usage, dict) else counts
@@ -539,7 +540,8 @@ def tokens_of(span: Span) -> Usage:
     return usage.with_cached(_number(counts, _TOTAL_TOKENS))
 
 
-def _list(value: Any) -> list[Any]:
+def list_of(value: Any) -> list[Any]:
+    """Return a value that should be a list; an empty list where it is none."""
     return value if isinstance(value, list) else []
 
 

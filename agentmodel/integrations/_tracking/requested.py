@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from agentmodel.integrations._tracking.conventions import Span, is_tool, parsed, text_or_none
+from agentmodel.integrations._tracking.conventions import Span, is_tool, list_of, parsed, text_or_none
 from agentmodel.integrations._tracking.foreign_ids import id_or_none
 
 __all__ = ["MESSAGE_EVENTS", "SpanRequest", "requested_messages"]
@@ -103,7 +103,7 @@ def _calls_in(message: Mapping[str, Any]) -> Iterator[_Given]:
     inner = message.get("message")
     holder = inner if isinstance(inner, dict) else message
     for name in ("parts", "content", "tool_calls"):
-        for part in _listed(parsed(holder.get(name))):
+        for part in list_of(parsed(holder.get(name))):
             if not isinstance(part, dict):
                 continue
             if isinstance(use := part.get("toolUse"), dict):
@@ -115,7 +115,3 @@ def _calls_in(message: Mapping[str, Any]) -> Iterator[_Given]:
             elif part.get("type") in ("tool_call", "tool_use"):
                 arguments = next((part[key] for key in ("arguments", "args", "input") if key in part), None)
                 yield part.get("id"), part.get("name"), arguments
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
