@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forks import LIBRARIES, forking
 from tests.integration.integrations.messages_api import MessagesApi, SaidTurn
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,8 @@ CLAUDE: dict[str, list[SaidTurn]] = {
 """What the model says in examples of the Claude Agent SDK, whose program asks a server."""
 WARNS = ("crewai",)
 """Packages that warn of their own parts when they are imported: their examples run without warnings as errors."""
+STARTED = ("crewai", "python_quickstart", "quickstart", "readme")
+"""What the names of examples begin with that are started as a reader starts them; the others run in forks."""
 
 
 def _missing(path: Path) -> list[str]:
@@ -31,15 +35,24 @@ def _missing(path: Path) -> list[str]:
     return sorted(name for name in names if importlib.util.find_spec(name) is None)
 
 
+@pytest.fixture(scope="module")
+def fork() -> Iterator[list[str]]:
+    """The command that runs a file in a fork, with warnings as errors."""
+    with forking(*LIBRARIES) as command:
+        yield command
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path) -> None:
+def test_an_example_prints_what_the_page_says(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Each example runs in an empty folder and prints its .out file, with warnings as errors."""
     if missing := _missing(path):
         pytest.skip(f"{', '.join(missing)} is not installed")
     warns = "ignore" if path.stem.startswith(WARNS) else "error"
     api = MessagesApi(CLAUDE[path.stem]) if path.stem in CLAUDE else None
+    started = path.stem.startswith(STARTED)
+    command = [sys.executable, "-W", warns] if started else request.getfixturevalue("fork")
     run = subprocess.run(
-        [sys.executable, "-W", warns, str(path)],
+        [*command, str(path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

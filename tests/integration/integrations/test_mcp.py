@@ -53,6 +53,7 @@ from agentmodel.integrations.mcp._schemas import (
 )
 from agentmodel.suggest.plan import Plan
 from agentmodel.suggest.review import Reviews
+from tests.forks import forking
 from tests.integration.suggest_world import TODAY, catalogue, learn, run
 
 USER, OTHER, JUDGE = "USR001", "USR002", "USR003"
@@ -90,6 +91,17 @@ GIVES: dict[str, type[BaseModel]] = {
     "decide_review": Question,
     "savings_report": Savings,
 }
+LIBRARIES = (
+    "botocore.session",
+    "mcp.server.auth.provider",
+    "mcp.server.elicitation",
+    "mcp.server.mcpserver",
+    "opentelemetry.trace",
+    "pydantic_settings",
+    "redis",
+    "typer",
+)
+"""What the command of the server loads besides agentmodel."""
 MODES = ["auto", "legacy"]
 TRANSPORTS = ["stdio", "http"]
 CALL = {"agent_id": "AGT001", "tool_id": "TL001", "arguments": {"near": "park"}, "result": "found", "succeeded": True}
@@ -103,6 +115,8 @@ class World:
     model: AgentModel
     url: str
     saved: Savings
+    fork: list[str]
+    """What runs the command in a fork; the tests of how the command starts and ends start a real one."""
 
     def ask(self, user_id: str = USER) -> str:
         """A question about a session of a user."""
@@ -179,14 +193,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         with AgentModel.from_settings(engines.settings) as model:
             server = mcp_server(model, verifier=Tokens.of_file(path))
             security = http_security("127.0.0.1", port, verified=True)
-            with served(server.streamable_http_app(transport_security=security), port):
-                yield World(folder, model, f"http://127.0.0.1:{port}/mcp", saved)
+            with served(server.streamable_http_app(transport_security=security), port), forking(*LIBRARIES) as fork:
+                yield World(folder, model, f"http://127.0.0.1:{port}/mcp", saved, fork)
 
 
 def over_stdio(world: World, user: str, *roles: str, mode: str, elicited: ElicitationFnT | None = None) -> Client:
     named = [part for role in roles for part in ("--role", role)]
-    command = ["-W", "error", "-m", "agentmodel", "--dir", str(world.folder), "mcp", "--user", user, *named]
-    server = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
+    command, *before = world.fork
+    args = [*before, "-m", "agentmodel", "--dir", str(world.folder), "mcp", "--user", user, *named]
+    server = StdioServerParameters(command=command, args=args, env=dict(os.environ))
     return Client(server, mode=mode, elicitation_callback=elicited)
 
 
@@ -862,7 +877,11 @@ def command(*arguments: str) -> list[str]:
 def test_wrong_starts_end_in_one_line(world: World, arguments: list[str], message: str) -> None:
     """What cannot be served is told in one line on stderr, and nothing on stdout."""
     run = subprocess.run(
-        command("--dir", str(world.folder), "mcp", *arguments), capture_output=True, text=True, timeout=60, check=False
+        [*world.fork, "-m", "agentmodel", "--dir", str(world.folder), "mcp", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert run.returncode in (1, 2)
