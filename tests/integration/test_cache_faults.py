@@ -124,7 +124,9 @@ def faulty_drain(url: str, path: str, step: str, mutant: str, sign: int) -> None
     """Drains until the step, and there sends itself a signal: the body of a child process."""
 
     def die() -> None:
+        nonlocal step
         os.kill(os.getpid(), sign)
+        step = ""  # one that was only stopped goes on to its end
 
     table = DyingTable(Path(path), conditional=mutant != "no_condition")
     table.step, table.die = step, die  # type: ignore[method-assign]  # faults
@@ -307,7 +309,7 @@ def overtaken(url: str, folder: Path, forker: Forker, mutant: str = "") -> dict[
         assert "stopped" == told
         journal.append([Entry("USR1", item("USR1", "S", 2), 2, immutable=False)])
         drained(valkey, table)
-        forker.resume(pid)
+        assert "ended" == forker.resume(pid)
         drained(valkey, table)
         return table.versions()
 
