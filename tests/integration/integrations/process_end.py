@@ -10,6 +10,7 @@ parent. ``AGENTMODEL_*`` says where the engines are. END is how the parent ends:
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -267,6 +268,7 @@ def main(recorder: str, end: str) -> None:
     if not forks_first:
         run("before")
     if os.fork() == 0:
+        gc.freeze()  # at the end to look through all that the parent loaded takes longer than the rest; the parent does
         run("child")
         sys.exit(0)
     assert os.wait()[1] == 0  # the child ended well
