@@ -493,9 +493,13 @@ def test_entries_of_a_dead_drainer_are_erased_too(model: AgentModel, monkeypatch
 def test_a_publish_that_has_read_the_warehouse_brings_nothing_back(
     model: AgentModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A publish that writes what it read before the erasure takes mapping and last error back."""
+    """A publish that writes what it read before the erasure takes mapping and last error back, and nobody else's."""
     catalogue(model)
     work(model, MINA, SECRET)
+    with model.session(OTHER, "buy", category="orders") as session, session.process("look") as process:
+        with process.call("AGT001", "TL001") as call:
+            call.fail("closed")
+        session.succeed()
     model.drain()
     model.refresh()
     snapshot = Warehouse.snapshot
@@ -509,7 +513,12 @@ def test_a_publish_that_has_read_the_warehouse_brings_nothing_back(
     monkeypatch.setattr(Warehouse, "snapshot", read_then_erase)
     model.publish()
 
+    tool = model.repository.tool("AGT001", "TL001")
+
     assert [] == places(model, None, SECRET, MINA)
+    assert tool is not None
+    assert "closed" == tool.last_error
+    assert model.repository.mapping(OTHER, "orders") is not None
 
 
 def test_a_file_that_the_same_thread_reads_is_not_rewritten(model: AgentModel) -> None:

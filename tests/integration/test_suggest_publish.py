@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from agentmodel import Agent, AgentModel, Settings, UserToolMapping
 from agentmodel.config import Ranking
 from agentmodel.exceptions import TableUnavailable, ValidationError
+from agentmodel.redshift.models import RefreshWatermark
+from agentmodel.suggest.publish import scores_seen
 from tests.integration.suggest_world import TODAY, catalogue, counted, days, learn, opened, run, writes
 
 
@@ -46,6 +49,19 @@ def test_scores_patterns_and_tools_go_back(model: AgentModel) -> None:
     assert ["locate", "search", "format"] == list(mapping.tools.values())
     assert [2, 1] == (mapping.counts or {})["PRC002#AGT001#TL002"]
     assert ["find a café near the stadium"] == mapping.requests
+
+
+def test_until_when_the_scores_have_seen_the_table(model: AgentModel) -> None:
+    """Metrics and the time limit of a schedule rest on it; before the first publish nothing was seen."""
+    assert scores_seen(model.table) is None
+    model.publish(as_of=TODAY)
+    assert scores_seen(model.table) is None  # of a warehouse without a refresh
+    run(model)
+    learn(model)
+    model.publish(as_of=TODAY)
+
+    [(until,)] = set(model.warehouse.read(select(RefreshWatermark.seen_until)))
+    assert until.replace(tzinfo=UTC) == scores_seen(model.table)
 
 
 @pytest.mark.parametrize("agents", [1, 5, 12])
