@@ -17,7 +17,7 @@ SHARED: Final = {
         "계획을 주지 않은 세션의 결과가 아직 없어 계획이 무엇을 바꾸는지 말할 수 없습니다."
     ),
     "In {domain}:": "{domain}:",
-    "{given} sessions ran with a plan and {withheld} without; at least {least} of each are needed before anything is "
+    "Sessions with a plan: {given}, without: {withheld}. At least {least} of each are needed before anything is "
     "said, about {more} sessions more.": (
         "계획이 있던 세션 {given}개, 없던 세션 {withheld}개. 각각 {least}개 이상, 세션 {more}개쯤이 더 필요합니다."
     ),

@@ -1364,8 +1364,8 @@ class AgentModel:
             ConfigurationError: There is no warehouse.
             TableUnavailable: The table does not answer.
 
-        >>> model.impact().share  # nothing is withheld
-        0.0
+        >>> model.impact().sentence
+        '...Sessions with a plan: 1, without: 2. At least 30 of each are needed before anything is said, ...'
         """
         warehouse = self.warehouse  # before the import, as in `evaluate`
         from agentmodel.redshift.reports import plan_sums

@@ -247,8 +247,8 @@ class SessionOutcome(Base):
     """An outcome from outside: what a person, an event or an evaluator said of a session, or of one agent in it.
 
     >>> from sqlalchemy import select
-    >>> model.warehouse.read(select(SessionOutcome.session_id))  # nobody has said how a session went
-    []
+    >>> model.warehouse.read(select(SessionOutcome.session_id, SessionOutcome.succeeded, SessionOutcome.by))
+    [('SESS1', 'Y', 'Mina')]
     """
 
     __tablename__ = "session_outcome"
@@ -332,8 +332,9 @@ class SuggestionRow(Base):
     """A plan that was made, whether it was withheld, and the session that it was for once that has ended.
 
     >>> from sqlalchemy import select
-    >>> model.warehouse.read(select(SuggestionRow.session_id))  # no plan was given to a session
-    []
+    >>> plans = select(SuggestionRow.session_id, SuggestionRow.withheld)
+    >>> model.warehouse.read(plans.order_by(SuggestionRow.session_id))
+    [('SESS1', 'Y'), ('SESS2', 'Y'), ('SESS3', 'N')]
     """
 
     __tablename__ = "suggestion"
@@ -665,9 +666,12 @@ class ModelPriceRow(Base):
 class ErasedUser(Base):
     """Whose history was erased: rows of theirs that landed before, or that land late, are not read any more.
 
+    >>> from hashlib import md5
     >>> from sqlalchemy import select
-    >>> model.warehouse.read(select(ErasedUser.user_key).where(ErasedUser.user_key == "nobody"))
-    []
+    >>> key = md5(b"USR301").hexdigest()
+    >>> removed = model.warehouse.erase(key, before=20261201)  # as `AgentModel.erase_user` does
+    >>> model.warehouse.read(select(ErasedUser.before).where(ErasedUser.user_key == key))
+    [(20261201,)]
     """
 
     __tablename__ = "erased_user"

@@ -312,9 +312,9 @@ class CostSums:
         logs: The sum of ``ln(1 + cost)``.
         squares: The sum of the squares of ``ln(1 + cost)``.
 
-    >>> calls = CostSums(sessions=2, total=10.0, logs=3.58, squares=6.43)
+    >>> calls = plan_sums(model.warehouse)[0].calls
     >>> calls.total / calls.sessions  # calls of a session
-    5.0
+    1.0
     """
 
     sessions: int
@@ -557,8 +557,8 @@ def domain_requests(warehouse: Warehouse) -> list[tuple[str, str, str]]:
 def plan_sums(warehouse: Warehouse) -> Rows[PlanSums]:
     """Return what sessions whose plan was given or withheld at random came to, by domain, category and share.
 
-    >>> plan_sums(model.warehouse)  # no session with a plan has ended before the last refresh
-    []
+    >>> [(sums.share, sums.withheld, sums.sessions, sums.successes) for sums in plan_sums(model.warehouse)]
+    [(0.5, False, 1, 1), (0.5, True, 2, 2)]
     """
     found = []
     for row in warehouse.read(queries.impact()):

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from agentmodel import Agent, AgentModel, Domain, Tool, User
+from agentmodel.suggest.plan import Planner
 
 # --8<-- [end:imports]
 # --8<-- [start:history]
@@ -27,6 +28,7 @@ model.repository.put(
     User(user_id="USR002", name="Jun"),
 )
 stores = {"park": ["Cafe Onda"]}
+planner = Planner(model.repository, log=model.suggestions, holdout=0.5)  # half of the sessions get no plan
 for number, place in enumerate(["park", "harbour", "station"], start=1):
     request = f"a quiet café at the {place}"
     with model.session("USR001", request, category="cafe search", session_id=f"SESS{number}") as session:
@@ -37,7 +39,8 @@ for number, place in enumerate(["park", "harbour", "station"], start=1):
                     call.result = stores[place]
             except KeyError:
                 session.fail(f"the map does not know the {place}")
-    with model.session("USR002", request, category="cafe search", session_id=f"SESS{number}") as session:
+    plan = planner.suggest("USR002", request=request, domain_id="DMN001", session_id=f"SESS{number}")
+    with model.session("USR002", request, category="cafe search", session_id=f"SESS{number}", plan=plan) as session:
         with session.process("ask visitors") as process:
             with process.call("AGT002", "TL002", values={"place": place}) as call:
                 call.result = [f"quiet café at the {place}"]
@@ -50,6 +53,8 @@ with model.session("USR002", "a quiet café at the park", category="cafe search"
 
 question = model.reviews.ask("USR002", "SESS3", "Book a table?", agent_id="AGT002", tool_id="TL003", call_id="1")
 model.reviews.decide(question, "reject", "lee", reason="nobody asked for one")
+model.outcome("SESS1", user_id="USR001", succeeded=True, by="Mina", reason="the café was quiet")
+planner.close()
 model.drain()
 model.refresh()
 model.publish()

@@ -181,7 +181,7 @@ class TestTheResult:
         ("given", "withheld", "verdict", "says"),
         [
             ((0, 0), (0, 0), "nothing withheld", "cannot be said what plans change"),
-            ((15, 20), (2, 5), "too few runs", "20 sessions ran with a plan and 5 without"),
+            ((15, 20), (2, 5), "too few runs", "Sessions with a plan: 20, without: 5."),
             ((132, 200), (62, 100), "no difference shown", "With a plan 66 of 100 requests succeed, without one 62"),
             ((180, 200), (100, 200), "helps", "the difference lies between 26 and 54 points: plans help"),
             ((100, 200), (180, 200), "harms", "between -54 and -26 points: plans do harm"),

@@ -30,9 +30,11 @@ class AnswerRow:
         stale: How many of these answers would have differed from what the call returned.
         outdated: How many of the repeats returned something else than the call before.
 
-    >>> row = AnswerRow("search", repeats=20, answered=15, stale=1, outdated=2)
-    >>> f"{row.answered - row.stale} of {row.repeats} repeated calls would have been answered, and right"
-    '14 of 20 repeated calls would have been answered, and right'
+    >>> call = ReplayedCall("find_on_map", '{"place": "park"}', succeeded=True, result="Cafe Onda")
+    >>> run = ReplayedRun("search", "finder", "mina", "", None, (call.tool,) * 3, True, calls=(call, call, call))
+    >>> (row,) = answers([run, run], read_only=["find_on_map"])  # the first run is only learned from
+    >>> f"{row.answered} of {row.repeats} repeated calls would have been answered, {row.stale} of them wrongly"
+    '2 of 2 repeated calls would have been answered, 0 of them wrongly'
     """
 
     domain: str

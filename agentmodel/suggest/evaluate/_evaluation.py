@@ -148,9 +148,11 @@ class ChanceRow:
         failures: Share of the runs that failed among the 15 % with the lowest predictions.
         cases: Runs.
 
-    >>> row = ChanceRow("chance", error=0.05, auc=0.8, failures=0.6, cases=120)
+    >>> row = model.evaluate(train_share=0.5).chances[0]
+    >>> row.predictor, row.auc, row.cases
+    ('chance', 1.0, 3)
     >>> f"{row.failures:.0%} of the runs with the lowest predictions failed"
-    '60% of the runs with the lowest predictions failed'
+    '100% of the runs with the lowest predictions failed'
     """
 
     predictor: str

@@ -57,8 +57,8 @@ class ImpactRow:
         stopped_at: Since when no plans are given in the domain, because they did harm; None where they are given.
 
     >>> row = next(row for row in model.impact().rows if row.domain_id == "DMN001")
-    >>> row.domain, row.verdict, row.success.runs_with, row.runs_missing > 0
-    ('Store search', 'nothing withheld', 0, True)
+    >>> row.domain, row.verdict, row.success.runs_with, row.success.runs_without
+    ('Store search', 'too few runs', 1, 2)
     """
 
     domain_id: str | None
@@ -84,8 +84,8 @@ class Impact:
         sentence: The result as one sentence.
 
     >>> impact = model.impact()
-    >>> impact.share, {row.verdict for row in impact.rows}
-    (0.0, {'nothing withheld'})
+    >>> impact.share, {row.verdict for row in impact.rows if row.domain_id == "DMN001"}
+    (0.0, {'too few runs'})
     """
 
     share: float
@@ -111,7 +111,7 @@ TEXTS: Final = {
     "AGENTMODEL_HOLDOUT, such as 0.1, and give each session its plan.",
     "no outcome": "No session whose plan was withheld has an outcome yet, so it cannot be said what plans change.",
     "domain": "In {domain}:",
-    "too few runs": "{given} sessions ran with a plan and {withheld} without; at least {least} of each are needed "
+    "too few runs": "Sessions with a plan: {given}, without: {withheld}. At least {least} of each are needed "
     "before anything is said, about {more} sessions more.",
     "helps": _MEASURED + ": plans help.",
     "harms": _MEASURED + ": plans do harm.",

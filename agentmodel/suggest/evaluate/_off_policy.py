@@ -42,9 +42,9 @@ class OffPolicyRow:
         cases: Suggestions that count.
         explored: Those of them whose choice was not certain (a propensity below 1).
 
-    >>> row = OffPolicyRow("evidence", snips=0.71, dr=0.7, dr_low=0.64, dr_high=0.76, ess=310, cases=400, explored=120)
-    >>> row.dr_low < row.dr < row.dr_high
-    True
+    >>> (row,) = off_policy(model.suggestions.of_user("USR002"), {"any agent": uniform})
+    >>> row.policy, row.dr, row.cases, row.explored
+    ('any agent', 1.0, 1, 0)
     """
 
     policy: str

@@ -72,9 +72,16 @@ class RegimeRow:
         measured: How many of them have at least 20 later runs; see `says_little`.
         cases: Worlds that were drawn.
 
-    >>> row = RegimeRow("search", "unrelated", 20, "evidence", 0.04, 0.02, 0.06, agents=4, measured=2, cases=200)
-    >>> row.says_little  # fewer than three agents have 20 later runs
-    True
+    >>> runs = [
+    ...     ReplayedRun("search", agent, "mina", "", None, (), number % 5 < good)
+    ...     for number in range(20)
+    ...     for agent, good in (("map agent", 1), ("review agent", 4))
+    ... ]
+    >>> row = regimes(runs, worlds=5)[0]
+    >>> row.regime, row.ranking, row.agents, row.cases
+    ('unrelated', 'classic', 2, 5)
+    >>> row.measured, row.says_little  # fewer than three agents have 20 later runs
+    (0, True)
     """
 
     domain: str
