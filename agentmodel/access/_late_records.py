@@ -43,12 +43,15 @@ class LateRecord:
         entity: The entity.
         step: The process of a call.
         failed: Called if it cannot be written.
+        version: Its version. It is that of the moment when it was told, so that an erasure that began while it waits
+            covers it.
     """
 
     what: str
     entity: HistoryEntity
     step: Step | None
     failed: Failed
+    version: int
 
 
 class LateRecords:
@@ -56,13 +59,13 @@ class LateRecords:
 
     Args:
         begin: Prepares the stores for a new session.
-        record: Writes entities, and returns a receipt or an error for each.
+        record: Writes entities with their versions, and returns a receipt or an error for each.
     """
 
     def __init__(
         self,
         begin: Callable[[HistoryEntity], object],
-        record: Callable[[Sequence[HistoryEntity]], Sequence[Receipt[HistoryEntity] | Exception]],
+        record: Callable[[Sequence[HistoryEntity], Sequence[int]], Sequence[Receipt[HistoryEntity] | Exception]],
     ) -> None:
         self._begin = begin
         self._record_each = record
@@ -125,8 +128,7 @@ class LateRecords:
             for each in begun:
                 self._begin(each.entity)
             self._record(begun)
-            steps = {id(each.step): each.step for each in records if each.step is not None and not each.step.written}
-            self._write_steps(list(steps.values()))
+            self._write_steps(records)
             self._record([each for each in records if not isinstance(each.entity, UserSession)])
             self._record([each for each in records if _ends(each)])
         except Exception as error:  # noqa: BLE001  # a defect of ours: counted for all, as nobody knows what is kept
@@ -136,14 +138,21 @@ class LateRecords:
             for each in records:
                 self._count(each.entity.user_id, -1)
 
-    def _write_steps(self, steps: Sequence[Step]) -> None:
-        """Write processes; where that fails, the write of the call is tried all the same, and says why."""
-        for step, kept in zip(steps, self._record_each([step.entity for step in steps]), strict=True):
+    def _write_steps(self, records: Sequence[LateRecord]) -> None:
+        """Write processes of calls; where that fails, the write of the call is tried all the same, and says why."""
+        new: dict[int, tuple[Step, int]] = {}
+        for each in records:
+            if each.step is not None and not each.step.written:
+                new.setdefault(id(each.step), (each.step, each.version))
+        steps = [step for step, _ in new.values()]
+        written = self._record_each([step.entity for step in steps], [version for _, version in new.values()])
+        for step, kept in zip(steps, written, strict=True):
             if isinstance(kept, Receipt) and isinstance(kept.entity, UserSessionProcess):
                 step.entity, step.written = kept.entity, True
 
     def _record(self, records: Sequence[LateRecord]) -> None:
-        for record, kept in zip(records, self._record_each([_placed(each) for each in records]), strict=True):
+        written = self._record_each([_placed(each) for each in records], [each.version for each in records])
+        for record, kept in zip(records, written, strict=True):
             if isinstance(kept, Exception):
                 record.failed(record.what, kept)
 

@@ -210,24 +210,35 @@ class Recorder:
         >>> [receipt.entity.session_id for receipt in model.recorder.record_many(sessions)]
         ['SESS1', 'SESS2']
         """
-        writes = self._pending_writes(entities)
+        return self._record(entities, [self._clock() for _ in entities])
+
+    def _record(self, entities: Sequence[_R], versions: Sequence[int]) -> list[Receipt[_R]]:
+        writes = self._pending_writes(entities, versions)
         self._write(writes)
         return [write.receipt for write in writes if write.receipt is not None]
 
-    def record_each(self, entities: Sequence[_R]) -> list[Receipt[_R] | Exception]:
-        """Write entities as `record_many` does, and return an error for each that cannot be written."""
+    def record_each(
+        self, entities: Sequence[_R], versions: Sequence[int] | None = None
+    ) -> list[Receipt[_R] | Exception]:
+        """Write entities as `record_many` does, and return an error for each that cannot be written.
+
+        Args:
+            entities: The entities.
+            versions: The version of each, which says when it was told; by default it is told now.
+        """
+        told = versions or [self._clock() for _ in entities]
         writes: list[PendingWrite[_R]] = []
         if len(entities) > 1:
             try:
-                writes = self._pending_writes(entities)
+                writes = self._pending_writes(entities, told)
                 self._write(writes)
             except Exception as error:  # noqa: BLE001  # returned below, for the records that it is about
                 _log.info("records.one_by_one: writing %d records one by one, because %s", len(entities), error)
         kept = [write.receipt for write in writes] or [None] * len(entities)
         written: list[Receipt[_R] | Exception] = []
-        for entity, receipt in zip(entities, kept, strict=True):
+        for entity, version, receipt in zip(entities, told, kept, strict=True):
             try:
-                written.append(receipt or self.record(entity))
+                written.append(receipt or self._record([entity], [version])[0])
             except Exception as error:  # noqa: BLE001  # likewise
                 written.append(error)
         return written
@@ -247,9 +258,12 @@ class Recorder:
             process: The process of a call, which is written with the first call in it.
         """
         late = self._late[hash(entity.session_id) % len(self._late)]
-        late.put(LateRecord(what, entity, process, failed))
+        late.put(LateRecord(what, entity, process, failed, self._clock()))
         for told in self.on_late:
-            told((entity,))
+            try:
+                told((entity,))
+            except Exception:  # noqa: BLE001  # it must not cost the call
+                _log.exception("records.not_told: an observer of %s failed; it is recorded all the same", what)
         if "durability" in self._settings.model_fields_set:
             self._flush([late])
 
@@ -555,11 +569,13 @@ class Recorder:
         """Return the sink for the journal's drainer, which keeps what others write into the table."""
         return HistorySink(self._table, self._writer)
 
-    def _pending_writes(self, entities: Sequence[_R]) -> list[PendingWrite[_R]]:
+    def _pending_writes(self, entities: Sequence[_R], versions: Sequence[int]) -> list[PendingWrite[_R]]:
         if self.waiting:
             self.wait_for(*{entity.user_id for entity in entities})
         expires_at = expiry(self.now(), days=self._settings.ttl_days_low)
-        return [self._pending_write(entity, expires_at) for entity in entities]
+        return [
+            self._pending_write(entity, version, expires_at) for entity, version in zip(entities, versions, strict=True)
+        ]
 
     def _write(self, writes: Sequence[PendingWrite[Any]]) -> None:
         """Write, and tell the observers what is kept, also where an error says that not everything is."""
@@ -569,7 +585,7 @@ class Recorder:
             receipts = [write.receipt for write in writes if write.receipt is not None]
             self._notify([receipt.entity for receipt in receipts if not receipt.repeated])
 
-    def _pending_write(self, entity: _R, expires_at: datetime) -> PendingWrite[_R]:
+    def _pending_write(self, entity: _R, version: int, expires_at: datetime) -> PendingWrite[_R]:
         self._table.redaction.entity(entity)
         values = entity.attribute_values  # set directly: these values need no check
         if values.get("call_id", "") is None:
@@ -578,7 +594,7 @@ class Recorder:
             values["error_type"] = error_type(values["error_type"])
         if isinstance(entity, ToolExecution) and entity.status is None:
             values["status"] = "ok" if entity.succeeded else "error"
-        values["version"] = version = self._clock()
+        values["version"] = version
         if values["expires_at"] is None:
             values["expires_at"] = expires_at
         return PendingWrite(entity, version)

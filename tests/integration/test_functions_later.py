@@ -48,10 +48,10 @@ class Held:
         self.go, self.reached = threading.Event(), threading.Event()
         write = model.recorder.record_each
 
-        def record_each(entities: Any) -> Any:
+        def record_each(*wanted: Any) -> Any:
             self.reached.set()
             assert self.go.wait(60)
-            return write(entities)
+            return write(*wanted)
 
         for late in model.recorder._late:
             monkeypatch.setattr(late, "_record_each", record_each)
@@ -201,14 +201,14 @@ def test_the_table_alone_is_written_to_by_several(settings: Settings, monkeypatc
         search, write = searcher(model), model.recorder.record_each
         writing, several = Counter[str](), threading.Event()
 
-        def record_each(entities: Any) -> Any:
+        def record_each(entities: Any, versions: Any) -> Any:
             if entities:
                 writing["now"] += 1
                 if writing["now"] > 1:
                     several.set()
                 several.wait(5)
                 writing["now"] -= 1
-            return write(entities)
+            return write(entities, versions)
 
         for late in model.recorder._late:
             monkeypatch.setattr(late, "_record_each", record_each)
@@ -222,6 +222,60 @@ def test_the_table_alone_is_written_to_by_several(settings: Settings, monkeypatc
 
     assert several.is_set()
     assert [(True, 1, 1)] * 32 == [(ended, len(one.processes), len(one.executions)) for ended, one in histories]
+
+
+@pytest.mark.parametrize("has_valkey", [True, False])
+def test_an_erasure_elsewhere_covers_what_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, has_valkey: bool
+) -> None:
+    """What was told before another process erased its user goes, although it is written after; what is told later stays."""
+    if not has_valkey:
+        settings = settings.model_copy(update={"valkey_url": None})
+    with opened(settings) as model, opened(settings) as other:
+        search, held = searcher(model), Held(model, monkeypatch)
+        try:
+            search("a")
+            assert held.reached.wait(60)
+            other.erase_user(ANONYMOUS)
+            search("b")
+            held.go.set()
+            model.settle()
+        finally:
+            held.go.set()
+        if has_valkey:
+            model.drain()
+        (own,) = other.repository.sessions(ANONYMOUS)
+        (call,) = other.repository.session_history(ANONYMOUS, own.session_id).executions
+        kept = [
+            each["SK"]["S"]
+            for each in other.table.call("Scan", TableName=other.table.name)["Items"]
+            if each["PK"]["S"].startswith(ANONYMOUS)
+        ]
+
+    assert '{"place": "b"}' == call.values
+    assert sorted([own.session_id, "PRC001", f"PRC001#{REF.agent_id}#{REF.tool_id}"]) == sorted(kept)
+
+
+@pytest.mark.parametrize("valkey", [True, False])
+def test_an_observer_that_fails_costs_nothing(
+    settings: Settings, caplog: pytest.LogCaptureFixture, valkey: bool
+) -> None:
+    """A function in `on_late` that raises is logged: the call is made and recorded, and the next one is told."""
+    told = list[Any]()
+
+    def broken(_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    with opened(settings if valkey else settings.model_copy(update={"valkey_url": None})) as model:
+        model.recorder.on_late[:0] = [broken]
+        model.recorder.on_late.append(told.extend)
+        search = searcher(model)
+        assert "near a" == search("a")
+        (own,) = model.repository.sessions(ANONYMOUS)
+        assert 1 == len(model.repository.session_history(ANONYMOUS, own.session_id).executions)
+
+    assert (3, 0) == (len(told), model.functions.errors)
+    assert "records.not_told" in caplog.text
 
 
 def test_a_full_queue_lets_callers_wait(model: AgentModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +360,7 @@ def test_a_defect_is_counted(model: AgentModel, monkeypatch: pytest.MonkeyPatch)
 
     with monkeypatch.context() as patched:
         patched.setattr(model.recorder._late[0], "_begin", broken)
+        patched.setattr(model.recorder._late[0]._worker, "_linger", 60.0)  # all three are written together
         assert "near a" == search("a")
         model.settle()
     assert 3 == model.functions.errors  # the beginning of the session, the call and the end of the session
