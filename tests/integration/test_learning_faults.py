@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -15,9 +16,12 @@ import pytest
 import redis
 
 from agentmodel import AgentModel, Settings, Tool
+from agentmodel.dynamo.table import Table
+from agentmodel.embedded import ValkeyServer
 from agentmodel.exceptions import TableUnavailable, WarehouseUnavailable
 from agentmodel.suggest.guard import Ask, Blocked, Cached, Go
 from tests.integration.away import FAULTS, Endpoint, Fault
+from tests.integration.kept import Kept, keep, kept_settings, plain_client, put_back
 from tests.integration.suggest_world import TODAY, catalogue, learn, run
 from tests.integration.test_cli_errors import environment
 from tests.integration.test_embedded_faults import in_one_line
@@ -60,10 +64,28 @@ def ranking(model: AgentModel) -> list[tuple[str, float]]:
     return [(agent.agent_id, agent.score) for agent in model.repository.top_agents("DMN001")]
 
 
-@pytest.fixture
-def model(settings: Settings) -> Iterator[AgentModel]:
+@pytest.fixture(scope="module")
+def learnt(
+    dynamodb_endpoint: str, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Settings, Kept, Path]:
+    """Settings of an installation that has learned, what its stores hold, and its warehouse."""
+    folder = tmp_path_factory.mktemp("learnt")
+    settings = kept_settings(dynamodb_endpoint, valkey_server.url, folder)
+    with plain_client(valkey_server.url) as client:
+        client.flushall()
     with AgentModel.from_settings(settings) as model:
         lived(model)
+    with Table(settings) as table:
+        return settings, keep(table, valkey_server.url), folder / "warehouse.duckdb"
+
+
+@pytest.fixture
+def model(learnt: tuple[Settings, Kept, Path], tmp_path: Path) -> Iterator[AgentModel]:
+    """A model of that installation, as it was left."""
+    settings, kept, warehouse = learnt
+    own = shutil.copy(warehouse, tmp_path / "warehouse.duckdb")
+    with AgentModel.from_settings(settings.model_copy(update={"warehouse_url": f"duckdb:///{own}"})) as model:
+        put_back(kept, model.table, str(settings.valkey_url))
         yield model
 
 
