@@ -6,6 +6,8 @@ called with wrong arguments, and 130 when it was interrupted. An error is one li
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> exit_code
     0
     """
+    if arguments is None:  # it ends with the process, which would look through all that was loaded for what to free
+        atexit.register(gc.freeze)
     try:
         from agentmodel.cli._app import run
     except ModuleNotFoundError as error:

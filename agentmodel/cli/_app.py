@@ -7,6 +7,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -106,7 +107,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         for text in given:
             text.encode()  # fails for bytes that the terminal's encoding could not decode
-        code = get_command(app).main(args=given, prog_name="agentmodel", standalone_mode=False)
+        code = _command().main(args=given, prog_name="agentmodel", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         return _print_error("interrupted", _INTERRUPTED)
     except BrokenPipeError:
@@ -115,6 +116,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  # any error is reported as one line
         return _print_error(*_describe(error))
     return code if isinstance(code, int) else 0
+
+
+@cache
+def _command() -> Any:
+    return get_command(app)  # takes longer than most commands, which tests call by the hundred in one process
 
 
 def _describe(error: Exception) -> tuple[str, int]:

@@ -80,3 +80,15 @@ def test_shells_complete_commands() -> None:
     )
 
     assert ["session", "sessions"] == sorted(done.stdout.split())
+
+
+def test_nothing_is_looked_through_at_the_end() -> None:
+    """A process of a command ends at once: what was loaded is not looked through for what could be freed."""
+    program = "import atexit, gc; from agentmodel.cli import main; atexit.register(lambda: print(gc.get_freeze_count())); main()"
+    ended = [
+        subprocess.run([sys.executable, "-c", text, "--version"], capture_output=True, text=True, check=True).stdout
+        for text in (program, program.replace("main()", "main(['--version'])"))
+    ]
+
+    assert int(ended[0].split()[-1]) > 10_000
+    assert 0 == int(ended[1].split()[-1])
