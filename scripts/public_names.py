@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import agentmodel
@@ -19,6 +20,7 @@ PACKAGE = Path(agentmodel.__file__).parent  # the source, or the wheel where tha
 LIST = ROOT / "tests" / "unit" / "public_names.txt"
 
 
+@cache
 def public_modules() -> dict[str, Path]:
     """The public modules and their files, in the order of their names."""
     found = {}
@@ -33,9 +35,14 @@ def public_modules() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def declared(path: Path) -> list[str] | None:
     """The ``__all__`` of a file; None where it has none."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _parsed(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(node.value)
             return names
@@ -45,7 +52,7 @@ def declared(path: Path) -> list[str] | None:
 def defined(path: Path) -> set[str]:
     """The names without an underscore that a file defines, or imports under the same name to pass them on."""
     names: set[str] = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _parsed(path).body:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 names.add(name)
@@ -58,23 +65,25 @@ def defined(path: Path) -> set[str]:
     return {name for name in names if not name.startswith(("_", "pytest_"))}  # pytest finds its hooks by their names
 
 
+@cache
 def used() -> dict[str, set[str]]:
     """What each module of the package is asked for by the other files, and by the scripts of the project."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]:
-        for module, name in _asked(ast.parse(path.read_text(encoding="utf-8"))):
+        for module, name in _asked(_parsed(path)):
             found[module].add(name)
     return found
 
 
 def _asked(tree: ast.Module) -> Iterator[tuple[str, str]]:
     modules = {}  # by the names that a file gives them
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("agentmodel"):
             for alias in node.names:
                 yield str(node.module), alias.name
                 modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             yield modules[node.value.id], node.attr
 
