@@ -79,8 +79,8 @@ class Planner:
         explore: How the other agents of a domain get a chance to show how good they are. A number is the share of the
             choices among the best ones that are made at random, 0 to 1; they also show what another policy would have
             been worth (`agentmodel.suggest.evaluate.off_policy`). ``upper-bound`` chooses the one that could be the
-            best: whose 90 % interval reaches highest, among the first 50 of the domain. That loses less, and is certain
-            until the next publish, so it says nothing of other policies.
+            best: whose 90 % interval reaches highest, among the first 50 of the domain. The choice is the same until
+            the next publish, so publish often; and it is certain, so it says nothing of other policies.
         random_number: Returns random numbers from 0 up to, but not including, 1.
 
     Raises:
