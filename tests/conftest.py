@@ -24,7 +24,7 @@ sys.dont_write_bytecode = False
 
 # Python looks for garbage each time some hundreds of objects were made, here among a million of modules and tests. That
 # took a third of the time to collect the tests, and a tenth of the time to run those of the warehouse.
-gc.set_threshold(20_000, 20, 20)
+gc.set_threshold(10_000, 20, 5)
 
 # No deadline: how long an example takes says nothing about a promise, and processors are shared.
 hypothesis_settings.register_profile(
