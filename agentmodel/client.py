@@ -32,6 +32,7 @@ from agentmodel._log import logger
 from agentmodel._runtime.background import FLUSH_TIMEOUT, BackgroundWorker
 from agentmodel._runtime.clock import HybridClock
 from agentmodel._runtime.deadline import half_of_what_is_left
+from agentmodel._runtime.files import write_file
 from agentmodel._runtime.lease import WAIT
 from agentmodel._runtime.process import ForkSafeLock
 from agentmodel._values.names import takes_names
@@ -1435,7 +1436,7 @@ class AgentModel:
         file = Path(path)
         wrong = [(row.domain, row.category, row.answer, row.tool, row.runs) for row in self.wrong_steps()]
         page = report(warehouse, as_of=as_of or datetime.now(UTC), rows=rows, wrong_steps=wrong)
-        file.write_text(page, encoding="utf-8")
+        write_file(file, page)
         return file
 
     def stats(self) -> CacheStats | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agentmodel._runtime.files import write_file
 from agentmodel.aws import template as aws
 from agentmodel.cli._options import Json
 from agentmodel.cli._output import Output
@@ -50,7 +51,7 @@ def template(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_file(folder / name, text)
         if as_json:
             out.data({"folder": str(folder), "written": list(files)})
         else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from agentmodel._lookup.ids import Ids
+from agentmodel._runtime.files import write_file
 from agentmodel.access.pagination import every
 from agentmodel.cli import _show
 from agentmodel.cli._learn import show_tools, tool_rows
@@ -281,7 +282,7 @@ def sql(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_file(folder / name, text)
     if as_json:
         out.data(files if folder is None else {"folder": str(folder), "written": list(files)})
     elif folder is not None:

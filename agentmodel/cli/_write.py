@@ -11,6 +11,7 @@ import typer
 from agentmodel._demo.world import seed as seed_catalogue
 from agentmodel._lookup.ids import Ids
 from agentmodel._lookup.sessions import SessionFinder
+from agentmodel._runtime.files import write_file
 from agentmodel._runtime.lease import WAIT
 from agentmodel._values.outcomes import OutcomeSource, check_outcome
 from agentmodel.cli import _show
@@ -121,7 +122,7 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     for file, make in FILES.items():
         text = json.dumps(make(name), ensure_ascii=False, indent=2)
-        (folder / file).write_text(f"{text}\n", encoding="utf-8")
+        write_file(folder / file, f"{text}\n")
     out = Output(as_json=as_json)
     if as_json:
         out.data({"folder": str(folder), "written": list(FILES)})

@@ -37,6 +37,7 @@ from sqlalchemy.schema import CreateTable, DropTable
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 from sqlalchemy.types import TIMESTAMP
 
+from agentmodel._runtime.files import write_file
 from agentmodel.exceptions import MissingExtraError
 from agentmodel.redshift import _refresh_sql as statements
 from agentmodel.redshift import _report_sql as queries
@@ -132,7 +133,7 @@ def write(folder: Path, *, landed_table: str = LANDED, schema: str | None = None
     changed = drift(folder, landed_table=landed_table, schema=schema)
     for name in changed:
         if name in files:
-            (folder / name).write_text(files[name], encoding="utf-8")
+            write_file(folder / name, files[name])
         else:
             (folder / name).unlink()
     return changed
