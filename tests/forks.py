@@ -3,7 +3,7 @@
 Most of what a short program takes is the import of pandas, moto and SQLAlchemy. A fork has them, and nothing of another
 program: no module of agentmodel, no setting, no folder. It is an interpreter whose ``__main__`` is the file, and it ends
 as one: an exception is printed, threads are waited for, and what is registered with `atexit` is called. Tests of how a
-process starts, forks or ends start real ones.
+process starts or ends start real ones.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ exec(_next_program())
 
 
 @contextmanager
-def forking(*libraries: str) -> Iterator[list[str]]:
+def forking(*libraries: str, warns: str = "error") -> Iterator[list[str]]:
     """Start a process that imports libraries; give what stands for ``python -W error`` before a file or ``-m``."""
-    python = [sys.executable, "-W", "error"]
+    python = [sys.executable, "-W", warns]
     if not hasattr(os, "pidfd_open"):  # only Linux has it
         yield python
         return

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agentmodel import AgentModel, Settings
+from tests.forks import forking
 from tests.integration.fork_children import CHILDREN, ENTRIES
 
 PROGRAM = Path(__file__).with_name("fork_children.py")
@@ -18,13 +20,23 @@ NAMES = ("parent", *CHILDREN, "again")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 
-def run(settings: Settings, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+# Warnings: from 3.12 on Python warns of every fork of a process with threads, which is what is tried here.
+START = [sys.executable, "-W", "ignore"]
+
+
+@pytest.fixture(scope="module")
+def fork() -> Iterator[list[str]]:
+    """The command that runs a file in a fork, in which no module of agentmodel has been imported before."""
+    with forking("botocore.session", "pydantic_settings", "rapidfuzz", "redis", warns="ignore") as command:
+        yield command
+
+
+def run(settings: Settings, python: list[str], *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
     """Run the program on the engines of the test."""
     names = ("table", "endpoint", "access_key_id", "valkey_url", "dynamodb_timeout")
     told = {name: str(getattr(settings, name)) for name in names} | {"secret_access_key": "test"} | changed
-    # warnings: from 3.12 on Python warns of every fork of a process with threads, which is what is tried here
     return subprocess.run(
-        [sys.executable, "-W", "ignore", str(PROGRAM), *arguments],
+        [*python, str(PROGRAM), *arguments],
         capture_output=True,
         text=True,
         timeout=150,
@@ -34,13 +46,13 @@ def run(settings: Settings, *arguments: str, **changed: str) -> subprocess.Compl
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_children_do_their_own_work(settings: Settings, entry: str) -> None:
+def test_children_do_their_own_work(settings: Settings, fork: list[str], entry: str) -> None:
     """Four children at once each read what is theirs and record their own call, and the parent goes on."""
     if entry == "MCP server":
         pytest.importorskip("mcp", reason="the MCP server is an extra")
     with AgentModel.from_settings(settings) as model:
         model.table.create()
-        done = run(settings, entry)
+        done = run(settings, START if entry == "recorder" else fork, entry)
         model.drain()
         results = {
             name: [
@@ -55,12 +67,12 @@ def test_children_do_their_own_work(settings: Settings, entry: str) -> None:
     assert {name: [name] for name in NAMES} == results, done.stderr
 
 
-def test_the_mutant_is_caught(settings: Settings) -> None:
+def test_the_mutant_is_caught(settings: Settings, fork: list[str]) -> None:
     """Children that use their parent's connections to the table read what others asked for, and the test sees it."""
     with AgentModel.from_settings(settings) as model:
         model.table.create()
         for _ in range(5):  # whether two children read at once is up to the machine
-            done = run(settings, "reads", "mutant", dynamodb_timeout="2", dynamodb_attempts="1")
+            done = run(settings, fork, "reads", "mutant", dynamodb_timeout="2", dynamodb_attempts="1")
             if done.returncode:
                 break
 
@@ -115,7 +127,7 @@ def test_a_child_leaves_its_parents_engines_alone(tmp_path: Path, kept: bool) ->
     ends = "".join(f"{how}\n{AFTER}".format(end=end) for end, how in ENDS.items())
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOCAL.format(directory=str(folder) if kept else None, ends=ends)],
+        [*START, "-c", LOCAL.format(directory=str(folder) if kept else None, ends=ends)],
         capture_output=True,
         text=True,
         timeout=150,
