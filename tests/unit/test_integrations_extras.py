@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from tests.forks import forking
 
 HIDDEN = """
 import sys
@@ -30,6 +33,15 @@ FRAMEWORKS = (
 )
 
 
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The command of the program: each time it is a new process that has imported no more than what all of them import."""
+    file = tmp_path_factory.mktemp("hidden") / "hidden.py"
+    file.write_text(HIDDEN, encoding="utf-8")
+    with forking("botocore.session", "pydantic_settings", "rapidfuzz", "redis", warns="default") as python:
+        yield [*python, str(file)]
+
+
 @pytest.mark.parametrize(
     ("subject", "package", "extra"),
     [
@@ -45,18 +57,18 @@ FRAMEWORKS = (
         ("mcp", "mcp", "mcp"),
     ],
 )
-def test_a_framework_that_is_not_installed(subject: str, package: str, extra: str) -> None:
+def test_a_framework_that_is_not_installed(hidden: list[str], subject: str, package: str, extra: str) -> None:
     """Whoever asks for an integration without its package reads which pip line brings it."""
-    command = [sys.executable, "-c", HIDDEN, f"agentmodel.integrations.{subject}", package]
+    command = [*hidden, f"agentmodel.integrations.{subject}", package]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert f"pip install 'agentmodel[{extra}]'" in said
 
 
 @pytest.mark.parametrize("package", ["starlette", "jinja2", "itsdangerous"])
-def test_the_console_that_is_not_installed(package: str) -> None:
+def test_the_console_that_is_not_installed(hidden: list[str], package: str) -> None:
     """Whoever asks for the console without its packages reads which pip line brings them."""
-    command = [sys.executable, "-c", HIDDEN, "agentmodel.console", package]
+    command = [*hidden, "agentmodel.console", package]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert "pip install 'agentmodel[console]'" in said
