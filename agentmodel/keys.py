@@ -219,6 +219,11 @@ def lenient_id_of(prefix: str, name: str, *within: str) -> str:
     for each in (name, *within):
         if not isinstance(each, str):
             raise ValidationError("id", each, f"must be text: the id or the name of {_KINDS[prefix][0]}")
+    return _lenient_id_of(prefix, name, within)
+
+
+@lru_cache(8192)  # names of users, agents and tools are given with each call of a tool
+def _lenient_id_of(prefix: str, name: str, within: tuple[str, ...]) -> str:
     if name.startswith(prefix) and len(name) > len(prefix):
         try:
             return check_id("id", name, prefix)

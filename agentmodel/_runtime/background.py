@@ -167,14 +167,15 @@ class BackgroundWorker:
         """
         if not items:
             return True
-        queue, carried = self._queue, tuple([variable.get() for variable in CARRIED])
-        entry = _QueueEntry(handle, items, len(items) if size is None else size, carried)
+        queue, size = self._queue, len(items) if size is None else size
+        entry = _QueueEntry(handle, items, size, tuple(map(ContextVar.get, CARRIED)))
         must_flush = False
-        with queue.lock:
-            taken = self._has_room(queue, entry.size) and (not self._closed or queue.is_handled_here())
+        with queue.lock:  # each call in here is one that every event of an agent waits for
+            has_room = queue.put - queue.done + size <= self._max_waiting or self._has_room(queue, size)
+            taken = has_room and (not self._closed or queue.is_handled_here())
             if taken:
                 queue.add(entry, batch=self._batch)
-                must_flush = not self._has_thread(queue) or _process.ended
+                must_flush = (queue.thread is None and not self._has_thread(queue)) or _process.ended
         if not taken:
             if self._closed and self._when_full == "wait":
                 with self._errors_counted(len(items)):

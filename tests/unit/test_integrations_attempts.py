@@ -19,9 +19,15 @@ statuses = st.sampled_from(STATUSES)
 outcomes = st.builds(AttemptOutcome, st.just(AT), statuses)
 
 
-def begun(attempts: Attempts, source: str) -> tuple[int, str | None]:
+def begun(attempts: Attempts, source: str) -> tuple[int, bool, bool]:
     """The start of a call ``c1``."""
     return attempts.start("c1", source, agent="finder", tool="pay", arguments=None, at=AT)
+
+
+def begun_call(attempts: Attempts) -> tuple[int, str]:
+    """The number of the start of a call ``c1``, and the call's own id."""
+    number = attempts.start("c1", "a", agent="finder", tool="pay", arguments=None, at=AT)[0]
+    return number, number.call_id
 
 
 @given(st.lists(outcomes, min_size=1, max_size=4))
@@ -55,7 +61,18 @@ def test_starts_are_counted_by_source() -> None:
     attempts = Attempts()
     told = [begun(attempts, source) for source in ("a", "b", "b", "a", "a")]
 
-    assert [(1, "c1"), (1, None), (2, "c1"), (2, None), (3, "c1")] == told
+    assert [(1, True), (1, False), (2, True), (2, False), (3, True)] == [(number, first) for number, first, _ in told]
+
+
+def test_starts_say_whether_a_turn_asked() -> None:
+    """A start says whether a turn has asked for its call, also for a retry, and not for a call that no turn asked for."""
+    attempts = Attempts()
+    unasked = begun(attempts, "a")
+    attempts.ask("c2")
+    asked = [attempts.start("c2", "a", agent="finder", tool="pay", arguments=None, at=AT) for _ in range(2)]
+
+    assert (1, True, False) == unasked
+    assert [(1, True, True), (2, True, True)] == asked
 
 
 def test_sealed_when_all_have_ended() -> None:
@@ -94,17 +111,17 @@ def test_an_id_that_is_asked_for_again_is_a_new_call() -> None:
     attempts = Attempts()
 
     assert ["c1", "c1"] == [attempts.ask("c1") for _ in range(2)]
-    assert (1, "c1") == begun(attempts, "a")
+    assert (1, "c1") == begun_call(attempts)
     assert "c1" == attempts.ask("c1")
     ended = attempts.end("c1", 1, "a", AttemptOutcome(AT, "error"))
     assert ended is not None
     assert attempts.seal(ended) is not None
-    assert (2, "c1") == begun(attempts, "a")
+    assert (2, "c1") == begun_call(attempts)
     ended = attempts.end("c1", 2, "a", AttemptOutcome(AT, "ok"))
     assert ended is not None
     assert attempts.seal(ended) is not None
     assert ["c1~2", "c1~2"] == [attempts.ask("c1") for _ in range(2)]
-    assert (1, "c1~2") == begun(attempts, "a")
+    assert (1, "c1~2") == begun_call(attempts)
 
 
 def test_a_long_run_stays_small() -> None:

@@ -182,8 +182,12 @@ class Attempts:
 
     def start(
         self, call_id: str, source: str, *, agent: str, tool: str, arguments: Any, at: datetime, scope: str = ""
-    ) -> tuple[StartedAttempt, str | None]:
-        """Note that an attempt begins; return its number, and the call's own id to the first source that reports it."""
+    ) -> tuple[StartedAttempt, bool, bool]:
+        """Note that an attempt begins.
+
+        Returns:
+            Its number; whether this is the first source that reports it; and whether a turn asked for its call.
+        """
         with self._lock:
             call_id = self._own(call_id, scope)
             self._begun.add(call_id)
@@ -199,8 +203,8 @@ class Attempts:
                     attempt.at = max(attempt.at, at)
             elif key not in self._sealed:
                 self._open[key] = Attempt(call_id, number, agent, tool, arguments, at, {source})
-                return started, call_id
-            return started, None
+                return started, True, call_id in self._asked_at
+            return started, False, call_id in self._asked_at
 
     def end(self, call_id: str, number: int, source: str, outcome: AttemptOutcome) -> Attempt | None:
         """Note an end and return the attempt; None if this source did not begin it, or reported its end before."""

@@ -373,13 +373,13 @@ class TrackedRun(RunIdentity):
         agent = storable_text(agent, limit=NAME_BYTES) or "agent"
         tool = storable_text(tool, limit=NAME_BYTES) or "tool"
         self._reported.note(call_id, tool, began)
-        number, first = self._attempts.start(
+        number, first, asked = self._attempts.start(
             call_id, source, agent=agent, tool=tool, arguments=arguments, at=began, scope=scope
         )
-        if first is not None:
-            self._report(f"start {call_id}", partial(self._writer.start, self, first))
-        else:
+        if not first:
             self._tracker.remember_half_ended(self)
+        elif not asked:  # else the turn has numbered it
+            self._report(f"start {call_id}", partial(self._writer.start, self, number.call_id))
         return number
 
     def edited(self, call_id: str, arguments: Any = None, *, scope: str = "") -> None:

@@ -214,7 +214,7 @@ class ConversationHooks:
             self.calls.end(call, "edited" if edited else "ok", took=took, arguments=arguments, result=result)
             if self._enforcer is None or resolution is None:
                 return {}
-            if call.tool in self._tools and arguments == resolution.arguments:
+            if resolution.keeps and call.tool in self._tools and arguments == resolution.arguments:
                 await _in_thread(self._enforcer.keep, resolution, result)
             if notice is not None:
                 return _output("PostToolUse", additionalContext=notice)

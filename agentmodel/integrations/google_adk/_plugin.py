@@ -338,7 +338,7 @@ class AgentModelPlugin(BasePlugin):  # type: ignore[misc,unused-ignore]  # Any w
             else:
                 _record(invocation, place, call, status="ok" if notice is None else "edited", result=result)
             if self._enforcer is not None and call.resolution is not None:
-                if failed is None:
+                if failed is None and call.resolution.keeps:
                     await asyncio.to_thread(self._enforcer.keep, call.resolution, result)
                 return None if notice is None else {"note": notice, **_as_answer(result)}
         return None

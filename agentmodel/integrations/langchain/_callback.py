@@ -73,8 +73,9 @@ class AgentModelCallback(BaseCallbackHandler):
         self.tracker = tracker
         self._agent = agent
         self._lock = ForkSafeLock()
-        self._runs: dict[UUID, tuple[_Outermost, str, str]] = {}  # with the graph's node and the scope of its agent
-        self._calls: dict[UUID, tuple[TrackedRun, str, int]] = {}
+        # by the number of their ids, which Python hashes without a call; each run with its metadata
+        self._runs: dict[int, tuple[_Outermost, Mapping[str, Any]]] = {}
+        self._calls: dict[int, tuple[TrackedRun, str, int]] = {}
 
     # Runs
 
@@ -83,14 +84,15 @@ class AgentModelCallback(BaseCallbackHandler):
     ) -> _Outermost:
         given = metadata or {}
         with self._lock:
-            known = None if parent is None else self._runs.get(parent)
-        if known is None:  # only its inputs are looked through: those of a chain inside of it may be a long state
-            session = id_or_none(text_of(given.get("thread_id"))) or str(parent or run_id)
-            outermost = _Outermost(session, given, request_of(inputs))
-        else:
-            outermost = known[0]
+            known = None if parent is None else self._runs.get(parent.int)
+            if known is not None:
+                self._runs[run_id.int] = known[0], given
+                return known[0]
+        # only its inputs are looked through: those of a chain inside of it may be a long state
+        session = id_or_none(text_of(given.get("thread_id"))) or str(parent or run_id)
+        outermost = _Outermost(session, given, request_of(inputs))
         with self._lock:
-            self._runs[run_id] = outermost, str(given.get("langgraph_node") or "model"), scope_of(given)
+            self._runs[run_id.int] = outermost, given
         return outermost
 
     def _tracked(self, outermost: _Outermost) -> TrackedRun:
@@ -109,12 +111,12 @@ class AgentModelCallback(BaseCallbackHandler):
     def run_of(self, run_id: UUID) -> TrackedRun | None:
         """Return the tracked run that LangChain's run of this id is part of; None once it has ended."""
         with self._lock:
-            known = self._runs.get(run_id)
+            known = self._runs.get(run_id.int)
         return None if known is None else self._tracked(known[0])
 
-    def _end(self, run_id: UUID) -> tuple[_Outermost, str, str] | None:
+    def _end(self, run_id: UUID) -> tuple[_Outermost, Mapping[str, Any]] | None:
         with self._lock:
-            return self._runs.pop(run_id, None)
+            return self._runs.pop(run_id.int, None)
 
     @override
     @count_failures
@@ -186,7 +188,9 @@ class AgentModelCallback(BaseCallbackHandler):
             message = generation.message if isinstance(generation, ChatGeneration) else None
             if turn is None or not isinstance(message, AIMessage) or not message.tool_calls:
                 continue
-            report_turn(self._tracked(turn[0]), turn[1], message, scope=turn[2])
+            outermost, given = turn
+            node = str(given.get("langgraph_node") or "model")
+            report_turn(self._tracked(outermost), node, message, scope=scope_of(given))
 
     # Tools
 
@@ -216,7 +220,7 @@ class AgentModelCallback(BaseCallbackHandler):
             scope=scope_of(metadata),
         )
         with self._lock:
-            self._calls[run_id] = run, call_id, attempt
+            self._calls[run_id.int] = run, call_id, attempt
 
     @override
     @count_failures
@@ -254,6 +258,6 @@ class AgentModelCallback(BaseCallbackHandler):
             )
 
     def _call(self, run_id: UUID) -> tuple[TrackedRun, str, int] | None:
-        self._end(run_id)
         with self._lock:
-            return self._calls.pop(run_id, None)
+            self._runs.pop(run_id.int, None)
+            return self._calls.pop(run_id.int, None)

@@ -347,7 +347,12 @@ class AgentModelMiddleware(AgentMiddleware[AgentModelState, Any, Any]):
             call.run.edited(call.call_id, resolution.arguments, scope=call.scope)
             request = request.override(tool_call={**request.tool_call, "args": resolution.arguments})
         result = await self._made(call, request, handler)
-        if isinstance(result, ToolMessage) and result.status != "error" and result.artifact is None:
+        if (
+            resolution.keeps
+            and isinstance(result, ToolMessage)
+            and result.status != "error"
+            and result.artifact is None
+        ):
             await in_thread(enforcer.keep, resolution, result.content)
         if resolution.notice is not None:
             return with_notice(result, call.call_id, resolution.notice)

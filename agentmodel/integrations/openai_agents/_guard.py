@@ -220,7 +220,7 @@ class AgentModelGuard:
             task, node = self._located(data.context)
             resolution = task.resolutions.pop(data.context.tool_call_id, None)
             succeeded = node is not None and node.failure is None and node.span.error is None
-            if resolution is not None and succeeded:
+            if resolution is not None and resolution.keeps and succeeded:
                 await asyncio.to_thread(self._enforcer.keep, resolution, plain(data.output))
 
     async def answered(

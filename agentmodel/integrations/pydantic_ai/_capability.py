@@ -428,7 +428,7 @@ class AgentModelCapability(AbstractCapability[Any]):
         resolution = None if begun is None else begun.resolution
         if self._enforcer is None or resolution is None:
             return result
-        if not isinstance(result, ToolReturn):  # whose further content is not the result
+        if resolution.keeps and not isinstance(result, ToolReturn):  # whose further content is not the result
             await asyncio.to_thread(self._enforcer.keep, resolution, result)
         return with_notice(result, resolution.notice)
 

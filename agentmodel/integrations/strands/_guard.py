@@ -189,7 +189,7 @@ class GuardHooks:
             if isinstance(event, ToolResultEvent):
                 result = event.tool_result
             yield event
-        if resolution is not None and result is not None and result["status"] == "success":
+        if resolution is not None and resolution.keeps and result is not None and result["status"] == "success":
             await asyncio.to_thread(self._enforcer.keep, resolution, plain(result["content"]))
 
 

@@ -34,6 +34,7 @@ from typing_extensions import override
 
 from agentmodel._runtime.process import ForkSafeLock
 from agentmodel._values.counts import Usage
+from agentmodel._values.text import storable_text
 from agentmodel.client import AgentModel
 from agentmodel.dynamo.models import Status
 from agentmodel.exceptions import ConfigurationError
@@ -181,7 +182,7 @@ class AgentModelHooks(HookProvider):
             agent=event.agent.name,
             tool=call["name"],
             status=status,
-            arguments=copy.deepcopy(call["input"]),
+            arguments=storable_text(call["input"]),  # as it is now: it is written later
             result=plain(event.result["content"]),
             error_type=_error_type(event) if status == "error" else None,
             began=now - took,

@@ -70,6 +70,11 @@ class Resolution:
     notice: str | None = None
     call_again: str | None = None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether `Enforcer.keep` caches the result of the call; of any other, nobody has to wait for a thread."""
+        return isinstance(self.decision, Go) and self.decision.lookup is not None
+
     @classmethod
     def of(
         cls, tool: str, requested: Any, decision: GuardDecision, *, answer: Answer | None = None, trouble: str = ""

@@ -367,15 +367,15 @@ class ResponseCache:
         now = datetime.now(UTC)
         return [
             Write(
-                entity.user_id,
-                ToolRef(entity.agent_id, entity.tool_id),
-                entity.values,
-                "ok" if entity.succeeded else "failed",
+                call["user_id"],
+                ToolRef(call["agent_id"], call["tool_id"]),
+                call["values"],
+                "ok" if call["succeeded"] else "failed",
             )
             for entity in entities
             if isinstance(entity, ToolExecution)
-            and entity.status in (None, "ok", "error", "edited", "interrupted")
-            and (entity.executed_at is None or (now - entity.executed_at).total_seconds() < _DAY)
+            and (call := entity.attribute_values)["status"] in (None, "ok", "error", "edited", "interrupted")
+            and (call["executed_at"] is None or (now - call["executed_at"]).total_seconds() < _DAY)
         ]
 
     def learn(self, writes: Iterable[Write]) -> None:

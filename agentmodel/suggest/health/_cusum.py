@@ -15,7 +15,7 @@ close it, failures open it again for twice as long.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -72,8 +72,7 @@ class Cusum:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as JSON takes it, without the values that are as in a new one."""
-        first = asdict(Cusum())
-        return {name: value for name, value in asdict(self).items() if value != first[name]}
+        return {name: value for name, first in _NEW.items() if (value := getattr(self, name)) != first}
 
     @property
     def baseline(self) -> float:
@@ -144,8 +143,7 @@ class Cusum:
         failure = step.failure if added is None else added
         total = max(0, self.sum + (failure if failed else -step.success))
         if total == 0:
-            calm = replace(self, sum=0, run_calls=0, run_failures=0, began=None)
-            return _with_baseline(calm, self.run_calls + 1, self.run_failures + failed)
+            return _calm(self, self.run_calls + 1, self.run_failures + failed)
         grown = replace(
             self,
             sum=total,
@@ -169,9 +167,21 @@ class Cusum:
         return replace(seen, trial=trial)
 
 
-def _with_baseline(health: Cusum, calls: int, failures: int) -> Cusum:
+_NEW = {one.name: one.default for one in fields(Cusum)}
+
+
+def _calm(health: Cusum, calls: int, failures: int) -> Cusum:
+    """Return the state with a sum of zero, after these calls went into its baseline."""
     share = 0.5 if health.calls >= _HALVING_CALLS else 1.0
-    return replace(health, calls=health.calls * share + calls, failures=health.failures * share + failures)
+    return replace(
+        health,
+        calls=health.calls * share + calls,
+        failures=health.failures * share + failures,
+        sum=0,
+        run_calls=0,
+        run_failures=0,
+        began=None,
+    )
 
 
 def _opened(health: Cusum, at: datetime) -> Cusum:

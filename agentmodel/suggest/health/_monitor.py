@@ -176,17 +176,17 @@ class HealthMonitor:
         everybody = _for_everybody.get()
         return [
             (
-                ToolRef(entity.agent_id, entity.tool_id),
+                ToolRef(call["agent_id"], call["tool_id"]),
                 Observation(
-                    entity.executed_at,
+                    call["executed_at"],
                     not succeeded,
-                    None if everybody else counted_user(entity.user_id, entity.session_id),
+                    None if everybody else counted_user(call["user_id"], call["session_id"]),
                 ),
             )
             for entity in entities
             if isinstance(entity, ToolExecution)
-            and entity.executed_at is not None
-            and (succeeded := outcome(entity.status, entity.succeeded)) is not None
+            and (call := entity.attribute_values)["executed_at"] is not None
+            and (succeeded := outcome(call["status"], call["succeeded"])) is not None
         ]
 
     def learn(self, calls: Iterable[tuple[ToolRef, Observation]]) -> None:
