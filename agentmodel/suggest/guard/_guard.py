@@ -297,7 +297,8 @@ class Guard:
             exact=exact and not fresh,
             user_id=user_id,
             session_id=session_id,
-            key=None if call_id is None else canonical([*ref, call_id]),
+            # where nobody is asked, no question has to be told by it
+            key=None if call_id is None or self._rule == "never" else canonical([*ref, call_id]),
             number=asked,
             process_id=process_id,
             equal_calls=equal_calls,
