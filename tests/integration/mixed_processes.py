@@ -16,12 +16,13 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import sleep
 from typing import Any
 
-from agentmodel import AgentModel, Settings
+from agentmodel import AgentModel, Settings, ToolExecution, UserSessionProcess
+from agentmodel.access.recorder import Receipt
 from agentmodel.exceptions import Unavailable
 
 USER, SESSION = "USR001", "SESSmixed"
@@ -41,20 +42,44 @@ STEPS = 3
 
 
 def records(settings: Settings, name: str, acknowledged: Path) -> None:
-    """Go on with the session, and note what each receipt says: the call or process, and what it holds."""
+    """Go on with the session, and note what each receipt says: the call or process, and what it holds.
+
+    Calls of a function are written in the background, between and beside the others; they are noted when they are kept.
+    """
     with AgentModel.from_settings(settings) as model, acknowledged.open("w") as file:
+
+        @model.tool(agent="finder")
+        def look(what: str) -> str:
+            return what
+
+        def noted(entities: Sequence[Any], versions: Sequence[int]) -> Any:
+            kept = write(entities, versions)
+            for receipt in kept:
+                one = receipt.entity if isinstance(receipt, Receipt) else None
+                if isinstance(one, UserSessionProcess):
+                    note(file, one.call_id, one.prompt)
+                elif isinstance(one, ToolExecution):
+                    note(file, one.call_id, one.result)
+            return kept
+
+        write = model.recorder.record_each
+        for late in model.recorder._late:
+            late._record_each = noted
         for step in range(STEPS):
-            with (
-                model.session(USER, session_id=SESSION) as session,
-                session.process(f"{name}-{step}", prompt=f"{name}-{step}") as process,
-            ):
-                note(file, process.entity.call_id, process.entity.prompt)
-                for number in range(2):
-                    call = process.call("AGT001", "TL001", tool_name="find", values={})
-                    with call:
-                        call.result = f"{name}-{step}-{number}"
-                    assert call.receipt is not None
-                    note(file, call.receipt.entity.call_id, call.receipt.entity.result)
+            with model.session(USER, session_id=SESSION) as session:
+                process = session.process(f"{name}-{step}", prompt=f"{name}-{step}")
+                with process:
+                    note(file, process.entity.call_id, process.entity.prompt)
+                    for number in range(2):
+                        call = process.call("AGT001", "TL001", tool_name="find", values={})
+                        with call:
+                            call.result = f"{name}-{step}-{number}"
+                        assert call.receipt is not None
+                        note(file, call.receipt.entity.call_id, call.receipt.entity.result)
+                        look(f"{name}-{step}-{number}-later")
+                look(f"{name}-{step}-last")
+            assert 0 == model.recorder.waiting  # the end of the session's block waits for them
+        assert 0 == model.functions.errors
 
 
 def note(file: Any, call_id: str | None, content: str | None) -> None:
