@@ -19,7 +19,7 @@ from agentmodel import ToolExecution, keys
 from agentmodel._runtime.clock import HybridClock
 from agentmodel.config import Settings
 from agentmodel.dynamo._attribute import Attr
-from agentmodel.dynamo._specifiers import flag, identifier, listing, mapping, number, rating, text
+from agentmodel.dynamo.attributes import flag, identifier, listing, mapping, number, rating, text
 from agentmodel.dynamo.entity import Entity, key, lookup
 from agentmodel.dynamo.table import Query, Table
 from agentmodel.dynamo.writer import Writer

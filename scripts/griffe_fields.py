@@ -164,7 +164,7 @@ def _pydantic(cls: griffe.Class, attribute: griffe.Attribute, call: ast.Call) ->
 
 def _entity(package: griffe.Module, specifier: str, call: ast.Call) -> str:
     """Describe an attribute of an entity by its specifier."""
-    told = package[f"dynamo._specifiers.{specifier}"].docstring
+    told = package[f"dynamo.attributes.{specifier}"].docstring
     kind = re.split(r"[;\n]", str(told.value))[0].removeprefix("Declare ").rstrip(".") if told else specifier
     first = call.args[0] if call.args else None
     stored = str(first.value) if isinstance(first, ast.Constant) and isinstance(first.value, str) else None

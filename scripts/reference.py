@@ -72,6 +72,7 @@ GROUPS = {
     "Entities and keys": {
         "dynamo.models": "Entities",
         "dynamo.entity": "Base of the entities",
+        "dynamo.attributes": "Kinds of attributes",
         "keys": "Keys",
         "dynamo.table": "Table",
         "dynamo.writer": "Conditional writes",

@@ -3,7 +3,7 @@
 At run time an attribute is a PynamoDB attribute (a `Field`); type checkers see an `Attr`, which exists for them only.
 Each kind of attribute defines checking, writing and reading twice: as methods for single values, and as lines of source
 (``check_source``, ``encode_source``, ``decode_source``) from which `agentmodel.dynamo._codegen` generates a class's
-code. The kinds are in `agentmodel.dynamo._specifiers`.
+code. The kinds are in `agentmodel.dynamo.attributes`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ An entity class declares its kind, its attributes and the up to four keys that a
 keys are generated from that (see `agentmodel.dynamo._codegen`).
 
 >>> from agentmodel import keys
->>> from agentmodel.dynamo._specifiers import identifier, text
+>>> from agentmodel.dynamo.attributes import identifier, text
 >>> class Region(Entity, kind="ExampleRegion"):
 ...     domain_id: Attr[str] = identifier("DMN")
 ...     name: Attr[str] = text("RegionNM")
@@ -49,7 +49,7 @@ from agentmodel.dynamo._layout import KEY_NAMES as KEY_NAMES  # noqa: PLC0414  #
 from agentmodel.dynamo._layout import item_name as item_name  # noqa: PLC0414  # likewise
 from agentmodel.dynamo._pynamo_methods import EntityIndex, PynamoMethods, TableMeta
 from agentmodel.dynamo._round_trip import RoundTrip
-from agentmodel.dynamo._specifiers import (
+from agentmodel.dynamo.attributes import (
     choice,
     count,
     decimal,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from agentmodel import keys
 from agentmodel._values.outcomes import OUTCOME_SOURCES, OutcomeSource
 from agentmodel.dynamo._attribute import Attr
-from agentmodel.dynamo._specifiers import (
+from agentmodel.dynamo.attributes import (
     Shape,
     choice,
     count,

@@ -13,7 +13,7 @@ from agentmodel.access.patterns import PATTERNS, AccessPattern
 from agentmodel.cli._doctor import _ENTITIES, check_declarations, check_items, check_table, repair, summary
 from agentmodel.config import Settings
 from agentmodel.dynamo._attribute import Attr
-from agentmodel.dynamo._specifiers import identifier, number, text
+from agentmodel.dynamo.attributes import identifier, number, text
 from agentmodel.dynamo.entity import Entity, key
 from agentmodel.dynamo.models import Agent, Domain, Tool, ToolExecution
 from agentmodel.dynamo.table import Table

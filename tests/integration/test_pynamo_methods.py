@@ -20,7 +20,7 @@ from pynamodb.transactions import TransactGet, TransactWrite
 
 from agentmodel import keys as key_formats
 from agentmodel.config import Settings
-from agentmodel.dynamo._specifiers import identifier, rating
+from agentmodel.dynamo.attributes import identifier, rating
 from agentmodel.dynamo.entity import Attr, Entity, key
 from agentmodel.dynamo.models import (
     Agent,

@@ -18,7 +18,7 @@ from agentmodel.cli import main
 from agentmodel.dynamo import _table_migration as migration
 from agentmodel.dynamo._attribute import Attr
 from agentmodel.dynamo._layout import KINDS
-from agentmodel.dynamo._specifiers import identifier, text
+from agentmodel.dynamo.attributes import identifier, text
 from agentmodel.dynamo.entity import Entity, Item, key, lookup, upgrade
 from agentmodel.dynamo.table import Table
 from agentmodel.exceptions import ConfigurationError, Conflict, LeaseHeld, NewerData

@@ -15,7 +15,7 @@ from agentmodel._runtime.clock import HybridClock
 from agentmodel.config import Settings
 from agentmodel.dynamo import models
 from agentmodel.dynamo._attribute import Attr, Change, Field
-from agentmodel.dynamo._specifiers import identifier, number, rating, text
+from agentmodel.dynamo.attributes import identifier, number, rating, text
 from agentmodel.dynamo.entity import Entity, key, lookup
 from agentmodel.dynamo.models import Agent, Domain, Review, ToolExecution, User, UserSessionProcess
 from agentmodel.dynamo.table import Table

@@ -19,7 +19,7 @@ from agentmodel import keys
 from agentmodel._values.counts import MAX_COUNT
 from agentmodel.dynamo import models
 from agentmodel.dynamo._attribute import Attr, Field
-from agentmodel.dynamo._specifiers import decimal, identifier, listing, mapping, number, text
+from agentmodel.dynamo.attributes import decimal, identifier, listing, mapping, number, text
 from agentmodel.dynamo.entity import Entity, key, lookup
 from agentmodel.exceptions import CorruptItem, ValidationError
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError as PydanticError
 
 from agentmodel import Agent, Tool, User, keys
 from agentmodel.dynamo._item_reader import read_projected
-from agentmodel.dynamo._specifiers import identifier, listing, mapping
+from agentmodel.dynamo.attributes import identifier, listing, mapping
 from agentmodel.dynamo.entity import Attr, Entity, key
 from agentmodel.exceptions import CorruptItem, ValidationError
 from agentmodel.testing import entities

@@ -8,7 +8,7 @@ import pytest
 
 from agentmodel import keys
 from agentmodel.dynamo._attribute import Attr, Field
-from agentmodel.dynamo._specifiers import identifier, number, text
+from agentmodel.dynamo.attributes import identifier, number, text
 from agentmodel.dynamo.entity import Entity, Item, key, lookup, upgrade
 from agentmodel.exceptions import ConfigurationError, CorruptItem
 

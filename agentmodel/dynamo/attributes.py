@@ -1,11 +1,55 @@
 """The specifiers of attributes: they declare an entity's attributes, and each kind checks, stores and reads its values.
 
-Each annotated line of an entity class is a constructor argument, and type checkers enforce its type::
+Each annotated line of an entity class is a constructor argument, and type checkers enforce its type. The first argument
+is the name in the table. ``identifier``, ``key_text`` and ``key_count`` are parts of keys and are not stored on their
+own.
 
-    name: Attr[str] = text("DomainNM")
-    description: Attr[str | None] = text("Description", default=None)
+>>> from datetime import UTC, datetime
+>>> from decimal import Decimal
+>>> from agentmodel import keys
+>>> from agentmodel.dynamo.entity import Attr, Entity, key
+>>> class Visit(Entity, kind="ExampleVisit"):
+...     user_id: Attr[str] = identifier("USR")
+...     place: Attr[str] = key_text()
+...     name: Attr[str] = text("VisitNM")
+...     guests: Attr[int] = number("GuestCnt")
+...     calls: Attr[int | None] = count("CallCnt", default=None)
+...     price: Attr[Decimal] = decimal("Price")
+...     stars: Attr[float | None] = rating("Stars", default=None)
+...     paid: Attr[bool] = flag("PaidYN", default=False)
+...     began_at: Attr[datetime] = moment("BeganDT")
+...     expires_at: Attr[datetime | None] = epoch("ExpiresAt", default=None)
+...     state: Attr[str] = choice("State", "open", "closed")
+...     wishes: Attr[list[str] | None] = json("WishList", default=None)
+...     tags: Attr[list[str]] = listing("Tags", default_factory=list)
+...     seats: Attr[dict[str, int]] = mapping("Seats", default_factory=dict)
+...     partition = key(keys.USER, user_id)
+...     sort = key(keys.TEXT, place)
+>>> visit = Visit(user_id="mina", place="park", name="Tea", guests=2, price=Decimal("12.50"), state="open",
+...               began_at=datetime(2026, 6, 14, 9, tzinfo=UTC), seats={"garden": 2})
+>>> item = visit.to_item()
+>>> item["PK"], item["SK"]
+({'S': 'USRmina'}, {'S': 'park'})
+>>> item["Price"], item["PaidYN"], item["BeganDT"], item["Seats"]
+({'N': '12.5'}, {'S': 'N'}, {'S': '20260614090000000000'}, {'M': {'garden': {'N': '2'}}})
+>>> visit.state = "lost"
+Traceback (most recent call last):
+    ...
+agentmodel.exceptions.ValidationError: state ('lost') must be one of open, closed
 
-``identifier``, ``key_text`` and ``key_count`` are parts of keys and are not stored on their own.
+A part of a key that is counted is left out of the key while it is its default:
+
+>>> class Attempt(Entity, kind="ExampleAttempt"):
+...     user_id: Attr[str] = identifier("USR")
+...     process_id: Attr[str] = identifier("PRC")
+...     agent_id: Attr[str] = identifier("AGT")
+...     tool_id: Attr[str] = identifier("TL")
+...     number: Attr[int] = key_count(default=1)
+...     partition = key(keys.USER, user_id)
+...     sort = key(keys.EXECUTION, process_id, agent_id, tool_id, number)
+>>> ids = dict(user_id="USR001", process_id="PRC001", agent_id="AGT001", tool_id="TL001")
+>>> Attempt(**ids).sk, Attempt(**ids, number=2).sk
+('PRC001#AGT001#TL001', 'PRC001#AGT001#TL001#002')
 """
 
 from __future__ import annotations
@@ -25,7 +69,7 @@ from agentmodel.dynamo._attribute import Attr, Change, CodeScope, Field, Redact,
 from agentmodel.exceptions import ValidationError
 
 __all__ = [
-    "Shape", "choice", "count", "decimal", "epoch", "flag", "identifier", "json", "key_count", "key_text", "listing",
+    "choice", "count", "decimal", "epoch", "flag", "identifier", "json", "key_count", "key_text", "listing",
     "mapping", "moment", "number", "rating", "text",
 ]  # fmt: skip
 
