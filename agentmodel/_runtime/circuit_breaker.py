@@ -139,12 +139,13 @@ class CircuitBreaker:
             self._run_probe_alone()
 
     def _run_probe_alone(self) -> None:
-        self._probed += 1
         try:
             self._probe()
         except Exception as error:  # noqa: BLE001 - whatever error the probe meets, the store is not usable yet
             self._reason = str(error)
             return
+        finally:
+            self._probed += 1  # at its end: whoever waited for it makes none
         with self._lock:
             closed, self._next_probe = self._next_probe is not None, None
             self._reason = ""

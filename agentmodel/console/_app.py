@@ -21,7 +21,16 @@ from agentmodel.client import AgentModel
 from agentmodel.console._agents import AgentPages
 from agentmodel.console._decisions import DecisionPages
 from agentmodel.console._effect import EffectPages
-from agentmodel.console._entrance import COOKIE, COOKIE_SECONDS, Entrance, Headed, TooManyAttempts, Visit, form_of
+from agentmodel.console._entrance import (
+    COOKIE,
+    COOKIE_SECONDS,
+    Entrance,
+    Headed,
+    TooManyAttempts,
+    Unreadable,
+    Visit,
+    form_of,
+)
 from agentmodel.console._inbox import InboxPages
 from agentmodel.console._plans import PlanPages
 from agentmodel.console._reader import WarehouseReader
@@ -130,8 +139,8 @@ class _Door:
 
         async def answer(request: Request) -> Response:
             form = await form_of(request)
-            if form is None:
-                return self._problem(request, "too large", status=413)
+            if isinstance(form, Unreadable):
+                return self._problem(request, form.problem, status=form.status)
             if not self._entrance.is_own(request.headers):
                 return self._problem(request, "foreign form", status=403)
             return await run_in_threadpool(self._answered, request, action, form)
@@ -177,7 +186,9 @@ class _Door:
     async def log_in(self, request: Request) -> Response:
         """Take a token and set the cookie."""
         form = await form_of(request)
-        if form is None or not self._entrance.is_own(request.headers):
+        if isinstance(form, Unreadable):
+            return self._problem(request, form.problem, status=form.status)
+        if not self._entrance.is_own(request.headers):
             return self._problem(request, "foreign form", status=403)
         try:
             cookie = self._entrance.log_in(request, form.get("token", "").strip())

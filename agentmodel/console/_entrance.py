@@ -19,7 +19,7 @@ from agentmodel._runtime.process import ForkSafeLock
 from agentmodel.callers import Caller, Tokens, digest_of, is_local_name, is_loopback
 from agentmodel.exceptions import NotAllowed
 
-__all__ = ["COOKIE", "COOKIE_SECONDS", "Entrance", "Headed", "TooManyAttempts", "Visit", "form_of"]
+__all__ = ["COOKIE", "COOKIE_SECONDS", "Entrance", "Headed", "TooManyAttempts", "Unreadable", "Visit", "form_of"]
 
 COOKIE = "agentmodel_console"
 COOKIE_SECONDS = 12 * 3600
@@ -40,6 +40,14 @@ _HEADERS = {
 
 class TooManyAttempts(Exception):
     """Raised when an address has failed to log in too often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What was wrong with the body of a request that should be a form, and the status to answer with."""
+
+    problem: str
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +194,19 @@ class Headed:
         await self._app(scope, receive, headed)
 
 
-async def form_of(request: Request) -> dict[str, str] | None:
-    """Return what a form has; None for what is no form or is too large."""
+async def form_of(request: Request) -> dict[str, str] | Unreadable:
+    """Return what a form has, or why it cannot be read."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return None
+        return Unreadable("no form", 415)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _BODY:
-            return None
+            return Unreadable("too large", 413)
+    if body.count(b"&") >= _FIELDS:
+        return Unreadable("too large", 413)
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS)
+        fields = parse_qsl(body.decode(), keep_blank_values=True)
     except ValueError:
-        return None
+        return Unreadable("no form", 400)
     return {name: text.replace("\r\n", "\n") for name, text in fields}  # as which browsers send every line end

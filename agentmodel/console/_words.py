@@ -38,6 +38,7 @@ KOREAN = {
     "You may not see or do this": "이 내용을 보거나 실행할 권한이 없습니다",
     "Somebody was faster": "다른 사람이 먼저 처리했습니다",
     "This cannot be used": "사용할 수 없는 값입니다",
+    "The request has no form that can be read": "요청에 읽을 수 있는 양식이 없습니다",
     "The form is too large": "양식이 너무 큽니다",
     "The form did not come from this console": "이 콘솔에서 보낸 양식이 아닙니다",
     "The form is from an earlier log-in: load its page again": "이전 로그인의 양식입니다. 페이지를 다시 불러오세요",

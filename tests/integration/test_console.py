@@ -657,6 +657,9 @@ def test_the_cookie_and_the_headers_are_strict(model: AgentModel, someone: Calla
     assert "no-store" == kim.client.get("/inbox").headers["cache-control"]
 
 
+FORM = "application/x-www-form-urlencoded"
+
+
 def test_a_form_of_another_site_changes_nothing(model: AgentModel, someone: Callable[[str], Person]) -> None:
     """A form without the page's secret, from another site, without a cookie, or as a GET is refused."""
     kim, review = someone("kim"), ask(model)
@@ -676,7 +679,11 @@ def test_a_form_of_another_site_changes_nothing(model: AgentModel, someone: Call
     assert 403 == someone("lee").client.post(path, data=whole).status_code
     assert 405 == kim.client.get(path).status_code
     assert 413 == kim.client.post(path, data=whole | {"reason": "x" * 300_000}).status_code
-    assert 413 == kim.client.post(path, json=whole).status_code
+    assert 413 == kim.client.post(path, data=whole | {f"field{n}": "x" for n in range(600)}).status_code
+    no_form = kim.client.post(path, json=whole)
+    assert (415, True) == (no_form.status_code, "The request has no form that can be read" in no_form.text)
+    assert 415 == kim.client.post("/log-in", json={"token": "token-kim"}).status_code
+    assert 400 == kim.client.post(path, content=b"\xff", headers={"content-type": FORM}).status_code
     kim.client.cookies.clear()
     assert "/log-in" == kim.client.post(path, data=whole).headers["location"]
     assert "pending" == model.reviews.get(review).status
