@@ -102,12 +102,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("table")
 
 
-def pytest_collection_finish() -> None:
-    """Take what exists now, which stays to the end, out of what is looked through for garbage."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see no settings of the shell they run in."""
