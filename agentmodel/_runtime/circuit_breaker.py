@@ -112,7 +112,10 @@ class CircuitBreaker:
             self._start(self._watch)
 
     def probe_now(self) -> None:
-        """Probe in the calling thread while the breaker is open; wait for a probe that is under way instead."""
+        """Probe in the calling thread while the breaker is open, after a probe that is under way.
+
+        That one may have begun before the store was back, so its failure does not count; one that began later does.
+        """
         probed = self._probed
         if self.state == "open":
             with self._probing:
@@ -139,13 +142,12 @@ class CircuitBreaker:
             self._run_probe_alone()
 
     def _run_probe_alone(self) -> None:
+        self._probed += 1
         try:
             self._probe()
         except Exception as error:  # noqa: BLE001 - whatever error the probe meets, the store is not usable yet
             self._reason = str(error)
             return
-        finally:
-            self._probed += 1  # at its end: whoever waited for it makes none
         with self._lock:
             closed, self._next_probe = self._next_probe is not None, None
             self._reason = ""

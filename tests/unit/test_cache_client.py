@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,27 +179,6 @@ class TestBreaker:
         breaker.probe_now()
 
         assert ("open", "closed", []) == (during, breaker.state, started)
-
-    def test_who_waits_for_a_probe_makes_none(self) -> None:
-        """Where a probe is under way, its answer counts: nobody waits for two."""
-        under_way, answer, probes = threading.Event(), threading.Event(), []
-
-        def probe() -> None:
-            probes.append(threading.current_thread())
-            under_way.set()
-            answer.wait(10)
-            raise CacheUnavailable("still down")
-
-        breaker = CircuitBreaker(probe, clock=Clock())
-        breaker.record_failure("no route")
-        other = threading.Thread(target=breaker.probe_now)
-        other.start()
-        under_way.wait(10)
-        threading.Timer(0.5, answer.set).start()
-        breaker.probe_now()
-        other.join()
-
-        assert [other] == probes
 
 
 class TestOutage:
