@@ -90,7 +90,7 @@ def _lock_of(home: Path) -> Iterator[Any]:
                     yield file
                     return
         time.sleep(0.02)
-    raise ConfigurationError(f"the folder {home} is replaced again and again: try again later")
+    raise ConfigurationError(f"another process keeps replacing the folder {home}: try again when its restore is over")
 
 
 def _is_at(path: Path, file: Any) -> bool:

@@ -87,4 +87,6 @@ def free_port(host: str = LOOPBACK) -> int:
     for port in random.SystemRandom().sample(_PORTS, 200):
         if not problem_of(host, port):
             return port
-    raise CacheUnavailable(f"no free port on {host} from {_PORTS.start} to {_PORTS.stop - 1}")
+    raise CacheUnavailable(
+        f"200 ports on {host}, of {_PORTS.start} to {_PORTS.stop - 1}, are all taken: end programs that listen there"
+    )
